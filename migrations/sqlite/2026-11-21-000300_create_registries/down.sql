@@ -1,0 +1,2 @@
+DROP TABLE registry_counters;
+DROP TABLE registries;

@@ -1,0 +1,2 @@
+DROP TABLE token_counts;
+DROP TABLE tokens;

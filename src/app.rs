@@ -1,0 +1,313 @@
+//! Puts the program together: settings to store, service and server.
+//!
+//! The only module that knows all the others. What it makes at a first start, it makes once: later starts change
+//! nothing.
+
+use std::fs::OpenOptions;
+use std::io::{IsTerminal as _, Write as _};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::HttpServer;
+use actix_web::dev::Server;
+use actix_web::web::Data;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::clock::{Clock, Random};
+use crate::config::{Retention, Settings, read_secret};
+use crate::domain::account::NewPassword;
+use crate::error::{Error, Result};
+use crate::http::{self, Origins, State};
+use crate::service::accounts::{Accounts, FIRST};
+use crate::service::vault::{self, ServerKey};
+use crate::service::{Policy, Service, janitor};
+use crate::store::{self, Store};
+
+/// How long a connection may take to send a request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an idle connection is kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How often the janitor looks.
+const JANITOR_PAUSE: Duration = Duration::from_secs(10);
+
+/// A running server.
+pub struct App {
+    /// The listening server; to be awaited.
+    pub server: Server,
+    /// Where it listens.
+    pub addresses: Vec<SocketAddr>,
+    /// The use cases behind it.
+    pub service: Service,
+    /// What became of the first account's password, at a first start.
+    pub first_password: Option<FirstPassword>,
+    janitor: actix_web::rt::task::JoinHandle<()>,
+}
+
+/// What became of the password of the account `admin`.
+#[derive(Debug)]
+pub enum FirstPassword {
+    /// The operator gave it.
+    Given,
+    /// It was made, and is to be shown this once.
+    Show(SecretString),
+    /// It was made and is in this file.
+    InFile(PathBuf),
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App")
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// Starts everything. To be called in an actix system.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] says which setting is at fault.
+    pub async fn start(
+        settings: &Settings,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Result<Self> {
+        settings.check_listen()?;
+        let holder = random.uuid()?.to_string();
+        let store = open_store(settings, &clock, &holder)?;
+        let server_key = server_key(settings, &store, &*random).await?;
+        let first_password = make_first_account(settings, &store, &*clock, &*random).await?;
+        let service = Service::start(
+            store,
+            clock,
+            Arc::clone(&random),
+            &server_key,
+            policy(settings),
+        )
+        .await?;
+        let (server, addresses) = listen(settings, &service, random)?;
+        let janitor = actix_web::rt::spawn(janitor::run_for_ever(
+            service.clone(),
+            holder,
+            JANITOR_PAUSE,
+        ));
+        Ok(Self {
+            server,
+            addresses,
+            service,
+            first_password,
+            janitor,
+        })
+    }
+
+    /// Serves until a signal, finishes what is under way, and drains the writer.
+    pub async fn run(self) -> Result<()> {
+        let served = self.server.await;
+        self.janitor.abort();
+        self.service.close();
+        served.map_err(Error::internal)
+    }
+}
+
+fn policy(settings: &Settings) -> Policy {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Policy {
+        registry_domain: settings.registry_domain.clone(),
+        locations: settings.locations.clone(),
+        bcrypt_cost: settings.bcrypt_cost,
+        password_threads: settings
+            .password_threads
+            .map_or((cores / 2).max(1), usize::from),
+        expired_token_retention: match settings.expired_token_retention {
+            Retention::Forever => None,
+            Retention::For(time) => Some(time),
+        },
+    }
+}
+
+/// Opens the database, migrated, in a data folder that others cannot look into.
+pub fn open_store(settings: &Settings, clock: &Arc<dyn Clock>, holder: &str) -> Result<Store> {
+    make_data_folder(settings)?;
+    let target = settings.target()?;
+    store::migrate(&target, clock, holder)?;
+    let readers = settings
+        .readers
+        .map_or_else(|| store::Settings::default_readers(&target), usize::from);
+    let queue = usize::try_from(settings.queue).map_err(Error::internal)?;
+    Store::open(&store::Settings {
+        target,
+        readers,
+        queue,
+    })
+}
+
+fn make_data_folder(settings: &Settings) -> Result<()> {
+    let folder = &settings.data_dir;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| {
+            Error::invalid(
+                "data-dir",
+                format!(
+                    "the data folder {} cannot be made: {error}",
+                    folder.display()
+                ),
+            )
+        })
+}
+
+/// The server key: given, from its file, or, on SQLite and at the very first start, made.
+async fn server_key(settings: &Settings, store: &Store, random: &dyn Random) -> Result<ServerKey> {
+    if let Some(text) = &settings.server_key {
+        return ServerKey::parse(text);
+    }
+    let path = settings.server_key_path();
+    if path.exists() {
+        return ServerKey::parse(&read_secret(&path)?);
+    }
+    let missing = |advice: &str| {
+        Error::invalid(
+            "server-key",
+            format!("there is no server key at {}: {advice}", path.display()),
+        )
+    };
+    if !settings.target()?.is_sqlite() {
+        return Err(missing(
+            "on PostgreSQL all replicas must be given the same one; `wharfinger keys init` makes it",
+        ));
+    }
+    if vault::is_claimed(store).await? {
+        return Err(missing(
+            "this database was made with one; bring it back, nothing else opens what it sealed",
+        ));
+    }
+    init_server_key(settings, random)
+}
+
+/// Makes a server key in its file. Fails if the file exists.
+pub fn init_server_key(settings: &Settings, random: &dyn Random) -> Result<ServerKey> {
+    make_data_folder(settings)?;
+    let key = ServerKey::generate(random)?;
+    write_secret(&settings.server_key_path(), &key.encode(), false)?;
+    Ok(key)
+}
+
+/// Writes a secret to a file that only this user reads.
+fn write_secret(path: &Path, secret: &SecretString, replace: bool) -> Result<()> {
+    let refused = |error: std::io::Error| {
+        Error::invalid(
+            "file",
+            format!("{} cannot be written: {error}", path.display()),
+        )
+    };
+    if replace {
+        // Made anew, so that the mode is ours whatever the old file's was.
+        let _ = std::fs::remove_file(path);
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(refused)?;
+    writeln!(file, "{}", secret.expose_secret())
+        .and_then(|()| file.sync_all())
+        .map_err(refused)
+}
+
+async fn make_first_account(
+    settings: &Settings,
+    store: &Store,
+    clock: &dyn Clock,
+    random: &dyn Random,
+) -> Result<Option<FirstPassword>> {
+    let accounts = Accounts::new(store, clock, random, settings.bcrypt_cost);
+    if !accounts.none_ever().await? {
+        return Ok(None);
+    }
+    if let Some(given) = settings.given_admin_password()? {
+        let first = accounts.create_first(&NewPassword::parse(given)?).await?;
+        return Ok(first.then_some(FirstPassword::Given));
+    }
+    let password = accounts.generate_password()?;
+    let new = NewPassword::parse(password.clone())?;
+    if std::io::stdout().is_terminal() {
+        return Ok(accounts
+            .create_first(&new)
+            .await?
+            .then_some(FirstPassword::Show(password)));
+    }
+    // Written first: a password that is set and lost would lock the operator out.
+    let path = settings.admin_password_path();
+    write_secret(&path, &password, true)?;
+    if accounts.create_first(&new).await? {
+        tracing::info!(account = FIRST, file = %path.display(), "made the first account; its password is in the file");
+        return Ok(Some(FirstPassword::InFile(path)));
+    }
+    // Another replica was faster: this password opens nothing.
+    let _ = std::fs::remove_file(&path);
+    Ok(None)
+}
+
+fn listen(
+    settings: &Settings,
+    service: &Service,
+    random: Arc<dyn Random>,
+) -> Result<(Server, Vec<SocketAddr>)> {
+    let origins = Origins {
+        public_url: settings.public_url.clone(),
+    };
+    let state = Data::new(State::new(service.clone(), random, origins));
+    let mut server = HttpServer::new(move || http::app(state.clone()))
+        .client_request_timeout(HEAD_TIMEOUT)
+        .keep_alive(KEEP_ALIVE)
+        .shutdown_timeout(settings.shutdown_timeout.as_secs());
+    if let Some(workers) = settings.workers {
+        server = server.workers(usize::from(workers));
+    }
+    let bound = match (&settings.tls_cert, &settings.tls_key) {
+        (Some(certificate), Some(key)) => {
+            server.bind_rustls_0_23(settings.listen, tls(certificate, key)?)
+        }
+        _ => server.bind(settings.listen),
+    };
+    let bound = bound.map_err(|error| {
+        Error::invalid(
+            "listen",
+            format!("cannot listen on {}: {error}", settings.listen),
+        )
+    })?;
+    let addresses = bound.addrs();
+    Ok((bound.run(), addresses))
+}
+
+fn tls(certificate: &Path, key: &Path) -> Result<rustls::ServerConfig> {
+    let refused = |path: &Path, error: &dyn std::fmt::Display| {
+        Error::invalid("tls", format!("{}: {error}", path.display()))
+    };
+    let chain = read_certificates(certificate)?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| refused(key, &error))?;
+    rustls::ServerConfig::builder_with_provider(
+        rustls::crypto::aws_lc_rs::default_provider().into(),
+    )
+    .with_safe_default_protocol_versions()
+    .map_err(Error::internal)?
+    .with_no_client_auth()
+    .with_single_cert(chain, private)
+    .map_err(|error| refused(certificate, &error))
+}
+
+/// The certificates of a PEM file.
+pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|error| Error::invalid("tls", format!("{}: {error}", path.display())))
+}

@@ -1,0 +1,377 @@
+//! The commands.
+
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::app::{self, App, FirstPassword};
+use crate::clock::{Clock, Random, SystemClock, SystemRandom};
+use crate::config::{
+    AccountCommand, Cli, Command, KeysCommand, PasswordSource, Settings, read_secret,
+};
+use crate::domain::account::{AccountName, NewPassword};
+use crate::domain::status::Status;
+use crate::error::{Error, Result};
+use crate::service::accounts::{Accounts, FIRST};
+use crate::telemetry;
+
+/// How long a health check waits for a server.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Runs one command to its end.
+pub fn run(cli: Cli) -> Result<()> {
+    let settings = cli.settings;
+    telemetry::start(&settings.log, settings.log_format)?;
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => actix_web::rt::System::new().block_on(serve(&settings)),
+        Command::Migrate => {
+            app::open_store(&settings, &clock(), "migrate")?.close();
+            print(&format!(
+                "The database is current: {:?}",
+                settings.target()?
+            ))
+        }
+        Command::Account { command } => {
+            actix_web::rt::System::new().block_on(account(&settings, command))
+        }
+        Command::Keys {
+            command: KeysCommand::Init,
+        } => {
+            app::init_server_key(&settings, &SystemRandom)?;
+            print(&format!(
+                "Made a server key in {}. Keep a copy in a safe place: without it no token of its database works.",
+                settings.server_key_path().display()
+            ))
+        }
+        Command::Healthcheck { ready } => healthcheck(&settings, ready),
+    }
+}
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
+}
+
+/// Prints a line for the person at the terminal.
+fn print(line: &str) -> Result<()> {
+    writeln!(std::io::stdout(), "{line}").map_err(Error::internal)
+}
+
+async fn serve(settings: &Settings) -> Result<()> {
+    let app = App::start(settings, clock(), Arc::new(SystemRandom)).await?;
+    greet(settings, &app)?;
+    tracing::info!(addresses = ?app.addresses, "serving");
+    app.run().await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Says where the service is, and how to ask it something.
+fn greet(settings: &Settings, app: &App) -> Result<()> {
+    let Some(address) = app.addresses.first() else {
+        return Ok(());
+    };
+    let scheme = if settings.tls_cert.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let base = match &settings.public_url {
+        Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+        None => format!("{scheme}://{}", reachable(*address)),
+    };
+    let user = match &app.first_password {
+        Some(FirstPassword::Show(password)) => {
+            print(&format!(
+                "Made the account {FIRST}. Its password, shown only now: {}",
+                password.expose_secret()
+            ))?;
+            format!("{FIRST}:{}", password.expose_secret())
+        }
+        Some(FirstPassword::InFile(path)) => {
+            print(&format!(
+                "Made the account {FIRST}. Its password is in {}",
+                path.display()
+            ))?;
+            from_file(path)
+        }
+        Some(FirstPassword::Given) => {
+            print(&format!(
+                "Made the account {FIRST} with the password you gave."
+            ))?;
+            FIRST.to_owned()
+        }
+        // A password that was once written down there still works, unless somebody changed it.
+        None => Some(settings.admin_password_path())
+            .filter(|path| path.exists())
+            .map_or(FIRST.to_owned(), |path| from_file(&path)),
+    };
+    let trust = match (&settings.tls_cert, &settings.public_url) {
+        (Some(certificate), None) => format!(" --cacert {}", shell_word(certificate)),
+        _ => String::new(),
+    };
+    print(&format!(
+        "Wharfinger is at {base}. Try:\n  curl{trust} -u \"{user}\" {base}/registries"
+    ))
+}
+
+/// For a shell: the name, and the password out of its file.
+fn from_file(path: &Path) -> String {
+    format!("{FIRST}:$(cat {})", shell_word(path))
+}
+
+/// A path as one word of a shell command.
+fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    if text
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'_' | b'-'))
+    {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+/// An address that a client on this machine can connect to: all addresses are none.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+async fn account(settings: &Settings, command: AccountCommand) -> Result<()> {
+    let (clock, random) = (clock(), SystemRandom);
+    let holder = (&random as &dyn Random).uuid()?.to_string();
+    let store = app::open_store(settings, &clock, &holder)?;
+    let accounts = Accounts::new(&store, &*clock, &random, settings.bcrypt_cost);
+    let done = match command {
+        AccountCommand::Add {
+            name,
+            roles,
+            password,
+        } => {
+            let password = choose_password(&accounts, &password)?;
+            let parsed = AccountName::parse(&name)?;
+            accounts
+                .create(
+                    parsed,
+                    &NewPassword::parse(password.secret().clone())?,
+                    roles,
+                )
+                .await?;
+            password.announce(&format!("Added the account {name}."))
+        }
+        AccountCommand::List => list(&accounts).await,
+        AccountCommand::Passwd { name, password } => {
+            let password = choose_password(&accounts, &password)?;
+            accounts
+                .set_password(
+                    name.clone(),
+                    &NewPassword::parse(password.secret().clone())?,
+                )
+                .await?;
+            password.announce(&format!("Set the password of {name}."))
+        }
+        AccountCommand::Enable { name } => {
+            accounts.set_status(name.clone(), Status::Enabled).await?;
+            print(&format!("Enabled {name}."))
+        }
+        AccountCommand::Disable { name } => {
+            accounts.set_status(name.clone(), Status::Disabled).await?;
+            print(&format!("Disabled {name}."))
+        }
+        AccountCommand::Delete { name } => {
+            accounts.delete(name.clone()).await?;
+            print(&format!("Deleted {name}."))
+        }
+    };
+    store.close();
+    done
+}
+
+async fn list(accounts: &Accounts<'_>) -> Result<()> {
+    print(&format!("{:<38}{:<10}{:<20}NAME", "ID", "STATUS", "ROLES"))?;
+    for account in accounts.list().await? {
+        print(&format!(
+            "{:<38}{:<10}{:<20}{}",
+            account.id.to_string(),
+            account.status.as_str(),
+            account.roles.join(","),
+            account.name
+        ))?;
+    }
+    Ok(())
+}
+
+enum Password {
+    Given(SecretString),
+    Made(SecretString),
+}
+
+impl Password {
+    fn secret(&self) -> &SecretString {
+        match self {
+            Self::Given(secret) | Self::Made(secret) => secret,
+        }
+    }
+
+    fn announce(&self, done: &str) -> Result<()> {
+        match self {
+            Self::Given(_) => print(done),
+            Self::Made(secret) => print(&format!(
+                "{done} Its password, shown only now: {}",
+                secret.expose_secret()
+            )),
+        }
+    }
+}
+
+fn choose_password(accounts: &Accounts<'_>, source: &PasswordSource) -> Result<Password> {
+    match &source.password_file {
+        None => accounts.generate_password().map(Password::Made),
+        Some(path) if path == &PathBuf::from("-") => {
+            read_secret(Path::new("/dev/stdin")).map(Password::Given)
+        }
+        Some(path) => read_secret(path).map(Password::Given),
+    }
+}
+
+/// Asks the server of these settings how it is, over TLS if it has that.
+fn healthcheck(settings: &Settings, ready: bool) -> Result<()> {
+    let address = reachable(settings.listen);
+    let path = if ready { "/readyz" } else { "/healthz" };
+    let ask = || -> std::io::Result<String> {
+        let stream = TcpStream::connect_timeout(&address, HEALTH_TIMEOUT)?;
+        stream.set_read_timeout(Some(HEALTH_TIMEOUT))?;
+        stream.set_write_timeout(Some(HEALTH_TIMEOUT))?;
+        match &settings.tls_cert {
+            None => exchange(stream, address, path),
+            Some(certificate) => exchange(
+                pinned(stream, certificate).map_err(std::io::Error::other)?,
+                address,
+                path,
+            ),
+        }
+    };
+    let answer = ask().map_err(|error| {
+        Error::invalid("healthcheck", format!("{address} does not answer: {error}"))
+    })?;
+    let status = answer.split(' ').nth(1).unwrap_or_default();
+    if status == "200" {
+        return print("ok");
+    }
+    Err(Error::invalid(
+        "healthcheck",
+        format!("{address} answers {path} with status {status}"),
+    ))
+}
+
+fn exchange(
+    mut stream: impl std::io::Read + std::io::Write,
+    address: SocketAddr,
+    path: &str,
+) -> std::io::Result<String> {
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    )?;
+    stream.flush()?;
+    let mut head = vec![0; 64];
+    let read = stream.read(&mut head)?;
+    head.truncate(read);
+    Ok(String::from_utf8_lossy(&head).into_owned())
+}
+
+/// TLS to a server that shows the very certificate of the settings. Its names need not cover the loopback address.
+fn pinned(
+    stream: TcpStream,
+    certificate: &Path,
+) -> Result<StreamOwned<ClientConnection, TcpStream>> {
+    let own = app::read_certificates(certificate)?.into_iter().next();
+    let own = own.ok_or_else(|| {
+        Error::invalid(
+            "tls",
+            format!("{} has no certificate", certificate.display()),
+        )
+    })?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(Error::internal)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Pinned { own, provider }))
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").map_err(Error::internal)?;
+    let connection = ClientConnection::new(Arc::new(config), name).map_err(Error::internal)?;
+    Ok(StreamOwned::new(connection, stream))
+}
+
+/// Accepts one certificate.
+#[derive(Debug)]
+struct Pinned {
+    own: CertificateDer<'static>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        if *end_entity == self.own {
+            return Ok(ServerCertVerified::assertion());
+        }
+        Err(rustls::Error::General(
+            "the server shows another certificate than --tls-cert".to_owned(),
+        ))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}

@@ -1,0 +1,60 @@
+//! Time and randomness as parameters.
+//!
+//! Nothing else in the crate reads the system's clock or its random source (`clippy.toml` keeps it so): tests move
+//! the clock instead of sleeping, and whatever is made before a store job can be made again.
+
+use chrono::{DateTime, SubsecRound, Utc};
+
+use crate::error::{Error, Result};
+
+/// Where the present comes from.
+pub trait Clock: Send + Sync + std::fmt::Debug {
+    /// The present, in whole microseconds: what both databases keep without loss.
+    fn now(&self) -> DateTime<Utc>;
+}
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> DateTime<Utc> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place that reads the system's clock"
+        )]
+        let now = Utc::now();
+        now.trunc_subsecs(6)
+    }
+}
+
+/// Where random bytes come from.
+pub trait Random: Send + Sync + std::fmt::Debug {
+    /// Fills the buffer with bytes fit for secrets.
+    fn fill(&self, buffer: &mut [u8]) -> Result<()>;
+}
+
+impl dyn Random + '_ {
+    /// An array of random bytes.
+    pub fn bytes<const N: usize>(&self) -> Result<[u8; N]> {
+        let mut bytes = [0; N];
+        self.fill(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// A random (version 4) UUID.
+    pub fn uuid(&self) -> Result<uuid::Uuid> {
+        Ok(uuid::Builder::from_random_bytes(self.bytes()?).into_uuid())
+    }
+}
+
+/// The operating system's random source.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemRandom;
+
+impl Random for SystemRandom {
+    fn fill(&self, buffer: &mut [u8]) -> Result<()> {
+        aws_lc_rs::rand::fill(buffer)
+            .map_err(|_| Error::internal("the system's random source failed"))
+    }
+}

@@ -1,0 +1,429 @@
+//! Settings and commands: every setting is a flag and an environment variable.
+//!
+//! Owns names, defaults and help texts. A secret can also come from a file (`…_FILE`), which is how it should come:
+//! command lines and environments are readable by other processes of the same user.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use secrecy::SecretString;
+use url::Url;
+
+use crate::error::{Error, Result};
+use crate::store::Target;
+
+/// A self-hosted service that manages the tokens of container registries.
+///
+/// Without a command it serves: it makes its data folder, its database, its key and the account `admin` when they are
+/// missing, and prints where it is reached.
+#[derive(Debug, Parser)]
+#[command(name = "wharfinger", version, about, long_about, max_term_width = 100)]
+pub struct Cli {
+    /// What to do; serve if left out.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to do it.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve until told to stop (the default)
+    Serve,
+    /// Bring the database to this version's tables and end
+    Migrate,
+    /// Manage accounts; works beside a running server
+    Account {
+        /// What to do with accounts.
+        #[command(subcommand)]
+        command: AccountCommand,
+    },
+    /// Manage the server key
+    Keys {
+        /// What to do with keys.
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
+    /// Ask a server with the same settings whether it is well; the exit status tells
+    Healthcheck {
+        /// Ask whether it is ready to serve, not only alive
+        #[arg(long)]
+        ready: bool,
+    },
+}
+
+/// What can be done with accounts.
+#[derive(Debug, Subcommand)]
+pub enum AccountCommand {
+    /// Add an enabled account; a password is made and shown if none is given
+    Add {
+        /// Its name: no colon, unique without regard to case
+        name: String,
+        /// Its role, Admin or Analyst; can be given several times
+        #[arg(long = "role", required = true)]
+        roles: Vec<String>,
+        /// How to get its password
+        #[command(flatten)]
+        password: PasswordSource,
+    },
+    /// List accounts
+    List,
+    /// Set an account's password; one is made and shown if none is given
+    Passwd {
+        /// Whose
+        name: String,
+        /// How to get the new password
+        #[command(flatten)]
+        password: PasswordSource,
+    },
+    /// Let an account in again
+    Enable {
+        /// Which
+        name: String,
+    },
+    /// Keep an account out from its next request on
+    Disable {
+        /// Which
+        name: String,
+    },
+    /// Delete an account; what it made stays
+    Delete {
+        /// Which
+        name: String,
+    },
+}
+
+/// Where a command gets a password from.
+#[derive(Debug, Args)]
+pub struct PasswordSource {
+    /// Read the password from this file, `-` for standard input; one line end at its end is dropped
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+}
+
+/// What can be done with keys.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a server key where there is none: in the file of --server-key-file, else in the data folder
+    Init,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise
+    Auto,
+    /// For people
+    Text,
+    /// For machines
+    Json,
+}
+
+/// Every setting.
+#[derive(Debug, Clone, Args)]
+pub struct Settings {
+    /// Where to listen
+    #[arg(
+        long,
+        env = "WHARFINGER_LISTEN",
+        default_value = "127.0.0.1:8080",
+        global = true,
+        value_name = "ADDRESS"
+    )]
+    pub listen: SocketAddr,
+    /// The folder for the database, the server key and the first password
+    #[arg(
+        long,
+        env = "WHARFINGER_DATA_DIR",
+        default_value = "./data",
+        global = true,
+        value_name = "FOLDER"
+    )]
+    pub data_dir: PathBuf,
+    /// The database: postgres://… or sqlite:PATH [default: wharfinger.db in the data folder]
+    #[arg(long, env = "WHARFINGER_DATABASE_URL", hide_env_values = true, global = true, value_name = "URL", value_parser = secret)]
+    pub database_url: Option<SecretString>,
+    /// A file that holds the database URL
+    #[arg(
+        long,
+        env = "WHARFINGER_DATABASE_URL_FILE",
+        global = true,
+        value_name = "FILE",
+        conflicts_with = "database_url"
+    )]
+    pub database_url_file: Option<PathBuf>,
+    /// The server key, base64 of 32 bytes; better given by file
+    #[arg(long, env = "WHARFINGER_SERVER_KEY", hide_env_values = true, global = true, value_name = "KEY", value_parser = secret)]
+    pub server_key: Option<SecretString>,
+    /// A file that holds the server key [default: server-key in the data folder]
+    #[arg(
+        long,
+        env = "WHARFINGER_SERVER_KEY_FILE",
+        global = true,
+        value_name = "FILE",
+        conflicts_with = "server_key"
+    )]
+    pub server_key_file: Option<PathBuf>,
+    /// The password that the account admin gets at the first start; better given by file
+    #[arg(long, env = "WHARFINGER_ADMIN_PASSWORD", hide_env_values = true, global = true, value_name = "PASSWORD", value_parser = secret)]
+    pub admin_password: Option<SecretString>,
+    /// A file that holds the password that the account admin gets at the first start
+    #[arg(
+        long,
+        env = "WHARFINGER_ADMIN_PASSWORD_FILE",
+        global = true,
+        value_name = "FILE",
+        conflicts_with = "admin_password"
+    )]
+    pub admin_password_file: Option<PathBuf>,
+    /// The URL that clients reach this service by, for links and the check of browsers' origins
+    #[arg(long, env = "WHARFINGER_PUBLIC_URL", global = true, value_name = "URL", value_parser = http_url)]
+    pub public_url: Option<Url>,
+    /// What the host names of registries end in
+    #[arg(long, env = "WHARFINGER_REGISTRY_DOMAIN", default_value = "localhost", global = true, value_name = "DOMAIN", value_parser = domain)]
+    pub registry_domain: String,
+    /// Where registries can be made, separated by commas
+    #[arg(long, env = "WHARFINGER_LOCATIONS", default_value = "de/fra,de/txl,es/vit", value_delimiter = ',', global = true, value_name = "LIST", value_parser = location)]
+    pub locations: Vec<String>,
+    /// How slow passwords are to check: each step doubles the time
+    #[arg(long, env = "WHARFINGER_BCRYPT_COST", default_value = "12", global = true, value_name = "COST", value_parser = clap::value_parser!(u32).range(4..=20))]
+    pub bcrypt_cost: u32,
+    /// Threads that check passwords [default: half the cores, at least one]
+    #[arg(long, env = "WHARFINGER_PASSWORD_THREADS", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub password_threads: Option<u16>,
+    /// How long expired tokens stay listed, such as 30d or 0s, or `forever`
+    #[arg(long, env = "WHARFINGER_EXPIRED_TOKEN_RETENTION", default_value = "30d", global = true, value_name = "TIME", value_parser = retention)]
+    pub expired_token_retention: Retention,
+    /// The certificate chain to serve TLS with, PEM
+    #[arg(
+        long,
+        env = "WHARFINGER_TLS_CERT",
+        global = true,
+        value_name = "FILE",
+        requires = "tls_key"
+    )]
+    pub tls_cert: Option<PathBuf>,
+    /// The key of that certificate, PEM
+    #[arg(
+        long,
+        env = "WHARFINGER_TLS_KEY",
+        global = true,
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
+    pub tls_key: Option<PathBuf>,
+    /// Serve without TLS on an address that others can reach: for a proxy that ends TLS in front
+    #[arg(long, env = "WHARFINGER_PLAIN_HTTP", global = true)]
+    pub plain_http: bool,
+    /// Threads that handle requests [default: the cores]
+    #[arg(long, env = "WHARFINGER_WORKERS", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub workers: Option<u16>,
+    /// Threads that read the database, each with a connection [default: the cores, 2 to 4, on SQLite; 16 on PostgreSQL]
+    #[arg(long, env = "WHARFINGER_READERS", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub readers: Option<u16>,
+    /// Requests that may wait for the database before others are turned away with 503
+    #[arg(long, env = "WHARFINGER_QUEUE", default_value = "4096", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub queue: u32,
+    /// How long requests under way may go on after a signal to stop
+    #[arg(long, env = "WHARFINGER_SHUTDOWN_TIMEOUT", default_value = "30s", global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub shutdown_timeout: Duration,
+    /// What to log: a level, or directives such as `info,wharfinger::http=debug`
+    #[arg(
+        long,
+        env = "WHARFINGER_LOG",
+        default_value = "info",
+        global = true,
+        value_name = "FILTER"
+    )]
+    pub log: String,
+    /// How log lines look
+    #[arg(
+        long,
+        env = "WHARFINGER_LOG_FORMAT",
+        default_value = "auto",
+        global = true,
+        value_name = "FORMAT"
+    )]
+    pub log_format: LogFormat,
+}
+
+/// How long something is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retention {
+    /// Until somebody deletes it.
+    Forever,
+    /// So long.
+    For(Duration),
+}
+
+impl Settings {
+    /// Which database, by URL, by file or by default.
+    pub fn target(&self) -> Result<Target> {
+        use secrecy::ExposeSecret as _;
+        match (&self.database_url, &self.database_url_file) {
+            (Some(url), _) => Target::parse(url.expose_secret()),
+            (None, Some(file)) => Target::parse(read_secret(file)?.expose_secret()),
+            (None, None) => Ok(Target::Sqlite(self.data_dir.join("wharfinger.db"))),
+        }
+    }
+
+    /// The file that the server key is read from and made in.
+    #[must_use]
+    pub fn server_key_path(&self) -> PathBuf {
+        self.server_key_file
+            .clone()
+            .unwrap_or_else(|| self.data_dir.join("server-key"))
+    }
+
+    /// The password given for the first account, if one is.
+    pub fn given_admin_password(&self) -> Result<Option<SecretString>> {
+        match (&self.admin_password, &self.admin_password_file) {
+            (Some(password), _) => Ok(Some(password.clone())),
+            (None, Some(file)) => read_secret(file).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The file that a made password of the first account goes to when there is no terminal to show it on.
+    #[must_use]
+    pub fn admin_password_path(&self) -> PathBuf {
+        self.data_dir.join("admin-password")
+    }
+
+    /// Refuses to serve passwords in clear to others unless that was asked for.
+    pub fn check_listen(&self) -> Result<()> {
+        if self.listen.ip().is_loopback() || self.tls_cert.is_some() || self.plain_http {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            "listen",
+            format!(
+                "{} can be reached by others, and passwords would travel in clear: give --tls-cert and --tls-key, \
+                 or --plain-http if a proxy in front ends TLS",
+                self.listen
+            ),
+        ))
+    }
+}
+
+/// Reads a secret from a file, without the line end that editors add.
+pub fn read_secret(path: &Path) -> Result<SecretString> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Error::invalid(
+            "file",
+            format!("{} cannot be read: {error}", path.display()),
+        )
+    })?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(text.strip_suffix('\r').unwrap_or(text).to_owned().into())
+}
+
+type Parsed<T> = std::result::Result<T, String>;
+
+fn secret(text: &str) -> Parsed<SecretString> {
+    Ok(text.to_owned().into())
+}
+
+fn http_url(text: &str) -> Parsed<Url> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    let plain = url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none();
+    if matches!(url.scheme(), "http" | "https") && url.has_host() && plain {
+        return Ok(url);
+    }
+    Err(
+        "a URL such as https://tokens.example.com is needed, without user, query and fragment"
+            .to_owned(),
+    )
+}
+
+fn domain(text: &str) -> Parsed<String> {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    // A registry's name adds up to 63 characters and a dot to the 253 that a host name may have.
+    if text.len() <= 189 && text.split('.').all(label) {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err("a domain such as registry.example.com is needed".to_owned())
+}
+
+fn location(text: &str) -> Parsed<String> {
+    let part = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    match text.split_once('/') {
+        Some((country, place)) if part(country) && part(place) => Ok(text.to_owned()),
+        _ => Err("a location such as de/fra is needed".to_owned()),
+    }
+}
+
+fn retention(text: &str) -> Parsed<Retention> {
+    if text == "forever" {
+        return Ok(Retention::Forever);
+    }
+    humantime::parse_duration(text)
+        .map(Retention::For)
+        .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_setting_is_a_flag_and_a_variable() {
+        for argument in Settings::augment_args(clap::Command::new("settings")).get_arguments() {
+            let flag = argument.get_long().unwrap();
+            let variable = argument.get_env().unwrap().to_str().unwrap();
+            assert_eq!(
+                variable,
+                format!("WHARFINGER_{}", flag.replace('-', "_").to_uppercase())
+            );
+            assert!(argument.get_help().is_some(), "--{flag} is not explained");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let cli = Cli::parse_from([
+            "wharfinger",
+            "--server-key",
+            "hunter22",
+            "--admin-password",
+            "hunter22",
+        ]);
+        assert!(!format!("{cli:?}").contains("hunter22"));
+    }
+
+    #[test]
+    fn passwords_do_not_travel_in_clear_unasked() {
+        let check = |arguments: &[&str]| {
+            Cli::parse_from(std::iter::once("wharfinger").chain(arguments.iter().copied()))
+                .settings
+                .check_listen()
+        };
+        assert!(check(&["--listen", "127.0.0.1:1"]).is_ok());
+        assert!(check(&["--listen", "[::1]:1"]).is_ok());
+        assert!(check(&["--listen", "0.0.0.0:1"]).is_err());
+        assert!(check(&["--listen", "0.0.0.0:1", "--plain-http"]).is_ok());
+        assert!(check(&["--listen", "0.0.0.0:1", "--tls-cert", "c", "--tls-key", "k"]).is_ok());
+    }
+}

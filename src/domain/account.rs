@@ -1,0 +1,192 @@
+//! Accounts: people or machines with a password and roles.
+
+use chrono::{DateTime, Utc};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::id::{AccountId, AccountKey};
+use super::role::Permissions;
+use super::secret;
+use super::status::Status;
+use super::text::{has_control, quoted};
+use crate::error::{Error, Result};
+
+/// The longest account name, in characters.
+const NAME_LENGTH: usize = 255;
+/// The shortest password, in characters.
+pub const PASSWORD_MINIMUM: usize = 8;
+/// The longest password, in bytes of UTF-8: bcrypt reads 72 bytes and ends with a NUL, and a password is never cut.
+pub const PASSWORD_MAXIMUM: usize = 71;
+
+/// An account's name, as sent; two names that differ only in ASCII case are the same name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountName(String);
+
+impl AccountName {
+    /// Reads a name: 1 to 255 characters without colon (HTTP Basic ends the name there, RFC 7617 §2) and without
+    /// control characters.
+    pub fn parse(text: &str) -> Result<Self> {
+        let length = text.chars().count();
+        if length == 0
+            || length > NAME_LENGTH
+            || text.contains(':')
+            || has_control(text)
+            || text.trim() != text
+        {
+            return Err(Error::invalid(
+                "name",
+                format!(
+                    "account name {} is not 1 to {NAME_LENGTH} characters without colon, control characters or space at the ends",
+                    quoted(text)
+                ),
+            ));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The name as it was sent.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What uniqueness is decided by.
+    #[must_use]
+    pub fn key(&self) -> String {
+        name_key(&self.0)
+    }
+}
+
+/// What names are compared by: ASCII letters in lower case, all else as it is.
+#[must_use]
+pub fn name_key(name: &str) -> String {
+    name.to_ascii_lowercase()
+}
+
+/// A password fit to be set.
+#[derive(Debug, Clone)]
+pub struct NewPassword(SecretString);
+
+impl NewPassword {
+    /// Accepts 8 characters to 71 bytes without control characters that do not look like a token.
+    ///
+    /// A password in a token's form is refused because credentials of that form are tried as tokens only.
+    pub fn parse(password: SecretString) -> Result<Self> {
+        let text = password.expose_secret();
+        let problem = if text.chars().count() < PASSWORD_MINIMUM {
+            format!("the password is shorter than {PASSWORD_MINIMUM} characters")
+        } else if text.len() > PASSWORD_MAXIMUM {
+            format!(
+                "the password is {} bytes long; at most {PASSWORD_MAXIMUM} are possible, and none is cut off silently",
+                text.len()
+            )
+        } else if has_control(text) {
+            "the password contains a control character".to_owned()
+        } else if secret::is_machine_secret(text) {
+            "the password has the form of a token; choose another".to_owned()
+        } else {
+            return Ok(Self(password));
+        };
+        Err(Error::invalid("password", problem))
+    }
+
+    /// The password itself, for hashing.
+    #[must_use]
+    pub fn secret(&self) -> &SecretString {
+        &self.0
+    }
+}
+
+/// An account as an operator lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Internal key.
+    pub key: AccountKey,
+    /// Public id.
+    pub id: AccountId,
+    /// Name as given.
+    pub name: String,
+    /// In use or not.
+    pub status: Status,
+    /// Counts every change.
+    pub version: i64,
+    /// Names of its roles, in their order.
+    pub roles: Vec<String>,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+}
+
+/// An account to be made.
+#[derive(Debug, Clone)]
+pub struct NewAccount {
+    /// Public id.
+    pub id: AccountId,
+    /// Its name.
+    pub name: AccountName,
+    /// The bcrypt hash of its password.
+    pub password_hash: String,
+    /// Names of its roles.
+    pub roles: Vec<String>,
+    /// When it is made.
+    pub at: DateTime<Utc>,
+}
+
+/// The account on whose behalf a request acts, as the database had it within that request's own store call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// Internal key.
+    pub key: AccountKey,
+    /// Public id.
+    pub id: AccountId,
+    /// Name at this time.
+    pub name: String,
+    /// What it may do now.
+    pub permissions: Permissions,
+}
+
+impl Actor {
+    /// This account, acting at this time.
+    #[must_use]
+    pub fn stamp(&self, at: DateTime<Utc>) -> super::Stamp {
+        super::Stamp {
+            at,
+            by: self.id,
+            by_name: self.name.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_no_colon_and_no_control_characters() {
+        for right in ["a", "alice@example.com", "Jörg", "two words"] {
+            assert!(AccountName::parse(right).is_ok(), "{right:?} was refused");
+        }
+        for wrong in ["", "a:b", "a\0", "a\n", " a", "a ", &"a".repeat(256)] {
+            assert!(AccountName::parse(wrong).is_err(), "{wrong:?} was accepted");
+        }
+        assert_eq!(
+            AccountName::parse("Alice").unwrap().key(),
+            AccountName::parse("aLICE").unwrap().key()
+        );
+    }
+
+    #[test]
+    fn passwords_are_never_cut() {
+        let parse = |text: &str| NewPassword::parse(text.to_owned().into());
+        assert!(parse(&"x".repeat(71)).is_ok());
+        assert!(parse("pass:wörd").is_ok());
+        let token = secret::mint(secret::SecretKind::RegistryToken, [7; secret::ENTROPY]);
+        for wrong in [
+            &"x".repeat(72),
+            &"ö".repeat(36),
+            "short",
+            "tab\tinside",
+            token.expose_secret(),
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong:?} was accepted");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Pure types and rules: what a registry, a token, a scope, a secret, a role is, and what each may hold.
+//!
+//! Owns every rule that needs neither database nor clock. Refuses to know about storage, HTTP or the present time:
+//! an instant that a rule needs is an argument. A value of one of these types is valid by construction.
+
+pub mod account;
+pub mod id;
+pub mod page;
+pub mod registry;
+pub mod role;
+pub mod secret;
+pub mod status;
+pub mod text;
+pub mod token;
+
+use chrono::{DateTime, Utc};
+
+use self::id::AccountId;
+
+/// Who did something, and when. The name is the one held at that time: renaming or deleting an account rewrites no
+/// history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Whose account.
+    pub by: AccountId,
+    /// The account's name at that time.
+    pub by_name: String,
+}

@@ -1,0 +1,134 @@
+//! Pages of lists: how many, from where.
+
+use super::text::quoted;
+use crate::error::{Error, Result};
+
+/// Elements on a page when the caller does not say.
+pub const DEFAULT_LIMIT: i64 = 100;
+/// The most elements on one page.
+pub const MAXIMUM_LIMIT: i64 = 1000;
+
+/// A window into a list by position: skip `offset`, show at most `limit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Elements to skip, at least 0.
+    pub offset: i64,
+    /// Elements to show, 0 to [`MAXIMUM_LIMIT`].
+    pub limit: i64,
+}
+
+impl Window {
+    /// Reads offset and limit, which the API carries as strings of digits; absent ones are 0 and
+    /// [`DEFAULT_LIMIT`].
+    pub fn parse(offset: Option<&str>, limit: Option<&str>) -> Result<Self> {
+        Ok(Self {
+            offset: parse_offset(offset)?,
+            limit: parse_limit(limit)?,
+        })
+    }
+
+    /// The window after this one, if a list of `total` elements has one. An empty window has no next.
+    #[must_use]
+    pub fn next(self, total: i64) -> Option<Self> {
+        let offset = self.offset.checked_add(self.limit)?;
+        (self.limit > 0 && offset < total).then_some(Self { offset, ..self })
+    }
+
+    /// The window before this one, if this is not the first; stops at 0.
+    #[must_use]
+    pub fn previous(self) -> Option<Self> {
+        (self.offset > 0).then(|| Self {
+            offset: (self.offset - self.limit).max(0),
+            ..self
+        })
+    }
+}
+
+fn parse_offset(text: Option<&str>) -> Result<i64> {
+    let Some(text) = text else { return Ok(0) };
+    digits(text).ok_or_else(|| {
+        Error::invalid(
+            "offset",
+            format!(
+                "offset {} is not a whole number from 0 to {}",
+                quoted(text),
+                i64::MAX
+            ),
+        )
+    })
+}
+
+/// Reads a limit of 0 to [`MAXIMUM_LIMIT`]; absent it is [`DEFAULT_LIMIT`].
+pub fn parse_limit(text: Option<&str>) -> Result<i64> {
+    let Some(text) = text else {
+        return Ok(DEFAULT_LIMIT);
+    };
+    digits(text)
+        .filter(|limit| *limit <= MAXIMUM_LIMIT)
+        .ok_or_else(|| {
+            Error::invalid(
+                "limit",
+                format!(
+                    "limit {} is not a whole number from 0 to {MAXIMUM_LIMIT}",
+                    quoted(text)
+                ),
+            )
+        })
+}
+
+/// Digits only: `parse` alone would also read a sign.
+fn digits(text: &str) -> Option<i64> {
+    text.bytes()
+        .all(|b| b.is_ascii_digit())
+        .then(|| text.parse().ok())
+        .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_digits_in_range() {
+        assert_eq!(
+            Window::parse(None, None).unwrap(),
+            Window {
+                offset: 0,
+                limit: 100
+            }
+        );
+        assert_eq!(
+            Window::parse(Some("007"), Some("1000")).unwrap(),
+            Window {
+                offset: 7,
+                limit: 1000
+            }
+        );
+        for (offset, limit) in [
+            ("-1", "1"),
+            ("+1", "1"),
+            ("", "1"),
+            ("1e3", "1"),
+            ("0", "1001"),
+            ("0", "-1"),
+            ("9223372036854775808", "1"),
+        ] {
+            assert!(
+                Window::parse(Some(offset), Some(limit)).is_err(),
+                "{offset} {limit} was accepted"
+            );
+        }
+    }
+
+    #[test]
+    fn neighbours_stop_at_the_ends() {
+        let window = |offset, limit| Window { offset, limit };
+        assert_eq!(window(0, 2).next(5), Some(window(2, 2)));
+        assert_eq!(window(4, 2).next(5), None);
+        assert_eq!(window(0, 0).next(5), None);
+        assert_eq!(window(i64::MAX, 2).next(5), None);
+        assert_eq!(window(0, 2).previous(), None);
+        assert_eq!(window(1, 2).previous(), Some(window(0, 2)));
+        assert_eq!(window(4, 2).previous(), Some(window(2, 2)));
+    }
+}

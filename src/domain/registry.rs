@@ -1,0 +1,377 @@
+//! Registries: the tenants. Each keeps its own tokens and has a host name that its clients log in to.
+
+use chrono::NaiveTime;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+use super::Stamp;
+use super::id::{RegistryId, RegistryKey};
+use super::text::quoted;
+use crate::error::{Error, Result, Violations};
+
+/// The most entries of an allow list.
+const SUBNETS: usize = 25;
+const DAYS: [&str; 7] = [
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+    "Sunday",
+];
+
+/// A registry's name, unique among living registries and part of its host name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistryName(String);
+
+impl RegistryName {
+    /// The pattern of the API: 3 to 63 lower-case letters, digits and hyphens, a letter first and no hyphen last.
+    pub const PATTERN: &'static str = "^[a-z][-a-z0-9]{1,61}[a-z0-9]$";
+
+    /// Reads a name.
+    pub fn parse(text: &str) -> Result<Self> {
+        let alphabet = text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        let ends = text.starts_with(|c: char| c.is_ascii_lowercase()) && !text.ends_with('-');
+        if (3..=63).contains(&text.len()) && alphabet && ends {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(Error::invalid(
+            "name",
+            format!(
+                "registry name {} is not 3 to 63 lower-case letters, digits and hyphens, a letter first and no hyphen last",
+                quoted(text)
+            ),
+        ))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// When the registry collects garbage: days and a time of day. Kept verbatim and in order, since clients compare
+/// what they sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// English names of days.
+    pub days: Vec<String>,
+    /// A time of day, such as `05:19:00+00:00`, `10:00:00Z` or `10:00:00`.
+    pub time: String,
+}
+
+impl Schedule {
+    /// Refuses what is no day or no time of day.
+    pub fn check(&self) -> Result<()> {
+        let mut violations = Violations::default();
+        for day in &self.days {
+            if !DAYS.contains(&day.as_str()) {
+                violations.push(
+                    "garbage-collection-schedule",
+                    format!(
+                        "garbageCollectionSchedule.days: {} is none of {}",
+                        quoted(day),
+                        DAYS.join(", ")
+                    ),
+                );
+            }
+        }
+        if !is_time_of_day(&self.time) {
+            violations.push(
+                "garbage-collection-schedule",
+                format!("garbageCollectionSchedule.time: {} is no time of day such as 05:19:00+00:00 or 10:00:00Z", quoted(&self.time)),
+            );
+        }
+        violations.finish(Some(()))
+    }
+}
+
+/// RFC 3339's full-time, the zone optional as clients leave it out.
+fn is_time_of_day(text: &str) -> bool {
+    if !text.is_ascii() {
+        return false;
+    }
+    let zoned = text.strip_suffix(['Z', 'z']).or_else(|| {
+        let (time, zone) = text.split_at_checked(text.len().checked_sub(6)?)?;
+        let zone = zone.strip_prefix(['+', '-'])?;
+        (zone.len() == 5 && NaiveTime::parse_from_str(zone, "%H:%M").is_ok()).then_some(time)
+    });
+    let time = zoned.unwrap_or(text);
+    // `%S` would take one digit.
+    time.get(..8).is_some_and(|hms| {
+        hms.bytes().enumerate().all(|(i, b)| {
+            if i == 2 || i == 5 {
+                b == b':'
+            } else {
+                b.is_ascii_digit()
+            }
+        })
+    }) && NaiveTime::parse_from_str(time, "%H:%M:%S%.f").is_ok()
+        && !time.ends_with('.')
+}
+
+/// What a registry does beside keeping images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Features {
+    /// Scans images for vulnerabilities; cannot be switched off once on.
+    pub vulnerability_scanning: VulnerabilityScanning,
+}
+
+impl Default for Features {
+    /// On, as the API's schema says.
+    fn default() -> Self {
+        Self {
+            vulnerability_scanning: VulnerabilityScanning {
+                enabled: true,
+                properties: None,
+            },
+        }
+    }
+}
+
+/// Whether images are scanned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VulnerabilityScanning {
+    /// On or off.
+    pub enabled: bool,
+    /// Kept as sent; the API gives it no meaning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub properties: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// Addresses that may use a registry's tokens, as sent; none is no restriction.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subnets(Vec<String>);
+
+impl Subnets {
+    /// Reads up to 25 addresses of either family, with or without a prefix length; host bits may be set.
+    pub fn parse(entries: Vec<String>) -> Result<Self> {
+        let mut violations = Violations::default();
+        if entries.len() > SUBNETS {
+            violations.push(
+                "api-subnet-allow-list",
+                format!(
+                    "apiSubnetAllowList has {} entries; at most {SUBNETS} are allowed",
+                    entries.len()
+                ),
+            );
+        }
+        for entry in entries.iter().take(SUBNETS) {
+            if entry.parse::<IpNet>().is_err() && entry.parse::<IpAddr>().is_err() {
+                violations.push(
+                    "api-subnet-allow-list",
+                    format!("apiSubnetAllowList: {} is no address or network such as 10.1.0.0/16 or 2001:db8::/32", quoted(entry)),
+                );
+            }
+        }
+        violations.finish(Some(Self(entries)))
+    }
+
+    /// The entries as they were sent.
+    #[must_use]
+    pub fn entries(&self) -> &[String] {
+        &self.0
+    }
+}
+
+/// A registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registry {
+    /// Internal key.
+    pub key: RegistryKey,
+    /// Public id.
+    pub id: RegistryId,
+    /// Name.
+    pub name: String,
+    /// Where it is; one of the locations of the settings at the time it was made.
+    pub location: String,
+    /// When it collects garbage.
+    pub schedule: Option<Schedule>,
+    /// What it does beside keeping images.
+    pub features: Features,
+    /// Who may use its tokens.
+    pub subnets: Subnets,
+    /// Counts every change.
+    pub version: i64,
+    /// By whom and when it was made.
+    pub created: Stamp,
+    /// By whom and when it was last changed.
+    pub modified: Option<Stamp>,
+}
+
+impl Registry {
+    /// Replaces all that can be replaced; name and location cannot. Returns whether anything changed.
+    pub fn replace(&mut self, new: NewRegistry) -> Result<bool> {
+        let mut violations = Violations::default();
+        if new.name.as_str() != self.name {
+            violations.push(
+                "name",
+                format!(
+                    "\"name\" cannot be changed: this registry is named {}, not {}",
+                    self.name,
+                    new.name.as_str()
+                ),
+            );
+        }
+        if new.location != self.location {
+            violations.push(
+                "location",
+                format!(
+                    "\"location\" cannot be changed: this registry is in {}, not {}",
+                    self.location,
+                    quoted(&new.location)
+                ),
+            );
+        }
+        violations.finish(Some(()))?;
+        self.update(RegistryPatch {
+            schedule: Some(new.schedule),
+            features: Some(new.features),
+            subnets: Some(new.subnets),
+        })
+    }
+
+    /// Changes what the patch names. Returns whether anything changed.
+    pub fn update(&mut self, patch: RegistryPatch) -> Result<bool> {
+        let before = (
+            self.schedule.clone(),
+            self.features.clone(),
+            self.subnets.clone(),
+        );
+        if let Some(schedule) = patch.schedule {
+            self.schedule = schedule;
+        }
+        if let Some(features) = patch.features {
+            if self.features.vulnerability_scanning.enabled
+                && !features.vulnerability_scanning.enabled
+            {
+                return Err(Error::invalid(
+                    "features",
+                    "features.vulnerabilityScanning cannot be switched off once it is on; send enabled: true, or leave it out of a PATCH",
+                ));
+            }
+            self.features = features;
+        }
+        if let Some(subnets) = patch.subnets {
+            self.subnets = subnets;
+        }
+        Ok(before
+            != (
+                self.schedule.clone(),
+                self.features.clone(),
+                self.subnets.clone(),
+            ))
+    }
+}
+
+/// A registry to be made, or what replaces one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRegistry {
+    /// Name.
+    pub name: RegistryName,
+    /// Where it is to be.
+    pub location: String,
+    /// When it collects garbage.
+    pub schedule: Option<Schedule>,
+    /// What it does beside keeping images.
+    pub features: Features,
+    /// Who may use its tokens.
+    pub subnets: Subnets,
+}
+
+/// Changes to a registry; what is `None` stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RegistryPatch {
+    /// `Some(None)` removes the schedule.
+    pub schedule: Option<Option<Schedule>>,
+    /// Replaces the features.
+    pub features: Option<Features>,
+    /// Replaces the allow list; an empty one lifts the restriction.
+    pub subnets: Option<Subnets>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_pattern() {
+        for right in ["abc", "a-1", &format!("a{}z", "-".repeat(61))] {
+            assert!(RegistryName::parse(right).is_ok(), "{right:?} was refused");
+        }
+        for wrong in [
+            "",
+            "ab",
+            "Abc",
+            "1bc",
+            "ab-",
+            "a_c",
+            "a.c",
+            "abc\n",
+            "a\0c",
+            &"a".repeat(64),
+        ] {
+            assert!(
+                RegistryName::parse(wrong).is_err(),
+                "{wrong:?} was accepted"
+            );
+        }
+    }
+
+    #[test]
+    fn times_of_day_as_clients_send_them() {
+        for right in [
+            "01:23:00+00:00",
+            "05:19:00+00:00",
+            "10:00:00Z",
+            "10:00:00",
+            "10:00:00.5Z",
+            "23:59:59-11:30",
+        ] {
+            assert!(is_time_of_day(right), "{right:?} was refused");
+        }
+        for wrong in [
+            "",
+            "Z",
+            "10:00",
+            "24:00:00",
+            "1:00:00",
+            "10:00:00+1",
+            "10:00:00+25:00",
+            "10:00:00.Z",
+            "10:00:00 Z",
+            "noon",
+            "１０:00:00",
+        ] {
+            assert!(!is_time_of_day(wrong), "{wrong:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn subnets_are_kept_verbatim() {
+        let sent: Vec<String> = ["192.168.0.167/24", "2001:0db8:85a3::/24", "10.0.0.1", "::1"]
+            .map(str::to_owned)
+            .into();
+        assert_eq!(Subnets::parse(sent.clone()).unwrap().entries(), sent);
+        for wrong in [
+            "",
+            "10.0.0.0/33",
+            "10.0.0",
+            "::1/129",
+            "example.com",
+            "10.0.0.0/",
+        ] {
+            assert!(
+                Subnets::parse(vec![wrong.to_owned()]).is_err(),
+                "{wrong:?} was accepted"
+            );
+        }
+        assert!(Subnets::parse(vec!["10.0.0.1".to_owned(); 26]).is_err());
+    }
+}

@@ -1,0 +1,49 @@
+//! Enabled or disabled: what an operator sets on accounts and tokens.
+
+use super::text::quoted;
+use crate::error::{Error, Result};
+
+/// Whether an account or a token is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// In use.
+    Enabled,
+    /// Opens nothing until enabled again.
+    Disabled,
+}
+
+impl Status {
+    /// The word on the wire and in the tables.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enabled => "enabled",
+            Self::Disabled => "disabled",
+        }
+    }
+
+    /// The status that a stored word names. Only `enabled` opens anything.
+    #[must_use]
+    pub fn from_stored(word: &str) -> Self {
+        if word == "enabled" {
+            Self::Enabled
+        } else {
+            Self::Disabled
+        }
+    }
+
+    /// Reads a status as a caller sends it.
+    pub fn parse(text: &str) -> Result<Self> {
+        match text {
+            "enabled" => Ok(Self::Enabled),
+            "disabled" => Ok(Self::Disabled),
+            _ => Err(Error::invalid(
+                "status",
+                format!(
+                    "status {} is neither \"enabled\" nor \"disabled\"",
+                    quoted(text)
+                ),
+            )),
+        }
+    }
+}

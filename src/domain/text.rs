@@ -1,0 +1,45 @@
+//! How untrusted text is shown in messages.
+
+use std::fmt;
+
+/// The longest piece of a caller's text that a message repeats, in characters.
+const SHOWN: usize = 80;
+
+/// Wraps a caller's text for a message: quoted, control characters escaped, cut where it is long.
+pub fn quoted(text: &str) -> Quoted<'_> {
+    Quoted(text)
+}
+
+/// See [`quoted`].
+#[derive(Debug)]
+pub struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.char_indices().nth(SHOWN) {
+            None => write!(f, "{:?}", self.0),
+            Some((end, _)) => write!(f, "{:?}…", self.0.split_at(end).0),
+        }
+    }
+}
+
+/// Is there a character that has no business in a name: C0, DEL or C1 controls? PostgreSQL refuses NUL in text, and
+/// logs and terminals act on the others.
+#[must_use]
+pub fn has_control(text: &str) -> bool {
+    text.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_and_odd_text_is_shown_short_and_escaped() {
+        assert_eq!(quoted("a\nb").to_string(), r#""a\nb""#);
+        assert_eq!(
+            quoted(&"ä".repeat(200)).to_string(),
+            format!("\"{}\"…", "ä".repeat(80))
+        );
+    }
+}

@@ -1,0 +1,283 @@
+//! Registry tokens: what opens one registry, by scopes, until an instant or for ever.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::Stamp;
+use super::id::{RegistryKey, TokenId, TokenKey};
+use super::status::Status;
+use super::text::{has_control, quoted};
+use crate::error::{Error, Result};
+
+/// A token's name, as sent; two names that differ only in ASCII case are the same name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenName(String);
+
+impl TokenName {
+    /// The pattern of the API: 2 to 63 letters, digits and hyphens, a letter first and no hyphen last.
+    pub const PATTERN: &'static str = "^[A-Za-z][-A-Za-z0-9]{0,61}[A-Za-z0-9]$";
+
+    /// Reads a name.
+    pub fn parse(text: &str) -> Result<Self> {
+        let alphabet = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        let ends = text.starts_with(|c: char| c.is_ascii_alphabetic()) && !text.ends_with('-');
+        if (2..=63).contains(&text.len()) && alphabet && ends {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(Error::invalid(
+            "name",
+            format!(
+                "token name {} is not 2 to 63 letters, digits and hyphens, a letter first and no hyphen last",
+                quoted(text)
+            ),
+        ))
+    }
+
+    /// The name as it was sent.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a token may do with a resource. Kept verbatim and in order: clients compare what they sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scope {
+    /// What may be done, for example `pull`.
+    pub actions: Vec<String>,
+    /// Which resource, for example `team/*`.
+    pub name: String,
+    /// The resource's type, for example `repository`.
+    pub r#type: String,
+}
+
+/// Refuses scopes with control characters; any other text is kept as it is, whether it grants something or not.
+pub fn check_scopes(scopes: &[Scope]) -> Result<()> {
+    let texts = scopes
+        .iter()
+        .flat_map(|scope| scope.actions.iter().chain([&scope.name, &scope.r#type]));
+    for text in texts {
+        if has_control(text) {
+            return Err(Error::invalid(
+                "scopes",
+                format!("scope text {} contains a control character", quoted(text)),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A registry token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// Internal key.
+    pub key: TokenKey,
+    /// Public id, unique in the registry.
+    pub id: TokenId,
+    /// The registry it opens.
+    pub registry: RegistryKey,
+    /// Place in the registry's creation order.
+    pub position: i64,
+    /// Name, and the user name it logs in with.
+    pub name: String,
+    /// As set; expiry does not change it.
+    pub status: Status,
+    /// When it stops to work; `None` is never.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// What it opens.
+    pub scopes: Vec<Scope>,
+    /// Counts every change.
+    pub version: i64,
+    /// By whom and when it was made.
+    pub created: Stamp,
+    /// By whom and when it was last changed.
+    pub modified: Option<Stamp>,
+}
+
+impl Token {
+    /// The state a list shows: disabled, else expired, else enabled.
+    #[must_use]
+    pub fn state_at(&self, now: DateTime<Utc>) -> &'static str {
+        match self.status {
+            Status::Disabled => "disabled",
+            Status::Enabled if self.expires_at.is_some_and(|end| end <= now) => "expired",
+            Status::Enabled => "enabled",
+        }
+    }
+
+    /// Replaces all that can be replaced: what the caller left out has its default in `new`. The name stays.
+    ///
+    /// Returns whether anything changed.
+    pub fn replace(&mut self, new: NewToken, now: DateTime<Utc>) -> Result<bool> {
+        if new.name.as_str() != self.name {
+            return Err(Error::invalid(
+                "name",
+                format!(
+                    "\"name\" cannot be changed: this token is named {}, not {}",
+                    self.name,
+                    new.name.as_str()
+                ),
+            ));
+        }
+        self.update(
+            TokenPatch {
+                expires_at: Some(new.expires_at),
+                scopes: Some(new.scopes),
+                status: Some(new.status),
+            },
+            now,
+        )
+    }
+
+    /// Changes what the patch names. Returns whether anything changed.
+    pub fn update(&mut self, patch: TokenPatch, now: DateTime<Utc>) -> Result<bool> {
+        let before = (self.expires_at, self.scopes.clone(), self.status);
+        if let Some(expires_at) = patch.expires_at {
+            // A script that applies what it read before must not fail because time went on.
+            if expires_at != self.expires_at {
+                check_expiry(expires_at, now)?;
+            }
+            self.expires_at = expires_at;
+        }
+        if let Some(scopes) = patch.scopes {
+            self.scopes = scopes;
+        }
+        if let Some(status) = patch.status {
+            self.status = status;
+        }
+        Ok(before != (self.expires_at, self.scopes.clone(), self.status))
+    }
+}
+
+/// A token to be made, or what replaces one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewToken {
+    /// Its name.
+    pub name: TokenName,
+    /// When it stops to work.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// What it opens.
+    pub scopes: Vec<Scope>,
+    /// In use or not.
+    pub status: Status,
+}
+
+impl NewToken {
+    /// Refuses an expiry that has passed.
+    pub fn check(&self, now: DateTime<Utc>) -> Result<()> {
+        check_expiry(self.expires_at, now)
+    }
+}
+
+/// Changes to a token; what is `None` stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TokenPatch {
+    /// `Some(None)` removes the expiry.
+    pub expires_at: Option<Option<DateTime<Utc>>>,
+    /// Replaces all scopes.
+    pub scopes: Option<Vec<Scope>>,
+    /// Enables or disables.
+    pub status: Option<Status>,
+}
+
+fn check_expiry(expires_at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<()> {
+    match expires_at {
+        Some(end) if end <= now => Err(Error::invalid(
+            "expiry-date",
+            format!(
+                "expiryDate {} is in the past; send a later one, or none for a token that never expires",
+                end.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Reads an instant of RFC 3339 with any offset, up to the year 9999, and keeps whole microseconds.
+///
+/// An instant without a zone is refused, though some clients send such: guessing a zone would move an expiry by
+/// hours.
+pub fn parse_expiry(text: &str) -> Result<DateTime<Utc>> {
+    let last = DateTime::from_timestamp(253_402_300_800, 0);
+    DateTime::parse_from_rfc3339(text)
+        .ok()
+        .and_then(|instant| DateTime::from_timestamp_micros(instant.timestamp_micros()))
+        .filter(|instant| Some(*instant) < last && instant.timestamp() >= 0)
+        .ok_or_else(|| {
+            Error::invalid(
+                "expiry-date",
+                format!(
+                    "expiryDate {} is no RFC 3339 date-time with a zone, from 1970 to 9999, such as 2027-01-13T16:27:42Z",
+                    quoted(text)
+                ),
+            )
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_follow_the_pattern() {
+        for right in ["ab", "A1", "push-token", &format!("a{}z", "-".repeat(61))] {
+            assert!(TokenName::parse(right).is_ok(), "{right:?} was refused");
+        }
+        for wrong in [
+            "",
+            "a",
+            "1a",
+            "-a",
+            "a-",
+            "a_b",
+            "a.b",
+            "a b",
+            "ab\n",
+            "a\0b",
+            "äb",
+            &"a".repeat(64),
+        ] {
+            assert!(TokenName::parse(wrong).is_err(), "{wrong:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn instants_need_a_zone_and_four_digit_years() {
+        let read = |text| {
+            parse_expiry(text)
+                .unwrap()
+                .to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
+        };
+        assert_eq!(read("2027-01-13T16:27:42Z"), "2027-01-13T16:27:42Z");
+        assert_eq!(
+            read("2031-01-02T03:04:05.123456789+02:00"),
+            "2031-01-02T01:04:05.123456Z"
+        );
+        assert_eq!(read("9999-12-31T23:59:59Z"), "9999-12-31T23:59:59Z");
+        for wrong in [
+            "",
+            "2027-01-13",
+            "2027-01-13T16:27:42",
+            "10000-01-01T00:00:00Z",
+            "+10000-01-01T00:00:00Z",
+            "9999-12-31T23:59:59-01:00",
+            "2027-13-01T00:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "tomorrow",
+        ] {
+            assert!(parse_expiry(wrong).is_err(), "{wrong:?} was accepted");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_read_is_shown_as_the_same_instant(seconds in 0_i64..253_402_300_800, micros in 0_u32..1_000_000, offset in -14_i32..=14) {
+            let zone = chrono::FixedOffset::east_opt(offset * 3600).unwrap();
+            let instant = DateTime::from_timestamp(seconds, micros * 1000).unwrap();
+            let sent = instant.with_timezone(&zone);
+            prop_assume!((1970..=9999).contains(&chrono::Datelike::year(&sent)));
+            prop_assert_eq!(parse_expiry(&sent.to_rfc3339()).unwrap(), instant);
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! The one error of the whole program.
+//!
+//! Every layer speaks it; each HTTP surface renders it in its own dialect. It owns the messages, so that a fault
+//! reads the same wherever it surfaces, and refuses to know about HTTP: statuses live with the surfaces.
+//! Messages are for the caller: they name the value that was wrong and what would be right, never a secret and
+//! never an internal detail. Sources of [`Error::Unavailable`] and [`Error::Internal`] are for the log alone.
+
+use std::fmt;
+
+/// Anything that can go wrong, as the caller's or as our own fault.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No credentials, or none that open anything. Says no more on purpose: unknown names, wrong passwords and
+    /// disabled accounts must look alike.
+    #[error(
+        "the credentials are missing or wrong; send HTTP Basic with an account's name and password"
+    )]
+    Unauthenticated,
+    /// The caller is known and may not do this.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The thing does not exist, or the caller may not know that it does.
+    #[error("{what} {which} not found")]
+    NotFound {
+        /// What kind of thing was looked for.
+        what: What,
+        /// Which one, as the caller named it.
+        which: String,
+    },
+    /// The thing is no business of this service.
+    #[error(
+        "{what} {which}: images are the registry's own data; Wharfinger keeps registries and tokens, so ask the registry itself"
+    )]
+    Elsewhere {
+        /// What kind of thing was looked for.
+        what: What,
+        /// Where the caller looked.
+        which: String,
+    },
+    /// Another thing holds the name or id.
+    #[error("a {what} {which} already exists")]
+    Conflict {
+        /// What kind of thing already exists.
+        what: What,
+        /// Which one, as a phrase: `named ci`, `with the id …`.
+        which: String,
+    },
+    /// The request breaks one or more rules; all that were found, in the order of the request.
+    #[error("{}", DisplayViolations(.0))]
+    Invalid(Vec<Violation>),
+    /// The path exists, the method does not.
+    #[error("{method} is not supported here; supported: {allow}")]
+    MethodNotAllowed {
+        /// What was sent.
+        method: String,
+        /// What would do, ready for the `Allow` header.
+        allow: String,
+    },
+    /// The body is of a type that this path does not read.
+    #[error("the content type {0:?} is not supported; send application/json")]
+    UnsupportedMediaType(String),
+    /// The body took too long to arrive.
+    #[error("the request body did not arrive in time")]
+    RequestTimeout,
+    /// The body is larger than this service reads.
+    #[error("the request body is larger than {limit} bytes")]
+    TooLarge {
+        /// The largest body read, in bytes.
+        limit: usize,
+    },
+    /// This source has too much under way.
+    #[error("too many requests under way from this address; try again in {retry_after} s")]
+    RateLimited {
+        /// Seconds to wait before the next try.
+        retry_after: u64,
+    },
+    /// A queue is full or the database does not serve; nothing was changed, unless the source says otherwise.
+    #[error(
+        "the service cannot answer right now; try again in {} s",
+        Error::RETRY_AFTER
+    )]
+    Unavailable {
+        /// What kind of failure, for those who retry.
+        outage: Outage,
+        /// The cause, for the log.
+        source: Option<Source>,
+    },
+    /// A defect of ours. The caller learns only that it happened; the log has the cause.
+    #[error("an internal error; the log has it under this request's id")]
+    Internal(#[source] Source),
+}
+
+/// A cause that is logged and never shown.
+pub type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// What most of this crate returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// Seconds after which a caller may try again when the service was unavailable.
+    pub const RETRY_AFTER: u64 = 1;
+
+    /// The thing of this kind does not exist.
+    pub fn not_found(what: What, which: impl fmt::Display) -> Self {
+        Self::NotFound {
+            what,
+            which: which.to_string(),
+        }
+    }
+
+    /// A thing of this kind already holds the name.
+    pub fn name_taken(what: What, name: impl fmt::Display) -> Self {
+        Self::Conflict {
+            what,
+            which: format!("named {name}"),
+        }
+    }
+
+    /// A single broken rule.
+    pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid(vec![Violation::new(field, message)])
+    }
+
+    /// A queue is full.
+    #[must_use]
+    pub fn busy() -> Self {
+        Self::Unavailable {
+            outage: Outage::Busy,
+            source: None,
+        }
+    }
+
+    /// The whole chain of causes, for the log alone.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            text.push_str(": ");
+            text.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        text
+    }
+
+    /// A defect of ours, with its cause.
+    pub fn internal(source: impl Into<Source>) -> Self {
+        Self::Internal(source.into())
+    }
+}
+
+/// Kinds of things that can be missing or taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// A registry, our tenant.
+    Registry,
+    /// A registry token.
+    Token,
+    /// A person's or machine's account.
+    Account,
+    /// A role.
+    Role,
+    /// A repository: the registry's own data.
+    Repository,
+    /// An artifact: the registry's own data.
+    Artifact,
+    /// A vulnerability: the registry's own data.
+    Vulnerability,
+    /// A path of this service.
+    Path,
+}
+
+impl What {
+    /// The noun, in lower case, as messages and error codes use it.
+    #[must_use]
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Registry => "registry",
+            Self::Token => "token",
+            Self::Account => "account",
+            Self::Role => "role",
+            Self::Repository => "repository",
+            Self::Artifact => "artifact",
+            Self::Vulnerability => "vulnerability",
+            Self::Path => "path",
+        }
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.noun())
+    }
+}
+
+/// Why the service is unavailable: what a retry may expect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outage {
+    /// A bounded queue is full.
+    Busy,
+    /// The connection to the database is lost; a new one may work.
+    Gone,
+    /// The transaction met another one; run alone it may pass.
+    Conflict,
+    /// The database refuses: full, locked, read-only, broken.
+    Refusing,
+}
+
+impl fmt::Display for Outage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Busy => "a queue is full",
+            Self::Gone => "the database is away",
+            Self::Conflict => "transactions conflict",
+            Self::Refusing => "the database refuses",
+        })
+    }
+}
+
+/// One broken rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The field at fault in kebab case (`expiry-date`), `body` for the whole.
+    pub field: String,
+    /// What was wrong and what would be right.
+    pub message: String,
+}
+
+impl Violation {
+    /// Names the field at fault and says what would be right.
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            message: message.into(),
+        }
+    }
+}
+
+struct DisplayViolations<'a>(&'a [Violation]);
+
+impl fmt::Display for DisplayViolations<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, violation) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("; ")?;
+            }
+            f.write_str(&violation.message)?;
+        }
+        Ok(())
+    }
+}
+
+/// Collects every broken rule of a request before refusing it, so that a caller mends all at once.
+#[derive(Debug, Default)]
+pub struct Violations(Vec<Violation>);
+
+impl Violations {
+    /// Notes a broken rule.
+    pub fn push(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Violation::new(field, message));
+    }
+
+    /// Takes the value of a part that holds, or notes what was broken in it.
+    ///
+    /// Errors other than [`Error::Invalid`] do not occur in parsing and are kept as internal ones.
+    pub fn take<T>(&mut self, part: Result<T>) -> Option<T> {
+        match part {
+            Ok(value) => Some(value),
+            Err(Error::Invalid(mut violations)) => {
+                self.0.append(&mut violations);
+                None
+            }
+            Err(other) => {
+                self.push("body", other.to_string());
+                None
+            }
+        }
+    }
+
+    /// The whole, if no rule was broken.
+    pub fn finish<T>(self, whole: Option<T>) -> Result<T> {
+        match whole {
+            Some(whole) if self.0.is_empty() => Ok(whole),
+            _ => Err(Error::Invalid(self.0)),
+        }
+    }
+}

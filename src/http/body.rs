@@ -1,0 +1,293 @@
+//! JSON bodies: read with limits, refused with reasons.
+
+use std::time::Duration;
+
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::{HttpMessage as _, HttpRequest, web};
+use serde::de::DeserializeOwned;
+
+use super::BODY_LIMIT;
+use crate::domain::text::quoted;
+use crate::error::{Error, Result};
+
+/// How long a body may take to arrive.
+const ARRIVAL: Duration = Duration::from_secs(15);
+/// How unlike a known name an unknown one may be to be taken for a slip of it.
+const LIKENESS: f64 = 0.7;
+/// The longest reason shown, in characters: reasons repeat what was sent.
+const REASON: usize = 300;
+
+/// Reads a JSON body. `application/json`, `application/*+json` or no content type are read; all else is refused
+/// before a byte of it is.
+pub(super) async fn json<T: DeserializeOwned>(
+    request: &HttpRequest,
+    payload: web::Payload,
+) -> Result<T> {
+    check_type(request)?;
+    let too_large = || Error::TooLarge { limit: BODY_LIMIT };
+    let declared = request
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|declared| {
+        usize::try_from(declared).map_or(true, |declared| declared > BODY_LIMIT)
+    }) {
+        return Err(too_large());
+    }
+    let arrived = tokio::time::timeout(ARRIVAL, payload.to_bytes_limited(BODY_LIMIT)).await;
+    let body = arrived
+        .map_err(|_| Error::RequestTimeout)?
+        .map_err(|_| too_large())?;
+    let body = body
+        .map_err(|error| Error::invalid("body", format!("the body could not be read: {error}")))?;
+    parse(&body)
+}
+
+fn check_type(request: &HttpRequest) -> Result<()> {
+    let headers = request.headers();
+    if let Some(encoding) = headers.get(CONTENT_ENCODING)
+        && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
+    {
+        return Err(Error::UnsupportedMediaType(format!(
+            "content encoding {}",
+            encoding.to_str().unwrap_or("?")
+        )));
+    }
+    let Some(sent) = headers.get(CONTENT_TYPE) else {
+        return Ok(());
+    };
+    let essence = request.content_type();
+    let json = essence.eq_ignore_ascii_case("application/json")
+        || (essence.len() > 17
+            && essence.to_ascii_lowercase().starts_with("application/")
+            && essence.to_ascii_lowercase().ends_with("+json"));
+    if json {
+        Ok(())
+    } else {
+        Err(Error::UnsupportedMediaType(
+            sent.to_str().unwrap_or("?").chars().take(100).collect(),
+        ))
+    }
+}
+
+/// Reads JSON text, and says where and why it does not fit.
+fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let value =
+        serde_path_to_error::deserialize(&mut deserializer).map_err(|error| explain(&error))?;
+    deserializer.end().map_err(|error| malformed(&error))?;
+    Ok(value)
+}
+
+fn malformed(error: &serde_json::Error) -> Error {
+    Error::invalid(
+        "body",
+        shortened(&format!("the body is not valid JSON: {error}")),
+    )
+}
+
+fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
+    let inner = error.inner();
+    if !inner.is_data() {
+        return malformed(inner);
+    }
+    // serde_json appends the place, which the path says better.
+    let reason = inner.to_string();
+    let reason = reason
+        .rsplit_once(" at line ")
+        .map_or(reason.as_str(), |(reason, _)| reason);
+    if let Some((unknown, known)) = unknown_member(reason) {
+        return Error::invalid(
+            "body",
+            unknown_member_message(&error.path().to_string(), unknown, &known),
+        );
+    }
+    let path = error.path().to_string();
+    let field = error
+        .path()
+        .iter()
+        .find_map(|segment| match segment {
+            serde_path_to_error::Segment::Map { key } if key != "properties" => Some(kebab(key)),
+            _ => None,
+        })
+        .unwrap_or_else(|| "body".to_owned());
+    let place = if path == "." {
+        "the body".to_owned()
+    } else {
+        path
+    };
+    Error::invalid(field, shortened(&format!("{place}: {reason}")))
+}
+
+/// Reads serde's sentence on an unknown field: the field, and the known ones.
+fn unknown_member(reason: &str) -> Option<(&str, Vec<&str>)> {
+    let rest = reason.strip_prefix("unknown field `")?;
+    let (unknown, rest) = rest.rsplit_once("`, expected ").map_or_else(
+        || rest.split_once("`, there are no fields"),
+        |_| {
+            // The caller's name may itself contain serde's words, the known names cannot.
+            rest.find("`, expected ")
+                .and_then(|at| rest.split_at_checked(at))
+        },
+    )?;
+    let known = rest
+        .split('`')
+        .skip(1)
+        .filter(|name| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric()))
+        .collect();
+    Some((unknown, known))
+}
+
+fn unknown_member_message(path: &str, unknown: &str, known: &[&str]) -> String {
+    let shown = quoted(unknown);
+    let parent = path
+        .strip_suffix(unknown)
+        .unwrap_or(path)
+        .trim_end_matches('.');
+    let place = if parent.is_empty() {
+        String::new()
+    } else {
+        format!(" in {parent}")
+    };
+    let nearest = known
+        .iter()
+        .map(|name| {
+            (
+                strsim::jaro_winkler(&name.to_ascii_lowercase(), &unknown.to_ascii_lowercase()),
+                *name,
+            )
+        })
+        .max_by(|one, other| one.0.total_cmp(&other.0));
+    let hint = match nearest {
+        Some((likeness, name)) if likeness >= LIKENESS => format!("did you mean \"{name}\"?"),
+        _ if known.contains(&"properties") => "put it inside \"properties\"".to_owned(),
+        // The one member that other verbs have and a PATCH has not.
+        _ if unknown == "name" => "\"name\" cannot be changed".to_owned(),
+        _ => format!("known are {}", known.join(", ")),
+    };
+    shortened(&format!("unknown member {shown}{place}; {hint}"))
+}
+
+/// `expiryDate` as error codes spell it: `expiry-date`.
+fn kebab(name: &str) -> String {
+    let mut kebab = String::new();
+    for letter in name.chars().take(40) {
+        if letter.is_ascii_uppercase() {
+            kebab.push('-');
+            kebab.push(letter.to_ascii_lowercase());
+        } else if letter.is_ascii_alphanumeric() {
+            kebab.push(letter);
+        }
+    }
+    kebab
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(REASON) {
+        Some((end, _)) => format!("{}…", text.split_at(end).0),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields, rename_all = "camelCase")]
+    #[expect(dead_code, reason = "only read")]
+    struct Outer {
+        properties: Inner,
+        other: Option<u8>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields, rename_all = "camelCase")]
+    #[expect(dead_code, reason = "only read")]
+    struct Inner {
+        expiry_date: Option<String>,
+        scopes: Option<Vec<u8>>,
+    }
+
+    fn complaint(text: &str) -> (String, String) {
+        match parse::<Outer>(text.as_bytes()) {
+            Err(Error::Invalid(violations)) => {
+                (violations[0].field.clone(), violations[0].message.clone())
+            }
+            other => panic!("{text} gave {other:?}"),
+        }
+    }
+
+    #[test]
+    fn reasons_name_the_place_and_the_remedy() {
+        let cases = [
+            (
+                r#"{"properties": {"expirydate": "x"}}"#,
+                "body",
+                r#"unknown member "expirydate" in properties; did you mean "expiryDate"?"#,
+            ),
+            (
+                r#"{"properties": {"name": "x"}}"#,
+                "body",
+                r#"unknown member "name" in properties; "name" cannot be changed"#,
+            ),
+            (
+                r#"{"properties": {}, "zzz": 1}"#,
+                "body",
+                r#"unknown member "zzz"; put it inside "properties""#,
+            ),
+            (
+                r#"{"properties": {"expiryDate": 5}}"#,
+                "expiry-date",
+                "properties.expiryDate: invalid type: integer `5`, expected a string",
+            ),
+            (
+                r#"{"properties": {"scopes": [1, "x"]}}"#,
+                "scopes",
+                "properties.scopes[1]: invalid type: string \"x\", expected u8",
+            ),
+            (
+                r#"{"other": 1}"#,
+                "body",
+                "the body: missing field `properties`",
+            ),
+            (
+                "[]",
+                "body",
+                "the body: invalid length 0, expected struct Outer with 2 elements",
+            ),
+        ];
+        for (text, field, message) in cases {
+            assert_eq!(
+                complaint(text),
+                (field.to_owned(), message.to_owned()),
+                "{text}"
+            );
+        }
+        for text in [
+            "",
+            "{",
+            "{}x",
+            "nonsense",
+            "{\"properties\": {}} {}",
+            "\u{feff}{}",
+        ] {
+            assert_eq!(complaint(text).0, "body", "{text:?}");
+        }
+    }
+
+    #[test]
+    fn hostile_names_stay_short_and_escaped() {
+        let name = format!("`, expected one of `{}\\n", "x".repeat(500));
+        let (_, message) = complaint(&format!(r#"{{"properties": {{}}, "{name}": 1}}"#));
+        assert!(message.chars().count() <= REASON + 1, "{message}");
+        assert!(!message.contains('\n'));
+    }
+
+    #[test]
+    fn deep_nesting_is_refused() {
+        let deep = format!(r#"{{"properties": {}}}"#, "[".repeat(100_000));
+        assert!(parse::<Outer>(deep.as_bytes()).is_err());
+    }
+}

@@ -1,0 +1,168 @@
+//! What a handler gets: a proven caller, the parts of the path and query, and the body, read in that order.
+//!
+//! One extractor rather than several, since actix polls several side by side: a malformed body would then be refused
+//! before the password is checked.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::net::{IpAddr, Ipv4Addr};
+use std::pin::Pin;
+
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::web::Data;
+use actix_web::{FromRequest, HttpRequest, dev, web};
+use actix_web_httpauth::headers::authorization::{Basic, Scheme as _};
+use serde::de::DeserializeOwned;
+
+use super::State;
+use super::body;
+use super::surface::{Failure, Surface};
+use crate::domain::id::{RegistryId, TokenId};
+use crate::error::{Error, Result};
+use crate::service::access::{Caller, Presented};
+
+/// The longest `Authorization` header read, in bytes.
+const AUTHORIZATION_LIMIT: usize = 8 * 1024;
+
+/// A request of surface `S` with head `H` and body `B`.
+#[derive(Debug)]
+pub(super) struct Call<S, H = (), B = ()> {
+    /// Who asks.
+    pub caller: Caller,
+    /// What the path and the query say.
+    pub head: H,
+    /// What the body says.
+    pub body: B,
+    surface: PhantomData<S>,
+}
+
+impl<S: Surface, H: Head, B: Body> FromRequest for Call<S, H, B> {
+    type Error = Failure<S>;
+    type Future = Pin<Box<dyn Future<Output = std::result::Result<Self, Failure<S>>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut dev::Payload) -> Self::Future {
+        let (request, payload) = (request.clone(), payload.take());
+        Box::pin(async move {
+            let caller = identify(&request).await?;
+            let head = H::read(&request)?;
+            let body = B::read(&request, payload).await?;
+            Ok(Self {
+                caller,
+                head,
+                body,
+                surface: PhantomData,
+            })
+        })
+    }
+}
+
+async fn identify(request: &HttpRequest) -> Result<Caller> {
+    let state = request
+        .app_data::<Data<State>>()
+        .ok_or_else(|| Error::internal("the application has no state"))?;
+    let mut headers = request.headers().get_all(AUTHORIZATION);
+    // Two headers are two opinions on who is asking.
+    let (Some(header), None) = (headers.next(), headers.next()) else {
+        return Err(Error::Unauthenticated);
+    };
+    if header.len() > AUTHORIZATION_LIMIT {
+        return Err(Error::Unauthenticated);
+    }
+    let basic = Basic::parse(header).map_err(|_| Error::Unauthenticated)?;
+    let presented = Presented {
+        name: basic.user_id().to_owned(),
+        password: basic.password().unwrap_or_default().to_owned().into(),
+        source: request
+            .peer_addr()
+            .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip()),
+    };
+    state.service.identify(presented).await
+}
+
+/// Something read from the path and the query.
+pub(super) trait Head: Sized + 'static {
+    /// Reads it, or says what is wrong with it.
+    fn read(request: &HttpRequest) -> Result<Self>;
+}
+
+impl Head for () {
+    fn read(_: &HttpRequest) -> Result<Self> {
+        Ok(())
+    }
+}
+
+impl<A: Head, B: Head> Head for (A, B) {
+    fn read(request: &HttpRequest) -> Result<Self> {
+        Ok((A::read(request)?, B::read(request)?))
+    }
+}
+
+impl Head for RegistryId {
+    fn read(request: &HttpRequest) -> Result<Self> {
+        Self::parse(&segment(request, "registryId")?)
+    }
+}
+
+impl Head for TokenId {
+    fn read(request: &HttpRequest) -> Result<Self> {
+        Self::parse(&segment(request, "tokenId")?)
+    }
+}
+
+/// The text of a part of the path.
+pub(super) fn segment(request: &HttpRequest, name: &str) -> Result<String> {
+    request
+        .match_info()
+        .get(name)
+        .map(str::to_owned)
+        .ok_or_else(|| Error::internal(format!("the route has no part {name}")))
+}
+
+/// Parameters of the query; unknown ones are ignored, as clients send some that mean nothing here.
+#[derive(Debug)]
+pub(super) struct Query<T>(pub T);
+
+impl<T: DeserializeOwned + 'static> Head for Query<T> {
+    fn read(request: &HttpRequest) -> Result<Self> {
+        let query = web::Query::<T>::from_query(request.query_string()).map_err(|error| {
+            Error::invalid("query", format!("the query cannot be read: {error}"))
+        })?;
+        Ok(Self(query.into_inner()))
+    }
+}
+
+/// The whole request, for what is made from its host and path.
+#[derive(Debug)]
+pub(super) struct Raw(pub HttpRequest);
+
+impl Head for Raw {
+    fn read(request: &HttpRequest) -> Result<Self> {
+        Ok(Self(request.clone()))
+    }
+}
+
+/// Something read from the body.
+pub(super) trait Body: Sized + 'static {
+    /// Reads it, or says what is wrong with it.
+    fn read(request: &HttpRequest, payload: dev::Payload) -> impl Future<Output = Result<Self>>;
+}
+
+impl Body for () {
+    /// A body that nobody asked for is ignored.
+    async fn read(_: &HttpRequest, _: dev::Payload) -> Result<Self> {
+        Ok(())
+    }
+}
+
+/// A JSON body.
+#[derive(Debug)]
+pub(super) struct Json<T>(pub T);
+
+impl<T: DeserializeOwned + 'static> Body for Json<T> {
+    async fn read(request: &HttpRequest, mut payload: dev::Payload) -> Result<Self> {
+        let payload = web::Payload::from_request(request, &mut payload)
+            .await
+            .map_err(|error| Error::internal(error.to_string()))?;
+        body::json(request, payload).await.map(Self)
+    }
+}

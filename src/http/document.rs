@@ -1,0 +1,48 @@
+//! The OpenAPI document, generated from the routes.
+
+use std::collections::BTreeMap;
+
+use actix_web::App;
+use utoipa::openapi::OpenApi;
+use utoipa::openapi::path::PathItem;
+use utoipa_actix_web::AppExt as _;
+
+use super::registries;
+
+/// The document of all surfaces, from the same routes that serve them.
+#[must_use]
+pub fn document() -> OpenApi {
+    App::new()
+        .into_utoipa_app()
+        .openapi(registries::base())
+        .configure(registries::routes)
+        .split_for_parts()
+        .1
+}
+
+/// The `Allow` header of every path of a document.
+pub(super) fn methods(document: &OpenApi) -> BTreeMap<String, String> {
+    document
+        .paths
+        .paths
+        .iter()
+        .map(|(path, item)| (path.clone(), allow(item)))
+        .collect()
+}
+
+fn allow(item: &PathItem) -> String {
+    let methods = [
+        ("GET", &item.get),
+        ("HEAD", &item.head),
+        ("POST", &item.post),
+        ("PUT", &item.put),
+        ("PATCH", &item.patch),
+        ("DELETE", &item.delete),
+    ];
+    let present: Vec<_> = methods
+        .into_iter()
+        .filter(|(_, operation)| operation.is_some())
+        .map(|(method, _)| method)
+        .collect();
+    present.join(", ")
+}

@@ -1,0 +1,152 @@
+//! What every request passes: a request id, the origin check, the log.
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::http::header::{HOST, HeaderName, HeaderValue, ORIGIN, X_CONTENT_TYPE_OPTIONS};
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use tracing::Instrument as _;
+use url::Url;
+
+use super::State;
+use super::registries::Registries;
+use super::surface::Failure;
+use crate::error::{Error, Result};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// The longest request id taken over from a client, in bytes.
+const ID_LENGTH: usize = 64;
+
+/// Where this service is reached, and from where browsers may write.
+#[derive(Debug, Clone, Default)]
+pub struct Origins {
+    /// The URL of the settings, which links are made with.
+    pub public_url: Option<Url>,
+}
+
+/// Wraps every request.
+pub(super) async fn guard(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> std::result::Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let state = request.app_data::<Data<State>>().cloned();
+    let state = state.as_ref().map(Data::get_ref);
+    let id = request_id(&request, state);
+    // Debug quoting keeps control characters of the caller's text out of the log.
+    let span = tracing::info_span!("request", id = %id, method = ?request.method().as_str(), path = ?request.path());
+    async move {
+        let response = match check_origin(&request, state) {
+            Ok(()) => next.call(request).await?.map_into_boxed_body(),
+            Err(error) => request.error_response(Failure::<Registries>::from(error)),
+        };
+        let response = label(response, &id);
+        log(&response);
+        Ok(response)
+    }
+    .instrument(span)
+    .await
+}
+
+fn label(mut response: ServiceResponse<BoxBody>, id: &str) -> ServiceResponse<BoxBody> {
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// The id of the client or of a proxy in front, if it is a harmless word; else one of our own.
+fn request_id(request: &ServiceRequest, state: Option<&State>) -> String {
+    let sent = request
+        .headers()
+        .get(REQUEST_ID)
+        .and_then(|id| id.to_str().ok());
+    let harmless = |id: &&str| {
+        !id.is_empty()
+            && id.len() <= ID_LENGTH
+            && id
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+    };
+    match (sent.filter(harmless), state) {
+        (Some(id), _) => id.to_owned(),
+        (None, Some(state)) => state
+            .random
+            .uuid()
+            .map(|id| id.to_string())
+            .unwrap_or_default(),
+        (None, None) => String::new(),
+    }
+}
+
+/// Refuses writes that a foreign web page makes a browser send, before the body is read.
+///
+/// Browsers send `Origin` with every unsafe request and, newer ones, `Sec-Fetch-Site`; other clients send neither.
+fn check_origin(request: &ServiceRequest, state: Option<&State>) -> Result<()> {
+    if matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE
+    ) {
+        return Ok(());
+    }
+    let foreign_site = request
+        .headers()
+        .get(FETCH_SITE)
+        .is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"));
+    let foreign_origin = request
+        .headers()
+        .get_all(ORIGIN)
+        .any(|origin| !is_own(origin, request, state));
+    if foreign_site || foreign_origin {
+        return Err(Error::Forbidden(
+            "a web page of another origin may not do this; if this is that service's own address, set --public-url to it".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// The public URL's origin, or the very host that the request was sent to. The scheme is left out of the comparison
+/// with the host: a proxy in front may have ended TLS.
+fn is_own(origin: &HeaderValue, request: &ServiceRequest, state: Option<&State>) -> bool {
+    let Some(origin) = origin
+        .to_str()
+        .ok()
+        .and_then(|origin| Url::parse(origin).ok())
+    else {
+        return false;
+    };
+    if let Some(public) = state.and_then(|state| state.origins.public_url.as_ref())
+        && public.origin() == origin.origin()
+    {
+        return true;
+    }
+    let host = request
+        .headers()
+        .get(HOST)
+        .and_then(|host| host.to_str().ok());
+    host.and_then(|host| Url::parse(&format!("{}://{host}", origin.scheme())).ok())
+        .is_some_and(|own| own.origin() == origin.origin())
+}
+
+/// One line a request: what failed on our side as an error with its whole cause, the rest for those who debug.
+fn log(response: &ServiceResponse<BoxBody>) {
+    let status = response.status().as_u16();
+    let error = response
+        .response()
+        .error()
+        .and_then(|error| error.as_error::<Failure<Registries>>())
+        .map(Failure::error);
+    match error {
+        Some(error @ Error::Internal(_)) => {
+            tracing::error!(status, error = error.chain(), "failed")
+        }
+        Some(error @ Error::Unavailable { .. }) => {
+            tracing::warn!(status, error = error.chain(), "unavailable")
+        }
+        _ if status >= 500 => tracing::error!(status, "failed"),
+        _ => tracing::debug!(status, "answered"),
+    }
+}

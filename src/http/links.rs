@@ -1,0 +1,45 @@
+//! Absolute URLs of this service.
+
+use actix_web::HttpRequest;
+use actix_web::web::Data;
+use url::Url;
+
+use super::State;
+
+/// Where a request's own path is reached: the public URL of the settings, else a loopback `Host` as it was sent.
+///
+/// Any other `Host` is the client's word alone and is not repeated: links are then without origin.
+pub(super) fn here(request: &HttpRequest) -> String {
+    let state = request.app_data::<Data<State>>();
+    let public = state.and_then(|state| state.origins.public_url.as_ref());
+    let base = match public {
+        Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+        None => loopback_origin(request).unwrap_or_default(),
+    };
+    format!("{base}{}", request.path())
+}
+
+fn loopback_origin(request: &HttpRequest) -> Option<String> {
+    let host = request
+        .headers()
+        .get(actix_web::http::header::HOST)?
+        .to_str()
+        .ok()?;
+    let scheme = if request.app_config().secure() {
+        "https"
+    } else {
+        "http"
+    };
+    let url = Url::parse(&format!("{scheme}://{host}")).ok()?;
+    (url.path() == "/" && url.username().is_empty() && url.query().is_none() && is_loopback(&url))
+        .then(|| format!("{scheme}://{host}"))
+}
+
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}

@@ -1,0 +1,87 @@
+//! The only place that names actix and utoipa: a folder per surface, and what the surfaces share.
+//!
+//! A handler has three steps: wire to command, one service call, domain to wire. Owns paths, headers, bodies and
+//! statuses. Refuses to decide anything: no rule, no SQL and no clock here.
+
+mod body;
+mod call;
+mod document;
+mod guard;
+mod links;
+mod operations;
+mod surface;
+
+pub mod registries;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix_web::web::Data;
+use actix_web::{App, middleware};
+use utoipa_actix_web::AppExt as _;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+pub use self::document::document;
+pub use self::guard::Origins;
+use crate::clock::Random;
+use crate::service::Service;
+
+/// The prefix that clients of IONOS use beside the bare paths; `ionosctl` always puts it there.
+pub const PREFIX: &str = "/containerregistries";
+
+/// The largest body read, in bytes.
+pub const BODY_LIMIT: usize = 1024 * 1024;
+
+/// What every request can reach.
+#[derive(Debug, Clone)]
+pub struct State {
+    service: Service,
+    random: Arc<dyn Random>,
+    origins: Origins,
+    /// The `Allow` header of every path.
+    methods: BTreeMap<String, String>,
+}
+
+impl State {
+    /// `random` is where request ids come from.
+    #[must_use]
+    pub fn new(service: Service, random: Arc<dyn Random>, origins: Origins) -> Self {
+        let mut methods = document::methods(&document());
+        methods
+            .extend(operations::METHODS.map(|(path, allow)| (path.to_owned(), allow.to_owned())));
+        Self {
+            service,
+            random,
+            origins,
+            methods,
+        }
+    }
+}
+
+/// The whole application, as every worker builds it.
+pub fn app(
+    state: Data<State>,
+) -> App<
+    impl actix_web::dev::ServiceFactory<
+        actix_web::dev::ServiceRequest,
+        Config = (),
+        Response = actix_web::dev::ServiceResponse<impl actix_web::body::MessageBody>,
+        Error = actix_web::Error,
+        InitError = (),
+    >,
+> {
+    App::new()
+        .wrap(middleware::from_fn(guard::guard))
+        .app_data(state)
+        .into_utoipa_app()
+        .configure(operations::routes)
+        .configure(surfaces)
+        .service(utoipa_actix_web::scope::scope(PREFIX).configure(surfaces))
+        .default_service(actix_web::web::to(surface::unrouted))
+        .into_app()
+}
+
+/// The routes that are reached with and without the prefix.
+fn surfaces(config: &mut ServiceConfig<'_>) {
+    config.configure(registries::routes);
+}

@@ -1,0 +1,84 @@
+//! What the operator's machinery asks: is it alive, is it ready.
+
+use actix_web::web::Data;
+use actix_web::{HttpResponse, route};
+use serde::Serialize;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::State;
+use super::registries::Registries;
+use super::surface::Answer;
+use crate::error::Error;
+
+/// The methods of these paths, which no document lists.
+pub(super) const METHODS: [(&str, &str); 2] = [("/healthz", "GET, HEAD"), ("/readyz", "GET, HEAD")];
+
+pub(super) fn routes(config: &mut ServiceConfig<'_>) {
+    config.map(|config| config.service(healthz).service(readyz));
+}
+
+/// Health of this process, for machines.
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checks: Option<Checks>,
+}
+
+#[derive(Serialize)]
+struct Checks {
+    database: &'static str,
+    migrations: &'static str,
+}
+
+/// Alive: this process answers. Asks nobody else, so that a database's failure restarts no server.
+#[route("/healthz", method = "GET", method = "HEAD")]
+async fn healthz() -> HttpResponse {
+    HttpResponse::Ok().json(Health {
+        status: "ok",
+        checks: None,
+    })
+}
+
+/// Ready: the database answers and has the tables of this version.
+#[route("/readyz", method = "GET", method = "HEAD")]
+async fn readyz(state: Data<State>) -> Answer<Registries> {
+    let (checks, ready) = match state.service.readiness().await {
+        Ok(readiness) if readiness.migrations => (
+            Checks {
+                database: "ok",
+                migrations: "ok",
+            },
+            true,
+        ),
+        Ok(_) => (
+            Checks {
+                database: "ok",
+                migrations: "pending",
+            },
+            false,
+        ),
+        Err(Error::Unavailable { outage, .. }) => {
+            tracing::warn!(%outage, "not ready");
+            (
+                Checks {
+                    database: "unavailable",
+                    migrations: "unknown",
+                },
+                false,
+            )
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let health = Health {
+        status: if ready { "ready" } else { "not ready" },
+        checks: Some(checks),
+    };
+    Ok(if ready {
+        HttpResponse::Ok().json(health)
+    } else {
+        HttpResponse::ServiceUnavailable()
+            .insert_header(("Retry-After", Error::RETRY_AFTER))
+            .json(health)
+    })
+}

@@ -1,0 +1,119 @@
+//! Errors in this surface's dialect: `{"httpStatus": …, "messages": [{"errorCode", "message"}]}`.
+
+use actix_web::http::StatusCode;
+use serde::Serialize;
+use utoipa::{IntoResponses, ToSchema};
+
+use super::super::surface::Surface;
+use super::Registries;
+use crate::error::Error;
+
+/// What was wrong, and what would be right.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ApiErrorResponse {
+    /// The status of the response
+    #[schema(example = 404)]
+    http_status: u16,
+    /// One message for each thing that was wrong
+    messages: Vec<ApiErrorMessage>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct ApiErrorMessage {
+    /// What kind of error, for programs
+    #[schema(example = "token-not-found")]
+    error_code: String,
+    /// What was wrong and what would be right, for people
+    #[schema(example = "token 5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10 not found")]
+    message: String,
+}
+
+/// The errors that every operation can answer with.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub(super) enum Errors {
+    /// A parameter or the body breaks a rule
+    #[response(status = 400)]
+    Invalid(#[to_schema] ApiErrorResponse),
+    /// The credentials are missing or wrong
+    #[response(status = 401)]
+    Unauthenticated(#[to_schema] ApiErrorResponse),
+    /// The account's roles do not permit this
+    #[response(status = 403)]
+    Forbidden(#[to_schema] ApiErrorResponse),
+    /// Too much under way from this address
+    #[response(status = 429)]
+    RateLimited(#[to_schema] ApiErrorResponse),
+    /// An internal error
+    #[response(status = 500)]
+    Internal(#[to_schema] ApiErrorResponse),
+    /// The service or its database cannot answer right now
+    #[response(status = 503)]
+    Unavailable(#[to_schema] ApiErrorResponse),
+}
+
+impl Surface for Registries {
+    const CHALLENGES: &'static [&'static str] = &[r#"Basic realm="wharfinger", charset="UTF-8""#];
+
+    fn status(error: &Error) -> StatusCode {
+        match error {
+            Error::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Error::Forbidden(_) => StatusCode::FORBIDDEN,
+            Error::NotFound { .. } | Error::Elsewhere { .. } => StatusCode::NOT_FOUND,
+            Error::Conflict { .. } => StatusCode::CONFLICT,
+            Error::Invalid(_) => StatusCode::BAD_REQUEST,
+            Error::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Error::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Error::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Error::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn body(error: &Error) -> serde_json::Value {
+        let message = |error_code: String, message: String| ApiErrorMessage {
+            error_code,
+            message,
+        };
+        let messages = match error {
+            Error::Invalid(violations) => violations
+                .iter()
+                .map(|violation| {
+                    message(
+                        format!("invalid-{}", violation.field),
+                        violation.message.clone(),
+                    )
+                })
+                .collect(),
+            other => vec![message(code(other), other.to_string())],
+        };
+        serde_json::json!(ApiErrorResponse {
+            http_status: Self::status(error).as_u16(),
+            messages
+        })
+    }
+}
+
+fn code(error: &Error) -> String {
+    match error {
+        Error::NotFound { what, .. } | Error::Elsewhere { what, .. } => {
+            return format!("{what}-not-found");
+        }
+        Error::Conflict { what, .. } => return format!("{what}-exists"),
+        Error::Unauthenticated => "unauthenticated",
+        Error::Forbidden(_) => "forbidden",
+        Error::Invalid(_) => "invalid-body",
+        Error::MethodNotAllowed { .. } => "method-not-allowed",
+        Error::UnsupportedMediaType(_) => "unsupported-media-type",
+        Error::RequestTimeout => "request-timeout",
+        Error::TooLarge { .. } => "too-large",
+        Error::RateLimited { .. } => "rate-limited",
+        Error::Unavailable { .. } => "unavailable",
+        Error::Internal(_) => "internal",
+    }
+    .to_owned()
+}

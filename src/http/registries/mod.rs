@@ -1,0 +1,97 @@
+//! The registries API, as IONOS Container Registry speaks it: registries, tokens, names, locations.
+//!
+//! Served under `/` and under [`PREFIX`](super::PREFIX). Where it differs from the product, `docs/API.md` says why.
+
+mod catalog;
+mod elsewhere;
+mod error;
+mod registry;
+mod token;
+mod wire;
+
+use actix_web::web;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use self::error::{ApiErrorResponse, Errors};
+use super::surface;
+
+/// The dialect of this surface.
+#[derive(Debug)]
+pub struct Registries;
+
+type Answer = surface::Answer<Registries>;
+type Call<H = (), B = ()> = super::call::Call<Registries, H, B>;
+
+/// Adds every route of this surface.
+pub(super) fn routes(config: &mut ServiceConfig<'_>) {
+    config
+        .service(catalog::locations)
+        .service(catalog::check_name)
+        .service(registry::list)
+        .service(registry::create)
+        .service(registry::show)
+        .service(registry::replace)
+        .service(registry::update)
+        .service(registry::delete)
+        .service(token::list)
+        .service(token::create)
+        .service(token::show)
+        .service(token::replace)
+        .service(token::update)
+        .service(token::delete)
+        .map(|config| {
+            config
+                .route(
+                    "/registries/{registryId}/repositories",
+                    web::to(elsewhere::repositories),
+                )
+                .route(
+                    "/registries/{registryId}/repositories/{tail:.*}",
+                    web::to(elsewhere::repositories),
+                )
+                .route(
+                    "/registries/{registryId}/artifacts",
+                    web::to(elsewhere::artifacts),
+                )
+                .route(
+                    "/vulnerabilities/{vulnerabilityId}",
+                    web::to(elsewhere::vulnerabilities),
+                )
+        });
+}
+
+/// What the document says beside its paths.
+pub(super) fn base() -> utoipa::openapi::OpenApi {
+    #[derive(OpenApi)]
+    #[openapi(
+        info(
+            title = "Wharfinger",
+            description = "Manages container registries and the tokens that open them. \
+                           The API of IONOS Container Registry, self-hosted.",
+        ),
+        servers(
+            (url = "/", description = "This server"),
+            (url = "/containerregistries", description = "This server, under the prefix that IONOS clients use"),
+        ),
+        tags(
+            (name = "Tokens", description = "Define access permissions to registry resources"),
+            (name = "Registries", description = "Manage registries"),
+            (name = "Names", description = "Check whether a registry name is free"),
+            (name = "Locations", description = "List where registries can be made"),
+        ),
+        security(("basicAuth" = [])),
+        components(schemas(ApiErrorResponse)),
+    )]
+    struct Base;
+
+    let mut document = Base::openapi();
+    let mut basic = Http::new(HttpAuthScheme::Basic);
+    basic.description = Some("An account's name and password.".to_owned());
+    document
+        .components
+        .get_or_insert_with(Default::default)
+        .add_security_scheme("basicAuth", SecurityScheme::Http(basic));
+    document
+}

@@ -1,0 +1,204 @@
+//! `/registries`.
+
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse, delete, get, patch, post, put};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::super::State;
+use super::super::call::{Json, Query, Raw};
+use super::super::links;
+use super::token::RegistryPath;
+use super::wire::{CreateRegistry, Links, Pagination, PatchRegistry, RegistryList, RegistryView};
+use super::{Answer, ApiErrorResponse, Call, Errors};
+use crate::domain::id::RegistryId;
+use crate::domain::page::parse_limit;
+use crate::domain::registry::{NewRegistry, Registry, RegistryPatch};
+use crate::service::Put;
+use crate::service::registries::Listing;
+
+/// What to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Filter {
+    /// Only registries whose name contains this, without regard to case
+    #[serde(rename = "filter.name")]
+    #[param(rename = "filter.name", example = "team")]
+    name: Option<String>,
+    /// The maximum number of elements to return
+    #[param(default = "100", example = "100")]
+    limit: Option<String>,
+    /// `pagination.token` of the page before
+    #[serde(rename = "pagination.token")]
+    #[param(rename = "pagination.token")]
+    token: Option<String>,
+}
+
+/// List all container registries
+///
+/// Lists registries in the order they were made. At most 1000 elements are returned at once.
+#[utoipa::path(
+    operation_id = "registriesGet", tag = "Registries", params(Filter),
+    responses((status = 200, description = "OK", body = RegistryList), Errors),
+)]
+#[get("/registries")]
+pub(super) async fn list(state: Data<State>, call: Call<(Query<Filter>, Raw)>) -> Answer {
+    let (Query(filter), Raw(request)) = call.head;
+    let limit = parse_limit(filter.limit.as_deref())?;
+    // An empty token is what the last page gives, and some clients send it back.
+    let token = filter.token.filter(|token| !token.is_empty());
+    let listing = Listing {
+        name_contains: filter.name,
+        limit,
+        token: token.clone(),
+    };
+    let page = state
+        .service
+        .registries()
+        .list(&call.caller, listing)
+        .await?;
+    let links = Links {
+        previous: String::new(),
+        this: link(&request, limit, token.as_deref()),
+        next: page
+            .next
+            .as_deref()
+            .map(|token| link(&request, limit, Some(token)))
+            .unwrap_or_default(),
+    };
+    Ok(HttpResponse::Ok().json(RegistryList {
+        id: "registries",
+        r#type: "collection",
+        href: "",
+        items: page
+            .registries
+            .into_iter()
+            .map(|registry| view(&state, registry))
+            .collect(),
+        pagination: Pagination {
+            limit,
+            token: page.next.unwrap_or_default(),
+        },
+        links,
+    }))
+}
+
+fn link(request: &HttpRequest, limit: i64, token: Option<&str>) -> String {
+    let page = token
+        .map(|token| format!("&pagination.token={token}"))
+        .unwrap_or_default();
+    format!("{}?limit={limit}{page}", links::here(request))
+}
+
+fn view(state: &State, registry: Registry) -> RegistryView {
+    let hostname = state.service.registries().hostname(&registry);
+    RegistryView::new(registry, hostname)
+}
+
+/// Create container registry
+///
+/// Makes a registry. Its state is New in this answer and Running from then on.
+#[utoipa::path(
+    operation_id = "registriesPost", tag = "Registries", request_body = CreateRegistry,
+    responses(
+        (status = 201, description = "The registry", body = RegistryView),
+        (status = 409, description = "A registry of this name exists", body = ApiErrorResponse),
+        Errors,
+    ),
+)]
+#[post("/registries")]
+pub(super) async fn create(state: Data<State>, call: Call<(), Json<CreateRegistry>>) -> Answer {
+    let new = NewRegistry::try_from(call.body.0)?;
+    let registry = state.service.registries().create(&call.caller, new).await?;
+    Ok(HttpResponse::Created().json(RegistryView::created(registry)))
+}
+
+/// Get a registry
+///
+/// Gets all information on a registry
+#[utoipa::path(
+    operation_id = "registriesFindById", tag = "Registries", params(RegistryPath),
+    responses((status = 200, description = "OK", body = RegistryView), (status = 404, description = "The registry does not exist", body = ApiErrorResponse), Errors),
+)]
+#[get("/registries/{registryId}")]
+pub(super) async fn show(state: Data<State>, call: Call<RegistryId>) -> Answer {
+    let registry = state
+        .service
+        .registries()
+        .show(&call.caller, call.head)
+        .await?;
+    Ok(HttpResponse::Ok().json(view(&state, registry)))
+}
+
+/// Create or replace a container registry
+///
+/// Makes a registry with the id of the path, or replaces the one that has it
+///
+/// * "name" and "location" cannot be changed
+#[utoipa::path(
+    operation_id = "registriesPut", tag = "Registries", params(RegistryPath), request_body = CreateRegistry,
+    responses(
+        (status = 200, description = "The replaced registry", body = RegistryView),
+        (status = 201, description = "The created registry", body = RegistryView),
+        (status = 409, description = "Another registry has this name", body = ApiErrorResponse),
+        Errors,
+    ),
+)]
+#[put("/registries/{registryId}")]
+pub(super) async fn replace(
+    state: Data<State>,
+    call: Call<RegistryId, Json<CreateRegistry>>,
+) -> Answer {
+    let new = NewRegistry::try_from(call.body.0)?;
+    Ok(
+        match state
+            .service
+            .registries()
+            .replace(&call.caller, call.head, new)
+            .await?
+        {
+            Put::Created(registry) => HttpResponse::Created().json(RegistryView::created(registry)),
+            Put::Replaced(registry) => HttpResponse::Ok().json(view(&state, registry)),
+        },
+    )
+}
+
+/// Update the properties of a registry
+///
+/// Changes what the body names
+///
+/// * an empty "apiSubnetAllowList" lifts the restriction
+#[utoipa::path(
+    operation_id = "registriesPatch", tag = "Registries", params(RegistryPath), request_body = PatchRegistry,
+    responses((status = 200, description = "OK", body = RegistryView), (status = 404, description = "The registry does not exist", body = ApiErrorResponse), Errors),
+)]
+#[patch("/registries/{registryId}")]
+pub(super) async fn update(
+    state: Data<State>,
+    call: Call<RegistryId, Json<PatchRegistry>>,
+) -> Answer {
+    let patch = RegistryPatch::try_from(call.body.0)?;
+    let registry = state
+        .service
+        .registries()
+        .update(&call.caller, call.head, patch)
+        .await?;
+    Ok(HttpResponse::Ok().json(view(&state, registry)))
+}
+
+/// Delete registry
+///
+/// Deletes a registry with all its tokens
+#[utoipa::path(
+    operation_id = "registriesDelete", tag = "Registries", params(RegistryPath),
+    responses((status = 204, description = "No content"), (status = 404, description = "The registry does not exist", body = ApiErrorResponse), Errors),
+)]
+#[delete("/registries/{registryId}")]
+pub(super) async fn delete(state: Data<State>, call: Call<RegistryId>) -> Answer {
+    state
+        .service
+        .registries()
+        .delete(&call.caller, call.head)
+        .await?;
+    Ok(HttpResponse::NoContent().finish())
+}

@@ -1,0 +1,236 @@
+//! `/registries/{registryId}/tokens`.
+
+use actix_web::http::header::CACHE_CONTROL;
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse, delete, get, patch, post, put};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::super::State;
+use super::super::call::{Json, Query, Raw};
+use super::super::links;
+use super::wire::{CreateToken, Links, PatchToken, TokenList, TokenView};
+use super::{Answer, ApiErrorResponse, Call, Errors};
+use crate::domain::id::{RegistryId, TokenId};
+use crate::domain::page::Window;
+use crate::domain::token::{NewToken, TokenPatch};
+use crate::service::Put;
+use crate::service::tokens::Minted;
+
+/// The registry of a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub(super) struct RegistryPath {
+    /// The unique ID of the registry
+    #[param(rename = "registryId", format = Uuid, pattern = r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$", example = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11")]
+    registry_id: String,
+}
+
+/// The token of a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "only its shape is used")]
+struct TokenPath {
+    /// The unique ID of the token
+    #[param(rename = "tokenId", format = Uuid, pattern = r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$", example = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10")]
+    token_id: String,
+}
+
+/// Where a page begins and how long it is; strings of digits, as the product's schema has them.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Page {
+    /// The first element (from the complete list of the elements) to include in the response (used together with limit for pagination)
+    #[param(default = "0", example = "0")]
+    offset: Option<String>,
+    /// The maximum number of elements to return (used together with offset for pagination)
+    #[param(default = "100", example = "100")]
+    limit: Option<String>,
+}
+
+/// List all tokens for the container registry
+///
+/// Lists the tokens of a registry in the order they were made. At most 1000 elements are returned at once.
+#[utoipa::path(
+    operation_id = "registriesTokensGet", tag = "Tokens", params(RegistryPath, Page),
+    responses((status = 200, description = "OK", body = TokenList), (status = 404, description = "The registry does not exist", body = ApiErrorResponse), Errors),
+)]
+#[get("/registries/{registryId}/tokens")]
+pub(super) async fn list(
+    state: Data<State>,
+    call: Call<(RegistryId, (Query<Page>, Raw))>,
+) -> Answer {
+    let (registry, (Query(page), Raw(request))) = call.head;
+    let window = Window::parse(page.offset.as_deref(), page.limit.as_deref())?;
+    let page = state
+        .service
+        .tokens()
+        .list(&call.caller, registry, window)
+        .await?;
+    let now = state.service.now();
+    let links = window_links(&request, window, page.total);
+    let items: Vec<_> = page
+        .tokens
+        .into_iter()
+        .map(|token| TokenView::new(token, None, now))
+        .collect();
+    Ok(HttpResponse::Ok().json(TokenList {
+        id: "tokens",
+        r#type: "collection",
+        href: "",
+        offset: window.offset,
+        limit: window.limit,
+        count: items.len(),
+        total: page.total,
+        items,
+        links,
+    }))
+}
+
+fn window_links(request: &HttpRequest, window: Window, total: i64) -> Links {
+    let here = links::here(request);
+    let link = |window: Window| format!("{here}?offset={}&limit={}", window.offset, window.limit);
+    Links {
+        previous: window.previous().map(link).unwrap_or_default(),
+        this: link(window),
+        next: window.next(total).map(link).unwrap_or_default(),
+    }
+}
+
+/// Create token
+///
+/// Create a token
+///
+/// * password is only available once in the POST response
+#[utoipa::path(
+    operation_id = "registriesTokensPost", tag = "Tokens", params(RegistryPath), request_body = CreateToken,
+    responses(
+        (status = 201, description = "The token, with its password", body = TokenView),
+        (status = 404, description = "The registry does not exist", body = ApiErrorResponse),
+        (status = 409, description = "A token of this name exists", body = ApiErrorResponse),
+        Errors,
+    ),
+)]
+#[post("/registries/{registryId}/tokens")]
+pub(super) async fn create(
+    state: Data<State>,
+    call: Call<RegistryId, Json<CreateToken>>,
+) -> Answer {
+    let new = NewToken::try_from(call.body.0)?;
+    let minted = state
+        .service
+        .tokens()
+        .create(&call.caller, call.head, new)
+        .await?;
+    Ok(created(&state, minted))
+}
+
+/// The one answer that carries the secret: kept by no cache.
+fn created(state: &State, Minted { token, secret }: Minted) -> HttpResponse {
+    let view = TokenView::new(token, Some(&secret), state.service.now());
+    HttpResponse::Created()
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .json(view)
+}
+
+/// Get token information
+///
+/// Gets all information for a specific token used to access a container registry
+#[utoipa::path(
+    operation_id = "registriesTokensFindById", tag = "Tokens", params(RegistryPath, TokenPath),
+    responses((status = 200, description = "OK", body = TokenView), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), Errors),
+)]
+#[get("/registries/{registryId}/tokens/{tokenId}")]
+pub(super) async fn show(state: Data<State>, call: Call<(RegistryId, TokenId)>) -> Answer {
+    let (registry, id) = call.head;
+    let token = state
+        .service
+        .tokens()
+        .show(&call.caller, registry, id)
+        .await?;
+    Ok(HttpResponse::Ok().json(TokenView::new(token, None, state.service.now())))
+}
+
+/// Create or replace token
+///
+/// Create/replace a token
+///
+/// * password is only available once in the create response
+///
+/// * "name" cannot be changed
+#[utoipa::path(
+    operation_id = "registriesTokensPut", tag = "Tokens", params(RegistryPath, TokenPath), request_body = CreateToken,
+    responses(
+        (status = 200, description = "The replaced token", body = TokenView),
+        (status = 201, description = "The created token, with its password", body = TokenView),
+        (status = 404, description = "The registry does not exist", body = ApiErrorResponse),
+        (status = 409, description = "Another token has this name", body = ApiErrorResponse),
+        Errors,
+    ),
+)]
+#[put("/registries/{registryId}/tokens/{tokenId}")]
+pub(super) async fn replace(
+    state: Data<State>,
+    call: Call<(RegistryId, TokenId), Json<CreateToken>>,
+) -> Answer {
+    let (registry, id) = call.head;
+    let new = NewToken::try_from(call.body.0)?;
+    Ok(
+        match state
+            .service
+            .tokens()
+            .replace(&call.caller, registry, id, new)
+            .await?
+        {
+            Put::Created(minted) => created(&state, minted),
+            Put::Replaced(token) => {
+                HttpResponse::Ok().json(TokenView::new(token, None, state.service.now()))
+            }
+        },
+    )
+}
+
+/// Update token
+///
+/// Update token properties, for example:
+///
+/// * change status to 'enabled' or 'disabled'
+///
+/// * change expiry date
+#[utoipa::path(
+    operation_id = "registriesTokensPatch", tag = "Tokens", params(RegistryPath, TokenPath), request_body = PatchToken,
+    responses((status = 200, description = "OK", body = TokenView), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), Errors),
+)]
+#[patch("/registries/{registryId}/tokens/{tokenId}")]
+pub(super) async fn update(
+    state: Data<State>,
+    call: Call<(RegistryId, TokenId), Json<PatchToken>>,
+) -> Answer {
+    let (registry, id) = call.head;
+    let patch = TokenPatch::try_from(call.body.0)?;
+    let token = state
+        .service
+        .tokens()
+        .update(&call.caller, registry, id, patch)
+        .await?;
+    Ok(HttpResponse::Ok().json(TokenView::new(token, None, state.service.now())))
+}
+
+/// Delete token
+///
+/// Deletes a token; its password opens nothing from then on
+#[utoipa::path(
+    operation_id = "registriesTokensDelete", tag = "Tokens", params(RegistryPath, TokenPath),
+    responses((status = 204, description = "No content"), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), Errors),
+)]
+#[delete("/registries/{registryId}/tokens/{tokenId}")]
+pub(super) async fn delete(state: Data<State>, call: Call<(RegistryId, TokenId)>) -> Answer {
+    let (registry, id) = call.head;
+    state
+        .service
+        .tokens()
+        .delete(&call.caller, registry, id)
+        .await?;
+    Ok(HttpResponse::NoContent().finish())
+}

@@ -1,0 +1,715 @@
+//! The bodies of this surface, and their translation to and from the domain.
+//!
+//! Unknown members are refused, since a mistyped `expiryDate` must not make a token that never expires; members that
+//! a client sends back after a GET are read and ignored.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use secrecy::{ExposeSecret, SecretString};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+
+use crate::domain::Stamp;
+use crate::domain::registry::{self, NewRegistry, RegistryName, RegistryPatch, Subnets};
+use crate::domain::status::Status;
+use crate::domain::token::{self, NewToken, TokenName, TokenPatch, check_scopes, parse_expiry};
+use crate::error::{Error, Result, Violations};
+
+/// RFC 3339 in UTC with a literal `Z`: the Go SDK 2.x appends a `Z` to a time that has none at its end, so an offset
+/// would break every read of it.
+fn rfc3339(instant: DateTime<Utc>) -> String {
+    instant.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+/// Tells an absent member (`None`) from a null one (`Some(None)`).
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// Who made and changed a resource, and its state
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ApiResourceMetadata)]
+pub(super) struct Metadata {
+    /// Name of the account that made the resource
+    #[schema(example = "alice@example.com")]
+    created_by: String,
+    /// Id of the account that made the resource
+    #[schema(example = "7ee77dcf-093f-48e6-9a14-161c73568589")]
+    created_by_user_id: String,
+    /// When the resource was made
+    #[schema(format = DateTime, example = "2026-11-21T21:48:08Z")]
+    created_date: String,
+    /// Name of the account that last changed the resource; absent until then
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "alice@example.com")]
+    last_modified_by: Option<String>,
+    /// Id of the account that last changed the resource; absent until then
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "7ee77dcf-093f-48e6-9a14-161c73568589")]
+    last_modified_by_user_id: Option<String>,
+    /// When the resource was last changed; absent until then
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime, example = "2026-11-21T22:10:00Z")]
+    last_modified_date: Option<String>,
+    /// What the resource is doing
+    #[schema(example = "enabled")]
+    state: &'static str,
+}
+
+impl Metadata {
+    fn new(created: Stamp, modified: Option<Stamp>, state: &'static str) -> Self {
+        let (at, by, by_name) = match modified {
+            Some(stamp) => (
+                Some(rfc3339(stamp.at)),
+                Some(stamp.by.to_string()),
+                Some(stamp.by_name),
+            ),
+            None => (None, None, None),
+        };
+        Self {
+            created_by: created.by_name,
+            created_by_user_id: created.by.to_string(),
+            created_date: rfc3339(created.at),
+            last_modified_by: by_name,
+            last_modified_by_user_id: by,
+            last_modified_date: at,
+            state,
+        }
+    }
+}
+
+/// Pages beside this one; an empty string where there is none
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PaginationLinks)]
+pub(super) struct Links {
+    /// The page before
+    pub(super) previous: String,
+    /// This page
+    #[serde(rename = "self")]
+    pub(super) this: String,
+    /// The page after
+    pub(super) next: String,
+}
+
+/// A place where registries can be made
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Location)]
+pub(super) struct LocationItem {
+    /// Its id, as registries name it
+    #[schema(example = "de/fra")]
+    pub(super) id: String,
+}
+
+/// Where registries can be made
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LocationsResponse {
+    #[schema(example = "locations")]
+    pub(super) id: &'static str,
+    #[schema(example = "collection")]
+    pub(super) r#type: &'static str,
+    #[schema(example = "")]
+    pub(super) href: &'static str,
+    pub(super) items: Vec<LocationItem>,
+}
+
+/// What a token may do with which resource; kept as sent and in order
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Scope {
+    /// What may be done
+    #[serde(deserialize_with = "nullable_list")]
+    #[schema(example = json!(["pull", "push"]))]
+    actions: Vec<String>,
+    /// Which resource
+    #[schema(example = "*")]
+    name: String,
+    /// The resource's type
+    #[schema(example = "repository")]
+    r#type: String,
+}
+
+/// Go clients send `null` for an empty list.
+fn nullable_list<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Vec<String>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+impl From<token::Scope> for Scope {
+    fn from(scope: token::Scope) -> Self {
+        Self {
+            actions: scope.actions,
+            name: scope.name,
+            r#type: scope.r#type,
+        }
+    }
+}
+
+fn to_scopes(scopes: Vec<Scope>) -> Result<Vec<token::Scope>> {
+    let scopes: Vec<_> = scopes
+        .into_iter()
+        .map(|scope| token::Scope {
+            actions: scope.actions,
+            name: scope.name,
+            r#type: scope.r#type,
+        })
+        .collect();
+    check_scopes(&scopes).map(|()| scopes)
+}
+
+/// What a client logs in to the registry with
+#[derive(Debug, Serialize, ToSchema)]
+struct Credentials {
+    /// The user name: the token's name
+    #[schema(example = "push-token")]
+    username: String,
+    /// The secret; only in the answer that made the token, else an empty string
+    #[schema(example = "")]
+    password: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct TokenProperties {
+    credentials: Credentials,
+    /// When the token stops to work; null if never
+    #[schema(format = DateTime, example = "2027-01-13T16:27:42Z")]
+    expiry_date: Option<String>,
+    /// The token's name, unique in the registry
+    #[schema(example = "push-token")]
+    name: String,
+    scopes: Vec<Scope>,
+    /// Whether the token is in use
+    #[schema(value_type = TokenStatus)]
+    status: &'static str,
+}
+
+/// Whether a token is in use
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "only its shape is used")]
+enum TokenStatus {
+    Enabled,
+    Disabled,
+}
+
+/// A token
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TokenResponse)]
+pub(super) struct TokenView {
+    /// The token's id, unique in the registry
+    #[schema(format = Uuid, example = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10")]
+    id: String,
+    #[schema(example = "token")]
+    r#type: &'static str,
+    #[schema(example = "")]
+    href: &'static str,
+    metadata: Metadata,
+    properties: TokenProperties,
+}
+
+impl TokenView {
+    /// A token as it is shown at an instant, with the secret if this is the one time it is shown.
+    pub(super) fn new(
+        token: token::Token,
+        secret: Option<&SecretString>,
+        now: DateTime<Utc>,
+    ) -> Self {
+        let state = token.state_at(now);
+        Self {
+            id: token.id.to_string(),
+            r#type: "token",
+            href: "",
+            metadata: Metadata::new(token.created, token.modified, state),
+            properties: TokenProperties {
+                credentials: Credentials {
+                    username: token.name.clone(),
+                    password: secret
+                        .map(|secret| secret.expose_secret().to_owned())
+                        .unwrap_or_default(),
+                },
+                expiry_date: token.expires_at.map(rfc3339),
+                name: token.name,
+                scopes: token.scopes.into_iter().map(Scope::from).collect(),
+                status: token.status.as_str(),
+            },
+        }
+    }
+}
+
+/// A page of tokens
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TokensResponse)]
+pub(super) struct TokenList {
+    #[schema(example = "tokens")]
+    pub(super) id: &'static str,
+    #[schema(example = "collection")]
+    pub(super) r#type: &'static str,
+    #[schema(example = "")]
+    pub(super) href: &'static str,
+    /// Tokens before this page
+    #[schema(example = 0)]
+    pub(super) offset: i64,
+    /// The most tokens on this page
+    #[schema(example = 100)]
+    pub(super) limit: i64,
+    /// Tokens on this page
+    #[schema(example = 1)]
+    pub(super) count: usize,
+    /// All tokens of the registry
+    #[schema(example = 1)]
+    pub(super) total: i64,
+    pub(super) items: Vec<TokenView>,
+    #[serde(rename = "_links")]
+    pub(super) links: Links,
+}
+
+/// A token to be made, or what replaces one
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = PostTokenInput)]
+pub(super) struct CreateToken {
+    properties: CreateTokenProperties,
+    #[serde(default, rename = "id")]
+    #[schema(ignore)]
+    _id: IgnoredAny,
+    #[serde(default, rename = "type")]
+    #[schema(ignore)]
+    _type: IgnoredAny,
+    #[serde(default, rename = "href")]
+    #[schema(ignore)]
+    _href: IgnoredAny,
+    #[serde(default, rename = "metadata")]
+    #[schema(ignore)]
+    _metadata: IgnoredAny,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = PostTokenProperties)]
+struct CreateTokenProperties {
+    /// The token's name, unique in the registry; cannot be changed
+    #[schema(
+        pattern = r"^[A-Za-z][-A-Za-z0-9]{0,61}[A-Za-z0-9]$",
+        min_length = 2,
+        max_length = 63,
+        example = "push-token"
+    )]
+    name: String,
+    /// When the token stops to work; null or absent: never
+    #[schema(format = DateTime, example = "2036-01-13T16:27:42Z")]
+    expiry_date: Option<String>,
+    /// What the token may do
+    scopes: Option<Vec<Scope>>,
+    /// Whether the token is in use; enabled if absent
+    #[schema(value_type = Option<TokenStatus>, example = "enabled")]
+    status: Option<String>,
+    #[serde(default, rename = "credentials")]
+    #[schema(ignore)]
+    _credentials: IgnoredAny,
+}
+
+impl TryFrom<CreateToken> for NewToken {
+    type Error = Error;
+
+    fn try_from(body: CreateToken) -> Result<Self> {
+        let CreateTokenProperties {
+            name,
+            expiry_date,
+            scopes,
+            status,
+            ..
+        } = body.properties;
+        let mut violations = Violations::default();
+        let name = violations.take(TokenName::parse(&name));
+        let expires_at = violations.take(expiry_date.as_deref().map(parse_expiry).transpose());
+        let scopes = violations.take(to_scopes(scopes.unwrap_or_default()));
+        let status = violations.take(status.as_deref().map_or(Ok(Status::Enabled), Status::parse));
+        let new = (|| {
+            Some(Self {
+                name: name?,
+                expires_at: expires_at?,
+                scopes: scopes?,
+                status: status?,
+            })
+        })();
+        violations.finish(new)
+    }
+}
+
+/// Changes to a token; what is absent stays
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = PatchTokenInput)]
+pub(super) struct PatchToken {
+    /// When the token stops to work; null removes the expiry
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, format = DateTime, example = "2036-01-13T16:27:42Z")]
+    expiry_date: Option<Option<String>>,
+    /// Replaces all scopes
+    scopes: Option<Vec<Scope>>,
+    /// Enables or disables the token
+    #[schema(value_type = Option<TokenStatus>, example = "disabled")]
+    status: Option<String>,
+    #[serde(default, rename = "id")]
+    #[schema(ignore)]
+    _id: IgnoredAny,
+    #[serde(default, rename = "type")]
+    #[schema(ignore)]
+    _type: IgnoredAny,
+    #[serde(default, rename = "href")]
+    #[schema(ignore)]
+    _href: IgnoredAny,
+    #[serde(default, rename = "metadata")]
+    #[schema(ignore)]
+    _metadata: IgnoredAny,
+}
+
+impl TryFrom<PatchToken> for TokenPatch {
+    type Error = Error;
+
+    fn try_from(body: PatchToken) -> Result<Self> {
+        let mut violations = Violations::default();
+        let expires_at = violations.take(
+            body.expiry_date
+                .map(|date| date.as_deref().map(parse_expiry).transpose())
+                .transpose(),
+        );
+        let scopes = violations.take(body.scopes.map(to_scopes).transpose());
+        let status = violations.take(body.status.as_deref().map(Status::parse).transpose());
+        let patch = (|| {
+            Some(Self {
+                expires_at: expires_at?,
+                scopes: scopes?,
+                status: status?,
+            })
+        })();
+        violations.finish(patch)
+    }
+}
+
+/// When a registry collects garbage; kept as sent
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = WeeklySchedule)]
+pub(super) struct Schedule {
+    /// English names of days
+    #[serde(deserialize_with = "nullable_list")]
+    #[schema(example = json!(["Monday", "Tuesday"]))]
+    days: Vec<String>,
+    /// UTC time of day
+    #[schema(example = "05:19:00+00:00")]
+    time: String,
+}
+
+impl TryFrom<Schedule> for registry::Schedule {
+    type Error = Error;
+
+    fn try_from(schedule: Schedule) -> Result<Self> {
+        let schedule = Self {
+            days: schedule.days,
+            time: schedule.time,
+        };
+        schedule.check().map(|()| schedule)
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = RegistryFeatures)]
+struct Features {
+    #[schema(nullable = false)]
+    vulnerability_scanning: Option<VulnerabilityScanning>,
+}
+
+/// Scanning for vulnerabilities; cannot be switched off once on
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = FeatureVulnerabilityScanning)]
+struct VulnerabilityScanning {
+    #[schema(example = true)]
+    enabled: bool,
+    /// Kept as sent
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>, nullable = false)]
+    properties: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+impl From<Features> for registry::Features {
+    fn from(features: Features) -> Self {
+        features
+            .vulnerability_scanning
+            .map_or_else(Self::default, |scanning| Self {
+                vulnerability_scanning: registry::VulnerabilityScanning {
+                    enabled: scanning.enabled,
+                    properties: scanning.properties,
+                },
+            })
+    }
+}
+
+impl From<registry::Features> for Features {
+    fn from(features: registry::Features) -> Self {
+        let registry::VulnerabilityScanning {
+            enabled,
+            properties,
+        } = features.vulnerability_scanning;
+        Self {
+            vulnerability_scanning: Some(VulnerabilityScanning {
+                enabled,
+                properties,
+            }),
+        }
+    }
+}
+
+/// How much a registry stores
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct StorageUsage {
+    /// Always 0: images are the registry's own data
+    #[schema(example = 0)]
+    bytes: i64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct RegistryProperties {
+    /// The registry's name
+    #[schema(example = "team-a")]
+    name: String,
+    /// Where it is
+    #[schema(example = "de/fra")]
+    location: String,
+    /// What its clients log in to; empty in the answer that made it
+    #[schema(example = "team-a.localhost")]
+    hostname: String,
+    garbage_collection_schedule: Option<Schedule>,
+    storage_usage: StorageUsage,
+    features: Features,
+    /// Addresses that may use its tokens; none is no restriction
+    #[schema(example = json!(["10.1.0.0/16"]))]
+    api_subnet_allow_list: Vec<String>,
+}
+
+/// A registry
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RegistryResponse)]
+pub(super) struct RegistryView {
+    /// The registry's id
+    #[schema(format = Uuid, example = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11")]
+    id: String,
+    #[schema(example = "registry")]
+    r#type: &'static str,
+    #[schema(example = "")]
+    href: &'static str,
+    metadata: Metadata,
+    properties: RegistryProperties,
+}
+
+impl RegistryView {
+    /// A registry just made: `New` and without host name once, as the product answers. Nothing of this is stored.
+    pub(super) fn created(registry: registry::Registry) -> Self {
+        Self::with_state(registry, "New", String::new())
+    }
+
+    /// A registry as it is shown ever after. Terraform waits for this state.
+    pub(super) fn new(registry: registry::Registry, hostname: String) -> Self {
+        Self::with_state(registry, "Running", hostname)
+    }
+
+    fn with_state(registry: registry::Registry, state: &'static str, hostname: String) -> Self {
+        Self {
+            id: registry.id.to_string(),
+            r#type: "registry",
+            href: "",
+            metadata: Metadata::new(registry.created, registry.modified, state),
+            properties: RegistryProperties {
+                name: registry.name,
+                location: registry.location,
+                hostname,
+                garbage_collection_schedule: registry.schedule.map(|schedule| Schedule {
+                    days: schedule.days,
+                    time: schedule.time,
+                }),
+                storage_usage: StorageUsage { bytes: 0 },
+                features: registry.features.into(),
+                api_subnet_allow_list: registry.subnets.entries().to_vec(),
+            },
+        }
+    }
+}
+
+/// How to go on
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Pagination {
+    /// The most elements on this page
+    #[schema(example = 100)]
+    pub(super) limit: i64,
+    /// `pagination.token` of the next page; empty on the last
+    #[schema(example = "")]
+    pub(super) token: String,
+}
+
+/// A page of registries
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RegistriesResponse)]
+pub(super) struct RegistryList {
+    #[schema(example = "registries")]
+    pub(super) id: &'static str,
+    #[schema(example = "collection")]
+    pub(super) r#type: &'static str,
+    #[schema(example = "")]
+    pub(super) href: &'static str,
+    pub(super) items: Vec<RegistryView>,
+    pub(super) pagination: Pagination,
+    #[serde(rename = "_links")]
+    pub(super) links: Links,
+}
+
+/// A registry to be made, or what replaces one
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = PostRegistryInput)]
+pub(super) struct CreateRegistry {
+    properties: CreateRegistryProperties,
+    #[serde(default, rename = "id")]
+    #[schema(ignore)]
+    _id: IgnoredAny,
+    #[serde(default, rename = "type")]
+    #[schema(ignore)]
+    _type: IgnoredAny,
+    #[serde(default, rename = "href")]
+    #[schema(ignore)]
+    _href: IgnoredAny,
+    #[serde(default, rename = "metadata")]
+    #[schema(ignore)]
+    _metadata: IgnoredAny,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = PostRegistryProperties)]
+struct CreateRegistryProperties {
+    /// The registry's name, unique in this service; cannot be changed
+    #[schema(
+        pattern = r"^[a-z][-a-z0-9]{1,61}[a-z0-9]$",
+        min_length = 3,
+        max_length = 63,
+        example = "team-a"
+    )]
+    name: String,
+    /// Where it is to be, one of `/locations`; cannot be changed
+    #[schema(example = "de/fra")]
+    location: String,
+    garbage_collection_schedule: Option<Schedule>,
+    /// Scanning is on if absent
+    #[schema(nullable = false)]
+    features: Option<Features>,
+    /// Up to 25 addresses or networks that may use its tokens, kept as sent; none is no restriction
+    #[schema(max_items = 25, example = json!(["10.1.0.0/16"]))]
+    api_subnet_allow_list: Option<Vec<String>>,
+    /// The product once had it; clients of that time still send it.
+    #[serde(default, rename = "maintenanceWindow")]
+    #[schema(ignore)]
+    _maintenance_window: IgnoredAny,
+    #[serde(default, rename = "hostname")]
+    #[schema(ignore)]
+    _hostname: IgnoredAny,
+    #[serde(default, rename = "storageUsage")]
+    #[schema(ignore)]
+    _storage_usage: IgnoredAny,
+}
+
+impl TryFrom<CreateRegistry> for NewRegistry {
+    type Error = Error;
+
+    fn try_from(body: CreateRegistry) -> Result<Self> {
+        let properties = body.properties;
+        let mut violations = Violations::default();
+        let name = violations.take(RegistryName::parse(&properties.name));
+        let schedule = violations.take(
+            properties
+                .garbage_collection_schedule
+                .map(registry::Schedule::try_from)
+                .transpose(),
+        );
+        let subnets = violations.take(Subnets::parse(
+            properties.api_subnet_allow_list.unwrap_or_default(),
+        ));
+        let features = properties
+            .features
+            .map(registry::Features::from)
+            .unwrap_or_default();
+        let new = (|| {
+            Some(Self {
+                name: name?,
+                location: properties.location,
+                schedule: schedule?,
+                features,
+                subnets: subnets?,
+            })
+        })();
+        violations.finish(new)
+    }
+}
+
+/// Changes to a registry; what is absent stays
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = PatchRegistryInput)]
+pub(super) struct PatchRegistry {
+    /// Replaces the schedule; null removes it
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Schedule>)]
+    garbage_collection_schedule: Option<Option<Schedule>>,
+    #[schema(nullable = false)]
+    features: Option<Features>,
+    /// Replaces the allow list; an empty one lifts the restriction
+    #[schema(max_items = 25, example = json!(["10.1.0.0/16"]))]
+    api_subnet_allow_list: Option<Vec<String>>,
+    #[serde(default, rename = "maintenanceWindow")]
+    #[schema(ignore)]
+    _maintenance_window: IgnoredAny,
+    #[serde(default, rename = "id")]
+    #[schema(ignore)]
+    _id: IgnoredAny,
+    #[serde(default, rename = "type")]
+    #[schema(ignore)]
+    _type: IgnoredAny,
+    #[serde(default, rename = "href")]
+    #[schema(ignore)]
+    _href: IgnoredAny,
+    #[serde(default, rename = "metadata")]
+    #[schema(ignore)]
+    _metadata: IgnoredAny,
+}
+
+impl TryFrom<PatchRegistry> for RegistryPatch {
+    type Error = Error;
+
+    fn try_from(body: PatchRegistry) -> Result<Self> {
+        let mut violations = Violations::default();
+        let schedule = body
+            .garbage_collection_schedule
+            .map(|schedule| schedule.map(registry::Schedule::try_from).transpose());
+        let schedule = violations.take(schedule.transpose());
+        let subnets = violations.take(body.api_subnet_allow_list.map(Subnets::parse).transpose());
+        // Features without scanning say nothing about it, and in a PATCH that means unchanged.
+        let features = body
+            .features
+            .filter(|features| features.vulnerability_scanning.is_some())
+            .map(registry::Features::from);
+        let patch = (|| {
+            Some(Self {
+                schedule: schedule?,
+                features,
+                subnets: subnets?,
+            })
+        })();
+        violations.finish(patch)
+    }
+}

@@ -1,0 +1,110 @@
+//! Dialects: how each surface words the one error type.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, CACHE_CONTROL, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
+
+use super::registries::Registries;
+use super::{PREFIX, State};
+use crate::error::{Error, What};
+
+/// A family of paths that speaks its own dialect.
+pub(super) trait Surface: fmt::Debug + 'static {
+    /// What a 401 offers, one challenge a line.
+    const CHALLENGES: &'static [&'static str];
+
+    /// The status of an error.
+    fn status(error: &Error) -> StatusCode;
+
+    /// The body of an error.
+    fn body(error: &Error) -> serde_json::Value;
+}
+
+/// An error on its way out of a surface.
+#[derive(Debug)]
+pub(super) struct Failure<S> {
+    error: Error,
+    surface: PhantomData<S>,
+}
+
+/// What handlers of a surface return.
+pub(super) type Answer<S> = Result<HttpResponse, Failure<S>>;
+
+impl<S> Failure<S> {
+    /// The error behind it.
+    pub(super) fn error(&self) -> &Error {
+        &self.error
+    }
+}
+
+impl<S> From<Error> for Failure<S> {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            surface: PhantomData,
+        }
+    }
+}
+
+impl<S> fmt::Display for Failure<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<S: Surface> ResponseError for Failure<S> {
+    fn status_code(&self) -> StatusCode {
+        S::status(&self.error)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status_code());
+        response.insert_header((CACHE_CONTROL, "no-store"));
+        match &self.error {
+            Error::Unauthenticated => {
+                for challenge in S::CHALLENGES {
+                    response.append_header((WWW_AUTHENTICATE, *challenge));
+                }
+            }
+            Error::RateLimited { retry_after } => {
+                response.insert_header((RETRY_AFTER, *retry_after));
+            }
+            Error::Unavailable { .. } => {
+                response.insert_header((RETRY_AFTER, Error::RETRY_AFTER));
+            }
+            Error::MethodNotAllowed { allow, .. } => {
+                if let Ok(allow) = HeaderValue::from_str(allow) {
+                    response.insert_header((ALLOW, allow));
+                }
+            }
+            _ => {}
+        }
+        response.json(S::body(&self.error))
+    }
+}
+
+/// Answers what no route took: another method of a path that exists, or a path that does not.
+///
+/// With routes of one method each, actix answers both alike; the pattern that the path matches tells them apart.
+pub(super) async fn unrouted(request: HttpRequest, state: Data<State>) -> Answer<Registries> {
+    let pattern = request.match_pattern();
+    let allow = pattern.as_deref().and_then(|pattern| {
+        let bare = pattern
+            .strip_prefix(PREFIX)
+            .filter(|rest| rest.starts_with('/'))
+            .unwrap_or(pattern);
+        state.methods.get(bare)
+    });
+    Err(match allow {
+        Some(allow) => Error::MethodNotAllowed {
+            method: request.method().to_string(),
+            allow: allow.clone(),
+        },
+        None => Error::not_found(What::Path, crate::domain::text::quoted(request.path())),
+    }
+    .into())
+}

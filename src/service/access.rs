@@ -1,0 +1,231 @@
+//! Who is it: from the name and password of a request to the account on whose behalf it acts.
+//!
+//! Two halves. [`Access::identify`] proves that the password is an account's; a proof is remembered for at most a
+//! minute and saves nothing but bcrypt. [`admit`] reads, in the same store call as the request's own work, what that
+//! account is and may do *now*: so disabling it bites on the very next request, on every replica, with no message
+//! between them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use chrono::{DateTime, TimeDelta, Utc};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::passwords::Passwords;
+use crate::clock::{Clock, Random};
+use crate::domain::account::{Actor, name_key};
+use crate::domain::id::AccountKey;
+use crate::domain::secret;
+use crate::domain::status::Status;
+use crate::error::{Error, Outage, Result};
+use crate::store::{Session, Store, accounts};
+
+/// How long a proof is remembered.
+const REMEMBERED: TimeDelta = TimeDelta::seconds(60);
+/// Proofs remembered at once.
+const PROOFS: u64 = 100_000;
+
+/// What a request presents.
+#[derive(Debug)]
+pub struct Presented {
+    /// The name before the first colon.
+    pub name: String,
+    /// All after it.
+    pub password: SecretString,
+    /// Where the request comes from.
+    pub source: IpAddr,
+}
+
+/// A request whose password was right.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    proof: Proof,
+    presented: Arc<Presented>,
+}
+
+/// That a password was right for a version of an account.
+#[derive(Debug, Clone, Copy)]
+struct Proof {
+    account: AccountKey,
+    version: i64,
+    at: DateTime<Utc>,
+}
+
+/// Why there is no proof, in a form that requests waiting for the same check can share.
+#[derive(Debug, Clone, thiserror::Error)]
+enum Refusal {
+    #[error("wrong")]
+    Wrong,
+    #[error("rate limited")]
+    RateLimited,
+    #[error("unavailable: {1}")]
+    Unavailable(Outage, String),
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        let cause = std::error::Error::source(&error)
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        match error {
+            Error::RateLimited { .. } => Self::RateLimited,
+            Error::Unavailable { outage, .. } => Self::Unavailable(outage, cause),
+            _ => Self::Internal(cause),
+        }
+    }
+}
+
+impl From<&Refusal> for Error {
+    fn from(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::Wrong => Self::Unauthenticated,
+            Refusal::RateLimited => Self::RateLimited {
+                retry_after: Self::RETRY_AFTER,
+            },
+            Refusal::Unavailable(outage, cause) => Self::Unavailable {
+                outage: *outage,
+                source: Some(cause.clone().into()),
+            },
+            Refusal::Internal(cause) => Self::internal(cause.clone()),
+        }
+    }
+}
+
+/// Proves passwords and remembers the proofs.
+#[derive(Debug)]
+pub struct Access {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    passwords: Passwords,
+    proofs: moka::future::Cache<[u8; 32], Proof>,
+    /// Made anew by every process: what is remembered cannot be turned back into passwords elsewhere.
+    key: hmac::Key,
+}
+
+impl Access {
+    /// Starts with nothing remembered.
+    pub fn new(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        random: &dyn Random,
+        passwords: Passwords,
+    ) -> Result<Self> {
+        let ttl = Duration::from_secs(REMEMBERED.num_seconds().unsigned_abs());
+        Ok(Self {
+            store,
+            clock,
+            passwords,
+            proofs: moka::future::Cache::builder()
+                .max_capacity(PROOFS)
+                .time_to_live(ttl)
+                .build(),
+            key: hmac::Key::new(hmac::HMAC_SHA256, &random.bytes::<32>()?),
+        })
+    }
+
+    /// Proves that a password is an account's, by memory or by bcrypt. Equal requests that arrive together cost one
+    /// check; failures are not remembered.
+    ///
+    /// A machine secret is never an account's password, so it is refused at once.
+    pub async fn identify(&self, presented: Presented) -> Result<Caller> {
+        if secret::is_machine_secret(presented.password.expose_secret()) {
+            return Err(Error::Unauthenticated);
+        }
+        let presented = Arc::new(presented);
+        let digest = self.digest(&presented);
+        if let Some(proof) = self.proofs.get(&digest).await {
+            let age = self.clock.now() - proof.at;
+            if age >= TimeDelta::zero() && age < REMEMBERED {
+                return Ok(Caller { proof, presented });
+            }
+            self.proofs.invalidate(&digest).await;
+        }
+        let proof = self
+            .proofs
+            .try_get_with(digest, self.prove(Arc::clone(&presented)))
+            .await;
+        Ok(Caller {
+            proof: proof.map_err(|refusal| Error::from(&*refusal))?,
+            presented,
+        })
+    }
+
+    /// Proves again, for an account that changed since: whether the password was among the changes only bcrypt can
+    /// tell.
+    pub(super) async fn identify_again(&self, caller: &Caller) -> Result<Caller> {
+        let digest = self.digest(&caller.presented);
+        if let Some(proof) = self.proofs.get(&digest).await
+            && proof.version == caller.proof.version
+        {
+            self.proofs.invalidate(&digest).await;
+        }
+        let proof = self
+            .proofs
+            .try_get_with(digest, self.prove(Arc::clone(&caller.presented)))
+            .await;
+        let proof = proof.map_err(|refusal| Error::from(&*refusal))?;
+        Ok(Caller {
+            proof,
+            presented: Arc::clone(&caller.presented),
+        })
+    }
+
+    async fn prove(&self, presented: Arc<Presented>) -> std::result::Result<Proof, Refusal> {
+        let name = presented.name.clone();
+        // A NUL is an error to PostgreSQL, and no account has one in its name.
+        let known = !crate::domain::text::has_control(&name);
+        let login = self
+            .store
+            .read(move |connection| {
+                if known {
+                    accounts::login(connection, &name)
+                } else {
+                    Ok(None)
+                }
+            })
+            .await?;
+        let hash = login.as_ref().and_then(|login| login.password_hash.clone());
+        let right = self
+            .passwords
+            .check(presented.source, presented.password.clone(), hash)
+            .await?;
+        match login {
+            Some(login) if right => Ok(Proof {
+                account: login.key,
+                version: login.version,
+                at: self.clock.now(),
+            }),
+            _ => Err(Refusal::Wrong),
+        }
+    }
+
+    /// What a proof is remembered by. The name's length keeps `a:bc` and `ab:c` apart.
+    fn digest(&self, presented: &Presented) -> [u8; 32] {
+        let name = name_key(&presented.name);
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(&name.len().to_be_bytes());
+        context.update(name.as_bytes());
+        context.update(presented.password.expose_secret().as_bytes());
+        let mut digest = [0; 32];
+        digest.copy_from_slice(context.sign().as_ref());
+        digest
+    }
+}
+
+/// Reads what a proven caller's account is now. `None` if it changed since the proof, which is then to be renewed.
+///
+/// # Errors
+///
+/// [`Error::Unauthenticated`] if the account is disabled or deleted.
+pub(super) fn admit(connection: &mut Session, caller: &Caller) -> Result<Option<Actor>> {
+    let standing =
+        accounts::standing(connection, caller.proof.account)?.ok_or(Error::Unauthenticated)?;
+    if standing.status != Status::Enabled {
+        return Err(Error::Unauthenticated);
+    }
+    Ok((standing.version == caller.proof.version).then_some(standing.actor))
+}

@@ -1,0 +1,157 @@
+//! The work that nobody waits for: the rows of deleted registries, and tokens that expired long enough ago.
+//!
+//! One replica at a time, by a lease, in small batches, so that it never holds the writer for long. Everything here
+//! can be done twice or stop half-way without harm.
+
+use chrono::TimeDelta;
+
+use super::Core;
+use crate::error::{Error, Result};
+use crate::store::{Lock, leases, registries, tokens};
+
+/// The lease that the working replica holds.
+const LEASE: &str = "janitor";
+/// How long a dead replica keeps others from the work; renewed with every batch.
+const LEASE_LIFE: TimeDelta = TimeDelta::seconds(60);
+/// Rows in a batch.
+const BATCH: i64 = 1000;
+
+/// What a round did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Round {
+    /// Deleted registries whose last rows went.
+    pub registries: u64,
+    /// Token rows that went with them.
+    pub tokens: i64,
+    /// Expired tokens that were removed.
+    pub expired: i64,
+}
+
+/// Janitor use cases.
+#[derive(Debug)]
+pub struct Janitor<'a> {
+    core: &'a Core,
+}
+
+impl<'a> Janitor<'a> {
+    pub(super) fn new(core: &'a Core) -> Self {
+        Self { core }
+    }
+
+    /// Does all there is to do. `None` if another replica is at it. `holder` names this process.
+    pub async fn run(&self, holder: &str) -> Result<Option<Round>> {
+        let mut round = Round::default();
+        while let Some(more) = self.batch(holder, &mut round).await? {
+            if !more {
+                let (holder, store) = (holder.to_owned(), &self.core.store);
+                store
+                    .write(Lock::Nothing, move |connection| {
+                        leases::release(connection, LEASE, &holder)
+                    })
+                    .await?;
+                return Ok(Some(round));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Does a batch. Returns whether there is more, or `None` without the lease.
+    async fn batch(&self, holder: &str, round: &mut Round) -> Result<Option<bool>> {
+        // Looking first keeps an idle service from writing.
+        let deadline = self.deadline();
+        let found = self
+            .core
+            .store
+            .read(move |connection| {
+                let deleted = registries::next_deleted(connection)?;
+                let expired = match deadline {
+                    Some(deadline) => tokens::next_expired(connection, deadline)?,
+                    None => None,
+                };
+                Ok((deleted, expired))
+            })
+            .await?;
+        let (holder, now) = (holder.to_owned(), self.core.clock.now());
+        match found {
+            (Some(registry), _) => {
+                let removed = self
+                    .core
+                    .store
+                    .write(Lock::Nothing, move |connection| {
+                        if !leases::acquire(connection, LEASE, &holder, now, LEASE_LIFE)? {
+                            return Ok(None);
+                        }
+                        let removed = tokens::purge(connection, registry, BATCH)?;
+                        if removed < BATCH {
+                            registries::purge(connection, registry)?;
+                        }
+                        Ok(Some(removed))
+                    })
+                    .await?;
+                let Some(removed) = removed else {
+                    return Ok(None);
+                };
+                round.tokens += removed;
+                round.registries += u64::from(removed < BATCH);
+                Ok(Some(true))
+            }
+            (None, Some((id, registry))) => {
+                let deadline = deadline.unwrap_or(now);
+                let removed = self
+                    .core
+                    .store
+                    .write(Lock::Registry(id), move |connection| {
+                        if !leases::acquire(connection, LEASE, &holder, now, LEASE_LIFE)? {
+                            return Ok(None);
+                        }
+                        tokens::delete_expired(connection, registry, deadline, BATCH).map(Some)
+                    })
+                    .await?;
+                let Some(removed) = removed else {
+                    return Ok(None);
+                };
+                round.expired += removed;
+                Ok(Some(true))
+            }
+            (None, None) => Ok(Some(false)),
+        }
+    }
+
+    /// Tokens that expired at or before this go.
+    fn deadline(&self) -> Option<chrono::DateTime<chrono::Utc>> {
+        let retention = TimeDelta::from_std(self.core.policy.expired_token_retention?).ok()?;
+        self.core.clock.now().checked_sub_signed(retention)
+    }
+}
+
+impl Round {
+    /// Was there anything to do?
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Runs rounds for ever, `pause` apart. Failures are logged and tried again with the next round.
+pub async fn run_for_ever(service: super::Service, holder: String, pause: std::time::Duration) {
+    let mut ticks = tokio::time::interval(pause);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match service.janitor().run(&holder).await {
+            Ok(Some(round)) if !round.is_idle() => {
+                tracing::info!(
+                    registries = round.registries,
+                    tokens = round.tokens,
+                    expired = round.expired,
+                    "purged rows"
+                );
+            }
+            Ok(_) => {}
+            Err(Error::Unavailable { outage, .. }) => {
+                tracing::warn!(%outage, "the janitor has to wait for the database")
+            }
+            Err(error) => tracing::error!(error = error.chain(), "the janitor failed"),
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Use cases: what callers can ask for, each in one store call.
+//!
+//! Owns who may do what, what is made before a store job (ids, secrets, the time) and what a job does. Refuses to
+//! know about HTTP and SQL: surfaces translate to and from these methods, the store runs them.
+
+pub mod access;
+pub mod accounts;
+pub mod janitor;
+pub mod passwords;
+pub mod registries;
+pub mod tokens;
+pub mod vault;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::access::{Access, Caller, Presented, admit};
+use self::accounts::Accounts;
+use self::janitor::Janitor;
+use self::passwords::Passwords;
+use self::registries::Registries;
+use self::tokens::Tokens;
+use self::vault::{ServerKey, Vault};
+use crate::clock::{Clock, Random};
+use crate::domain::account::Actor;
+use crate::error::{Error, Result};
+use crate::store::{Lock, Session, Store};
+
+/// Rules that an operator sets.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// What registries' host names end in.
+    pub registry_domain: String,
+    /// Where registries can be made.
+    pub locations: Vec<String>,
+    /// The cost of bcrypt for new passwords.
+    pub bcrypt_cost: u32,
+    /// Threads that check passwords.
+    pub password_threads: usize,
+    /// How long expired tokens stay listed; `None` is for ever.
+    pub expired_token_retention: Option<Duration>,
+}
+
+/// What every use case needs.
+#[derive(Debug)]
+pub struct Core {
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) policy: Policy,
+    vault: Vault,
+    access: Access,
+}
+
+/// All use cases. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Service {
+    core: Arc<Core>,
+}
+
+impl Service {
+    /// Opens the keys of an open store and starts what checks passwords.
+    pub async fn start(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        server_key: &ServerKey,
+        policy: Policy,
+    ) -> Result<Self> {
+        let vault = Vault::open(&store, server_key, &*clock, &*random).await?;
+        let passwords = Passwords::start(policy.password_threads, policy.bcrypt_cost)?;
+        let access = Access::new(store.clone(), Arc::clone(&clock), &*random, passwords)?;
+        Ok(Self {
+            core: Arc::new(Core {
+                store,
+                clock,
+                random,
+                policy,
+                vault,
+                access,
+            }),
+        })
+    }
+
+    /// Proves a request's password, see [`Access::identify`].
+    pub async fn identify(&self, presented: Presented) -> Result<Caller> {
+        self.core.access.identify(presented).await
+    }
+
+    /// Registries, their names and locations.
+    #[must_use]
+    pub fn registries(&self) -> Registries<'_> {
+        Registries::new(&self.core)
+    }
+
+    /// Registry tokens.
+    #[must_use]
+    pub fn tokens(&self) -> Tokens<'_> {
+        Tokens::new(&self.core)
+    }
+
+    /// Accounts, as the operator of the machine manages them.
+    #[must_use]
+    pub fn accounts(&self) -> Accounts<'_> {
+        Accounts::new(
+            &self.core.store,
+            &*self.core.clock,
+            &*self.core.random,
+            self.core.policy.bcrypt_cost,
+        )
+    }
+
+    /// The work that nobody waits for.
+    #[must_use]
+    pub fn janitor(&self) -> Janitor<'_> {
+        Janitor::new(&self.core)
+    }
+
+    /// The present, as every rule of this service sees it.
+    #[must_use]
+    pub fn now(&self) -> chrono::DateTime<chrono::Utc> {
+        self.core.clock.now()
+    }
+
+    /// Does the database answer, with the tables of this version?
+    pub async fn readiness(&self) -> Result<Readiness> {
+        let migrations = self
+            .core
+            .store
+            .read(crate::store::migrations::is_current)
+            .await?;
+        Ok(Readiness { migrations })
+    }
+
+    /// How many store jobs were asked for since the start.
+    #[must_use]
+    pub fn store_calls(&self) -> u64 {
+        self.core.store.calls()
+    }
+
+    /// Finishes what is under way in the store and ends its threads. Blocks.
+    pub fn close(&self) {
+        self.core.store.close();
+    }
+}
+
+/// What a readiness check found; the database answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Readiness {
+    /// The database has every migration of this version.
+    pub migrations: bool,
+}
+
+impl Core {
+    /// Reads on behalf of a caller: one store call that first reads what the caller is now.
+    async fn read<T, F>(&self, caller: &Caller, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Session, &Actor) -> Result<T> + Clone + Send + 'static,
+    {
+        let mut caller = caller.clone();
+        for last in [false, true] {
+            let (mut job, proven) = (job.clone(), caller.clone());
+            let done = self
+                .store
+                .read(move |connection| match admit(connection, &proven)? {
+                    Some(actor) => job(connection, &actor).map(Some),
+                    None => Ok(None),
+                })
+                .await?;
+            match done {
+                Some(done) => return Ok(done),
+                None if last => break,
+                None => caller = self.access.identify_again(&caller).await?,
+            }
+        }
+        // The account changes faster than it can be proven.
+        Err(Error::busy())
+    }
+
+    /// Writes on behalf of a caller: one store call that first reads, in its own transaction, what the caller is now.
+    async fn write<T, F>(&self, caller: &Caller, lock: Lock, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Session, &Actor) -> Result<T> + Clone + Send + 'static,
+    {
+        let mut caller = caller.clone();
+        for last in [false, true] {
+            let (mut job, proven) = (job.clone(), caller.clone());
+            let done = self
+                .store
+                .write(lock, move |connection| match admit(connection, &proven)? {
+                    Some(actor) => job(connection, &actor).map(Some),
+                    None => Ok(None),
+                })
+                .await?;
+            match done {
+                Some(done) => return Ok(done),
+                None if last => break,
+                None => caller = self.access.identify_again(&caller).await?,
+            }
+        }
+        Err(Error::busy())
+    }
+}
+
+/// What a create-or-replace did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Put<C, R> {
+    /// There was none: this was made.
+    Created(C),
+    /// This is what it is now.
+    Replaced(R),
+}

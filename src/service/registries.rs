@@ -1,0 +1,269 @@
+//! Registries: the tenants, with their names and locations.
+
+use serde::{Deserialize, Serialize};
+
+use super::access::Caller;
+use super::{Core, Put};
+use crate::domain::id::{RegistryId, RegistryKey};
+use crate::domain::registry::{NewRegistry, Registry, RegistryName, RegistryPatch};
+use crate::domain::role::{Level, Resource};
+use crate::domain::text::{has_control, quoted};
+use crate::error::{Error, Result, What};
+use crate::store::{Lock, registries as table};
+
+/// Which list a cursor belongs to.
+const LIST: &str = "registries";
+
+/// What to list.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    /// Only names that contain this, without regard to case.
+    pub name_contains: Option<String>,
+    /// At most so many.
+    pub limit: i64,
+    /// Where the page before ended.
+    pub token: Option<String>,
+}
+
+/// A page of registries.
+#[derive(Debug, Clone)]
+pub struct RegistryPage {
+    /// In creation order.
+    pub registries: Vec<Registry>,
+    /// What the next page is asked for with; none on the last.
+    pub next: Option<String>,
+}
+
+/// What a page cursor carries. Its field names are short for the sake of URLs; `v` tells later layouts apart.
+#[derive(Debug, Serialize, Deserialize)]
+struct Cursor {
+    v: u8,
+    after: i64,
+    contains: Option<String>,
+}
+
+/// Registry use cases.
+#[derive(Debug)]
+pub struct Registries<'a> {
+    core: &'a Core,
+}
+
+impl<'a> Registries<'a> {
+    pub(super) fn new(core: &'a Core) -> Self {
+        Self { core }
+    }
+
+    /// The host name of a registry, which is also its `service` at a token endpoint.
+    #[must_use]
+    pub fn hostname(&self, registry: &Registry) -> String {
+        format!("{}.{}", registry.name, self.core.policy.registry_domain)
+    }
+
+    /// Where registries can be made.
+    pub async fn locations(&self, caller: &Caller) -> Result<&'a [String]> {
+        self.core
+            .read(caller, |_, actor| {
+                actor.permissions.require(Resource::Registry, Level::Read)
+            })
+            .await?;
+        Ok(&self.core.policy.locations)
+    }
+
+    /// Is a registry of this name there already?
+    pub async fn is_name_taken(&self, caller: &Caller, name: RegistryName) -> Result<bool> {
+        self.core
+            .read(caller, move |connection, actor| {
+                actor.permissions.require(Resource::Registry, Level::Read)?;
+                table::is_name_taken(connection, name.as_str())
+            })
+            .await
+    }
+
+    /// A page of registries.
+    pub async fn list(&self, caller: &Caller, listing: Listing) -> Result<RegistryPage> {
+        let contains = listing.name_contains.map(|text| text.to_ascii_lowercase());
+        if let Some(text) = contains.as_deref().filter(|text| has_control(text)) {
+            return Err(Error::invalid(
+                "filter-name",
+                format!("filter.name {} contains a control character", quoted(text)),
+            ));
+        }
+        let (after, contains) = match &listing.token {
+            None => (RegistryKey(0), contains),
+            Some(token) => self.open_cursor(token, contains)?,
+        };
+        let (limit, filter) = (listing.limit, contains.clone());
+        let mut registries = self
+            .core
+            .read(caller, move |connection, actor| {
+                actor.permissions.require(Resource::Registry, Level::Read)?;
+                // One more than asked for tells whether there is a next page.
+                table::list(connection, after, filter.as_deref(), limit + 1)
+            })
+            .await?;
+        let kept = usize::try_from(limit).map_err(Error::internal)?;
+        let more = registries.len() > kept;
+        registries.truncate(kept);
+        let next = match registries.last().filter(|_| more) {
+            Some(last) => Some(self.seal_cursor(&Cursor {
+                v: 1,
+                after: last.key.0,
+                contains,
+            })?),
+            None => None,
+        };
+        Ok(RegistryPage { registries, next })
+    }
+
+    /// Makes a registry.
+    pub async fn create(&self, caller: &Caller, new: NewRegistry) -> Result<Registry> {
+        self.check_location(&new)?;
+        let (id, now) = (RegistryId(self.core.random.uuid()?), self.core.clock.now());
+        self.core
+            .write(caller, Lock::Catalog, move |connection, actor| {
+                actor
+                    .permissions
+                    .require(Resource::Registry, Level::Write)?;
+                table::insert(connection, id, &new, &actor.stamp(now))
+            })
+            .await
+    }
+
+    /// One registry.
+    pub async fn show(&self, caller: &Caller, id: RegistryId) -> Result<Registry> {
+        self.core
+            .read(caller, move |connection, actor| {
+                actor.permissions.require(Resource::Registry, Level::Read)?;
+                table::find(connection, id)?.ok_or_else(|| Error::not_found(What::Registry, id))
+            })
+            .await
+    }
+
+    /// Makes a registry with a given id, or replaces all that can be replaced of the one that has it.
+    pub async fn replace(
+        &self,
+        caller: &Caller,
+        id: RegistryId,
+        new: NewRegistry,
+    ) -> Result<Put<Registry, Registry>> {
+        let location = self
+            .check_location(&new)
+            .err()
+            .map(|error| error.to_string());
+        let now = self.core.clock.now();
+        self.core
+            .write(
+                caller,
+                Lock::CatalogAndRegistry(id),
+                move |connection, actor| {
+                    actor
+                        .permissions
+                        .require(Resource::Registry, Level::Write)?;
+                    let Some(mut registry) = table::find(connection, id)? else {
+                        // Only a new registry needs a location that is offered: an old one may be in a former one.
+                        if let Some(message) = &location {
+                            return Err(Error::invalid("location", message));
+                        }
+                        return table::insert(connection, id, &new, &actor.stamp(now))
+                            .map(Put::Created);
+                    };
+                    if registry.replace(new.clone())? {
+                        table::update(connection, &mut registry, actor.stamp(now))?;
+                    }
+                    Ok(Put::Replaced(registry))
+                },
+            )
+            .await
+    }
+
+    /// Changes what the patch names. A patch that changes nothing leaves no trace.
+    pub async fn update(
+        &self,
+        caller: &Caller,
+        id: RegistryId,
+        patch: RegistryPatch,
+    ) -> Result<Registry> {
+        let now = self.core.clock.now();
+        self.core
+            .write(caller, Lock::Registry(id), move |connection, actor| {
+                actor
+                    .permissions
+                    .require(Resource::Registry, Level::Write)?;
+                let mut registry = table::find(connection, id)?
+                    .ok_or_else(|| Error::not_found(What::Registry, id))?;
+                if registry.update(patch.clone())? {
+                    table::update(connection, &mut registry, actor.stamp(now))?;
+                }
+                Ok(registry)
+            })
+            .await
+    }
+
+    /// Deletes a registry with all its tokens. Nothing of it is found from now on; its rows go later.
+    pub async fn delete(&self, caller: &Caller, id: RegistryId) -> Result<()> {
+        let now = self.core.clock.now();
+        self.core
+            .write(caller, Lock::Registry(id), move |connection, actor| {
+                actor
+                    .permissions
+                    .require(Resource::Registry, Level::Write)?;
+                let key = table::find_key(connection, id)?
+                    .ok_or_else(|| Error::not_found(What::Registry, id))?;
+                table::mark_deleted(connection, key, now)
+            })
+            .await
+    }
+
+    fn check_location(&self, new: &NewRegistry) -> Result<()> {
+        let locations = &self.core.policy.locations;
+        if locations.contains(&new.location) {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            "location",
+            format!(
+                "location {} is none of {}",
+                quoted(&new.location),
+                locations.join(", ")
+            ),
+        ))
+    }
+
+    fn seal_cursor(&self, cursor: &Cursor) -> Result<String> {
+        let bytes = serde_json::to_vec(cursor).map_err(Error::internal)?;
+        self.core
+            .vault
+            .seal_cursor(&*self.core.random, LIST, &bytes)
+    }
+
+    /// The filter travels in the cursor; naming another one beside it is a mistake.
+    fn open_cursor(
+        &self,
+        token: &str,
+        contains: Option<String>,
+    ) -> Result<(RegistryKey, Option<String>)> {
+        let cursor = self
+            .core
+            .vault
+            .open_cursor(LIST, token)
+            .and_then(|bytes| serde_json::from_slice::<Cursor>(&bytes).ok());
+        match cursor {
+            Some(cursor)
+                if cursor.v == 1 && (contains.is_none() || contains == cursor.contains) =>
+            {
+                Ok((RegistryKey(cursor.after), cursor.contains))
+            }
+            Some(cursor) if cursor.v == 1 => Err(Error::invalid(
+                "pagination-token",
+                "pagination.token belongs to a list with another filter.name; leave filter.name out or as it was",
+            )),
+            _ => Err(Error::invalid(
+                "pagination-token",
+                format!(
+                    "pagination.token {} is not one that this service gave; start without one",
+                    quoted(token)
+                ),
+            )),
+        }
+    }
+}

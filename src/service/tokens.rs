@@ -1,0 +1,209 @@
+//! Registry tokens: made, shown, changed and removed within their registry.
+
+use secrecy::SecretString;
+
+use super::access::Caller;
+use super::{Core, Put};
+use crate::domain::id::{RegistryId, RegistryKey, TokenId};
+use crate::domain::page::Window;
+use crate::domain::role::{Level, Resource};
+use crate::domain::secret::{self, SecretKind};
+use crate::domain::token::{NewToken, Token, TokenPatch};
+use crate::error::{Error, Result, What};
+use crate::store::{Lock, Session, registries, tokens as table};
+
+/// A token just made, with the secret that is never shown again.
+#[derive(Debug)]
+pub struct Minted {
+    /// The token.
+    pub token: Token,
+    /// Its secret.
+    pub secret: SecretString,
+}
+
+/// A page of tokens.
+#[derive(Debug, Clone)]
+pub struct TokenPage {
+    /// In creation order.
+    pub tokens: Vec<Token>,
+    /// All tokens of the registry.
+    pub total: i64,
+}
+
+/// Token use cases.
+#[derive(Debug)]
+pub struct Tokens<'a> {
+    core: &'a Core,
+}
+
+impl<'a> Tokens<'a> {
+    pub(super) fn new(core: &'a Core) -> Self {
+        Self { core }
+    }
+
+    /// A page of a registry's tokens.
+    pub async fn list(
+        &self,
+        caller: &Caller,
+        registry: RegistryId,
+        window: Window,
+    ) -> Result<TokenPage> {
+        self.core
+            .read(caller, move |connection, actor| {
+                actor.permissions.require(Resource::Token, Level::Read)?;
+                let key = find_registry(connection, registry)?;
+                let (tokens, total) =
+                    connection.snapshot(|connection| table::page(connection, key, window))?;
+                Ok(TokenPage { tokens, total })
+            })
+            .await
+    }
+
+    /// Makes a token.
+    pub async fn create(
+        &self,
+        caller: &Caller,
+        registry: RegistryId,
+        new: NewToken,
+    ) -> Result<Minted> {
+        let id = TokenId(self.core.random.uuid()?);
+        let secret = self.mint()?;
+        let digest = self
+            .core
+            .vault
+            .digest(SecretKind::RegistryToken, id, &secret)?;
+        let now = self.core.clock.now();
+        let token = self
+            .core
+            .write(
+                caller,
+                Lock::Registry(registry),
+                move |connection, actor| {
+                    actor.permissions.require(Resource::Token, Level::Write)?;
+                    let key = find_registry(connection, registry)?;
+                    new.check(now)?;
+                    table::insert(connection, key, id, &new, &digest, &actor.stamp(now))
+                },
+            )
+            .await?;
+        Ok(Minted { token, secret })
+    }
+
+    /// One token.
+    pub async fn show(&self, caller: &Caller, registry: RegistryId, id: TokenId) -> Result<Token> {
+        self.core
+            .read(caller, move |connection, actor| {
+                actor.permissions.require(Resource::Token, Level::Read)?;
+                find(connection, registry, id)
+            })
+            .await
+    }
+
+    /// Makes a token with a given id, or replaces all that can be replaced of the one that has it. Replacing gives no
+    /// new secret.
+    pub async fn replace(
+        &self,
+        caller: &Caller,
+        registry: RegistryId,
+        id: TokenId,
+        new: NewToken,
+    ) -> Result<Put<Minted, Token>> {
+        let secret = self.mint()?;
+        let digest = self
+            .core
+            .vault
+            .digest(SecretKind::RegistryToken, id, &secret)?;
+        let now = self.core.clock.now();
+        let put = self
+            .core
+            .write(
+                caller,
+                Lock::Registry(registry),
+                move |connection, actor| {
+                    actor.permissions.require(Resource::Token, Level::Write)?;
+                    let key = find_registry(connection, registry)?;
+                    let Some(mut token) = table::find(connection, key, id)? else {
+                        new.check(now)?;
+                        return table::insert(
+                            connection,
+                            key,
+                            id,
+                            &new,
+                            &digest,
+                            &actor.stamp(now),
+                        )
+                        .map(Put::Created);
+                    };
+                    if token.replace(new.clone(), now)? {
+                        table::update(connection, &mut token, actor.stamp(now))?;
+                    }
+                    Ok(Put::Replaced(token))
+                },
+            )
+            .await?;
+        Ok(match put {
+            Put::Created(token) => Put::Created(Minted { token, secret }),
+            Put::Replaced(token) => Put::Replaced(token),
+        })
+    }
+
+    /// Changes what the patch names. A patch that changes nothing leaves no trace.
+    pub async fn update(
+        &self,
+        caller: &Caller,
+        registry: RegistryId,
+        id: TokenId,
+        patch: TokenPatch,
+    ) -> Result<Token> {
+        let now = self.core.clock.now();
+        self.core
+            .write(
+                caller,
+                Lock::Registry(registry),
+                move |connection, actor| {
+                    actor.permissions.require(Resource::Token, Level::Write)?;
+                    let mut token = find(connection, registry, id)?;
+                    if token.update(patch.clone(), now)? {
+                        table::update(connection, &mut token, actor.stamp(now))?;
+                    }
+                    Ok(token)
+                },
+            )
+            .await
+    }
+
+    /// Removes a token. Its secret opens nothing from now on, its name and id are free.
+    pub async fn delete(&self, caller: &Caller, registry: RegistryId, id: TokenId) -> Result<()> {
+        self.core
+            .write(
+                caller,
+                Lock::Registry(registry),
+                move |connection, actor| {
+                    actor.permissions.require(Resource::Token, Level::Write)?;
+                    let key = find_registry(connection, registry)?;
+                    if table::delete(connection, key, id)? {
+                        Ok(())
+                    } else {
+                        Err(Error::not_found(What::Token, id))
+                    }
+                },
+            )
+            .await
+    }
+
+    fn mint(&self) -> Result<SecretString> {
+        Ok(secret::mint(
+            SecretKind::RegistryToken,
+            self.core.random.bytes()?,
+        ))
+    }
+}
+
+fn find_registry(connection: &mut Session, id: RegistryId) -> Result<RegistryKey> {
+    registries::find_key(connection, id)?.ok_or_else(|| Error::not_found(What::Registry, id))
+}
+
+fn find(connection: &mut Session, registry: RegistryId, id: TokenId) -> Result<Token> {
+    let key = find_registry(connection, registry)?;
+    table::find(connection, key, id)?.ok_or_else(|| Error::not_found(What::Token, id))
+}

@@ -1,0 +1,368 @@
+//! Keys: the server key, the data keys it seals, and what they are used for.
+//!
+//! The *server key* comes from outside and only seals random *data keys* kept in the database, so changing it touches
+//! no token. Every digest and sealed value names the data key it used. The database keeps the server key's
+//! fingerprint: a process with another key refuses to start, since it could only do damage.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::{constant_time, hmac};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use secrecy::{ExposeSecret, SecretBox, SecretString};
+
+use crate::clock::{Clock, Random};
+use crate::domain::id::TokenId;
+use crate::domain::secret::{self, SecretKind};
+use crate::error::{Error, Result};
+use crate::store::tokens::SecretDigest;
+use crate::store::{Lock, Store, keys};
+
+/// Bytes in every key.
+const KEY: usize = 32;
+/// The name of the fingerprint among the data set's facts.
+const FINGERPRINT: &str = "server-key";
+/// The layout of sealed values: this byte, the nonce, the ciphertext with its tag.
+const SEALED_VERSION: u8 = 1;
+
+/// The key that seals data keys. Its `Debug` shows nothing of it.
+pub struct ServerKey(SecretBox<[u8; KEY]>);
+
+impl fmt::Debug for ServerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServerKey(…)")
+    }
+}
+
+impl ServerKey {
+    /// Makes a key.
+    pub fn generate(random: &dyn Random) -> Result<Self> {
+        Ok(Self(SecretBox::new(Box::new(random.bytes()?))))
+    }
+
+    /// Reads a key: the base64 of 32 bytes, white space around it ignored.
+    pub fn parse(text: &SecretString) -> Result<Self> {
+        let decoded = STANDARD
+            .decode(text.expose_secret().trim())
+            .ok()
+            .and_then(|bytes| <[u8; KEY]>::try_from(bytes).ok());
+        let key = decoded.ok_or_else(|| {
+            Error::invalid(
+                "server-key",
+                "the server key is not the base64 of 32 bytes; `wharfinger keys init` makes one",
+            )
+        })?;
+        Ok(Self(SecretBox::new(Box::new(key))))
+    }
+
+    /// The form that [`ServerKey::parse`] reads.
+    #[must_use]
+    pub fn encode(&self) -> SecretString {
+        STANDARD.encode(self.0.expose_secret()).into()
+    }
+
+    /// One key for one use: the same bytes never serve two algorithms.
+    fn derive(&self, label: &str) -> hmac::Tag {
+        hmac::sign(
+            &hmac::Key::new(hmac::HMAC_SHA256, self.0.expose_secret()),
+            label.as_bytes(),
+        )
+    }
+
+    fn sealing(&self) -> Result<Sealer> {
+        Sealer::new(self.derive("seal data keys").as_ref())
+    }
+
+    /// What the database keeps to recognise the key by.
+    fn fingerprint(&self) -> Vec<u8> {
+        self.derive("fingerprint").as_ref().to_vec()
+    }
+
+    /// The fingerprint's first bytes in hexadecimal: names the key in rows and messages.
+    fn id(&self) -> String {
+        self.fingerprint()
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+}
+
+/// What a data key is for. One purpose, one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Purpose {
+    /// Digests of machine secrets.
+    Digest,
+    /// Page cursors.
+    Cursor,
+}
+
+impl Purpose {
+    const ALL: [Self; 2] = [Self::Digest, Self::Cursor];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Digest => "digest",
+            Self::Cursor => "cursor",
+        }
+    }
+}
+
+/// Authenticated encryption under one key.
+struct Sealer(LessSafeKey);
+
+impl Sealer {
+    fn new(key: &[u8]) -> Result<Self> {
+        let key = UnboundKey::new(&AES_256_GCM, key)
+            .map_err(|_| Error::internal("a sealing key has the wrong length"))?;
+        Ok(Self(LessSafeKey::new(key)))
+    }
+
+    /// Seals a value to a context: only the same context opens it.
+    fn seal(&self, nonce: [u8; NONCE_LEN], context: &str, value: &[u8]) -> Result<Vec<u8>> {
+        let mut body = value.to_vec();
+        self.0
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(context.as_bytes()),
+                &mut body,
+            )
+            .map_err(|_| Error::internal("sealing failed"))?;
+        let mut sealed = vec![SEALED_VERSION];
+        sealed.extend_from_slice(&nonce);
+        sealed.append(&mut body);
+        Ok(sealed)
+    }
+
+    /// Opens a sealed value; `None` if it was altered, or sealed to another context or by another key.
+    fn open(&self, context: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+        let (version, rest) = sealed.split_first()?;
+        let (nonce, body) = rest.split_first_chunk::<NONCE_LEN>()?;
+        let mut body = body.to_vec();
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let opened = self
+            .0
+            .open_in_place(nonce, Aad::from(context.as_bytes()), &mut body)
+            .ok()?;
+        (*version == SEALED_VERSION).then(|| opened.to_vec())
+    }
+}
+
+/// The open data keys.
+pub struct Vault {
+    digest: BTreeMap<i64, hmac::Key>,
+    cursor: BTreeMap<i64, Sealer>,
+}
+
+impl fmt::Debug for Vault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vault")
+            .field("digest", &self.digest.keys())
+            .field("cursor", &self.cursor.keys())
+            .finish()
+    }
+}
+
+impl Vault {
+    /// Opens the data keys with the server key; makes those that are missing, which is all at the first start.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if the data set belongs to another server key.
+    pub async fn open(
+        store: &Store,
+        server_key: &ServerKey,
+        clock: &dyn Clock,
+        random: &dyn Random,
+    ) -> Result<Self> {
+        let fingerprint = server_key.fingerprint();
+        let found = store
+            .read(|connection| {
+                Ok((
+                    keys::fact(connection, FINGERPRINT)?,
+                    keys::list(connection)?,
+                ))
+            })
+            .await?;
+        let complete = Purpose::ALL
+            .iter()
+            .all(|purpose| found.1.iter().any(|key| key.purpose == purpose.name()));
+        let (known, sealed) = if found.0.is_some() && complete {
+            found
+        } else {
+            Self::make_missing(store, server_key, clock, random).await?
+        };
+        if known.is_none_or(|known| {
+            constant_time::verify_slices_are_equal(&known, &fingerprint).is_err()
+        }) {
+            return Err(Error::invalid(
+                "server-key",
+                "this database belongs to another server key; start with the key it was made with",
+            ));
+        }
+        Self::unseal(server_key, sealed)
+    }
+
+    async fn make_missing(
+        store: &Store,
+        server_key: &ServerKey,
+        clock: &dyn Clock,
+        random: &dyn Random,
+    ) -> Result<(Option<Vec<u8>>, Vec<keys::SealedKey>)> {
+        let (fingerprint, id, now) = (server_key.fingerprint(), server_key.id(), clock.now());
+        let sealer = server_key.sealing()?;
+        let fresh = Purpose::ALL
+            .iter()
+            .map(|purpose| {
+                Ok((
+                    *purpose,
+                    random.bytes::<KEY>()?,
+                    random.bytes::<NONCE_LEN>()?,
+                ))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        store
+            .write(Lock::Catalog, move |connection| {
+                // Another replica may have been faster: the lock makes this look the decisive one.
+                let known = keys::fact(connection, FINGERPRINT)?;
+                if known.as_ref().is_some_and(|known| *known != fingerprint) {
+                    return Ok((known, Vec::new()));
+                }
+                if known.is_none() {
+                    keys::note_fact(connection, FINGERPRINT, &fingerprint)?;
+                }
+                let present = keys::list(connection)?;
+                for (purpose, material, nonce) in &fresh {
+                    if !present.iter().any(|key| key.purpose == purpose.name()) {
+                        keys::insert(connection, purpose.name(), &id, now, |key| {
+                            sealer.seal(*nonce, &data_key_context(purpose.name(), key), material)
+                        })?;
+                    }
+                }
+                Ok((Some(fingerprint.clone()), keys::list(connection)?))
+            })
+            .await
+    }
+
+    fn unseal(server_key: &ServerKey, sealed: Vec<keys::SealedKey>) -> Result<Self> {
+        let sealer = server_key.sealing()?;
+        let mut vault = Self {
+            digest: BTreeMap::new(),
+            cursor: BTreeMap::new(),
+        };
+        for key in sealed {
+            let material = sealer
+                .open(&data_key_context(&key.purpose, key.key), &key.sealed)
+                .ok_or_else(|| {
+                    Error::internal(format!(
+                        "data key {} does not open with its server key",
+                        key.key
+                    ))
+                })?;
+            match key.purpose.as_str() {
+                "digest" => drop(
+                    vault
+                        .digest
+                        .insert(key.key, hmac::Key::new(hmac::HMAC_SHA256, &material)),
+                ),
+                "cursor" => drop(vault.cursor.insert(key.key, Sealer::new(&material)?)),
+                // A newer release's purpose, running beside this one.
+                _ => {}
+            }
+        }
+        Ok(vault)
+    }
+
+    /// What is stored of a token's secret, under the newest digest key.
+    pub fn digest(
+        &self,
+        kind: SecretKind,
+        token: TokenId,
+        secret: &SecretString,
+    ) -> Result<SecretDigest> {
+        let (number, key) = self
+            .digest
+            .last_key_value()
+            .ok_or_else(|| Error::internal("there is no digest key"))?;
+        Ok(SecretDigest {
+            digest: secret::digest(key, kind, token.0, secret),
+            key: *number,
+        })
+    }
+
+    /// Seals a page cursor for a list: URL-safe, opaque, and of no use to another list.
+    pub fn seal_cursor(&self, random: &dyn Random, list: &str, cursor: &[u8]) -> Result<String> {
+        let (number, sealer) = self
+            .cursor
+            .last_key_value()
+            .ok_or_else(|| Error::internal("there is no cursor key"))?;
+        let mut bytes = number.to_be_bytes().to_vec();
+        bytes.extend(sealer.seal(random.bytes()?, &cursor_context(list), cursor)?);
+        Ok(URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    /// Opens a page cursor; `None` if it is not one of this list's.
+    #[must_use]
+    pub fn open_cursor(&self, list: &str, text: &str) -> Option<Vec<u8>> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (number, sealed) = bytes.split_first_chunk::<8>()?;
+        self.cursor
+            .get(&i64::from_be_bytes(*number))?
+            .open(&cursor_context(list), sealed)
+    }
+}
+
+/// Does the data set already belong to a server key?
+pub async fn is_claimed(store: &Store) -> Result<bool> {
+    store
+        .read(|connection| Ok(keys::fact(connection, FINGERPRINT)?.is_some()))
+        .await
+}
+
+fn data_key_context(purpose: &str, key: i64) -> String {
+    format!("data-key/{purpose}/{key}")
+}
+
+fn cursor_context(list: &str) -> String {
+    format!("cursor/{list}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seal_opens_only_in_its_own_context() {
+        let sealer = Sealer::new(&[7; KEY]).unwrap();
+        let sealed = sealer.seal([1; NONCE_LEN], "a", b"value").unwrap();
+        assert_eq!(sealer.open("a", &sealed).unwrap(), b"value");
+        assert!(sealer.open("b", &sealed).is_none());
+        assert!(Sealer::new(&[8; KEY]).unwrap().open("a", &sealed).is_none());
+        for at in 0..sealed.len() {
+            let mut altered = sealed.clone();
+            altered[at] ^= 1;
+            assert!(
+                sealer.open("a", &altered).is_none(),
+                "a change at {at} went unnoticed"
+            );
+        }
+        assert!(sealer.open("a", &[]).is_none());
+    }
+
+    #[test]
+    fn server_keys_are_read_as_written_and_never_shown() {
+        let key = ServerKey(SecretBox::new(Box::new([3; KEY])));
+        let read =
+            ServerKey::parse(&format!(" {}\n", key.encode().expose_secret()).into()).unwrap();
+        assert_eq!(read.fingerprint(), key.fingerprint());
+        assert_eq!(format!("{key:?}"), "ServerKey(…)");
+        for wrong in ["", "AAAA", "not base64!"] {
+            assert!(
+                ServerKey::parse(&wrong.to_owned().into()).is_err(),
+                "{wrong:?} was accepted"
+            );
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The tables `meta` and `data_keys`: facts about the data set, and the sealed keys of its secrets.
+
+use chrono::{DateTime, Utc};
+use diesel::{ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl};
+
+use super::rows::micros;
+use super::schema::{data_keys, meta};
+use super::session::Session;
+use crate::error::Result;
+
+/// A data key as it is kept: sealed by the server key.
+#[derive(Debug, Clone)]
+pub struct SealedKey {
+    /// The number that digests and sealed values name.
+    pub key: i64,
+    /// What it is for.
+    pub purpose: String,
+    /// The sealed bytes.
+    pub sealed: Vec<u8>,
+    /// Which server key sealed it.
+    pub server_key_id: String,
+}
+
+/// A fact about the data set.
+pub fn fact(connection: &mut Session, name: &str) -> Result<Option<Vec<u8>>> {
+    Ok(meta::table
+        .find(name)
+        .select(meta::value)
+        .first(connection)
+        .optional()?)
+}
+
+/// Notes a fact for good. Fails if it is already noted.
+pub fn note_fact(connection: &mut Session, name: &str, value: &[u8]) -> Result<()> {
+    diesel::insert_into(meta::table)
+        .values((meta::name.eq(name), meta::value.eq(value)))
+        .execute(connection)?;
+    Ok(())
+}
+
+/// Every data key that is not retired, oldest first.
+pub fn list(connection: &mut Session) -> Result<Vec<SealedKey>> {
+    let rows: Vec<(i64, String, Vec<u8>, String)> = data_keys::table
+        .filter(data_keys::retired_at.is_null())
+        .order(data_keys::key)
+        .select((
+            data_keys::key,
+            data_keys::purpose,
+            data_keys::sealed,
+            data_keys::server_key_id,
+        ))
+        .load(connection)?;
+    Ok(rows
+        .into_iter()
+        .map(|(key, purpose, sealed, server_key_id)| SealedKey {
+            key,
+            purpose,
+            sealed,
+            server_key_id,
+        })
+        .collect())
+}
+
+/// Adds a data key. Its seal binds its number, which only the database knows, so it is sealed by `seal` in between.
+pub fn insert(
+    connection: &mut Session,
+    purpose: &str,
+    server_key_id: &str,
+    now: DateTime<Utc>,
+    seal: impl FnOnce(i64) -> Result<Vec<u8>>,
+) -> Result<()> {
+    let key: i64 = diesel::insert_into(data_keys::table)
+        .values((
+            data_keys::purpose.eq(purpose),
+            data_keys::sealed.eq(Vec::new()),
+            data_keys::server_key_id.eq(server_key_id),
+            data_keys::created_at.eq(micros(now)),
+        ))
+        .returning(data_keys::key)
+        .get_result(connection)?;
+    let sealed = seal(key)?;
+    diesel::update(data_keys::table.find(key))
+        .set(data_keys::sealed.eq(sealed))
+        .execute(connection)?;
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! Brings the database to this version's tables.
+//!
+//! Several replicas may start at once on one database: a lease in a row decides who migrates. Its table is the one
+//! that exists before any migration. A lease rather than an advisory lock, since distributed engines that speak
+//! PostgreSQL's protocol lack those.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel::RunQueryDsl;
+use diesel::migration::{Migration, MigrationSource};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use super::leases;
+use super::session::{Purpose, Session, Target};
+use crate::clock::Clock;
+use crate::error::{Error, Outage, Result};
+
+const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+
+/// The lease that the migrating process holds.
+const LEASE: &str = "migrate";
+/// How long a dead process keeps others waiting; renewed before each migration.
+const LEASE_LIFE: chrono::Duration = chrono::Duration::seconds(30);
+/// How often a waiting process looks.
+const LOOK: Duration = Duration::from_millis(50);
+/// How often a waiting process looks before it gives up: two minutes.
+const LOOKS: u32 = 2400;
+
+/// Runs every pending migration, or waits for the process that does. Returns how many were run here.
+pub(super) fn run(target: &Target, clock: &Arc<dyn Clock>, holder: &str) -> Result<usize> {
+    let mut connection = Session::open(target, Purpose::Write)?;
+    if let Session::Sqlite(_) = connection {
+        // Kept in the file, so once is enough; it cannot be changed inside a transaction.
+        connection.execute_batch("PRAGMA journal_mode = WAL")?;
+    }
+    leases::create_table(&mut connection)?;
+    for _ in 0..LOOKS {
+        if leases::acquire(&mut connection, LEASE, holder, clock.now(), LEASE_LIFE)? {
+            let applied = run_pending(&mut connection, clock, holder);
+            leases::release(&mut connection, LEASE, holder)?;
+            return applied;
+        }
+        std::thread::park_timeout(LOOK);
+    }
+    Err(Error::Unavailable {
+        outage: Outage::Busy,
+        source: Some("another process holds the migration lease".into()),
+    })
+}
+
+fn run_pending(connection: &mut Session, clock: &Arc<dyn Clock>, holder: &str) -> Result<usize> {
+    let mut applied = 0;
+    while has_pending(connection)? {
+        leases::acquire(connection, LEASE, holder, clock.now(), LEASE_LIFE)?;
+        let version = match connection {
+            Session::Sqlite(sqlite) => sqlite
+                .run_next_migration(SQLITE)
+                .map(|version| version.to_string()),
+            Session::Postgres(postgres) => postgres
+                .run_next_migration(POSTGRES)
+                .map(|version| version.to_string()),
+        }
+        .map_err(Error::Internal)?;
+        tracing::info!(%version, "migrated the database");
+        applied += 1;
+    }
+    Ok(applied)
+}
+
+fn has_pending(connection: &mut Session) -> Result<bool> {
+    match connection {
+        Session::Sqlite(sqlite) => sqlite.has_pending_migration(SQLITE),
+        Session::Postgres(postgres) => postgres.has_pending_migration(POSTGRES),
+    }
+    .map_err(Error::Internal)
+}
+
+#[derive(diesel::QueryableByName)]
+struct Applied {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    version: String,
+}
+
+/// Has the database every migration that this program knows? A newer database may have more.
+///
+/// Reads only, unlike diesel's own question, which would create its table.
+pub fn is_current(connection: &mut Session) -> Result<bool> {
+    let applied = diesel::sql_query("SELECT version FROM __diesel_schema_migrations")
+        .load::<Applied>(connection)?;
+    let known = match connection {
+        Session::Sqlite(_) => versions::<diesel::sqlite::Sqlite>(&SQLITE),
+        Session::Postgres(_) => versions::<diesel::pg::Pg>(&POSTGRES),
+    }?;
+    Ok(known
+        .iter()
+        .all(|version| applied.iter().any(|row| row.version == *version)))
+}
+
+fn versions<DB: diesel::backend::Backend>(source: &EmbeddedMigrations) -> Result<Vec<String>> {
+    let migrations: Vec<Box<dyn Migration<DB>>> = source.migrations().map_err(Error::Internal)?;
+    Ok(migrations
+        .iter()
+        .map(|migration| migration.name().version().to_string())
+        .collect())
+}
+
+/// Undoes every migration, for the test that what goes up also comes down.
+pub(super) fn revert_all(connection: &mut Session) -> Result<()> {
+    match connection {
+        Session::Sqlite(sqlite) => sqlite.revert_all_migrations(SQLITE).map(drop),
+        Session::Postgres(postgres) => postgres.revert_all_migrations(POSTGRES).map(drop),
+    }
+    .map_err(Error::Internal)
+}

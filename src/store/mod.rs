@@ -1,0 +1,187 @@
+//! The database: the only place that names diesel.
+//!
+//! [`Store::read`] and [`Store::write`] are the only two doors; callers cannot tell which database is behind them.
+//! A job is a closure over a [`Session`]; inside it the modules of this folder, one a table, give typed access.
+//! Owns connections, threads, transactions, migrations and SQL. Refuses to know who may do what.
+
+mod failure;
+mod readers;
+mod rows;
+mod schema;
+mod session;
+mod writer;
+
+pub mod accounts;
+pub mod keys;
+pub mod leases;
+pub mod migrations;
+pub mod registries;
+pub mod tokens;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use diesel::r2d2::Pool;
+
+use self::readers::Readers;
+use self::session::{Manager, Purpose};
+pub use self::session::{Session, Target, Url};
+pub use self::writer::Lock;
+use self::writer::Writer;
+use crate::clock::Clock;
+use crate::error::Result;
+
+/// How the store is opened.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Which database.
+    pub target: Target,
+    /// Threads that read, each with a connection of its own.
+    pub readers: usize,
+    /// Jobs that may wait at either door before callers are turned away.
+    pub queue: usize,
+}
+
+impl Settings {
+    /// Readers when the operator does not say: SQLite reads are bound by the cores, PostgreSQL's by the network.
+    #[must_use]
+    pub fn default_readers(target: &Target) -> usize {
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        if target.is_sqlite() {
+            cores.clamp(2, 4)
+        } else {
+            16
+        }
+    }
+}
+
+/// The open database. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    readers: Readers,
+    writer: Writer,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    calls: AtomicU64,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("calls", &self.calls())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens a database whose tables are current, see [`migrate`]. Connections are made when first needed, so this
+    /// does not fail while a server is away.
+    pub fn open(settings: &Settings) -> Result<Self> {
+        let pool = |purpose, size: usize| {
+            Pool::builder()
+                .max_size(u32::try_from(size).unwrap_or(u32::MAX))
+                .min_idle(Some(0))
+                .idle_timeout(None)
+                .max_lifetime(None)
+                .test_on_check_out(false)
+                .connection_timeout(Duration::from_secs(2))
+                .build_unchecked(Manager {
+                    target: settings.target.clone(),
+                    purpose,
+                })
+        };
+        let (readers, mut threads) = Readers::start(
+            &pool(Purpose::Read, settings.readers),
+            settings.readers,
+            settings.queue,
+        )?;
+        let (writer, thread) = Writer::start(pool(Purpose::Write, 1), settings.queue)?;
+        threads.push(thread);
+        let inner = Inner {
+            readers,
+            writer,
+            threads: Mutex::new(threads),
+            calls: AtomicU64::new(0),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Runs a job that only reads. It may be run again if its connection turned out to be dead.
+    ///
+    /// # Errors
+    ///
+    /// The job's own; [`Error::Unavailable`](crate::Error::Unavailable) while the queue is full or the database away.
+    pub async fn read<T, F>(&self, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Session) -> Result<T> + Send + 'static,
+    {
+        self.inner.calls.fetch_add(1, Ordering::Relaxed);
+        self.inner.readers.read(job).await
+    }
+
+    /// Runs a job that writes; its success is durable when this returns. It may be run several times, and only the
+    /// last run's effects stay, so it must have none but those on the connection.
+    ///
+    /// # Errors
+    ///
+    /// The job's own, and then it changed nothing; [`Error::Unavailable`](crate::Error::Unavailable) while the queue
+    /// is full or the database away or refusing. Only if the connection was lost during the commit itself may the
+    /// change have been made all the same.
+    pub async fn write<T, F>(&self, lock: Lock, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Session) -> Result<T> + Send + 'static,
+    {
+        self.inner.calls.fetch_add(1, Ordering::Relaxed);
+        self.inner.writer.write(lock, job).await
+    }
+
+    /// How many jobs were asked for since the start: a request of a known caller asks for one.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.inner.calls.load(Ordering::Relaxed)
+    }
+
+    /// Finishes what is queued and ends the threads. Jobs that come later are turned away.
+    pub fn close(&self) {
+        self.inner.readers.stop();
+        self.inner.writer.stop();
+        let threads = std::mem::take(
+            &mut *self
+                .inner
+                .threads
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a store thread panicked");
+            }
+        }
+    }
+}
+
+/// Brings the tables up to date, or waits while another process does. Returns how many migrations ran here.
+pub fn migrate(target: &Target, clock: &Arc<dyn Clock>, holder: &str) -> Result<usize> {
+    if let Target::Sqlite(path) = target
+        && let Some(folder) = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        std::fs::create_dir_all(folder).map_err(crate::Error::internal)?;
+    }
+    migrations::run(target, clock, holder)
+}
+
+/// Undoes every migration. All data is lost; for tests of the migrations.
+pub fn revert(target: &Target) -> Result<()> {
+    migrations::revert_all(&mut Session::open(target, Purpose::Write)?)
+}

@@ -1,0 +1,211 @@
+//! The reading door: a few threads, each holding one connection, fed by one bounded queue.
+//!
+//! A hop to a thread that already has its connection is more than twice as fast as a blocking pool with a checkout
+//! per call, and the bound on the queue turns overload into an early 503 instead of a pile of waiting threads.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use diesel::r2d2::{Pool, PooledConnection};
+use tokio::sync::oneshot;
+
+use super::session::{Manager, Session};
+use crate::error::{Error, Outage, Result};
+
+/// How long a job waits for a connection that has to be opened first.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A piece of work for a reader thread.
+trait Job: Send {
+    /// Runs it and says whether the connection can go on being used.
+    fn run(&mut self, connection: &mut Session) -> Verdict;
+    /// Answers with what `run` left behind.
+    fn answer(self: Box<Self>);
+    /// Answers with a failure to get a connection.
+    fn refuse(self: Box<Self>, error: Error);
+    /// Has the caller gone away?
+    fn is_abandoned(&self) -> bool;
+}
+
+/// What a run says of its connection.
+#[derive(PartialEq, Eq)]
+enum Verdict {
+    /// It goes on being used.
+    Sound,
+    /// It is replaced before the next job.
+    Spent,
+    /// It was dead: the job runs again on another.
+    Dead,
+}
+
+/// What a thread does after a job.
+#[derive(PartialEq, Eq)]
+enum Next {
+    Serve,
+    Stop,
+}
+
+struct Read<T, F> {
+    work: F,
+    result: Option<Result<T>>,
+    answer: oneshot::Sender<Result<T>>,
+}
+
+impl<T: Send, F: FnMut(&mut Session) -> Result<T> + Send> Job for Read<T, F> {
+    fn run(&mut self, connection: &mut Session) -> Verdict {
+        let result = catch_unwind(AssertUnwindSafe(|| (self.work)(connection)));
+        let result = result.unwrap_or_else(|panic| Err(Error::internal(describe(&*panic))));
+        let verdict = match result {
+            Err(Error::Unavailable {
+                outage: Outage::Gone,
+                ..
+            }) => Verdict::Dead,
+            Err(Error::Unavailable { .. } | Error::Internal(_)) => Verdict::Spent,
+            _ => Verdict::Sound,
+        };
+        self.result = Some(result);
+        verdict
+    }
+
+    fn answer(self: Box<Self>) {
+        if let Some(result) = self.result {
+            // The caller may have gone away meanwhile, which is its right.
+            let _ = self.answer.send(result);
+        }
+    }
+
+    fn refuse(self: Box<Self>, error: Error) {
+        let _ = self.answer.send(Err(error));
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.answer.is_closed()
+    }
+}
+
+/// The text of a panic, for the log.
+pub(super) fn describe(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("a store job panicked: {}", text.unwrap_or("no message"))
+}
+
+enum Message {
+    Job(Box<dyn Job>),
+    Stop,
+}
+
+pub(super) struct Readers {
+    queue: Sender<Message>,
+    threads: usize,
+}
+
+impl Readers {
+    /// Starts the threads; `bound` is how many jobs may wait.
+    pub(super) fn start(
+        pool: &Pool<Manager>,
+        threads: usize,
+        bound: usize,
+    ) -> Result<(Self, Vec<JoinHandle<()>>)> {
+        let (queue, jobs) = crossbeam_channel::bounded(bound);
+        let handles = (0..threads)
+            .map(|number| {
+                let (pool, jobs) = (pool.clone(), jobs.clone());
+                std::thread::Builder::new()
+                    .name(format!("store-read-{number}"))
+                    .spawn(move || serve(&pool, &jobs))
+                    .map_err(Error::internal)
+            })
+            .collect::<Result<_>>()?;
+        Ok((Self { queue, threads }, handles))
+    }
+
+    pub(super) async fn read<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Session) -> Result<T> + Send + 'static,
+    {
+        let (answer, result) = oneshot::channel();
+        let job = Box::new(Read {
+            work,
+            result: None,
+            answer,
+        });
+        self.queue
+            .try_send(Message::Job(job))
+            .map_err(|error| match error {
+                TrySendError::Full(_) | TrySendError::Disconnected(_) => Error::busy(),
+            })?;
+        result.await.map_err(|_| Error::busy())?
+    }
+
+    /// Lets every thread end after what is queued.
+    pub(super) fn stop(&self) {
+        for _ in 0..self.threads {
+            // A full queue is waited for: its jobs are in flight and get their answers.
+            let _ = self.queue.send(Message::Stop);
+        }
+    }
+}
+
+fn serve(pool: &Pool<Manager>, jobs: &Receiver<Message>) {
+    let mut checkout = None;
+    while let Ok(Message::Job(job)) = jobs.recv() {
+        if !job.is_abandoned() && run(pool, &mut checkout, job, jobs) == Next::Stop {
+            return;
+        }
+    }
+}
+
+/// Runs a job, once more on a fresh connection if the held one turned out to be dead: after a restart of the database
+/// every held connection is.
+fn run(
+    pool: &Pool<Manager>,
+    checkout: &mut Option<PooledConnection<Manager>>,
+    mut job: Box<dyn Job>,
+    jobs: &Receiver<Message>,
+) -> Next {
+    let fresh = checkout.is_none();
+    for last in [fresh, true] {
+        let held = match checkout
+            .take()
+            .map_or_else(|| pool.get_timeout(CONNECT_TIMEOUT), Ok)
+        {
+            Ok(held) => checkout.insert(held),
+            Err(error) => return refuse_all(job, jobs, &error.to_string()),
+        };
+        let verdict = job.run(&mut held.connection);
+        if verdict == Verdict::Sound {
+            break;
+        }
+        held.spent = true;
+        *checkout = None;
+        if last || verdict == Verdict::Spent {
+            break;
+        }
+    }
+    job.answer();
+    Next::Serve
+}
+
+/// Without a database everyone who waits now learns it now, rather than after a time-out each.
+fn refuse_all(first: Box<dyn Job>, jobs: &Receiver<Message>, cause: &str) -> Next {
+    let gone = || Error::Unavailable {
+        outage: Outage::Gone,
+        source: Some(cause.into()),
+    };
+    first.refuse(gone());
+    for _ in 0..jobs.len() {
+        match jobs.try_recv() {
+            Ok(Message::Job(job)) => job.refuse(gone()),
+            Ok(Message::Stop) => return Next::Stop,
+            Err(_) => break,
+        }
+    }
+    Next::Serve
+}

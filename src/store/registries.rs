@@ -1,0 +1,229 @@
+//! The tables `registries` and `registry_counters`.
+
+use chrono::{DateTime, Utc};
+use diesel::{
+    BoolExpressionMethods, EscapeExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl,
+    RunQueryDsl, SelectableHelper, TextExpressionMethods,
+};
+
+use super::failure::on_unique;
+use super::rows::{bytes, from_json, micros, optional_stamp, stamp, to_json, uuid};
+use super::schema::{registries, registry_counters};
+use super::session::Session;
+use crate::domain::Stamp;
+use crate::domain::id::{RegistryId, RegistryKey};
+use crate::domain::registry::{NewRegistry, Registry};
+use crate::error::{Error, Result, What};
+
+/// How a registry's tokens are checked by the registry; the other ways come with the token endpoint.
+const VERIFIER: &str = "x5c";
+
+#[derive(diesel::Queryable, diesel::Selectable)]
+#[diesel(table_name = registries)]
+struct RegistryRow {
+    key: i64,
+    uuid: Vec<u8>,
+    name: String,
+    location: String,
+    schedule: Option<String>,
+    features: String,
+    subnets: String,
+    version: i64,
+    created_at: i64,
+    created_by: Vec<u8>,
+    created_by_name: String,
+    modified_at: Option<i64>,
+    modified_by: Option<Vec<u8>>,
+    modified_by_name: Option<String>,
+}
+
+impl TryFrom<RegistryRow> for Registry {
+    type Error = Error;
+
+    fn try_from(row: RegistryRow) -> Result<Self> {
+        Ok(Self {
+            key: RegistryKey(row.key),
+            id: RegistryId(uuid(&row.uuid)?),
+            name: row.name,
+            location: row.location,
+            schedule: row.schedule.as_deref().map(from_json).transpose()?,
+            features: from_json(&row.features)?,
+            subnets: from_json(&row.subnets)?,
+            version: row.version,
+            created: stamp(row.created_at, &row.created_by, row.created_by_name)?,
+            modified: optional_stamp(row.modified_at, row.modified_by, row.modified_by_name)?,
+        })
+    }
+}
+
+/// Finds a living registry by its public id.
+pub fn find(connection: &mut Session, id: RegistryId) -> Result<Option<Registry>> {
+    registries::table
+        .filter(
+            registries::uuid
+                .eq(bytes(id.0))
+                .and(registries::deleted_at.is_null()),
+        )
+        .select(RegistryRow::as_select())
+        .first(connection)
+        .optional()?
+        .map(Registry::try_from)
+        .transpose()
+}
+
+/// The key of a living registry: all that work on its tokens needs.
+pub fn find_key(connection: &mut Session, id: RegistryId) -> Result<Option<RegistryKey>> {
+    let key = registries::table
+        .filter(
+            registries::uuid
+                .eq(bytes(id.0))
+                .and(registries::deleted_at.is_null()),
+        )
+        .select(registries::key)
+        .first(connection)
+        .optional()?;
+    Ok(key.map(RegistryKey))
+}
+
+/// Does a living registry hold the name?
+pub fn is_name_taken(connection: &mut Session, name: &str) -> Result<bool> {
+    let key = registries::table
+        .filter(
+            registries::name
+                .eq(name)
+                .and(registries::deleted_at.is_null()),
+        )
+        .select(registries::key)
+        .first::<i64>(connection)
+        .optional()?;
+    Ok(key.is_some())
+}
+
+/// Living registries after a key, in creation order, whose name contains a text in lower case.
+pub fn list(
+    connection: &mut Session,
+    after: RegistryKey,
+    contains: Option<&str>,
+    limit: i64,
+) -> Result<Vec<Registry>> {
+    let mut query = registries::table
+        .filter(
+            registries::deleted_at
+                .is_null()
+                .and(registries::key.gt(after.0)),
+        )
+        .order(registries::key)
+        .limit(limit)
+        .select(RegistryRow::as_select())
+        .into_boxed();
+    if let Some(text) = contains {
+        let escaped = text
+            .replace('\\', "\\\\")
+            .replace('%', "\\%")
+            .replace('_', "\\_");
+        query = query.filter(registries::name.like(format!("%{escaped}%")).escape('\\'));
+    }
+    query
+        .load::<RegistryRow>(connection)?
+        .into_iter()
+        .map(Registry::try_from)
+        .collect()
+}
+
+/// Adds a registry, and the counter that its tokens get their positions from.
+pub fn insert(
+    connection: &mut Session,
+    id: RegistryId,
+    new: &NewRegistry,
+    created: &Stamp,
+) -> Result<Registry> {
+    let inserted = diesel::insert_into(registries::table)
+        .values((
+            registries::uuid.eq(bytes(id.0)),
+            registries::name.eq(new.name.as_str()),
+            registries::location.eq(&new.location),
+            registries::schedule.eq(new.schedule.as_ref().map(to_json).transpose()?),
+            registries::features.eq(to_json(&new.features)?),
+            registries::subnets.eq(to_json(&new.subnets)?),
+            registries::verifier.eq(VERIFIER),
+            registries::version.eq(1),
+            registries::created_at.eq(micros(created.at)),
+            registries::created_by.eq(bytes(created.by.0)),
+            registries::created_by_name.eq(&created.by_name),
+        ))
+        .returning(registries::key)
+        .get_result::<i64>(connection);
+    // A taken id is refused by the caller, which looks first: what remains is the name.
+    let key = on_unique(inserted, || {
+        Error::name_taken(What::Registry, new.name.as_str())
+    })?;
+    diesel::insert_into(registry_counters::table)
+        .values((
+            registry_counters::registry_key.eq(key),
+            registry_counters::next_position.eq(0),
+        ))
+        .execute(connection)?;
+    Ok(Registry {
+        key: RegistryKey(key),
+        id,
+        name: new.name.as_str().to_owned(),
+        location: new.location.clone(),
+        schedule: new.schedule.clone(),
+        features: new.features.clone(),
+        subnets: new.subnets.clone(),
+        version: 1,
+        created: created.clone(),
+        modified: None,
+    })
+}
+
+/// Keeps a changed registry, and who changed it.
+pub fn update(connection: &mut Session, registry: &mut Registry, modified: Stamp) -> Result<()> {
+    registry.version += 1;
+    diesel::update(registries::table.find(registry.key.0))
+        .set((
+            registries::schedule.eq(registry.schedule.as_ref().map(to_json).transpose()?),
+            registries::features.eq(to_json(&registry.features)?),
+            registries::subnets.eq(to_json(&registry.subnets)?),
+            registries::version.eq(registry.version),
+            registries::modified_at.eq(micros(modified.at)),
+            registries::modified_by.eq(bytes(modified.by.0)),
+            registries::modified_by_name.eq(&modified.by_name),
+        ))
+        .execute(connection)?;
+    registry.modified = Some(modified);
+    Ok(())
+}
+
+/// Marks a registry as deleted: from now on nobody finds it, and its name and id are free. Its rows are purged later.
+pub fn mark_deleted(connection: &mut Session, key: RegistryKey, now: DateTime<Utc>) -> Result<()> {
+    diesel::update(registries::table.find(key.0))
+        .set(registries::deleted_at.eq(micros(now)))
+        .execute(connection)?;
+    Ok(())
+}
+
+/// A registry that is marked as deleted and still has rows, if there is one.
+pub fn next_deleted(connection: &mut Session) -> Result<Option<RegistryKey>> {
+    let key = registries::table
+        .filter(registries::deleted_at.is_not_null())
+        .order(registries::deleted_at)
+        .select(registries::key)
+        .first(connection)
+        .optional()?;
+    Ok(key.map(RegistryKey))
+}
+
+/// Removes the last rows of a deleted registry, once its tokens are gone.
+pub fn purge(connection: &mut Session, key: RegistryKey) -> Result<()> {
+    diesel::delete(registry_counters::table.find(key.0)).execute(connection)?;
+    diesel::delete(
+        registries::table.filter(
+            registries::key
+                .eq(key.0)
+                .and(registries::deleted_at.is_not_null()),
+        ),
+    )
+    .execute(connection)?;
+    Ok(())
+}

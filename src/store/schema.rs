@@ -1,0 +1,142 @@
+//! The tables, as diesel knows them: one description for both databases, held equal to them by `tests/migrations.rs`.
+
+diesel::table! {
+    account_roles (account_key, position) {
+        account_key -> BigInt,
+        position -> BigInt,
+        role_key -> BigInt,
+    }
+}
+
+diesel::table! {
+    accounts (key) {
+        key -> BigInt,
+        uuid -> Binary,
+        name -> Text,
+        name_key -> Text,
+        kind -> Text,
+        password_hash -> Nullable<Text>,
+        status -> Text,
+        version -> BigInt,
+        created_at -> BigInt,
+        modified_at -> BigInt,
+        last_login_at -> Nullable<BigInt>,
+        deleted_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    data_keys (key) {
+        key -> BigInt,
+        purpose -> Text,
+        sealed -> Binary,
+        server_key_id -> Text,
+        created_at -> BigInt,
+        retired_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    meta (name) {
+        name -> Text,
+        value -> Binary,
+    }
+}
+
+diesel::table! {
+    registries (key) {
+        key -> BigInt,
+        uuid -> Binary,
+        name -> Text,
+        location -> Text,
+        schedule -> Nullable<Text>,
+        features -> Text,
+        subnets -> Text,
+        verifier -> Text,
+        default_life -> Nullable<BigInt>,
+        maximum_life -> Nullable<BigInt>,
+        frozen_at -> Nullable<BigInt>,
+        version -> BigInt,
+        created_at -> BigInt,
+        created_by -> Binary,
+        created_by_name -> Text,
+        modified_at -> Nullable<BigInt>,
+        modified_by -> Nullable<Binary>,
+        modified_by_name -> Nullable<Text>,
+        deleted_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    registry_counters (registry_key) {
+        registry_key -> BigInt,
+        next_position -> BigInt,
+    }
+}
+
+diesel::table! {
+    role_permissions (role_key, resource) {
+        role_key -> BigInt,
+        resource -> Text,
+        level -> BigInt,
+    }
+}
+
+diesel::table! {
+    roles (key) {
+        key -> BigInt,
+        name -> Text,
+        description -> Text,
+        built_in -> BigInt,
+    }
+}
+
+diesel::table! {
+    token_counts (registry_key, bucket) {
+        registry_key -> BigInt,
+        bucket -> BigInt,
+        live -> BigInt,
+    }
+}
+
+diesel::table! {
+    tokens (key) {
+        key -> BigInt,
+        uuid -> Binary,
+        registry_key -> BigInt,
+        position -> BigInt,
+        name -> Text,
+        name_key -> Text,
+        status -> Text,
+        expires_at -> Nullable<BigInt>,
+        scopes -> Text,
+        cidrs -> Text,
+        secret_digest -> Binary,
+        secret_key -> BigInt,
+        secret_version -> BigInt,
+        secret_at -> BigInt,
+        previous_digest -> Nullable<Binary>,
+        previous_key -> Nullable<BigInt>,
+        previous_until -> Nullable<BigInt>,
+        version -> BigInt,
+        created_at -> BigInt,
+        created_by -> Binary,
+        created_by_name -> Text,
+        modified_at -> Nullable<BigInt>,
+        modified_by -> Nullable<Binary>,
+        modified_by_name -> Nullable<Text>,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(
+    account_roles,
+    accounts,
+    data_keys,
+    meta,
+    registries,
+    registry_counters,
+    role_permissions,
+    roles,
+    token_counts,
+    tokens,
+);

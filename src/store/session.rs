@@ -1,0 +1,305 @@
+//! One connection to one of the two databases, and how it is opened.
+
+use std::path::PathBuf;
+
+use diesel::connection::SimpleConnection;
+use diesel::{Connection as _, PgConnection, SqliteConnection};
+
+use crate::error::{Error, Outage, Result};
+
+/// Milliseconds that SQLite waits for another process's lock before it refuses.
+const BUSY_TIMEOUT: u32 = 2_000;
+/// Milliseconds after which PostgreSQL gives up on a statement or on a row's lock.
+const STATEMENT_TIMEOUT: u32 = 10_000;
+
+/// Which database, told by the URL's scheme.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A file of this machine.
+    Sqlite(PathBuf),
+    /// A server, by its URL.
+    Postgres(Url),
+}
+
+/// A database URL; its `Debug` hides the password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Url(String);
+
+impl std::fmt::Debug for Url {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = url::Url::parse(&self.0).map_err(|_| std::fmt::Error)?;
+        if shown.password().is_some() {
+            let _ = shown.set_password(Some("***"));
+        }
+        shown.set_query(None);
+        f.write_str(shown.as_str())
+    }
+}
+
+impl Target {
+    /// Reads a database URL: `postgres://…`, `postgresql://…`, `sqlite:PATH`, or a bare path.
+    ///
+    /// Without the feature `postgres-tls` the built-in libpq has no TLS, and its default `sslmode=prefer` would then
+    /// talk in clear without a word: a server that is not on this machine needs an explicit `sslmode=disable`.
+    pub fn parse(text: &str) -> Result<Self> {
+        if text.starts_with("postgres:") || text.starts_with("postgresql:") {
+            let parsed = url::Url::parse(text).map_err(|error| {
+                Error::invalid(
+                    "database-url",
+                    format!("the database URL cannot be read: {error}"),
+                )
+            })?;
+            if !cfg!(feature = "postgres-tls")
+                && !is_local(&parsed)
+                && parameter(&parsed, "sslmode").as_deref() != Some("disable")
+            {
+                return Err(Error::invalid(
+                    "database-url",
+                    "this build has no TLS to PostgreSQL, and the server is not on this machine: build with \
+                     --features postgres-tls, or accept clear text by adding sslmode=disable to the URL",
+                ));
+            }
+            return Ok(Self::Postgres(Url(text.to_owned())));
+        }
+        let path = text
+            .strip_prefix("sqlite://")
+            .or_else(|| text.strip_prefix("sqlite:"))
+            .unwrap_or(text);
+        if path.is_empty() || path.contains("://") || path.contains('\0') {
+            return Err(Error::invalid(
+                "database-url",
+                "the database URL is neither postgres://…, sqlite:PATH nor a path",
+            ));
+        }
+        Ok(Self::Sqlite(PathBuf::from(path)))
+    }
+
+    /// Is this a file that only one machine can serve?
+    #[must_use]
+    pub fn is_sqlite(&self) -> bool {
+        matches!(self, Self::Sqlite(_))
+    }
+}
+
+fn parameter(url: &url::Url, name: &str) -> Option<String> {
+    url.query_pairs()
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.into_owned())
+}
+
+/// A server reached by loopback or by a socket file. Every place where libpq looks for a host counts.
+fn is_local(url: &url::Url) -> bool {
+    let named = |host: &str| {
+        host.split(',').all(|host| {
+            host.is_empty()
+                || host.starts_with('/')
+                || host.eq_ignore_ascii_case("localhost")
+                || host
+                    .trim_matches(['[', ']'])
+                    .parse()
+                    .is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+        })
+    };
+    let from_path = url
+        .host_str()
+        .is_none_or(|host| named(host) || named(&host.replace("%2F", "/").replace("%2f", "/")));
+    ["host", "hostaddr"]
+        .iter()
+        .all(|key| parameter(url, key).is_none_or(|host| named(&host)))
+        && from_path
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Reading only; the database itself refuses writes.
+    Read,
+    /// The writer's.
+    Write,
+}
+
+/// A connection to either database. Only the store looks inside.
+#[derive(diesel::MultiConnection)]
+pub enum Session {
+    /// To SQLite.
+    Sqlite(SqliteConnection),
+    /// To PostgreSQL.
+    Postgres(PgConnection),
+}
+
+impl Session {
+    /// Opens a connection and sets its session up.
+    ///
+    /// The derive's own `establish` tries one database after the other and hides why the first one failed.
+    pub(super) fn open(target: &Target, purpose: Purpose) -> diesel::ConnectionResult<Self> {
+        match target {
+            Target::Sqlite(path) => {
+                let mut connection = SqliteConnection::establish(&path.to_string_lossy())?;
+                connection
+                    .batch_execute(&sqlite_session(purpose))
+                    .map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
+                Ok(Self::Sqlite(connection))
+            }
+            Target::Postgres(url) => {
+                let mut connection = PgConnection::establish(&with_connect_timeout(&url.0))?;
+                connection
+                    .batch_execute(&postgres_session(purpose))
+                    .map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
+                Ok(Self::Postgres(connection))
+            }
+        }
+    }
+
+    /// Runs statements without results.
+    pub(super) fn execute_batch(&mut self, sql: &str) -> diesel::QueryResult<()> {
+        match self {
+            Self::Sqlite(connection) => connection.batch_execute(sql),
+            Self::Postgres(connection) => connection.batch_execute(sql),
+        }
+    }
+
+    /// Runs reads that must see one state of the database, such as a page and its total.
+    pub fn snapshot<T>(&mut self, reads: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let begin = match self {
+            Self::Sqlite(_) => "BEGIN",
+            Self::Postgres(_) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        };
+        self.execute_batch(begin)?;
+        let result = reads(self);
+        // Nothing was written: the end of the transaction cannot lose anything, but an open one would poison the
+        // connection for the next reader.
+        match self.execute_batch("COMMIT") {
+            Ok(()) => result,
+            Err(error) => result.and(Err(Error::Unavailable {
+                outage: Outage::Gone,
+                source: Some(error.into()),
+            })),
+        }
+    }
+}
+
+fn sqlite_session(purpose: Purpose) -> String {
+    // Page caches are this process's memory: negative sizes are KiB.
+    let (cache, guard) = match purpose {
+        Purpose::Read => (8 * 1024, "ON"),
+        Purpose::Write => (16 * 1024, "OFF"),
+    };
+    format!(
+        "PRAGMA busy_timeout = {BUSY_TIMEOUT}; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+         PRAGMA cache_size = -{cache}; PRAGMA journal_size_limit = 67108864; PRAGMA query_only = {guard};"
+    )
+}
+
+fn postgres_session(purpose: Purpose) -> String {
+    let guard = match purpose {
+        Purpose::Read => "SET default_transaction_read_only = on;",
+        Purpose::Write => "",
+    };
+    format!(
+        "SET statement_timeout = {STATEMENT_TIMEOUT}; SET lock_timeout = {STATEMENT_TIMEOUT}; \
+         SET idle_in_transaction_session_timeout = {STATEMENT_TIMEOUT}; SET client_min_messages = warning; {guard}"
+    )
+}
+
+/// A server that does not answer must not hold a thread for the operating system's two minutes.
+fn with_connect_timeout(url: &str) -> String {
+    match url::Url::parse(url) {
+        Ok(mut parsed) if parameter(&parsed, "connect_timeout").is_none() => {
+            parsed.query_pairs_mut().append_pair("connect_timeout", "3");
+            parsed.into()
+        }
+        _ => url.to_owned(),
+    }
+}
+
+/// Opens connections for a pool and knows which ones are spent.
+#[derive(Debug)]
+pub(super) struct Manager {
+    pub(super) target: Target,
+    pub(super) purpose: Purpose,
+}
+
+/// A pooled connection, and whether it is to be thrown away.
+pub(super) struct Checkout {
+    pub(super) connection: Session,
+    pub(super) spent: bool,
+}
+
+impl diesel::r2d2::ManageConnection for Manager {
+    type Connection = Checkout;
+    type Error = diesel::ConnectionError;
+
+    fn connect(&self) -> std::result::Result<Checkout, Self::Error> {
+        Ok(Checkout {
+            connection: Session::open(&self.target, self.purpose)?,
+            spent: false,
+        })
+    }
+
+    /// No ping: a round trip on every check-out buys nothing, as the connection can die right after it.
+    fn is_valid(&self, _: &mut Checkout) -> std::result::Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn has_broken(&self, checkout: &mut Checkout) -> bool {
+        checkout.spent || std::thread::panicking()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schemes_choose_the_database() {
+        assert_eq!(
+            Target::parse("sqlite:a.db").unwrap(),
+            Target::Sqlite("a.db".into())
+        );
+        assert_eq!(
+            Target::parse("sqlite:///var/a.db").unwrap(),
+            Target::Sqlite("/var/a.db".into())
+        );
+        assert_eq!(
+            Target::parse("a.db").unwrap(),
+            Target::Sqlite("a.db".into())
+        );
+        assert!(matches!(
+            Target::parse("postgres://localhost/a").unwrap(),
+            Target::Postgres(_)
+        ));
+        assert!(Target::parse("mysql://localhost/a").is_err());
+        assert!(Target::parse("").is_err());
+    }
+
+    #[cfg(not(feature = "postgres-tls"))]
+    #[test]
+    fn clear_text_across_a_network_must_be_asked_for() {
+        for local in [
+            "postgres://u@localhost/a",
+            "postgres://u@127.0.0.2/a",
+            "postgres://u@[::1]/a",
+            "postgres:///a",
+            "postgres:///a?host=/run/postgresql",
+            "postgres://%2Frun%2Fpostgresql/a",
+            "postgres://db.example.com/a?sslmode=disable",
+        ] {
+            assert!(Target::parse(local).is_ok(), "{local} was refused");
+        }
+        for remote in [
+            "postgres://db.example.com/a",
+            "postgres://10.0.0.1/a?sslmode=prefer",
+            "postgres:///a?host=10.0.0.1",
+            "postgres://localhost/a?hostaddr=10.0.0.1",
+            "postgres:///a?host=localhost,db.example.com",
+        ] {
+            assert!(Target::parse(remote).is_err(), "{remote} was accepted");
+        }
+    }
+
+    #[test]
+    fn debug_hides_the_password() {
+        let target = Target::parse("postgres://u:hunter22@localhost/a?password=hunter22").unwrap();
+        assert!(!format!("{target:?}").contains("hunter22"));
+    }
+}

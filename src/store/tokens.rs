@@ -1,0 +1,306 @@
+//! The tables `tokens` and `token_counts`.
+//!
+//! List order is creation order, by a position that the writer hands out per registry. Live tokens are counted per
+//! bucket of 4 096 positions, in the transaction that adds or removes them, so a total is a short sum and a deep
+//! offset walks buckets instead of rows.
+
+use chrono::{DateTime, Utc};
+use diesel::sql_types::BigInt;
+use diesel::{
+    BoolExpressionMethods, ExpressionMethods, JoinOnDsl, OptionalExtension, QueryDsl, RunQueryDsl,
+    SelectableHelper, sql_query,
+};
+
+use super::failure::on_unique;
+use super::rows::{bytes, from_json, instant, micros, optional_stamp, stamp, to_json, uuid};
+use super::schema::{registries, registry_counters, token_counts, tokens};
+use super::session::Session;
+use crate::domain::Stamp;
+use crate::domain::account::name_key;
+use crate::domain::id::{RegistryId, RegistryKey, TokenId, TokenKey};
+use crate::domain::page::Window;
+use crate::domain::status::Status;
+use crate::domain::token::{NewToken, Token};
+use crate::error::{Error, Result, What};
+
+/// Positions a bucket, as a power of two.
+const BUCKET_BITS: u32 = 12;
+
+/// What is kept of a secret.
+#[derive(Debug, Clone)]
+pub struct SecretDigest {
+    /// The keyed hash.
+    pub digest: Vec<u8>,
+    /// The data key it was made with.
+    pub key: i64,
+}
+
+#[derive(diesel::Queryable, diesel::Selectable)]
+#[diesel(table_name = tokens)]
+struct TokenRow {
+    key: i64,
+    uuid: Vec<u8>,
+    registry_key: i64,
+    position: i64,
+    name: String,
+    status: String,
+    expires_at: Option<i64>,
+    scopes: String,
+    version: i64,
+    created_at: i64,
+    created_by: Vec<u8>,
+    created_by_name: String,
+    modified_at: Option<i64>,
+    modified_by: Option<Vec<u8>>,
+    modified_by_name: Option<String>,
+}
+
+impl TryFrom<TokenRow> for Token {
+    type Error = Error;
+
+    fn try_from(row: TokenRow) -> Result<Self> {
+        Ok(Self {
+            key: TokenKey(row.key),
+            id: TokenId(uuid(&row.uuid)?),
+            registry: RegistryKey(row.registry_key),
+            position: row.position,
+            name: row.name,
+            status: Status::from_stored(&row.status),
+            expires_at: row.expires_at.map(instant).transpose()?,
+            scopes: from_json(&row.scopes)?,
+            version: row.version,
+            created: stamp(row.created_at, &row.created_by, row.created_by_name)?,
+            modified: optional_stamp(row.modified_at, row.modified_by, row.modified_by_name)?,
+        })
+    }
+}
+
+/// Finds a token of a registry by its public id.
+pub fn find(connection: &mut Session, registry: RegistryKey, id: TokenId) -> Result<Option<Token>> {
+    tokens::table
+        .filter(
+            tokens::registry_key
+                .eq(registry.0)
+                .and(tokens::uuid.eq(bytes(id.0))),
+        )
+        .select(TokenRow::as_select())
+        .first(connection)
+        .optional()?
+        .map(Token::try_from)
+        .transpose()
+}
+
+/// A page of a registry's tokens in creation order, and how many there are in all. To be called in a snapshot.
+pub fn page(
+    connection: &mut Session,
+    registry: RegistryKey,
+    window: Window,
+) -> Result<(Vec<Token>, i64)> {
+    let buckets: Vec<(i64, i64)> = token_counts::table
+        .filter(token_counts::registry_key.eq(registry.0))
+        .order(token_counts::bucket)
+        .select((token_counts::bucket, token_counts::live))
+        .load(connection)?;
+    let total = buckets.iter().map(|(_, live)| live).sum();
+    let mut skip = window.offset;
+    let Some(bucket) = buckets.iter().find_map(|(bucket, live)| {
+        let here = skip < *live;
+        if !here {
+            skip -= live;
+        }
+        here.then_some(*bucket)
+    }) else {
+        return Ok((Vec::new(), total));
+    };
+    let rows = tokens::table
+        .filter(
+            tokens::registry_key
+                .eq(registry.0)
+                .and(tokens::position.ge(bucket << BUCKET_BITS)),
+        )
+        .order(tokens::position)
+        .offset(skip)
+        .limit(window.limit)
+        .select(TokenRow::as_select())
+        .load::<TokenRow>(connection)?;
+    Ok((
+        rows.into_iter()
+            .map(Token::try_from)
+            .collect::<Result<_>>()?,
+        total,
+    ))
+}
+
+/// Adds a token at the end of its registry's order.
+pub fn insert(
+    connection: &mut Session,
+    registry: RegistryKey,
+    id: TokenId,
+    new: &NewToken,
+    secret: &SecretDigest,
+    created: &Stamp,
+) -> Result<Token> {
+    let name = new.name.as_str();
+    let position: i64 = diesel::update(registry_counters::table.find(registry.0))
+        .set(registry_counters::next_position.eq(registry_counters::next_position + 1))
+        .returning(registry_counters::next_position)
+        .get_result(connection)?;
+    let inserted = diesel::insert_into(tokens::table)
+        .values((
+            tokens::uuid.eq(bytes(id.0)),
+            tokens::registry_key.eq(registry.0),
+            tokens::position.eq(position),
+            tokens::name.eq(name),
+            tokens::name_key.eq(name_key(name)),
+            tokens::status.eq(new.status.as_str()),
+            tokens::expires_at.eq(new.expires_at.map(micros)),
+            tokens::scopes.eq(to_json(&new.scopes)?),
+            tokens::cidrs.eq("[]"),
+            tokens::secret_digest.eq(&secret.digest),
+            tokens::secret_key.eq(secret.key),
+            tokens::secret_version.eq(1),
+            tokens::secret_at.eq(micros(created.at)),
+            tokens::version.eq(1),
+            tokens::created_at.eq(micros(created.at)),
+            tokens::created_by.eq(bytes(created.by.0)),
+            tokens::created_by_name.eq(&created.by_name),
+        ))
+        .returning(tokens::key)
+        .get_result::<i64>(connection);
+    // A taken id is looked for by the caller and a position is never handed out twice: what remains is the name.
+    let key = on_unique(inserted, || Error::name_taken(What::Token, name))?;
+    count(connection, registry, position, 1)?;
+    Ok(Token {
+        key: TokenKey(key),
+        id,
+        registry,
+        position,
+        name: name.to_owned(),
+        status: new.status,
+        expires_at: new.expires_at,
+        scopes: new.scopes.clone(),
+        version: 1,
+        created: created.clone(),
+        modified: None,
+    })
+}
+
+/// Keeps a changed token, and who changed it.
+pub fn update(connection: &mut Session, token: &mut Token, modified: Stamp) -> Result<()> {
+    token.version += 1;
+    diesel::update(
+        tokens::table.filter(
+            tokens::registry_key
+                .eq(token.registry.0)
+                .and(tokens::key.eq(token.key.0)),
+        ),
+    )
+    .set((
+        tokens::status.eq(token.status.as_str()),
+        tokens::expires_at.eq(token.expires_at.map(micros)),
+        tokens::scopes.eq(to_json(&token.scopes)?),
+        tokens::version.eq(token.version),
+        tokens::modified_at.eq(micros(modified.at)),
+        tokens::modified_by.eq(bytes(modified.by.0)),
+        tokens::modified_by_name.eq(&modified.by_name),
+    ))
+    .execute(connection)?;
+    token.modified = Some(modified);
+    Ok(())
+}
+
+/// Removes a token of a registry by its public id. Returns whether there was one.
+pub fn delete(connection: &mut Session, registry: RegistryKey, id: TokenId) -> Result<bool> {
+    let position: Option<i64> = diesel::delete(
+        tokens::table.filter(
+            tokens::registry_key
+                .eq(registry.0)
+                .and(tokens::uuid.eq(bytes(id.0))),
+        ),
+    )
+    .returning(tokens::position)
+    .get_result(connection)
+    .optional()?;
+    if let Some(position) = position {
+        count(connection, registry, position, -1)?;
+    }
+    Ok(position.is_some())
+}
+
+/// A living registry with a token that expired at or before an instant: the one with the oldest expiry.
+pub fn next_expired(
+    connection: &mut Session,
+    until: DateTime<Utc>,
+) -> Result<Option<(RegistryId, RegistryKey)>> {
+    let row: Option<(Vec<u8>, i64)> = tokens::table
+        .inner_join(registries::table.on(registries::key.eq(tokens::registry_key)))
+        .filter(
+            tokens::expires_at
+                .le(micros(until))
+                .and(registries::deleted_at.is_null()),
+        )
+        .order(tokens::expires_at)
+        .select((registries::uuid, registries::key))
+        .first(connection)
+        .optional()?;
+    row.map(|(id, key)| Ok((RegistryId(uuid(&id)?), RegistryKey(key))))
+        .transpose()
+}
+
+/// Removes up to `limit` tokens of a registry that expired at or before an instant. Returns how many.
+pub fn delete_expired(
+    connection: &mut Session,
+    registry: RegistryKey,
+    until: DateTime<Utc>,
+    limit: i64,
+) -> Result<i64> {
+    let found: Vec<(i64, i64)> = tokens::table
+        .filter(
+            tokens::registry_key
+                .eq(registry.0)
+                .and(tokens::expires_at.le(micros(until))),
+        )
+        .order(tokens::expires_at)
+        .limit(limit)
+        .select((tokens::key, tokens::position))
+        .load(connection)?;
+    for (key, position) in &found {
+        diesel::delete(tokens::table.find(key)).execute(connection)?;
+        count(connection, registry, *position, -1)?;
+    }
+    i64::try_from(found.len()).map_err(Error::internal)
+}
+
+/// Removes up to `limit` tokens of a deleted registry. Returns how many it removed; fewer than `limit` means all.
+pub fn purge(connection: &mut Session, registry: RegistryKey, limit: i64) -> Result<i64> {
+    let removed = sql_query(
+        "DELETE FROM tokens WHERE key IN (SELECT key FROM tokens WHERE registry_key = $1 LIMIT $2)",
+    )
+    .bind::<BigInt, _>(registry.0)
+    .bind::<BigInt, _>(limit)
+    .execute(connection)?;
+    let removed = i64::try_from(removed).map_err(Error::internal)?;
+    if removed < limit {
+        diesel::delete(token_counts::table.filter(token_counts::registry_key.eq(registry.0)))
+            .execute(connection)?;
+    }
+    Ok(removed)
+}
+
+/// Adds to the number of live tokens in a position's bucket.
+fn count(
+    connection: &mut Session,
+    registry: RegistryKey,
+    position: i64,
+    change: i64,
+) -> Result<()> {
+    sql_query(
+        "INSERT INTO token_counts (registry_key, bucket, live) VALUES ($1, $2, $3) \
+         ON CONFLICT (registry_key, bucket) DO UPDATE SET live = token_counts.live + excluded.live",
+    )
+    .bind::<BigInt, _>(registry.0)
+    .bind::<BigInt, _>(position >> BUCKET_BITS)
+    .bind::<BigInt, _>(change)
+    .execute(connection)?;
+    Ok(())
+}

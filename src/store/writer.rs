@@ -1,0 +1,430 @@
+//! The writing door: one thread that commits groups.
+//!
+//! One writer a process makes durable writes cheap: everything that waits is run in one transaction, each job in a
+//! savepoint of its own, and one `COMMIT` makes them all durable. **Every answer, errors included, is sent after that
+//! commit**: on a full disk all savepoints succeed and only the commit fails.
+//!
+//! Jobs run more than once: alone, after the group met another replica's transaction (a serialisation failure, a
+//! deadlock) or after a sibling panicked. So a job has no effects but those on the connection.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
+use diesel::r2d2::{Pool, PooledConnection};
+use diesel::sql_types::{Array, Binary};
+use diesel::{RunQueryDsl, sql_query};
+use tokio::sync::oneshot;
+
+use super::readers::describe;
+use super::session::{Manager, Session};
+use crate::domain::id::RegistryId;
+use crate::error::{Error, Outage, Result};
+
+/// The most jobs in one transaction.
+const GROUP: usize = 128;
+/// How often a job is run alone before its caller hears of the trouble.
+const ATTEMPTS: u32 = 3;
+/// How long a job waits for a connection that has to be opened first.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// After this much quiet the write-ahead log is folded into the database file.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// What a job changes, so that groups of several replicas take their locks in one order and cannot deadlock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lock {
+    /// Nothing that another writer's job could be about to change.
+    Nothing,
+    /// Names that are unique in the whole data set: accounts.
+    Catalog,
+    /// Tokens and settings of one registry.
+    Registry(RegistryId),
+    /// One registry and its name: creating it.
+    CatalogAndRegistry(RegistryId),
+}
+
+impl Lock {
+    fn catalog(self) -> bool {
+        matches!(self, Self::Catalog | Self::CatalogAndRegistry(_))
+    }
+
+    fn registry(self) -> Option<RegistryId> {
+        match self {
+            Self::Registry(id) | Self::CatalogAndRegistry(id) => Some(id),
+            Self::Nothing | Self::Catalog => None,
+        }
+    }
+}
+
+/// A piece of work for the writer.
+trait Job: Send {
+    fn lock(&self) -> Lock;
+    /// Runs it and keeps the result for `answer`.
+    fn run(&mut self, connection: &mut Session) -> Step;
+    /// Answers with what the last run left behind. Success that was not committed is none.
+    fn answer(self: Box<Self>, committed: bool);
+    /// Answers that nothing was changed, or nothing is known to be.
+    fn refuse(self: Box<Self>, error: Error);
+    /// Has the caller gone away before the work began?
+    fn is_abandoned(&self) -> bool;
+}
+
+/// What becomes of a job's savepoint, and of its group.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Keep what it did.
+    Keep,
+    /// It refused: undo what it did; the group goes on.
+    Undo,
+    /// The transaction is not to be trusted any more: each job of the group on its own.
+    Apart,
+}
+
+struct Write<T, F> {
+    lock: Lock,
+    work: F,
+    result: Option<Result<T>>,
+    answer: oneshot::Sender<Result<T>>,
+}
+
+impl<T: Send, F: FnMut(&mut Session) -> Result<T> + Send> Job for Write<T, F> {
+    fn lock(&self) -> Lock {
+        self.lock
+    }
+
+    fn run(&mut self, connection: &mut Session) -> Step {
+        let result = catch_unwind(AssertUnwindSafe(|| (self.work)(connection)));
+        let (result, step) = match result {
+            Ok(result) => {
+                let step = match &result {
+                    Ok(_) => Step::Keep,
+                    Err(Error::Unavailable { .. }) => Step::Apart,
+                    Err(_) => Step::Undo,
+                };
+                (result, step)
+            }
+            Err(panic) => (Err(Error::internal(describe(&*panic))), Step::Apart),
+        };
+        self.result = Some(result);
+        step
+    }
+
+    fn answer(self: Box<Self>, committed: bool) {
+        let result = match self.result {
+            Some(Ok(_)) | None if !committed => Err(Error::Unavailable {
+                outage: Outage::Conflict,
+                source: None,
+            }),
+            Some(result) => result,
+            None => Err(Error::internal("a job was answered before it ran")),
+        };
+        // The caller may have gone away meanwhile, which is its right.
+        let _ = self.answer.send(result);
+    }
+
+    fn refuse(self: Box<Self>, error: Error) {
+        let _ = self.answer.send(Err(error));
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.answer.is_closed()
+    }
+}
+
+enum Message {
+    Job(Box<dyn Job>),
+    Stop,
+}
+
+pub(super) struct Writer {
+    queue: Sender<Message>,
+}
+
+impl Writer {
+    /// Starts the thread; `bound` is how many jobs may wait.
+    pub(super) fn start(pool: Pool<Manager>, bound: usize) -> Result<(Self, JoinHandle<()>)> {
+        let (queue, jobs) = crossbeam_channel::bounded(bound);
+        let thread = Thread {
+            pool,
+            checkout: None,
+            dirty: false,
+        };
+        let handle = std::thread::Builder::new()
+            .name("store-write".to_owned())
+            .spawn(move || thread.serve(&jobs))
+            .map_err(Error::internal)?;
+        Ok((Self { queue }, handle))
+    }
+
+    pub(super) async fn write<T, F>(&self, lock: Lock, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Session) -> Result<T> + Send + 'static,
+    {
+        let (answer, result) = oneshot::channel();
+        let job = Box::new(Write {
+            lock,
+            work,
+            result: None,
+            answer,
+        });
+        self.queue
+            .try_send(Message::Job(job))
+            .map_err(|error| match error {
+                TrySendError::Full(_) | TrySendError::Disconnected(_) => Error::busy(),
+            })?;
+        result.await.map_err(|_| Error::busy())?
+    }
+
+    /// Lets the thread end after what is queued.
+    pub(super) fn stop(&self) {
+        let _ = self.queue.send(Message::Stop);
+    }
+}
+
+struct Thread {
+    pool: Pool<Manager>,
+    checkout: Option<PooledConnection<Manager>>,
+    /// Something was written since the log was last folded in.
+    dirty: bool,
+}
+
+impl Thread {
+    fn serve(mut self, jobs: &Receiver<Message>) {
+        loop {
+            let first = match jobs.recv_timeout(IDLE) {
+                Ok(Message::Job(job)) => job,
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.fold_log();
+                    continue;
+                }
+            };
+            let mut group = vec![first];
+            let mut stop = false;
+            while group.len() < GROUP {
+                match jobs.try_recv() {
+                    Ok(Message::Job(job)) => group.push(job),
+                    Ok(Message::Stop) => {
+                        stop = true;
+                        break;
+                    }
+                    Err(_) => break,
+                }
+            }
+            group.retain(|job| !job.is_abandoned());
+            self.commit(group);
+            if stop {
+                break;
+            }
+        }
+        self.fold_log();
+    }
+
+    /// Commits a group as one, or each job on its own where that failed, and answers all.
+    fn commit(&mut self, mut group: Vec<Box<dyn Job>>) {
+        match group.len() {
+            0 => {}
+            1 => {
+                if let Some(job) = group.pop() {
+                    self.commit_alone(job);
+                }
+            }
+            _ => match self.transact(&mut group) {
+                Ok(()) => group.into_iter().for_each(|job| job.answer(true)),
+                Err(Trouble::Apart) => group.into_iter().for_each(|job| self.commit_alone(job)),
+                Err(Trouble::Lost(cause)) => {
+                    for job in group {
+                        job.refuse(Error::Unavailable {
+                            outage: Outage::Gone,
+                            source: Some(cause.clone().into()),
+                        });
+                    }
+                }
+            },
+        }
+    }
+
+    fn commit_alone(&mut self, mut job: Box<dyn Job>) {
+        for _ in 0..ATTEMPTS {
+            match self.transact(std::slice::from_mut(&mut job)) {
+                Ok(()) => return job.answer(true),
+                Err(Trouble::Apart) => {}
+                Err(Trouble::Lost(cause)) => {
+                    return job.refuse(Error::Unavailable {
+                        outage: Outage::Gone,
+                        source: Some(cause.into()),
+                    });
+                }
+            }
+        }
+        job.answer(false);
+    }
+
+    /// Runs the jobs in one transaction. `Ok` means committed: the answers may go out.
+    fn transact(&mut self, group: &mut [Box<dyn Job>]) -> std::result::Result<(), Trouble> {
+        let mut held = self.begin()?;
+        let outcome = transact_on(&mut held.connection, group);
+        match outcome {
+            Ok(()) => {
+                self.dirty = true;
+                self.checkout = Some(held);
+            }
+            // A panicked or failed transaction may have left anything behind: a new connection has a clean state.
+            Err(_) => held.spent = true,
+        }
+        outcome
+    }
+
+    /// Begins a transaction, on a fresh connection if the held one turned out to be dead. Nothing has run yet, so
+    /// trying twice is safe.
+    fn begin(&mut self) -> std::result::Result<PooledConnection<Manager>, Trouble> {
+        if let Some(mut held) = self.checkout.take() {
+            match begin_on(&mut held.connection) {
+                Ok(()) => return Ok(held),
+                Err(error) => {
+                    held.spent = true;
+                    if !matches!(
+                        error,
+                        Error::Unavailable {
+                            outage: Outage::Gone,
+                            ..
+                        }
+                    ) {
+                        return Err(Trouble::Lost(source_of(&error)));
+                    }
+                }
+            }
+        }
+        let mut held = self
+            .pool
+            .get_timeout(CONNECT_TIMEOUT)
+            .map_err(|error| Trouble::Lost(error.to_string()))?;
+        if let Err(error) = begin_on(&mut held.connection) {
+            held.spent = true;
+            return Err(Trouble::Lost(source_of(&error)));
+        }
+        Ok(held)
+    }
+
+    /// Empties SQLite's write-ahead log, which otherwise stays as long as the largest burst made it.
+    fn fold_log(&mut self) {
+        if !std::mem::take(&mut self.dirty) {
+            return;
+        }
+        if let Some(Session::Sqlite(_)) = self.checkout.as_ref().map(|held| &held.connection)
+            && let Some(held) = &mut self.checkout
+            && let Err(error) = held
+                .connection
+                .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
+        {
+            tracing::warn!(%error, "could not fold the write-ahead log into the database");
+        }
+    }
+}
+
+fn begin_on(connection: &mut Session) -> Result<()> {
+    let begin = match connection {
+        // A plain BEGIN takes the write lock only at the first write, and fails there if another process wrote since
+        // the first read.
+        Session::Sqlite(_) => "BEGIN IMMEDIATE",
+        Session::Postgres(_) => "BEGIN",
+    };
+    Ok(connection.execute_batch(begin)?)
+}
+
+/// Why a transaction did not commit.
+enum Trouble {
+    /// It was rolled back; each job may pass on its own.
+    Apart,
+    /// The database does not answer, or failed to commit.
+    Lost(String),
+}
+
+fn transact_on(
+    connection: &mut Session,
+    group: &mut [Box<dyn Job>],
+) -> std::result::Result<(), Trouble> {
+    take_locks(connection, group).map_err(|error| {
+        tracing::warn!(%error, "could not lock what a group writes");
+        Trouble::Lost(error.to_string())
+    })?;
+    let alone = group.len() == 1;
+    let mut kept = false;
+    for job in group.iter_mut() {
+        // A job that is alone needs no savepoint: undoing it is undoing the transaction.
+        let step = if alone {
+            job.run(connection)
+        } else {
+            in_savepoint(connection, job)?
+        };
+        match step {
+            Step::Keep => kept = true,
+            Step::Undo => {}
+            Step::Apart => return Err(Trouble::Apart),
+        }
+    }
+    let end = if kept { "COMMIT" } else { "ROLLBACK" };
+    connection
+        .execute_batch(end)
+        .map_err(|error| match Error::from(error) {
+            Error::Unavailable {
+                outage: Outage::Conflict,
+                ..
+            } => Trouble::Apart,
+            error => Trouble::Lost(format!("{end}: {}", source_of(&error))),
+        })
+}
+
+fn in_savepoint(
+    connection: &mut Session,
+    job: &mut Box<dyn Job>,
+) -> std::result::Result<Step, Trouble> {
+    let lost = |error: diesel::result::Error| Trouble::Lost(error.to_string());
+    connection.execute_batch("SAVEPOINT job").map_err(lost)?;
+    let step = job.run(connection);
+    match step {
+        Step::Keep => connection
+            .execute_batch("RELEASE SAVEPOINT job")
+            .map_err(lost)?,
+        Step::Undo => connection
+            .execute_batch("ROLLBACK TO SAVEPOINT job; RELEASE SAVEPOINT job")
+            .map_err(lost)?,
+        Step::Apart => {}
+    }
+    Ok(step)
+}
+
+fn source_of(error: &Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// Locks, on PostgreSQL, what the group is going to change: the catalog row, then the registries' counter rows in
+/// the order of their keys. Without it groups of two replicas with crossing names deadlock. SQLite has one writer.
+fn take_locks(connection: &mut Session, group: &[Box<dyn Job>]) -> Result<()> {
+    let Session::Postgres(postgres) = connection else {
+        return Ok(());
+    };
+    if group.iter().any(|job| job.lock().catalog()) {
+        sql_query("SELECT name FROM meta WHERE name = 'catalog' FOR UPDATE").execute(postgres)?;
+    }
+    let mut registries: Vec<_> = group
+        .iter()
+        .filter_map(|job| job.lock().registry())
+        .map(|id| id.0.as_bytes().to_vec())
+        .collect();
+    registries.sort_unstable();
+    registries.dedup();
+    if !registries.is_empty() {
+        sql_query(
+            "SELECT counters.registry_key FROM registry_counters AS counters \
+             JOIN registries ON registries.key = counters.registry_key \
+             WHERE registries.uuid = ANY($1) AND registries.deleted_at IS NULL \
+             ORDER BY counters.registry_key FOR UPDATE OF counters",
+        )
+        .bind::<Array<Binary>, _>(registries)
+        .execute(postgres)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! Starts real servers for tests: in this process with a clock that tests move, or as the real program.
+
+mod database;
+mod program;
+mod server;
+
+pub use database::{Backend, Database};
+pub use program::Program;
+pub use server::{Actor, Answer, Clock, Server};

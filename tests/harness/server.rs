@@ -1,0 +1,342 @@
+//! A server in this process, on a port of its own, with a clock that the test moves.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use actix_web::dev::ServerHandle;
+use chrono::{DateTime, TimeDelta, Utc};
+use clap::Parser;
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use wharfinger::app::App;
+use wharfinger::clock::SystemRandom;
+use wharfinger::config::Cli;
+use wharfinger::domain::account::{AccountName, NewPassword};
+use wharfinger::service::Service;
+
+use super::{Backend, Database};
+
+/// The password of the first account.
+pub const ADMIN_PASSWORD: &str = "correct: hörse";
+/// The name and password of the account with the role Analyst.
+const ANALYST: (&str, &str) = ("analyst@example.com", "analyst:pässword");
+
+/// A clock that stands still until it is moved.
+#[derive(Debug)]
+pub struct Clock(AtomicI64);
+
+impl Clock {
+    /// 2026-11-21T12:00:00Z.
+    fn new() -> Self {
+        Self(AtomicI64::new(1_795_262_400_000_000))
+    }
+
+    pub fn advance(&self, by: TimeDelta) {
+        self.0
+            .fetch_add(by.num_microseconds().unwrap(), Ordering::SeqCst);
+    }
+}
+
+impl wharfinger::clock::Clock for Clock {
+    fn now(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp_micros(self.0.load(Ordering::SeqCst)).unwrap()
+    }
+}
+
+/// A running server.
+pub struct Server {
+    pub database: Arc<Database>,
+    pub clock: Arc<Clock>,
+    pub service: Service,
+    pub address: SocketAddr,
+    client: Client,
+    handle: ServerHandle,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts a server on a fresh database.
+    pub async fn start(backend: Backend) -> Self {
+        Self::start_with(backend, &[]).await
+    }
+
+    /// Starts a server on a fresh database with further settings.
+    pub async fn start_with(backend: Backend, flags: &[&str]) -> Self {
+        Self::on(
+            Arc::new(Database::fresh(backend)),
+            Arc::new(Clock::new()),
+            flags,
+        )
+        .await
+    }
+
+    /// Starts another server on the same database, with the same clock.
+    pub async fn replica(&self) -> Self {
+        Self::on(Arc::clone(&self.database), Arc::clone(&self.clock), &[]).await
+    }
+
+    async fn on(database: Arc<Database>, clock: Arc<Clock>, flags: &[&str]) -> Self {
+        let folder = database.folder().to_str().unwrap().to_owned();
+        let mut arguments = vec!["wharfinger".to_owned()];
+        arguments.extend(
+            [
+                "--listen",
+                "127.0.0.1:0",
+                "--workers",
+                "1",
+                "--readers",
+                "2",
+                "--bcrypt-cost",
+                "4",
+                "--data-dir",
+                &folder,
+            ]
+            .map(str::to_owned),
+        );
+        arguments.extend(
+            [
+                "--admin-password",
+                ADMIN_PASSWORD,
+                "--database-url",
+                &database.url,
+            ]
+            .map(str::to_owned),
+        );
+        // One key for all tests on PostgreSQL, where it must be given.
+        arguments.extend(["--server-key".to_owned(), "A".repeat(43) + "="]);
+        arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        let settings = Cli::try_parse_from(arguments).unwrap().settings;
+
+        let (started, start) = mpsc::channel();
+        let server_clock = Arc::clone(&clock);
+        let thread = std::thread::spawn(move || {
+            actix_web::rt::System::new().block_on(async move {
+                let app = App::start(&settings, server_clock, Arc::new(SystemRandom))
+                    .await
+                    .unwrap();
+                started
+                    .send((app.addresses[0], app.service.clone(), app.server.handle()))
+                    .unwrap();
+                app.run().await.unwrap();
+            });
+        });
+        let (address, service, handle) = start
+            .recv()
+            .expect("the server did not start; its thread says why");
+        let client = Client::builder().no_proxy().build().unwrap();
+        let server = Self {
+            database,
+            clock,
+            service,
+            address,
+            client,
+            handle,
+            thread: Some(thread),
+        };
+        server.ensure_analyst().await;
+        server
+    }
+
+    async fn ensure_analyst(&self) {
+        let password = NewPassword::parse(SecretString::from(ANALYST.1.to_owned())).unwrap();
+        // A replica finds it there already.
+        let _ = self
+            .service
+            .accounts()
+            .create(
+                AccountName::parse(ANALYST.0).unwrap(),
+                &password,
+                vec!["Analyst".to_owned()],
+            )
+            .await;
+    }
+
+    /// Adds an account.
+    pub async fn add_account(&self, name: &str, password: &str, role: &str) {
+        let password = NewPassword::parse(SecretString::from(password.to_owned())).unwrap();
+        self.service
+            .accounts()
+            .create(
+                AccountName::parse(name).unwrap(),
+                &password,
+                vec![role.to_owned()],
+            )
+            .await
+            .unwrap();
+    }
+
+    /// The account that may do everything.
+    pub fn admin(&self) -> Actor {
+        self.actor("admin", ADMIN_PASSWORD)
+    }
+
+    /// The account that may read everything.
+    pub fn analyst(&self) -> Actor {
+        self.actor(ANALYST.0, ANALYST.1)
+    }
+
+    /// Somebody with this name and password.
+    pub fn actor(&self, name: &str, password: &str) -> Actor {
+        Actor {
+            credentials: Some((name.to_owned(), password.to_owned())),
+            ..self.anonymous()
+        }
+    }
+
+    /// Somebody without credentials.
+    pub fn anonymous(&self) -> Actor {
+        Actor {
+            base: format!("http://{}", self.address),
+            client: self.client.clone(),
+            credentials: None,
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Sends the message at once; the future only waits for the end, as the thread does.
+        drop(self.handle.stop(false));
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+            && !std::thread::panicking()
+        {
+            panic!("the server panicked");
+        }
+    }
+}
+
+/// Somebody who sends requests.
+#[derive(Debug, Clone)]
+pub struct Actor {
+    base: String,
+    client: Client,
+    credentials: Option<(String, String)>,
+}
+
+/// What came back.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub text: String,
+    /// The body as JSON; null if it is none.
+    pub json: Value,
+}
+
+impl Answer {
+    /// The text of a header, empty without one.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The error codes of the body, in order.
+    pub fn codes(&self) -> Vec<&str> {
+        self.json["messages"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|message| message["errorCode"].as_str())
+            .collect()
+    }
+
+    /// The error messages of the body, joined.
+    pub fn message(&self) -> String {
+        let messages = self.json["messages"].as_array().into_iter().flatten();
+        messages
+            .filter_map(|message| message["message"].as_str())
+            .collect::<Vec<_>>()
+            .join("; ")
+    }
+}
+
+impl Actor {
+    /// Sends requests of another process's server.
+    pub fn of(base: &str, name: &str, password: &str) -> Self {
+        let client = Client::builder().no_proxy().build().unwrap();
+        Self {
+            base: base.to_owned(),
+            client,
+            credentials: Some((name.to_owned(), password.to_owned())),
+        }
+    }
+
+    /// A request to be completed and given to [`Actor::send`].
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.client.request(method, format!("{}{path}", self.base));
+        match &self.credentials {
+            Some((name, password)) => request.basic_auth(name, Some(password)),
+            None => request,
+        }
+    }
+
+    /// Sends a request; fails the test if no answer comes.
+    pub async fn send(&self, request: RequestBuilder) -> Answer {
+        self.try_send(request).await.unwrap()
+    }
+
+    /// Sends a request that may be cut off.
+    pub async fn try_send(&self, request: RequestBuilder) -> reqwest::Result<Answer> {
+        let response = request.send().await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = response.text().await?;
+        let json = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Ok(Answer {
+            status,
+            headers,
+            text,
+            json,
+        })
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(self.request(Method::GET, path)).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(self.request(Method::POST, path).json(&body))
+            .await
+    }
+
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        self.send(self.request(Method::PUT, path).json(&body)).await
+    }
+
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.send(self.request(Method::PATCH, path).json(&body))
+            .await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(self.request(Method::DELETE, path)).await
+    }
+
+    /// Makes a registry and returns its id.
+    pub async fn create_registry(&self, name: &str) -> String {
+        let answer = self
+            .post(
+                "/registries",
+                json!({"properties": {"name": name, "location": "de/fra"}}),
+            )
+            .await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+        answer.json["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Makes a token and returns its id.
+    pub async fn create_token(&self, registry: &str, name: &str) -> String {
+        let answer = self
+            .post(
+                &format!("/registries/{registry}/tokens"),
+                json!({"properties": {"name": name}}),
+            )
+            .await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+        answer.json["id"].as_str().unwrap().to_owned()
+    }
+}
