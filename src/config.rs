@@ -324,6 +324,10 @@ pub fn read_secret(path: &Path) -> Result<SecretString> {
 
 type Parsed<T> = std::result::Result<T, String>;
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "what a value parser of clap looks like"
+)]
 fn secret(text: &str) -> Parsed<SecretString> {
     Ok(text.to_owned().into())
 }

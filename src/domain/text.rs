@@ -6,6 +6,7 @@ use std::fmt;
 const SHOWN: usize = 80;
 
 /// Wraps a caller's text for a message: quoted, control characters escaped, cut where it is long.
+#[must_use]
 pub fn quoted(text: &str) -> Quoted<'_> {
     Quoted(text)
 }

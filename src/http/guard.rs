@@ -141,10 +141,10 @@ fn log(response: &ServiceResponse<BoxBody>) {
         .map(Failure::error);
     match error {
         Some(error @ Error::Internal(_)) => {
-            tracing::error!(status, error = error.chain(), "failed")
+            tracing::error!(status, error = error.chain(), "failed");
         }
         Some(error @ Error::Unavailable { .. }) => {
-            tracing::warn!(status, error = error.chain(), "unavailable")
+            tracing::warn!(status, error = error.chain(), "unavailable");
         }
         _ if status >= 500 => tracing::error!(status, "failed"),
         _ => tracing::debug!(status, "answered"),

@@ -149,7 +149,7 @@ pub async fn run_for_ever(service: super::Service, holder: String, pause: std::t
             }
             Ok(_) => {}
             Err(Error::Unavailable { outage, .. }) => {
-                tracing::warn!(%outage, "the janitor has to wait for the database")
+                tracing::warn!(%outage, "the janitor has to wait for the database");
             }
             Err(error) => tracing::error!(error = error.chain(), "the janitor failed"),
         }

@@ -19,7 +19,7 @@ const SOURCE_QUEUE: usize = 16;
 /// Checks that may wait in all.
 const QUEUE: usize = 512;
 /// How long a success moves a source to the front.
-const FAVOUR: Duration = Duration::from_secs(3600);
+const FAVOUR: Duration = Duration::from_hours(1);
 /// Sources that can be in favour at once; the least recently used fall out.
 const FAVOURED: u64 = 10_000;
 /// Every so many checks one comes from the sources out of favour, so that none waits for ever.
@@ -78,7 +78,7 @@ struct State {
 impl State {
     fn pop(&mut self) -> Option<(IpAddr, Check)> {
         self.served = self.served.wrapping_add(1);
-        let next = if self.served % TURN == 0 {
+        let next = if self.served.is_multiple_of(TURN) {
             self.others.pop().or_else(|| self.favoured.pop())
         } else {
             self.favoured.pop().or_else(|| self.others.pop())
@@ -205,7 +205,7 @@ fn serve(shared: &Shared) {
                     state = shared
                         .wake
                         .wait(state)
-                        .unwrap_or_else(PoisonError::into_inner)
+                        .unwrap_or_else(PoisonError::into_inner);
                 }
             }
         };

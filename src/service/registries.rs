@@ -90,7 +90,7 @@ impl<'a> Registries<'a> {
         }
         let (after, contains) = match &listing.token {
             None => (RegistryKey(0), contains),
-            Some(token) => self.open_cursor(token, contains)?,
+            Some(token) => self.open_cursor(token, contains.as_deref())?,
         };
         let (limit, filter) = (listing.limit, contains.clone());
         let mut registries = self
@@ -240,7 +240,7 @@ impl<'a> Registries<'a> {
     fn open_cursor(
         &self,
         token: &str,
-        contains: Option<String>,
+        contains: Option<&str>,
     ) -> Result<(RegistryKey, Option<String>)> {
         let cursor = self
             .core
@@ -249,7 +249,8 @@ impl<'a> Registries<'a> {
             .and_then(|bytes| serde_json::from_slice::<Cursor>(&bytes).ok());
         match cursor {
             Some(cursor)
-                if cursor.v == 1 && (contains.is_none() || contains == cursor.contains) =>
+                if cursor.v == 1
+                    && (contains.is_none() || contains == cursor.contains.as_deref()) =>
             {
                 Ok((RegistryKey(cursor.after), cursor.contains))
             }

@@ -5,7 +5,7 @@
 //! fingerprint: a process with another key refuses to start, since it could only do damage.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::{constant_time, hmac};
@@ -85,8 +85,10 @@ impl ServerKey {
         self.fingerprint()
             .iter()
             .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+            .fold(String::new(), |mut text, byte| {
+                let _ = write!(text, "{byte:02x}");
+                text
+            })
     }
 }
 
@@ -247,13 +249,13 @@ impl Vault {
     }
 
     fn unseal(server_key: &ServerKey, sealed: Vec<keys::SealedKey>) -> Result<Self> {
-        let sealer = server_key.sealing()?;
+        let opener = server_key.sealing()?;
         let mut vault = Self {
             digest: BTreeMap::new(),
             cursor: BTreeMap::new(),
         };
         for key in sealed {
-            let material = sealer
+            let material = opener
                 .open(&data_key_context(&key.purpose, key.key), &key.sealed)
                 .ok_or_else(|| {
                     Error::internal(format!(
@@ -335,20 +337,20 @@ mod tests {
 
     #[test]
     fn a_seal_opens_only_in_its_own_context() {
-        let sealer = Sealer::new(&[7; KEY]).unwrap();
-        let sealed = sealer.seal([1; NONCE_LEN], "a", b"value").unwrap();
-        assert_eq!(sealer.open("a", &sealed).unwrap(), b"value");
-        assert!(sealer.open("b", &sealed).is_none());
+        let key = Sealer::new(&[7; KEY]).unwrap();
+        let sealed = key.seal([1; NONCE_LEN], "a", b"value").unwrap();
+        assert_eq!(key.open("a", &sealed).unwrap(), b"value");
+        assert!(key.open("b", &sealed).is_none());
         assert!(Sealer::new(&[8; KEY]).unwrap().open("a", &sealed).is_none());
         for at in 0..sealed.len() {
             let mut altered = sealed.clone();
             altered[at] ^= 1;
             assert!(
-                sealer.open("a", &altered).is_none(),
+                key.open("a", &altered).is_none(),
                 "a change at {at} went unnoticed"
             );
         }
-        assert!(sealer.open("a", &[]).is_none());
+        assert!(key.open("a", &[]).is_none());
     }
 
     #[test]
