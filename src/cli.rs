@@ -20,6 +20,7 @@ use crate::config::{
 use crate::domain::account::{AccountName, NewPassword};
 use crate::domain::status::Status;
 use crate::error::{Error, Result};
+use crate::http;
 use crate::service::accounts::{Accounts, FIRST};
 use crate::telemetry;
 
@@ -51,6 +52,7 @@ pub fn run(cli: Cli) -> Result<()> {
                 settings.server_key_path().display()
             ))
         }
+        Command::Openapi => print(http::document_json(&http::document()).trim_end()),
         Command::Healthcheck { ready } => healthcheck(&settings, ready),
     }
 }

@@ -48,6 +48,8 @@ pub enum Command {
         #[command(subcommand)]
         command: KeysCommand,
     },
+    /// Print the OpenAPI document of this version
+    Openapi,
     /// Ask a server with the same settings whether it is well; the exit status tells
     Healthcheck {
         /// Ask whether it is ready to serve, not only alive

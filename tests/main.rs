@@ -4,4 +4,5 @@
 
 mod harness;
 
+mod openapi;
 mod smoke;

@@ -20,6 +20,15 @@ pub fn document() -> OpenApi {
         .1
 }
 
+/// A document as it is served and committed: JSON for people to read, with a line end.
+#[must_use]
+pub fn document_json(document: &OpenApi) -> String {
+    // Serialising what utoipa built from static parts cannot fail; an empty document would fail its test.
+    let mut text = document.to_pretty_json().unwrap_or_default();
+    text.push('\n');
+    text
+}
+
 /// The `Allow` header of every path of a document.
 pub(super) fn methods(document: &OpenApi) -> BTreeMap<String, String> {
     document

@@ -9,6 +9,7 @@ mod document;
 mod guard;
 mod links;
 mod operations;
+mod pages;
 mod surface;
 
 pub mod registries;
@@ -16,12 +17,12 @@ pub mod registries;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use actix_web::web::Data;
+use actix_web::web::{Bytes, Data};
 use actix_web::{App, middleware};
 use utoipa_actix_web::AppExt as _;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-pub use self::document::document;
+pub use self::document::{document, document_json};
 pub use self::guard::Origins;
 use crate::clock::Random;
 use crate::service::Service;
@@ -40,13 +41,17 @@ pub struct State {
     origins: Origins,
     /// The `Allow` header of every path.
     methods: BTreeMap<String, String>,
+    /// The OpenAPI document as JSON.
+    document: Bytes,
 }
 
 impl State {
     /// `random` is where request ids come from.
     #[must_use]
     pub fn new(service: Service, random: Arc<dyn Random>, origins: Origins) -> Self {
-        let mut methods = document::methods(&document());
+        let document = document();
+        let mut methods = document::methods(&document);
+        methods.extend(pages::METHODS.map(|(path, allow)| (path.to_owned(), allow.to_owned())));
         methods
             .extend(operations::METHODS.map(|(path, allow)| (path.to_owned(), allow.to_owned())));
         Self {
@@ -54,6 +59,7 @@ impl State {
             random,
             origins,
             methods,
+            document: document_json(&document).into(),
         }
     }
 }
@@ -75,6 +81,7 @@ pub fn app(
         .app_data(state)
         .into_utoipa_app()
         .configure(operations::routes)
+        .configure(pages::routes)
         .configure(surfaces)
         .service(utoipa_actix_web::scope::scope(PREFIX).configure(surfaces))
         .default_service(actix_web::web::to(surface::unrouted))

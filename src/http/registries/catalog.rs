@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, get, head};
 use super::super::State;
 use super::super::call::{Head, segment};
 use super::wire::{LocationItem, LocationsResponse};
-use super::{Answer, Call, Errors};
+use super::{Answer, BareErrors, Call, Errors};
 use crate::domain::registry::RegistryName;
 use crate::error::{Error, Result, What};
 
@@ -43,7 +43,7 @@ impl Head for RegistryName {
     operation_id = "namesCheckUsage",
     tag = "Names",
     params(("name" = String, Path, description = "The desired registry name", pattern = r"^[a-z][-a-z0-9]{1,61}[a-z0-9]$", min_length = 3, max_length = 63, example = "team-a")),
-    responses((status = 200, description = "The name is taken"), (status = 404, description = "The name is free"), Errors),
+    responses((status = 200, description = "The name is taken"), (status = 404, description = "The name is free"), BareErrors),
 )]
 #[head("/names/{name}")]
 pub(super) async fn check_name(state: Data<State>, call: Call<RegistryName>) -> Answer {

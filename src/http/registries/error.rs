@@ -36,22 +36,61 @@ struct ApiErrorMessage {
 pub(super) enum Errors {
     /// A parameter or the body breaks a rule
     #[response(status = 400)]
-    Invalid(#[to_schema] ApiErrorResponse),
+    Invalid(ApiErrorResponse),
     /// The credentials are missing or wrong
     #[response(status = 401)]
-    Unauthenticated(#[to_schema] ApiErrorResponse),
+    Unauthenticated(ApiErrorResponse),
     /// The account's roles do not permit this
     #[response(status = 403)]
-    Forbidden(#[to_schema] ApiErrorResponse),
+    Forbidden(ApiErrorResponse),
     /// Too much under way from this address
     #[response(status = 429)]
-    RateLimited(#[to_schema] ApiErrorResponse),
+    RateLimited(ApiErrorResponse),
     /// An internal error
     #[response(status = 500)]
-    Internal(#[to_schema] ApiErrorResponse),
+    Internal(ApiErrorResponse),
     /// The service or its database cannot answer right now
     #[response(status = 503)]
-    Unavailable(#[to_schema] ApiErrorResponse),
+    Unavailable(ApiErrorResponse),
+}
+
+/// The errors of reading a body.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub(super) enum BodyErrors {
+    /// The body took too long to arrive
+    #[response(status = 408)]
+    RequestTimeout(ApiErrorResponse),
+    /// The body is larger than 1 MiB
+    #[response(status = 413)]
+    TooLarge(ApiErrorResponse),
+    /// The body is not JSON by its content type
+    #[response(status = 415)]
+    UnsupportedMediaType(ApiErrorResponse),
+}
+
+/// The errors of a HEAD request, which has no body to say more.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub(super) enum BareErrors {
+    /// The name is one that no registry can have
+    #[response(status = 400)]
+    Invalid,
+    /// The credentials are missing or wrong
+    #[response(status = 401)]
+    Unauthenticated,
+    /// The account's roles do not permit this
+    #[response(status = 403)]
+    Forbidden,
+    /// Too much under way from this address
+    #[response(status = 429)]
+    RateLimited,
+    /// An internal error
+    #[response(status = 500)]
+    Internal,
+    /// The service or its database cannot answer right now
+    #[response(status = 503)]
+    Unavailable,
 }
 
 impl Surface for Registries {

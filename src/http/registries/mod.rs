@@ -14,7 +14,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use self::error::{ApiErrorResponse, Errors};
+use self::error::{ApiErrorResponse, BareErrors, BodyErrors, Errors};
 use super::surface;
 
 /// The dialect of this surface.
@@ -62,6 +62,9 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>) {
         });
 }
 
+/// The product's own words.
+const BASIC_AUTH: &str = "You will need to base64 encode the string containing your credentials. Separate your username and password with a colon, i.e., username:password and send it as 'Authorization' request header. More details: https://en.wikipedia.org/wiki/Basic_access_authentication";
+
 /// What the document says beside its paths.
 pub(super) fn base() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
@@ -76,7 +79,7 @@ pub(super) fn base() -> utoipa::openapi::OpenApi {
             (url = "/containerregistries", description = "This server, under the prefix that IONOS clients use"),
         ),
         tags(
-            (name = "Tokens", description = "Define access permissions to registry resources"),
+            (name = "Tokens", description = "Define access permissions to registry resources\n\nThis tag groups all operations for tokens."),
             (name = "Registries", description = "Manage registries"),
             (name = "Names", description = "Check whether a registry name is free"),
             (name = "Locations", description = "List where registries can be made"),
@@ -88,7 +91,7 @@ pub(super) fn base() -> utoipa::openapi::OpenApi {
 
     let mut document = Base::openapi();
     let mut basic = Http::new(HttpAuthScheme::Basic);
-    basic.description = Some("An account's name and password.".to_owned());
+    basic.description = Some(BASIC_AUTH.to_owned());
     document
         .components
         .get_or_insert_with(Default::default)

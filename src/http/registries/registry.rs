@@ -10,7 +10,7 @@ use super::super::call::{Json, Query, Raw};
 use super::super::links;
 use super::token::RegistryPath;
 use super::wire::{CreateRegistry, Links, Pagination, PatchRegistry, RegistryList, RegistryView};
-use super::{Answer, ApiErrorResponse, Call, Errors};
+use super::{Answer, ApiErrorResponse, BodyErrors, Call, Errors};
 use crate::domain::id::RegistryId;
 use crate::domain::page::parse_limit;
 use crate::domain::registry::{NewRegistry, Registry, RegistryPatch};
@@ -103,7 +103,7 @@ fn view(state: &State, registry: Registry) -> RegistryView {
     responses(
         (status = 201, description = "The registry", body = RegistryView),
         (status = 409, description = "A registry of this name exists", body = ApiErrorResponse),
-        Errors,
+        BodyErrors, Errors,
     ),
 )]
 #[post("/registries")]
@@ -141,7 +141,7 @@ pub(super) async fn show(state: Data<State>, call: Call<RegistryId>) -> Answer {
         (status = 200, description = "The replaced registry", body = RegistryView),
         (status = 201, description = "The created registry", body = RegistryView),
         (status = 409, description = "Another registry has this name", body = ApiErrorResponse),
-        Errors,
+        BodyErrors, Errors,
     ),
 )]
 #[put("/registries/{registryId}")]
@@ -170,7 +170,7 @@ pub(super) async fn replace(
 /// * an empty "apiSubnetAllowList" lifts the restriction
 #[utoipa::path(
     operation_id = "registriesPatch", tag = "Registries", params(RegistryPath), request_body = PatchRegistry,
-    responses((status = 200, description = "OK", body = RegistryView), (status = 404, description = "The registry does not exist", body = ApiErrorResponse), Errors),
+    responses((status = 200, description = "OK", body = RegistryView), (status = 404, description = "The registry does not exist", body = ApiErrorResponse), BodyErrors, Errors),
 )]
 #[patch("/registries/{registryId}")]
 pub(super) async fn update(

@@ -10,7 +10,7 @@ use super::super::State;
 use super::super::call::{Json, Query, Raw};
 use super::super::links;
 use super::wire::{CreateToken, Links, PatchToken, TokenList, TokenView};
-use super::{Answer, ApiErrorResponse, Call, Errors};
+use super::{Answer, ApiErrorResponse, BodyErrors, Call, Errors};
 use crate::domain::id::{RegistryId, TokenId};
 use crate::domain::page::Window;
 use crate::domain::token::{NewToken, TokenPatch};
@@ -34,6 +34,20 @@ pub(super) struct RegistryPath {
 struct TokenPath {
     /// The unique ID of the token
     #[param(rename = "tokenId", format = Uuid, pattern = r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$", example = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10")]
+    token_id: String,
+}
+
+/// The token of a path that may not exist yet; the product's document gives its id no format.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "only its shape is used")]
+struct PutTokenPath {
+    /// The unique ID of the token
+    #[param(
+        rename = "tokenId",
+        pattern = r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$",
+        example = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10"
+    )]
     token_id: String,
 }
 
@@ -109,7 +123,7 @@ fn window_links(request: &HttpRequest, window: Window, total: i64) -> Links {
         (status = 201, description = "The token, with its password", body = TokenView),
         (status = 404, description = "The registry does not exist", body = ApiErrorResponse),
         (status = 409, description = "A token of this name exists", body = ApiErrorResponse),
-        Errors,
+        BodyErrors, Errors,
     ),
 )]
 #[post("/registries/{registryId}/tokens")]
@@ -160,13 +174,13 @@ pub(super) async fn show(state: Data<State>, call: Call<(RegistryId, TokenId)>) 
 ///
 /// * "name" cannot be changed
 #[utoipa::path(
-    operation_id = "registriesTokensPut", tag = "Tokens", params(RegistryPath, TokenPath), request_body = CreateToken,
+    operation_id = "registriesTokensPut", tag = "Tokens", params(RegistryPath, PutTokenPath), request_body = CreateToken,
     responses(
         (status = 200, description = "The replaced token", body = TokenView),
         (status = 201, description = "The created token, with its password", body = TokenView),
         (status = 404, description = "The registry does not exist", body = ApiErrorResponse),
         (status = 409, description = "Another token has this name", body = ApiErrorResponse),
-        Errors,
+        BodyErrors, Errors,
     ),
 )]
 #[put("/registries/{registryId}/tokens/{tokenId}")]
@@ -200,7 +214,7 @@ pub(super) async fn replace(
 /// * change expiry date
 #[utoipa::path(
     operation_id = "registriesTokensPatch", tag = "Tokens", params(RegistryPath, TokenPath), request_body = PatchToken,
-    responses((status = 200, description = "OK", body = TokenView), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), Errors),
+    responses((status = 200, description = "OK", body = TokenView), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), BodyErrors, Errors),
 )]
 #[patch("/registries/{registryId}/tokens/{tokenId}")]
 pub(super) async fn update(

@@ -106,11 +106,11 @@ pub(super) struct LocationItem {
 /// Where registries can be made
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct LocationsResponse {
-    #[schema(example = "locations")]
+    #[schema(required = false, example = "locations")]
     pub(super) id: &'static str,
-    #[schema(example = "collection")]
+    #[schema(required = false, example = "collection")]
     pub(super) r#type: &'static str,
-    #[schema(example = "")]
+    #[schema(required = false, example = "")]
     pub(super) href: &'static str,
     pub(super) items: Vec<LocationItem>,
 }
@@ -201,11 +201,11 @@ enum TokenStatus {
 #[schema(as = TokenResponse)]
 pub(super) struct TokenView {
     /// The token's id, unique in the registry
-    #[schema(format = Uuid, example = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10")]
+    #[schema(required = false, format = Uuid, example = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10")]
     id: String,
-    #[schema(example = "token")]
+    #[schema(required = false, example = "token")]
     r#type: &'static str,
-    #[schema(example = "")]
+    #[schema(required = false, example = "")]
     href: &'static str,
     metadata: Metadata,
     properties: TokenProperties,
@@ -244,11 +244,11 @@ impl TokenView {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = TokensResponse)]
 pub(super) struct TokenList {
-    #[schema(example = "tokens")]
+    #[schema(required = false, example = "tokens")]
     pub(super) id: &'static str,
-    #[schema(example = "collection")]
+    #[schema(required = false, example = "collection")]
     pub(super) r#type: &'static str,
-    #[schema(example = "")]
+    #[schema(required = false, example = "")]
     pub(super) href: &'static str,
     /// Tokens before this page
     #[schema(example = 0)]
@@ -305,7 +305,7 @@ struct CreateTokenProperties {
     /// What the token may do
     scopes: Option<Vec<Scope>>,
     /// Whether the token is in use; enabled if absent
-    #[schema(value_type = Option<TokenStatus>, example = "enabled")]
+    #[schema(value_type = Option<TokenStatus>, nullable = false)]
     status: Option<String>,
     #[serde(default, rename = "credentials")]
     #[schema(ignore)]
@@ -352,7 +352,7 @@ pub(super) struct PatchToken {
     /// Replaces all scopes
     scopes: Option<Vec<Scope>>,
     /// Enables or disables the token
-    #[schema(value_type = Option<TokenStatus>, example = "disabled")]
+    #[schema(value_type = Option<TokenStatus>, nullable = false)]
     status: Option<String>,
     #[serde(default, rename = "id")]
     #[schema(ignore)]
@@ -500,11 +500,11 @@ struct RegistryProperties {
 #[schema(as = RegistryResponse)]
 pub(super) struct RegistryView {
     /// The registry's id
-    #[schema(format = Uuid, example = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11")]
+    #[schema(required = false, format = Uuid, example = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11")]
     id: String,
-    #[schema(example = "registry")]
+    #[schema(required = false, example = "registry")]
     r#type: &'static str,
-    #[schema(example = "")]
+    #[schema(required = false, example = "")]
     href: &'static str,
     metadata: Metadata,
     properties: RegistryProperties,
@@ -558,11 +558,11 @@ pub(super) struct Pagination {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RegistriesResponse)]
 pub(super) struct RegistryList {
-    #[schema(example = "registries")]
+    #[schema(required = false, example = "registries")]
     pub(super) id: &'static str,
-    #[schema(example = "collection")]
+    #[schema(required = false, example = "collection")]
     pub(super) r#type: &'static str,
-    #[schema(example = "")]
+    #[schema(required = false, example = "")]
     pub(super) href: &'static str,
     pub(super) items: Vec<RegistryView>,
     pub(super) pagination: Pagination,

@@ -1,0 +1,377 @@
+//! The OpenAPI document: generated, committed, complete, and true to the documents that this API follows.
+
+use std::collections::BTreeSet;
+
+use reqwest::Method;
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::harness::{Backend, Server};
+
+const COMMITTED: &str = "openapi/wharfinger.json";
+
+fn document() -> Value {
+    serde_json::from_str(&wharfinger::http::document_json(
+        &wharfinger::http::document(),
+    ))
+    .unwrap()
+}
+
+/// Every operation as (method, path, what the document says of it).
+fn operations(document: &Value) -> Vec<(String, String, Value)> {
+    let paths = document["paths"].as_object().unwrap();
+    paths
+        .iter()
+        .flat_map(|(path, item)| {
+            item.as_object()
+                .unwrap()
+                .iter()
+                .map(move |(method, operation)| {
+                    (method.to_uppercase(), path.clone(), operation.clone())
+                })
+        })
+        .collect()
+}
+
+#[test]
+fn the_committed_document_is_the_generated_one() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(COMMITTED);
+    let committed = std::fs::read_to_string(path).unwrap();
+    let generated = wharfinger::http::document_json(&wharfinger::http::document());
+    assert!(
+        committed == generated,
+        "{COMMITTED} is not what the code generates. If the change is meant, run: cargo run openapi > {COMMITTED}"
+    );
+}
+
+#[test]
+fn every_reference_resolves() {
+    fn visit(value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(members) => {
+                if let Some(reference) = members.get("$ref").and_then(Value::as_str) {
+                    found.insert(reference.to_owned());
+                }
+                members.values().for_each(|member| visit(member, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| visit(item, found)),
+            _ => {}
+        }
+    }
+    let document = document();
+    let mut found = BTreeSet::new();
+    visit(&document, &mut found);
+    assert!(found.len() > 20, "only {found:?}");
+    for reference in found {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(
+            document.pointer(pointer).is_some(),
+            "{reference} leads nowhere"
+        );
+    }
+}
+
+#[test]
+fn every_operation_is_complete() {
+    let document = document();
+    let mut ids = BTreeSet::new();
+    for (method, path, operation) in operations(&document) {
+        let place = format!("{method} {path}");
+        assert!(
+            ids.insert(operation["operationId"].as_str().unwrap().to_owned()),
+            "{place}"
+        );
+        for text in ["summary", "description"] {
+            assert!(
+                operation[text]
+                    .as_str()
+                    .is_some_and(|text| !text.is_empty()),
+                "{place} has no {text}"
+            );
+        }
+        let responses = operation["responses"].as_object().unwrap();
+        let mut expected = vec!["400", "401", "403", "429", "500", "503"];
+        if operation.get("requestBody").is_some() {
+            expected.extend(["408", "413", "415"]);
+        }
+        if path.contains("{registryId}/tokens")
+            || (path.contains("{registryId}") && method != "PUT")
+        {
+            expected.push("404");
+        }
+        for status in expected {
+            let response = responses
+                .get(status)
+                .unwrap_or_else(|| panic!("{place} lacks {status}"));
+            if method != "HEAD" {
+                assert_eq!(
+                    response["content"]["application/json"]["schema"]["$ref"],
+                    "#/components/schemas/ApiErrorResponse",
+                    "{place} {status}"
+                );
+            }
+        }
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            let name = parameter["name"].as_str().unwrap();
+            assert!(parameter["description"].is_string(), "{place} {name}");
+            assert!(
+                parameter["example"].is_string() || name == "pagination.token",
+                "{place} {name}"
+            );
+        }
+    }
+    assert_eq!(document["security"], json!([{"basicAuth": []}]));
+    assert_eq!(
+        document["components"]["securitySchemes"]["basicAuth"]["scheme"],
+        "basic"
+    );
+}
+
+#[rstest]
+#[actix_web::test]
+async fn every_operation_is_served_with_and_without_the_prefix(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let anonymous = server.anonymous();
+    let served = anonymous.get("/openapi.json").await;
+    assert_eq!(
+        (served.status, served.header("content-type")),
+        (200, "application/json")
+    );
+    assert_eq!(served.json, document());
+    for (method, path, _) in operations(&served.json) {
+        let path = path.replace("{registryId}", "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11");
+        let path = path
+            .replace("{tokenId}", "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10")
+            .replace("{name}", "team-a");
+        for prefix in ["", "/containerregistries"] {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            let answer = anonymous
+                .send(anonymous.request(method.clone(), &format!("{prefix}{path}")))
+                .await;
+            assert_eq!(answer.status, 401, "{method} {prefix}{path}");
+        }
+    }
+}
+
+/// What the public document of the product's token operations says: method, path, operation id, summary, description,
+/// parameters as (name, place, required, schema), request schema, success statuses.
+///
+/// The operation ids are those of the product's SDKs.
+struct Seed {
+    method: &'static str,
+    path: &'static str,
+    id: &'static str,
+    summary: &'static str,
+    /// Empty where the product's document has none: ours is then our own.
+    description: &'static str,
+    /// Whether the token's id has the format `uuid`.
+    token_format: bool,
+    success: &'static [&'static str],
+}
+
+const TOKENS: &str = "/registries/{registryId}/tokens";
+const TOKEN: &str = "/registries/{registryId}/tokens/{tokenId}";
+
+const SEEDS: [Seed; 6] = [
+    Seed {
+        method: "GET",
+        path: TOKENS,
+        id: "registriesTokensGet",
+        summary: "List all tokens for the container registry",
+        description: "",
+        token_format: true,
+        success: &["200"],
+    },
+    Seed {
+        method: "POST",
+        path: TOKENS,
+        id: "registriesTokensPost",
+        summary: "Create token",
+        description: "Create a token\n\n* password is only available once in the POST response",
+        token_format: true,
+        success: &["201"],
+    },
+    Seed {
+        method: "GET",
+        path: TOKEN,
+        id: "registriesTokensFindById",
+        summary: "Get token information",
+        description: "Gets all information for a specific token used to access a container registry",
+        token_format: true,
+        success: &["200"],
+    },
+    Seed {
+        method: "PUT",
+        path: TOKEN,
+        id: "registriesTokensPut",
+        summary: "Create or replace token",
+        description: "Create/replace a token\n\n* password is only available once in the create response\n\n* \"name\" cannot be changed",
+        token_format: false,
+        success: &["200", "201"],
+    },
+    Seed {
+        method: "DELETE",
+        path: TOKEN,
+        id: "registriesTokensDelete",
+        summary: "Delete token",
+        description: "",
+        token_format: true,
+        success: &["204"],
+    },
+    Seed {
+        method: "PATCH",
+        path: TOKEN,
+        id: "registriesTokensPatch",
+        summary: "Update token",
+        description: "Update token properties, for example:\n\n* change status to 'enabled' or 'disabled'\n\n* change expiry date",
+        token_format: true,
+        success: &["200"],
+    },
+];
+
+const ID_PATTERN: &str = "^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$";
+
+fn parameter(name: &str, place: &str, description: &str, schema: Value) -> Value {
+    json!({"name": name, "in": place, "description": description, "required": place == "path", "schema": schema})
+}
+
+#[test]
+fn the_token_operations_are_those_of_the_product() {
+    let document = document();
+    let tag = document["tags"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|tag| tag["name"] == "Tokens")
+        .unwrap();
+    assert_eq!(
+        tag["description"],
+        "Define access permissions to registry resources\n\nThis tag groups all operations for tokens."
+    );
+    assert_eq!(
+        document["components"]["securitySchemes"]["basicAuth"]["description"],
+        "You will need to base64 encode the string containing your credentials. Separate your username and password \
+         with a colon, i.e., username:password and send it as 'Authorization' request header. More details: \
+         https://en.wikipedia.org/wiki/Basic_access_authentication"
+    );
+    let tagged: Vec<_> = operations(&document)
+        .into_iter()
+        .filter(|(.., operation)| operation["tags"][0] == "Tokens")
+        .collect();
+    assert_eq!(tagged.len(), SEEDS.len());
+    for seed in &SEEDS {
+        let operation = &document["paths"][seed.path][seed.method.to_lowercase()];
+        let place = format!("{} {}", seed.method, seed.path);
+        assert_eq!(operation["operationId"], seed.id, "{place}");
+        assert_eq!(operation["summary"], seed.summary, "{place}");
+        if !seed.description.is_empty() {
+            assert_eq!(operation["description"], seed.description, "{place}");
+        }
+        let mut parameters = vec![parameter(
+            "registryId",
+            "path",
+            "The unique ID of the registry",
+            json!({"type": "string", "format": "uuid", "pattern": ID_PATTERN}),
+        )];
+        if seed.path == TOKEN {
+            let mut schema = json!({"type": "string", "pattern": ID_PATTERN});
+            if seed.token_format {
+                schema["format"] = json!("uuid");
+            }
+            parameters.push(parameter(
+                "tokenId",
+                "path",
+                "The unique ID of the token",
+                schema,
+            ));
+        }
+        if seed.method == "GET" && seed.path == TOKENS {
+            let offset = "The first element (from the complete list of the elements) to include in the response (used together with limit for pagination)";
+            let limit = "The maximum number of elements to return (used together with offset for pagination)";
+            parameters.push(parameter(
+                "offset",
+                "query",
+                offset,
+                json!({"type": "string", "default": "0"}),
+            ));
+            parameters.push(parameter(
+                "limit",
+                "query",
+                limit,
+                json!({"type": "string", "default": "100"}),
+            ));
+        }
+        let mut served = operation["parameters"].clone();
+        for parameter in served.as_array_mut().unwrap() {
+            parameter.as_object_mut().unwrap().remove("example");
+        }
+        assert_eq!(served, json!(parameters), "{place}");
+        let success: Vec<_> = operation["responses"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .filter(|status| status.starts_with('2'))
+            .collect();
+        assert_eq!(success, seed.success, "{place}");
+        assert_eq!(
+            operation.get("requestBody").is_some(),
+            matches!(seed.method, "POST" | "PUT" | "PATCH"),
+            "{place}"
+        );
+    }
+}
+
+/// The members that the product's document shows, as (schema, member, type, format, required).
+const MEMBERS: [(&str, &str, &str, Option<&str>, bool); 12] = [
+    ("TokensResponse", "count", "integer", None, true),
+    ("TokensResponse", "limit", "integer", None, true),
+    ("TokensResponse", "offset", "integer", None, true),
+    ("TokensResponse", "total", "integer", None, true),
+    ("TokensResponse", "href", "string", None, false),
+    ("TokensResponse", "id", "string", None, false),
+    ("TokensResponse", "type", "string", None, false),
+    ("TokenResponse", "href", "string", None, false),
+    ("TokenResponse", "id", "string", Some("uuid"), false),
+    ("TokenResponse", "type", "string", None, false),
+    (
+        "PatchTokenInput",
+        "expiryDate",
+        "string or null",
+        Some("date-time"),
+        false,
+    ),
+    ("PatchTokenInput", "status", "string", None, false),
+];
+
+#[test]
+fn the_token_schemas_are_those_of_the_product() {
+    let schemas = &document()["components"]["schemas"];
+    for (schema, member, kind, format, required) in MEMBERS {
+        let place = format!("{schema}.{member}");
+        let mut property = &schemas[schema]["properties"][member];
+        if let Some(reference) = property["$ref"].as_str() {
+            property = &schemas[reference.rsplit('/').next().unwrap()];
+        }
+        let expected = if kind == "string or null" {
+            json!(["string", "null"])
+        } else {
+            json!(kind)
+        };
+        assert_eq!(property["type"], expected, "{place}");
+        if let Some(format) = format {
+            assert_eq!(property["format"], format, "{place}");
+        }
+        let held = schemas[schema]["required"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|name| name == member);
+        assert_eq!(held, required, "{place}");
+    }
+    assert_eq!(
+        schemas["TokenStatus"]["enum"],
+        json!(["enabled", "disabled"])
+    );
+}
