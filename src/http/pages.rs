@@ -50,7 +50,8 @@ fn swagger_ui() -> SwaggerUi {
         .persist_authorization(false)
         .deep_linking(true)
         .display_request_duration(true)
-        .try_it_out_enabled(true);
+        .try_it_out_enabled(true)
+        .use_base_layout();
     SwaggerUi::new("/{_:.*}").config(config)
 }
 
