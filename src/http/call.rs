@@ -8,10 +8,12 @@ use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 
-use actix_web::http::header::AUTHORIZATION;
+use actix_web::http::header::{AUTHORIZATION, HeaderValue};
 use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest, dev, web};
-use actix_web_httpauth::headers::authorization::{Basic, Scheme as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 
 use super::State;
@@ -65,18 +67,37 @@ async fn identify(request: &HttpRequest) -> Result<Caller> {
     let (Some(header), None) = (headers.next(), headers.next()) else {
         return Err(Error::Unauthenticated);
     };
-    if header.len() > AUTHORIZATION_LIMIT {
-        return Err(Error::Unauthenticated);
-    }
-    let basic = Basic::parse(header).map_err(|_| Error::Unauthenticated)?;
+    let (name, password) = basic(header).ok_or(Error::Unauthenticated)?;
+    let source = request
+        .peer_addr()
+        .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip());
     let presented = Presented {
-        name: basic.user_id().to_owned(),
-        password: basic.password().unwrap_or_default().to_owned().into(),
-        source: request
-            .peer_addr()
-            .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip()),
+        name,
+        password,
+        source,
     };
     state.service.identify(presented).await
+}
+
+/// The name and password of an `Authorization: Basic …` header (RFC 7617): all after the first colon is password.
+///
+/// We announce UTF-8, but Swagger UI encodes with the browser's `btoa`, which gives Latin-1; what is not UTF-8 is read
+/// as that, or no password with an umlaut would work there.
+fn basic(header: &HeaderValue) -> Option<(String, SecretString)> {
+    if header.len() > AUTHORIZATION_LIMIT {
+        return None;
+    }
+    let (scheme, encoded) = header.to_str().ok()?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = STANDARD.decode(encoded.trim()).ok()?;
+    let text = match String::from_utf8(decoded) {
+        Ok(text) => text,
+        Err(latin) => latin.into_bytes().into_iter().map(char::from).collect(),
+    };
+    let (name, password) = text.split_once(':')?;
+    Some((name.to_owned(), password.to_owned().into()))
 }
 
 /// Something read from the path and the query.
@@ -164,5 +185,48 @@ impl<T: DeserializeOwned + 'static> Body for Json<T> {
             .await
             .map_err(|error| Error::internal(error.to_string()))?;
         body::json(request, payload).await.map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::ExposeSecret as _;
+
+    fn read(header: &[u8]) -> Option<(String, String)> {
+        basic(&HeaderValue::from_bytes(header).unwrap())
+            .map(|(name, password)| (name, password.expose_secret().to_owned()))
+    }
+
+    #[test]
+    fn credentials_are_split_at_the_first_colon() {
+        let header =
+            |credentials: &[u8]| format!("Basic {}", STANDARD.encode(credentials)).into_bytes();
+        let pair = |name: &str, password: &str| Some((name.to_owned(), password.to_owned()));
+        assert_eq!(read(&header(b"alice:a:b")), pair("alice", "a:b"));
+        assert_eq!(
+            read(&header("jörg:pässword".as_bytes())),
+            pair("jörg", "pässword")
+        );
+        assert_eq!(
+            read(&header(b"j\xf6rg:p\xe4ssword")),
+            pair("jörg", "pässword")
+        );
+        assert_eq!(read(b"bAsIc  YTpi "), pair("a", "b"));
+        assert_eq!(read(&header(b":")), pair("", ""));
+        for wrong in [
+            "",
+            "Basic",
+            "Basic ",
+            "Bearer YTpi",
+            "Basic YWI=",
+            "Basic Y",
+            "Basic YTpi YTpi",
+            "BasicYTpi",
+        ] {
+            assert_eq!(read(wrong.as_bytes()), None, "{wrong:?} was read");
+        }
+        assert_eq!(read(b"Basic \xff"), None);
+        assert_eq!(read(&header(&[b':'; AUTHORIZATION_LIMIT])), None);
     }
 }

@@ -1,0 +1,222 @@
+// Swagger UI, used as a person uses it, in Debian's Chromium.
+//
+// Environment: WHARFINGER_URL, ADMIN (name:password), SCREENSHOTS (a folder), CHROMIUM (the browser).
+
+import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import { after, before, test } from "node:test";
+import { chromium } from "playwright-core";
+
+const { WHARFINGER_URL: base, ADMIN: admin, SCREENSHOTS: folder, CHROMIUM } = process.env;
+const [name, ...rest] = admin.split(":");
+const password = rest.join(":");
+
+let browser;
+let page;
+// Everything the page asked for and everything it complained about.
+const asked = [];
+const complaints = [];
+
+before(async () => {
+  browser = await chromium.launch({
+    executablePath: CHROMIUM ?? "/usr/bin/chromium",
+    // Without the sandbox, as root cannot have it, and without the browser's own traffic.
+    args: [
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+    ],
+  });
+  const context = await browser.newContext({ viewport: { width: 1280, height: 1000 } });
+  await context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: base });
+  page = await context.newPage();
+  page.setDefaultTimeout(10_000);
+  page.on("request", (request) => asked.push(request.url()));
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) complaints.push(message.text());
+  });
+  page.on("pageerror", (error) => complaints.push(error.message));
+});
+
+after(async () => {
+  await page?.screenshot({ path: `${folder}/last.png` });
+  await browser?.close();
+});
+
+// Fills an operation's form, presses Execute and returns what Swagger UI then shows.
+async function execute(id, { parameters = {}, body } = {}) {
+  const block = page.locator(`[id$="-${id}"].opblock`);
+  if (!(await block.evaluate((element) => element.classList.contains("is-open")))) {
+    await block.locator(".opblock-summary-control").click();
+  }
+  for (const [parameter, value] of Object.entries(parameters)) {
+    await block.locator(`tr[data-param-name="${parameter}"] input`).fill(value);
+  }
+  if (body !== undefined) {
+    await block.locator("textarea.body-param__text").fill(JSON.stringify(body));
+  }
+  const path = ({ pathname }) => !pathname.startsWith("/docs") && pathname !== "/openapi.json";
+  const [response] = await Promise.all([
+    page.waitForResponse((response) => path(new URL(response.url()))),
+    block.locator("button.execute").click(),
+  ]);
+  const shown = block.locator(".live-responses-table tbody .response-col_status").first();
+  await shown.filter({ hasText: String(response.status()) }).waitFor();
+  const text = await response.text();
+  return { block, status: response.status(), json: text ? JSON.parse(text) : null, url: response.url() };
+}
+
+test("the page loads from this origin alone, with and without the slash", async () => {
+  for (const path of ["/docs", "/docs/"]) {
+    const response = await page.goto(base + path, { waitUntil: "networkidle" });
+    assert.equal(response.status(), 200);
+    assert.equal(page.url(), `${base}/docs/`);
+    assert.match(response.headers()["content-security-policy"], /default-src 'none'.*frame-ancestors 'none'/);
+  }
+  assert.equal(await page.locator(".info .title").innerText().then((text) => text.startsWith("Wharfinger")), true);
+});
+
+test("a link cannot configure the page", async () => {
+  await page.goto(`${base}/docs/?url=http://127.0.0.1:1/evil.json&configUrl=http://127.0.0.1:1/evil.json`, {
+    waitUntil: "networkidle",
+  });
+  assert.equal(await page.locator(".info .title").innerText().then((text) => text.startsWith("Wharfinger")), true);
+  assert.equal(asked.some((url) => url.startsWith("http://127.0.0.1:1/")), false);
+  await page.goto(`${base}/docs/`, { waitUntil: "networkidle" });
+});
+
+test("every operation can be tried, and the secret of a token can be copied", async () => {
+  await page.locator("button.authorize").first().click();
+  const form = page.locator(".auth-container").first();
+  await form.locator('input[name="username"]').fill(name);
+  await form.locator('input[name="password"]').fill(password);
+  await form.locator('button[type="submit"]').click();
+  await page.locator(".btn-done").click();
+  await page.screenshot({ path: `${folder}/docs.png` });
+
+  const used = new Set();
+  const step = async (id, status, how) => {
+    const outcome = await execute(id, how);
+    assert.equal(outcome.status, status, `${id}: ${JSON.stringify(outcome.json)}`);
+    used.add(id);
+    return outcome;
+  };
+
+  const locations = await step("locationsGet", 200);
+  assert.equal(locations.json.items[0].id, "de/fra");
+  await step("namesCheckUsage", 404, { parameters: { name: "browser" } });
+  const properties = { name: "browser", location: "de/fra" };
+  const registry = (await step("registriesPost", 201, { body: { properties } })).json.id;
+  await step("namesCheckUsage", 200, { parameters: { name: "browser" } });
+  const one = { parameters: { registryId: registry } };
+  await step("registriesGet", 200, { parameters: { "filter.name": "brow", limit: "10", "pagination.token": "" } });
+  await step("registriesFindById", 200, one);
+  await step("registriesPut", 200, { ...one, body: { properties } });
+  await step("registriesPatch", 200, { ...one, body: { apiSubnetAllowList: ["10.1.0.0/16"] } });
+
+  const created = await step("registriesTokensPost", 201, { ...one, body: { properties: { name: "explorer" } } });
+  const secret = created.json.properties.credentials.password;
+  assert.match(secret, /^whrt_[0-9A-Za-z]{39}$/);
+  await created.block.scrollIntoViewIfNeeded();
+  await page.screenshot({ path: `${folder}/token.png`, fullPage: false });
+  await created.block.locator(".live-responses-table .copy-to-clipboard").last().click();
+  const copied = await page.evaluate(() => navigator.clipboard.readText());
+  assert.ok(copied.includes(secret), "the copied answer has no secret");
+
+  const token = { parameters: { registryId: registry, tokenId: created.json.id } };
+  const listed = await step("registriesTokensGet", 200, { parameters: { registryId: registry, offset: "0", limit: "5" } });
+  assert.equal(listed.json.total, 1);
+  await step("registriesTokensFindById", 200, token);
+  const patched = await step("registriesTokensPatch", 200, { ...token, body: { status: "disabled", expiryDate: null } });
+  assert.equal(patched.json.metadata.state, "disabled");
+  await step("registriesTokensPut", 200, { ...token, body: { properties: { name: "explorer" } } });
+  await step("registriesTokensDelete", 204, token);
+  await step("registriesDelete", 204, one);
+
+  const document = await (await fetch(`${base}/openapi.json`)).json();
+  const ids = Object.values(document.paths).flatMap((item) => Object.values(item).map((operation) => operation.operationId));
+  assert.deepEqual([...used].sort(), ids.sort(), "an operation was not tried");
+});
+
+test("the examples that the forms are filled with work as they are", async () => {
+  await page.goto(`${base}/docs/`, { waitUntil: "networkidle" });
+  await page.locator("button.authorize").first().click();
+  const form = page.locator(".auth-container").first();
+  await form.locator('input[name="username"]').fill(name);
+  await form.locator('input[name="password"]').fill(password);
+  await form.locator('button[type="submit"]').click();
+  await page.locator(".btn-done").click();
+  const registry = await execute("registriesPost");
+  assert.equal(registry.status, 201, JSON.stringify(registry.json));
+  const token = await execute("registriesTokensPost", { parameters: { registryId: registry.json.id } });
+  assert.equal(token.status, 201, JSON.stringify(token.json));
+  const parameters = { registryId: registry.json.id, tokenId: token.json.id };
+  assert.equal((await execute("registriesTokensPatch", { parameters })).status, 200);
+  assert.equal((await execute("registriesDelete", { parameters: { registryId: registry.json.id } })).status, 204);
+});
+
+test("credentials are kept nowhere", async () => {
+  const kept = await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie]));
+  assert.equal(kept.includes(password), false);
+  assert.equal(kept.includes(Buffer.from(`${name}:${password}`).toString("base64")), false);
+});
+
+test("nothing left the machine and nothing was complained about", () => {
+  const foreign = asked.filter((url) => !url.startsWith(`${base}/`) && !url.startsWith("data:"));
+  assert.deepEqual(foreign, []);
+  // Chromium reports every answer of 400 and above as an error of loading; the name that is free is one such.
+  const own = complaints.filter((text) => !/Failed to load resource: .* status of 404/.test(text));
+  assert.deepEqual(own, []);
+});
+
+test("a page of another origin can neither write nor read", async () => {
+  const evil = createServer((_, response) => {
+    response.setHeader("content-type", "text/html");
+    response.end(`<form id=f method=post enctype=text/plain action="${base}/registries">
+      <input name='{"properties":{"name":"evil","location":"de/fra","x":"' value='"}}'></form>`);
+  });
+  await new Promise((resolve) => evil.listen(0, "127.0.0.1", resolve));
+  try {
+    const context = await browser.newContext({
+      // The worst case: the browser has the credentials and sends them along.
+      httpCredentials: { username: name, password, origin: base },
+    });
+    const other = await context.newPage();
+    const origin = `http://localhost:${evil.address().port}`;
+    await other.goto(origin);
+    const [answer] = await Promise.all([
+      other.waitForResponse((response) => response.url() === `${base}/registries`),
+      other.evaluate(() => document.getElementById("f").submit()),
+    ]);
+    assert.equal(answer.status(), 403);
+    await other.waitForURL(`${base}/registries`);
+
+    await other.goto(origin);
+    const outcome = await other.evaluate(async (url) => {
+      const tries = {};
+      for (const [what, init] of Object.entries({
+        read: {},
+        simple: { method: "POST", mode: "no-cors", body: "{}" },
+        json: { method: "POST", headers: { "content-type": "application/json" }, body: "{}" },
+      })) {
+        tries[what] = await fetch(url, { credentials: "include", ...init }).then(
+          (response) => `${response.type} ${response.status}`,
+          (error) => error.name,
+        );
+      }
+      return tries;
+    }, `${base}/registries`);
+    // An opaque answer tells the page nothing; the server refused it, as the list below shows.
+    assert.deepEqual(outcome, { read: "TypeError", simple: "opaque 0", json: "TypeError" });
+    await context.close();
+  } finally {
+    evil.close();
+  }
+  const authorization = `Basic ${Buffer.from(admin).toString("base64")}`;
+  const registries = await (await fetch(`${base}/registries`, { headers: { authorization } })).json();
+  assert.deepEqual(registries.items, []);
+});
