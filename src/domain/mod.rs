@@ -8,6 +8,7 @@ pub mod id;
 pub mod page;
 pub mod registry;
 pub mod role;
+pub mod scope;
 pub mod secret;
 pub mod status;
 pub mod text;
