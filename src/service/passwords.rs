@@ -5,7 +5,8 @@
 //! and every queue is bounded.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use crate::error::{Error, Result};
 
 /// Checks of one source that may wait.
 const SOURCE_QUEUE: usize = 16;
-/// Checks that may wait in all.
+/// Checks that may wait in all, of sources in favour and of the others each: strangers, however many, never fill the
+/// places of those who proved themselves.
 const QUEUE: usize = 512;
 /// How long a success moves a source to the front.
 const FAVOUR: Duration = Duration::from_hours(1);
@@ -35,12 +37,14 @@ struct Check {
 /// Queues of sources, in the order they are served.
 #[derive(Default)]
 struct Ring {
+    /// Checks in all queues.
+    waiting: usize,
     order: VecDeque<IpAddr>,
     queues: HashMap<IpAddr, VecDeque<Check>>,
 }
 
 impl Ring {
-    fn waiting(&self, source: IpAddr) -> usize {
+    fn waiting_of(&self, source: IpAddr) -> usize {
         self.queues.get(&source).map_or(0, VecDeque::len)
     }
 
@@ -50,6 +54,7 @@ impl Ring {
             self.order.push_back(source);
         }
         queue.push_back(check);
+        self.waiting += 1;
     }
 
     /// The next check of the source whose turn it is; the source goes to the end of the line.
@@ -57,6 +62,7 @@ impl Ring {
         let source = self.order.pop_front()?;
         let queue = self.queues.get_mut(&source)?;
         let check = queue.pop_front()?;
+        self.waiting -= 1;
         if queue.is_empty() {
             self.queues.remove(&source);
         } else {
@@ -70,7 +76,6 @@ impl Ring {
 struct State {
     favoured: Ring,
     others: Ring,
-    waiting: usize,
     served: u32,
     closed: bool,
 }
@@ -78,13 +83,11 @@ struct State {
 impl State {
     fn pop(&mut self) -> Option<(IpAddr, Check)> {
         self.served = self.served.wrapping_add(1);
-        let next = if self.served.is_multiple_of(TURN) {
+        if self.served.is_multiple_of(TURN) {
             self.others.pop().or_else(|| self.favoured.pop())
         } else {
             self.favoured.pop().or_else(|| self.others.pop())
-        };
-        self.waiting -= usize::from(next.is_some());
-        next
+        }
     }
 }
 
@@ -92,6 +95,7 @@ struct Shared {
     state: Mutex<State>,
     wake: Condvar,
     in_favour: moka::sync::Cache<IpAddr, ()>,
+    checks: AtomicU64,
 }
 
 impl Shared {
@@ -132,6 +136,7 @@ impl Passwords {
             state: Mutex::default(),
             wake: Condvar::new(),
             in_favour,
+            checks: AtomicU64::new(0),
         });
         for number in 0..threads {
             let shared = Arc::clone(&shared);
@@ -168,27 +173,45 @@ impl Passwords {
         Ok(result.await.map_err(|_| Error::busy())? && known)
     }
 
+    /// How many checks were begun since the start.
+    #[must_use]
+    pub fn checks(&self) -> u64 {
+        self.shared.checks.load(Ordering::Relaxed)
+    }
+
     fn push(&self, source: IpAddr, check: Check) -> Result<()> {
+        let source = network(source);
         let favoured = self.shared.in_favour.contains_key(&source);
         let mut state = self.shared.lock();
-        if state.favoured.waiting(source) + state.others.waiting(source) >= SOURCE_QUEUE {
+        if state.favoured.waiting_of(source) + state.others.waiting_of(source) >= SOURCE_QUEUE {
             return Err(Error::RateLimited {
                 retry_after: Error::RETRY_AFTER,
             });
         }
-        if state.waiting >= QUEUE || state.closed {
-            return Err(Error::busy());
-        }
-        state.waiting += 1;
+        let closed = state.closed;
         let ring = if favoured {
             &mut state.favoured
         } else {
             &mut state.others
         };
+        if closed || ring.waiting >= QUEUE {
+            return Err(Error::busy());
+        }
         ring.push(source, check);
         drop(state);
         self.shared.wake.notify_one();
         Ok(())
+    }
+}
+
+/// What counts as one source: an IPv4 address, or the 64 bits of an IPv6 address that name its network. Whoever has
+/// one IPv6 address has all that share these, and would otherwise be as many sources as he likes.
+fn network(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(
+            address.to_bits() & !u128::from(u64::MAX),
+        )),
+        address => address,
     }
 }
 
@@ -213,6 +236,7 @@ fn serve(shared: &Shared) {
         if check.answer.is_closed() {
             continue;
         }
+        shared.checks.fetch_add(1, Ordering::Relaxed);
         let right = verify(&check.password, &check.hash);
         if right {
             shared.in_favour.insert(source, ());
@@ -284,10 +308,7 @@ mod tests {
 
     #[test]
     fn favoured_sources_come_first_but_not_always() {
-        let mut state = State {
-            waiting: 12,
-            ..State::default()
-        };
+        let mut state = State::default();
         for _ in 0..6 {
             state.favoured.push(source(1), check(oneshot::channel().0));
             state.others.push(source(2), check(oneshot::channel().0));
@@ -296,7 +317,18 @@ mod tests {
             .map(|(from, _)| from)
             .collect();
         assert_eq!(order, [1, 1, 1, 2, 1, 1, 1, 2, 2, 2, 2, 2].map(source));
-        assert_eq!(state.waiting, 0);
+        assert_eq!((state.favoured.waiting, state.others.waiting), (0, 0));
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_source() {
+        let same = |one: &str, other: &str| {
+            network(one.parse().unwrap()) == network(other.parse().unwrap())
+        };
+        assert!(same("2001:db8::1", "2001:db8::ffff:1"));
+        assert!(!same("2001:db8::1", "2001:db8:0:1::1"));
+        assert!(same("::ffff:192.0.2.1", "192.0.2.1"));
+        assert!(!same("192.0.2.1", "192.0.2.2"));
     }
 
     #[test]
