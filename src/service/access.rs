@@ -174,6 +174,10 @@ impl Access {
         })
     }
 
+    pub(super) fn password_checks(&self) -> u64 {
+        self.passwords.checks()
+    }
+
     async fn prove(&self, presented: Arc<Presented>) -> std::result::Result<Proof, Refusal> {
         let name = presented.name.clone();
         // A NUL is an error to PostgreSQL, and no account has one in its name.

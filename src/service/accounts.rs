@@ -130,8 +130,11 @@ impl<'a> Accounts<'a> {
         &self,
         name: AccountName,
         password: &NewPassword,
-        roles: Vec<String>,
+        mut roles: Vec<String>,
     ) -> Result<NewAccount> {
+        // A role given twice is held once.
+        let mut seen = std::collections::BTreeSet::new();
+        roles.retain(|role| seen.insert(role.clone()));
         Ok(NewAccount {
             id: AccountId(self.random.uuid()?),
             name,

@@ -87,6 +87,11 @@ impl Service {
         self.core.access.identify(presented).await
     }
 
+    /// Is the caller's account still let in? For answers that need nothing else of the database.
+    pub async fn admit(&self, caller: &Caller) -> Result<()> {
+        self.core.read(caller, |_, _| Ok(())).await
+    }
+
     /// Registries, their names and locations.
     #[must_use]
     pub fn registries(&self) -> Registries<'_> {
@@ -136,6 +141,12 @@ impl Service {
     #[must_use]
     pub fn store_calls(&self) -> u64 {
         self.core.store.calls()
+    }
+
+    /// How many passwords were checked by bcrypt since the start.
+    #[must_use]
+    pub fn password_checks(&self) -> u64 {
+        self.core.access.password_checks()
     }
 
     /// Finishes what is under way in the store and ends its threads. Blocks.
