@@ -22,7 +22,8 @@ pub struct Database {
     pub folder: TempDir,
     /// What `--database-url` gets.
     pub url: String,
-    schema: Option<String>,
+    /// What to drop at the end, on PostgreSQL.
+    leftover: Option<String>,
 }
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -39,6 +40,14 @@ fn server_url() -> String {
     )
 }
 
+/// Runs statements on the PostgreSQL server, outside any test's database.
+pub fn on_server(sql: &str) {
+    PgConnection::establish(&server_url())
+        .unwrap()
+        .batch_execute(sql)
+        .unwrap();
+}
+
 impl Database {
     pub fn fresh(backend: Backend) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -49,7 +58,7 @@ impl Database {
                     backend,
                     folder,
                     url,
-                    schema: None,
+                    leftover: None,
                 }
             }
             Backend::Postgres => {
@@ -69,10 +78,37 @@ impl Database {
                     backend,
                     folder,
                     url,
-                    schema: Some(schema),
+                    leftover: Some(format!("SCHEMA {schema} CASCADE")),
                 }
             }
         }
+    }
+
+    /// A database of its own even on PostgreSQL, for tests that get in everybody's way there.
+    pub fn apart(backend: Backend) -> Self {
+        if backend == Backend::Sqlite {
+            return Self::fresh(backend);
+        }
+        let name = format!(
+            "test_{}_{}",
+            std::process::id(),
+            NUMBER.fetch_add(1, Ordering::Relaxed)
+        );
+        on_server(&format!("CREATE DATABASE {name}"));
+        let mut url = url::Url::parse(&server_url()).unwrap();
+        url.set_path(&name);
+        Self {
+            backend,
+            folder: tempfile::tempdir().unwrap(),
+            url: url.into(),
+            leftover: Some(format!("DATABASE {name} WITH (FORCE)")),
+        }
+    }
+
+    /// The name of a database of its own on PostgreSQL.
+    pub fn name(&self) -> String {
+        let url = url::Url::parse(&self.url).unwrap();
+        url.path().trim_start_matches('/').to_owned()
     }
 
     /// The database file of SQLite.
@@ -112,6 +148,36 @@ impl Database {
         }
     }
 
+    /// The rows of a query for one text, asked behind the service's back.
+    pub fn lines(&self, sql: &str) -> Vec<String> {
+        use diesel::sql_types::Text;
+        use diesel::{QueryableByName, RunQueryDsl, sql_query};
+        #[derive(QueryableByName)]
+        struct Row {
+            #[diesel(sql_type = Text)]
+            line: String,
+        }
+        sql_query(format!("SELECT line FROM ({sql}) AS lines"))
+            .load::<Row>(&mut self.connect())
+            .unwrap()
+            .into_iter()
+            .map(|row| row.line)
+            .collect()
+    }
+
+    /// Fails unless every registry's maintained total equals its rows.
+    pub fn check_totals(&self) {
+        let wrong = self.lines(
+            "SELECT CAST(r.key AS TEXT) AS line FROM registries AS r \
+             WHERE (SELECT COALESCE(SUM(live), 0) FROM token_counts WHERE registry_key = r.key) \
+                <> (SELECT COUNT(*) FROM tokens WHERE registry_key = r.key) \
+             UNION ALL SELECT CAST(c.registry_key AS TEXT) AS line FROM token_counts AS c \
+             WHERE c.live <> (SELECT COUNT(*) FROM tokens AS t \
+                WHERE t.registry_key = c.registry_key AND t.position / 4096 = c.bucket)",
+        );
+        assert!(wrong.is_empty(), "totals are wrong in registries {wrong:?}");
+    }
+
     /// The one number that a query answers, asked behind the service's back.
     pub fn number(&self, sql: &str) -> i64 {
         use diesel::sql_types::BigInt;
@@ -130,10 +196,10 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        if let Some(schema) = &self.schema
+        if let Some(leftover) = &self.leftover
             && let Ok(mut connection) = PgConnection::establish(&server_url())
         {
-            let _ = connection.batch_execute(&format!("DROP SCHEMA {schema} CASCADE"));
+            let _ = connection.batch_execute(&format!("DROP {leftover}"));
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Starts real servers for tests: in this process with a clock that tests move, or as the real program.
 
 mod database;
+mod fill;
 mod program;
 mod server;
 
-pub use database::{Backend, Database};
+pub use database::{Backend, Database, on_server};
+pub use fill::{fill, remove};
 pub use program::Program;
 pub use server::{Actor, Answer, Clock, Server};

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use super::server::ADMIN_PASSWORD;
 use super::{Actor, Database};
@@ -14,6 +15,8 @@ pub struct Program {
     pub base: String,
     /// Its standard output up to the address.
     pub greeting: String,
+    /// Reads the log as it is written: a full pipe would stop the program.
+    log: Option<JoinHandle<String>>,
     _database: Arc<Database>,
 }
 
@@ -44,6 +47,22 @@ impl Program {
         command
     }
 
+    /// The same command run by another, such as `sh -c '…; exec "$@"' sh`.
+    pub fn through(runner: &[&str], command: &Command) -> Command {
+        let mut outer = Command::new(runner[0]);
+        outer
+            .env_clear()
+            .args(&runner[1..])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .envs(
+                command
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            );
+        outer
+    }
+
     /// Starts it and waits until it says where it serves.
     pub fn start(database: &Arc<Database>) -> Self {
         Self::spawn(database, Self::command(database))
@@ -58,17 +77,17 @@ impl Program {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut errors = child.stderr.take().unwrap();
+        let log = std::thread::spawn(move || {
+            let mut log = Vec::new();
+            errors.read_to_end(&mut log).unwrap();
+            String::from_utf8_lossy(&log).into_owned()
+        });
         let mut greeting = String::new();
         let base = loop {
             let mut line = String::new();
             if lines.read_line(&mut line).unwrap() == 0 {
-                let mut log = String::new();
-                child
-                    .stderr
-                    .take()
-                    .unwrap()
-                    .read_to_string(&mut log)
-                    .unwrap();
+                let log = log.join().unwrap();
                 panic!("the program ended before it served: {log}");
             }
             greeting.push_str(&line);
@@ -83,6 +102,7 @@ impl Program {
             child,
             base,
             greeting,
+            log: Some(log),
             _database: Arc::clone(database),
         }
     }
@@ -103,13 +123,7 @@ impl Program {
 
     /// Waits for the end and returns the exit status and the log.
     pub fn wait(mut self) -> (std::process::ExitStatus, String) {
-        let mut log = String::new();
-        self.child
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut log)
-            .unwrap();
+        let log = self.log.take().unwrap().join().unwrap();
         (self.child.wait().unwrap(), log)
     }
 

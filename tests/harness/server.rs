@@ -78,6 +78,11 @@ impl Server {
         Self::on(Arc::clone(&self.database), Arc::clone(&self.clock), &[]).await
     }
 
+    /// Starts a server on a database of a test's making.
+    pub async fn start_on(database: &Arc<Database>) -> Self {
+        Self::on(Arc::clone(database), Arc::new(Clock::new()), &[]).await
+    }
+
     async fn on(database: Arc<Database>, clock: Arc<Clock>, flags: &[&str]) -> Self {
         let folder = database.folder().to_str().unwrap().to_owned();
         let mut arguments = vec!["wharfinger".to_owned()];
