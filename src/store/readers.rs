@@ -43,7 +43,7 @@ enum Verdict {
 
 /// What a thread does after a job.
 #[derive(PartialEq, Eq)]
-enum Next {
+pub(super) enum Next {
     Serve,
     Stop,
 }

@@ -9,7 +9,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use diesel::r2d2::{Pool, PooledConnection};
@@ -17,7 +17,7 @@ use diesel::sql_types::{Array, Binary};
 use diesel::{RunQueryDsl, sql_query};
 use tokio::sync::oneshot;
 
-use super::readers::describe;
+use super::readers::{Next, describe};
 use super::session::{Manager, Session};
 use crate::domain::id::RegistryId;
 use crate::error::{Error, Outage, Result};
@@ -26,6 +26,8 @@ use crate::error::{Error, Outage, Result};
 const GROUP: usize = 128;
 /// How often a job is run alone before its caller hears of the trouble.
 const ATTEMPTS: u32 = 3;
+/// How long after its beginning a group that failed is still tried job by job.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a job waits for a connection that has to be opened first.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// After this much quiet the write-ahead log is folded into the database file.
@@ -68,6 +70,8 @@ trait Job: Send {
     fn refuse(self: Box<Self>, error: Error);
     /// Has the caller gone away before the work began?
     fn is_abandoned(&self) -> bool;
+    /// Can another run end otherwise? A panic is a defect and comes again.
+    fn may_pass(&self) -> bool;
 }
 
 /// What becomes of a job's savepoint, and of its group.
@@ -129,6 +133,10 @@ impl<T: Send, F: FnMut(&mut Session) -> Result<T> + Send> Job for Write<T, F> {
 
     fn is_abandoned(&self) -> bool {
         self.answer.is_closed()
+    }
+
+    fn may_pass(&self) -> bool {
+        !matches!(self.result, Some(Err(Error::Internal(_))))
     }
 }
 
@@ -214,52 +222,76 @@ impl Thread {
                 }
             }
             group.retain(|job| !job.is_abandoned());
-            self.commit(group);
-            if stop {
+            let closed = self.commit(group);
+            if stop || (closed && refuse_waiting(jobs) == Next::Stop) {
                 break;
             }
         }
         self.fold_log();
     }
 
-    /// Commits a group as one, or each job on its own where that failed, and answers all.
-    fn commit(&mut self, mut group: Vec<Box<dyn Job>>) {
-        match group.len() {
-            0 => {}
-            1 => {
-                if let Some(job) = group.pop() {
-                    self.commit_alone(job);
-                }
+    /// Commits a group as one, or each job on its own where that failed, and answers all. Returns whether the
+    /// database lets nobody begin.
+    fn commit(&mut self, mut group: Vec<Box<dyn Job>>) -> bool {
+        if group.is_empty() {
+            return false;
+        }
+        let begun = Instant::now();
+        match self.transact(&mut group) {
+            Ok(()) => {
+                group.into_iter().for_each(|job| job.answer(true));
+                false
             }
-            _ => match self.transact(&mut group) {
-                Ok(()) => group.into_iter().for_each(|job| job.answer(true)),
-                Err(Trouble::Apart) => group.into_iter().for_each(|job| self.commit_alone(job)),
-                Err(Trouble::Lost(cause)) => {
-                    for job in group {
-                        job.refuse(Error::Unavailable {
-                            outage: Outage::Gone,
-                            source: Some(cause.clone().into()),
-                        });
-                    }
-                }
-            },
+            Err(Trouble::Apart) => self.commit_apart(group, begun),
+            Err(Trouble::Lost(loss)) => {
+                group.into_iter().for_each(|job| job.refuse(loss.error()));
+                loss.closed
+            }
         }
     }
 
-    fn commit_alone(&mut self, mut job: Box<dyn Job>) {
+    /// Commits each job of a group that was rolled back on its own, while the callers can be asked to wait.
+    ///
+    /// The first loss ends it: a database that is away or full is so for all of them, and finding that out once for
+    /// each would keep everyone behind them waiting for a time-out after the other.
+    fn commit_apart(&mut self, group: Vec<Box<dyn Job>>, begun: Instant) -> bool {
+        let mut lost = None;
+        for job in group {
+            if lost.is_none() && begun.elapsed() >= PATIENCE {
+                lost = Some(Loss::out_of_time());
+            }
+            match &lost {
+                Some(loss) => job.refuse(loss.error()),
+                None if job.is_abandoned() => {}
+                None => lost = self.commit_alone(job, begun).err(),
+            }
+        }
+        lost.is_some_and(|loss| loss.closed)
+    }
+
+    fn commit_alone(
+        &mut self,
+        mut job: Box<dyn Job>,
+        begun: Instant,
+    ) -> std::result::Result<(), Loss> {
         for _ in 0..ATTEMPTS {
             match self.transact(std::slice::from_mut(&mut job)) {
-                Ok(()) => return job.answer(true),
-                Err(Trouble::Apart) => {}
-                Err(Trouble::Lost(cause)) => {
-                    return job.refuse(Error::Unavailable {
-                        outage: Outage::Gone,
-                        source: Some(cause.into()),
-                    });
+                Ok(()) => {
+                    job.answer(true);
+                    return Ok(());
                 }
+                Err(Trouble::Apart) => {}
+                Err(Trouble::Lost(loss)) => {
+                    job.refuse(loss.error());
+                    return Err(loss);
+                }
+            }
+            if !job.may_pass() || begun.elapsed() >= PATIENCE {
+                break;
             }
         }
         job.answer(false);
+        Ok(())
     }
 
     /// Runs the jobs in one transaction. `Ok` means committed: the answers may go out.
@@ -285,25 +317,22 @@ impl Thread {
                 Ok(()) => return Ok(held),
                 Err(error) => {
                     held.spent = true;
-                    if !matches!(
-                        error,
-                        Error::Unavailable {
-                            outage: Outage::Gone,
-                            ..
-                        }
-                    ) {
-                        return Err(Trouble::Lost(source_of(&error)));
+                    if outage_of(&error) != Outage::Gone {
+                        return Err(Trouble::Lost(Loss::closed(&error)));
                     }
                 }
             }
         }
-        let mut held = self
-            .pool
-            .get_timeout(CONNECT_TIMEOUT)
-            .map_err(|error| Trouble::Lost(error.to_string()))?;
+        let mut held = self.pool.get_timeout(CONNECT_TIMEOUT).map_err(|error| {
+            Trouble::Lost(Loss {
+                outage: Outage::Gone,
+                cause: error.to_string(),
+                closed: true,
+            })
+        })?;
         if let Err(error) = begin_on(&mut held.connection) {
             held.spent = true;
-            return Err(Trouble::Lost(source_of(&error)));
+            return Err(Trouble::Lost(Loss::closed(&error)));
         }
         Ok(held)
     }
@@ -324,6 +353,21 @@ impl Thread {
     }
 }
 
+/// Without a database everyone who waits now learns it now, rather than after a time-out a group.
+fn refuse_waiting(jobs: &Receiver<Message>) -> Next {
+    for _ in 0..jobs.len() {
+        match jobs.try_recv() {
+            Ok(Message::Job(job)) => job.refuse(Error::Unavailable {
+                outage: Outage::Gone,
+                source: Some("the jobs before it could not begin a transaction".into()),
+            }),
+            Ok(Message::Stop) => return Next::Stop,
+            Err(_) => break,
+        }
+    }
+    Next::Serve
+}
+
 fn begin_on(connection: &mut Session) -> Result<()> {
     let begin = match connection {
         // A plain BEGIN takes the write lock only at the first write, and fails there if another process wrote since
@@ -339,17 +383,53 @@ enum Trouble {
     /// It was rolled back; each job may pass on its own.
     Apart,
     /// The database does not answer, or failed to commit.
-    Lost(String),
+    Lost(Loss),
+}
+
+/// What those hear whose work was lost.
+struct Loss {
+    outage: Outage,
+    /// For the log.
+    cause: String,
+    /// Did it fail before any job ran? Then it would for whoever waits, too.
+    closed: bool,
+}
+
+impl Loss {
+    fn closed(error: &Error) -> Self {
+        Self {
+            outage: outage_of(error),
+            cause: source_of(error),
+            closed: true,
+        }
+    }
+
+    fn out_of_time() -> Self {
+        Self {
+            outage: Outage::Conflict,
+            cause: "the group failed, and running its jobs one by one took too long".to_owned(),
+            closed: false,
+        }
+    }
+
+    fn error(&self) -> Error {
+        Error::Unavailable {
+            outage: self.outage,
+            source: Some(self.cause.clone().into()),
+        }
+    }
 }
 
 fn transact_on(
     connection: &mut Session,
     group: &mut [Box<dyn Job>],
 ) -> std::result::Result<(), Trouble> {
-    take_locks(connection, group).map_err(|error| {
-        tracing::warn!(%error, "could not lock what a group writes");
-        Trouble::Lost(error.to_string())
-    })?;
+    // Until the commit nothing is lost by trying each job alone, whatever went wrong.
+    let apart = |error: Error| {
+        tracing::warn!(error = error.chain(), "a group of writes was rolled back");
+        Trouble::Apart
+    };
+    take_locks(connection, group).map_err(apart)?;
     let alone = group.len() == 1;
     let mut kept = false;
     for job in group.iter_mut() {
@@ -357,7 +437,7 @@ fn transact_on(
         let step = if alone {
             job.run(connection)
         } else {
-            in_savepoint(connection, job)?
+            in_savepoint(connection, job).map_err(|error| apart(error.into()))?
         };
         match step {
             Step::Keep => kept = true,
@@ -365,35 +445,44 @@ fn transact_on(
             Step::Apart => return Err(Trouble::Apart),
         }
     }
-    let end = if kept { "COMMIT" } else { "ROLLBACK" };
-    connection
-        .execute_batch(end)
-        .map_err(|error| match Error::from(error) {
-            Error::Unavailable {
-                outage: Outage::Conflict,
-                ..
-            } => Trouble::Apart,
-            error => Trouble::Lost(format!("{end}: {}", source_of(&error))),
-        })
+    let end = match connection {
+        _ if !kept => "ROLLBACK",
+        Session::Sqlite(_) => "COMMIT",
+        // A transaction in which a statement failed is rolled back by its COMMIT, without an error. The SELECT fails
+        // there, and costs nothing elsewhere, as both travel together.
+        Session::Postgres(_) => "SELECT 1; COMMIT",
+    };
+    connection.execute_batch(end).map_err(|error| {
+        let error = Error::from(error);
+        match outage_of(&error) {
+            Outage::Conflict => Trouble::Apart,
+            outage => Trouble::Lost(Loss {
+                outage,
+                cause: format!("{end}: {}", source_of(&error)),
+                closed: false,
+            }),
+        }
+    })
 }
 
-fn in_savepoint(
-    connection: &mut Session,
-    job: &mut Box<dyn Job>,
-) -> std::result::Result<Step, Trouble> {
-    let lost = |error: diesel::result::Error| Trouble::Lost(error.to_string());
-    connection.execute_batch("SAVEPOINT job").map_err(lost)?;
+fn in_savepoint(connection: &mut Session, job: &mut Box<dyn Job>) -> diesel::QueryResult<Step> {
+    connection.execute_batch("SAVEPOINT job")?;
     let step = job.run(connection);
     match step {
-        Step::Keep => connection
-            .execute_batch("RELEASE SAVEPOINT job")
-            .map_err(lost)?,
-        Step::Undo => connection
-            .execute_batch("ROLLBACK TO SAVEPOINT job; RELEASE SAVEPOINT job")
-            .map_err(lost)?,
+        Step::Keep => connection.execute_batch("RELEASE SAVEPOINT job")?,
+        Step::Undo => {
+            connection.execute_batch("ROLLBACK TO SAVEPOINT job; RELEASE SAVEPOINT job")?;
+        }
         Step::Apart => {}
     }
     Ok(step)
+}
+
+fn outage_of(error: &Error) -> Outage {
+    match error {
+        Error::Unavailable { outage, .. } => *outage,
+        _ => Outage::Refusing,
+    }
 }
 
 fn source_of(error: &Error) -> String {
