@@ -5,5 +5,6 @@
 mod harness;
 
 mod openapi;
+mod durability;
 mod smoke;
 mod writer;

@@ -30,7 +30,7 @@ const LOOKS: u32 = 2400;
 
 /// Runs every pending migration, or waits for the process that does. Returns how many were run here.
 pub(super) fn run(target: &Target, clock: &Arc<dyn Clock>, holder: &str) -> Result<usize> {
-    let mut connection = Session::open(target, Purpose::Write)?;
+    let mut connection = Session::open(target, Purpose::Migrate)?;
     if let Session::Sqlite(_) = connection {
         // Kept in the file, so once is enough; it cannot be changed inside a transaction.
         connection.execute_batch("PRAGMA journal_mode = WAL")?;

@@ -1,6 +1,6 @@
 //! One connection to one of the two databases, and how it is opened.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use diesel::connection::SimpleConnection;
 use diesel::{Connection as _, PgConnection, SqliteConnection};
@@ -116,6 +116,8 @@ pub(super) enum Purpose {
     Read,
     /// The writer's.
     Write,
+    /// For the migrations, which alone may make a database file that is missing.
+    Migrate,
 }
 
 /// A connection to either database. Only the store looks inside.
@@ -134,7 +136,7 @@ impl Session {
     pub(super) fn open(target: &Target, purpose: Purpose) -> diesel::ConnectionResult<Self> {
         match target {
             Target::Sqlite(path) => {
-                let mut connection = SqliteConnection::establish(&path.to_string_lossy())?;
+                let mut connection = SqliteConnection::establish(&sqlite_name(path, purpose))?;
                 connection
                     .batch_execute(&sqlite_session(purpose))
                     .map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
@@ -178,11 +180,37 @@ impl Session {
     }
 }
 
+/// The path as a URI. Left to itself SQLite makes any file that is missing: a service whose file was moved away would
+/// go on with an empty database, and what it then makes would be lost as soon as the file is brought back.
+fn sqlite_name(path: &Path, purpose: Purpose) -> String {
+    use std::fmt::Write as _;
+    use std::os::unix::ffi::OsStrExt as _;
+    // With an empty authority a path can begin with two slashes.
+    let mut name = String::from(if path.is_absolute() {
+        "file://"
+    } else {
+        "file:"
+    });
+    for &byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/._-".contains(&byte) {
+            name.push(char::from(byte));
+        } else {
+            let _ = write!(name, "%{byte:02X}");
+        }
+    }
+    name.push_str(match purpose {
+        Purpose::Migrate => "?mode=rwc",
+        // Not `ro`, even for readers: the first to open a write-ahead log may have to recover it.
+        Purpose::Read | Purpose::Write => "?mode=rw",
+    });
+    name
+}
+
 fn sqlite_session(purpose: Purpose) -> String {
     // Page caches are this process's memory: negative sizes are KiB.
     let (cache, guard) = match purpose {
         Purpose::Read => (8 * 1024, "ON"),
-        Purpose::Write => (16 * 1024, "OFF"),
+        Purpose::Write | Purpose::Migrate => (16 * 1024, "OFF"),
     };
     format!(
         "PRAGMA busy_timeout = {BUSY_TIMEOUT}; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
@@ -193,7 +221,7 @@ fn sqlite_session(purpose: Purpose) -> String {
 fn postgres_session(purpose: Purpose) -> String {
     let guard = match purpose {
         Purpose::Read => "SET default_transaction_read_only = on;",
-        Purpose::Write => "",
+        Purpose::Write | Purpose::Migrate => "",
     };
     format!(
         "SET statement_timeout = {STATEMENT_TIMEOUT}; SET lock_timeout = {STATEMENT_TIMEOUT}; \
@@ -270,6 +298,18 @@ mod tests {
         ));
         assert!(Target::parse("mysql://localhost/a").is_err());
         assert!(Target::parse("").is_err());
+    }
+
+    #[test]
+    fn sqlite_paths_are_taken_literally() {
+        assert_eq!(
+            sqlite_name(Path::new("data/a b?c#d%.db"), Purpose::Write),
+            "file:data/a%20b%3Fc%23d%25.db?mode=rw"
+        );
+        assert_eq!(
+            sqlite_name(Path::new("//var/ä.db"), Purpose::Migrate),
+            "file:////var/%C3%A4.db?mode=rwc"
+        );
     }
 
     #[cfg(not(feature = "postgres-tls"))]
