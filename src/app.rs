@@ -184,43 +184,67 @@ async fn server_key(settings: &Settings, store: &Store, random: &dyn Random) -> 
             "on PostgreSQL all replicas must be given the same one; `wharfinger keys init` makes it",
         ));
     }
-    if vault::is_claimed(store).await? {
+    // Looked for once more, since another process that starts at the same moment makes it before it claims the
+    // database.
+    if vault::is_claimed(store).await? && !path.exists() {
         return Err(missing(
             "this database was made with one; bring it back, nothing else opens what it sealed",
         ));
     }
-    init_server_key(settings, random)
+    match init_server_key(settings, random) {
+        // That process was faster.
+        Err(_) if path.exists() => ServerKey::parse(&read_secret(&path)?),
+        made => made,
+    }
 }
 
 /// Makes a server key in its file. Fails if the file exists.
 pub fn init_server_key(settings: &Settings, random: &dyn Random) -> Result<ServerKey> {
     make_data_folder(settings)?;
     let key = ServerKey::generate(random)?;
-    write_secret(&settings.server_key_path(), &key.encode(), false)?;
+    let path = settings.server_key_path();
+    let draft = write_draft(&path, &key.encode(), random)?;
+    // A link, unlike a rename, never replaces a key that is there already.
+    let linked = std::fs::hard_link(&draft, &path);
+    let _ = std::fs::remove_file(&draft);
+    linked.map_err(|error| unwritable(&path, &error))?;
+    sync_folder(&path)?;
     Ok(key)
 }
 
-/// Writes a secret to a file that only this user reads.
-fn write_secret(path: &Path, secret: &SecretString, replace: bool) -> Result<()> {
-    let refused = |error: std::io::Error| {
-        Error::invalid(
-            "file",
-            format!("{} cannot be written: {error}", path.display()),
-        )
-    };
-    if replace {
-        // Made anew, so that the mode is ours whatever the old file's was.
-        let _ = std::fs::remove_file(path);
-    }
+fn unwritable(path: &Path, error: &std::io::Error) -> Error {
+    Error::invalid(
+        "file",
+        format!("{} cannot be written: {error}", path.display()),
+    )
+}
+
+/// Makes a new name durable, not only what it names.
+fn sync_folder(path: &Path) -> Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    std::fs::File::open(folder.unwrap_or(Path::new(".")))
+        .and_then(|folder| folder.sync_all())
+        .map_err(|error| unwritable(path, &error))
+}
+
+/// Writes a secret to a file beside `path` that only this user reads, to be given that name when it is whole: nobody
+/// ever reads half a secret, and processes that start at once do not overwrite each other's.
+fn write_draft(path: &Path, secret: &SecretString, random: &dyn Random) -> Result<PathBuf> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}", random.uuid()?));
+    let draft = PathBuf::from(name);
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(path)
-        .map_err(refused)?;
+        .open(&draft)
+        .map_err(|error| unwritable(path, &error))?;
     writeln!(file, "{}", secret.expose_secret())
         .and_then(|()| file.sync_all())
-        .map_err(refused)
+        .map_err(|error| unwritable(path, &error))?;
+    Ok(draft)
 }
 
 async fn make_first_account(
@@ -247,14 +271,17 @@ async fn make_first_account(
     }
     // Written first: a password that is set and lost would lock the operator out.
     let path = settings.admin_password_path();
-    write_secret(&path, &password, true)?;
-    if accounts.create_first(&new).await? {
+    let draft = write_draft(&path, &password, random)?;
+    let first = accounts.create_first(&new).await;
+    if matches!(first, Ok(true)) {
+        std::fs::rename(&draft, &path).map_err(|error| unwritable(&path, &error))?;
+        sync_folder(&path)?;
         tracing::info!(account = FIRST, file = %path.display(), "made the first account; its password is in the file");
         return Ok(Some(FirstPassword::InFile(path)));
     }
     // Another replica was faster: this password opens nothing.
-    let _ = std::fs::remove_file(&path);
-    Ok(None)
+    let _ = std::fs::remove_file(&draft);
+    first.map(|_| None)
 }
 
 fn listen(

@@ -6,5 +6,6 @@ mod harness;
 
 mod openapi;
 mod durability;
+mod migrations;
 mod smoke;
 mod writer;
