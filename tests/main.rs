@@ -6,6 +6,7 @@ mod harness;
 
 mod openapi;
 mod durability;
+mod janitor;
 mod migrations;
 mod smoke;
 mod writer;

@@ -43,6 +43,10 @@ impl<'a> Janitor<'a> {
         let mut round = Round::default();
         while let Some(more) = self.batch(holder, &mut round).await? {
             if !more {
+                // Only work takes the lease; without any there is nothing to give back, and nothing to write.
+                if round.is_idle() {
+                    return Ok(Some(round));
+                }
                 let (holder, store) = (holder.to_owned(), &self.core.store);
                 store
                     .write(Lock::Nothing, move |connection| {

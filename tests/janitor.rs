@@ -1,0 +1,177 @@
+//! The work that nobody waits for: rows of deleted registries, and tokens that expired.
+
+use std::time::{Duration, Instant};
+
+use chrono::TimeDelta;
+use diesel::connection::SimpleConnection as _;
+use rstest::rstest;
+use serde_json::json;
+use wharfinger::clock::Clock as _;
+use wharfinger::service::janitor::Round;
+
+use crate::harness::{Actor, Backend, Server, fill};
+
+/// Keeps the janitors that every server runs by itself from the work: only who calls itself by this name does it.
+fn reserve(server: &Server, holder: &str, life: TimeDelta) {
+    let until = (server.clock.now() + life).timestamp_micros();
+    server.database.execute(&format!(
+        "INSERT INTO leases (name, holder, until) VALUES ('janitor', '{holder}', {until})"
+    ));
+}
+
+fn rows(server: &Server, table: &str) -> i64 {
+    server
+        .database
+        .number(&format!("SELECT COUNT(*) FROM {table}"))
+}
+
+#[rstest]
+#[actix_web::test]
+async fn a_large_registry_is_gone_at_once_and_purged_later(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    const TOKENS: usize = 10_000;
+    let server = Server::start(backend).await;
+    reserve(&server, "test", TimeDelta::days(1));
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    fill(&server, &registry, TOKENS).await;
+    let path = format!("/registries/{registry}");
+
+    let begun = Instant::now();
+    assert_eq!(admin.delete(&path).await.status, 204);
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert_eq!(admin.get(&path).await.status, 404);
+    assert_eq!(admin.get(&format!("{path}/tokens")).await.status, 404);
+    assert_eq!(admin.delete(&path).await.status, 404);
+
+    // Name and id are free at once, and the new one has nothing of the old one's.
+    let body = json!({"properties": {"name": "team-a", "location": "de/fra"}});
+    assert_eq!(admin.put(&path, body).await.status, 201);
+    assert_eq!(admin.get(&format!("{path}/tokens")).await.json["total"], 0);
+    let kept = admin.create_token(&registry, "kept").await;
+
+    let round = server.service.janitor().run("test").await.unwrap();
+    let done = Round {
+        registries: 1,
+        tokens: i64::try_from(TOKENS).unwrap(),
+        expired: 0,
+    };
+    assert_eq!(round, Some(done));
+    for table in ["tokens", "token_counts", "registry_counters", "registries"] {
+        assert_eq!(rows(&server, table), 1, "{table}");
+    }
+    assert_eq!(rows(&server, "leases"), 0, "the lease was not given back");
+    let path = format!("{path}/tokens/{kept}");
+    assert_eq!(admin.get(&path).await.status, 200);
+    server.database.check_totals();
+}
+
+#[rstest]
+#[actix_web::test]
+async fn one_replica_at_a_time_and_a_dead_one_is_followed(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    // A replica that took the lease and died.
+    reserve(&server, "dead", TimeDelta::seconds(60));
+    let replica = server.replica().await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    fill(&server, &registry, 2_500).await;
+    admin.delete(&format!("/registries/{registry}")).await;
+
+    assert_eq!(server.service.janitor().run("here").await.unwrap(), None);
+    server.clock.advance(TimeDelta::seconds(59));
+    assert_eq!(replica.service.janitor().run("there").await.unwrap(), None);
+    assert_eq!(rows(&server, "tokens"), 2_500);
+
+    server.clock.advance(TimeDelta::seconds(1));
+    let (here, there) = (server.service.janitor(), replica.service.janitor());
+    let (here, there) = tokio::join!(here.run("here"), there.run("there"));
+    let rounds = [here.unwrap(), there.unwrap()];
+    // Whoever came second was sent away, unless all was done by then.
+    let working: Vec<_> = rounds.iter().flatten().filter(|r| !r.is_idle()).collect();
+    assert_eq!(working.len(), 1, "{rounds:?}");
+    assert_eq!(working[0].tokens, 2_500);
+    assert_eq!(rows(&server, "registries"), 0);
+    // Idle rounds find nothing, and write nothing.
+    assert!(
+        server
+            .service
+            .janitor()
+            .run("here")
+            .await
+            .unwrap()
+            .unwrap()
+            .is_idle()
+    );
+}
+
+async fn create_until(admin: &Actor, registry: &str, name: &str, expiry: &str) -> String {
+    let body = json!({"properties": {"name": name, "expiryDate": expiry}});
+    let answer = admin
+        .post(&format!("/registries/{registry}/tokens"), body)
+        .await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    answer.json["id"].as_str().unwrap().to_owned()
+}
+
+/// The clock of the tests starts on 2026-11-21 at noon.
+#[rstest]
+#[actix_web::test]
+async fn expired_tokens_are_removed_after_the_retention(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+    #[values("1d", "forever")] retention: &str,
+) {
+    let server = Server::start_with(backend, &["--expired-token-retention", retention]).await;
+    reserve(&server, "test", TimeDelta::days(3650));
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let tokens = format!("/registries/{registry}/tokens");
+    create_until(&admin, &registry, "expiring", "2026-11-21T13:00:00Z").await;
+    let extended = create_until(&admin, &registry, "extended", "2026-11-21T13:00:00Z").await;
+    admin.create_token(&registry, "endless").await;
+
+    // Expired for a microsecond less than a day.
+    server
+        .clock
+        .advance(TimeDelta::hours(25) - TimeDelta::microseconds(1));
+    let early = server.service.janitor().run("test").await.unwrap().unwrap();
+    assert!(early.is_idle(), "{early:?}");
+    assert_eq!(admin.get(&tokens).await.json["total"], 3);
+    let body = json!({"expiryDate": "2027-11-21T13:00:00Z"});
+    let patched = admin.patch(&format!("{tokens}/{extended}"), body).await;
+    assert_eq!(patched.status, 200, "{patched:?}");
+
+    server.clock.advance(TimeDelta::microseconds(1));
+    let due = server.service.janitor().run("test").await.unwrap().unwrap();
+    let expected = i64::from(retention == "1d");
+    assert_eq!(due.expired, expected);
+    assert_eq!(admin.get(&tokens).await.json["total"], 3 - expected);
+    assert_eq!(admin.get(&format!("{tokens}/{extended}")).await.status, 200);
+
+    server.clock.advance(TimeDelta::days(1000));
+    server.service.janitor().run("test").await.unwrap().unwrap();
+    let left = if retention == "1d" { 1 } else { 3 };
+    assert_eq!(admin.get(&tokens).await.json["total"], left);
+    server.database.check_totals();
+}
+
+#[rstest]
+#[actix_web::test]
+async fn a_round_without_work_writes_nothing(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let mut other = server.database.connect();
+    other
+        .batch_execute(match backend {
+            Backend::Sqlite => "BEGIN IMMEDIATE",
+            Backend::Postgres => "BEGIN; LOCK TABLE leases IN ACCESS EXCLUSIVE MODE",
+        })
+        .unwrap();
+    // A write would have to wait, and fail.
+    let round = server.service.janitor().run("test").await.unwrap();
+    assert_eq!(round, Some(Round::default()));
+}
