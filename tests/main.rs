@@ -5,8 +5,11 @@
 mod harness;
 
 mod openapi;
+mod architecture;
+mod concurrency;
 mod durability;
 mod janitor;
 mod migrations;
+mod paging;
 mod smoke;
 mod writer;

@@ -1,0 +1,235 @@
+//! Callers that want the same thing at the same moment, at one server and at two.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use actix_web::rt::spawn;
+use reqwest::Method;
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::harness::{Actor, Answer, Backend, Server};
+
+/// Sends all requests at once and returns the answers in their order.
+async fn at_once(requests: Vec<(Actor, Method, String, Value)>) -> Vec<Answer> {
+    let sent: Vec<_> = requests
+        .into_iter()
+        .map(|(actor, method, path, body)| {
+            spawn(async move {
+                let request = actor.request(method, &path).json(&body);
+                actor.send(request).await
+            })
+        })
+        .collect();
+    let mut answers = Vec::new();
+    for answer in sent {
+        answers.push(answer.await.unwrap());
+    }
+    answers
+}
+
+fn statuses(answers: &[Answer]) -> BTreeMap<u16, usize> {
+    let mut statuses = BTreeMap::new();
+    for answer in answers {
+        *statuses.entry(answer.status).or_default() += 1;
+    }
+    statuses
+}
+
+fn named(name: &str) -> Value {
+    json!({"properties": {"name": name}})
+}
+
+fn registry(name: &str) -> Value {
+    json!({"properties": {"name": name, "location": "de/fra"}})
+}
+
+#[rstest]
+#[actix_web::test]
+async fn twenty_creates_of_one_token_name_make_one(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let tokens = format!(
+        "/registries/{}/tokens",
+        admin.create_registry("team-a").await
+    );
+    let requests = (0..20)
+        .map(|_| (admin.clone(), Method::POST, tokens.clone(), named("ci")))
+        .collect();
+    let answers = at_once(requests).await;
+    assert_eq!(statuses(&answers), BTreeMap::from([(201, 1), (409, 19)]));
+    assert_eq!(admin.get(&tokens).await.json["total"], 1);
+    server.database.check_totals();
+}
+
+#[rstest]
+#[actix_web::test]
+async fn twenty_creates_of_one_registry_name_make_one(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let requests = (0..20)
+        .map(|_| {
+            let path = "/registries".to_owned();
+            (admin.clone(), Method::POST, path, registry("team-a"))
+        })
+        .collect();
+    let answers = at_once(requests).await;
+    assert_eq!(statuses(&answers), BTreeMap::from([(201, 1), (409, 19)]));
+    let listed = admin.get("/registries").await;
+    assert_eq!(listed.json["items"].as_array().unwrap().len(), 1);
+    let database = &server.database;
+    assert_eq!(database.number("SELECT COUNT(*) FROM registries"), 1);
+    assert_eq!(database.number("SELECT COUNT(*) FROM registry_counters"), 1);
+}
+
+/// Each server gets the same names in the opposite order, over two registries, so that their groups cross.
+#[rstest]
+#[actix_web::test]
+async fn two_replicas_with_crossing_names_agree(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    const NAMES: usize = 40;
+    let server = Server::start(backend).await;
+    let replica = server.replica().await;
+    let (here, there) = (server.admin(), replica.admin());
+    let lists = [
+        format!(
+            "/registries/{}/tokens",
+            here.create_registry("team-a").await
+        ),
+        format!(
+            "/registries/{}/tokens",
+            here.create_registry("team-b").await
+        ),
+    ];
+    let mut requests = Vec::new();
+    for number in 0..NAMES {
+        for (list, other) in [(0, 1), (1, 0)] {
+            let name = named(&format!("ci-{number}"));
+            requests.push((here.clone(), Method::POST, lists[list].clone(), name));
+            let name = named(&format!("ci-{}", NAMES - 1 - number));
+            requests.push((there.clone(), Method::POST, lists[other].clone(), name));
+        }
+    }
+    // And registries of the same names through both.
+    for number in 0..10 {
+        let path = "/registries".to_owned();
+        let body = registry(&format!("both-{number}"));
+        requests.push((here.clone(), Method::POST, path.clone(), body));
+        let body = registry(&format!("both-{}", 9 - number));
+        requests.push((there.clone(), Method::POST, path, body));
+    }
+    let answers = at_once(requests).await;
+    assert_eq!(
+        statuses(&answers),
+        BTreeMap::from([(201, 2 * NAMES + 10), (409, 2 * NAMES + 10)])
+    );
+    for list in &lists {
+        for actor in [&here, &there] {
+            let listed = actor.get(&format!("{list}?limit=1000")).await;
+            assert_eq!(listed.json["total"], NAMES);
+            let names: BTreeSet<_> = listed.json["items"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|item| item["properties"]["name"].as_str().unwrap().to_owned())
+                .collect();
+            assert_eq!(names.len(), NAMES);
+        }
+    }
+    server.database.check_totals();
+    assert_eq!(
+        server.database.number("SELECT COUNT(*) FROM registries"),
+        12
+    );
+}
+
+#[rstest]
+#[actix_web::test]
+async fn requests_that_fail_leave_their_neighbours_alone(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let tokens = format!(
+        "/registries/{}/tokens",
+        admin.create_registry("team-a").await
+    );
+    admin
+        .create_token(tokens.split('/').nth(2).unwrap(), "taken")
+        .await;
+    let nowhere = "/registries/00000000-0000-4000-8000-000000000000/tokens";
+    let missing = format!("{tokens}/00000000-0000-4000-8000-000000000000");
+    let mut requests = Vec::new();
+    for number in 0..20 {
+        let good = named(&format!("good-{number}"));
+        requests.push((admin.clone(), Method::POST, tokens.clone(), good));
+        requests.push((admin.clone(), Method::POST, tokens.clone(), named("taken")));
+        requests.push((admin.clone(), Method::POST, nowhere.to_owned(), named("ci")));
+        requests.push((admin.clone(), Method::DELETE, missing.clone(), Value::Null));
+        requests.push((server.analyst(), Method::POST, tokens.clone(), named("no")));
+    }
+    let answers = at_once(requests).await;
+    for (position, answer) in answers.iter().enumerate() {
+        let expected = [201, 409, 404, 404, 403][position % 5];
+        assert_eq!(answer.status, expected, "{answer:?}");
+    }
+    assert_eq!(admin.get(&tokens).await.json["total"], 21);
+    server.database.check_totals();
+}
+
+#[rstest]
+#[actix_web::test]
+async fn one_of_many_puts_of_an_id_creates_and_the_others_replace(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let replica = server.replica().await;
+    let admin = server.admin();
+    let tokens = format!(
+        "/registries/{}/tokens",
+        admin.create_registry("team-a").await
+    );
+    let token = format!("{tokens}/11111111-1111-4111-8111-111111111111");
+    let requests = (0..20)
+        .map(|number| {
+            let actor = if number % 2 == 0 { &server } else { &replica }.admin();
+            let state = if number % 3 == 0 {
+                "enabled"
+            } else {
+                "disabled"
+            };
+            let body = json!({"properties": {"name": "ci", "status": state}});
+            (actor, Method::PUT, token.clone(), body)
+        })
+        .collect();
+    let answers = at_once(requests).await;
+    assert_eq!(
+        statuses(&answers),
+        BTreeMap::from([(200, 19), (201, 1)]),
+        "{answers:?}"
+    );
+    assert_eq!(admin.get(&tokens).await.json["total"], 1);
+
+    // Creating and deleting the same id, again and again: whatever came last, totals and rows agree.
+    let mut requests = Vec::new();
+    for number in 0..30 {
+        let actor = if number % 2 == 0 { &server } else { &replica }.admin();
+        requests.push((actor.clone(), Method::PUT, token.clone(), named("ci")));
+        requests.push((actor, Method::DELETE, token.clone(), Value::Null));
+    }
+    let answers = at_once(requests).await;
+    let seen = statuses(&answers);
+    assert!(
+        seen.keys()
+            .all(|status| [200, 201, 204, 404].contains(status)),
+        "{seen:?}"
+    );
+    let (made, removed) = (seen.get(&201).unwrap_or(&0), seen.get(&204).unwrap_or(&0));
+    let left = admin.get(&tokens).await.json["total"].as_u64().unwrap();
+    assert_eq!(u64::try_from(1 + made - removed).unwrap(), left);
+    server.database.check_totals();
+}
