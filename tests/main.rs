@@ -11,5 +11,6 @@ mod durability;
 mod janitor;
 mod migrations;
 mod paging;
+mod access;
 mod smoke;
 mod writer;

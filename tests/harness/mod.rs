@@ -8,4 +8,4 @@ mod server;
 pub use database::{Backend, Database, on_server};
 pub use fill::{fill, remove};
 pub use program::Program;
-pub use server::{Actor, Answer, Clock, Server};
+pub use server::{ADMIN_PASSWORD, Actor, Answer, Clock, Server};

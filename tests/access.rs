@@ -1,0 +1,751 @@
+//! Who may do what: every route for every kind of caller, what bites when, and what a flood of passwords can do.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chrono::TimeDelta;
+use reqwest::{Method, RequestBuilder};
+use rstest::rstest;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use utoipa::openapi::path::PathItem;
+use wharfinger::Error;
+use wharfinger::domain::account::NewPassword;
+use wharfinger::domain::status::Status;
+use wharfinger::service::passwords::{self, Passwords};
+
+use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Server};
+
+const CHALLENGE: &str = r#"Basic realm="wharfinger", charset="UTF-8""#;
+
+/// What the callers get. `token` sends a registry token's own name and password, `form` the name of an account with
+/// a password that has a token's form.
+const TABLE: &str = "
+method path                                         none wrong unknown disabled deleted token form analyst admin
+GET    /locations                                    401   401     401      401     401   401  401     200   200
+HEAD   /names/{name}                                 401   401     401      401     401   401  401     200   200
+GET    /registries                                   401   401     401      401     401   401  401     200   200
+POST   /registries                                   401   401     401      401     401   401  401     403   201
+GET    /registries/{registryId}                      401   401     401      401     401   401  401     200   200
+PUT    /registries/{registryId}                      401   401     401      401     401   401  401     403   200
+PATCH  /registries/{registryId}                      401   401     401      401     401   401  401     403   200
+DELETE /registries/{registryId}                      401   401     401      401     401   401  401     403   204
+GET    /registries/{registryId}/tokens               401   401     401      401     401   401  401     200   200
+POST   /registries/{registryId}/tokens               401   401     401      401     401   401  401     403   201
+GET    /registries/{registryId}/tokens/{tokenId}     401   401     401      401     401   401  401     200   200
+PUT    /registries/{registryId}/tokens/{tokenId}     401   401     401      401     401   401  401     403   200
+PATCH  /registries/{registryId}/tokens/{tokenId}     401   401     401      401     401   401  401     403   200
+DELETE /registries/{registryId}/tokens/{tokenId}     401   401     401      401     401   401  401     403   204
+GET    /registries/{registryId}/repositories         401   401     401      401     401   401  401     404   404
+GET    /registries/{registryId}/repositories/a/b     401   401     401      401     401   401  401     404   404
+DELETE /registries/{registryId}/repositories/a       401   401     401      401     401   401  401     404   404
+GET    /registries/{registryId}/artifacts            401   401     401      401     401   401  401     404   404
+GET    /vulnerabilities/CVE-2026-1                   401   401     401      401     401   401  401     404   404
+";
+
+/// Paths of the product that the document does not list, since they are the registry's own business.
+const ELSEWHERE: [(&str, &str); 5] = [
+    ("GET", "/registries/{registryId}/repositories"),
+    ("GET", "/registries/{registryId}/repositories/a/b"),
+    ("DELETE", "/registries/{registryId}/repositories/a"),
+    ("GET", "/registries/{registryId}/artifacts"),
+    ("GET", "/vulnerabilities/CVE-2026-1"),
+];
+
+/// Every route there is, from the document that is made from the code.
+fn routes() -> Vec<(Method, String)> {
+    let of = |path: &str, item: &PathItem| {
+        let methods = [
+            (Method::GET, item.get.is_some()),
+            (Method::HEAD, item.head.is_some()),
+            (Method::POST, item.post.is_some()),
+            (Method::PUT, item.put.is_some()),
+            (Method::PATCH, item.patch.is_some()),
+            (Method::DELETE, item.delete.is_some()),
+        ];
+        let present = methods.into_iter().filter(|(_, present)| *present);
+        present
+            .map(|(method, _)| (method, path.to_owned()))
+            .collect::<Vec<_>>()
+    };
+    let mut paths: Vec<_> = wharfinger::http::document()
+        .paths
+        .paths
+        .into_iter()
+        .collect();
+    paths.sort_by(|one, other| one.0.cmp(&other.0));
+    let documented = paths.iter().flat_map(|(path, item)| of(path, item));
+    let elsewhere = ELSEWHERE.map(|(method, path)| (method.parse().unwrap(), path.to_owned()));
+    documented.chain(elsewhere).collect()
+}
+
+/// A registry with a token, for one route to be tried on.
+struct Place {
+    name: String,
+    registry: String,
+    token: String,
+    secret: String,
+}
+
+impl Place {
+    async fn make(admin: &Actor, name: &str) -> Self {
+        let registry = admin.create_registry(name).await;
+        let made = admin
+            .post(
+                &format!("/registries/{registry}/tokens"),
+                json!({"properties": {"name": "ci"}}),
+            )
+            .await;
+        assert_eq!(made.status, 201, "{made:?}");
+        Self {
+            name: name.to_owned(),
+            registry,
+            token: made.json["id"].as_str().unwrap().to_owned(),
+            secret: secret_of(&made),
+        }
+    }
+
+    /// The route on this place, with a body that it accepts.
+    fn request(&self, actor: &Actor, prefix: &str, method: &Method, path: &str) -> RequestBuilder {
+        let filled = path
+            .replace("{registryId}", &self.registry)
+            .replace("{tokenId}", &self.token)
+            .replace("{name}", &self.name);
+        let request = actor.request(method.clone(), &format!("{prefix}{filled}"));
+        let body = match (method.as_str(), path.rsplit('/').next().unwrap()) {
+            ("POST", "registries") => {
+                json!({"properties": {"name": format!("{}-new", self.name), "location": "de/fra"}})
+            }
+            ("PUT", "{registryId}") => {
+                json!({"properties": {"name": self.name, "location": "de/fra"}})
+            }
+            ("POST", "tokens") => json!({"properties": {"name": "new"}}),
+            ("PUT", "{tokenId}") => json!({"properties": {"name": "ci"}}),
+            ("PATCH", _) => json!({}),
+            _ => return request,
+        };
+        request.json(&body)
+    }
+
+    /// All that a caller could have changed.
+    async fn contents(&self, admin: &Actor) -> [Value; 3] {
+        [
+            admin.get("/registries?limit=1000").await.json,
+            admin
+                .get(&format!("/registries/{}", self.registry))
+                .await
+                .json,
+            admin
+                .get(&format!("/registries/{}/tokens", self.registry))
+                .await
+                .json,
+        ]
+    }
+}
+
+fn secret_of(created: &Answer) -> String {
+    let secret = &created.json["properties"]["credentials"]["password"];
+    secret.as_str().unwrap().to_owned()
+}
+
+fn password(text: &str) -> NewPassword {
+    NewPassword::parse(text.to_owned().into()).unwrap()
+}
+
+/// Asserts that an answer is the one and only 401.
+fn assert_unauthenticated(answer: &Answer, what: &str) {
+    assert_eq!(answer.status, 401, "{what}: {answer:?}");
+    let challenges: Vec<_> = answer.headers.get_all("www-authenticate").iter().collect();
+    assert_eq!(challenges, [CHALLENGE], "{what}");
+    assert_eq!(answer.header("cache-control"), "no-store", "{what}");
+    if !answer.text.is_empty() {
+        assert_eq!(answer.codes(), ["unauthenticated"], "{what}");
+        assert_eq!(answer.json["httpStatus"], 401, "{what}");
+    }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn every_route_for_every_caller(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+    #[values("", "/containerregistries")] prefix: &str,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    for (name, role) in [("disabled", "Admin"), ("deleted", "Admin")] {
+        server.add_account(name, "right-password", role).await;
+    }
+    let accounts = server.service.accounts();
+    accounts
+        .set_status("disabled".to_owned(), Status::Disabled)
+        .await
+        .unwrap();
+    accounts.delete("deleted".to_owned()).await.unwrap();
+
+    let header = TABLE.trim().lines().next().unwrap();
+    let mut table = vec![header.to_owned()];
+    for (number, (method, path)) in routes().iter().enumerate() {
+        let place = Place::make(&admin, &format!("place-{number}")).await;
+        let before = place.contents(&admin).await;
+        let callers = [
+            ("none", server.anonymous()),
+            ("wrong", server.actor("admin", "wrong-password")),
+            ("unknown", server.actor("nobody", ADMIN_PASSWORD)),
+            ("disabled", server.actor("disabled", "right-password")),
+            ("deleted", server.actor("deleted", "right-password")),
+            ("token", server.actor("ci", &place.secret)),
+            ("form", server.actor("admin", &place.secret)),
+            ("analyst", server.analyst()),
+            ("admin", server.admin()),
+        ];
+        let mut line = format!("{:<6} {path:<44}", method.as_str());
+        for (who, caller) in &callers {
+            if *who == "admin" {
+                assert_eq!(
+                    place.contents(&admin).await,
+                    before,
+                    "{method} {path}: somebody changed what he may not"
+                );
+            }
+            let answer = caller
+                .send(place.request(caller, prefix, method, path))
+                .await;
+            match answer.status {
+                401 => assert_unauthenticated(&answer, &format!("{who}: {method} {path}")),
+                403 => assert_eq!(answer.codes(), ["forbidden"], "{who}: {method} {path}"),
+                _ => {}
+            }
+            line.push_str(&format!(" {:>width$}", answer.status, width = who.len()));
+        }
+        table.push(line);
+    }
+    let table = table.join("\n");
+    assert_eq!(table, TABLE.trim(), "this is the table now:\n{table}\n");
+}
+
+#[rstest]
+#[actix_web::test]
+async fn a_request_of_a_known_caller_asks_the_store_once(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    for (number, (method, path)) in routes().iter().enumerate() {
+        let place = Place::make(&admin, &format!("place-{number}")).await;
+        let (calls, checks) = (
+            server.service.store_calls(),
+            server.service.password_checks(),
+        );
+        let answer = admin.send(place.request(&admin, "", method, path)).await;
+        let counted = (
+            server.service.store_calls() - calls,
+            server.service.password_checks() - checks,
+        );
+        assert_eq!(counted, (1, 0), "{method} {path}: {answer:?}");
+    }
+    // The first request reads the hash that the password is checked against; a wrong password ends there.
+    for (name, secret, status, expected) in [
+        ("analyst@example.com", "analyst:pässword", 200, (2, 1)),
+        ("analyst@example.com", "analyst:pässword", 200, (1, 0)),
+        ("analyst@example.com", "wrong-password", 401, (1, 1)),
+    ] {
+        let (calls, checks) = (
+            server.service.store_calls(),
+            server.service.password_checks(),
+        );
+        assert_eq!(
+            server.actor(name, secret).get("/locations").await.status,
+            status
+        );
+        let counted = (
+            server.service.store_calls() - calls,
+            server.service.password_checks() - checks,
+        );
+        assert_eq!(counted, expected, "{name} with {secret}");
+    }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn what_happens_to_an_account_bites_on_its_next_request(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let replica = server.replica().await;
+    let registry = server.admin().create_registry("team-a").await;
+    let accounts = server.service.accounts();
+    let paths = [
+        "/locations".to_owned(),
+        format!("/registries/{registry}/repositories"),
+    ];
+    let both = |name: &str, secret: &str| [server.actor(name, secret), replica.actor(name, secret)];
+    let known = async |name: &str| {
+        let actors = both(name, "first-password");
+        server.add_account(name, "first-password", "Admin").await;
+        for actor in &actors {
+            assert_eq!(actor.get("/locations").await.status, 200);
+        }
+        actors
+    };
+    let shut_out = async |actors: &[Actor; 2], what: &str| {
+        for actor in actors {
+            for path in &paths {
+                assert_unauthenticated(&actor.get(path).await, what);
+            }
+            let write = actor
+                .patch(&format!("/registries/{registry}"), json!({}))
+                .await;
+            assert_unauthenticated(&write, what);
+        }
+    };
+
+    let actors = known("disabled").await;
+    accounts
+        .set_status("disabled".to_owned(), Status::Disabled)
+        .await
+        .unwrap();
+    shut_out(&actors, "disabled").await;
+    accounts
+        .set_status("disabled".to_owned(), Status::Enabled)
+        .await
+        .unwrap();
+    for actor in &actors {
+        assert_eq!(actor.get("/locations").await.status, 200, "enabled again");
+    }
+
+    let actors = known("deleted").await;
+    accounts.delete("deleted".to_owned()).await.unwrap();
+    shut_out(&actors, "deleted").await;
+    // A namesake is somebody else, even with the same password on a server that remembers the old one's.
+    server
+        .add_account("deleted", "other-password", "Admin")
+        .await;
+    shut_out(&actors, "the namesake's").await;
+
+    let actors = known("changed").await;
+    accounts
+        .set_password("changed".to_owned(), &password("second-password"))
+        .await
+        .unwrap();
+    shut_out(&actors, "the old password").await;
+    for actor in both("changed", "second-password") {
+        assert_eq!(
+            actor.get("/locations").await.status,
+            200,
+            "the new password"
+        );
+    }
+    // The same value again: the proof is renewed, by one check, and nobody notices.
+    accounts
+        .set_password("changed".to_owned(), &password("second-password"))
+        .await
+        .unwrap();
+    let checks = server.service.password_checks();
+    for _ in 0..3 {
+        let answer = server
+            .actor("changed", "second-password")
+            .get("/locations")
+            .await;
+        assert_eq!(answer.status, 200, "the same password set again");
+    }
+    assert_eq!(server.service.password_checks() - checks, 1);
+
+    let actors = known("demoted").await;
+    server.database.execute(
+        "UPDATE account_roles SET role_key = (SELECT key FROM roles WHERE name = 'Analyst') \
+         WHERE account_key = (SELECT key FROM accounts WHERE name_key = 'demoted')",
+    );
+    for actor in &actors {
+        let write = actor
+            .patch(&format!("/registries/{registry}"), json!({}))
+            .await;
+        assert_eq!((write.status, write.codes()), (403, vec!["forbidden"]));
+        assert_eq!(actor.get("/locations").await.status, 200);
+    }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn names_and_passwords_of_all_kinds(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let longest = "x".repeat(71);
+    let right = [
+        ("alice@example.com", "a:b:c:dddd"),
+        ("bob", ":::::::::"),
+        ("Jörg Müller", "pässwörd–€"),
+        ("中文", "密码密码密码密码"),
+        ("spaces", "  around and between  "),
+        ("longest", longest.as_str()),
+    ];
+    for (name, secret) in right {
+        server.add_account(name, secret, "Analyst").await;
+        let answer = server.actor(name, secret).get("/locations").await;
+        assert_eq!(answer.status, 200, "{name} with {secret:?}");
+    }
+    for name in ["ALICE@Example.COM", "aLiCe@eXaMpLe.CoM"] {
+        let answer = server.actor(name, "a:b:c:dddd").get("/locations").await;
+        assert_eq!(answer.status, 200, "{name}: ASCII case makes no other name");
+    }
+    let longer = "x".repeat(72);
+    for (name, secret, why) in [
+        ("JÖRG MÜLLER", "pässwörd–€", "only ASCII letters are folded"),
+        ("alice@example.com", "A:B:C:DDDD", "passwords have case"),
+        (
+            "alice@example.com",
+            "a",
+            "the password is not cut at a colon",
+        ),
+        ("alice@example.com", "a:b:c:dddd:", "nor lengthened"),
+        (
+            "alice@example.com:a",
+            "b:c:dddd",
+            "the first colon parts, wherever the client drew the line",
+        ),
+        ("spaces", "around and between", "nothing is trimmed"),
+        ("longest", longer.as_str(), "bcrypt's limit cuts nothing"),
+        ("bob", "", "an empty password"),
+        ("bob", "::::\0::::", "a NUL ends no password"),
+        ("", ":::::::::", "an empty name"),
+    ] {
+        let answer = server.actor(name, secret).get("/locations").await;
+        // The one case in which another division means the same.
+        let expected = if name.ends_with(":a") { 200 } else { 401 };
+        assert_eq!(answer.status, expected, "{why}");
+    }
+    // Names that PostgreSQL, a log or a terminal would choke on: nobody, never a 500.
+    for name in [
+        "a\0b",
+        "\0",
+        "a\nb",
+        "\u{1b}[31m",
+        "\u{85}",
+        &"n".repeat(4000),
+    ] {
+        assert_unauthenticated(
+            &server.actor(name, "whatever-it-is").get("/locations").await,
+            &format!("{name:?}"),
+        );
+    }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn forms_of_authorization(#[values(Backend::Sqlite, Backend::Postgres)] backend: Backend) {
+    let server = Server::start(backend).await;
+    let somebody = server.anonymous();
+    let code = STANDARD.encode(format!("admin:{ADMIN_PASSWORD}"));
+    let ask = async |values: &[Vec<u8>]| {
+        let mut request = somebody.request(Method::GET, "/locations");
+        for value in values {
+            let value = reqwest::header::HeaderValue::from_bytes(value).unwrap();
+            request = request.header("Authorization", value);
+        }
+        somebody.send(request).await
+    };
+    for scheme in ["Basic", "basic", "BASIC", "Basic  "] {
+        let answer = ask(&[format!("{scheme} {code}").into_bytes()]).await;
+        assert_eq!(answer.status, 200, "{scheme}: {answer:?}");
+    }
+    let good = format!("Basic {code}").into_bytes();
+    let of = |decoded: &[u8]| format!("Basic {}", STANDARD.encode(decoded)).into_bytes();
+    let refused: [(&str, Vec<Vec<u8>>); 15] = [
+        ("missing", vec![]),
+        ("empty", vec![vec![]]),
+        (
+            "another scheme",
+            vec![format!("Bearer {code}").into_bytes()],
+        ),
+        ("the scheme alone", vec![b"Basic".to_vec()]),
+        ("the scheme and a space", vec![b"Basic ".to_vec()]),
+        ("no space", vec![format!("Basic{code}").into_bytes()]),
+        ("a tab", vec![format!("Basic\t{code}").into_bytes()]),
+        ("not base64", vec![b"Basic %%%%".to_vec()]),
+        (
+            "base64 and more",
+            vec![format!("Basic {code} {code}").into_bytes()],
+        ),
+        ("not UTF-8", vec![of(b"admin:\xff\xfe")]),
+        ("not ASCII", vec![b"Basic \xc3\xa4".to_vec()]),
+        ("no colon", vec![of(b"admin")]),
+        ("a colon alone", vec![of(b":")]),
+        ("twice, both right", vec![good.clone(), good]),
+        ("9 KiB", vec![of(&[b'a'; 9 * 1024])]),
+    ];
+    for (what, values) in &refused {
+        assert_unauthenticated(&ask(values).await, what);
+    }
+    // The server may hang up on a head of this size; it must not fall over.
+    for size in [100 * 1024, 1024 * 1024] {
+        let request = somebody
+            .request(Method::GET, "/locations")
+            .header("Authorization", format!("Basic {}", "a".repeat(size)));
+        if let Ok(answer) = somebody.try_send(request).await {
+            assert!((400..500).contains(&answer.status), "{size}: {answer:?}");
+        }
+        assert_eq!(
+            server.admin().get("/locations").await.status,
+            200,
+            "after {size}"
+        );
+    }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn all_who_are_refused_look_alike(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    server
+        .add_account("disabled", "right-password", "Admin")
+        .await;
+    let accounts = server.service.accounts();
+    accounts
+        .set_status("disabled".to_owned(), Status::Disabled)
+        .await
+        .unwrap();
+    let mut seen = Vec::new();
+    for (name, secret) in [
+        ("admin", "wrong-password"),
+        ("nobody", "wrong-password"),
+        ("no\0body", "wrong-password"),
+        ("admin", &"too-long".repeat(20)),
+        ("disabled", "wrong-password"),
+        ("disabled", "right-password"),
+    ] {
+        let checks = server.service.password_checks();
+        let mut answer = server.actor(name, secret).get("/locations").await;
+        assert_eq!(
+            server.service.password_checks() - checks,
+            1,
+            "{name} with {secret} did not cost one whole check"
+        );
+        assert!(answer.headers.remove("date").is_some());
+        assert!(answer.headers.remove("x-request-id").is_some());
+        seen.push((name, answer.status, answer.headers, answer.text));
+    }
+    let (_, status, headers, text) = &seen[0];
+    assert_eq!(*status, 401);
+    for (name, other_status, other_headers, other_text) in &seen {
+        assert_eq!(
+            (status, headers, text),
+            (other_status, other_headers, other_text),
+            "{name}"
+        );
+    }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn proofs_are_shared_and_end_and_failures_are_not_remembered(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let checks = |since: u64| server.service.password_checks() - since;
+
+    let start = checks(0);
+    let together: Vec<_> = (0..20)
+        .map(|_| {
+            let admin = server.admin();
+            actix_web::rt::spawn(async move { admin.get("/locations").await.status })
+        })
+        .collect();
+    for request in together {
+        assert_eq!(request.await.unwrap(), 200);
+    }
+    assert_eq!(checks(start), 1, "twenty equal first requests");
+
+    for (advance, expected) in [(59, 0), (2, 1), (59, 0), (-60, 1)] {
+        let start = checks(0);
+        server.clock.advance(TimeDelta::seconds(advance));
+        assert_eq!(server.admin().get("/locations").await.status, 200);
+        assert_eq!(checks(start), expected, "after {advance} seconds more");
+    }
+
+    let start = checks(0);
+    for _ in 0..3 {
+        let answer = server
+            .actor("admin", "wrong-password")
+            .get("/locations")
+            .await;
+        assert_eq!(answer.status, 401);
+    }
+    assert_eq!(checks(start), 3);
+    // What failed before works as soon as it is right.
+    let accounts = server.service.accounts();
+    accounts
+        .set_password("admin".to_owned(), &password("wrong-password"))
+        .await
+        .unwrap();
+    let answer = server
+        .actor("admin", "wrong-password")
+        .get("/locations")
+        .await;
+    assert_eq!(answer.status, 200);
+}
+
+#[rstest]
+#[actix_web::test]
+async fn who_did_it_is_the_account_that_called(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    for name in ["Alice@example.com", "Bob@example.com"] {
+        server.add_account(name, "right-password", "Admin").await;
+    }
+    // However they write their names.
+    let alice = server.actor("alice@EXAMPLE.com", "right-password");
+    let bob = server.actor("bob@example.com", "right-password");
+    let ids: std::collections::BTreeMap<_, _> = server
+        .service
+        .accounts()
+        .list()
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|account| (account.name, account.id.to_string()))
+        .collect();
+
+    let registry = alice.create_registry("team-a").await;
+    let registry = format!("/registries/{registry}");
+    let tokens = format!("{registry}/tokens");
+    let token = alice
+        .create_token(registry.trim_start_matches("/registries/"), "ci")
+        .await;
+    let token = format!("{tokens}/{token}");
+    for (path, change) in [
+        (&registry, json!({"apiSubnetAllowList": ["192.0.2.0/24"]})),
+        (&token, json!({"status": "disabled"})),
+    ] {
+        let made = alice.get(path).await.json["metadata"].clone();
+        assert_eq!(made["createdBy"], "Alice@example.com");
+        assert_eq!(made["createdByUserId"], ids["Alice@example.com"]);
+        assert!(made.get("lastModifiedBy").is_none(), "{made}");
+
+        server.clock.advance(TimeDelta::seconds(1));
+        assert_eq!(bob.patch(path, change.clone()).await.status, 200);
+        let changed = alice.get(path).await.json["metadata"].clone();
+        for kept in ["createdBy", "createdByUserId", "createdDate"] {
+            assert_eq!(changed[kept], made[kept]);
+        }
+        assert_eq!(changed["lastModifiedBy"], "Bob@example.com");
+        assert_eq!(changed["lastModifiedByUserId"], ids["Bob@example.com"]);
+        assert_ne!(changed["lastModifiedDate"], changed["createdDate"]);
+
+        // Who changes nothing did nothing; and what the deleted did stays theirs.
+        assert_eq!(alice.patch(path, change).await.json["metadata"], changed);
+    }
+    let accounts = server.service.accounts();
+    accounts.delete("bob@example.com".to_owned()).await.unwrap();
+    let after = alice.get(&token).await;
+    assert_eq!(after.json["metadata"]["lastModifiedBy"], "Bob@example.com");
+}
+
+// The pool that checks passwords, without a server: it is told the sources.
+
+fn source(number: u16) -> IpAddr {
+    IpAddr::from([10, 0, number.to_be_bytes()[0], number.to_be_bytes()[1]])
+}
+
+fn wrong() -> SecretString {
+    "wrong-password".to_owned().into()
+}
+
+/// Right away: a check that is refused needs no turn.
+async fn refusal(pool: &Passwords, from: IpAddr) -> Error {
+    tokio::time::timeout(Duration::from_secs(5), pool.check(from, wrong(), None))
+        .await
+        .expect("it waited instead of being refused")
+        .unwrap_err()
+}
+
+/// One thread whose checks of wrong passwords take long enough to queue behind, and the hash of `right`, a quick one.
+fn pool(cost: u32) -> (std::rc::Rc<Passwords>, SecretString, String) {
+    let right = SecretString::from("right-password".to_owned());
+    let hash = passwords::hash(&right, 4, [7; 16]).unwrap();
+    (Passwords::start(1, cost).unwrap().into(), right, hash)
+}
+
+/// Lets a source have so many wrong passwords wait, always: each that is answered is followed by another.
+async fn flood(pool: &std::rc::Rc<Passwords>, from: IpAddr, waiting: u16) {
+    for _ in 0..waiting {
+        let pool = std::rc::Rc::clone(pool);
+        actix_web::rt::spawn(async move { while pool.check(from, wrong(), None).await.is_ok() {} });
+    }
+    // Lets each of them come to its first wait.
+    tokio::task::yield_now().await;
+}
+
+#[actix_web::test]
+async fn a_flood_from_one_source_keeps_no_other_waiting() {
+    let (pool, right, hash) = pool(9);
+    flood(&pool, source(1), 16).await;
+    for round in 0..3 {
+        let before = pool.checks();
+        let answer = pool
+            .check(source(2), right.clone(), Some(hash.clone()))
+            .await;
+        assert!(answer.unwrap());
+        let waited = pool.checks() - before;
+        assert!(
+            waited <= 3,
+            "round {round}: {waited} checks, its own among them"
+        );
+    }
+}
+
+#[actix_web::test]
+async fn the_excess_of_a_source_is_its_own_matter() {
+    let (pool, right, hash) = pool(10);
+    // One is being checked, sixteen wait; the flood keeps it so.
+    flood(&pool, source(1), 40).await;
+    assert!(matches!(
+        refusal(&pool, source(1)).await,
+        Error::RateLimited { .. }
+    ));
+    assert!(
+        pool.check(source(2), right.clone(), Some(hash.clone()))
+            .await
+            .unwrap()
+    );
+
+    // An IPv6 network is one source, however many addresses it has.
+    for address in 1..=20_u16 {
+        flood(
+            &pool,
+            IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, address]),
+            1,
+        )
+        .await;
+    }
+    let neighbour = IpAddr::from([0x2001, 0xdb8, 0, 0, 0xffff, 0, 0, 1]);
+    assert!(matches!(
+        refusal(&pool, neighbour).await,
+        Error::RateLimited { .. }
+    ));
+}
+
+#[actix_web::test]
+async fn strangers_fill_their_own_queue_and_not_that_of_the_proven() {
+    let (pool, right, hash) = pool(9);
+    assert!(
+        pool.check(source(1), right.clone(), Some(hash.clone()))
+            .await
+            .unwrap()
+    );
+    for stranger in 100..140 {
+        flood(&pool, source(stranger), 16).await;
+    }
+    assert!(matches!(
+        refusal(&pool, source(99)).await,
+        Error::Unavailable { .. }
+    ));
+    let before = pool.checks();
+    assert!(pool.check(source(1), right, Some(hash)).await.unwrap());
+    let waited = pool.checks() - before;
+    assert!(waited <= 3, "{waited} checks, its own among them");
+}
