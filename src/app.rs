@@ -28,8 +28,6 @@ use crate::service::vault::{self, ServerKey};
 use crate::service::{Policy, Service, janitor};
 use crate::store::{self, Store};
 
-/// How long a connection may take to send a request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How often the janitor looks.
@@ -82,16 +80,18 @@ impl App {
         let holder = random.uuid()?.to_string();
         let store = open_store(settings, &clock, &holder)?;
         let server_key = server_key(settings, &store, &*random).await?;
-        let first_password = make_first_account(settings, &store, &*clock, &*random).await?;
         let service = Service::start(
-            store,
-            clock,
+            store.clone(),
+            Arc::clone(&clock),
             Arc::clone(&random),
             &server_key,
             policy(settings),
         )
         .await?;
-        let (server, addresses) = listen(settings, &service, random)?;
+        let (server, addresses) = listen(settings, &service, Arc::clone(&random))?;
+        // Last, and before the first answer: a start that fails on the way, as on a port in use, would otherwise have
+        // made a password that nobody ever saw.
+        let first_password = make_first_account(settings, &store, &*clock, &*random).await?;
         let janitor = actix_web::rt::spawn(janitor::run_for_ever(
             service.clone(),
             holder,
@@ -135,7 +135,16 @@ fn policy(settings: &Settings) -> Policy {
 pub fn open_store(settings: &Settings, clock: &Arc<dyn Clock>, holder: &str) -> Result<Store> {
     make_data_folder(settings)?;
     let target = settings.target()?;
-    store::migrate(&target, clock, holder)?;
+    store::migrate(&target, clock, holder).map_err(|error| match error {
+        Error::Unavailable { .. } => Error::invalid(
+            "database-url",
+            format!(
+                "--database-url: {target} cannot be opened: {}",
+                error.cause()
+            ),
+        ),
+        other => other,
+    })?;
     let readers = settings
         .readers
         .map_or_else(|| store::Settings::default_readers(&target), usize::from);
@@ -157,7 +166,7 @@ fn make_data_folder(settings: &Settings) -> Result<()> {
             Error::invalid(
                 "data-dir",
                 format!(
-                    "the data folder {} cannot be made: {error}",
+                    "--data-dir: the folder {} cannot be made: {error}",
                     folder.display()
                 ),
             )
@@ -171,7 +180,7 @@ async fn server_key(settings: &Settings, store: &Store, random: &dyn Random) -> 
     }
     let path = settings.server_key_path();
     if path.exists() {
-        return ServerKey::parse(&read_secret(&path)?);
+        return ServerKey::parse(&read_secret("--server-key-file", &path)?);
     }
     let missing = |advice: &str| {
         Error::invalid(
@@ -201,8 +210,17 @@ async fn server_key(settings: &Settings, store: &Store, random: &dyn Random) -> 
 /// Makes a server key in its file. Fails if the file exists.
 pub fn init_server_key(settings: &Settings, random: &dyn Random) -> Result<ServerKey> {
     make_data_folder(settings)?;
-    let key = ServerKey::generate(random)?;
     let path = settings.server_key_path();
+    if path.exists() {
+        return Err(Error::invalid(
+            "server-key",
+            format!(
+                "there is a server key in {} already, and it stays: no other opens what it sealed",
+                path.display()
+            ),
+        ));
+    }
+    let key = ServerKey::generate(random)?;
     let draft = write_draft(&path, &key.encode(), random)?;
     // A link, unlike a rename, never replaces a key that is there already.
     let linked = std::fs::hard_link(&draft, &path);
@@ -258,7 +276,7 @@ async fn make_first_account(
         return Ok(None);
     }
     if let Some(given) = settings.given_admin_password()? {
-        let first = accounts.create_first(&NewPassword::parse(given)?).await?;
+        let first = accounts.create_first(&given).await?;
         return Ok(first.then_some(FirstPassword::Given));
     }
     let password = accounts.generate_password()?;
@@ -269,19 +287,28 @@ async fn make_first_account(
             .await?
             .then_some(FirstPassword::Show(password)));
     }
-    // Written first: a password that is set and lost would lock the operator out.
+    // Written first: a password that is set and lost would lock the operator out. Under a name of its own, so that of
+    // several replicas with one data folder those that lose the race leave the winner's file alone.
     let path = settings.admin_password_path();
     let draft = write_draft(&path, &password, random)?;
-    let first = accounts.create_first(&new).await;
-    if matches!(first, Ok(true)) {
-        std::fs::rename(&draft, &path).map_err(|error| unwritable(&path, &error))?;
+    // Should the answer be lost, the draft stays: it may hold the password that was set.
+    if accounts.create_first(&new).await? {
+        std::fs::rename(&draft, &path).map_err(|error| {
+            Error::invalid(
+                "file",
+                format!(
+                    "the password of the account {FIRST} is in {}, which cannot be renamed: {error}",
+                    draft.display()
+                ),
+            )
+        })?;
         sync_folder(&path)?;
         tracing::info!(account = FIRST, file = %path.display(), "made the first account; its password is in the file");
         return Ok(Some(FirstPassword::InFile(path)));
     }
     // Another replica was faster: this password opens nothing.
     let _ = std::fs::remove_file(&draft);
-    first.map(|_| None)
+    Ok(None)
 }
 
 fn listen(
@@ -292,11 +319,17 @@ fn listen(
     let origins = Origins {
         public_url: settings.public_url.clone(),
     };
-    let state = Data::new(State::new(service.clone(), random, origins));
+    let state = Data::new(State::new(
+        service.clone(),
+        random,
+        origins,
+        settings.body_timeout,
+    ));
     let mut server = HttpServer::new(move || http::app(state.clone()))
-        .client_request_timeout(HEAD_TIMEOUT)
+        .client_request_timeout(settings.head_timeout)
         .keep_alive(KEEP_ALIVE)
-        .shutdown_timeout(settings.shutdown_timeout.as_secs());
+        // In whole seconds there: half a second must not become none.
+        .shutdown_timeout(settings.shutdown_timeout.as_secs_f64().ceil() as u64);
     if let Some(workers) = settings.workers {
         server = server.workers(usize::from(workers));
     }
@@ -309,7 +342,7 @@ fn listen(
     let bound = bound.map_err(|error| {
         Error::invalid(
             "listen",
-            format!("cannot listen on {}: {error}", settings.listen),
+            format!("--listen: cannot listen on {}: {error}", settings.listen),
         )
     })?;
     let addresses = bound.addrs();
@@ -317,11 +350,15 @@ fn listen(
 }
 
 fn tls(certificate: &Path, key: &Path) -> Result<rustls::ServerConfig> {
-    let refused = |path: &Path, error: &dyn std::fmt::Display| {
-        Error::invalid("tls", format!("{}: {error}", path.display()))
+    let refused = |setting: &str, path: &Path, error: &dyn std::fmt::Display| {
+        Error::invalid(
+            "tls",
+            format!("{setting}: {} cannot be used: {error}", path.display()),
+        )
     };
     let chain = read_certificates(certificate)?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| refused(key, &error))?;
+    let private =
+        PrivateKeyDer::from_pem_file(key).map_err(|error| refused("--tls-key", key, &error))?;
     rustls::ServerConfig::builder_with_provider(
         rustls::crypto::aws_lc_rs::default_provider().into(),
     )
@@ -329,12 +366,22 @@ fn tls(certificate: &Path, key: &Path) -> Result<rustls::ServerConfig> {
     .map_err(Error::internal)?
     .with_no_client_auth()
     .with_single_cert(chain, private)
-    .map_err(|error| refused(certificate, &error))
+    .map_err(|error| refused("--tls-cert", certificate, &error))
 }
 
 /// The certificates of a PEM file.
 pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    CertificateDer::pem_file_iter(path)
+    let refused = |error: &dyn std::fmt::Display| {
+        Error::invalid(
+            "tls",
+            format!("--tls-cert: {} cannot be used: {error}", path.display()),
+        )
+    };
+    let chain: Vec<_> = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
-        .map_err(|error| Error::invalid("tls", format!("{}: {error}", path.display())))
+        .map_err(|error| refused(&error))?;
+    if chain.is_empty() {
+        return Err(refused(&"there is no certificate in it"));
+    }
+    Ok(chain)
 }

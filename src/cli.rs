@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::app::{self, App, FirstPassword};
 use crate::clock::{Clock, Random, SystemClock, SystemRandom};
 use crate::config::{
     AccountCommand, Cli, Command, KeysCommand, PasswordSource, Settings, read_secret,
+    without_line_end,
 };
 use crate::domain::account::{AccountName, NewPassword};
 use crate::domain::status::Status;
@@ -35,10 +36,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Serve => actix_web::rt::System::new().block_on(serve(&settings)),
         Command::Migrate => {
             app::open_store(&settings, &clock(), "migrate")?.close();
-            print(&format!(
-                "The database is current: {:?}",
-                settings.target()?
-            ))
+            print(&format!("The database is current: {}.", settings.target()?))
         }
         Command::Account { command } => {
             actix_web::rt::System::new().block_on(account(&settings, command))
@@ -116,27 +114,30 @@ fn greet(settings: &Settings, app: &App) -> Result<()> {
             .map_or(FIRST.to_owned(), |path| from_file(&path)),
     };
     let trust = match (&settings.tls_cert, &settings.public_url) {
-        (Some(certificate), None) => format!(" --cacert {}", shell_word(certificate)),
+        (Some(certificate), None) => format!(
+            " --cacert {}",
+            shell_word(&certificate.display().to_string())
+        ),
         _ => String::new(),
     };
+    let url = shell_word(&format!("{base}/registries"));
     print(&format!(
-        "Wharfinger is at {base}. Try:\n  curl{trust} -u \"{user}\" {base}/registries"
+        "Wharfinger is at {base}. Try:\n  curl{trust} -u \"{user}\" {url}"
     ))
 }
 
 /// For a shell: the name, and the password out of its file.
 fn from_file(path: &Path) -> String {
-    format!("{FIRST}:$(cat {})", shell_word(path))
+    format!("{FIRST}:$(cat {})", shell_word(&path.display().to_string()))
 }
 
-/// A path as one word of a shell command.
-fn shell_word(path: &Path) -> String {
-    let text = path.display().to_string();
+/// A text as one word of a shell command: some shells take the brackets of an IPv6 address for a pattern.
+fn shell_word(text: &str) -> String {
     if text
         .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'_' | b'-'))
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'_' | b'-' | b':'))
     {
-        text
+        text.to_owned()
     } else {
         format!("'{}'", text.replace('\'', r"'\''"))
     }
@@ -242,10 +243,16 @@ impl Password {
 fn choose_password(accounts: &Accounts<'_>, source: &PasswordSource) -> Result<Password> {
     match &source.password_file {
         None => accounts.generate_password().map(Password::Made),
-        Some(path) if path == &PathBuf::from("-") => {
-            read_secret(Path::new("/dev/stdin")).map(Password::Given)
-        }
-        Some(path) => read_secret(path).map(Password::Given),
+        // Not by the name /dev/stdin, which cannot be opened where standard input is a socket.
+        Some(path) if path == Path::new("-") => std::io::read_to_string(std::io::stdin())
+            .map(|text| Password::Given(without_line_end(&text)))
+            .map_err(|error| {
+                Error::invalid(
+                    "file",
+                    format!("--password-file: standard input cannot be read: {error}"),
+                )
+            }),
+        Some(path) => read_secret("--password-file", path).map(Password::Given),
     }
 }
 

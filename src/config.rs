@@ -7,10 +7,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 use url::Url;
 
+use crate::domain::account::NewPassword;
 use crate::error::{Error, Result};
 use crate::store::Target;
 
@@ -219,7 +221,7 @@ pub struct Settings {
     )]
     pub tls_key: Option<PathBuf>,
     /// Serve without TLS on an address that others can reach: for a proxy that ends TLS in front
-    #[arg(long, env = "WHARFINGER_PLAIN_HTTP", global = true)]
+    #[arg(long, env = "WHARFINGER_PLAIN_HTTP", global = true, value_parser = BoolishValueParser::new())]
     pub plain_http: bool,
     /// Threads that handle requests [default: the cores]
     #[arg(long, env = "WHARFINGER_WORKERS", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -230,6 +232,12 @@ pub struct Settings {
     /// Requests that may wait for the database before others are turned away with 503
     #[arg(long, env = "WHARFINGER_QUEUE", default_value = "4096", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub queue: u32,
+    /// How long a new connection may take to send the head of its first request
+    #[arg(long, env = "WHARFINGER_HEAD_TIMEOUT", default_value = "10s", global = true, value_name = "TIME", value_parser = bound)]
+    pub head_timeout: Duration,
+    /// How long the body of a request may take to arrive
+    #[arg(long, env = "WHARFINGER_BODY_TIMEOUT", default_value = "15s", global = true, value_name = "TIME", value_parser = bound)]
+    pub body_timeout: Duration,
     /// How long requests under way may go on after a signal to stop
     #[arg(long, env = "WHARFINGER_SHUTDOWN_TIMEOUT", default_value = "30s", global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub shutdown_timeout: Duration,
@@ -268,7 +276,9 @@ impl Settings {
         use secrecy::ExposeSecret as _;
         match (&self.database_url, &self.database_url_file) {
             (Some(url), _) => Target::parse(url.expose_secret()),
-            (None, Some(file)) => Target::parse(read_secret(file)?.expose_secret()),
+            (None, Some(file)) => {
+                Target::parse(read_secret("--database-url-file", file)?.expose_secret())
+            }
             (None, None) => Ok(Target::Sqlite(self.data_dir.join("wharfinger.db"))),
         }
     }
@@ -282,12 +292,19 @@ impl Settings {
     }
 
     /// The password given for the first account, if one is.
-    pub fn given_admin_password(&self) -> Result<Option<SecretString>> {
-        match (&self.admin_password, &self.admin_password_file) {
-            (Some(password), _) => Ok(Some(password.clone())),
-            (None, Some(file)) => read_secret(file).map(Some),
-            (None, None) => Ok(None),
-        }
+    pub fn given_admin_password(&self) -> Result<Option<NewPassword>> {
+        let (setting, password) = match (&self.admin_password, &self.admin_password_file) {
+            (Some(password), _) => ("--admin-password", password.clone()),
+            (None, Some(file)) => {
+                let setting = "--admin-password-file";
+                (setting, read_secret(setting, file)?)
+            }
+            (None, None) => return Ok(None),
+        };
+        let parsed = NewPassword::parse(password);
+        parsed
+            .map(Some)
+            .map_err(|error| Error::invalid("admin-password", format!("{setting}: {error}")))
     }
 
     /// The file that a made password of the first account goes to when there is no terminal to show it on.
@@ -304,7 +321,7 @@ impl Settings {
         Err(Error::invalid(
             "listen",
             format!(
-                "{} can be reached by others, and passwords would travel in clear: give --tls-cert and --tls-key, \
+                "--listen {} can be reached by others, and passwords would travel in clear: give --tls-cert and --tls-key, \
                  or --plain-http if a proxy in front ends TLS",
                 self.listen
             ),
@@ -312,16 +329,22 @@ impl Settings {
     }
 }
 
-/// Reads a secret from a file, without the line end that editors add.
-pub fn read_secret(path: &Path) -> Result<SecretString> {
+/// Reads the secret of a setting from a file.
+pub fn read_secret(setting: &str, path: &Path) -> Result<SecretString> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         Error::invalid(
             "file",
-            format!("{} cannot be read: {error}", path.display()),
+            format!("{setting}: {} cannot be read: {error}", path.display()),
         )
     })?;
-    let text = text.strip_suffix('\n').unwrap_or(&text);
-    Ok(text.strip_suffix('\r').unwrap_or(text).to_owned().into())
+    Ok(without_line_end(&text))
+}
+
+/// A secret without the line end that editors add.
+#[must_use]
+pub fn without_line_end(text: &str) -> SecretString {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    text.strip_suffix('\r').unwrap_or(text).to_owned().into()
 }
 
 type Parsed<T> = std::result::Result<T, String>;
@@ -372,6 +395,17 @@ fn location(text: &str) -> Parsed<String> {
     match text.split_once('/') {
         Some((country, place)) if part(country) && part(place) => Ok(text.to_owned()),
         _ => Err("a location such as de/fra is needed".to_owned()),
+    }
+}
+
+/// A time that something may take. None at all is no bound but an outage.
+fn bound(text: &str) -> Parsed<Duration> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time.is_zero() => {
+            Err("a time such as 10s is needed, more than none".to_owned())
+        }
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
     }
 }
 

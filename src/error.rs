@@ -130,6 +130,15 @@ impl Error {
         }
     }
 
+    /// What lies behind it, for the log and for the operator's own commands; the message itself where nothing does.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        let cause =
+            std::error::Error::source(self).map_or_else(|| self.to_string(), ToString::to_string);
+        // libpq spreads its reasons over lines.
+        cause.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
     /// The whole chain of causes, for the log alone.
     #[must_use]
     pub fn chain(&self) -> String {

@@ -10,18 +10,17 @@ use super::BODY_LIMIT;
 use crate::domain::text::quoted;
 use crate::error::{Error, Result};
 
-/// How long a body may take to arrive.
-const ARRIVAL: Duration = Duration::from_secs(15);
 /// How unlike a known name an unknown one may be to be taken for a slip of it.
 const LIKENESS: f64 = 0.7;
 /// The longest reason shown, in characters: reasons repeat what was sent.
 const REASON: usize = 300;
 
 /// Reads a JSON body. `application/json`, `application/*+json` or no content type are read; all else is refused
-/// before a byte of it is.
+/// before a byte of it is. `time` is how long it may take to arrive.
 pub(super) async fn json<T: DeserializeOwned>(
     request: &HttpRequest,
     payload: web::Payload,
+    time: Duration,
 ) -> Result<T> {
     check_type(request)?;
     let too_large = || Error::TooLarge { limit: BODY_LIMIT };
@@ -34,7 +33,7 @@ pub(super) async fn json<T: DeserializeOwned>(
     }) {
         return Err(too_large());
     }
-    let arrived = tokio::time::timeout(ARRIVAL, payload.to_bytes_limited(BODY_LIMIT)).await;
+    let arrived = tokio::time::timeout(time, payload.to_bytes_limited(BODY_LIMIT)).await;
     let body = arrived
         .map_err(|_| Error::RequestTimeout)?
         .map_err(|_| too_large())?;

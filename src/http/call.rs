@@ -184,7 +184,8 @@ impl<T: DeserializeOwned + 'static> Body for Json<T> {
         let payload = web::Payload::from_request(request, &mut payload)
             .await
             .map_err(|error| Error::internal(error.to_string()))?;
-        body::json(request, payload).await.map(Self)
+        let time = state(request)?.body_timeout;
+        body::json(request, payload, time).await.map(Self)
     }
 }
 

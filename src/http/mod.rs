@@ -16,6 +16,7 @@ pub mod registries;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::web::{Bytes, Data};
 use actix_web::{App, middleware};
@@ -39,6 +40,8 @@ pub struct State {
     service: Service,
     random: Arc<dyn Random>,
     origins: Origins,
+    /// How long a body may take to arrive.
+    body_timeout: Duration,
     /// The `Allow` header of every path.
     methods: BTreeMap<String, String>,
     /// The OpenAPI document as JSON.
@@ -46,9 +49,14 @@ pub struct State {
 }
 
 impl State {
-    /// `random` is where request ids come from.
+    /// `random` is where request ids come from, `body_timeout` how long a body may take to arrive.
     #[must_use]
-    pub fn new(service: Service, random: Arc<dyn Random>, origins: Origins) -> Self {
+    pub fn new(
+        service: Service,
+        random: Arc<dyn Random>,
+        origins: Origins,
+        body_timeout: Duration,
+    ) -> Self {
         let document = document();
         let mut methods = document::methods(&document);
         methods.extend(pages::METHODS.map(|(path, allow)| (path.to_owned(), allow.to_owned())));
@@ -58,6 +66,7 @@ impl State {
             service,
             random,
             origins,
+            body_timeout,
             methods,
             document: document_json(&document).into(),
         }

@@ -14,6 +14,7 @@ use crate::domain::account::{Account, Actor, NewAccount, name_key};
 use crate::domain::id::{AccountId, AccountKey};
 use crate::domain::role::{Level, Permissions};
 use crate::domain::status::Status;
+use crate::domain::text::quoted;
 use crate::error::{Error, Result, What};
 
 /// What verifying a password needs of an account.
@@ -167,13 +168,22 @@ pub fn insert(connection: &mut Session, new: &NewAccount) -> Result<AccountKey> 
     let key = on_unique(inserted, || {
         Error::name_taken(What::Account, new.name.as_str())
     })?;
+    let known: Vec<(String, i64)> = roles::table
+        .order(roles::key)
+        .select((roles::name, roles::key))
+        .load(connection)?;
     for (position, name) in (0_i64..).zip(&new.roles) {
-        let role: i64 = roles::table
-            .filter(roles::name.eq(name))
-            .select(roles::key)
-            .first(connection)
-            .optional()?
-            .ok_or_else(|| Error::not_found(What::Role, name))?;
+        let Some((_, role)) = known.iter().find(|(known, _)| known == name) else {
+            let names: Vec<_> = known.iter().map(|(name, _)| name.as_str()).collect();
+            return Err(Error::invalid(
+                "role",
+                format!(
+                    "there is no role {}; there are {}",
+                    quoted(name),
+                    names.join(", ")
+                ),
+            ));
+        };
         diesel::insert_into(account_roles::table)
             .values((
                 account_roles::account_key.eq(key),

@@ -178,7 +178,21 @@ pub fn migrate(target: &Target, clock: &Arc<dyn Clock>, holder: &str) -> Result<
     {
         std::fs::create_dir_all(folder).map_err(crate::Error::internal)?;
     }
+    if let Target::Sqlite(path) = target {
+        make_private(path);
+    }
     migrations::run(target, clock, holder)
+}
+
+/// Makes the database's file, if there is none, so that others cannot read it wherever it is; SQLite gives the files
+/// that it puts beside it the same mode. What fails here fails again, with its reason, when the file is opened.
+fn make_private(path: &std::path::Path) {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let _ = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
 }
 
 /// Undoes every migration. All data is lost; for tests of the migrations.

@@ -36,6 +36,15 @@ impl std::fmt::Debug for Url {
     }
 }
 
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "the SQLite file {}", path.display()),
+            Self::Postgres(url) => write!(f, "{url:?}"),
+        }
+    }
+}
+
 impl Target {
     /// Reads a database URL: `postgres://…`, `postgresql://…`, `sqlite:PATH`, or a bare path.
     ///
@@ -46,7 +55,7 @@ impl Target {
             let parsed = url::Url::parse(text).map_err(|error| {
                 Error::invalid(
                     "database-url",
-                    format!("the database URL cannot be read: {error}"),
+                    format!("--database-url cannot be read: {error}"),
                 )
             })?;
             if !cfg!(feature = "postgres-tls")
@@ -55,7 +64,7 @@ impl Target {
             {
                 return Err(Error::invalid(
                     "database-url",
-                    "this build has no TLS to PostgreSQL, and the server is not on this machine: build with \
+                    "--database-url: this build has no TLS to PostgreSQL, and the server is not on this machine: build with \
                      --features postgres-tls, or accept clear text by adding sslmode=disable to the URL",
                 ));
             }
@@ -68,7 +77,7 @@ impl Target {
         if path.is_empty() || path.contains("://") || path.contains('\0') {
             return Err(Error::invalid(
                 "database-url",
-                "the database URL is neither postgres://…, sqlite:PATH nor a path",
+                "--database-url is neither postgres://…, sqlite:PATH nor a path",
             ));
         }
         Ok(Self::Sqlite(PathBuf::from(path)))
