@@ -202,7 +202,7 @@ async fn server_key(settings: &Settings, store: &Store, random: &dyn Random) -> 
     }
     match init_server_key(settings, random) {
         // That process was faster.
-        Err(_) if path.exists() => ServerKey::parse(&read_secret(&path)?),
+        Err(_) if path.exists() => ServerKey::parse(&read_secret("--server-key-file", &path)?),
         made => made,
     }
 }

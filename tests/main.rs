@@ -4,13 +4,13 @@
 
 mod harness;
 
-mod openapi;
+mod access;
 mod architecture;
 mod concurrency;
 mod durability;
 mod janitor;
 mod migrations;
+mod openapi;
 mod paging;
-mod access;
 mod smoke;
 mod writer;

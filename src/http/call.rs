@@ -58,10 +58,13 @@ impl<S: Surface, H: Head, B: Body> FromRequest for Call<S, H, B> {
     }
 }
 
-async fn identify(request: &HttpRequest) -> Result<Caller> {
-    let state = request
+fn state(request: &HttpRequest) -> Result<&Data<State>> {
+    request
         .app_data::<Data<State>>()
-        .ok_or_else(|| Error::internal("the application has no state"))?;
+        .ok_or_else(|| Error::internal("the application has no state"))
+}
+
+async fn identify(request: &HttpRequest) -> Result<Caller> {
     let mut headers = request.headers().get_all(AUTHORIZATION);
     // Two headers are two opinions on who is asking.
     let (Some(header), None) = (headers.next(), headers.next()) else {
@@ -76,7 +79,7 @@ async fn identify(request: &HttpRequest) -> Result<Caller> {
         password,
         source,
     };
-    state.service.identify(presented).await
+    state(request)?.service.identify(presented).await
 }
 
 /// The name and password of an `Authorization: Basic …` header (RFC 7617): all after the first colon is password.
