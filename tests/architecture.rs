@@ -11,17 +11,16 @@ const MAY_NAME: [(&str, &[&str]); 8] = [
     ("telemetry", &["error", "config"]),
     ("domain", &["error", "clock"]),
     ("store", &["error", "clock", "domain"]),
-    ("config", &["error", "clock", "store"]),
+    ("config", &["error", "clock", "domain", "store"]),
     ("service", &["error", "clock", "domain", "store"]),
     ("http", &["error", "clock", "domain", "service"]),
 ];
 
 /// Crates, and the modules that may name them.
-const NAMED_BY: [(&str, &[&str]); 7] = [
+const NAMED_BY: [(&str, &[&str]); 6] = [
     ("diesel", &["store"]),
     ("diesel_migrations", &["store"]),
     ("actix_web", &["http", "app", "cli"]),
-    ("actix_web_httpauth", &["http"]),
     ("utoipa", &["http"]),
     ("utoipa_actix_web", &["http"]),
     ("utoipa_swagger_ui", &["http"]),
