@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::http::Version;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use actix_web::{HttpMessage as _, HttpRequest, web};
 use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
 
 use super::BODY_LIMIT;
+use super::objects::Objects;
 use crate::domain::text::quoted;
 use crate::error::{Error, Result};
 
@@ -22,7 +25,9 @@ pub(super) async fn json<T: DeserializeOwned>(
     payload: web::Payload,
     time: Duration,
 ) -> Result<T> {
-    check_type(request)?;
+    if may_have_body(request) {
+        check_type(request)?;
+    }
     let too_large = || Error::TooLarge { limit: BODY_LIMIT };
     let declared = request
         .headers()
@@ -40,6 +45,16 @@ pub(super) async fn json<T: DeserializeOwned>(
     let body = body
         .map_err(|error| Error::invalid("body", format!("the body could not be read: {error}")))?;
     parse(&body)
+}
+
+/// Whether the head leaves room for a body: the type of none is nobody's business.
+fn may_have_body(request: &HttpRequest) -> bool {
+    let headers = request.headers();
+    match headers.get(CONTENT_LENGTH) {
+        Some(length) => length != "0",
+        // HTTP/1 announces a body by one of the two, HTTP/2 need not.
+        None => headers.contains_key(TRANSFER_ENCODING) || request.version() >= Version::HTTP_2,
+    }
 }
 
 fn check_type(request: &HttpRequest) -> Result<()> {
@@ -72,8 +87,8 @@ fn check_type(request: &HttpRequest) -> Result<()> {
 /// Reads JSON text, and says where and why it does not fit.
 fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let value =
-        serde_path_to_error::deserialize(&mut deserializer).map_err(|error| explain(&error))?;
+    let value = serde_path_to_error::deserialize(Objects::new(&mut deserializer))
+        .map_err(|error| explain(&error))?;
     deserializer.end().map_err(|error| malformed(&error))?;
     Ok(value)
 }
@@ -95,10 +110,12 @@ fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
     let reason = reason
         .rsplit_once(" at line ")
         .map_or(reason.as_str(), |(reason, _)| reason);
-    if let Some((unknown, known)) = unknown_member(reason) {
+    if let Some(Segment::Map { key }) = error.path().iter().last()
+        && let Some(known) = known_members(reason, key)
+    {
         return Error::invalid(
             "body",
-            unknown_member_message(&error.path().to_string(), unknown, &known),
+            unknown_member_message(&error.path().to_string(), key, &known),
         );
     }
     let path = error.path().to_string();
@@ -106,9 +123,10 @@ fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
         .path()
         .iter()
         .find_map(|segment| match segment {
-            serde_path_to_error::Segment::Map { key } if key != "properties" => Some(kebab(key)),
+            Segment::Map { key } if key != "properties" => Some(kebab(key)),
             _ => None,
         })
+        .or_else(|| missing_member(reason).map(kebab))
         .unwrap_or_else(|| "body".to_owned());
     let place = if path == "." {
         "the body".to_owned()
@@ -118,23 +136,21 @@ fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
     Error::invalid(field, shortened(&format!("{place}: {reason}")))
 }
 
-/// Reads serde's sentence on an unknown field: the field, and the known ones.
-fn unknown_member(reason: &str) -> Option<(&str, Vec<&str>)> {
-    let rest = reason.strip_prefix("unknown field `")?;
-    let (unknown, rest) = rest.rsplit_once("`, expected ").map_or_else(
-        || rest.split_once("`, there are no fields"),
-        |_| {
-            // The caller's name may itself contain serde's words, the known names cannot.
-            rest.find("`, expected ")
-                .and_then(|at| rest.split_at_checked(at))
-        },
-    )?;
-    let known = rest
-        .split('`')
-        .skip(1)
-        .filter(|name| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric()))
-        .collect();
-    Some((unknown, known))
+/// Reads serde's sentence on a missing field. Without the wrapping itself, the body as a whole is at fault.
+fn missing_member(reason: &str) -> Option<&str> {
+    let name = reason.strip_prefix("missing field `")?.strip_suffix('`')?;
+    (name != "properties").then_some(name)
+}
+
+/// Reads serde's sentence on an unknown field: the known ones. The caller's name may itself contain serde's words, so
+/// it is taken off whole first.
+fn known_members<'a>(reason: &'a str, unknown: &str) -> Option<Vec<&'a str>> {
+    let rest = reason
+        .strip_prefix("unknown field `")?
+        .strip_prefix(unknown)?
+        .strip_prefix("`, ")?;
+    // Names are between back quotes, what joins them is not.
+    Some(rest.split('`').skip(1).step_by(2).collect())
 }
 
 fn unknown_member_message(path: &str, unknown: &str, known: &[&str]) -> String {
@@ -160,8 +176,8 @@ fn unknown_member_message(path: &str, unknown: &str, known: &[&str]) -> String {
     let hint = match nearest {
         Some((likeness, name)) if likeness >= LIKENESS => format!("did you mean \"{name}\"?"),
         _ if known.contains(&"properties") => "put it inside \"properties\"".to_owned(),
-        // The one member that other verbs have and a PATCH has not.
-        _ if unknown == "name" => "\"name\" cannot be changed".to_owned(),
+        // What other verbs have and a PATCH has not.
+        _ if matches!(unknown, "name" | "location") => format!("{shown} cannot be changed"),
         _ => format!("known are {}", known.join(", ")),
     };
     shortened(&format!("unknown member {shown}{place}; {hint}"))
@@ -254,7 +270,7 @@ mod tests {
             (
                 "[]",
                 "body",
-                "the body: invalid length 0, expected struct Outer with 2 elements",
+                "the body: invalid type: sequence, expected an object",
             ),
         ];
         for (text, field, message) in cases {

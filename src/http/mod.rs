@@ -8,6 +8,7 @@ mod call;
 mod document;
 mod guard;
 mod links;
+mod objects;
 mod operations;
 mod pages;
 mod surface;
