@@ -1,7 +1,7 @@
 //! Pages of lists: how many, from where.
 
 use super::text::quoted;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Violations};
 
 /// Elements on a page when the caller does not say.
 pub const DEFAULT_LIMIT: i64 = 100;
@@ -21,10 +21,15 @@ impl Window {
     /// Reads offset and limit, which the API carries as strings of digits; absent ones are 0 and
     /// [`DEFAULT_LIMIT`].
     pub fn parse(offset: Option<&str>, limit: Option<&str>) -> Result<Self> {
-        Ok(Self {
-            offset: parse_offset(offset)?,
-            limit: parse_limit(limit)?,
-        })
+        let mut violations = Violations::default();
+        let offset = violations.take(parse_offset(offset));
+        let limit = violations.take(parse_limit(limit));
+        violations.finish((|| {
+            Some(Self {
+                offset: offset?,
+                limit: limit?,
+            })
+        })())
     }
 
     /// The window after this one, if a list of `total` elements has one. An empty window has no next.
@@ -34,10 +39,11 @@ impl Window {
         (self.limit > 0 && offset < total).then_some(Self { offset, ..self })
     }
 
-    /// The window before this one, if this is not the first; stops at 0.
+    /// The window before this one, if this is not the first; stops at 0. An empty window has none: it would be this
+    /// one again, and who follows it would never arrive.
     #[must_use]
     pub fn previous(self) -> Option<Self> {
-        (self.offset > 0).then(|| Self {
+        (self.offset > 0 && self.limit > 0).then(|| Self {
             offset: (self.offset - self.limit).max(0),
             ..self
         })
@@ -128,6 +134,7 @@ mod tests {
         assert_eq!(window(0, 0).next(5), None);
         assert_eq!(window(i64::MAX, 2).next(5), None);
         assert_eq!(window(0, 2).previous(), None);
+        assert_eq!(window(4, 0).previous(), None);
         assert_eq!(window(1, 2).previous(), Some(window(0, 2)));
         assert_eq!(window(4, 2).previous(), Some(window(2, 2)));
     }
