@@ -31,8 +31,12 @@ fn loopback_origin(request: &HttpRequest) -> Option<String> {
         "http"
     };
     let url = Url::parse(&format!("{scheme}://{host}")).ok()?;
-    (url.path() == "/" && url.username().is_empty() && url.query().is_none() && is_loopback(&url))
-        .then(|| format!("{scheme}://{host}"))
+    let bare = url.path() == "/"
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    (bare && is_loopback(&url)).then(|| url.origin().ascii_serialization())
 }
 
 pub(super) fn is_loopback(url: &Url) -> bool {
