@@ -13,6 +13,8 @@ use crate::store::{Lock, registries as table};
 
 /// Which list a cursor belongs to.
 const LIST: &str = "registries";
+/// How much of a filter is looked at, in characters: one more than a name can have.
+const FILTER: usize = 64;
 
 /// What to list.
 #[derive(Debug, Clone, Default)]
@@ -81,7 +83,12 @@ impl<'a> Registries<'a> {
 
     /// A page of registries.
     pub async fn list(&self, caller: &Caller, listing: Listing) -> Result<RegistryPage> {
-        let contains = listing.name_contains.map(|text| text.to_ascii_lowercase());
+        // What lies beyond the longest name can match none, and databases refuse patterns of great length.
+        let contains = listing
+            .name_contains
+            .filter(|text| !text.is_empty())
+            .map(|text| text.chars().take(FILTER).collect::<String>())
+            .map(|text| text.to_ascii_lowercase());
         if let Some(text) = contains.as_deref().filter(|text| has_control(text)) {
             return Err(Error::invalid(
                 "filter-name",
