@@ -1,31 +1,45 @@
 //! Paths of the product whose data is the registry's own: images, not tokens.
 
+use actix_web::HttpRequest;
 use actix_web::web::Data;
 
-use super::super::State;
 use super::super::call::Raw;
+use super::super::{PREFIX, State};
 use super::{Answer, Call};
+use crate::domain::id::RegistryId;
 use crate::domain::text::quoted;
 use crate::error::{Error, What};
 
-async fn elsewhere(state: &State, call: &Call<Raw>, what: What) -> Answer {
-    // A remembered password alone is no proof that its account is still let in.
-    state.service.admit(&call.caller).await?;
+fn elsewhere(what: What, request: &HttpRequest) -> Answer {
+    let path = request.path();
+    let path = path.strip_prefix(PREFIX).unwrap_or(path);
     Err(Error::Elsewhere {
         what,
-        which: quoted(call.head.0.path()).to_string(),
+        which: quoted(path).to_string(),
     }
     .into())
 }
 
-pub(super) async fn repositories(state: Data<State>, call: Call<Raw>) -> Answer {
-    elsewhere(&state, &call, What::Repository).await
+/// A registry that is not there, or not for this caller, is told before anything of what would be in it.
+async fn of_registry(what: What, state: &State, call: Call<(RegistryId, Raw)>) -> Answer {
+    let (registry, Raw(request)) = call.head;
+    state
+        .service
+        .registries()
+        .show(&call.caller, registry)
+        .await?;
+    elsewhere(what, &request)
 }
 
-pub(super) async fn artifacts(state: Data<State>, call: Call<Raw>) -> Answer {
-    elsewhere(&state, &call, What::Artifact).await
+pub(super) async fn repositories(state: Data<State>, call: Call<(RegistryId, Raw)>) -> Answer {
+    of_registry(What::Repository, &state, call).await
+}
+
+pub(super) async fn artifacts(state: Data<State>, call: Call<(RegistryId, Raw)>) -> Answer {
+    of_registry(What::Artifact, &state, call).await
 }
 
 pub(super) async fn vulnerabilities(state: Data<State>, call: Call<Raw>) -> Answer {
-    elsewhere(&state, &call, What::Vulnerability).await
+    state.service.admit(&call.caller).await?;
+    elsewhere(What::Vulnerability, &call.head.0)
 }
