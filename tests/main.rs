@@ -14,3 +14,8 @@ mod openapi;
 mod paging;
 mod smoke;
 mod writer;
+mod bad_input;
+mod catalog;
+mod registries;
+mod smoke;
+mod tokens;
