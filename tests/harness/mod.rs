@@ -2,16 +2,12 @@
 
 mod database;
 mod fill;
+mod mask;
 mod program;
 mod server;
 
 pub use database::{Backend, Database, on_server};
 pub use fill::{fill, remove};
-mod mask;
-mod program;
-mod server;
-
-pub use database::{Backend, Database};
 pub use mask::masked;
 pub use program::Program;
 pub use server::{ADMIN_PASSWORD, Actor, Answer, Clock, Server};
