@@ -15,7 +15,8 @@ use crate::harness::{Actor, Backend, Server, fill};
 fn reserve(server: &Server, holder: &str, life: TimeDelta) {
     let until = (server.clock.now() + life).timestamp_micros();
     server.database.execute(&format!(
-        "INSERT INTO leases (name, holder, until) VALUES ('janitor', '{holder}', {until})"
+        "INSERT INTO leases (name, holder, until) VALUES ('janitor', '{holder}', {until}) \
+         ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until"
     ));
 }
 
@@ -90,22 +91,17 @@ async fn one_replica_at_a_time_and_a_dead_one_is_followed(
     let (here, there) = (server.service.janitor(), replica.service.janitor());
     let (here, there) = tokio::join!(here.run("here"), there.run("there"));
     let rounds = [here.unwrap(), there.unwrap()];
-    // Whoever came second was sent away, unless all was done by then.
-    let working: Vec<_> = rounds.iter().flatten().filter(|r| !r.is_idle()).collect();
-    assert_eq!(working.len(), 1, "{rounds:?}");
-    assert_eq!(working[0].tokens, 2_500);
-    assert_eq!(rows(&server, "registries"), 0);
-    // Idle rounds find nothing, and write nothing.
-    assert!(
-        server
-            .service
-            .janitor()
-            .run("here")
-            .await
-            .unwrap()
-            .unwrap()
-            .is_idle()
-    );
+    // Whoever came second was sent away, or found that all was done. The janitors that the servers run by themselves
+    // may have come first of all.
+    let working = rounds.iter().flatten().filter(|r| !r.is_idle()).count();
+    assert!(working <= 1, "{rounds:?}");
+    let begun = Instant::now();
+    while rows(&server, "registries") > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{rounds:?}");
+        server.service.janitor().run("here").await.unwrap();
+    }
+    assert_eq!(rows(&server, "tokens"), 0);
+    assert_eq!(rows(&server, "token_counts"), 0);
 }
 
 async fn create_until(admin: &Actor, registry: &str, name: &str, expiry: &str) -> String {
@@ -151,6 +147,7 @@ async fn expired_tokens_are_removed_after_the_retention(
     assert_eq!(admin.get(&tokens).await.json["total"], 3 - expected);
     assert_eq!(admin.get(&format!("{tokens}/{extended}")).await.status, 200);
 
+    reserve(&server, "test", TimeDelta::days(3650));
     server.clock.advance(TimeDelta::days(1000));
     server.service.janitor().run("test").await.unwrap().unwrap();
     let left = if retention == "1d" { 1 } else { 3 };

@@ -41,10 +41,11 @@ impl<'a> Janitor<'a> {
     /// Does all there is to do. `None` if another replica is at it. `holder` names this process.
     pub async fn run(&self, holder: &str) -> Result<Option<Round>> {
         let mut round = Round::default();
+        let mut held = false;
         while let Some(more) = self.batch(holder, &mut round).await? {
             if !more {
                 // Only work takes the lease; without any there is nothing to give back, and nothing to write.
-                if round.is_idle() {
+                if !held {
                     return Ok(Some(round));
                 }
                 let (holder, store) = (holder.to_owned(), &self.core.store);
@@ -55,6 +56,7 @@ impl<'a> Janitor<'a> {
                     .await?;
                 return Ok(Some(round));
             }
+            held = true;
         }
         Ok(None)
     }
@@ -86,17 +88,16 @@ impl<'a> Janitor<'a> {
                             return Ok(None);
                         }
                         let removed = tokens::purge(connection, registry, BATCH)?;
-                        if removed < BATCH {
-                            registries::purge(connection, registry)?;
-                        }
-                        Ok(Some(removed))
+                        // Another replica may have finished it since the look.
+                        let finished = removed < BATCH && registries::purge(connection, registry)?;
+                        Ok(Some((removed, finished)))
                     })
                     .await?;
-                let Some(removed) = removed else {
+                let Some((removed, finished)) = removed else {
                     return Ok(None);
                 };
                 round.tokens += removed;
-                round.registries += u64::from(removed < BATCH);
+                round.registries += u64::from(finished);
                 Ok(Some(true))
             }
             (None, Some((id, registry))) => {

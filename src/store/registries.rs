@@ -214,10 +214,10 @@ pub fn next_deleted(connection: &mut Session) -> Result<Option<RegistryKey>> {
     Ok(key.map(RegistryKey))
 }
 
-/// Removes the last rows of a deleted registry, once its tokens are gone.
-pub fn purge(connection: &mut Session, key: RegistryKey) -> Result<()> {
+/// Removes the last rows of a deleted registry, once its tokens are gone. Returns whether there were any.
+pub fn purge(connection: &mut Session, key: RegistryKey) -> Result<bool> {
     diesel::delete(registry_counters::table.find(key.0)).execute(connection)?;
-    diesel::delete(
+    let removed = diesel::delete(
         registries::table.filter(
             registries::key
                 .eq(key.0)
@@ -225,5 +225,5 @@ pub fn purge(connection: &mut Session, key: RegistryKey) -> Result<()> {
         ),
     )
     .execute(connection)?;
-    Ok(())
+    Ok(removed > 0)
 }
