@@ -297,12 +297,12 @@ async fn a_disk_that_fills_inside_a_group_tells_nobody_yes(
 
     // While the load goes on, it comes back.
     limit_files(&program, "unlimited");
-    let (created, _) = (load.told.borrow().created.len(), ());
+    let created = load.told.borrow().created.len();
     load.until_created(created + 100).await;
-    let admin_pid = program.child.id();
     program.signal("TERM");
     let told = load.end().await;
-    assert!(program.wait().0.success(), "process {admin_pid}");
+    let (status, log) = program.wait();
+    assert!(status.success(), "{status}: {log}");
 
     let program = Program::start(&database);
     let (ids, names) = listed(&program.admin(), &registry).await;
