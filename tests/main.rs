@@ -15,6 +15,8 @@ mod migrations;
 mod openapi;
 mod paging;
 mod registries;
+mod operations;
+mod program;
 mod smoke;
 mod tokens;
 mod writer;

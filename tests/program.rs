@@ -1,0 +1,744 @@
+//! The program as a stranger meets it: what it makes, what it says, what it refuses, and its commands.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::harness::{ADMIN_PASSWORD, Actor, Backend, Database, Program};
+
+/// What the small tools that tests call are found by.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The program with nothing but environment variables for settings, and with no secret given.
+fn bare(database: &Database) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wharfinger"));
+    command
+        .env_clear()
+        .env("WHARFINGER_LISTEN", "127.0.0.1:0")
+        .env("WHARFINGER_DATA_DIR", data(database))
+        .env("WHARFINGER_DATABASE_URL", &database.url)
+        .env("WHARFINGER_BCRYPT_COST", "4")
+        .env("WHARFINGER_WORKERS", "1")
+        .env("WHARFINGER_READERS", "2");
+    command
+}
+
+/// A folder that the program has to make.
+fn data(database: &Database) -> PathBuf {
+    database.folder().join("new/data")
+}
+
+/// What a command that ends by itself left behind.
+#[derive(Debug)]
+struct Ended {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+fn end(command: &mut Command) -> Ended {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    Ended {
+        code: output.status.code(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+impl Ended {
+    /// Asserts success and gives what was printed.
+    fn ok(self) -> String {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self.out
+    }
+
+    /// Asserts a refusal with this status, in a sentence that has all these parts and no marks of a crash.
+    fn refused(&self, code: i32, parts: &[&str]) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        let said = self
+            .err
+            .lines()
+            .filter(|line| !line.starts_with('{'))
+            .collect::<Vec<_>>()
+            .join("\n");
+        for part in parts {
+            assert!(said.contains(part), "{part:?} is missing in: {said}");
+        }
+        for crash in [
+            "panicked",
+            "RUST_BACKTRACE",
+            "Os {",
+            "Error {",
+            "internal error",
+        ] {
+            assert!(!self.err.contains(crash), "{}", self.err);
+        }
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+/// All files below a folder.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.insert(path.clone(), std::fs::read(&path).unwrap());
+        }
+    }
+    found
+}
+
+/// What a start could change in the database: accounts, their roles, and keys, each as one number that any change moves.
+fn fingerprint(database: &Database) -> Vec<i64> {
+    let versions = "SELECT COALESCE(SUM(version * 1000 + LENGTH(password_hash)), 0) FROM accounts";
+    let changed = "SELECT COALESCE(SUM(modified_at), 0) FROM accounts";
+    let mut numbers = vec![database.number(versions), database.number(changed)];
+    for table in [
+        "accounts",
+        "account_roles",
+        "roles",
+        "data_keys",
+        "registries",
+        "meta",
+    ] {
+        numbers.push(database.number(&format!("SELECT COUNT(*) FROM {table}")));
+    }
+    numbers
+}
+
+/// Runs the line that the greeting offers, as pasted into a shell.
+fn paste(greeting: &str) -> Value {
+    let line = greeting
+        .lines()
+        .find(|line| line.starts_with("  curl "))
+        .unwrap();
+    let output = Command::new("sh")
+        .args(["-c", line])
+        .env_clear()
+        .env("PATH", PATH)
+        .output()
+        .unwrap();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{line}: {output:?}"))
+}
+
+#[rstest]
+fn the_first_start_makes_what_is_missing_and_later_ones_change_nothing(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let database = Arc::new(Database::fresh(backend));
+    let data = data(&database);
+    let (key, written) = (data.join("server-key"), data.join("admin-password"));
+    if backend == Backend::Postgres {
+        end(&mut bare(&database)).refused(1, &["server key", "wharfinger keys init"]);
+        assert!(!key.exists());
+        end(bare(&database).args(["keys", "init"])).ok();
+    }
+
+    let first = Program::spawn(&database, bare(&database));
+    assert_eq!(mode(&data), 0o700);
+    assert_eq!((mode(&key), mode(&written)), (0o600, 0o600));
+    if backend == Backend::Sqlite {
+        assert_eq!(mode(&database.file()), 0o600);
+    }
+    let password = std::fs::read_to_string(&written)
+        .unwrap()
+        .trim_end()
+        .to_owned();
+    assert!(password.len() >= 24, "{password}");
+    assert!(
+        first.greeting.contains(written.to_str().unwrap()),
+        "{}",
+        first.greeting
+    );
+    assert!(!first.greeting.contains(&password));
+    assert_eq!(paste(&first.greeting)["type"], "collection");
+    first.signal("TERM");
+    let (status, log) = first.wait();
+    assert!(status.success(), "{status}: {log}");
+    assert!(
+        log.contains(written.to_str().unwrap()),
+        "the log does not name the file: {log}"
+    );
+    assert!(!log.contains(&password));
+
+    let (files_before, rows_before) = (files(&data), fingerprint(&database));
+    let mut command = bare(&database);
+    // What is given for a first start is not looked at any more.
+    command.env("WHARFINGER_ADMIN_PASSWORD", "another-password");
+    let later = Program::spawn(&database, command);
+    assert!(
+        !later.greeting.contains("Made the account"),
+        "{}",
+        later.greeting
+    );
+    assert!(!later.greeting.contains(&password));
+    assert_eq!(paste(&later.greeting)["type"], "collection");
+    later.signal("TERM");
+    let (_, log) = later.wait();
+    assert!(
+        !log.contains(&password) && !log.contains("first account"),
+        "{log}"
+    );
+    assert_eq!(files(&data), files_before);
+    assert_eq!(fingerprint(&database), rows_before);
+
+    // Another key: refused. None: refused, and none is made in its place.
+    let mut other = bare(&database);
+    other.env("WHARFINGER_SERVER_KEY", "E".repeat(43) + "=");
+    end(&mut other).refused(1, &["this database belongs to another server key"]);
+    std::fs::rename(&key, data.join("kept")).unwrap();
+    end(&mut bare(&database)).refused(1, &["there is no server key at", key.to_str().unwrap()]);
+    assert!(!key.exists());
+    std::fs::rename(data.join("kept"), &key).unwrap();
+    drop(Program::spawn(&database, bare(&database)));
+    assert_eq!(fingerprint(&database), rows_before);
+}
+
+#[test]
+fn a_terminal_is_shown_the_password_once_and_no_file_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = format!(
+        "exec {} --listen 127.0.0.1:0 --bcrypt-cost 4 --data-dir {}",
+        env!("CARGO_BIN_EXE_wharfinger"),
+        folder.path().join("data").display()
+    );
+    let start = || {
+        let mut terminal = Command::new("script")
+            .args(["-qec", &command, "/dev/null"])
+            .env_clear()
+            .env("PATH", PATH)
+            .env("SHELL", "/bin/sh")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(terminal.stdout.take().unwrap());
+        let mut seen = String::new();
+        while !seen.contains("  curl ") {
+            assert_ne!(lines.read_line(&mut seen).unwrap(), 0, "it ended: {seen}");
+        }
+        (terminal, lines, seen.replace('\r', ""))
+    };
+    let stop = |mut terminal: Child, mut lines: BufReader<ChildStdout>, seen: &str| {
+        // Once it answers it minds signals.
+        let base = seen.split("Wharfinger is at ").nth(1).unwrap();
+        let alive = format!("{}/healthz", base.split(". Try").next().unwrap());
+        assert!(
+            Command::new("curl")
+                .args(["-sf", &alive])
+                .output()
+                .unwrap()
+                .status
+                .success()
+        );
+        let children = format!("/proc/{0}/task/{0}/children", terminal.id());
+        let program = std::fs::read_to_string(children).unwrap();
+        let kill = Command::new("kill")
+            .args(["-TERM", program.trim()])
+            .status();
+        assert!(kill.unwrap().success());
+        let mut rest = String::new();
+        lines.read_to_string(&mut rest).unwrap();
+        assert!(terminal.wait().unwrap().success(), "{rest}");
+    };
+
+    let (terminal, lines, seen) = start();
+    let shown = "Made the account admin. Its password, shown only now: ";
+    let password = seen.lines().find_map(|line| line.strip_prefix(shown));
+    let password = password.unwrap_or_else(|| panic!("{seen}")).to_owned();
+    assert_eq!(paste(&seen)["type"], "collection");
+    for (path, contents) in files(folder.path()) {
+        let found = contents
+            .windows(password.len())
+            .any(|window| window == password.as_bytes());
+        assert!(!found, "{} has the password", path.display());
+    }
+    assert!(!folder.path().join("data/admin-password").exists());
+    stop(terminal, lines, &seen);
+
+    let (terminal, lines, seen) = start();
+    assert!(
+        !seen.contains(&password) && !seen.contains("password"),
+        "{seen}"
+    );
+    stop(terminal, lines, &seen);
+}
+
+#[actix_web::test]
+async fn a_start_that_fails_makes_no_password_that_nobody_saw() {
+    let database = Arc::new(Database::fresh(Backend::Sqlite));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut command = bare(&database);
+    command.env("WHARFINGER_LISTEN", &address);
+    end(&mut command).refused(1, &["--listen", &address]);
+    assert_eq!(database.number("SELECT COUNT(*) FROM accounts"), 0);
+    assert!(!data(&database).join("admin-password").exists());
+    let program = Program::spawn(&database, bare(&database));
+    assert!(program.greeting.contains("Made the account admin"));
+}
+
+#[rstest]
+#[actix_web::test]
+async fn the_first_password_can_be_given(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+    #[values("variable", "variable-file", "flag", "flag-file")] way: &str,
+) {
+    let database = Arc::new(Database::fresh(backend));
+    let given = "given: pässword";
+    let file = database.folder().join("given");
+    std::fs::write(&file, format!("{given}\n")).unwrap();
+    let mut command = bare(&database);
+    command.env("WHARFINGER_SERVER_KEY", "A".repeat(43) + "=");
+    match way {
+        "variable" => command.env("WHARFINGER_ADMIN_PASSWORD", given),
+        "variable-file" => command.env("WHARFINGER_ADMIN_PASSWORD_FILE", &file),
+        "flag" => command.args(["--admin-password", given]),
+        _ => command.arg("--admin-password-file").arg(&file),
+    };
+    let program = Program::spawn(&database, command);
+    let admin = Actor::of(&program.base, "admin", given);
+    assert_eq!(admin.get("/registries").await.status, 200);
+    assert!(
+        program.greeting.contains("with the password you gave"),
+        "{}",
+        program.greeting
+    );
+    assert!(!program.greeting.contains(given));
+    assert!(
+        files(&data(&database)).is_empty(),
+        "a given secret was written down"
+    );
+}
+
+#[test]
+fn a_server_key_is_made_once_and_never_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    for (place, arguments) in [
+        ("data/server-key", ["--data-dir", "data"]),
+        ("elsewhere", ["--server-key-file", "elsewhere"]),
+    ] {
+        let init = || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_wharfinger"));
+            end(command
+                .env_clear()
+                .current_dir(folder.path())
+                .args(["keys", "init"])
+                .args(arguments))
+        };
+        let path = folder.path().join(place);
+        assert!(init().ok().contains(place));
+        let made = std::fs::read(&path).unwrap();
+        assert_eq!((mode(&path), made.len()), (0o600, 45));
+        init().refused(1, &[place, "already"]);
+        assert_eq!(std::fs::read(&path).unwrap(), made);
+    }
+}
+
+/// A certificate for this machine and its key, as files.
+fn certificate(folder: &Path) -> [String; 2] {
+    let paths =
+        ["certificate.pem", "key.pem"].map(|name| folder.join(name).to_str().unwrap().to_owned());
+    let made = Command::new("openssl")
+        .args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost".split(' '))
+        .args(["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"])
+        .args(["-out", &paths[0], "-keyout", &paths[1]])
+        .output()
+        .expect("openssl is needed to make a certificate");
+    assert!(made.status.success(), "{made:?}");
+    paths
+}
+
+#[rstest]
+fn passwords_travel_in_clear_only_where_that_was_asked_for(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let database = Arc::new(Database::fresh(backend));
+    end(bare(&database).args(["keys", "init"])).ok();
+    let open = |more: &[&str]| {
+        let mut command = bare(&database);
+        command.args(["--listen", "0.0.0.0:0"]).args(more);
+        command
+    };
+    end(&mut open(&[])).refused(1, &["--listen", "--tls-cert", "--tls-key", "--plain-http"]);
+    assert_eq!(
+        files(&data(&database)).len(),
+        1,
+        "refused before anything is made"
+    );
+
+    let program = Program::spawn(&database, open(&["--plain-http"]));
+    assert_eq!(paste(&program.greeting)["type"], "collection");
+    drop(program);
+    let mut by_variable = open(&[]);
+    by_variable.env("WHARFINGER_PLAIN_HTTP", "1");
+    drop(Program::spawn(&database, by_variable));
+
+    let [certificate, key] = certificate(database.folder());
+    let tls = ["--tls-cert", &certificate, "--tls-key", &key];
+    let program = Program::spawn(&database, open(&tls));
+    assert!(
+        program.base.starts_with("https://127.0.0.1:"),
+        "{}",
+        program.base
+    );
+    // The line has --cacert with the certificate, and asks over TLS.
+    assert!(
+        program
+            .greeting
+            .contains(&format!("--cacert {certificate}"))
+    );
+    assert_eq!(paste(&program.greeting)["type"], "collection");
+    let address = program.base.trim_start_matches("https://");
+    let healthcheck = |more: &[&str]| {
+        end(bare(&database)
+            .args(["healthcheck", "--listen", address])
+            .args(more))
+    };
+    assert_eq!(healthcheck(&tls).ok(), "ok\n");
+    healthcheck(&[]).refused(1, &[address]);
+    let [other, _] = self::certificate(&data(&database));
+    healthcheck(&["--tls-cert", &other, "--tls-key", &key]).refused(1, &[address, "--tls-cert"]);
+}
+
+#[rstest]
+fn a_healthcheck_tells_by_its_status(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let database = Arc::new(Database::fresh(backend));
+    let program = Program::start(&database);
+    let address = program.base.trim_start_matches("http://").to_owned();
+    let healthcheck = |more: &[&str]| {
+        end(bare(&database)
+            .args(["healthcheck", "--listen", &address])
+            .args(more))
+    };
+    assert_eq!(healthcheck(&[]).ok(), "ok\n");
+    assert_eq!(healthcheck(&["--ready"]).ok(), "ok\n");
+    // As after a roll-back of the tables: alive, and not ready.
+    database.execute("DELETE FROM __diesel_schema_migrations WHERE version = '20261121000400'");
+    assert_eq!(healthcheck(&[]).ok(), "ok\n");
+    healthcheck(&["--ready"]).refused(1, &[&address, "/readyz", "503"]);
+    program.kill();
+    healthcheck(&[]).refused(1, &[&address, "does not answer"]);
+}
+
+#[rstest]
+fn migrating_is_a_command_of_its_own(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let database = Arc::new(Database::fresh(backend));
+    for _ in 0..2 {
+        let said = end(bare(&database).arg("migrate")).ok();
+        assert!(said.starts_with("The database is current: "), "{said}");
+        assert!(
+            !said.contains("Sqlite(") && !said.contains("Postgres("),
+            "{said}"
+        );
+    }
+    assert_eq!(database.number("SELECT COUNT(*) FROM accounts"), 0);
+    assert!(files(&data(&database)).is_empty());
+    drop(Program::start(&database));
+}
+
+#[rstest]
+#[actix_web::test]
+async fn accounts_are_managed_beside_a_running_server(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let database = Arc::new(Database::fresh(backend));
+    let program = Program::start(&database);
+    let account = |arguments: &[&str]| end(bare(&database).arg("account").args(arguments));
+    let status = async |name: &str, password: &str| {
+        Actor::of(&program.base, name, password)
+            .get("/registries")
+            .await
+            .status
+    };
+    let shown = |said: &str| {
+        said.rsplit_once("shown only now: ")
+            .unwrap()
+            .1
+            .trim_end()
+            .to_owned()
+    };
+
+    let made = shown(&account(&["add", "Alice@example.com", "--role", "Analyst"]).ok());
+    assert_eq!(status("alice@example.com", &made).await, 200);
+    let file = database.folder().join("password");
+    std::fs::write(&file, "from: ä file\r\n").unwrap();
+    let from_file = ["--password-file", file.to_str().unwrap()];
+    let said = account(
+        &[
+            &[
+                "add", "bob", "--role", "Admin", "--role", "Analyst", "--role", "Admin",
+            ],
+            &from_file[..],
+        ]
+        .concat(),
+    );
+    assert!(!said.ok().contains("from: ä file"));
+    assert_eq!(status("bob", "from: ä file").await, 200);
+
+    let list = account(&["list"]).ok();
+    let rows: Vec<Vec<&str>> = list
+        .lines()
+        .map(|line| line.split_whitespace().skip(1).collect())
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            vec!["STATUS", "ROLES", "NAME"],
+            vec!["enabled", "Admin", "admin"],
+            vec!["enabled", "Analyst", "Alice@example.com"],
+            vec!["enabled", "Admin,Analyst", "bob"],
+        ]
+    );
+
+    let renewed = shown(&account(&["passwd", "ALICE@example.com"]).ok());
+    assert_eq!(
+        (
+            status("alice@example.com", &made).await,
+            status("alice@example.com", &renewed).await
+        ),
+        (401, 200)
+    );
+    let mut from_input = bare(&database)
+        .args(["account", "passwd", "bob", "--password-file", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    from_input
+        .stdin
+        .take()
+        .unwrap()
+        .write_all("typed in\n".as_bytes())
+        .unwrap();
+    assert!(from_input.wait().unwrap().success());
+    assert_eq!(
+        (
+            status("bob", "from: ä file").await,
+            status("bob", "typed in").await
+        ),
+        (401, 200)
+    );
+
+    account(&["disable", "bob"]).ok();
+    assert_eq!(status("bob", "typed in").await, 401);
+    for command in ["disable", "delete"] {
+        account(&[command, "admin"])
+            .refused(1, &["admin", "last enabled account with the role Admin"]);
+        assert_eq!(status("admin", ADMIN_PASSWORD).await, 200, "{command}");
+    }
+    account(&["enable", "bob"]).ok();
+    assert_eq!(status("bob", "typed in").await, 200);
+    account(&["delete", "admin"]).ok();
+    assert_eq!(status("admin", ADMIN_PASSWORD).await, 401);
+    account(&["delete", "bob"]).refused(1, &["last enabled account"]);
+
+    account(&["add", "BOB", "--role", "Admin"]).refused(1, &["BOB already exists"]);
+    account(&["add", "a:b", "--role", "Admin"]).refused(1, &["a:b", "without colon"]);
+    account(&["add", "carol", "--role", "admin"])
+        .refused(1, &["no role \"admin\"", "Admin, Analyst"]);
+    account(&["passwd", "nobody"]).refused(1, &["account nobody not found"]);
+    std::fs::write(&file, "short").unwrap();
+    account(&[&["passwd", "bob"], &from_file[..]].concat())
+        .refused(1, &["shorter than 8 characters"]);
+    std::fs::write(&file, "x".repeat(72)).unwrap();
+    account(&[&["passwd", "bob"], &from_file[..]].concat()).refused(1, &["72 bytes", "71"]);
+    assert_eq!(
+        status("bob", "typed in").await,
+        200,
+        "what was refused changed nothing"
+    );
+    assert_eq!(database.number("SELECT COUNT(*) FROM accounts"), 3);
+}
+
+#[test]
+fn bad_settings_are_refused_in_a_sentence_that_names_them() {
+    let database = Database::fresh(Backend::Sqlite);
+    let folder = database.folder().to_str().unwrap();
+    let text = database.folder().join("text");
+    std::fs::write(&text, "not what it should be").unwrap();
+    let text = text.to_str().unwrap();
+    let [certificate, key] = certificate(database.folder());
+    // The status is 2 where the command line itself is at fault, as everywhere.
+    let cases: &[(i32, &[&str], &[&str])] = &[
+        (2, &["--bcrypt-cost", "3"], &["--bcrypt-cost", "4..=20"]),
+        (2, &["--listen", "nowhere"], &["--listen", "nowhere"]),
+        (
+            2,
+            &["--public-url", "ftp://x"],
+            &["--public-url", "https://"],
+        ),
+        (2, &["--registry-domain", "a..b"], &["--registry-domain"]),
+        (2, &["--locations", "fra"], &["--locations", "de/fra"]),
+        (2, &["--head-timeout", "0s"], &["--head-timeout", "10s"]),
+        (2, &["--body-timeout", "soon"], &["--body-timeout"]),
+        (
+            2,
+            &["--server-key", "A", "--server-key-file", "B"],
+            &["--server-key", "--server-key-file", "cannot be used with"],
+        ),
+        (
+            2,
+            &["--admin-password", "A", "--admin-password-file", "B"],
+            &["--admin-password", "--admin-password-file"],
+        ),
+        (2, &["--tls-cert", &certificate], &["--tls-key"]),
+        (2, &["--colour"], &["--colour"]),
+        (
+            1,
+            &["--database-url", "mysql://localhost/x"],
+            &["--database-url", "postgres://"],
+        ),
+        (1, &["--database-url", "postgres://[x"], &["--database-url"]),
+        (
+            1,
+            &["--database-url", "postgres://db.example.com/x"],
+            &["--database-url", "postgres-tls", "sslmode=disable"],
+        ),
+        (
+            1,
+            &["--database-url", "postgres://u:hidden-word@127.0.0.1:1/x"],
+            &["--database-url", "refused"],
+        ),
+        (1, &["--database-url", folder], &["--database-url", folder]),
+        (1, &["--database-url", text], &["--database-url", text]),
+        (1, &["--data-dir", text], &["--data-dir", text]),
+        (
+            1,
+            &["--server-key", "hidden-word"],
+            &["server key", "base64", "keys init"],
+        ),
+        (1, &["--server-key-file", text], &["server key", "base64"]),
+        (
+            1,
+            &["--server-key-file", folder],
+            &["--server-key-file", folder],
+        ),
+        (
+            1,
+            &["--admin-password", "hidden"],
+            &["--admin-password", "shorter than 8"],
+        ),
+        (
+            1,
+            &["--admin-password-file", "/nowhere"],
+            &["--admin-password-file", "/nowhere"],
+        ),
+        (
+            1,
+            &["--tls-cert", "/nowhere", "--tls-key", &key],
+            &["--tls-cert", "/nowhere"],
+        ),
+        (
+            1,
+            &["--tls-cert", text, "--tls-key", &key],
+            &["--tls-cert", text, "no certificate"],
+        ),
+        (
+            1,
+            &["--tls-cert", &certificate, "--tls-key", "/nowhere"],
+            &["--tls-key", "/nowhere"],
+        ),
+        (
+            1,
+            &["--tls-cert", &certificate, "--tls-key", text],
+            &["--tls-key", text],
+        ),
+        (1, &["--log", "a=b=c"], &["--log", "a=b=c"]),
+    ];
+    for (number, (code, arguments, parts)) in cases.iter().enumerate() {
+        let mut command = bare(&database);
+        if arguments[0] != "--database-url" {
+            command.env_remove("WHARFINGER_DATABASE_URL");
+        }
+        command.env(
+            "WHARFINGER_DATA_DIR",
+            database.folder().join(number.to_string()),
+        );
+        let ended = end(command.args(*arguments));
+        ended.refused(*code, parts);
+        assert!(
+            !ended.err.contains("hidden"),
+            "a secret is repeated: {}",
+            ended.err
+        );
+    }
+}
+
+#[test]
+fn the_help_of_every_command_explains_every_flag() {
+    let database = Database::fresh(Backend::Sqlite);
+    let commands = "|serve|migrate|account|account add|account list|account passwd|account enable|account disable|\
+                    account delete|keys|keys init|healthcheck";
+    for name in commands.split('|') {
+        let mut command = bare(&database);
+        command.args(name.split(' ').filter(|word| !word.is_empty()));
+        let help = end(command.arg("--help")).ok();
+        let lines: Vec<_> = help.lines().collect();
+        let mut flags = 0;
+        for (at, line) in lines.iter().enumerate() {
+            let entry = line.trim_start();
+            if !entry.starts_with("--") && !entry.starts_with("-h") && !entry.starts_with('<') {
+                continue;
+            }
+            flags += 1;
+            // In the long form the text is on the next line, in the short form on the same.
+            let explained = entry.contains("  ")
+                || lines
+                    .get(at + 1)
+                    .is_some_and(|next| next.starts_with("          "));
+            assert!(explained, "{name}: {line}");
+        }
+        assert!(flags > 20, "{name} shows {flags} flags: {help}");
+        assert!(
+            help.contains("WHARFINGER_BODY_TIMEOUT"),
+            "{name} names no variables"
+        );
+    }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn replicas_that_start_at_once_make_one_first_account(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let database = Arc::new(Database::fresh(backend));
+    end(bare(&database).args(["keys", "init"])).ok();
+    let start = || {
+        let database = Arc::clone(&database);
+        std::thread::spawn(move || {
+            let command = bare(&database);
+            Program::spawn(&database, command)
+        })
+    };
+    let starting = [start(), start(), start()];
+    let started = starting.map(|thread| thread.join().unwrap());
+    let made = started
+        .iter()
+        .filter(|program| program.greeting.contains("Made the account"))
+        .count();
+    assert_eq!(made, 1);
+    assert_eq!(database.number("SELECT COUNT(*) FROM accounts"), 1);
+    let password = std::fs::read_to_string(data(&database).join("admin-password")).unwrap();
+    for program in &started {
+        let admin = Actor::of(&program.base, "admin", password.trim_end());
+        let answer = admin.post("/registries", json!({})).await;
+        assert_eq!(answer.status, 400, "let in, and told what is missing");
+    }
+}
