@@ -329,7 +329,9 @@ fn listen(
         .client_request_timeout(settings.head_timeout)
         .keep_alive(KEEP_ALIVE)
         // In whole seconds there: half a second must not become none.
-        .shutdown_timeout(settings.shutdown_timeout.as_secs_f64().ceil() as u64);
+        .shutdown_timeout(
+            u64::try_from(settings.shutdown_timeout.as_millis().div_ceil(1000)).unwrap_or(u64::MAX),
+        );
     if let Some(workers) = settings.workers {
         server = server.workers(usize::from(workers));
     }
