@@ -486,11 +486,13 @@ async fn forms_of_authorization(#[values(Backend::Sqlite, Backend::Postgres)] ba
         if let Ok(answer) = somebody.try_send(request).await {
             assert!((400..500).contains(&answer.status), "{size}: {answer:?}");
         }
-        assert_eq!(
-            server.admin().get("/locations").await.status,
-            200,
-            "after {size}"
+        // On a connection of its own: what the server hung up on, the other client may still take for usable.
+        let admin = Actor::of(
+            &format!("http://{}", server.address),
+            "admin",
+            ADMIN_PASSWORD,
         );
+        assert_eq!(admin.get("/locations").await.status, 200, "after {size}");
     }
 }
 
