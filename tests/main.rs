@@ -17,6 +17,7 @@ mod paging;
 mod registries;
 mod operations;
 mod program;
+mod readme;
 mod smoke;
 mod tokens;
 mod writer;

@@ -1,0 +1,456 @@
+//! What the documents claim, held against the program.
+//!
+//! The README's tour is run as it stands. The second word after a fence says what a block is:
+//!
+//! - `sh start`: how to start the server. `cargo run --release` stands for the program under test.
+//! - `sh tour`: commands, run in order in one bash session. What the person pastes is its standard input.
+//! - `… output`: what the block before it prints. A `sh tour` block without one prints nothing.
+//!
+//! Ids, times and secrets differ from run to run, so they are replaced by numbers in the order in which they first
+//! occur: where the README shows the same id twice, the program must too. Those that the commands name stay as they are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use clap::Args as _;
+use wharfinger::config::Settings;
+use wharfinger::domain::id::AccountId;
+use wharfinger::domain::secret::is_machine_secret;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_wharfinger");
+/// Where the README says that the server is.
+const SHOWN: &str = "http://127.0.0.1:8080";
+/// What is printed between the outputs of two blocks.
+const SEPARATOR: char = '\u{1e}';
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A command that sees nothing of the developer's settings.
+fn command(program: &str, folder: &Path) -> Command {
+    #[expect(clippy::disallowed_methods, reason = "where the tools of the tour are")]
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .env("PATH", path)
+        .env("HOME", folder)
+        .current_dir(folder);
+    command
+}
+
+/// The blocks that have a marker: the marker and the text.
+fn marked_blocks(markdown: &str) -> Vec<(String, String)> {
+    let mut blocks = Vec::new();
+    let mut lines = markdown.lines();
+    while let Some(line) = lines.next() {
+        let Some(info) = line.strip_prefix("```") else {
+            continue;
+        };
+        let mut text = String::new();
+        for line in lines.by_ref().take_while(|line| *line != "```") {
+            text.push_str(line);
+            text.push('\n');
+        }
+        if let Some((_, marker)) = info.split_once(' ') {
+            blocks.push((marker.to_owned(), text));
+        }
+    }
+    blocks
+}
+
+/// Replaces what differs from run to run.
+struct Mask<'a> {
+    /// What the commands name is no surprise.
+    commands: &'a str,
+    seen: Vec<String>,
+}
+
+impl Mask<'_> {
+    fn apply(&mut self, text: &str) -> String {
+        let inside = |c: char| c.is_ascii_alphanumeric() || "_-:.+".contains(c);
+        self.words(text, inside, |mask, word| {
+            if chrono::DateTime::parse_from_rfc3339(word).is_ok() {
+                return mask.number("time", word);
+            }
+            let inside = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+            mask.words(word, inside, |mask, word| {
+                let made_password =
+                    word.len() == 24 && word.bytes().all(|b| b.is_ascii_alphanumeric());
+                if AccountId::parse(word).is_ok() {
+                    mask.number("id", word)
+                } else if is_machine_secret(word) {
+                    mask.number("secret", word)
+                } else if made_password {
+                    mask.number("password", word)
+                } else {
+                    word.to_owned()
+                }
+            })
+        })
+    }
+
+    fn words(
+        &mut self,
+        text: &str,
+        inside: impl Fn(char) -> bool,
+        mut replace: impl FnMut(&mut Self, &str) -> String,
+    ) -> String {
+        let mut masked = String::new();
+        for piece in text.split_inclusive(|c| !inside(c)) {
+            let word = piece.trim_end_matches(|c| !inside(c));
+            masked.push_str(&replace(self, word));
+            masked.push_str(piece.strip_prefix(word).unwrap());
+        }
+        masked
+    }
+
+    fn number(&mut self, kind: &str, word: &str) -> String {
+        if self.commands.contains(word) {
+            return word.to_owned();
+        }
+        let known = self.seen.iter().position(|seen| seen == word);
+        let number = known.unwrap_or_else(|| {
+            self.seen.push(word.to_owned());
+            self.seen.len() - 1
+        });
+        format!("<{kind} {number}>")
+    }
+}
+
+/// A server at a terminal, as the person who reads the README has it.
+struct Terminal {
+    script: Child,
+    /// What it printed, line by line.
+    greeting: Vec<String>,
+}
+
+impl Terminal {
+    /// `lines` is how many to read.
+    fn start(start: &str, folder: &Path, lines: usize) -> Self {
+        let run = "cargo run --release";
+        assert!(start.contains(run), "the README does not say {run}");
+        let start = start.replace(run, &format!("exec {PROGRAM} --listen 127.0.0.1:0"));
+        // A password is shown on terminals only: `script` has one.
+        let mut script = command("script", folder)
+            .args(["-qefc", start.trim(), "/dev/null"])
+            .env("WHARFINGER_LOG", "warn")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let greeting: Vec<_> = BufReader::new(script.stdout.take().unwrap())
+            .lines()
+            .take(lines)
+            .map(|line| line.unwrap().trim_end().to_owned())
+            .collect();
+        Self { script, greeting }
+    }
+
+    /// What follows these words.
+    fn after(&self, words: &str) -> &str {
+        self.greeting
+            .iter()
+            .find_map(|line| line.split_once(words))
+            .unwrap_or_else(|| panic!("no {words:?} in {:?}", self.greeting))
+            .1
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = Command::new("kill")
+            .arg(self.script.id().to_string())
+            .status();
+        let _ = self.script.wait();
+    }
+}
+
+fn require(tools: &[&str]) {
+    for tool in tools {
+        let there = Command::new(tool)
+            .arg("--version")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        assert!(
+            there.is_ok(),
+            "the README's tour needs {tool}; on Debian: apt-get install bash bsdutils curl jq"
+        );
+    }
+}
+
+#[test]
+fn the_tour_works_as_the_readme_shows_it() {
+    require(&["bash", "curl", "jq", "script"]);
+    let readme = read("README.md");
+    let blocks = marked_blocks(&readme);
+    let of = |marker: &str| -> String {
+        let marked = blocks.iter().filter(|(is, _)| is == marker);
+        marked.map(|(_, text)| text.as_str()).collect()
+    };
+    let (start, commands) = (of("start"), of("tour"));
+
+    // What the README shows for each block: the greeting first.
+    let mut shown: Vec<(&str, String)> = Vec::new();
+    for (marker, text) in &blocks {
+        match (marker.as_str(), shown.last_mut()) {
+            ("start" | "tour", _) => shown.push((text, String::new())),
+            ("output", Some((_, output))) => output.push_str(text),
+            _ => panic!("a block is marked {marker:?}, or is an output of nothing"),
+        }
+    }
+    assert_eq!(shown[0].0, start, "there is one start, and it comes first");
+    assert!(shown.len() > 10, "the tour is gone");
+
+    let folder = tempfile::tempdir().unwrap();
+    let terminal = Terminal::start(&start, folder.path(), shown[0].1.lines().count());
+    let base = terminal
+        .after("Wharfinger is at ")
+        .trim_end_matches(". Try:");
+    let mut script = String::new();
+    for (block, _) in &shown[1..] {
+        let block = block
+            .replace(SHOWN, base)
+            .replace("target/release/wharfinger", PROGRAM);
+        write!(script, "{block}printf '\\036'\n").unwrap();
+    }
+    std::fs::write(folder.path().join("tour"), script).unwrap();
+    let mut session = command("bash", folder.path())
+        .args(["-euo", "pipefail", "tour"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pasted = terminal.after("shown only now: ");
+    writeln!(session.stdin.take().unwrap(), "{pasted}").unwrap();
+    let ended = session.wait_with_output().unwrap();
+    let printed = String::from_utf8(ended.stdout).unwrap();
+    let complaints = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.success(), "{printed}\n{complaints}");
+
+    let greeting = terminal.greeting.join("\n");
+    let printed: Vec<_> = std::iter::once(greeting.as_str())
+        .chain(printed.trim_end_matches(SEPARATOR).split(SEPARATOR))
+        .collect();
+    assert_eq!(printed.len(), shown.len());
+    let mask = || Mask {
+        commands: &commands,
+        seen: Vec::new(),
+    };
+    let (mut expected, mut actual) = (mask(), mask());
+    for ((block, output), printed) in shown.iter().zip(printed) {
+        let printed = printed.replace(base, SHOWN);
+        assert_eq!(
+            expected.apply(output.trim_end()),
+            actual.apply(printed.trim_end()),
+            "the README (left) shows something else than is printed (right) by:\n{block}\nthis was printed:\n{printed}"
+        );
+    }
+    assert_eq!(complaints, "", "nothing of the tour complains");
+}
+
+/// The table as it should be, from the program's own settings.
+fn settings_table() -> String {
+    let mut table = "| Flag | Variable | Default | Meaning |\n|---|---|---|---|\n".to_owned();
+    for setting in Settings::augment_args(clap::Command::new("wharfinger")).get_arguments() {
+        let help = setting.get_help().unwrap().to_string();
+        let values: Vec<_> = setting
+            .get_default_values()
+            .iter()
+            .map(|value| value.to_str().unwrap())
+            .collect();
+        // A default that depends on others is told in words.
+        let (meaning, told) = match help.split_once(" [default: ") {
+            Some((meaning, default)) => (meaning, default.trim_end_matches(']')),
+            None => (help.as_str(), "none"),
+        };
+        let default = match (values.is_empty(), setting.get_action().takes_values()) {
+            (false, true) => format!("`{}`", values.join(",")),
+            (true, true) => told.to_owned(),
+            (_, false) => "off".to_owned(),
+        };
+        writeln!(
+            table,
+            "| `--{}` | `{}` | {default} | {meaning} |",
+            setting.get_long().unwrap(),
+            setting.get_env().unwrap().to_str().unwrap(),
+        )
+        .unwrap();
+    }
+    table
+}
+
+#[test]
+fn the_readme_lists_every_setting() {
+    let table = settings_table();
+    assert!(
+        read("README.md").contains(&format!("\n{table}\n")),
+        "the README's table of settings should be:\n\n{table}"
+    );
+}
+
+/// Every Rust file below a folder, without what is between them and meaning: comments and white space.
+fn sources(folder: &str) -> BTreeMap<PathBuf, String> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = read(&path);
+                let (code, _) = text.split_once("#[cfg(test)]").unwrap_or((&text, ""));
+                let code = code.lines().filter(|line| !line.trim().starts_with("//"));
+                let code: String = code.flat_map(str::split_whitespace).collect();
+                found.insert(path.strip_prefix(root()).unwrap().to_owned(), code);
+            }
+        }
+    }
+    found
+}
+
+/// The words that follow a text in a source.
+fn following<'a>(code: &'a str, text: &'a str) -> impl Iterator<Item = &'a str> {
+    code.split(text).skip(1).map(|rest| {
+        let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
+        &rest[..end.unwrap_or(rest.len())]
+    })
+}
+
+/// Every error code that an answer can have, from the places in the source where errors are made.
+fn possible_codes() -> BTreeSet<String> {
+    // What only commands and the start can fail with.
+    let elsewhere = [
+        "src/app.rs",
+        "src/cli.rs",
+        "src/config.rs",
+        "src/telemetry.rs",
+        "src/domain/account.rs",
+        "src/service/accounts.rs",
+        "src/service/vault.rs",
+        "src/store/accounts.rs",
+        "src/store/session.rs",
+    ];
+    // Codes that are put together: of ids, and of members whose JSON has the wrong type.
+    let mut codes: BTreeSet<_> = ["invalid-registry-id", "invalid-token-id"]
+        .map(str::to_owned)
+        .into();
+    let mut put_together = BTreeSet::new();
+    for (path, code) in sources("src") {
+        if elsewhere
+            .iter()
+            .any(|elsewhere| path == Path::new(elsewhere))
+        {
+            continue;
+        }
+        for maker in ["Error::invalid(", "iolations.push(", "Violation::new("] {
+            let all = code.matches(maker).count();
+            let quoted = format!("{maker}\"");
+            let fields: Vec<_> = following(&code, &quoted).collect();
+            if fields.len() < all {
+                put_together.insert(path.clone());
+            }
+            codes.extend(fields.iter().map(|field| format!("invalid-{field}")));
+        }
+        for (maker, ending) in [
+            ("not_found(What::", "not-found"),
+            ("elsewhere(What::", "not-found"),
+            ("name_taken(What::", "exists"),
+            ("Error::Conflict{what:What::", "exists"),
+        ] {
+            codes.extend(
+                following(&code, maker).map(|what| format!("{}-{ending}", what.to_lowercase())),
+            );
+        }
+    }
+    let known = ["src/domain/id.rs", "src/error.rs", "src/http/body.rs"];
+    assert_eq!(
+        put_together,
+        known.map(PathBuf::from).into(),
+        "another place puts error codes together: add what it makes above"
+    );
+    let errors = sources("src/http/registries");
+    let (_, fixed) = errors[Path::new("src/http/registries/error.rs")]
+        .split_once("fncode(")
+        .unwrap();
+    codes.extend(following(fixed, "=>\"").map(str::to_owned));
+    codes
+}
+
+#[test]
+fn the_api_page_lists_every_error_code() {
+    let page = read("docs/API.md");
+    let (_, rest) = page.split_once("\n## Errors\n").unwrap();
+    let (section, _) = rest.split_once("\n## ").unwrap();
+    let listed: BTreeSet<_> = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(code, _)| code.to_owned())
+        .collect();
+    let possible = possible_codes();
+    let missing: Vec<_> = possible.difference(&listed).collect();
+    let invented: Vec<_> = listed.difference(&possible).collect();
+    assert!(
+        missing.is_empty() && invented.is_empty(),
+        "docs/API.md misses {missing:?} and invents {invented:?}"
+    );
+}
+
+/// The anchor that a heading gets.
+fn anchor(heading: &str) -> String {
+    let kept = heading
+        .trim_start_matches('#')
+        .trim()
+        .to_lowercase()
+        .replace(' ', "-");
+    kept.chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_'))
+        .collect()
+}
+
+#[test]
+fn links_between_the_documents_lead_somewhere() {
+    let pages = [
+        "README.md",
+        "CHANGELOG.md",
+        "docs/API.md",
+        "docs/ARCHITECTURE.md",
+        "docs/OPERATIONS.md",
+    ];
+    for page in pages {
+        for link in read(page).split("](").skip(1) {
+            let (link, _) = link.split_once(')').unwrap();
+            if link.starts_with("http") {
+                continue;
+            }
+            let (file, fragment) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => PathBuf::from(page),
+                file => Path::new(page).parent().unwrap().join(file),
+            };
+            assert!(root().join(&target).exists(), "{page}: {link} is not there");
+            let headings = || {
+                read(&target)
+                    .lines()
+                    .any(|line| line.starts_with('#') && anchor(line) == fragment)
+            };
+            assert!(
+                fragment.is_empty() || headings(),
+                "{page}: {link} leads to no heading"
+            );
+        }
+    }
+}
