@@ -102,7 +102,7 @@ fn check_origin(request: &ServiceRequest, state: Option<&State>) -> Result<()> {
         .any(|origin| !is_own(origin, request, state));
     if foreign_site || foreign_origin {
         return Err(Error::Forbidden(
-            "a web page of another origin may not do this; if this is that service's own address, set --public-url to it".to_owned(),
+            "a web page of another origin may not do this; if that is this service's own address, set --public-url to it".to_owned(),
         ));
     }
     Ok(())
