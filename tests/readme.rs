@@ -169,9 +169,8 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        let _ = Command::new("kill")
-            .arg(self.script.id().to_string())
-            .status();
+        // Its terminal goes with it, and so the server hangs up.
+        let _ = self.script.kill();
         let _ = self.script.wait();
     }
 }
