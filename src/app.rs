@@ -106,7 +106,7 @@ impl App {
         })
     }
 
-    /// Serves until a signal, finishes what is under way, and drains the writer.
+    /// Serves until it is stopped by its handle, finishes what is under way, and drains the writer.
     pub async fn run(self) -> Result<()> {
         let served = self.server.await;
         self.janitor.abort();
@@ -329,6 +329,8 @@ fn listen(
         .client_request_timeout(settings.head_timeout)
         .keep_alive(KEEP_ALIVE)
         // In whole seconds there: half a second must not become none.
+        // The commands listen for signals, before they say where the service is.
+        .disable_signals()
         .shutdown_timeout(
             u64::try_from(settings.shutdown_timeout.as_millis().div_ceil(1000)).unwrap_or(u64::MAX),
         );

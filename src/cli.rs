@@ -6,11 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::dev::ServerHandle;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app::{self, App, FirstPassword};
 use crate::clock::{Clock, Random, SystemClock, SystemRandom};
@@ -66,11 +68,47 @@ fn print(line: &str) -> Result<()> {
 
 async fn serve(settings: &Settings) -> Result<()> {
     let app = App::start(settings, clock(), Arc::new(SystemRandom)).await?;
+    // Before anybody learns the address: whoever does may at once ask this process to stop.
+    actix_web::rt::spawn(stop_on_signal(app.server.handle(), Signals::listen()?));
     greet(settings, &app)?;
     tracing::info!(addresses = ?app.addresses, "serving");
     app.run().await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The signals that end the service.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        let listen = |kind| signal(kind).map_err(Error::internal);
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// The first signal lets requests under way finish, a second one does not.
+async fn stop_on_signal(server: ServerHandle, mut signals: Signals) {
+    signals.next().await;
+    tracing::info!("stopping");
+    let stopped = server.stop(true);
+    tokio::select! {
+        () = stopped => {}
+        () = signals.next() => server.stop(false).await,
+    }
 }
 
 /// Says where the service is, and how to ask it something.

@@ -367,6 +367,7 @@ fn possible_codes() -> BTreeSet<String> {
         for (maker, ending) in [
             ("not_found(What::", "not-found"),
             ("elsewhere(What::", "not-found"),
+            ("of_registry(What::", "not-found"),
             ("name_taken(What::", "exists"),
             ("Error::Conflict{what:What::", "exists"),
         ] {

@@ -50,7 +50,7 @@ pub fn parse_requested<'a>(values: impl IntoIterator<Item = &'a str>) -> Result<
         length += value.len();
         if length > LENGTH {
             return Err(Error::invalid(
-                "scope",
+                "scopes",
                 format!("the scopes are longer than {LENGTH} bytes"),
             ));
         }
@@ -71,7 +71,7 @@ pub fn parse_requested<'a>(values: impl IntoIterator<Item = &'a str>) -> Result<
                 }
                 None if full => {
                     return Err(Error::invalid(
-                        "scope",
+                        "scopes",
                         format!("more than {SCOPES} resources are asked for at once"),
                     ));
                 }
@@ -87,7 +87,7 @@ pub fn parse_requested<'a>(values: impl IntoIterator<Item = &'a str>) -> Result<
 fn parse_one(text: &str) -> Result<Access> {
     let wrong = || {
         Error::invalid(
-            "scope",
+            "scopes",
             format!(
                 "scope {} is not of the form type:name:action[,action], such as repository:team/app:pull,push",
                 quoted(text)

@@ -10,4 +10,4 @@ pub use database::{Backend, Database, on_server};
 pub use fill::{fill, remove};
 pub use mask::masked;
 pub use program::Program;
-pub use server::{ADMIN_PASSWORD, Actor, Answer, Clock, Server};
+pub use server::{ADMIN_PASSWORD, Actor, Answer, Server};
