@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# examples/provision does what its README says, against the server that scripts/with-server names.
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+# shellcheck source=tests/acceptance/check.bash
+source tests/acceptance/check.bash
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+export SECRETS_DIR=$folder/secrets
+export WHARFINGER_ACCOUNT=$ADMIN
+file=$folder/registries.json
+cp examples/provision/registries.json "$file"
+
+provision() { examples/provision/provision.sh "$file" >"$folder/out" 2>&1; }
+expect() { holds "$1: $(cat "$folder/out")" grep -qF -- "$2" "$folder/out"; }
+api() { curl -sS -u "$ADMIN" "${@:2}" "$WHARFINGER_URL/containerregistries$1"; }
+edit() { jq "$1" "$file" >"$folder/edited" && mv "$folder/edited" "$file"; }
+everything() { api /registries | jq -S .items && api "/registries/$registry/tokens" | jq -S .items; }
+token_id() { api "/registries/$registry/tokens" | jq -r --arg name "$1" '.items[] | select(.properties.name == $name).id'; }
+# A list of registry or token as text, without what every change touches.
+without_metadata() { jq -S 'map(del(.metadata.lastModifiedBy, .metadata.lastModifiedByUserId, .metadata.lastModifiedDate))' <<<"$1"; }
+
+# The first run makes it all.
+holds "first run: $(cat "$folder/out" 2>&1)" provision
+expect "first run" "changes: 3"
+registry=$(api '/registries?filter.name=team-a' | jq -r '.items[0].id')
+same "tokens" 2 "$(api "/registries/$registry/tokens" | jq .total)"
+for name in ci-push cluster-pull; do
+  secret=$SECRETS_DIR/team-a.$name
+  same "mode of $secret" 600 "$(stat -c %a "$secret")"
+  holds "$secret holds a password" test -s "$secret"
+  refuses "a password is in the output" grep -qF -- "$(cat "$secret")" "$folder/out"
+done
+refuses "the account's password is in the output" grep -qF -- "${ADMIN#*:}" "$folder/out"
+
+# The second changes nothing, not even the time of the last change.
+before=$(everything)
+secrets_before=$(cat "$SECRETS_DIR"/*)
+holds "second run" provision
+same "second run says" "nothing to do" "$(cat "$folder/out")"
+same "second run left" "$before" "$(everything)"
+same "passwords" "$secrets_before" "$(cat "$SECRETS_DIR"/*)"
+
+# An edited file changes exactly what was edited.
+before=$(api "/registries/$registry/tokens" | jq .items)
+edit '.registries[0].tokens[1].scopes[0].name = "team/*"'
+holds "third run" provision
+expect "third run" "changed token team-a/cluster-pull"
+expect "third run" "changes: 1"
+now=$(api "/registries/$registry/tokens" | jq .items)
+same "third run left" \
+  "$(jq '.[1].properties.scopes[0].name = "team/*"' <<<"$(without_metadata "$before")" | jq -S .)" \
+  "$(without_metadata "$now")"
+same "password of a changed token" "$secrets_before" "$(cat "$SECRETS_DIR"/*)"
+edit '.registries[0].apiSubnetAllowList = ["10.1.0.0/16"]'
+holds "fourth run" provision
+expect "fourth run" "changed registry team-a"
+same "subnets" '["10.1.0.0/16"]' "$(api "/registries/$registry" | jq -c .properties.apiSubnetAllowList)"
+
+# A deleted token comes back under its id, with a new password.
+id=$(token_id ci-push)
+old=$(cat "$SECRETS_DIR/team-a.ci-push")
+api "/registries/$registry/tokens/$id" -X DELETE
+holds "fifth run" provision
+expect "fifth run" "made token team-a/ci-push ($id)"
+expect "fifth run" "changes: 1"
+same "id" "$id" "$(token_id ci-push)"
+holds "a new password" test "$old" != "$(cat "$SECRETS_DIR/team-a.ci-push")"
+
+# An id of one's own is taken as it is.
+own=0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11
+edit ".registries[0].tokens += [{\"id\": \"$own\", \"name\": \"own-id\"}]"
+holds "a run with an id" provision
+same "own id" "$own" "$(token_id own-id)"
+holds "a run after it" provision
+same "a run after it says" "nothing to do" "$(cat "$folder/out")"
+
+# What the server refuses is said in its words, and the run fails.
+edit '.registries[0].location = "de/txl"'
+refuses "a refused change did not fail" provision
+expect "a refused change" "invalid-location"
+export WHARFINGER_ACCOUNT=$ANALYST
+edit '.registries[0].location = "de/fra" | .registries[0].apiSubnetAllowList = []'
+refuses "a run without the right did not fail" provision
+expect "a run without the right" "forbidden"
+export WHARFINGER_ACCOUNT=admin:wrong
+refuses "a run with a wrong password did not fail" provision
+expect "a run with a wrong password" "unauthenticated"
+
+api "/registries/$registry" -X DELETE
+passed
