@@ -71,6 +71,14 @@ fn every_reference_resolves() {
     }
 }
 
+/// What a reference leads to; anything else is itself.
+fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
+    match value["$ref"].as_str() {
+        Some(reference) => document.pointer(&reference[1..]).unwrap(),
+        None => value,
+    }
+}
+
 #[test]
 fn every_operation_is_complete() {
     let document = document();
@@ -103,11 +111,38 @@ fn every_operation_is_complete() {
             let response = responses
                 .get(status)
                 .unwrap_or_else(|| panic!("{place} lacks {status}"));
+            let response = resolve(&document, response);
             if method != "HEAD" {
+                let content = &response["content"]["application/json"];
                 assert_eq!(
-                    response["content"]["application/json"]["schema"]["$ref"],
-                    "#/components/schemas/ApiErrorResponse",
+                    content["schema"]["$ref"], "#/components/schemas/ApiErrorResponse",
                     "{place} {status}"
+                );
+                assert_eq!(
+                    content["example"]["httpStatus"].to_string(),
+                    status,
+                    "{place}"
+                );
+            }
+            let header = match status {
+                "401" => "WWW-Authenticate",
+                "429" | "503" => "Retry-After",
+                _ => continue,
+            };
+            assert!(
+                !response["headers"][header]["example"].is_null(),
+                "{place} {status} lacks {header}"
+            );
+        }
+        let success = responses
+            .iter()
+            .filter(|(status, _)| status.starts_with('2'))
+            .map(|(_, response)| response);
+        for body in success.chain(operation.get("requestBody")) {
+            if let Some(content) = body.get("content") {
+                assert!(
+                    content["application/json"]["example"].is_object(),
+                    "{place} has a body without an example"
                 );
             }
         }
@@ -288,19 +323,20 @@ fn the_token_operations_are_those_of_the_product() {
             ));
         }
         if seed.method == "GET" && seed.path == TOKENS {
+            // The patterns are ours: the product's schema does not say which strings are numbers.
             let offset = "The first element (from the complete list of the elements) to include in the response (used together with limit for pagination)";
             let limit = "The maximum number of elements to return (used together with offset for pagination)";
             parameters.push(parameter(
                 "offset",
                 "query",
                 offset,
-                json!({"type": "string", "default": "0"}),
+                json!({"type": "string", "default": "0", "pattern": "^0*[0-9]{1,18}$"}),
             ));
             parameters.push(parameter(
                 "limit",
                 "query",
                 limit,
-                json!({"type": "string", "default": "100"}),
+                json!({"type": "string", "default": "100", "pattern": "^0*([0-9]{1,3}|1000)$"}),
             ));
         }
         let mut served = operation["parameters"].clone();

@@ -99,7 +99,10 @@ fn is_time_of_day(text: &str) -> bool {
     let zoned = text.strip_suffix(['Z', 'z']).or_else(|| {
         let (time, zone) = text.split_at_checked(text.len().checked_sub(6)?)?;
         let zone = zone.strip_prefix(['+', '-'])?;
-        (zone.len() == 5 && NaiveTime::parse_from_str(zone, "%H:%M").is_ok()).then_some(time)
+        // chrono would take blanks for digits.
+        let digits = zone.bytes().all(|b| b.is_ascii_digit() || b == b':');
+        (zone.len() == 5 && digits && NaiveTime::parse_from_str(zone, "%H:%M").is_ok())
+            .then_some(time)
     });
     let time = zoned.unwrap_or(text);
     // `%S` would take one digit.

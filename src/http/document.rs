@@ -12,12 +12,14 @@ use super::registries;
 /// The document of all surfaces, from the same routes that serve them.
 #[must_use]
 pub fn document() -> OpenApi {
-    App::new()
+    let mut document = App::new()
         .into_utoipa_app()
         .openapi(registries::base())
         .configure(registries::routes)
         .split_for_parts()
-        .1
+        .1;
+    registries::illustrate(&mut document);
+    document
 }
 
 /// A document as it is served and committed: JSON for people to read, with a line end.

@@ -6,6 +6,7 @@
 mod body;
 mod call;
 mod document;
+mod examples;
 mod guard;
 mod links;
 mod objects;

@@ -5,6 +5,7 @@
 mod catalog;
 mod elsewhere;
 mod error;
+mod examples;
 mod registry;
 mod token;
 mod wire;
@@ -13,6 +14,8 @@ use actix_web::web;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_actix_web::service_config::ServiceConfig;
+
+pub(super) use self::examples::illustrate;
 
 use self::error::{ApiErrorResponse, BareErrors, BodyErrors, Errors};
 use super::surface;
@@ -73,6 +76,7 @@ pub(super) fn base() -> utoipa::openapi::OpenApi {
             title = "Wharfinger",
             description = "Manages container registries and the tokens that open them. \
                            The API of IONOS Container Registry, self-hosted.",
+            contact(name = "Whoever runs this server"),
         ),
         servers(
             (url = "/", description = "This server"),

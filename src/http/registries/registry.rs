@@ -23,10 +23,14 @@ use crate::service::registries::Listing;
 struct Filter {
     /// Only registries whose name contains this, without regard to case
     #[serde(rename = "filter.name")]
-    #[param(rename = "filter.name", example = "team")]
+    #[param(
+        rename = "filter.name",
+        pattern = r"^[^\x00-\x1F\x7F-\x9F]*$",
+        example = "team"
+    )]
     name: Option<String>,
     /// The maximum number of elements to return
-    #[param(default = "100", example = "100")]
+    #[param(default = "100", pattern = "^0*([0-9]{1,3}|1000)$", example = "100")]
     limit: Option<String>,
     /// `pagination.token` of the page before
     #[serde(rename = "pagination.token")]

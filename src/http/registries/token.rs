@@ -56,10 +56,10 @@ struct PutTokenPath {
 #[into_params(parameter_in = Query)]
 struct Page {
     /// The first element (from the complete list of the elements) to include in the response (used together with limit for pagination)
-    #[param(default = "0", example = "0")]
+    #[param(default = "0", pattern = "^0*[0-9]{1,18}$", example = "0")]
     offset: Option<String>,
     /// The maximum number of elements to return (used together with offset for pagination)
-    #[param(default = "100", example = "100")]
+    #[param(default = "100", pattern = "^0*([0-9]{1,3}|1000)$", example = "100")]
     limit: Option<String>,
 }
 

@@ -86,11 +86,14 @@ impl Metadata {
 #[schema(as = PaginationLinks)]
 pub(super) struct Links {
     /// The page before
+    #[schema(example = "")]
     pub(super) previous: String,
     /// This page
     #[serde(rename = "self")]
+    #[schema(example = "http://127.0.0.1:8080/registries?limit=100")]
     pub(super) this: String,
     /// The page after
+    #[schema(example = "")]
     pub(super) next: String,
 }
 
@@ -121,15 +124,21 @@ pub(super) struct LocationsResponse {
 pub(super) struct Scope {
     /// What may be done
     #[serde(deserialize_with = "nullable_list")]
-    #[schema(example = json!(["pull", "push"]))]
+    #[schema(value_type = Option<Vec<ScopeText>>, required = true, example = json!(["pull", "push"]))]
     actions: Vec<String>,
     /// Which resource
-    #[schema(example = "*")]
+    #[schema(pattern = r"^[^\x00-\x1F\x7F-\x9F]*$", example = "*")]
     name: String,
     /// The resource's type
-    #[schema(example = "repository")]
+    #[schema(pattern = r"^[^\x00-\x1F\x7F-\x9F]*$", example = "repository")]
     r#type: String,
 }
+
+/// Any text without control characters
+#[derive(ToSchema)]
+#[schema(pattern = r"^[^\x00-\x1F\x7F-\x9F]*$", example = "pull")]
+#[expect(dead_code, reason = "only its shape is used")]
+struct ScopeText(String);
 
 /// Go clients send `null` for an empty list.
 fn nullable_list<'de, D: Deserializer<'de>>(
@@ -189,7 +198,7 @@ struct TokenProperties {
 
 /// Whether a token is in use
 #[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
+#[schema(rename_all = "lowercase", example = "enabled")]
 #[expect(dead_code, reason = "only its shape is used")]
 enum TokenStatus {
     Enabled,
@@ -398,11 +407,28 @@ impl TryFrom<PatchToken> for TokenPatch {
 pub(super) struct Schedule {
     /// English names of days
     #[serde(deserialize_with = "nullable_list")]
-    #[schema(example = json!(["Monday", "Tuesday"]))]
+    #[schema(value_type = Option<Vec<Weekday>>, required = true, example = json!(["Monday", "Tuesday"]))]
     days: Vec<String>,
     /// UTC time of day
-    #[schema(example = "05:19:00+00:00")]
+    #[schema(
+        pattern = r"^([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]+)?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])?$",
+        example = "05:19:00+00:00"
+    )]
     time: String,
+}
+
+/// A day of the week
+#[derive(ToSchema)]
+#[schema(example = "Monday")]
+#[expect(dead_code, reason = "only its shape is used")]
+enum Weekday {
+    Monday,
+    Tuesday,
+    Wednesday,
+    Thursday,
+    Friday,
+    Saturday,
+    Sunday,
 }
 
 impl TryFrom<Schedule> for registry::Schedule {
@@ -434,7 +460,7 @@ struct VulnerabilityScanning {
     enabled: bool,
     /// Kept as sent
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>, nullable = false)]
+    #[schema(value_type = Option<std::collections::HashMap<String, serde_json::Value>>, nullable = false)]
     properties: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
@@ -603,7 +629,7 @@ struct CreateRegistryProperties {
     )]
     name: String,
     /// Where it is to be, one of `/locations`; cannot be changed
-    #[schema(example = "de/fra")]
+    #[schema(pattern = "^[-A-Za-z0-9]+/[-A-Za-z0-9]+$", example = "de/fra")]
     location: String,
     garbage_collection_schedule: Option<Schedule>,
     /// Scanning is on if absent

@@ -1,0 +1,66 @@
+//! What examples of this surface's document cannot be made from alone.
+
+use serde_json::{Value, json};
+use utoipa::openapi::OpenApi;
+
+use super::super::{BODY_LIMIT, examples};
+use super::Registries;
+use crate::domain::id::RegistryId;
+use crate::domain::role::{Level, Permissions, Resource};
+use crate::error::{Error, What};
+
+const REGISTRY: &str = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11";
+const TOKEN: &str = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10";
+const SECRET: &str = "whrt_exampleexampleexampleexampleexampleexam";
+
+/// Adds the examples.
+pub(in super::super) fn illustrate(document: &mut OpenApi) {
+    examples::illustrate::<Registries>(document, error, fit);
+}
+
+/// An error behind a status.
+fn error(path: &str, status: &str) -> Option<Error> {
+    let of_tokens = path.ends_with("/tokens") || path.ends_with("{tokenId}");
+    Some(match status {
+        "400" => RegistryId::parse("team-a").err()?,
+        "401" => Error::Unauthenticated,
+        "403" => Permissions::default()
+            .require(Resource::Registry, Level::Read)
+            .err()?,
+        "404" if path.ends_with("{tokenId}") => Error::not_found(What::Token, TOKEN),
+        "404" => Error::not_found(What::Registry, REGISTRY),
+        "408" => Error::RequestTimeout,
+        "409" if of_tokens => Error::name_taken(What::Token, "push-token"),
+        "409" => Error::name_taken(What::Registry, "team-a"),
+        "413" => Error::TooLarge { limit: BODY_LIMIT },
+        "415" => Error::UnsupportedMediaType("text/plain".to_owned()),
+        "429" => Error::RateLimited { retry_after: 1 },
+        "500" => Error::internal("an example"),
+        "503" => Error::busy(),
+        _ => return None,
+    })
+}
+
+/// What differs between answers of one schema: an answer that has just made something says so.
+fn fit(path: &str, status: &str, example: &mut Value) {
+    let of_tokens = path.ends_with("/tokens") || path.ends_with("{tokenId}");
+    let created = status == "201";
+    let (state, secret_or_host) = match (of_tokens, created) {
+        (true, true) => ("enabled", ("/properties/credentials/password", SECRET)),
+        (true, false) => ("enabled", ("/properties/credentials/password", "")),
+        (false, true) => ("New", ("/properties/hostname", "")),
+        (false, false) => ("Running", ("/properties/hostname", "team-a.localhost")),
+    };
+    for place in ["", "/items/0"] {
+        let mut set = |pointer: &str, value: &str| {
+            if let Some(member) = example.pointer_mut(&format!("{place}{pointer}")) {
+                *member = json!(value);
+            }
+        };
+        set("/metadata/state", state);
+        set(secret_or_host.0, secret_or_host.1);
+    }
+    if let (true, Some(Value::Object(metadata))) = (created, example.pointer_mut("/metadata")) {
+        metadata.retain(|name, _| !name.starts_with("lastModified"));
+    }
+}
