@@ -1,0 +1,84 @@
+// The generated client against a running server. What the document says wrongly does not compile or does not pass.
+
+import assert from "node:assert/strict";
+import { env } from "node:process";
+import createClient from "openapi-fetch";
+import type { components, paths } from "./generated/schema.js";
+
+type Problem = components["schemas"]["ApiErrorResponse"];
+
+const client = createClient<paths>({
+  baseUrl: `${env.WHARFINGER_URL}/containerregistries`,
+  headers: { Authorization: `Basic ${Buffer.from(env.ADMIN ?? "").toString("base64")}` },
+});
+
+const locations = await client.GET("/locations");
+const location = locations.data?.items[0]?.id;
+assert(location);
+
+const made = await client.POST("/registries", {
+  body: {
+    properties: {
+      name: "typescript",
+      location,
+      garbageCollectionSchedule: { days: ["Friday"], time: "05:19:00+00:00" },
+      features: { vulnerabilityScanning: { enabled: false } },
+    },
+  },
+});
+assert.equal(made.response.status, 201);
+assert.equal(made.data?.metadata.state, "New");
+const registryId = made.data?.id;
+assert(registryId);
+
+const registries = await client.GET("/registries", {
+  params: { query: { "filter.name": "TYPE", limit: "10" } },
+});
+assert.deepEqual(registries.data?.items.map((registry) => registry.properties.hostname), ["typescript.localhost"]);
+
+const taken = await client.HEAD("/names/{name}", { params: { path: { name: "typescript" } } });
+assert.equal(taken.response.status, 200);
+
+const minted = await client.POST("/registries/{registryId}/tokens", {
+  params: { path: { registryId } },
+  body: {
+    properties: {
+      name: "push-token",
+      expiryDate: "2036-01-13T16:27:42Z",
+      scopes: [{ actions: ["pull", "push"], name: "*", type: "repository" }],
+      status: "enabled",
+    },
+  },
+});
+assert.match(minted.data?.properties.credentials.password ?? "", /^whrt_/);
+const tokenId = minted.data?.id;
+assert(tokenId);
+const path = { registryId, tokenId };
+
+const tokens = await client.GET("/registries/{registryId}/tokens", {
+  params: { path: { registryId }, query: { offset: "0", limit: "1" } },
+});
+assert.equal(tokens.data?.total, 1);
+assert.equal(tokens.data?.items[0]?.properties.credentials.password, "");
+
+const changed = await client.PATCH("/registries/{registryId}/tokens/{tokenId}", {
+  params: { path },
+  body: { expiryDate: null, status: "disabled" },
+});
+assert.equal(changed.data?.properties.expiryDate, null);
+assert.equal(changed.data?.properties.status, "disabled");
+assert.deepEqual(changed.data?.properties.scopes[0]?.actions, ["pull", "push"]);
+
+const removed = await client.DELETE("/registries/{registryId}/tokens/{tokenId}", { params: { path } });
+assert.equal(removed.response.status, 204);
+
+const gone = await client.GET("/registries/{registryId}/tokens/{tokenId}", { params: { path } });
+const problem: Problem | undefined = gone.error;
+assert.equal(gone.data, undefined);
+assert.equal(problem?.httpStatus, 404);
+assert.equal(problem?.messages[0]?.errorCode, "token-not-found");
+
+const deleted = await client.DELETE("/registries/{registryId}", { params: { path: { registryId } } });
+assert.equal(deleted.response.status, 204);
+
+console.log("the generated TypeScript client works");
