@@ -1,5 +1,6 @@
 //! Who may do what: every route for every kind of caller, what bites when, and what a flood of passwords can do.
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -217,7 +218,7 @@ async fn every_route_for_every_caller(
                 403 => assert_eq!(answer.codes(), ["forbidden"], "{who}: {method} {path}"),
                 _ => {}
             }
-            line.push_str(&format!(" {:>width$}", answer.status, width = who.len()));
+            write!(line, " {:>width$}", answer.status, width = who.len()).unwrap();
         }
         table.push(line);
     }

@@ -93,12 +93,9 @@ async fn one(
 ) -> bool {
     let body = json!({"properties": {"name": name}});
     let request = admin.request(Method::POST, tokens).json(&body);
-    let answer = match admin.try_send(request).await {
-        Ok(answer) => answer,
-        Err(_) => {
-            told.borrow_mut().unanswered.insert(name);
-            return false;
-        }
+    let Ok(answer) = admin.try_send(request).await else {
+        told.borrow_mut().unanswered.insert(name);
+        return false;
     };
     match answer.status {
         201 => {}

@@ -1,6 +1,12 @@
 //! The real server on real databases, asked over real connections. One binary, a file a subject.
 #![cfg(test)]
 #![expect(unreachable_pub, reason = "a test binary has no outside")]
+#![expect(
+    clippy::needless_pass_by_value,
+    clippy::too_many_lines,
+    clippy::type_complexity,
+    reason = "tables of cases are long, and are read best where they are written"
+)]
 
 mod harness;
 

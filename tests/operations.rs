@@ -214,7 +214,7 @@ async fn no_secret_is_ever_written(
         ("a guessed password", b"guessed-password"),
         ("the server key in base64", key.as_bytes()),
         ("the server key", &raw_key),
-        ("the password in Rust's quotes", br#"correct: h\u{f6}rse"#),
+        ("the password in Rust's quotes", br"correct: h\u{f6}rse"),
     ];
     for (place, bytes) in written(&database, &log, &greeting).iter().chain(&before) {
         for (what, secret) in secrets {

@@ -222,7 +222,7 @@ fn the_tour_works_as_the_readme_shows_it() {
         let block = block
             .replace(SHOWN, base)
             .replace("target/release/wharfinger", PROGRAM);
-        write!(script, "{block}printf '\\036'\n").unwrap();
+        writeln!(script, "{block}printf '\\036'").unwrap();
     }
     std::fs::write(folder.path().join("tour"), script).unwrap();
     let mut session = command("bash", folder.path())

@@ -110,7 +110,7 @@ fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
     let reason = reason
         .rsplit_once(" at line ")
         .map_or(reason.as_str(), |(reason, _)| reason);
-    if let Some(Segment::Map { key }) = error.path().iter().last()
+    if let Some(Segment::Map { key }) = error.path().iter().next_back()
         && let Some(known) = known_members(reason, key)
     {
         return Error::invalid(

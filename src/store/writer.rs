@@ -239,12 +239,16 @@ impl Thread {
         let begun = Instant::now();
         match self.transact(&mut group) {
             Ok(()) => {
-                group.into_iter().for_each(|job| job.answer(true));
+                for job in group {
+                    job.answer(true);
+                }
                 false
             }
             Err(Trouble::Apart) => self.commit_apart(group, begun),
             Err(Trouble::Lost(loss)) => {
-                group.into_iter().for_each(|job| job.refuse(loss.error()));
+                for job in group {
+                    job.refuse(loss.error());
+                }
                 loss.closed
             }
         }
@@ -255,18 +259,18 @@ impl Thread {
     /// The first loss ends it: a database that is away or full is so for all of them, and finding that out once for
     /// each would keep everyone behind them waiting for a time-out after the other.
     fn commit_apart(&mut self, group: Vec<Box<dyn Job>>, begun: Instant) -> bool {
-        let mut lost = None;
+        let mut end = None;
         for job in group {
-            if lost.is_none() && begun.elapsed() >= PATIENCE {
-                lost = Some(Loss::out_of_time());
+            if end.is_none() && begun.elapsed() >= PATIENCE {
+                end = Some(Loss::out_of_time());
             }
-            match &lost {
+            match &end {
                 Some(loss) => job.refuse(loss.error()),
                 None if job.is_abandoned() => {}
-                None => lost = self.commit_alone(job, begun).err(),
+                None => end = self.commit_alone(job, begun).err(),
             }
         }
-        lost.is_some_and(|loss| loss.closed)
+        end.is_some_and(|loss| loss.closed)
     }
 
     fn commit_alone(
