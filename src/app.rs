@@ -77,9 +77,14 @@ impl App {
         random: Arc<dyn Random>,
     ) -> Result<Self> {
         settings.check_listen()?;
+        // Before the database: a start that lacks its key should leave nothing behind.
+        let given_key = given_server_key(settings)?;
         let holder = random.uuid()?.to_string();
         let store = open_store(settings, &clock, &holder)?;
-        let server_key = server_key(settings, &store, &*random).await?;
+        let server_key = match given_key {
+            Some(key) => key,
+            None => make_server_key(settings, &store, &*random).await?,
+        };
         let service = Service::start(
             store.clone(),
             Arc::clone(&clock),
@@ -173,30 +178,44 @@ fn make_data_folder(settings: &Settings) -> Result<()> {
         })
 }
 
-/// The server key: given, from its file, or, on SQLite and at the very first start, made.
-async fn server_key(settings: &Settings, store: &Store, random: &dyn Random) -> Result<ServerKey> {
+/// The server key of the settings or of its file. `None` where one may be made: on SQLite alone, as all replicas on
+/// PostgreSQL need the same one.
+fn given_server_key(settings: &Settings) -> Result<Option<ServerKey>> {
     if let Some(text) = &settings.server_key {
-        return ServerKey::parse(text);
+        return ServerKey::parse(text).map(Some);
     }
     let path = settings.server_key_path();
     if path.exists() {
-        return ServerKey::parse(&read_secret("--server-key-file", &path)?);
+        return ServerKey::parse(&read_secret("--server-key-file", &path)?).map(Some);
     }
-    let missing = |advice: &str| {
-        Error::invalid(
-            "server-key",
-            format!("there is no server key at {}: {advice}", path.display()),
-        )
-    };
-    if !settings.target()?.is_sqlite() {
-        return Err(missing(
-            "on PostgreSQL all replicas must be given the same one; `wharfinger keys init` makes it",
-        ));
+    if settings.target()?.is_sqlite() {
+        return Ok(None);
     }
+    Err(missing_server_key(
+        &path,
+        "on PostgreSQL all replicas must be given the same one; `wharfinger keys init` makes it",
+    ))
+}
+
+fn missing_server_key(path: &Path, advice: &str) -> Error {
+    Error::invalid(
+        "server-key",
+        format!("there is no server key at {}: {advice}", path.display()),
+    )
+}
+
+/// Makes the server key of a database that has none yet.
+async fn make_server_key(
+    settings: &Settings,
+    store: &Store,
+    random: &dyn Random,
+) -> Result<ServerKey> {
+    let path = settings.server_key_path();
     // Looked for once more, since another process that starts at the same moment makes it before it claims the
     // database.
     if vault::is_claimed(store).await? && !path.exists() {
-        return Err(missing(
+        return Err(missing_server_key(
+            &path,
             "this database was made with one; bring it back, nothing else opens what it sealed",
         ));
     }
