@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use diesel::r2d2::Pool;
+use diesel::r2d2::{NopErrorHandler, Pool};
 
 use self::readers::Readers;
 use self::session::{Manager, Purpose};
@@ -89,6 +89,8 @@ impl Store {
                 .idle_timeout(None)
                 .max_lifetime(None)
                 .test_on_check_out(false)
+                // Whoever asks for a connection in vain logs the cause, once and with its request.
+                .error_handler(Box::new(NopErrorHandler))
                 .connection_timeout(Duration::from_secs(2))
                 .build_unchecked(Manager {
                     target: settings.target.clone(),
