@@ -57,7 +57,7 @@ pub enum Error {
         allow: String,
     },
     /// The body is of a type that this path does not read.
-    #[error("the content type {0:?} is not supported; send application/json")]
+    #[error("{0} is not supported; send application/json, uncompressed")]
     UnsupportedMediaType(String),
     /// The body took too long to arrive.
     #[error("the request body did not arrive in time")]

@@ -63,8 +63,8 @@ fn check_type(request: &HttpRequest) -> Result<()> {
         && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
     {
         return Err(Error::UnsupportedMediaType(format!(
-            "content encoding {}",
-            encoding.to_str().unwrap_or("?")
+            "the content encoding {}",
+            quoted(encoding.to_str().unwrap_or("?"))
         )));
     }
     let Some(sent) = headers.get(CONTENT_TYPE) else {
@@ -78,9 +78,10 @@ fn check_type(request: &HttpRequest) -> Result<()> {
     if json {
         Ok(())
     } else {
-        Err(Error::UnsupportedMediaType(
-            sent.to_str().unwrap_or("?").chars().take(100).collect(),
-        ))
+        Err(Error::UnsupportedMediaType(format!(
+            "the content type {}",
+            quoted(sent.to_str().unwrap_or("?"))
+        )))
     }
 }
 
@@ -178,9 +179,21 @@ fn unknown_member_message(path: &str, unknown: &str, known: &[&str]) -> String {
         _ if known.contains(&"properties") => "put it inside \"properties\"".to_owned(),
         // What other verbs have and a PATCH has not.
         _ if matches!(unknown, "name" | "location") => format!("{shown} cannot be changed"),
-        _ => format!("known are {}", known.join(", ")),
+        _ => format!("known are {}", useful(known).join(", ")),
     };
     shortened(&format!("unknown member {shown}{place}; {hint}"))
+}
+
+/// The known members without those that are only read to be ignored: naming them would invite them.
+fn useful<'a>(known: &[&'a str]) -> Vec<&'a str> {
+    const ECHOED: [&str; 4] = ["id", "type", "href", "metadata"];
+    // A scope has a type of its own; what is sent back whole has a reference too.
+    let echo = known.contains(&"href");
+    known
+        .iter()
+        .copied()
+        .filter(|name| !(echo && ECHOED.contains(name)))
+        .collect()
 }
 
 /// `expiryDate` as error codes spell it: `expiry-date`.

@@ -34,8 +34,8 @@ pub(super) async fn guard(
     let state = request.app_data::<Data<State>>().cloned();
     let state = state.as_ref().map(Data::get_ref);
     let id = request_id(&request, state);
-    // Debug quoting keeps control characters of the caller's text out of the log.
-    let span = tracing::info_span!("request", id = %id, method = ?request.method().as_str(), path = ?request.path());
+    // Escaping keeps control characters of the caller's text out of the log.
+    let span = tracing::info_span!("request", id = %id, method = %request.method(), path = %request.path().escape_debug());
     async move {
         let response = match check_origin(&request, state) {
             Ok(()) => next.call(request).await?.map_into_boxed_body(),
@@ -146,6 +146,8 @@ fn log(response: &ServiceResponse<BoxBody>) {
         Some(error @ Error::Unavailable { .. }) => {
             tracing::warn!(status, error = error.chain(), "unavailable");
         }
+        // Without an error it is /readyz, which has said itself what is missing.
+        None if status == 503 => tracing::debug!(status, "answered"),
         _ if status >= 500 => tracing::error!(status, "failed"),
         _ => tracing::debug!(status, "answered"),
     }

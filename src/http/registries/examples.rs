@@ -33,7 +33,7 @@ fn error(path: &str, status: &str) -> Option<Error> {
         "409" if of_tokens => Error::name_taken(What::Token, "push-token"),
         "409" => Error::name_taken(What::Registry, "team-a"),
         "413" => Error::TooLarge { limit: BODY_LIMIT },
-        "415" => Error::UnsupportedMediaType("text/plain".to_owned()),
+        "415" => Error::UnsupportedMediaType("the content type \"text/plain\"".to_owned()),
         "429" => Error::RateLimited { retry_after: 1 },
         "500" => Error::internal("an example"),
         "503" => Error::busy(),
