@@ -1,7 +1,7 @@
 //! Who is it: from the name and password of a request to the account on whose behalf it acts.
 //!
 //! Two halves. [`Access::identify`] proves that the password is an account's; a proof is remembered for at most a
-//! minute and saves nothing but bcrypt. [`admit`] reads, in the same store call as the request's own work, what that
+//! minute and saves nothing but bcrypt. `admit` reads, in the same store call as the request's own work, what that
 //! account is and may do *now*: so disabling it bites on the very next request, on every replica, with no message
 //! between them.
 
