@@ -21,7 +21,7 @@ pub mod tokens;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::r2d2::{NopErrorHandler, Pool};
 
@@ -32,6 +32,9 @@ pub use self::writer::Lock;
 use self::writer::Writer;
 use crate::clock::Clock;
 use crate::error::Result;
+
+/// How long closing waits for threads: longer than a statement may take.
+const CLOSING: Duration = Duration::from_secs(15);
 
 /// How the store is opened.
 #[derive(Debug, Clone)]
@@ -163,8 +166,15 @@ impl Store {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner),
         );
+        let given_up = Instant::now() + CLOSING;
         for thread in threads {
-            if thread.join().is_err() {
+            // One that waits for a silent database would keep the process from ending.
+            while !thread.is_finished() && Instant::now() < given_up {
+                std::thread::park_timeout(Duration::from_millis(5));
+            }
+            if !thread.is_finished() {
+                tracing::warn!("a store thread still waits for the database; its work is given up");
+            } else if thread.join().is_err() {
                 tracing::error!("a store thread panicked");
             }
         }

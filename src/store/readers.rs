@@ -18,6 +18,25 @@ use crate::error::{Error, Outage, Result};
 /// How long a job waits for a connection that has to be opened first.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long a caller waits for a read: longer than any statement may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Waits for an answer, but not for ever: a database that went silent answers nobody, and a frozen one keeps its
+/// connections alive.
+pub(super) async fn patiently<T>(
+    answer: oneshot::Receiver<Result<T>>,
+    patience: Duration,
+) -> Result<T> {
+    match tokio::time::timeout(patience, answer).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(Error::busy()),
+        Err(_) => Err(Error::Unavailable {
+            outage: Outage::Gone,
+            source: Some("the database did not answer in time".into()),
+        }),
+    }
+}
+
 /// A piece of work for a reader thread.
 trait Job: Send {
     /// Runs it and says whether the connection can go on being used.
@@ -141,7 +160,7 @@ impl Readers {
             .map_err(|error| match error {
                 TrySendError::Full(_) | TrySendError::Disconnected(_) => Error::busy(),
             })?;
-        result.await.map_err(|_| Error::busy())?
+        patiently(result, PATIENCE).await
     }
 
     /// Lets every thread end after what is queued.

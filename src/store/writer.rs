@@ -17,7 +17,7 @@ use diesel::sql_types::{Array, Binary};
 use diesel::{RunQueryDsl, sql_query};
 use tokio::sync::oneshot;
 
-use super::readers::{Next, describe};
+use super::readers::{Next, describe, patiently};
 use super::session::{Manager, Session};
 use crate::domain::id::RegistryId;
 use crate::error::{Error, Outage, Result};
@@ -28,6 +28,8 @@ const GROUP: usize = 128;
 const ATTEMPTS: u32 = 3;
 /// How long after its beginning a group that failed is still tried job by job.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a caller waits for a write: what is tried apart, and a statement that takes all of its time.
+const WAIT: Duration = Duration::from_secs(25);
 /// How long a job waits for a connection that has to be opened first.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// After this much quiet the write-ahead log is folded into the database file.
@@ -116,12 +118,13 @@ impl<T: Send, F: FnMut(&mut Session) -> Result<T> + Send> Job for Write<T, F> {
 
     fn answer(self: Box<Self>, committed: bool) {
         let result = match self.result {
-            Some(Ok(_)) | None if !committed => Err(Error::Unavailable {
+            Some(result) if committed => result,
+            Some(Err(error @ (Error::Internal(_) | Error::Unavailable { .. }))) => Err(error),
+            // Not even a refusal holds: it may rest on what a sibling did, and that was rolled back.
+            _ => Err(Error::Unavailable {
                 outage: Outage::Conflict,
                 source: None,
             }),
-            Some(result) => result,
-            None => Err(Error::internal("a job was answered before it ran")),
         };
         // The caller may have gone away meanwhile, which is its right.
         let _ = self.answer.send(result);
@@ -182,7 +185,7 @@ impl Writer {
             .map_err(|error| match error {
                 TrySendError::Full(_) | TrySendError::Disconnected(_) => Error::busy(),
             })?;
-        result.await.map_err(|_| Error::busy())?
+        patiently(result, WAIT).await
     }
 
     /// Lets the thread end after what is queued.
