@@ -74,7 +74,9 @@ impl Target {
             .strip_prefix("sqlite://")
             .or_else(|| text.strip_prefix("sqlite:"))
             .unwrap_or(text);
-        if path.is_empty() || path.contains("://") || path.contains('\0') {
+        // `host=… password=…` is libpq's other way to name a database. As a bare path it would be a file of that name.
+        let looks_like_settings = path == text && path.contains('=');
+        if path.is_empty() || path.contains("://") || path.contains('\0') || looks_like_settings {
             return Err(Error::invalid(
                 "database-url",
                 "--database-url is neither postgres://…, sqlite:PATH nor a path",
@@ -92,11 +94,14 @@ impl Target {
 
 fn parameter(url: &url::Url, name: &str) -> Option<String> {
     url.query_pairs()
-        .find(|(key, _)| key == name)
+        .filter(|(key, _)| key == name)
+        // Of several libpq takes the last.
+        .last()
         .map(|(_, value)| value.into_owned())
 }
 
-/// A server reached by loopback or by a socket file. Every place where libpq looks for a host counts.
+/// A server reached by loopback or by a socket file. Every place where libpq looks for a host counts, its own
+/// environment variables included; what a service file says is not looked up, so that is not local.
 fn is_local(url: &url::Url) -> bool {
     let named = |host: &str| {
         host.split(',').all(|host| {
@@ -112,10 +117,25 @@ fn is_local(url: &url::Url) -> bool {
     let from_path = url
         .host_str()
         .is_none_or(|host| named(host) || named(&host.replace("%2F", "/").replace("%2f", "/")));
-    ["host", "hostaddr"]
+    let from_query = ["host", "hostaddr"]
         .iter()
-        .all(|key| parameter(url, key).is_none_or(|host| named(&host)))
-        && from_path
+        .all(|key| parameter(url, key).is_none_or(|host| named(&host)));
+    let no_service = ["service", "servicefile"]
+        .iter()
+        .all(|key| parameter(url, key).is_none());
+    from_path && from_query && no_service && is_local_environment(named)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "libpq reads these itself: what they name is where it connects"
+)]
+fn is_local_environment(named: impl Fn(&str) -> bool) -> bool {
+    let of = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    ["PGHOST", "PGHOSTADDR"]
+        .iter()
+        .all(|name| of(name).is_none_or(|host| named(&host)))
+        && of("PGSERVICE").is_none()
 }
 
 /// What a connection is for.
@@ -152,7 +172,7 @@ impl Session {
                 Ok(Self::Sqlite(connection))
             }
             Target::Postgres(url) => {
-                let mut connection = PgConnection::establish(&with_connect_timeout(&url.0))?;
+                let mut connection = PgConnection::establish(&with_liveliness(&url.0))?;
                 connection
                     .batch_execute(&postgres_session(purpose))
                     .map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
@@ -228,25 +248,39 @@ fn sqlite_session(purpose: Purpose) -> String {
 }
 
 fn postgres_session(purpose: Purpose) -> String {
-    let guard = match purpose {
-        Purpose::Read => "SET default_transaction_read_only = on;",
-        Purpose::Write | Purpose::Migrate => "",
+    let limits = format!(
+        "SET statement_timeout = {STATEMENT_TIMEOUT}; \
+         SET idle_in_transaction_session_timeout = {STATEMENT_TIMEOUT};"
+    );
+    let own = match purpose {
+        Purpose::Read => format!("{limits} SET default_transaction_read_only = on;"),
+        Purpose::Write => limits,
+        // An index on a large table takes as long as it takes.
+        Purpose::Migrate => String::new(),
     };
-    format!(
-        "SET statement_timeout = {STATEMENT_TIMEOUT}; SET lock_timeout = {STATEMENT_TIMEOUT}; \
-         SET idle_in_transaction_session_timeout = {STATEMENT_TIMEOUT}; SET client_min_messages = warning; {guard}"
-    )
+    format!("SET lock_timeout = {STATEMENT_TIMEOUT}; SET client_min_messages = warning; {own}")
 }
 
-/// A server that does not answer must not hold a thread for the operating system's two minutes.
-fn with_connect_timeout(url: &str) -> String {
-    match url::Url::parse(url) {
-        Ok(mut parsed) if parameter(&parsed, "connect_timeout").is_none() => {
-            parsed.query_pairs_mut().append_pair("connect_timeout", "3");
-            parsed.into()
+/// How soon libpq finds that a server or the network to it is dead, unless the URL says otherwise: left to itself it
+/// waits for the operating system, which gives up after many minutes. In seconds, the last one in milliseconds.
+const LIVELINESS: [(&str, &str); 5] = [
+    ("connect_timeout", "3"),
+    ("keepalives_idle", "5"),
+    ("keepalives_interval", "2"),
+    ("keepalives_count", "3"),
+    ("tcp_user_timeout", "10000"),
+];
+
+fn with_liveliness(url: &str) -> String {
+    let Ok(mut parsed) = url::Url::parse(url) else {
+        return url.to_owned();
+    };
+    for (name, value) in LIVELINESS {
+        if parameter(&parsed, name).is_none() {
+            parsed.query_pairs_mut().append_pair(name, value);
         }
-        _ => url.to_owned(),
     }
+    parsed.into()
 }
 
 /// Opens connections for a pool and knows which ones are spent.
@@ -307,6 +341,8 @@ mod tests {
         ));
         assert!(Target::parse("mysql://localhost/a").is_err());
         assert!(Target::parse("").is_err());
+        assert!(Target::parse("host=db password=hunter22").is_err());
+        assert!(Target::parse("sqlite:a=b.db").is_ok());
     }
 
     #[test]
@@ -341,6 +377,8 @@ mod tests {
             "postgres:///a?host=10.0.0.1",
             "postgres://localhost/a?hostaddr=10.0.0.1",
             "postgres:///a?host=localhost,db.example.com",
+            "postgres://localhost/a?host=localhost&host=10.0.0.1",
+            "postgres:///a?service=far",
         ] {
             assert!(Target::parse(remote).is_err(), "{remote} was accepted");
         }
