@@ -37,7 +37,8 @@ pub fn run(cli: Cli) -> Result<()> {
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => actix_web::rt::System::new().block_on(serve(&settings)),
         Command::Migrate => {
-            app::open_store(&settings, &clock(), "migrate")?.close();
+            let holder = (&SystemRandom as &dyn Random).uuid()?.to_string();
+            app::open_store(&settings, &clock(), &holder)?.close();
             print(&format!("The database is current: {}.", settings.target()?))
         }
         Command::Account { command } => {

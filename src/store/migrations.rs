@@ -31,16 +31,14 @@ const LOOKS: u32 = 2400;
 /// Runs every pending migration, or waits for the process that does. Returns how many were run here.
 pub(super) fn run(target: &Target, clock: &Arc<dyn Clock>, holder: &str) -> Result<usize> {
     let mut connection = Session::open(target, Purpose::Migrate)?;
-    if let Session::Sqlite(_) = connection {
-        // Kept in the file, so once is enough; it cannot be changed inside a transaction.
-        connection.execute_batch("PRAGMA journal_mode = WAL")?;
-    }
-    leases::create_table(&mut connection)?;
     for _ in 0..LOOKS {
-        if leases::acquire(&mut connection, LEASE, holder, clock.now(), LEASE_LIFE)? {
-            let applied = run_pending(&mut connection, clock, holder);
-            leases::release(&mut connection, LEASE, holder)?;
-            return applied;
+        match try_run(&mut connection, clock, holder) {
+            Ok(Some(applied)) => return Ok(applied),
+            // Another process has the lease, or, on SQLite, the file at this very moment: switching to the
+            // write-ahead log and upgrading a read lock fail at once instead of waiting.
+            Ok(None) => {}
+            Err(error) if error.chain().contains("database is locked") => {}
+            Err(error) => return Err(error),
         }
         std::thread::park_timeout(LOOK);
     }
@@ -48,6 +46,25 @@ pub(super) fn run(target: &Target, clock: &Arc<dyn Clock>, holder: &str) -> Resu
         outage: Outage::Busy,
         source: Some("another process holds the migration lease".into()),
     })
+}
+
+/// Runs what is pending; `None` while another process does.
+fn try_run(
+    connection: &mut Session,
+    clock: &Arc<dyn Clock>,
+    holder: &str,
+) -> Result<Option<usize>> {
+    if let Session::Sqlite(_) = connection {
+        // Kept in the file, so once is enough; it cannot be changed inside a transaction.
+        connection.execute_batch("PRAGMA journal_mode = WAL")?;
+    }
+    leases::create_table(connection)?;
+    if !leases::acquire(connection, LEASE, holder, clock.now(), LEASE_LIFE)? {
+        return Ok(None);
+    }
+    let applied = run_pending(connection, clock, holder);
+    leases::release(connection, LEASE, holder)?;
+    applied.map(Some)
 }
 
 fn run_pending(connection: &mut Session, clock: &Arc<dyn Clock>, holder: &str) -> Result<usize> {
