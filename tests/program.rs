@@ -401,6 +401,40 @@ fn passwords_travel_in_clear_only_where_that_was_asked_for(
             .contains(&format!("--cacert {certificate}"))
     );
     assert_eq!(paste(&program.greeting)["type"], "collection");
+    // HTTP/2, which browsers choose, has no `Host` header: the own origin and links are found all the same.
+    let (_, file) = program.greeting.split_once("$(cat ").unwrap();
+    let password = std::fs::read_to_string(file.split_once(')').unwrap().0).unwrap();
+    let account = format!("admin:{}", password.trim_end());
+    let asked = std::process::Command::new("curl")
+        .args(["--http2", "-sS", "--cacert", &certificate, "-u"])
+        .arg(&account)
+        .args(["-H", &format!("Origin: {}", program.base)])
+        .args([
+            "-H",
+            "Sec-Fetch-Site: same-origin",
+            "-H",
+            "Content-Type: application/json",
+        ])
+        .args([
+            "-d",
+            r#"{"properties": {"name": "own-page", "location": "de/fra"}}"#,
+        ])
+        .args([
+            "-w",
+            " %{http_version} %{http_code}",
+            &format!("{}/registries", program.base),
+        ])
+        .args(["--next", "-sS", "--http2", "--cacert", &certificate, "-u"])
+        .arg(&account)
+        .arg(format!("{}/registries", program.base))
+        .output()
+        .unwrap();
+    let asked = String::from_utf8(asked.stdout).unwrap();
+    assert!(asked.contains(" 2 201"), "{asked}");
+    assert!(
+        asked.contains(&format!(r#""self":"{}/registries?"#, program.base)),
+        "{asked}"
+    );
     let address = program.base.trim_start_matches("https://");
     let healthcheck = |more: &[&str]| {
         end(bare(&database)
@@ -433,6 +467,25 @@ fn a_healthcheck_tells_by_its_status(
     healthcheck(&["--ready"]).refused(1, &[&address, "/readyz", "503"]);
     program.kill();
     healthcheck(&[]).refused(1, &[&address, "does not answer"]);
+}
+
+#[rstest]
+fn migrations_that_run_at_once_take_turns(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let database = Database::fresh(backend);
+    let running: Vec<_> = (0..6)
+        .map(|_| {
+            bare(&database)
+                .arg("migrate")
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    for mut process in running {
+        assert!(process.wait().unwrap().success());
+    }
 }
 
 #[rstest]

@@ -3,13 +3,14 @@
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
-use actix_web::http::header::{HOST, HeaderName, HeaderValue, ORIGIN, X_CONTENT_TYPE_OPTIONS};
+use actix_web::http::header::{HeaderName, HeaderValue, ORIGIN, X_CONTENT_TYPE_OPTIONS};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use tracing::Instrument as _;
 use url::Url;
 
 use super::State;
+use super::links;
 use super::registries::Registries;
 use super::surface::Failure;
 use crate::error::{Error, Result};
@@ -123,10 +124,7 @@ fn is_own(origin: &HeaderValue, request: &ServiceRequest, state: Option<&State>)
     {
         return true;
     }
-    let host = request
-        .headers()
-        .get(HOST)
-        .and_then(|host| host.to_str().ok());
+    let host = links::host(request.request());
     host.and_then(|host| Url::parse(&format!("{}://{host}", origin.scheme())).ok())
         .is_some_and(|own| own.origin() == origin.origin())
 }

@@ -19,12 +19,20 @@ pub(super) fn here(request: &HttpRequest) -> String {
     format!("{base}{}", request.path())
 }
 
+/// The host that a request was sent to: `Host`, or what HTTP/2 has in its place.
+pub(super) fn host(request: &HttpRequest) -> Option<&str> {
+    let header = request.headers().get(actix_web::http::header::HOST);
+    match header {
+        Some(host) => host.to_str().ok(),
+        None => request
+            .uri()
+            .authority()
+            .map(actix_web::http::uri::Authority::as_str),
+    }
+}
+
 fn loopback_origin(request: &HttpRequest) -> Option<String> {
-    let host = request
-        .headers()
-        .get(actix_web::http::header::HOST)?
-        .to_str()
-        .ok()?;
+    let host = host(request)?;
     let scheme = if request.app_config().secure() {
         "https"
     } else {
