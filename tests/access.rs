@@ -299,6 +299,24 @@ async fn what_happens_to_an_account_bites_on_its_next_request(
                 .patch(&format!("/registries/{registry}"), json!({}))
                 .await;
             assert_unauthenticated(&write, what);
+            // Nor does anybody who is shut out learn what else was wrong.
+            for (path, body) in [
+                ("/registries/no-id/tokens".to_owned(), json!({})),
+                (
+                    "/registries".to_owned(),
+                    json!({"properties": {"name": "team-b", "location": "no/where"}}),
+                ),
+                (
+                    "/registries".to_owned(),
+                    json!({"properties": {"name": "B"}}),
+                ),
+                (
+                    format!("/registries/{registry}/tokens"),
+                    json!({"properties": {"name": "-"}}),
+                ),
+            ] {
+                assert_unauthenticated(&actor.post(&path, body).await, what);
+            }
         }
     };
 

@@ -46,8 +46,15 @@ impl<S: Surface, H: Head, B: Body> FromRequest for Call<S, H, B> {
         let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
             let caller = identify(&request).await?;
-            let head = H::read(&request)?;
-            let body = B::read(&request, payload).await?;
+            let (head, body) = match read(&request, payload).await {
+                Ok(parts) => parts,
+                Err(error) => {
+                    // A remembered password alone is no proof that its account is still let in: who is not learns
+                    // nothing of what else was wrong.
+                    state(&request)?.service.admit(&caller).await?;
+                    return Err(error.into());
+                }
+            };
             Ok(Self {
                 caller,
                 head,
@@ -56,6 +63,11 @@ impl<S: Surface, H: Head, B: Body> FromRequest for Call<S, H, B> {
             })
         })
     }
+}
+
+async fn read<H: Head, B: Body>(request: &HttpRequest, payload: dev::Payload) -> Result<(H, B)> {
+    let head = H::read(request)?;
+    Ok((head, B::read(request, payload).await?))
 }
 
 fn state(request: &HttpRequest) -> Result<&Data<State>> {
@@ -178,17 +190,22 @@ impl Body for () {
     }
 }
 
-/// A JSON body.
+/// A JSON body of the wire type `W`, as the command `C` that it means.
 #[derive(Debug)]
-pub(super) struct Json<T>(pub T);
+pub(super) struct Json<W, C>(pub(super) C, PhantomData<W>);
 
-impl<T: DeserializeOwned + 'static> Body for Json<T> {
+impl<W, C> Body for Json<W, C>
+where
+    W: DeserializeOwned + 'static,
+    C: TryFrom<W, Error = Error> + 'static,
+{
     async fn read(request: &HttpRequest, mut payload: dev::Payload) -> Result<Self> {
         let payload = web::Payload::from_request(request, &mut payload)
             .await
             .map_err(|error| Error::internal(error.to_string()))?;
         let time = state(request)?.body_timeout;
-        body::json(request, payload, time).await.map(Self)
+        let wire: W = body::json(request, payload, time).await?;
+        C::try_from(wire).map(|command| Self(command, PhantomData))
     }
 }
 

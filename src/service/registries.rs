@@ -124,13 +124,18 @@ impl<'a> Registries<'a> {
 
     /// Makes a registry.
     pub async fn create(&self, caller: &Caller, new: NewRegistry) -> Result<Registry> {
-        self.check_location(&new)?;
+        let location = self.check_location(&new);
+        let location = location.err().map(|error| error.to_string());
         let (id, now) = (RegistryId(self.core.random.uuid()?), self.core.clock.now());
         self.core
             .write(caller, Lock::Catalog, move |connection, actor| {
                 actor
                     .permissions
                     .require(Resource::Registry, Level::Write)?;
+                // Not before it is known who asks: the answer names the locations.
+                if let Some(message) = &location {
+                    return Err(Error::invalid("location", message));
+                }
                 table::insert(connection, id, &new, &actor.stamp(now))
             })
             .await

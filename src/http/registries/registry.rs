@@ -111,8 +111,11 @@ fn view(state: &State, registry: Registry) -> RegistryView {
     ),
 )]
 #[post("/registries")]
-pub(super) async fn create(state: Data<State>, call: Call<(), Json<CreateRegistry>>) -> Answer {
-    let new = NewRegistry::try_from(call.body.0)?;
+pub(super) async fn create(
+    state: Data<State>,
+    call: Call<(), Json<CreateRegistry, NewRegistry>>,
+) -> Answer {
+    let new = call.body.0;
     let registry = state.service.registries().create(&call.caller, new).await?;
     Ok(HttpResponse::Created().json(RegistryView::created(registry)))
 }
@@ -151,9 +154,9 @@ pub(super) async fn show(state: Data<State>, call: Call<RegistryId>) -> Answer {
 #[put("/registries/{registryId}")]
 pub(super) async fn replace(
     state: Data<State>,
-    call: Call<RegistryId, Json<CreateRegistry>>,
+    call: Call<RegistryId, Json<CreateRegistry, NewRegistry>>,
 ) -> Answer {
-    let new = NewRegistry::try_from(call.body.0)?;
+    let new = call.body.0;
     Ok(
         match state
             .service
@@ -179,9 +182,9 @@ pub(super) async fn replace(
 #[patch("/registries/{registryId}")]
 pub(super) async fn update(
     state: Data<State>,
-    call: Call<RegistryId, Json<PatchRegistry>>,
+    call: Call<RegistryId, Json<PatchRegistry, RegistryPatch>>,
 ) -> Answer {
-    let patch = RegistryPatch::try_from(call.body.0)?;
+    let patch = call.body.0;
     let registry = state
         .service
         .registries()

@@ -129,9 +129,9 @@ fn window_links(request: &HttpRequest, window: Window, total: i64) -> Links {
 #[post("/registries/{registryId}/tokens")]
 pub(super) async fn create(
     state: Data<State>,
-    call: Call<RegistryId, Json<CreateToken>>,
+    call: Call<RegistryId, Json<CreateToken, NewToken>>,
 ) -> Answer {
-    let new = NewToken::try_from(call.body.0)?;
+    let new = call.body.0;
     let minted = state
         .service
         .tokens()
@@ -186,10 +186,10 @@ pub(super) async fn show(state: Data<State>, call: Call<(RegistryId, TokenId)>) 
 #[put("/registries/{registryId}/tokens/{tokenId}")]
 pub(super) async fn replace(
     state: Data<State>,
-    call: Call<(RegistryId, TokenId), Json<CreateToken>>,
+    call: Call<(RegistryId, TokenId), Json<CreateToken, NewToken>>,
 ) -> Answer {
     let (registry, id) = call.head;
-    let new = NewToken::try_from(call.body.0)?;
+    let new = call.body.0;
     Ok(
         match state
             .service
@@ -219,10 +219,10 @@ pub(super) async fn replace(
 #[patch("/registries/{registryId}/tokens/{tokenId}")]
 pub(super) async fn update(
     state: Data<State>,
-    call: Call<(RegistryId, TokenId), Json<PatchToken>>,
+    call: Call<(RegistryId, TokenId), Json<PatchToken, TokenPatch>>,
 ) -> Answer {
     let (registry, id) = call.head;
-    let patch = TokenPatch::try_from(call.body.0)?;
+    let patch = call.body.0;
     let token = state
         .service
         .tokens()
