@@ -12,6 +12,8 @@ use crate::error::{Error, Result, Violations};
 
 /// The most entries of an allow list.
 const SUBNETS: usize = 25;
+/// The most JSON in the scanning properties, in bytes.
+const PROPERTIES: usize = 4096;
 const DAYS: [&str; 7] = [
     "Monday",
     "Tuesday",
@@ -27,10 +29,8 @@ const DAYS: [&str; 7] = [
 pub struct RegistryName(String);
 
 impl RegistryName {
-    /// The pattern of the API: 3 to 63 lower-case letters, digits and hyphens, a letter first and no hyphen last.
-    pub const PATTERN: &'static str = "^[a-z][-a-z0-9]{1,61}[a-z0-9]$";
-
-    /// Reads a name.
+    /// Reads a name. The pattern of the API: 3 to 63 lower-case letters, digits and hyphens, a letter first and no hyphen last.
+    /// `^[a-z][-a-z0-9]{1,61}[a-z0-9]$`.
     pub fn parse(text: &str) -> Result<Self> {
         let alphabet = text
             .bytes()
@@ -138,12 +138,32 @@ impl Default for Features {
     }
 }
 
+impl Features {
+    /// Refuses properties that are larger than a list of registries can carry.
+    pub fn check(&self) -> Result<()> {
+        let properties = self.vulnerability_scanning.properties.as_ref();
+        let size = properties.map_or(Ok(0), |properties| {
+            serde_json::to_string(properties).map(|text| text.len())
+        });
+        let size = size.map_err(Error::internal)?;
+        if size <= PROPERTIES {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            "features",
+            format!(
+                "features.vulnerabilityScanning.properties has {size} bytes of JSON; at most {PROPERTIES} are allowed"
+            ),
+        ))
+    }
+}
+
 /// Whether images are scanned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VulnerabilityScanning {
     /// On or off.
     pub enabled: bool,
-    /// Kept as sent; the API gives it no meaning.
+    /// Kept; the API gives it no meaning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub properties: Option<serde_json::Map<String, serde_json::Value>>,
 }

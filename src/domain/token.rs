@@ -14,10 +14,8 @@ use crate::error::{Error, Result};
 pub struct TokenName(String);
 
 impl TokenName {
-    /// The pattern of the API: 2 to 63 letters, digits and hyphens, a letter first and no hyphen last.
-    pub const PATTERN: &'static str = "^[A-Za-z][-A-Za-z0-9]{0,61}[A-Za-z0-9]$";
-
-    /// Reads a name.
+    /// Reads a name. The pattern of the API: 2 to 63 letters, digits and hyphens, a letter first and no hyphen last.
+    /// `^[A-Za-z][-A-Za-z0-9]{0,61}[A-Za-z0-9]$`.
     pub fn parse(text: &str) -> Result<Self> {
         let alphabet = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         let ends = text.starts_with(|c: char| c.is_ascii_alphabetic()) && !text.ends_with('-');
@@ -51,11 +49,42 @@ pub struct Scope {
     pub r#type: String,
 }
 
-/// Refuses scopes with control characters; any other text is kept as it is, whether it grants something or not.
+/// The most scopes of a token.
+const SCOPES: usize = 100;
+/// The most actions of a scope.
+const ACTIONS: usize = 20;
+/// The longest text in a scope, in characters.
+const SCOPE_TEXT: usize = 256;
+/// All texts of a token's scopes together, in bytes: a page of a list has a thousand tokens.
+const SCOPE_TEXTS: usize = 16 * 1024;
+
+/// Refuses scopes with control characters, and more of them than a list can carry; any other text is kept as it is,
+/// whether it grants something or not.
 pub fn check_scopes(scopes: &[Scope]) -> Result<()> {
+    let sizes = [
+        (scopes.len(), SCOPES, "scopes has entries"),
+        (
+            scopes
+                .iter()
+                .map(|scope| scope.actions.len())
+                .max()
+                .unwrap_or(0),
+            ACTIONS,
+            "a scope has actions",
+        ),
+    ];
+    for (size, most, what) in sizes {
+        if size > most {
+            return Err(Error::invalid(
+                "scopes",
+                format!("{what}: {size}; at most {most} are allowed"),
+            ));
+        }
+    }
     let texts = scopes
         .iter()
         .flat_map(|scope| scope.actions.iter().chain([&scope.name, &scope.r#type]));
+    let mut length = 0;
     for text in texts {
         if has_control(text) {
             return Err(Error::invalid(
@@ -63,6 +92,24 @@ pub fn check_scopes(scopes: &[Scope]) -> Result<()> {
                 format!("scope text {} contains a control character", quoted(text)),
             ));
         }
+        if text.chars().count() > SCOPE_TEXT {
+            return Err(Error::invalid(
+                "scopes",
+                format!(
+                    "scope text {} is longer than {SCOPE_TEXT} characters",
+                    quoted(text)
+                ),
+            ));
+        }
+        length += text.len();
+    }
+    if length > SCOPE_TEXTS {
+        return Err(Error::invalid(
+            "scopes",
+            format!(
+                "the texts of all scopes are {length} bytes long; at most {SCOPE_TEXTS} are allowed"
+            ),
+        ));
     }
     Ok(())
 }
@@ -240,6 +287,21 @@ mod tests {
         ] {
             assert!(TokenName::parse(wrong).is_err(), "{wrong:?} was accepted");
         }
+    }
+
+    #[test]
+    fn scopes_are_bounded() {
+        let scope = |actions: usize, text: usize| Scope {
+            actions: vec!["pull".to_owned(); actions],
+            name: "x".repeat(text),
+            r#type: "repository".to_owned(),
+        };
+        assert!(check_scopes(&vec![scope(1, 1); 100]).is_ok());
+        assert!(check_scopes(&vec![scope(1, 1); 101]).is_err());
+        assert!(check_scopes(&[scope(20, 256)]).is_ok());
+        assert!(check_scopes(&[scope(21, 1)]).is_err());
+        assert!(check_scopes(&[scope(1, 257)]).is_err());
+        assert!(check_scopes(&vec![scope(1, 200); 100]).is_err());
     }
 
     #[test]

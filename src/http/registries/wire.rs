@@ -124,19 +124,27 @@ pub(super) struct LocationsResponse {
 pub(super) struct Scope {
     /// What may be done
     #[serde(deserialize_with = "nullable_list")]
-    #[schema(value_type = Option<Vec<ScopeText>>, required = true, example = json!(["pull", "push"]))]
+    #[schema(value_type = Option<Vec<ScopeText>>, required = true, max_items = 20, example = json!(["pull", "push"]))]
     actions: Vec<String>,
     /// Which resource
-    #[schema(pattern = r"^[^\x00-\x1F\x7F-\x9F]*$", example = "*")]
+    #[schema(max_length = 256, pattern = r"^[^\x00-\x1F\x7F-\x9F]*$", example = "*")]
     name: String,
     /// The resource's type
-    #[schema(pattern = r"^[^\x00-\x1F\x7F-\x9F]*$", example = "repository")]
+    #[schema(
+        max_length = 256,
+        pattern = r"^[^\x00-\x1F\x7F-\x9F]*$",
+        example = "repository"
+    )]
     r#type: String,
 }
 
 /// Any text without control characters
 #[derive(ToSchema)]
-#[schema(pattern = r"^[^\x00-\x1F\x7F-\x9F]*$", example = "pull")]
+#[schema(
+    max_length = 256,
+    pattern = r"^[^\x00-\x1F\x7F-\x9F]*$",
+    example = "pull"
+)]
 #[expect(dead_code, reason = "only its shape is used")]
 struct ScopeText(String);
 
@@ -312,6 +320,7 @@ struct CreateTokenProperties {
     #[schema(format = DateTime, example = "2036-01-13T16:27:42Z")]
     expiry_date: Option<String>,
     /// What the token may do
+    #[schema(max_items = 100)]
     scopes: Option<Vec<Scope>>,
     /// Whether the token is in use; enabled if absent
     #[schema(value_type = Option<TokenStatus>, nullable = false)]
@@ -359,6 +368,7 @@ pub(super) struct PatchToken {
     #[schema(value_type = Option<String>, format = DateTime, example = "2036-01-13T16:27:42Z")]
     expiry_date: Option<Option<String>>,
     /// Replaces all scopes
+    #[schema(max_items = 100)]
     scopes: Option<Vec<Scope>>,
     /// Enables or disables the token
     #[schema(value_type = Option<TokenStatus>, nullable = false)]
@@ -458,22 +468,26 @@ struct Features {
 struct VulnerabilityScanning {
     #[schema(example = true)]
     enabled: bool,
-    /// Kept as sent
+    /// Kept, up to 4096 bytes of JSON
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<std::collections::HashMap<String, serde_json::Value>>, nullable = false)]
     properties: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
-impl From<Features> for registry::Features {
-    fn from(features: Features) -> Self {
-        features
-            .vulnerability_scanning
-            .map_or_else(Self::default, |scanning| Self {
-                vulnerability_scanning: registry::VulnerabilityScanning {
-                    enabled: scanning.enabled,
-                    properties: scanning.properties,
-                },
-            })
+impl TryFrom<Features> for registry::Features {
+    type Error = Error;
+
+    fn try_from(features: Features) -> Result<Self> {
+        let Some(scanning) = features.vulnerability_scanning else {
+            return Ok(Self::default());
+        };
+        let features = Self {
+            vulnerability_scanning: registry::VulnerabilityScanning {
+                enabled: scanning.enabled,
+                properties: scanning.properties,
+            },
+        };
+        features.check().map(|()| features)
     }
 }
 
@@ -666,16 +680,14 @@ impl TryFrom<CreateRegistry> for NewRegistry {
         let subnets = violations.take(Subnets::parse(
             properties.api_subnet_allow_list.unwrap_or_default(),
         ));
-        let features = properties
-            .features
-            .map(registry::Features::from)
-            .unwrap_or_default();
+        let features = properties.features.map(registry::Features::try_from);
+        let features = violations.take(features.transpose());
         let new = (|| {
             Some(Self {
                 name: name?,
                 location: properties.location,
                 schedule: schedule?,
-                features,
+                features: features?.unwrap_or_default(),
                 subnets: subnets?,
             })
         })();
@@ -728,11 +740,12 @@ impl TryFrom<PatchRegistry> for RegistryPatch {
         let features = body
             .features
             .filter(|features| features.vulnerability_scanning.is_some())
-            .map(registry::Features::from);
+            .map(registry::Features::try_from);
+        let features = violations.take(features.transpose());
         let patch = (|| {
             Some(Self {
                 schedule: schedule?,
-                features,
+                features: features?,
                 subnets: subnets?,
             })
         })();
