@@ -271,7 +271,7 @@ impl Violations {
 
     /// Takes the value of a part that holds, or notes what was broken in it.
     ///
-    /// Errors other than [`Error::Invalid`] do not occur in parsing and are kept as internal ones.
+    /// Parsing makes no errors but [`Error::Invalid`]; any other would be told as one of the body.
     pub fn take<T>(&mut self, part: Result<T>) -> Option<T> {
         match part {
             Ok(value) => Some(value),

@@ -14,6 +14,11 @@ use crate::error::{Error, Result};
 pub fn start(filter: &str, format: LogFormat) -> Result<()> {
     let filter = EnvFilter::try_new(filter)
         .map_err(|error| Error::invalid("log", format!("--log {filter:?}: {error}")))?;
+    // It reports every malformed request head as an error, which strangers could fill the log with.
+    let filter = match "actix_http=off".parse() {
+        Ok(quiet) if !filter.to_string().contains("actix_http") => filter.add_directive(quiet),
+        _ => filter,
+    };
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

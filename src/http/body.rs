@@ -178,7 +178,10 @@ fn unknown_member_message(path: &str, unknown: &str, known: &[&str]) -> String {
         Some((likeness, name)) if likeness >= LIKENESS => format!("did you mean \"{name}\"?"),
         _ if known.contains(&"properties") => "put it inside \"properties\"".to_owned(),
         // What other verbs have and a PATCH has not.
-        _ if matches!(unknown, "name" | "location") => format!("{shown} cannot be changed"),
+        // Only a PATCH has its members at the top.
+        _ if parent.is_empty() && matches!(unknown, "name" | "location") => {
+            format!("{shown} cannot be changed")
+        }
         _ => format!("known are {}", useful(known).join(", ")),
     };
     shortened(&format!("unknown member {shown}{place}; {hint}"))
@@ -258,7 +261,7 @@ mod tests {
             (
                 r#"{"properties": {"name": "x"}}"#,
                 "body",
-                r#"unknown member "name" in properties; "name" cannot be changed"#,
+                r#"unknown member "name" in properties; known are expiryDate, scopes"#,
             ),
             (
                 r#"{"properties": {}, "zzz": 1}"#,
