@@ -13,6 +13,7 @@ mod objects;
 mod operations;
 mod pages;
 mod surface;
+mod unrouted;
 
 pub mod registries;
 
@@ -95,7 +96,7 @@ pub fn app(
         .configure(pages::routes)
         .configure(surfaces)
         .service(utoipa_actix_web::scope::scope(PREFIX).configure(surfaces))
-        .default_service(actix_web::web::to(surface::unrouted))
+        .default_service(actix_web::web::to(unrouted::unrouted))
         .into_app()
 }
 

@@ -5,12 +5,9 @@ use std::marker::PhantomData;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CACHE_CONTROL, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use actix_web::web::Data;
-use actix_web::{HttpRequest, HttpResponse, ResponseError};
+use actix_web::{HttpResponse, ResponseError};
 
-use super::registries::Registries;
-use super::{PREFIX, State};
-use crate::error::{Error, What};
+use crate::error::Error;
 
 /// A family of paths that speaks its own dialect.
 pub(super) trait Surface: fmt::Debug + 'static {
@@ -85,26 +82,4 @@ impl<S: Surface> ResponseError for Failure<S> {
         }
         response.json(S::body(&self.error))
     }
-}
-
-/// Answers what no route took: another method of a path that exists, or a path that does not.
-///
-/// With routes of one method each, actix answers both alike; the pattern that the path matches tells them apart.
-pub(super) async fn unrouted(request: HttpRequest, state: Data<State>) -> Answer<Registries> {
-    let pattern = request.match_pattern();
-    let allow = pattern.as_deref().and_then(|pattern| {
-        let bare = pattern
-            .strip_prefix(PREFIX)
-            .filter(|rest| rest.starts_with('/'))
-            .unwrap_or(pattern);
-        state.methods.get(bare)
-    });
-    Err(match allow {
-        Some(allow) => Error::MethodNotAllowed {
-            method: request.method().to_string(),
-            allow: allow.clone(),
-        },
-        None => Error::not_found(What::Path, crate::domain::text::quoted(request.path())),
-    }
-    .into())
 }
