@@ -741,7 +741,7 @@ fn bad_settings_are_refused_in_a_sentence_that_names_them() {
 fn the_help_of_every_command_explains_every_flag() {
     let database = Database::fresh(Backend::Sqlite);
     let commands = "|serve|migrate|account|account add|account list|account passwd|account enable|account disable|\
-                    account delete|keys|keys init|healthcheck";
+                    account delete|keys|keys init|openapi|healthcheck";
     for name in commands.split('|') {
         let mut command = bare(&database);
         command.args(name.split(' ').filter(|word| !word.is_empty()));
