@@ -169,24 +169,7 @@ impl Core {
         T: Send + 'static,
         F: FnMut(&mut Session, &Actor) -> Result<T> + Clone + Send + 'static,
     {
-        let mut caller = caller.clone();
-        for last in [false, true] {
-            let (mut job, proven) = (job.clone(), caller.clone());
-            let done = self
-                .store
-                .read(move |connection| match admit(connection, &proven)? {
-                    Some(actor) => job(connection, &actor).map(Some),
-                    None => Ok(None),
-                })
-                .await?;
-            match done {
-                Some(done) => return Ok(done),
-                None if last => break,
-                None => caller = self.access.identify_again(&caller).await?,
-            }
-        }
-        // The account changes faster than it can be proven.
-        Err(Error::busy())
+        self.admitted(caller, None, job).await
     }
 
     /// Writes on behalf of a caller: one store call that first reads, in its own transaction, what the caller is now.
@@ -195,22 +178,34 @@ impl Core {
         T: Send + 'static,
         F: FnMut(&mut Session, &Actor) -> Result<T> + Clone + Send + 'static,
     {
+        self.admitted(caller, Some(lock), job).await
+    }
+
+    /// Runs a job through the writing door if it has a lock, else through the reading one. If the account changed
+    /// since the proof, the proof is renewed and the job tried once more.
+    async fn admitted<T, F>(&self, caller: &Caller, lock: Option<Lock>, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Session, &Actor) -> Result<T> + Clone + Send + 'static,
+    {
         let mut caller = caller.clone();
         for last in [false, true] {
             let (mut job, proven) = (job.clone(), caller.clone());
-            let done = self
-                .store
-                .write(lock, move |connection| match admit(connection, &proven)? {
-                    Some(actor) => job(connection, &actor).map(Some),
-                    None => Ok(None),
-                })
-                .await?;
+            let run = move |connection: &mut Session| match admit(connection, &proven)? {
+                Some(actor) => job(connection, &actor).map(Some),
+                None => Ok(None),
+            };
+            let done = match lock {
+                Some(lock) => self.store.write(lock, run).await?,
+                None => self.store.read(run).await?,
+            };
             match done {
                 Some(done) => return Ok(done),
                 None if last => break,
                 None => caller = self.access.identify_again(&caller).await?,
             }
         }
+        // The account changes faster than it can be proven.
         Err(Error::busy())
     }
 }
