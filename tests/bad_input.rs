@@ -626,6 +626,17 @@ async fn registries_that_break_a_rule_are_refused(
             "invalid-api-subnet-allow-list",
         ));
     }
+    for wrong in [
+        json!(""),
+        json!("X5C"),
+        json!("x5c\0"),
+        json!("jwks"),
+        json!(5),
+        json!([]),
+        json!({"x5c": true}),
+    ] {
+        anywhere.push((json!({"tokenVerifier": wrong}), "invalid-token-verifier"));
+    }
     for (properties, codes) in &making {
         let body = json!({"properties": properties}).to_string();
         bench
@@ -675,6 +686,20 @@ async fn registries_that_break_a_rule_are_refused(
             )
             .await;
     }
+    let message = bench
+        .refuse(
+            "PATCH",
+            "/registries/R",
+            r#"{"tokenVerifier": "jwks"}"#,
+            400,
+            &["invalid-token-verifier"],
+        )
+        .await
+        .message();
+    assert_eq!(
+        message,
+        r#"tokenVerifier "jwks" is neither "x5c" nor "pinned""#
+    );
     let off = r#"{"features": {"vulnerabilityScanning": {"enabled": false}}}"#;
     bench
         .refuse("PATCH", "/registries/R", off, 400, &["invalid-features"])

@@ -411,3 +411,32 @@ fn the_token_schemas_are_those_of_the_product() {
         json!(["enabled", "disabled"])
     );
 }
+
+/// What the product does not have: the schema, its member, and whether it is required.
+const OWN_MEMBERS: [(&str, &str, bool); 3] = [
+    ("RegistryProperties", "tokenVerifier", true),
+    ("PostRegistryProperties", "tokenVerifier", false),
+    ("PatchRegistryInput", "tokenVerifier", false),
+];
+
+#[test]
+fn what_is_our_own_is_documented_and_asked_of_nobody() {
+    let schemas = &document()["components"]["schemas"];
+    for (schema, member, required) in OWN_MEMBERS {
+        let property = &schemas[schema]["properties"][member];
+        assert_eq!(
+            property["$ref"], "#/components/schemas/TokenVerifier",
+            "{schema}"
+        );
+        let held = schemas[schema]["required"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|name| name == member);
+        assert_eq!(held, required, "{schema}");
+        // A generated client sends a default in every PUT and PATCH.
+        assert_eq!(property.get("default"), None, "{schema}");
+    }
+    assert_eq!(schemas["TokenVerifier"]["enum"], json!(["x5c", "pinned"]));
+    assert_eq!(schemas["TokenVerifier"].get("default"), None);
+}

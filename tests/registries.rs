@@ -53,7 +53,10 @@ async fn answers_have_exactly_the_members_of_the_schema(
         "garbageCollectionSchedule": {"days": ["Tuesday", "Monday"], "time": "05:19:00+00:00"},
         "features": {"vulnerabilityScanning": {"enabled": false}}, "apiSubnetAllowList": ["10.1.0.0/16"],
     });
-    let made = with(&sent, json!({"hostname": "", "storageUsage": {"bytes": 0}}));
+    let made = with(
+        &sent,
+        json!({"hostname": "", "storageUsage": {"bytes": 0}, "tokenVerifier": "x5c"}),
+    );
     let running = with(&made, json!({"hostname": "team-a.cr.example.com"}));
 
     let created = admin.post("/registries", json!({"properties": sent})).await;
@@ -290,7 +293,8 @@ async fn a_put_creates_with_the_id_of_the_path_or_replaces(
     assert_eq!(
         replaced.json["properties"],
         json!({"name": "team-a", "location": "de/txl", "hostname": "team-a.localhost", "garbageCollectionSchedule": null,
-            "storageUsage": {"bytes": 0}, "features": {"vulnerabilityScanning": {"enabled": true}}, "apiSubnetAllowList": []})
+            "storageUsage": {"bytes": 0}, "features": {"vulnerabilityScanning": {"enabled": true}}, "apiSubnetAllowList": [],
+            "tokenVerifier": "x5c"})
     );
     assert_eq!(
         replaced.json["metadata"]["lastModifiedDate"],
@@ -391,6 +395,90 @@ async fn a_put_creates_with_the_id_of_the_path_or_replaces(
         names(&admin.get("/registries").await.json),
         ["team-b", "team-a"]
     );
+}
+
+#[rstest]
+#[actix_web::test]
+async fn what_verifies_a_jwt_changes_only_when_it_is_named(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let path = format!("/registries/{ID}");
+    let body = |more: Value| json!({"properties": with(&json!({"name": "team-a", "location": "de/fra"}), more)});
+
+    // Made: `x5c`, unless it says otherwise.
+    for (number, (sent, shown)) in [
+        (json!({}), "x5c"),
+        (json!({"tokenVerifier": null}), "x5c"),
+        (json!({"tokenVerifier": "x5c"}), "x5c"),
+        (json!({"tokenVerifier": "pinned"}), "pinned"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let named = with(
+            &sent,
+            json!({"name": format!("case-{number}"), "location": "de/fra"}),
+        );
+        let posted = admin
+            .post("/registries", json!({"properties": named}))
+            .await;
+        assert_eq!(
+            (posted.status, &posted.json["properties"]["tokenVerifier"]),
+            (201, &json!(shown)),
+            "{sent}"
+        );
+        let read = current(&admin, posted.json["id"].as_str().unwrap()).await;
+        assert_eq!(read["properties"]["tokenVerifier"], shown, "{sent}");
+        let put = admin.put(&path, body(sent.clone())).await;
+        assert_eq!(
+            (put.status, &put.json["properties"]["tokenVerifier"]),
+            (201, &json!(shown)),
+            "{sent}"
+        );
+        assert_eq!(admin.delete(&path).await.status, 204);
+    }
+
+    // From then on, in either way of writing: what is sent, what it is afterwards, and whether that is a change.
+    admin
+        .put(&path, body(json!({"tokenVerifier": "pinned"})))
+        .await;
+    for (sent, shown, changes) in [
+        // What the product's clients send, which do not know it.
+        (json!({}), "pinned", false),
+        (json!({"tokenVerifier": null}), "pinned", false),
+        (json!({"tokenVerifier": "pinned"}), "pinned", false),
+        (json!({"tokenVerifier": "x5c"}), "x5c", true),
+        (json!({}), "x5c", false),
+        (json!({"tokenVerifier": "pinned"}), "pinned", true),
+    ] {
+        for method in ["PUT", "PATCH"] {
+            let before = current(&admin, ID).await;
+            server.clock.advance(TimeDelta::seconds(1));
+            let answer = if method == "PUT" {
+                admin.put(&path, body(sent.clone())).await
+            } else {
+                admin.patch(&path, sent.clone()).await
+            };
+            assert_eq!(
+                (answer.status, &answer.json["properties"]["tokenVerifier"]),
+                (200, &json!(shown)),
+                "{method} {sent}"
+            );
+            let after = current(&admin, ID).await;
+            assert_eq!(after, answer.json, "{method} {sent}");
+            // The second way finds done what the first one did.
+            let changed = changes && method == "PUT";
+            assert_eq!(before != after, changed, "{method} {sent}");
+        }
+    }
+    // All else that a PUT leaves out falls back as ever.
+    let subnets = json!({"apiSubnetAllowList": ["::1"]});
+    admin.patch(&path, subnets).await;
+    let replaced = admin.put(&path, body(json!({}))).await;
+    assert_eq!(replaced.json["properties"]["apiSubnetAllowList"], json!([]));
+    assert_eq!(replaced.json["properties"]["tokenVerifier"], "pinned");
 }
 
 #[rstest]

@@ -203,6 +203,54 @@ impl Subnets {
     }
 }
 
+/// What a registry trusts when it verifies a JWT of this service, and so how its signing key may change.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TokenVerifier {
+    /// A JWT carries its certificate, and the registry trusts this registry's CA for good: the signing key rotates on
+    /// schedule, and the registry is never restarted for it. Distribution 2.8 and 3.
+    #[default]
+    X5c,
+    /// The registry trusts one key, and a JWT carries only that key's id: the key changes on command alone, and then
+    /// the registry has to be given the new one and restarted. zot, or Distribution with `jwks` only.
+    Pinned,
+}
+
+impl TokenVerifier {
+    /// The word on the wire and in the tables.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::X5c => "x5c",
+            Self::Pinned => "pinned",
+        }
+    }
+
+    /// The verifier that a stored word names. Only `x5c` lets a key change by itself.
+    #[must_use]
+    pub fn from_stored(word: &str) -> Self {
+        if word == "x5c" {
+            Self::X5c
+        } else {
+            Self::Pinned
+        }
+    }
+
+    /// Reads a verifier as a caller sends it.
+    pub fn parse(text: &str) -> Result<Self> {
+        match text {
+            "x5c" => Ok(Self::X5c),
+            "pinned" => Ok(Self::Pinned),
+            _ => Err(Error::invalid(
+                "token-verifier",
+                format!(
+                    "tokenVerifier {} is neither \"x5c\" nor \"pinned\"",
+                    quoted(text)
+                ),
+            )),
+        }
+    }
+}
+
 /// A registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registry {
@@ -220,6 +268,8 @@ pub struct Registry {
     pub features: Features,
     /// Who may use its tokens.
     pub subnets: Subnets,
+    /// What it trusts when it verifies a JWT.
+    pub verifier: TokenVerifier,
     /// Counts every change.
     pub version: i64,
     /// By whom and when it was made.
@@ -257,6 +307,7 @@ impl Registry {
             schedule: Some(new.schedule),
             features: Some(new.features),
             subnets: Some(new.subnets),
+            verifier: new.verifier,
         })
     }
 
@@ -266,6 +317,7 @@ impl Registry {
             self.schedule.clone(),
             self.features.clone(),
             self.subnets.clone(),
+            self.verifier,
         );
         if let Some(schedule) = patch.schedule {
             self.schedule = schedule;
@@ -284,11 +336,15 @@ impl Registry {
         if let Some(subnets) = patch.subnets {
             self.subnets = subnets;
         }
+        if let Some(verifier) = patch.verifier {
+            self.verifier = verifier;
+        }
         Ok(before
             != (
                 self.schedule.clone(),
                 self.features.clone(),
                 self.subnets.clone(),
+                self.verifier,
             ))
     }
 }
@@ -306,6 +362,9 @@ pub struct NewRegistry {
     pub features: Features,
     /// Who may use its tokens.
     pub subnets: Subnets,
+    /// What it trusts when it verifies a JWT. `None` is the default for a registry to be made, and leaves one that is
+    /// replaced as it is: a client that has never heard of it must not lock a registry out that trusts one key.
+    pub verifier: Option<TokenVerifier>,
 }
 
 /// Changes to a registry; what is `None` stays.
@@ -317,6 +376,8 @@ pub struct RegistryPatch {
     pub features: Option<Features>,
     /// Replaces the allow list; an empty one lifts the restriction.
     pub subnets: Option<Subnets>,
+    /// Changes what it trusts when it verifies a JWT.
+    pub verifier: Option<TokenVerifier>,
 }
 
 #[cfg(test)]
@@ -373,6 +434,21 @@ mod tests {
             "１０:00:00",
         ] {
             assert!(!is_time_of_day(wrong), "{wrong:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn verifiers_are_what_they_are_called_and_the_unknown_rotates_nothing() {
+        for verifier in [TokenVerifier::X5c, TokenVerifier::Pinned] {
+            assert_eq!(TokenVerifier::parse(verifier.as_str()).unwrap(), verifier);
+            assert_eq!(TokenVerifier::from_stored(verifier.as_str()), verifier);
+        }
+        assert_eq!(TokenVerifier::default(), TokenVerifier::X5c);
+        assert_eq!(TokenVerifier::from_stored("later"), TokenVerifier::Pinned);
+        for wrong in ["", "X5C", "Pinned", "x5c ", "jwks"] {
+            let error = TokenVerifier::parse(wrong).unwrap_err().to_string();
+            let expected = format!("tokenVerifier {wrong:?} is neither \"x5c\" nor \"pinned\"");
+            assert_eq!(error, expected);
         }
     }
 

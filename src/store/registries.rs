@@ -12,11 +12,8 @@ use super::schema::{registries, registry_counters};
 use super::session::Session;
 use crate::domain::Stamp;
 use crate::domain::id::{RegistryId, RegistryKey};
-use crate::domain::registry::{NewRegistry, Registry};
+use crate::domain::registry::{NewRegistry, Registry, TokenVerifier};
 use crate::error::{Error, Result, What};
-
-/// How a registry's tokens are checked by the registry; the other ways come with the token endpoint.
-const VERIFIER: &str = "x5c";
 
 #[derive(diesel::Queryable, diesel::Selectable)]
 #[diesel(table_name = registries)]
@@ -28,6 +25,7 @@ struct RegistryRow {
     schedule: Option<String>,
     features: String,
     subnets: String,
+    verifier: String,
     version: i64,
     created_at: i64,
     created_by: Vec<u8>,
@@ -49,6 +47,7 @@ impl TryFrom<RegistryRow> for Registry {
             schedule: row.schedule.as_deref().map(from_json).transpose()?,
             features: from_json(&row.features)?,
             subnets: from_json(&row.subnets)?,
+            verifier: TokenVerifier::from_stored(&row.verifier),
             version: row.version,
             created: stamp(row.created_at, &row.created_by, row.created_by_name)?,
             modified: optional_stamp(row.modified_at, row.modified_by, row.modified_by_name)?,
@@ -137,6 +136,7 @@ pub fn insert(
     new: &NewRegistry,
     created: &Stamp,
 ) -> Result<Registry> {
+    let verifier = new.verifier.unwrap_or_default();
     let inserted = diesel::insert_into(registries::table)
         .values((
             registries::uuid.eq(bytes(id.0)),
@@ -145,7 +145,7 @@ pub fn insert(
             registries::schedule.eq(new.schedule.as_ref().map(to_json).transpose()?),
             registries::features.eq(to_json(&new.features)?),
             registries::subnets.eq(to_json(&new.subnets)?),
-            registries::verifier.eq(VERIFIER),
+            registries::verifier.eq(verifier.as_str()),
             registries::version.eq(1),
             registries::created_at.eq(micros(created.at)),
             registries::created_by.eq(bytes(created.by.0)),
@@ -171,6 +171,7 @@ pub fn insert(
         schedule: new.schedule.clone(),
         features: new.features.clone(),
         subnets: new.subnets.clone(),
+        verifier,
         version: 1,
         created: created.clone(),
         modified: None,
@@ -185,6 +186,7 @@ pub fn update(connection: &mut Session, registry: &mut Registry, modified: Stamp
             registries::schedule.eq(registry.schedule.as_ref().map(to_json).transpose()?),
             registries::features.eq(to_json(&registry.features)?),
             registries::subnets.eq(to_json(&registry.subnets)?),
+            registries::verifier.eq(registry.verifier.as_str()),
             registries::version.eq(registry.version),
             registries::modified_at.eq(micros(modified.at)),
             registries::modified_by.eq(bytes(modified.by.0)),

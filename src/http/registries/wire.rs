@@ -10,7 +10,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::domain::Stamp;
-use crate::domain::registry::{self, NewRegistry, RegistryName, RegistryPatch, Subnets};
+use crate::domain::registry::{
+    self, NewRegistry, RegistryName, RegistryPatch, Subnets, TokenVerifier,
+};
 use crate::domain::status::Status;
 use crate::domain::token::{self, NewToken, TokenName, TokenPatch, check_scopes, parse_expiry};
 use crate::error::{Error, Result, Violations};
@@ -515,6 +517,20 @@ struct StorageUsage {
     bytes: i64,
 }
 
+/// What the registry trusts when it verifies a JWT of this service.
+///
+/// * `x5c`: this registry's CA, for good, since a JWT carries its certificate. The signing key rotates on schedule, with no restart. Distribution 2.8 and 3.
+///
+/// * `pinned`: one key, since a JWT carries only a key id. The key changes only on command, and then the registry has to be given the new one and restarted. zot, or Distribution with `jwks` only.
+// Without `default`: a generated client would send it, and lock out a registry that trusts one key.
+#[derive(ToSchema)]
+#[schema(as = TokenVerifier, rename_all = "lowercase", example = "x5c")]
+#[expect(dead_code, reason = "only its shape is used")]
+enum Verifier {
+    X5c,
+    Pinned,
+}
+
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct RegistryProperties {
@@ -533,6 +549,8 @@ struct RegistryProperties {
     /// Addresses that may use its tokens; none is no restriction
     #[schema(example = json!(["10.1.0.0/16"]))]
     api_subnet_allow_list: Vec<String>,
+    #[schema(value_type = Verifier)]
+    token_verifier: &'static str,
 }
 
 /// A registry
@@ -578,6 +596,7 @@ impl RegistryView {
                 storage_usage: StorageUsage { bytes: 0 },
                 features: registry.features.into(),
                 api_subnet_allow_list: registry.subnets.entries().to_vec(),
+                token_verifier: registry.verifier.as_str(),
             },
         }
     }
@@ -652,6 +671,9 @@ struct CreateRegistryProperties {
     /// Up to 25 addresses or networks that may use its tokens, kept as sent; none is no restriction
     #[schema(max_items = 25, example = json!(["10.1.0.0/16"]))]
     api_subnet_allow_list: Option<Vec<String>>,
+    /// What verifies its JWTs; absent: `x5c` for a registry that is made, unchanged for one that is replaced
+    #[schema(value_type = Option<Verifier>, nullable = false)]
+    token_verifier: Option<String>,
     /// The product once had it; clients of that time still send it.
     #[serde(default, rename = "maintenanceWindow")]
     #[schema(ignore)]
@@ -682,6 +704,7 @@ impl TryFrom<CreateRegistry> for NewRegistry {
         ));
         let features = properties.features.map(registry::Features::try_from);
         let features = violations.take(features.transpose());
+        let verifier = violations.take(to_verifier(properties.token_verifier.as_deref()));
         let new = (|| {
             Some(Self {
                 name: name?,
@@ -689,10 +712,15 @@ impl TryFrom<CreateRegistry> for NewRegistry {
                 schedule: schedule?,
                 features: features?.unwrap_or_default(),
                 subnets: subnets?,
+                verifier: verifier?,
             })
         })();
         violations.finish(new)
     }
+}
+
+fn to_verifier(text: Option<&str>) -> Result<Option<TokenVerifier>> {
+    text.map(TokenVerifier::parse).transpose()
 }
 
 /// Changes to a registry; what is absent stays
@@ -709,6 +737,9 @@ pub(super) struct PatchRegistry {
     /// Replaces the allow list; an empty one lifts the restriction
     #[schema(max_items = 25, example = json!(["10.1.0.0/16"]))]
     api_subnet_allow_list: Option<Vec<String>>,
+    /// Changes what verifies its JWTs
+    #[schema(value_type = Option<Verifier>, nullable = false)]
+    token_verifier: Option<String>,
     #[serde(default, rename = "maintenanceWindow")]
     #[schema(ignore)]
     _maintenance_window: IgnoredAny,
@@ -742,11 +773,13 @@ impl TryFrom<PatchRegistry> for RegistryPatch {
             .filter(|features| features.vulnerability_scanning.is_some())
             .map(registry::Features::try_from);
         let features = violations.take(features.transpose());
+        let verifier = violations.take(to_verifier(body.token_verifier.as_deref()));
         let patch = (|| {
             Some(Self {
                 schedule: schedule?,
                 features: features?,
                 subnets: subnets?,
+                verifier: verifier?,
             })
         })();
         violations.finish(patch)

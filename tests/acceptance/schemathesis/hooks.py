@@ -37,8 +37,8 @@ schemathesis.openapi.format("date-time", INSTANTS)
 NULL_IS_ABSENT = {
     "PatchTokenInput": ["status"],
     "PostTokenProperties": ["status"],
-    "PatchRegistryInput": ["features"],
-    "PostRegistryProperties": ["features"],
+    "PatchRegistryInput": ["features", "tokenVerifier"],
+    "PostRegistryProperties": ["features", "tokenVerifier"],
     "RegistryFeatures": ["vulnerabilityScanning"],
     "FeatureVulnerabilityScanning": ["properties"],
 }
