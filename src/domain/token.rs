@@ -1,5 +1,7 @@
 //! Registry tokens: what opens one registry, by scopes, until an instant or for ever.
 
+use std::net::IpAddr;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -139,6 +141,33 @@ pub struct Token {
     pub created: Stamp,
     /// By whom and when it was last changed.
     pub modified: Option<Stamp>,
+    /// The last use that is known; `None` until the first. Being used changes nothing else of a token.
+    pub last_used: Option<LastUse>,
+}
+
+/// When, from where and for what a token was last used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastUse {
+    /// When it was used.
+    pub at: DateTime<Utc>,
+    /// Who used it: the peer of the connection.
+    pub address: Option<IpAddr>,
+    /// The repository that it was last used for. A use that names none, such as a login, keeps the one before it.
+    pub repository: Option<String>,
+}
+
+impl LastUse {
+    /// Takes in another use of the same token: the later one counts, whichever comes first.
+    pub fn merge(&mut self, other: Self) {
+        let earlier = if other.at < self.at {
+            other
+        } else {
+            std::mem::replace(self, other)
+        };
+        if self.repository.is_none() {
+            self.repository = earlier.repository;
+        }
+    }
 }
 
 impl Token {
@@ -302,6 +331,27 @@ mod tests {
         assert!(check_scopes(&[scope(21, 1)]).is_err());
         assert!(check_scopes(&[scope(1, 257)]).is_err());
         assert!(check_scopes(&vec![scope(1, 200); 100]).is_err());
+    }
+
+    #[test]
+    fn the_later_use_counts_and_a_login_keeps_the_repository() {
+        let at = |second, repository: Option<&str>| LastUse {
+            at: DateTime::from_timestamp(second, 0).unwrap(),
+            address: Some(IpAddr::from([192, 0, 2, u8::try_from(second).unwrap()])),
+            repository: repository.map(str::to_owned),
+        };
+        for (first, second, merged) in [
+            (at(1, Some("a")), at(2, Some("b")), at(2, Some("b"))),
+            (at(2, Some("b")), at(1, Some("a")), at(2, Some("b"))),
+            (at(1, Some("a")), at(2, None), at(2, Some("a"))),
+            (at(2, None), at(1, Some("a")), at(2, Some("a"))),
+            (at(1, None), at(2, None), at(2, None)),
+            (at(1, Some("a")), at(1, Some("b")), at(1, Some("b"))),
+        ] {
+            let mut use_ = first;
+            use_.merge(second);
+            assert_eq!(use_, merged);
+        }
     }
 
     #[test]

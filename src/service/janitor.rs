@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 
 use super::Core;
 use crate::error::{Error, Result};
-use crate::store::{Lock, leases, registries, tokens};
+use crate::store::{Lock, leases, registries, token_uses, tokens};
 
 /// The lease that the working replica holds.
 const LEASE: &str = "janitor";
@@ -88,8 +88,10 @@ impl<'a> Janitor<'a> {
                             return Ok(None);
                         }
                         let removed = tokens::purge(connection, registry, BATCH)?;
+                        let uses = token_uses::purge(connection, registry, BATCH)?;
                         // Another replica may have finished it since the look.
-                        let finished = removed < BATCH && registries::purge(connection, registry)?;
+                        let finished =
+                            removed.max(uses) < BATCH && registries::purge(connection, registry)?;
                         Ok(Some((removed, finished)))
                     })
                     .await?;

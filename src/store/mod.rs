@@ -16,6 +16,7 @@ pub mod keys;
 pub mod leases;
 pub mod migrations;
 pub mod registries;
+pub mod token_uses;
 pub mod tokens;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -100,6 +100,17 @@ diesel::table! {
 }
 
 diesel::table! {
+    token_uses (token_key) {
+        token_key -> BigInt,
+        registry_key -> BigInt,
+        seen_at -> BigInt,
+        used_at -> Nullable<BigInt>,
+        address -> Nullable<Text>,
+        repository -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
     tokens (key) {
         key -> BigInt,
         uuid -> Binary,
@@ -138,5 +149,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     role_permissions,
     roles,
     token_counts,
+    token_uses,
     tokens,
 );

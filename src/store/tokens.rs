@@ -15,8 +15,9 @@ use diesel::{
 
 use super::failure::on_unique;
 use super::rows::{bytes, from_json, instant, micros, optional_stamp, stamp, to_json, uuid};
-use super::schema::{registries, registry_counters, token_counts, tokens};
+use super::schema::{registries, registry_counters, token_counts, token_uses, tokens};
 use super::session::Session;
+use super::token_uses::{self as uses, UseRow};
 use crate::domain::Stamp;
 use crate::domain::account::name_key;
 use crate::domain::id::{RegistryId, RegistryKey, TokenId, TokenKey};
@@ -57,10 +58,10 @@ struct TokenRow {
     modified_by_name: Option<String>,
 }
 
-impl TryFrom<TokenRow> for Token {
+impl TryFrom<(TokenRow, Option<UseRow>)> for Token {
     type Error = Error;
 
-    fn try_from(row: TokenRow) -> Result<Self> {
+    fn try_from((row, used): (TokenRow, Option<UseRow>)) -> Result<Self> {
         Ok(Self {
             key: TokenKey(row.key),
             id: TokenId(uuid(&row.uuid)?),
@@ -73,6 +74,7 @@ impl TryFrom<TokenRow> for Token {
             version: row.version,
             created: stamp(row.created_at, &row.created_by, row.created_by_name)?,
             modified: optional_stamp(row.modified_at, row.modified_by, row.modified_by_name)?,
+            last_used: used.map(UseRow::last_use).transpose()?.flatten(),
         })
     }
 }
@@ -80,13 +82,14 @@ impl TryFrom<TokenRow> for Token {
 /// Finds a token of a registry by its public id.
 pub fn find(connection: &mut Session, registry: RegistryKey, id: TokenId) -> Result<Option<Token>> {
     tokens::table
+        .left_join(token_uses::table.on(token_uses::token_key.eq(tokens::key)))
         .filter(
             tokens::registry_key
                 .eq(registry.0)
                 .and(tokens::uuid.eq(bytes(id.0))),
         )
-        .select(TokenRow::as_select())
-        .first(connection)
+        .select((TokenRow::as_select(), Option::<UseRow>::as_select()))
+        .first::<(TokenRow, Option<UseRow>)>(connection)
         .optional()?
         .map(Token::try_from)
         .transpose()
@@ -115,6 +118,7 @@ pub fn page(
         return Ok((Vec::new(), total));
     };
     let rows = tokens::table
+        .left_join(token_uses::table.on(token_uses::token_key.eq(tokens::key)))
         .filter(
             tokens::registry_key
                 .eq(registry.0)
@@ -123,8 +127,8 @@ pub fn page(
         .order(tokens::position)
         .offset(skip)
         .limit(window.limit)
-        .select(TokenRow::as_select())
-        .load::<TokenRow>(connection)?;
+        .select((TokenRow::as_select(), Option::<UseRow>::as_select()))
+        .load::<(TokenRow, Option<UseRow>)>(connection)?;
     Ok((
         rows.into_iter()
             .map(Token::try_from)
@@ -184,6 +188,7 @@ pub fn insert(
         version: 1,
         created: created.clone(),
         modified: None,
+        last_used: None,
     })
 }
 
@@ -213,20 +218,21 @@ pub fn update(connection: &mut Session, token: &mut Token, modified: Stamp) -> R
 
 /// Removes a token of a registry by its public id. Returns whether there was one.
 pub fn delete(connection: &mut Session, registry: RegistryKey, id: TokenId) -> Result<bool> {
-    let position: Option<i64> = diesel::delete(
+    let gone: Option<(i64, i64)> = diesel::delete(
         tokens::table.filter(
             tokens::registry_key
                 .eq(registry.0)
                 .and(tokens::uuid.eq(bytes(id.0))),
         ),
     )
-    .returning(tokens::position)
+    .returning((tokens::key, tokens::position))
     .get_result(connection)
     .optional()?;
-    if let Some(position) = position {
+    if let Some((key, position)) = gone {
+        uses::delete(connection, [key])?;
         count(connection, registry, position, -1)?;
     }
-    Ok(position.is_some())
+    Ok(gone.is_some())
 }
 
 /// A living registry with a token that expired at or before an instant: the one with the oldest expiry.
@@ -267,7 +273,8 @@ pub fn delete_expired(
         .select((tokens::key, tokens::position))
         .load(connection)?;
     let keys = found.iter().map(|(key, _)| *key);
-    diesel::delete(tokens::table.filter(tokens::key.eq_any(keys))).execute(connection)?;
+    diesel::delete(tokens::table.filter(tokens::key.eq_any(keys.clone()))).execute(connection)?;
+    uses::delete(connection, keys)?;
     // One change for each bucket, not for each row: the writer has others to serve.
     let mut buckets: BTreeMap<i64, i64> = BTreeMap::new();
     for (_, position) in &found {
@@ -279,7 +286,8 @@ pub fn delete_expired(
     i64::try_from(found.len()).map_err(Error::internal)
 }
 
-/// Removes up to `limit` tokens of a deleted registry. Returns how many it removed; fewer than `limit` means all.
+/// Removes up to `limit` tokens of a deleted registry. Returns how many it removed; fewer than `limit` means all. Their
+/// last uses go apart, see [`uses::purge`].
 pub fn purge(connection: &mut Session, registry: RegistryKey, limit: i64) -> Result<i64> {
     let removed = sql_query(
         "DELETE FROM tokens WHERE key IN (SELECT key FROM tokens WHERE registry_key = $1 LIMIT $2)",

@@ -1,0 +1,118 @@
+//! The table `token_uses`: when, from where and for which repository a token was last used.
+//!
+//! Apart from `tokens`, so that a use changes no version and writes no row that clients wait for. The first use makes
+//! the row; what removes a token removes it in the same transaction, after the token itself.
+
+use std::fmt::Write as _;
+
+use diesel::backend::Backend;
+use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
+use diesel::serialize::ToSql;
+use diesel::sql_types::{BigInt, HasSqlType, Nullable, Text};
+use diesel::{ExpressionMethods, QueryDsl, RunQueryDsl, sql_query};
+
+use super::rows::{instant, micros};
+use super::schema::token_uses;
+use super::session::Session;
+use crate::domain::id::{RegistryKey, TokenKey};
+use crate::domain::token::LastUse;
+use crate::error::{Error, Result};
+
+#[derive(diesel::Queryable, diesel::Selectable)]
+#[diesel(table_name = token_uses)]
+pub(super) struct UseRow {
+    used_at: Option<i64>,
+    address: Option<String>,
+    repository: Option<String>,
+}
+
+impl UseRow {
+    /// What the row says; `None` if it says nothing of a use.
+    pub(super) fn last_use(self) -> Result<Option<LastUse>> {
+        let Some(at) = self.used_at else {
+            return Ok(None);
+        };
+        let address = self.address.map(|address| address.parse()).transpose();
+        Ok(Some(LastUse {
+            at: instant(at)?,
+            address: address.map_err(Error::internal)?,
+            repository: self.repository,
+        }))
+    }
+}
+
+/// Keeps the last uses of tokens, each token once. Tokens that are gone are left out, and so are uses that are no later
+/// than what is known. Returns how many were kept.
+///
+/// One statement for all, which takes its rows in the order of their keys: replicas that do the same meet in one order.
+pub fn record(connection: &mut Session, uses: &[(TokenKey, LastUse)]) -> Result<usize> {
+    if uses.is_empty() {
+        return Ok(0);
+    }
+    let kept = match connection {
+        Session::Sqlite(sqlite) => upsert(uses, "").execute(sqlite),
+        // Whoever deletes one of these tokens meanwhile waits for the row, and then removes it too.
+        Session::Postgres(postgres) => upsert(uses, "FOR KEY SHARE OF tokens").execute(postgres),
+    };
+    Ok(kept?)
+}
+
+fn upsert<'f, DB>(uses: &[(TokenKey, LastUse)], guard: &str) -> BoxedSqlQuery<'f, DB, SqlQuery>
+where
+    DB: Backend + HasSqlType<BigInt> + HasSqlType<Text> + 'f,
+    i64: ToSql<BigInt, DB>,
+    Option<String>: ToSql<Nullable<Text>, DB>,
+{
+    let mut values = String::new();
+    for first in (1..).step_by(4).take(uses.len()) {
+        let comma = if first == 1 { "" } else { ", " };
+        // Writing to a string does not fail.
+        let _ = write!(
+            values,
+            "{comma}(${first}, ${}, ${}, ${})",
+            first + 1,
+            first + 2,
+            first + 3
+        );
+    }
+    // A use without a repository keeps the one that is known: see `LastUse::merge`.
+    let statement = format!(
+        "INSERT INTO token_uses (token_key, registry_key, seen_at, used_at, address, repository) \
+         SELECT tokens.key, tokens.registry_key, uses.column2, uses.column2, uses.column3, uses.column4 \
+         FROM (VALUES {values}) AS uses, tokens WHERE tokens.key = uses.column1 ORDER BY tokens.key {guard} \
+         ON CONFLICT (token_key) DO UPDATE SET seen_at = excluded.seen_at, used_at = excluded.used_at, \
+         address = excluded.address, repository = COALESCE(excluded.repository, token_uses.repository) \
+         WHERE excluded.seen_at > token_uses.seen_at"
+    );
+    uses.iter()
+        .fold(sql_query(statement).into_boxed(), |query, (token, last)| {
+            query
+                .bind::<BigInt, _>(token.0)
+                .bind::<BigInt, _>(micros(last.at))
+                .bind::<Nullable<Text>, _>(last.address.map(|address| address.to_string()))
+                .bind::<Nullable<Text>, _>(last.repository.clone())
+        })
+}
+
+/// Removes the rows of tokens that are gone.
+pub(super) fn delete(
+    connection: &mut Session,
+    tokens: impl IntoIterator<Item = i64>,
+) -> Result<()> {
+    diesel::delete(token_uses::table.filter(token_uses::token_key.eq_any(tokens)))
+        .execute(connection)?;
+    Ok(())
+}
+
+/// Removes up to `limit` rows of a deleted registry, after its tokens. Returns how many it removed; fewer than `limit`
+/// means all.
+pub fn purge(connection: &mut Session, registry: RegistryKey, limit: i64) -> Result<i64> {
+    let removed = sql_query(
+        "DELETE FROM token_uses WHERE token_key IN \
+         (SELECT token_key FROM token_uses WHERE registry_key = $1 LIMIT $2)",
+    )
+    .bind::<BigInt, _>(registry.0)
+    .bind::<BigInt, _>(limit)
+    .execute(connection)?;
+    i64::try_from(removed).map_err(Error::internal)
+}
