@@ -25,13 +25,15 @@ use crate::error::{Error, Result};
 use crate::http::{self, Origins, State};
 use crate::service::accounts::{Accounts, FIRST};
 use crate::service::vault::{self, ServerKey};
-use crate::service::{Policy, Service, janitor};
+use crate::service::{Policy, Service, janitor, uses};
 use crate::store::{self, Store};
 
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How often the janitor looks.
 const JANITOR_PAUSE: Duration = Duration::from_secs(10);
+/// How often last uses of tokens are written: each token at most once in this time.
+const USES_PAUSE: Duration = Duration::from_mins(1);
 
 /// A running server.
 pub struct App {
@@ -44,6 +46,7 @@ pub struct App {
     /// What became of the first account's password, at a first start.
     pub first_password: Option<FirstPassword>,
     janitor: actix_web::rt::task::JoinHandle<()>,
+    uses: actix_web::rt::task::JoinHandle<()>,
 }
 
 /// What became of the password of the account `admin`.
@@ -102,12 +105,14 @@ impl App {
             holder,
             JANITOR_PAUSE,
         ));
+        let uses = actix_web::rt::spawn(uses::run_for_ever(service.clone(), USES_PAUSE));
         Ok(Self {
             server,
             addresses,
             service,
             first_password,
             janitor,
+            uses,
         })
     }
 
@@ -115,6 +120,10 @@ impl App {
     pub async fn run(self) -> Result<()> {
         let served = self.server.await;
         self.janitor.abort();
+        self.uses.abort();
+        // Until it has ended, it may hold what the last write is to take.
+        let _ = self.uses.await;
+        uses::run_last(&self.service).await;
         self.service.close();
         served.map_err(Error::internal)
     }

@@ -9,6 +9,7 @@ pub mod janitor;
 pub mod passwords;
 pub mod registries;
 pub mod tokens;
+pub mod uses;
 pub mod vault;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use self::janitor::Janitor;
 use self::passwords::Passwords;
 use self::registries::Registries;
 use self::tokens::Tokens;
+use self::uses::Uses;
 use self::vault::{ServerKey, Vault};
 use crate::clock::{Clock, Random};
 use crate::domain::account::Actor;
@@ -50,6 +52,7 @@ pub struct Core {
     pub(crate) policy: Policy,
     vault: Vault,
     access: Access,
+    uses: Uses,
 }
 
 /// All use cases. Cheap to clone.
@@ -78,6 +81,7 @@ impl Service {
                 policy,
                 vault,
                 access,
+                uses: Uses::default(),
             }),
         })
     }
@@ -119,6 +123,17 @@ impl Service {
     #[must_use]
     pub fn janitor(&self) -> Janitor<'_> {
         Janitor::new(&self.core)
+    }
+
+    /// When and from where tokens were used: what is not written yet.
+    #[must_use]
+    pub fn uses(&self) -> &Uses {
+        &self.core.uses
+    }
+
+    /// Writes what was noted of tokens' uses, see [`Uses::flush`].
+    pub async fn flush_uses(&self) -> Result<usize> {
+        self.core.uses.flush(&self.core.store).await
     }
 
     /// The present, as every rule of this service sees it.

@@ -1,0 +1,275 @@
+//! When, from where and for what tokens were last used.
+//!
+//! Noting a use costs its request a short lock and no I/O: uses gather in memory, merged by token, and are written
+//! together, so that each token is written at most once a pause. Owns what is not written yet, and bounds it. A
+//! process that is killed forgets the uses of its last minute; nothing that decides anything rests on them.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::Service;
+use crate::domain::id::TokenKey;
+use crate::domain::text::has_control;
+use crate::domain::token::LastUse;
+use crate::error::{Error, Outage, Result};
+use crate::store::{Lock, Store, token_uses};
+
+/// The most tokens whose uses wait to be written.
+const TOKENS: usize = 200_000;
+/// Rows in a store job: the writer has others to serve.
+const BATCH: usize = 500;
+/// The longest repository that is kept, in bytes: registries take no longer ones.
+const REPOSITORY: usize = 255;
+/// How long a stop waits for the last write.
+const LAST_WRITE: Duration = Duration::from_secs(5);
+
+/// Uses that are not written yet.
+#[derive(Debug, Default)]
+pub struct Uses {
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    uses: HashMap<TokenKey, LastUse>,
+    /// Uses of further tokens, for which there was no room.
+    dropped: u64,
+}
+
+impl Waiting {
+    fn add(&mut self, token: TokenKey, last: LastUse) {
+        let full = self.uses.len() >= TOKENS;
+        match self.uses.entry(token) {
+            Entry::Occupied(mut known) => known.get_mut().merge(last),
+            Entry::Vacant(_) if full => self.dropped += 1,
+            Entry::Vacant(free) => drop(free.insert(last)),
+        }
+    }
+}
+
+impl Uses {
+    /// Notes that a token was used: by whom, the peer of the connection, and for which repository, if the use named
+    /// one. Never waits for the database and never fails.
+    pub fn note(
+        &self,
+        token: TokenKey,
+        at: DateTime<Utc>,
+        address: IpAddr,
+        repository: Option<&str>,
+    ) {
+        let last = LastUse {
+            at,
+            // A socket for both families tells IPv4 in the form of IPv6.
+            address: Some(address.to_canonical()),
+            // What the database refuses would take the uses beside it along.
+            repository: repository
+                .filter(|name| name.len() <= REPOSITORY && !has_control(name))
+                .map(str::to_owned),
+        };
+        self.lock().add(token, last);
+    }
+
+    /// Writes what was noted. Returns how many tokens' rows changed. What could not be written because the database is
+    /// away or refuses waits for the next time, as does the rest if this is given up half-way.
+    pub async fn flush(&self, store: &Store) -> Result<usize> {
+        let mut taken = self.take();
+        let mut written = 0;
+        loop {
+            let batch = taken.next_batch();
+            if batch.is_empty() {
+                return Ok(written);
+            }
+            let count = batch.len();
+            let done = store
+                .write(Lock::Nothing, move |connection| {
+                    token_uses::record(connection, &batch)
+                })
+                .await;
+            match done {
+                Ok(changed) => {
+                    taken.forget(count);
+                    written += changed;
+                }
+                Err(error @ Error::Unavailable { .. }) => return Err(error),
+                // A defect comes again with the same rows: they must not keep the others from being written for ever.
+                Err(error) => {
+                    taken.forget(count);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn take(&self) -> Taken<'_> {
+        let waiting = std::mem::take(&mut *self.lock());
+        if waiting.dropped > 0 {
+            tracing::warn!(
+                dropped = waiting.dropped,
+                tokens = TOKENS,
+                "too many tokens were used at once; some last uses are lost"
+            );
+        }
+        let mut rest: Vec<_> = waiting.uses.into_iter().collect();
+        rest.sort_unstable_by_key(|(token, _)| std::cmp::Reverse(*token));
+        Taken { uses: self, rest }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Uses taken to be written; those that are not forgotten go back, however the writing ends.
+struct Taken<'a> {
+    uses: &'a Uses,
+    /// By token, the last one first.
+    rest: Vec<(TokenKey, LastUse)>,
+}
+
+impl Taken<'_> {
+    /// The next to be written, in the order of their tokens.
+    fn next_batch(&self) -> Vec<(TokenKey, LastUse)> {
+        self.rest.iter().rev().take(BATCH).cloned().collect()
+    }
+
+    fn forget(&mut self, count: usize) {
+        self.rest.truncate(self.rest.len().saturating_sub(count));
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        while !self.rest.is_empty() {
+            // In parts, since requests wait for this lock.
+            let start = self.rest.len().saturating_sub(BATCH);
+            let mut waiting = self.uses.lock();
+            for (token, last) in self.rest.drain(start..) {
+                waiting.add(token, last);
+            }
+        }
+    }
+}
+
+/// Writes what was noted for ever, `pause` apart. Failures are logged and tried again with the next round.
+pub async fn run_for_ever(service: Service, pause: Duration) {
+    let mut ticks = tokio::time::interval(pause);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        report(service.flush_uses().await);
+    }
+}
+
+/// Writes what was noted before a stop. A database that is away does not keep the process from ending.
+pub async fn run_last(service: &Service) {
+    let done = tokio::time::timeout(LAST_WRITE, service.flush_uses()).await;
+    report(done.unwrap_or_else(|_| {
+        Err(Error::Unavailable {
+            outage: Outage::Gone,
+            source: None,
+        })
+    }));
+}
+
+fn report(done: Result<usize>) {
+    match done {
+        Ok(0) => {}
+        Ok(tokens) => tracing::debug!(tokens, "wrote last uses"),
+        Err(Error::Unavailable { outage, .. }) => {
+            tracing::warn!(%outage, "the last uses of tokens could not be written");
+        }
+        Err(error) => tracing::error!(error = error.chain(), "writing last uses failed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(second, 0).unwrap()
+    }
+
+    fn note(uses: &Uses, token: i64, second: i64) {
+        let address = IpAddr::from([192, 0, 2, 1]);
+        uses.note(TokenKey(token), at(second), address, Some("app"));
+    }
+
+    fn waiting(uses: &Uses) -> Vec<(i64, i64)> {
+        let mut all: Vec<_> = uses
+            .lock()
+            .uses
+            .iter()
+            .map(|(token, last)| (token.0, last.at.timestamp()))
+            .collect();
+        all.sort_unstable();
+        all
+    }
+
+    #[test]
+    fn what_is_not_written_goes_back_and_newer_notes_win() {
+        let uses = Uses::default();
+        for token in 1..=1200 {
+            note(&uses, token, 1);
+        }
+        let mut taken = uses.take();
+        assert!(waiting(&uses).is_empty());
+        let batch = taken.next_batch();
+        assert_eq!(batch.len(), BATCH);
+        assert!(batch.iter().map(|(token, _)| token.0).eq(1..=500));
+        taken.forget(batch.len());
+        assert_eq!(taken.next_batch()[0].0, TokenKey(501));
+        // Meanwhile one of the written and one of the others are used again, and an old use comes late.
+        note(&uses, 1, 2);
+        note(&uses, 600, 2);
+        note(&uses, 700, 0);
+        drop(taken);
+        let expected = (501..=1200).map(|token| (token, if token == 600 { 2 } else { 1 }));
+        let expected: Vec<_> = [(1, 2)].into_iter().chain(expected).collect();
+        assert_eq!(waiting(&uses), expected);
+    }
+
+    #[test]
+    fn a_full_map_takes_known_tokens_only() {
+        let uses = Uses::default();
+        for token in 0..i64::try_from(TOKENS).unwrap() + 3 {
+            note(&uses, token, 1);
+        }
+        note(&uses, 0, 2);
+        assert_eq!(uses.lock().uses.len(), TOKENS);
+        assert_eq!(uses.lock().uses[&TokenKey(0)].at, at(2));
+        assert_eq!(uses.lock().dropped, 3);
+        // What comes back finds room only beside what was noted meanwhile.
+        let taken = uses.take();
+        assert_eq!(uses.lock().dropped, 0);
+        note(&uses, -1, 1);
+        drop(taken);
+        assert_eq!(uses.lock().uses.len(), TOKENS);
+        assert!(uses.lock().uses.contains_key(&TokenKey(-1)));
+        assert_eq!(uses.lock().dropped, 1);
+    }
+
+    #[test]
+    fn addresses_are_plain_and_odd_repositories_are_left_out() {
+        let uses = Uses::default();
+        let address = "::ffff:192.0.2.1".parse().unwrap();
+        for (token, repository) in [(1, "team/app"), (2, "a\0b"), (3, &*"a".repeat(256))] {
+            uses.note(TokenKey(token), at(1), address, Some(repository));
+        }
+        let taken = uses.take();
+        let shown: Vec<_> = taken
+            .next_batch()
+            .into_iter()
+            .map(|(_, last)| (last.address.unwrap().to_string(), last.repository))
+            .collect();
+        assert_eq!(
+            shown,
+            [Some("team/app".to_owned()), None, None].map(|name| ("192.0.2.1".to_owned(), name))
+        );
+    }
+}
