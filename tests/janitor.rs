@@ -155,6 +155,50 @@ async fn expired_tokens_are_removed_after_the_retention(
     server.database.check_totals();
 }
 
+/// Makes a row of every token's last use, as old as the token.
+fn use_all(server: &Server) {
+    server.database.execute(
+        "INSERT INTO token_uses (token_key, registry_key, seen_at, used_at) \
+         SELECT key, registry_key, created_at, created_at FROM tokens",
+    );
+}
+
+#[rstest]
+#[actix_web::test]
+async fn last_uses_go_with_their_tokens(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start_with(backend, &["--expired-token-retention", "1d"]).await;
+    reserve(&server, "test", TimeDelta::days(3650));
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    create_until(&admin, &registry, "expiring", "2026-11-21T13:00:00Z").await;
+    admin.create_token(&registry, "endless").await;
+    let doomed = admin.create_registry("team-b").await;
+    fill(&server, &doomed, 1_500).await;
+    use_all(&server);
+    // What an older release left behind when it deleted tokens: more rows than there are tokens.
+    server.database.execute(
+        "INSERT INTO token_uses (token_key, registry_key, seen_at, used_at) \
+         SELECT key + 1000000, registry_key, created_at, created_at FROM tokens WHERE name LIKE 't%'",
+    );
+    assert_eq!(rows(&server, "token_uses"), 3_002);
+
+    server.clock.advance(TimeDelta::hours(25));
+    admin.delete(&format!("/registries/{doomed}")).await;
+    let round = server.service.janitor().run("test").await.unwrap().unwrap();
+    let done = Round {
+        registries: 1,
+        tokens: 1_500,
+        expired: 1,
+    };
+    assert_eq!(round, done);
+    assert_eq!(rows(&server, "registries"), 1);
+    let left = "SELECT name AS line FROM tokens JOIN token_uses ON token_key = key";
+    assert_eq!(server.database.lines(left), ["endless"]);
+    assert_eq!(rows(&server, "token_uses"), 1);
+}
+
 #[rstest]
 #[actix_web::test]
 async fn a_round_without_work_writes_nothing(

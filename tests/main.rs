@@ -26,4 +26,5 @@ mod readme;
 mod registries;
 mod smoke;
 mod tokens;
+mod uses;
 mod writer;

@@ -135,6 +135,7 @@ fn both_databases_get_the_same_tables(#[values(Backend::Postgres)] other: Backen
         "tokens (registry_key,position) unique",
         "token_counts (registry_key,bucket) primary",
         "tokens (registry_key,expires_at,key)",
+        "token_uses (registry_key,seen_at)",
     ] {
         assert!(
             indexes(&sqlite).contains(index),

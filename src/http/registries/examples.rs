@@ -60,7 +60,12 @@ fn fit(path: &str, status: &str, example: &mut Value) {
         set("/metadata/state", state);
         set(secret_or_host.0, secret_or_host.1);
     }
-    if let (true, Some(Value::Object(metadata))) = (created, example.pointer_mut("/metadata")) {
-        metadata.retain(|name, _| !name.starts_with("lastModified"));
+    for place in ["/metadata", "/items/0/metadata"] {
+        if let Some(Value::Object(metadata)) = example.pointer_mut(place) {
+            metadata.retain(|name, _| {
+                let kept = !(created && name.starts_with("lastModified"));
+                kept && (of_tokens && !created || !name.starts_with("lastUsed"))
+            });
+        }
     }
 }

@@ -14,7 +14,9 @@ use crate::domain::registry::{
     self, NewRegistry, RegistryName, RegistryPatch, Subnets, TokenVerifier,
 };
 use crate::domain::status::Status;
-use crate::domain::token::{self, NewToken, TokenName, TokenPatch, check_scopes, parse_expiry};
+use crate::domain::token::{
+    self, LastUse, NewToken, TokenName, TokenPatch, check_scopes, parse_expiry,
+};
 use crate::error::{Error, Result, Violations};
 
 /// RFC 3339 in UTC with a literal `Z`: the Go SDK 2.x appends a `Z` to a time that has none at its end, so an offset
@@ -56,6 +58,18 @@ pub(super) struct Metadata {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime, example = "2026-11-21T22:10:00Z")]
     last_modified_date: Option<String>,
+    /// When the token was last used: a use is shown within a minute; absent until then, and for registries
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime, example = "2026-11-22T06:30:00Z")]
+    last_used_date: Option<String>,
+    /// Address from which the token was last used: the other end of the connection
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "192.0.2.17")]
+    last_used_address: Option<String>,
+    /// Repository that the token was last used for; a login names none and leaves it as it is
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "team/app")]
+    last_used_repository: Option<String>,
     /// What the resource is doing
     #[schema(example = "enabled")]
     state: &'static str,
@@ -78,8 +92,20 @@ impl Metadata {
             last_modified_by: by_name,
             last_modified_by_user_id: by,
             last_modified_date: at,
+            last_used_date: None,
+            last_used_address: None,
+            last_used_repository: None,
             state,
         }
+    }
+
+    fn used(mut self, last: Option<LastUse>) -> Self {
+        if let Some(last) = last {
+            self.last_used_date = Some(rfc3339(last.at));
+            self.last_used_address = last.address.map(|address| address.to_string());
+            self.last_used_repository = last.repository;
+        }
+        self
     }
 }
 
@@ -242,7 +268,7 @@ impl TokenView {
             id: token.id.to_string(),
             r#type: "token",
             href: "",
-            metadata: Metadata::new(token.created, token.modified, state),
+            metadata: Metadata::new(token.created, token.modified, state).used(token.last_used),
             properties: TokenProperties {
                 credentials: Credentials {
                     username: token.name.clone(),
