@@ -80,6 +80,10 @@ pub struct TokenKey(pub i64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccountKey(pub i64);
 
+/// A signing key's internal key: a number, since "key" is already what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SigningKeyNumber(pub i64);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,7 @@ pub mod registry;
 pub mod role;
 pub mod scope;
 pub mod secret;
+pub mod signing;
 pub mod status;
 pub mod text;
 pub mod token;

@@ -203,6 +203,19 @@ impl Subnets {
     }
 }
 
+/// A registry as far as its tokens' use needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenant {
+    /// Internal key.
+    pub key: RegistryKey,
+    /// Public id.
+    pub id: RegistryId,
+    /// Name, and the first part of its host name.
+    pub name: String,
+    /// How the registry verifies JWTs.
+    pub verifier: TokenVerifier,
+}
+
 /// What a registry trusts when it verifies a JWT of this service, and so how its signing key may change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TokenVerifier {

@@ -16,6 +16,8 @@ pub enum Resource {
     Token,
     /// Accounts, roles and memberships.
     Access,
+    /// What registries hold: reading is pulling, writing is pushing and deleting.
+    Image,
 }
 
 impl Resource {
@@ -26,6 +28,7 @@ impl Resource {
             Self::Registry => "Registry",
             Self::Token => "Token",
             Self::Access => "Access",
+            Self::Image => "Image",
         }
     }
 }

@@ -4,6 +4,8 @@
 //! a token's scopes, and the decision. A token without scopes grants nothing. Types and actions that mean nothing
 //! here are kept by the token and grant nothing.
 
+use std::fmt;
+
 use super::text::quoted;
 use super::token::Scope;
 use crate::error::{Error, Result};
@@ -35,6 +37,26 @@ pub struct Access {
     pub name: String,
     /// What is to be done, each once, in the order first asked for.
     pub actions: Vec<String>,
+}
+
+impl fmt::Display for Access {
+    /// As a request or an answer words it: `repository:team/app:pull,push`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}:{}:{}",
+            self.r#type,
+            self.name,
+            self.actions.join(",")
+        )
+    }
+}
+
+/// Several as one text, separated by spaces.
+#[must_use]
+pub fn joined(access: &[Access]) -> String {
+    let texts: Vec<_> = access.iter().map(ToString::to_string).collect();
+    texts.join(" ")
 }
 
 /// Reads the scopes of a request: values of `scope` parameters, each with scopes separated by spaces. Those of one

@@ -16,6 +16,7 @@ pub mod keys;
 pub mod leases;
 pub mod migrations;
 pub mod registries;
+pub mod signing_keys;
 pub mod token_uses;
 pub mod tokens;
 

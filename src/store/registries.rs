@@ -2,17 +2,18 @@
 
 use chrono::{DateTime, Utc};
 use diesel::{
-    BoolExpressionMethods, EscapeExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl,
-    RunQueryDsl, SelectableHelper, TextExpressionMethods,
+    BoolExpressionMethods, EscapeExpressionMethods, ExpressionMethods, JoinOnDsl,
+    OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper, TextExpressionMethods,
 };
 
 use super::failure::on_unique;
 use super::rows::{bytes, from_json, micros, optional_stamp, stamp, to_json, uuid};
-use super::schema::{registries, registry_counters};
+use super::schema::{registries, registry_counters, signing_keys};
 use super::session::Session;
 use crate::domain::Stamp;
 use crate::domain::id::{RegistryId, RegistryKey};
-use crate::domain::registry::{NewRegistry, Registry, TokenVerifier};
+use crate::domain::registry::{NewRegistry, Registry, Tenant, TokenVerifier};
+use crate::domain::signing::KeyRole;
 use crate::error::{Error, Result, What};
 
 #[derive(diesel::Queryable, diesel::Selectable)]
@@ -82,6 +83,80 @@ pub fn find_key(connection: &mut Session, id: RegistryId) -> Result<Option<Regis
         .first(connection)
         .optional()?;
     Ok(key.map(RegistryKey))
+}
+
+type TenantRow = (i64, Vec<u8>, String, String);
+
+fn to_tenant((key, id, name, verifier): TenantRow) -> Result<Tenant> {
+    Ok(Tenant {
+        key: RegistryKey(key),
+        id: RegistryId(uuid(&id)?),
+        name,
+        verifier: TokenVerifier::from_stored(&verifier),
+    })
+}
+
+/// A living registry by its public id, as far as its tokens' use needs it.
+pub fn tenant(connection: &mut Session, id: RegistryId) -> Result<Option<Tenant>> {
+    registries::table
+        .filter(
+            registries::uuid
+                .eq(bytes(id.0))
+                .and(registries::deleted_at.is_null()),
+        )
+        .select((
+            registries::key,
+            registries::uuid,
+            registries::name,
+            registries::verifier,
+        ))
+        .first(connection)
+        .optional()?
+        .map(to_tenant)
+        .transpose()
+}
+
+/// A living registry by its name, as far as its tokens' use needs it.
+pub fn tenant_named(connection: &mut Session, name: &str) -> Result<Option<Tenant>> {
+    registries::table
+        .filter(
+            registries::name
+                .eq(name)
+                .and(registries::deleted_at.is_null()),
+        )
+        .select((
+            registries::key,
+            registries::uuid,
+            registries::name,
+            registries::verifier,
+        ))
+        .first(connection)
+        .optional()?
+        .map(to_tenant)
+        .transpose()
+}
+
+/// Living registries that have a key of a role in use, in creation order.
+pub fn tenants_with_key(connection: &mut Session, role: KeyRole) -> Result<Vec<Tenant>> {
+    registries::table
+        .inner_join(signing_keys::table.on(signing_keys::registry_key.eq(registries::key)))
+        .filter(
+            signing_keys::role
+                .eq(role.as_str())
+                .and(signing_keys::retired_at.is_null())
+                .and(registries::deleted_at.is_null()),
+        )
+        .order(registries::key)
+        .select((
+            registries::key,
+            registries::uuid,
+            registries::name,
+            registries::verifier,
+        ))
+        .load(connection)?
+        .into_iter()
+        .map(to_tenant)
+        .collect()
 }
 
 /// Does a living registry hold the name?

@@ -92,6 +92,24 @@ diesel::table! {
 }
 
 diesel::table! {
+    signing_keys (key) {
+        key -> BigInt,
+        registry_key -> BigInt,
+        role -> Text,
+        algorithm -> Text,
+        kid -> Text,
+        certificate -> Binary,
+        public_key -> Binary,
+        sealed_private -> Binary,
+        seal_key -> BigInt,
+        not_before -> BigInt,
+        not_after -> BigInt,
+        active_from -> BigInt,
+        retired_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
     token_counts (registry_key, bucket) {
         registry_key -> BigInt,
         bucket -> BigInt,
@@ -148,6 +166,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     registry_counters,
     role_permissions,
     roles,
+    signing_keys,
     token_counts,
     token_uses,
     tokens,

@@ -23,7 +23,7 @@ use crate::domain::account::name_key;
 use crate::domain::id::{RegistryId, RegistryKey, TokenId, TokenKey};
 use crate::domain::page::Window;
 use crate::domain::status::Status;
-use crate::domain::token::{NewToken, Token};
+use crate::domain::token::{NewToken, Scope, Token};
 use crate::error::{Error, Result, What};
 
 /// Positions a bucket, as a power of two.
@@ -92,6 +92,99 @@ pub fn find(connection: &mut Session, registry: RegistryKey, id: TokenId) -> Res
         .first::<(TokenRow, Option<UseRow>)>(connection)
         .optional()?
         .map(Token::try_from)
+        .transpose()
+}
+
+/// A token as far as its use needs it.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    /// Internal key.
+    pub key: TokenKey,
+    /// Public id.
+    pub id: TokenId,
+    /// The user name it logs in with.
+    pub name: String,
+    /// In use or not.
+    pub status: Status,
+    /// When it stops to work.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// What it opens.
+    pub scopes: Vec<Scope>,
+    /// What is kept of its secret.
+    pub secret: SecretDigest,
+    /// Counts its secrets.
+    pub secret_version: i64,
+}
+
+#[derive(diesel::Queryable, diesel::Selectable)]
+#[diesel(table_name = tokens)]
+struct CredentialRow {
+    key: i64,
+    uuid: Vec<u8>,
+    name: String,
+    status: String,
+    expires_at: Option<i64>,
+    scopes: String,
+    secret_digest: Vec<u8>,
+    secret_key: i64,
+    secret_version: i64,
+}
+
+impl TryFrom<CredentialRow> for Credential {
+    type Error = Error;
+
+    fn try_from(row: CredentialRow) -> Result<Self> {
+        Ok(Self {
+            key: TokenKey(row.key),
+            id: TokenId(uuid(&row.uuid)?),
+            name: row.name,
+            status: Status::from_stored(&row.status),
+            expires_at: row.expires_at.map(instant).transpose()?,
+            scopes: from_json(&row.scopes)?,
+            secret: SecretDigest {
+                digest: row.secret_digest,
+                key: row.secret_key,
+            },
+            secret_version: row.secret_version,
+        })
+    }
+}
+
+/// What a login with a token's name needs. The name is compared without regard to ASCII case, as everywhere.
+pub fn credential_named(
+    connection: &mut Session,
+    registry: RegistryKey,
+    name: &str,
+) -> Result<Option<Credential>> {
+    tokens::table
+        .filter(
+            tokens::registry_key
+                .eq(registry.0)
+                .and(tokens::name_key.eq(name_key(name))),
+        )
+        .select(CredentialRow::as_select())
+        .first(connection)
+        .optional()?
+        .map(Credential::try_from)
+        .transpose()
+}
+
+/// What a login with a reference to a token needs.
+pub fn credential(
+    connection: &mut Session,
+    registry: RegistryKey,
+    token: TokenKey,
+) -> Result<Option<Credential>> {
+    tokens::table
+        .filter(
+            tokens::registry_key
+                .eq(registry.0)
+                .and(tokens::key.eq(token.0)),
+        )
+        .select(CredentialRow::as_select())
+        .first(connection)
+        .optional()?
+        .map(Credential::try_from)
         .transpose()
 }
 

@@ -1,0 +1,347 @@
+//! The table `signing_keys`: what signs the JWTs of each registry, private parts sealed.
+//!
+//! Rows are added and retired, never changed otherwise, so what was read under a number stays true. They belong to a
+//! registry and go with it.
+
+use chrono::{DateTime, Utc};
+use diesel::{
+    BoolExpressionMethods, ExpressionMethods, JoinOnDsl, OptionalExtension, QueryDsl, RunQueryDsl,
+    SelectableHelper,
+};
+
+use super::rows::{instant, micros, uuid};
+use super::schema::{registries, signing_keys};
+use super::session::Session;
+use crate::domain::id::{RegistryId, RegistryKey, SigningKeyNumber};
+use crate::domain::signing::{Algorithm, KeyRole};
+use crate::error::Result;
+
+/// A key as it is kept.
+#[derive(Clone)]
+pub struct SigningKey {
+    /// Internal key.
+    pub number: SigningKeyNumber,
+    /// Whose tokens it signs.
+    pub registry: RegistryKey,
+    /// What it is for.
+    pub role: KeyRole,
+    /// How it signs.
+    pub algorithm: Algorithm,
+    /// Its fingerprint, unique among all keys.
+    pub kid: String,
+    /// Its certificate, in DER.
+    pub certificate: Vec<u8>,
+    /// The public part: a `SubjectPublicKeyInfo` in DER.
+    pub public_key: Vec<u8>,
+    /// The private part: PKCS #8 in DER, sealed.
+    pub sealed_private: Vec<u8>,
+    /// The data key that sealed it.
+    pub seal_key: i64,
+    /// When its certificate begins.
+    pub not_before: DateTime<Utc>,
+    /// When its certificate ends.
+    pub not_after: DateTime<Utc>,
+    /// Since when it signs.
+    pub active_from: DateTime<Utc>,
+    /// Since when it signs no more.
+    pub retired_at: Option<DateTime<Utc>>,
+}
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SigningKey")
+            .field("number", &self.number)
+            .field("registry", &self.registry)
+            .field("role", &self.role)
+            .field("kid", &self.kid)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A key to be kept; all but its number.
+#[derive(Clone)]
+pub struct NewSigningKey {
+    /// Whose tokens it signs.
+    pub registry: RegistryKey,
+    /// What it is for.
+    pub role: KeyRole,
+    /// How it signs.
+    pub algorithm: Algorithm,
+    /// Its fingerprint.
+    pub kid: String,
+    /// Its certificate, in DER.
+    pub certificate: Vec<u8>,
+    /// The public part: a `SubjectPublicKeyInfo` in DER.
+    pub public_key: Vec<u8>,
+    /// The private part: PKCS #8 in DER, sealed.
+    pub sealed_private: Vec<u8>,
+    /// The data key that sealed it.
+    pub seal_key: i64,
+    /// When its certificate begins.
+    pub not_before: DateTime<Utc>,
+    /// When its certificate ends.
+    pub not_after: DateTime<Utc>,
+    /// Since when it signs.
+    pub active_from: DateTime<Utc>,
+}
+
+impl std::fmt::Debug for NewSigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewSigningKey")
+            .field("registry", &self.registry)
+            .field("role", &self.role)
+            .field("kid", &self.kid)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The key that signs now, as far as a request has to know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Current {
+    /// Which one.
+    pub number: SigningKeyNumber,
+    /// When its certificate ends.
+    pub not_after: DateTime<Utc>,
+}
+
+#[derive(diesel::Queryable, diesel::Selectable)]
+#[diesel(table_name = signing_keys)]
+struct SigningKeyRow {
+    key: i64,
+    registry_key: i64,
+    role: String,
+    algorithm: String,
+    kid: String,
+    certificate: Vec<u8>,
+    public_key: Vec<u8>,
+    sealed_private: Vec<u8>,
+    seal_key: i64,
+    not_before: i64,
+    not_after: i64,
+    active_from: i64,
+    retired_at: Option<i64>,
+}
+
+impl TryFrom<SigningKeyRow> for SigningKey {
+    type Error = crate::Error;
+
+    fn try_from(row: SigningKeyRow) -> Result<Self> {
+        Ok(Self {
+            number: SigningKeyNumber(row.key),
+            registry: RegistryKey(row.registry_key),
+            role: KeyRole::from_stored(&row.role)?,
+            algorithm: Algorithm::parse(&row.algorithm)?,
+            kid: row.kid,
+            certificate: row.certificate,
+            public_key: row.public_key,
+            sealed_private: row.sealed_private,
+            seal_key: row.seal_key,
+            not_before: instant(row.not_before)?,
+            not_after: instant(row.not_after)?,
+            active_from: instant(row.active_from)?,
+            retired_at: row.retired_at.map(instant).transpose()?,
+        })
+    }
+}
+
+/// Which key of a registry is in use in a role: the newest that is not retired.
+pub fn current(
+    connection: &mut Session,
+    registry: RegistryKey,
+    role: KeyRole,
+) -> Result<Option<Current>> {
+    let row: Option<(i64, i64)> = signing_keys::table
+        .filter(
+            signing_keys::registry_key
+                .eq(registry.0)
+                .and(signing_keys::role.eq(role.as_str()))
+                .and(signing_keys::retired_at.is_null()),
+        )
+        .order((signing_keys::active_from.desc(), signing_keys::key.desc()))
+        .select((signing_keys::key, signing_keys::not_after))
+        .first(connection)
+        .optional()?;
+    row.map(|(number, not_after)| {
+        Ok(Current {
+            number: SigningKeyNumber(number),
+            not_after: instant(not_after)?,
+        })
+    })
+    .transpose()
+}
+
+/// A key of a registry by its number.
+pub fn find(
+    connection: &mut Session,
+    registry: RegistryKey,
+    number: SigningKeyNumber,
+) -> Result<Option<SigningKey>> {
+    signing_keys::table
+        .filter(
+            signing_keys::registry_key
+                .eq(registry.0)
+                .and(signing_keys::key.eq(number.0)),
+        )
+        .select(SigningKeyRow::as_select())
+        .first(connection)
+        .optional()?
+        .map(SigningKey::try_from)
+        .transpose()
+}
+
+/// A key by its fingerprint, which no two keys share.
+pub fn find_by_kid(connection: &mut Session, kid: &str) -> Result<Option<SigningKey>> {
+    signing_keys::table
+        .filter(signing_keys::kid.eq(kid))
+        .select(SigningKeyRow::as_select())
+        .first(connection)
+        .optional()?
+        .map(SigningKey::try_from)
+        .transpose()
+}
+
+/// Is a key of a registry in use, or was it after an instant?
+pub fn stands(
+    connection: &mut Session,
+    registry: RegistryKey,
+    number: SigningKeyNumber,
+    since: DateTime<Utc>,
+) -> Result<bool> {
+    let retired: Option<Option<i64>> = signing_keys::table
+        .filter(
+            signing_keys::registry_key
+                .eq(registry.0)
+                .and(signing_keys::key.eq(number.0)),
+        )
+        .select(signing_keys::retired_at)
+        .first(connection)
+        .optional()?;
+    Ok(retired.is_some_and(|at| at.is_none_or(|at| at > micros(since))))
+}
+
+/// The keys of a registry in a role that are in use, or were after an instant; the newest first.
+pub fn list(
+    connection: &mut Session,
+    registry: RegistryKey,
+    role: KeyRole,
+    since: DateTime<Utc>,
+) -> Result<Vec<SigningKey>> {
+    signing_keys::table
+        .filter(
+            signing_keys::registry_key
+                .eq(registry.0)
+                .and(signing_keys::role.eq(role.as_str()))
+                .and(
+                    signing_keys::retired_at
+                        .is_null()
+                        .or(signing_keys::retired_at.gt(micros(since))),
+                ),
+        )
+        .order((signing_keys::active_from.desc(), signing_keys::key.desc()))
+        .select(SigningKeyRow::as_select())
+        .load::<SigningKeyRow>(connection)?
+        .into_iter()
+        .map(SigningKey::try_from)
+        .collect()
+}
+
+/// Adds a key.
+pub fn insert(connection: &mut Session, new: &NewSigningKey) -> Result<SigningKeyNumber> {
+    let number: i64 = diesel::insert_into(signing_keys::table)
+        .values((
+            signing_keys::registry_key.eq(new.registry.0),
+            signing_keys::role.eq(new.role.as_str()),
+            signing_keys::algorithm.eq(new.algorithm.as_str()),
+            signing_keys::kid.eq(&new.kid),
+            signing_keys::certificate.eq(&new.certificate),
+            signing_keys::public_key.eq(&new.public_key),
+            signing_keys::sealed_private.eq(&new.sealed_private),
+            signing_keys::seal_key.eq(new.seal_key),
+            signing_keys::not_before.eq(micros(new.not_before)),
+            signing_keys::not_after.eq(micros(new.not_after)),
+            signing_keys::active_from.eq(micros(new.active_from)),
+        ))
+        .returning(signing_keys::key)
+        .get_result(connection)?;
+    Ok(SigningKeyNumber(number))
+}
+
+/// Retires what a registry uses in a role.
+pub fn retire(
+    connection: &mut Session,
+    registry: RegistryKey,
+    role: KeyRole,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    diesel::update(
+        signing_keys::table.filter(
+            signing_keys::registry_key
+                .eq(registry.0)
+                .and(signing_keys::role.eq(role.as_str()))
+                .and(signing_keys::retired_at.is_null()),
+        ),
+    )
+    .set(signing_keys::retired_at.eq(micros(now)))
+    .execute(connection)?;
+    Ok(())
+}
+
+/// Removes every key of a registry: it is deleted, or none of them is to be trusted any more.
+pub fn delete_all(connection: &mut Session, registry: RegistryKey) -> Result<()> {
+    diesel::delete(signing_keys::table.filter(signing_keys::registry_key.eq(registry.0)))
+        .execute(connection)?;
+    Ok(())
+}
+
+/// Removes the keys that were retired at or before an instant, up to `limit`. Returns how many.
+pub fn delete_retired(connection: &mut Session, until: DateTime<Utc>, limit: i64) -> Result<usize> {
+    let keys: Vec<i64> = signing_keys::table
+        .filter(signing_keys::retired_at.le(micros(until)))
+        .order(signing_keys::retired_at)
+        .limit(limit)
+        .select(signing_keys::key)
+        .load(connection)?;
+    Ok(
+        diesel::delete(signing_keys::table.filter(signing_keys::key.eq_any(keys)))
+            .execute(connection)?,
+    )
+}
+
+/// Is there a key that was retired at or before an instant?
+pub fn any_retired(connection: &mut Session, until: DateTime<Utc>) -> Result<bool> {
+    Ok(signing_keys::table
+        .filter(signing_keys::retired_at.le(micros(until)))
+        .select(signing_keys::key)
+        .first::<i64>(connection)
+        .optional()?
+        .is_some())
+}
+
+/// The living registry whose leaf in use is the oldest of those that began to sign at or before an instant.
+pub fn next_due(connection: &mut Session, until: DateTime<Utc>) -> Result<Option<RegistryId>> {
+    let row: Option<Vec<u8>> = signing_keys::table
+        .inner_join(registries::table.on(registries::key.eq(signing_keys::registry_key)))
+        .filter(
+            signing_keys::role
+                .eq(KeyRole::Leaf.as_str())
+                .and(signing_keys::retired_at.is_null())
+                .and(signing_keys::active_from.le(micros(until)))
+                .and(registries::deleted_at.is_null()),
+        )
+        .order(signing_keys::active_from)
+        .select(registries::uuid)
+        .first(connection)
+        .optional()?;
+    row.map(|id| Ok(RegistryId(uuid(&id)?))).transpose()
+}
+
+/// When the first certificate in use ends; none while no registry has keys.
+pub fn earliest_end(connection: &mut Session) -> Result<Option<DateTime<Utc>>> {
+    let end: Option<i64> = signing_keys::table
+        .filter(signing_keys::retired_at.is_null())
+        .order(signing_keys::not_after)
+        .select(signing_keys::not_after)
+        .first(connection)
+        .optional()?;
+    end.map(instant).transpose()
+}
