@@ -23,7 +23,7 @@ use crate::config::{Retention, Settings, read_secret};
 use crate::domain::account::NewPassword;
 use crate::error::{Error, Result};
 use crate::http::{self, Origins, State};
-use crate::service::accounts::{Accounts, FIRST};
+use crate::service::accounts::FIRST;
 use crate::service::vault::{self, ServerKey};
 use crate::service::{Policy, Service, janitor, uses};
 use crate::store::{self, Store};
@@ -80,26 +80,12 @@ impl App {
         random: Arc<dyn Random>,
     ) -> Result<Self> {
         settings.check_listen()?;
-        // Before the database: a start that lacks its key should leave nothing behind.
-        let given_key = given_server_key(settings)?;
         let holder = random.uuid()?.to_string();
-        let store = open_store(settings, &clock, &holder)?;
-        let server_key = match given_key {
-            Some(key) => key,
-            None => make_server_key(settings, &store, &*random).await?,
-        };
-        let service = Service::start(
-            store.clone(),
-            Arc::clone(&clock),
-            Arc::clone(&random),
-            &server_key,
-            policy(settings),
-        )
-        .await?;
+        let service = open_service_as(settings, &holder, &clock, &random).await?;
         let (server, addresses) = listen(settings, &service, Arc::clone(&random))?;
         // Last, and before the first answer: a start that fails on the way, as on a port in use, would otherwise have
         // made a password that nobody ever saw.
-        let first_password = make_first_account(settings, &store, &*clock, &*random).await?;
+        let first_password = make_first_account(settings, &service, &*random).await?;
         let janitor = actix_web::rt::spawn(janitor::run_for_ever(
             service.clone(),
             holder,
@@ -129,6 +115,39 @@ impl App {
     }
 }
 
+/// Opens the database and its keys, for a command that works beside a server.
+pub async fn open_service(
+    settings: &Settings,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+) -> Result<Service> {
+    let holder = random.uuid()?.to_string();
+    open_service_as(settings, &holder, &clock, &random).await
+}
+
+async fn open_service_as(
+    settings: &Settings,
+    holder: &str,
+    clock: &Arc<dyn Clock>,
+    random: &Arc<dyn Random>,
+) -> Result<Service> {
+    // Before the database: a start that lacks its key should leave nothing behind.
+    let given_key = given_server_key(settings)?;
+    let store = open_store(settings, clock, holder)?;
+    let server_key = match given_key {
+        Some(key) => key,
+        None => make_server_key(settings, &store, &**random).await?,
+    };
+    Service::start(
+        store,
+        Arc::clone(clock),
+        Arc::clone(random),
+        &server_key,
+        policy(settings),
+    )
+    .await
+}
+
 fn policy(settings: &Settings) -> Policy {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Policy {
@@ -142,6 +161,10 @@ fn policy(settings: &Settings) -> Policy {
             Retention::Forever => None,
             Retention::For(time) => Some(time),
         },
+        jwt_issuer: settings.jwt_issuer.clone(),
+        jwt_life: settings.jwt_life,
+        jwt_algorithm: settings.jwt_algorithm,
+        key_rotation: settings.key_rotation,
     }
 }
 
@@ -295,11 +318,10 @@ fn write_draft(path: &Path, secret: &SecretString, random: &dyn Random) -> Resul
 
 async fn make_first_account(
     settings: &Settings,
-    store: &Store,
-    clock: &dyn Clock,
+    service: &Service,
     random: &dyn Random,
 ) -> Result<Option<FirstPassword>> {
-    let accounts = Accounts::new(store, clock, random, settings.bcrypt_cost);
+    let accounts = service.accounts();
     if !accounts.none_ever().await? {
         return Ok(None);
     }

@@ -17,14 +17,16 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::app::{self, App, FirstPassword};
 use crate::clock::{Clock, Random, SystemClock, SystemRandom};
 use crate::config::{
-    AccountCommand, Cli, Command, KeysCommand, PasswordSource, Settings, read_secret,
-    without_line_end,
+    AccountCommand, Cli, Command, KeysCommand, PasswordSource, RegistryCommand, Settings,
+    read_secret, without_line_end,
 };
 use crate::domain::account::{AccountName, NewPassword};
+use crate::domain::auth_config::{BundlePath, Product};
 use crate::domain::status::Status;
 use crate::error::{Error, Result};
 use crate::http;
 use crate::service::accounts::{Accounts, FIRST};
+use crate::service::keys::{Consequence, Rotation};
 use crate::telemetry;
 
 /// How long a health check waits for a server.
@@ -44,6 +46,17 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Account { command } => {
             actix_web::rt::System::new().block_on(account(&settings, command))
         }
+        Command::Registry { command } => {
+            actix_web::rt::System::new().block_on(registry(&settings, command))
+        }
+        Command::Keys {
+            command:
+                KeysCommand::Rotate {
+                    registries,
+                    all,
+                    authority,
+                },
+        } => actix_web::rt::System::new().block_on(rotate(&settings, registries, all, authority)),
         Command::Keys {
             command: KeysCommand::Init,
         } => {
@@ -117,15 +130,7 @@ fn greet(settings: &Settings, app: &App) -> Result<()> {
     let Some(address) = app.addresses.first() else {
         return Ok(());
     };
-    let scheme = if settings.tls_cert.is_some() {
-        "https"
-    } else {
-        "http"
-    };
-    let base = match &settings.public_url {
-        Some(url) => url.as_str().trim_end_matches('/').to_owned(),
-        None => format!("{scheme}://{}", reachable(*address)),
-    };
+    let base = base(settings, *address);
     let user = match &app.first_password {
         Some(FirstPassword::Show(password)) => {
             print(&format!(
@@ -163,6 +168,19 @@ fn greet(settings: &Settings, app: &App) -> Result<()> {
     print(&format!(
         "Wharfinger is at {base}. Try:\n  curl{trust} -u \"{user}\" {url}"
     ))
+}
+
+/// Where clients reach the service that listens on an address.
+fn base(settings: &Settings, address: SocketAddr) -> String {
+    let scheme = if settings.tls_cert.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    match &settings.public_url {
+        Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+        None => format!("{scheme}://{}", reachable(address)),
+    }
 }
 
 /// For a shell: the name, and the password out of its file.
@@ -239,6 +257,76 @@ async fn account(settings: &Settings, command: AccountCommand) -> Result<()> {
         }
     };
     store.close();
+    done
+}
+
+async fn registry(settings: &Settings, command: RegistryCommand) -> Result<()> {
+    let service = app::open_service(settings, clock(), Arc::new(SystemRandom)).await?;
+    let keys = service.keys();
+    let done = async {
+        let text = match command {
+            RegistryCommand::AuthConfig {
+                registry,
+                product,
+                bundle,
+            } => keys.config_of(
+                &keys.tenant(&registry).await?,
+                Product::parse(&product)?,
+                BundlePath::parse(&bundle)?,
+                format!("{}{}", base(settings, settings.listen), http::TOKEN_PATH),
+            )?,
+            RegistryCommand::AuthBundle { registry } => {
+                keys.bundle_of(&keys.tenant(&registry).await?).await?
+            }
+            RegistryCommand::Jwks { registry } => {
+                let set = keys.key_set_of(&keys.tenant(&registry).await?).await?;
+                serde_json::to_string_pretty(&set).map_err(Error::internal)?
+            }
+        };
+        print(text.trim_end())
+    }
+    .await;
+    service.close();
+    done
+}
+
+async fn rotate(
+    settings: &Settings,
+    registries: Vec<String>,
+    all: bool,
+    authority: bool,
+) -> Result<()> {
+    let service = app::open_service(settings, clock(), Arc::new(SystemRandom)).await?;
+    let keys = service.keys();
+    let rotation = if authority {
+        Rotation::Authority
+    } else {
+        Rotation::Signer
+    };
+    let done = async {
+        let tenants = if all {
+            keys.tenants_with_leaf().await?
+        } else {
+            let mut tenants = Vec::new();
+            for name in &registries {
+                tenants.push(keys.tenant(name).await?);
+            }
+            tenants
+        };
+        for tenant in tenants {
+            print(&match keys.rotate(&tenant, rotation).await? {
+                Consequence::None => format!("{} signs with a new key.", tenant.name),
+                Consequence::Restart => format!(
+                    "{} signs with a new key that its registry does not know: give the registry the new bundle \
+                     (wharfinger registry auth-bundle {}, or jwks) and restart it. Until then it refuses every token.",
+                    tenant.name, tenant.name
+                ),
+            })?;
+        }
+        Ok(())
+    }
+    .await;
+    service.close();
     done
 }
 

@@ -13,6 +13,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::domain::account::NewPassword;
+use crate::domain::signing::Algorithm;
 use crate::error::{Error, Result};
 use crate::store::Target;
 
@@ -44,7 +45,13 @@ pub enum Command {
         #[command(subcommand)]
         command: AccountCommand,
     },
-    /// Manage the server key
+    /// Set up registries to take this service's tokens; works beside a running server
+    Registry {
+        /// What to do with registries.
+        #[command(subcommand)]
+        command: RegistryCommand,
+    },
+    /// Manage the server key and the keys that registries trust
     Keys {
         /// What to do with keys.
         #[command(subcommand)]
@@ -114,6 +121,47 @@ pub struct PasswordSource {
 pub enum KeysCommand {
     /// Make a server key where there is none: in the file of --server-key-file, else in the data folder
     Init,
+    /// Replace the key that signs the JWTs of registries; works beside a running server, from its next JWT on
+    ///
+    /// With the token verifier `x5c` the registry notices nothing. A `pinned` registry has to be given the new bundle
+    /// and restarted: until then it refuses every token.
+    Rotate {
+        /// The names of the registries
+        #[arg(required_unless_present = "all", value_name = "REGISTRY")]
+        registries: Vec<String>,
+        /// Every registry whose verifier is x5c
+        #[arg(long, conflicts_with_all = ["registries", "authority"])]
+        all: bool,
+        /// Replace all that the registry trusts, as after a theft: it has to be given the new bundle and restarted
+        #[arg(long)]
+        authority: bool,
+    },
+}
+
+/// What can be done with registries.
+#[derive(Debug, Subcommand)]
+pub enum RegistryCommand {
+    /// Print the configuration that makes a registry take this service's tokens
+    AuthConfig {
+        /// The registry's name
+        registry: String,
+        /// The registry's product
+        #[arg(long = "for", value_name = "PRODUCT", value_parser = ["distribution2", "distribution3", "zot"])]
+        product: String,
+        /// Where the bundle will lie on the registry's machine
+        #[arg(long, value_name = "PATH")]
+        bundle: String,
+    },
+    /// Print the certificate that the registry has to trust, PEM
+    AuthBundle {
+        /// The registry's name
+        registry: String,
+    },
+    /// Print the public keys of the registry's JWTs, a JSON Web Key Set
+    Jwks {
+        /// The registry's name
+        registry: String,
+    },
 }
 
 /// How log lines look.
@@ -202,6 +250,18 @@ pub struct Settings {
     /// How long expired tokens stay listed, such as 30d or 0s, or `forever`
     #[arg(long, env = "WHARFINGER_EXPIRED_TOKEN_RETENTION", default_value = "30d", global = true, value_name = "TIME", value_parser = retention)]
     pub expired_token_retention: Retention,
+    /// What registries know this service by: the issuer of the JWTs that it signs for them
+    #[arg(long, env = "WHARFINGER_JWT_ISSUER", default_value = "wharfinger", global = true, value_name = "NAME", value_parser = issuer)]
+    pub jwt_issuer: String,
+    /// How long a JWT for a registry lasts, 1m to 24h; a revoked token opens the registry that long at most
+    #[arg(long, env = "WHARFINGER_JWT_LIFE", default_value = "5m", global = true, value_name = "TIME", value_parser = jwt_life)]
+    pub jwt_life: Duration,
+    /// How the signing keys that are made from now on sign: es256 or rs256
+    #[arg(long, env = "WHARFINGER_JWT_ALGORITHM", default_value = "es256", global = true, value_name = "NAME", value_parser = algorithm)]
+    pub jwt_algorithm: Algorithm,
+    /// How old the signing key of a registry with the token verifier x5c gets, 1h to 90d
+    #[arg(long, env = "WHARFINGER_KEY_ROTATION", default_value = "30d", global = true, value_name = "TIME", value_parser = key_rotation)]
+    pub key_rotation: Duration,
     /// The certificate chain to serve TLS with, PEM
     #[arg(
         long,
@@ -407,6 +467,39 @@ fn bound(text: &str) -> Parsed<Duration> {
         Ok(time) => Ok(time),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// A time between two others, ends included.
+fn between(text: &str, least: &str, most: &str) -> Parsed<Duration> {
+    let read = |text: &str| humantime::parse_duration(text).map_err(|error| error.to_string());
+    let time = read(text)?;
+    if time < read(least)? || time > read(most)? {
+        return Err(format!("a time from {least} to {most} is needed"));
+    }
+    Ok(time)
+}
+
+/// Clients take a JWT that lasts less than a minute for one that lasts a minute (the token specification's least), and
+/// what lasts for days cannot be revoked.
+fn jwt_life(text: &str) -> Parsed<Duration> {
+    between(text, "1m", "24h")
+}
+
+/// Well below the life of the certificates, so that a service which was off for months still has a key.
+fn key_rotation(text: &str) -> Parsed<Duration> {
+    between(text, "1h", "90d")
+}
+
+/// It stands in every JWT and in the configuration of every registry.
+fn issuer(text: &str) -> Parsed<String> {
+    if text.is_empty() || text.len() > 255 || text.chars().any(char::is_control) {
+        return Err("a name of 1 to 255 bytes without control characters is needed".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn algorithm(text: &str) -> Parsed<Algorithm> {
+    Algorithm::parse(text).map_err(|error| error.to_string())
 }
 
 fn retention(text: &str) -> Parsed<Retention> {

@@ -45,6 +45,9 @@ pub enum Error {
         /// Which one, as a phrase: `named ci`, `with the id …`.
         which: String,
     },
+    /// The thing exists and is not of a kind or in a state for this.
+    #[error("{0}")]
+    Unsuited(String),
     /// The request breaks one or more rules; all that were found, in the order of the request.
     #[error("{}", DisplayViolations(.0))]
     Invalid(Vec<Violation>),
@@ -57,8 +60,13 @@ pub enum Error {
         allow: String,
     },
     /// The body is of a type that this path does not read.
-    #[error("{0} is not supported; send application/json, uncompressed")]
-    UnsupportedMediaType(String),
+    #[error("{sent} is not supported; send {supported}, uncompressed")]
+    UnsupportedMediaType {
+        /// What was sent, as a phrase.
+        sent: String,
+        /// The media type that would do.
+        supported: &'static str,
+    },
     /// The body took too long to arrive.
     #[error("the request body did not arrive in time")]
     RequestTimeout,

@@ -57,6 +57,7 @@ async fn a_large_registry_is_gone_at_once_and_purged_later(
         registries: 1,
         tokens: i64::try_from(TOKENS).unwrap(),
         expired: 0,
+        ..Round::default()
     };
     assert_eq!(round, Some(done));
     for table in ["tokens", "token_counts", "registry_counters", "registries"] {
@@ -191,6 +192,7 @@ async fn last_uses_go_with_their_tokens(
         registries: 1,
         tokens: 1_500,
         expired: 1,
+        ..Round::default()
     };
     assert_eq!(round, done);
     assert_eq!(rows(&server, "registries"), 1);

@@ -331,8 +331,12 @@ fn following<'a>(code: &'a str, text: &'a str) -> impl Iterator<Item = &'a str> 
 
 /// Every error code that an answer can have, from the places in the source where errors are made.
 fn possible_codes() -> BTreeSet<String> {
-    // What only commands and the start can fail with.
+    // What only commands and the start can fail with, and what registries' clients are told in another shape.
     let elsewhere = [
+        "src/domain/signing.rs",
+        "src/http/registry_auth/check.rs",
+        "src/http/registry_auth/token.rs",
+        "src/service/grants.rs",
         "src/app.rs",
         "src/cli.rs",
         "src/config.rs",

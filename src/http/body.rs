@@ -1,10 +1,10 @@
-//! JSON bodies: read with limits, refused with reasons.
+//! Bodies, JSON and forms: read with limits, refused with reasons.
 
 use std::time::Duration;
 
 use actix_web::http::Version;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
-use actix_web::{HttpMessage as _, HttpRequest, web};
+use actix_web::{FromRequest as _, HttpMessage as _, HttpRequest, dev, web};
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 
@@ -13,6 +13,10 @@ use super::objects::Objects;
 use crate::domain::text::quoted;
 use crate::error::{Error, Result};
 
+const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
+/// The largest form read, in bytes: the longest scopes and a refresh token fit many times.
+const FORM_LIMIT: usize = 64 * 1024;
 /// How unlike a known name an unknown one may be to be taken for a slip of it.
 const LIKENESS: f64 = 0.7;
 /// The longest reason shown, in characters: reasons repeat what was sent.
@@ -28,23 +32,56 @@ pub(super) async fn json<T: DeserializeOwned>(
     if may_have_body(request) {
         check_type(request)?;
     }
-    let too_large = || Error::TooLarge { limit: BODY_LIMIT };
+    let body = arrive(request, payload, BODY_LIMIT, time).await?;
+    parse(&body)
+}
+
+/// Reads the body of a form, and nothing that says it is something else.
+pub(super) async fn form(
+    request: &HttpRequest,
+    mut payload: dev::Payload,
+    time: Duration,
+) -> Result<web::Bytes> {
+    check_encoding(request, FORM)?;
+    let essence = request.content_type();
+    if !essence.eq_ignore_ascii_case(FORM) {
+        let sent = match request.headers().get(CONTENT_TYPE) {
+            Some(_) => format!("the content type {}", quoted(essence)),
+            None => "a body without content type".to_owned(),
+        };
+        return Err(Error::UnsupportedMediaType {
+            sent,
+            supported: FORM,
+        });
+    }
+    let payload = web::Payload::from_request(request, &mut payload)
+        .await
+        .map_err(|error| Error::internal(error.to_string()))?;
+    arrive(request, payload, FORM_LIMIT, time).await
+}
+
+/// Waits for a body, as long and as large as it may be.
+async fn arrive(
+    request: &HttpRequest,
+    payload: web::Payload,
+    limit: usize,
+    time: Duration,
+) -> Result<web::Bytes> {
+    let too_large = || Error::TooLarge { limit };
     let declared = request
         .headers()
         .get(CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|declared| {
-        usize::try_from(declared).map_or(true, |declared| declared > BODY_LIMIT)
-    }) {
+    if declared
+        .is_some_and(|declared| usize::try_from(declared).map_or(true, |declared| declared > limit))
+    {
         return Err(too_large());
     }
-    let arrived = tokio::time::timeout(time, payload.to_bytes_limited(BODY_LIMIT)).await;
-    let body = arrived
+    let arrived = tokio::time::timeout(time, payload.to_bytes_limited(limit)).await;
+    arrived
         .map_err(|_| Error::RequestTimeout)?
-        .map_err(|_| too_large())?;
-    let body = body
-        .map_err(|error| Error::invalid("body", format!("the body could not be read: {error}")))?;
-    parse(&body)
+        .map_err(|_| too_large())?
+        .map_err(|error| Error::invalid("body", format!("the body could not be read: {error}")))
 }
 
 /// Whether the head leaves room for a body: the type of none is nobody's business.
@@ -57,16 +94,24 @@ fn may_have_body(request: &HttpRequest) -> bool {
     }
 }
 
-fn check_type(request: &HttpRequest) -> Result<()> {
-    let headers = request.headers();
-    if let Some(encoding) = headers.get(CONTENT_ENCODING)
-        && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
-    {
-        return Err(Error::UnsupportedMediaType(format!(
-            "the content encoding {}",
-            quoted(encoding.to_str().unwrap_or("?"))
-        )));
+fn check_encoding(request: &HttpRequest, supported: &'static str) -> Result<()> {
+    match request.headers().get(CONTENT_ENCODING) {
+        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
+            Err(Error::UnsupportedMediaType {
+                sent: format!(
+                    "the content encoding {}",
+                    quoted(encoding.to_str().unwrap_or("?"))
+                ),
+                supported,
+            })
+        }
+        _ => Ok(()),
     }
+}
+
+fn check_type(request: &HttpRequest) -> Result<()> {
+    check_encoding(request, JSON)?;
+    let headers = request.headers();
     let Some(sent) = headers.get(CONTENT_TYPE) else {
         return Ok(());
     };
@@ -78,10 +123,10 @@ fn check_type(request: &HttpRequest) -> Result<()> {
     if json {
         Ok(())
     } else {
-        Err(Error::UnsupportedMediaType(format!(
-            "the content type {}",
-            quoted(sent.to_str().unwrap_or("?"))
-        )))
+        Err(Error::UnsupportedMediaType {
+            sent: format!("the content type {}", quoted(sent.to_str().unwrap_or("?"))),
+            supported: JSON,
+        })
     }
 }
 

@@ -70,35 +70,56 @@ async fn read<H: Head, B: Body>(request: &HttpRequest, payload: dev::Payload) ->
     Ok((head, B::read(request, payload).await?))
 }
 
-fn state(request: &HttpRequest) -> Result<&Data<State>> {
+pub(super) fn state(request: &HttpRequest) -> Result<&Data<State>> {
     request
         .app_data::<Data<State>>()
         .ok_or_else(|| Error::internal("the application has no state"))
 }
 
 async fn identify(request: &HttpRequest) -> Result<Caller> {
-    let mut headers = request.headers().get_all(AUTHORIZATION);
-    // Two headers are two opinions on who is asking.
-    let (Some(header), None) = (headers.next(), headers.next()) else {
-        return Err(Error::Unauthenticated);
-    };
-    let (name, password) = basic(header).ok_or(Error::Unauthenticated)?;
-    let source = request
-        .peer_addr()
-        .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip());
+    let (name, password) = basic(request).ok_or(Error::Unauthenticated)?;
     let presented = Presented {
         name,
         password,
-        source,
+        source: source(request),
     };
     state(request)?.service.identify(presented).await
+}
+
+/// Where a request comes from: the peer of its connection.
+pub(super) fn source(request: &HttpRequest) -> IpAddr {
+    request
+        .peer_addr()
+        .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip())
+}
+
+/// The one `Authorization` header. Two are two opinions on who is asking.
+fn authorization(request: &HttpRequest) -> Option<&HeaderValue> {
+    let mut headers = request.headers().get_all(AUTHORIZATION);
+    match (headers.next(), headers.next()) {
+        (Some(header), None) => Some(header),
+        _ => None,
+    }
+}
+
+/// The name and password of a request with HTTP Basic.
+pub(super) fn basic(request: &HttpRequest) -> Option<(String, SecretString)> {
+    read_basic(authorization(request)?)
+}
+
+/// The token of a request with `Authorization: Bearer …` (RFC 6750 §2.1).
+pub(super) fn bearer(request: &HttpRequest) -> Option<String> {
+    let (scheme, token) = authorization(request)?.to_str().ok()?.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| token.trim().to_owned())
 }
 
 /// The name and password of an `Authorization: Basic …` header (RFC 7617): all after the first colon is password.
 ///
 /// We announce UTF-8, but Swagger UI encodes with the browser's `btoa`, which gives Latin-1; what is not UTF-8 is read
 /// as that, or no password with an umlaut would work there.
-fn basic(header: &HeaderValue) -> Option<(String, SecretString)> {
+fn read_basic(header: &HeaderValue) -> Option<(String, SecretString)> {
     if header.len() > AUTHORIZATION_LIMIT {
         return None;
     }
@@ -215,7 +236,7 @@ mod tests {
     use secrecy::ExposeSecret as _;
 
     fn read(header: &[u8]) -> Option<(String, String)> {
-        basic(&HeaderValue::from_bytes(header).unwrap())
+        read_basic(&HeaderValue::from_bytes(header).unwrap())
             .map(|(name, password)| (name, password.expose_secret().to_owned()))
     }
 

@@ -6,20 +6,28 @@ use actix_web::App;
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::path::PathItem;
 use utoipa_actix_web::AppExt as _;
+use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::registries;
+use super::{registries, registry_auth};
 
 /// The document of all surfaces, from the same routes that serve them.
 #[must_use]
 pub fn document() -> OpenApi {
-    let mut document = App::new()
-        .into_utoipa_app()
-        .openapi(registries::base())
-        .configure(registries::routes)
-        .split_for_parts()
-        .1;
+    let mut document = surface(registries::base(), registries::routes);
     registries::illustrate(&mut document);
+    let mut access = surface(registry_auth::base(), registry_auth::routes);
+    registry_auth::illustrate(&mut access);
+    document.merge(access);
     document
+}
+
+fn surface(base: OpenApi, routes: fn(&mut ServiceConfig<'_>)) -> OpenApi {
+    App::new()
+        .into_utoipa_app()
+        .openapi(base)
+        .configure(routes)
+        .split_for_parts()
+        .1
 }
 
 /// A document as it is served and committed: JSON for people to read, with a line end.

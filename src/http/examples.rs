@@ -24,9 +24,11 @@ const HEADERS: [(HeaderName, Type, &str); 2] = [
 
 /// Adds examples to every body and headers to every error, and keeps an error that operations share only once.
 ///
-/// `error` gives the error behind a status of a path; `fit` corrects what examples of members cannot tell apart.
+/// `error` gives the error behind a status of a path; `fit` corrects what examples of members cannot tell apart. Names
+/// of shared errors begin with `prefix`: surfaces share a document, not their errors.
 pub(super) fn illustrate<S: Surface>(
     document: &mut OpenApi,
+    prefix: &str,
     error: fn(path: &str, status: &str) -> Option<Error>,
     fit: fn(path: &str, status: &str, example: &mut Value),
 ) {
@@ -50,6 +52,8 @@ pub(super) fn illustrate<S: Surface>(
                     let RefOr::T(content) = content else { continue };
                     content.example = match (&error, &content.schema) {
                         (Some(failure), _) => Some(S::body(failure.error())),
+                        // What is no JSON has no members to make one from.
+                        (None, _) if content.example.is_some() => continue,
                         (None, Some(schema)) => {
                             let mut example = example(schema, &components);
                             fit(path, status, &mut example);
@@ -58,7 +62,10 @@ pub(super) fn illustrate<S: Surface>(
                         (None, None) => None,
                     };
                 }
-                if let Some(name) = error.as_ref().and_then(|failure| name(failure, response)) {
+                if let Some(name) = error
+                    .as_ref()
+                    .and_then(|failure| name(prefix, failure, response))
+                {
                     let shared = components
                         .responses
                         .entry(name.clone())
@@ -112,9 +119,9 @@ fn add_headers<S: Surface>(response: &mut Response, failure: &Failure<S>) {
 
 /// The name of an error among the components: that of its status. One without a body is of a HEAD request, and its
 /// own.
-fn name<S: Surface>(failure: &Failure<S>, response: &Response) -> Option<String> {
+fn name<S: Surface>(prefix: &str, failure: &Failure<S>, response: &Response) -> Option<String> {
     let reason = failure.status_code().canonical_reason()?;
-    (!response.content.is_empty()).then(|| reason.replace(' ', ""))
+    (!response.content.is_empty()).then(|| format!("{prefix}{}", reason.replace(' ', "")))
 }
 
 /// The example of a schema: its own, else its first word, else one of its parts.

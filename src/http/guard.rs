@@ -10,9 +10,7 @@ use tracing::Instrument as _;
 use url::Url;
 
 use super::State;
-use super::links;
-use super::registries::Registries;
-use super::surface::Failure;
+use super::{dialects, links};
 use crate::error::{Error, Result};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -40,7 +38,10 @@ pub(super) async fn guard(
     async move {
         let response = match check_origin(&request, state) {
             Ok(()) => next.call(request).await?.map_into_boxed_body(),
-            Err(error) => request.error_response(Failure::<Registries>::from(error)),
+            Err(error) => {
+                let failure = dialects::failure(request.path(), error);
+                request.error_response(failure)
+            }
         };
         let response = label(response, &id);
         log(&response);
@@ -132,11 +133,7 @@ fn is_own(origin: &HeaderValue, request: &ServiceRequest, state: Option<&State>)
 /// One line a request: what failed on our side as an error with its whole cause, the rest for those who debug.
 fn log(response: &ServiceResponse<BoxBody>) {
     let status = response.status().as_u16();
-    let error = response
-        .response()
-        .error()
-        .and_then(|error| error.as_error::<Failure<Registries>>())
-        .map(Failure::error);
+    let error = response.response().error().and_then(dialects::cause);
     match error {
         Some(error @ Error::Internal(_)) => {
             tracing::error!(status, error = error.chain(), "failed");

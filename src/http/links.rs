@@ -10,13 +10,18 @@ use super::State;
 ///
 /// Any other `Host` is the client's word alone and is not repeated: links are then without origin.
 pub(super) fn here(request: &HttpRequest) -> String {
+    let base = origin(request).unwrap_or_default();
+    format!("{base}{}", request.path())
+}
+
+/// Where clients reach this service, without a slash at the end, as far as we can know.
+pub(super) fn origin(request: &HttpRequest) -> Option<String> {
     let state = request.app_data::<Data<State>>();
     let public = state.and_then(|state| state.origins.public_url.as_ref());
-    let base = match public {
-        Some(url) => url.as_str().trim_end_matches('/').to_owned(),
-        None => loopback_origin(request).unwrap_or_default(),
-    };
-    format!("{base}{}", request.path())
+    match public {
+        Some(url) => Some(url.as_str().trim_end_matches('/').to_owned()),
+        None => loopback_origin(request),
+    }
 }
 
 /// The host that a request was sent to: `Host`, or what HTTP/2 has in its place.

@@ -5,6 +5,7 @@
 
 mod body;
 mod call;
+mod dialects;
 mod document;
 mod examples;
 mod guard;
@@ -16,6 +17,7 @@ mod surface;
 mod unrouted;
 
 pub mod registries;
+mod registry_auth;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +35,9 @@ use crate::service::Service;
 
 /// The prefix that clients of IONOS use beside the bare paths; `ionosctl` always puts it there.
 pub const PREFIX: &str = "/containerregistries";
+
+/// Where registries' clients get their tokens.
+pub const TOKEN_PATH: &str = "/token";
 
 /// The largest body read, in bytes.
 pub const BODY_LIMIT: usize = 1024 * 1024;
@@ -63,6 +68,9 @@ impl State {
         let document = document();
         let mut methods = document::methods(&document);
         methods.extend(pages::METHODS.map(|(path, allow)| (path.to_owned(), allow.to_owned())));
+        methods.extend(
+            registry_auth::METHODS.map(|(path, allow)| (path.to_owned(), allow.to_owned())),
+        );
         methods
             .extend(operations::METHODS.map(|(path, allow)| (path.to_owned(), allow.to_owned())));
         Self {
@@ -94,6 +102,7 @@ pub fn app(
         .into_utoipa_app()
         .configure(operations::routes)
         .configure(pages::routes)
+        .configure(registry_auth::routes)
         .configure(surfaces)
         .service(utoipa_actix_web::scope::scope(PREFIX).configure(surfaces))
         .default_service(actix_web::web::to(unrouted::unrouted))

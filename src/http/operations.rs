@@ -2,6 +2,7 @@
 
 use actix_web::web::Data;
 use actix_web::{HttpResponse, route};
+use chrono::SecondsFormat;
 use serde::Serialize;
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -29,6 +30,12 @@ struct Health {
 struct Checks {
     database: &'static str,
     migrations: &'static str,
+    /// When the first signing certificate in use ends.
+    #[serde(
+        rename = "signingCertificatesEnd",
+        skip_serializing_if = "Option::is_none"
+    )]
+    signing_certificates_end: Option<String>,
 }
 
 /// Alive: this process answers. Asks nobody else, so that a database's failure restarts no server.
@@ -48,6 +55,9 @@ async fn readyz(state: Data<State>) -> Answer<Registries> {
             Checks {
                 database: "ok",
                 migrations: "ok",
+                signing_certificates_end: readiness
+                    .signing_certificates_end
+                    .map(|end| end.to_rfc3339_opts(SecondsFormat::Secs, true)),
             },
             true,
         ),
@@ -55,6 +65,7 @@ async fn readyz(state: Data<State>) -> Answer<Registries> {
             Checks {
                 database: "ok",
                 migrations: "pending",
+                signing_certificates_end: None,
             },
             false,
         ),
@@ -64,6 +75,7 @@ async fn readyz(state: Data<State>) -> Answer<Registries> {
                 Checks {
                     database: "unavailable",
                     migrations: "unknown",
+                    signing_certificates_end: None,
                 },
                 false,
             )

@@ -1,17 +1,18 @@
 //! What no route takes: another method of a path that exists, or a path that does not.
 
-use actix_web::HttpRequest;
 use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
 
-use super::registries::Registries;
-use super::surface::Answer;
-use super::{PREFIX, State};
+use super::{PREFIX, State, dialects};
 use crate::error::{Error, What};
 
 /// Answers what no route took: another method of a path that exists, or a path that does not.
 ///
 /// With routes of one method each, actix answers both alike; the pattern that the path matches tells them apart.
-pub(super) async fn unrouted(request: HttpRequest, state: Data<State>) -> Answer<Registries> {
+pub(super) async fn unrouted(
+    request: HttpRequest,
+    state: Data<State>,
+) -> actix_web::Result<HttpResponse> {
     let pattern = request.match_pattern();
     let allow = pattern.as_deref().and_then(|pattern| {
         let bare = pattern
@@ -20,12 +21,12 @@ pub(super) async fn unrouted(request: HttpRequest, state: Data<State>) -> Answer
             .unwrap_or(pattern);
         state.methods.get(bare)
     });
-    Err(match allow {
+    let error = match allow {
         Some(allow) => Error::MethodNotAllowed {
             method: request.method().to_string(),
             allow: allow.clone(),
         },
         None => Error::not_found(What::Path, crate::domain::text::quoted(request.path())),
-    }
-    .into())
+    };
+    Err(dialects::failure(request.path(), error))
 }

@@ -45,6 +45,13 @@ pub struct Caller {
     presented: Arc<Presented>,
 }
 
+impl Caller {
+    /// The account whose password it was, and the version that had it.
+    pub(super) fn account(&self) -> (AccountKey, i64) {
+        (self.proof.account, self.proof.version)
+    }
+}
+
 /// That a password was right for a version of an account.
 #[derive(Debug, Clone, Copy)]
 struct Proof {

@@ -1,13 +1,16 @@
-//! The work that nobody waits for: the rows of deleted registries, and tokens that expired long enough ago.
+//! The work that nobody waits for: the rows of deleted registries, tokens that expired long enough ago, signing keys
+//! whose time has come.
 //!
 //! One replica at a time, by a lease, in small batches, so that it never holds the writer for long. Everything here
 //! can be done twice or stop half-way without harm.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Core;
+use super::keys::Keys;
+use crate::domain::id::{RegistryId, RegistryKey};
 use crate::error::{Error, Result};
-use crate::store::{Lock, leases, registries, token_uses, tokens};
+use crate::store::{Lock, leases, registries, signing_keys, token_uses, tokens};
 
 /// The lease that the working replica holds.
 const LEASE: &str = "janitor";
@@ -15,6 +18,19 @@ const LEASE: &str = "janitor";
 const LEASE_LIFE: TimeDelta = TimeDelta::seconds(60);
 /// Rows in a batch.
 const BATCH: i64 = 1000;
+
+/// How long a signing key is kept after its last signature: longer than a JWT can last.
+const RETIRED: TimeDelta = TimeDelta::days(2);
+
+/// What there is to do next.
+enum Work {
+    /// Rows of a deleted registry are to go.
+    Deleted(RegistryKey),
+    /// Tokens of a registry that expired by then are to go.
+    Expired(RegistryId, RegistryKey, DateTime<Utc>),
+    /// Signing keys that were retired by then are to go.
+    Retired(DateTime<Utc>),
+}
 
 /// What a round did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,6 +41,10 @@ pub struct Round {
     pub tokens: i64,
     /// Expired tokens that were removed.
     pub expired: i64,
+    /// Signing keys that were replaced.
+    pub rotated: u64,
+    /// Signing keys that were removed long after that.
+    pub forgotten: usize,
 }
 
 /// Janitor use cases.
@@ -63,23 +83,9 @@ impl<'a> Janitor<'a> {
 
     /// Does a batch. Returns whether there is more, or `None` without the lease.
     async fn batch(&self, holder: &str, round: &mut Round) -> Result<Option<bool>> {
-        // Looking first keeps an idle service from writing.
-        let deadline = self.deadline();
-        let found = self
-            .core
-            .store
-            .read(move |connection| {
-                let deleted = registries::next_deleted(connection)?;
-                let expired = match deadline {
-                    Some(deadline) => tokens::next_expired(connection, deadline)?,
-                    None => None,
-                };
-                Ok((deleted, expired))
-            })
-            .await?;
         let (holder, now) = (holder.to_owned(), self.core.clock.now());
-        match found {
-            (Some(registry), _) => {
+        match self.look(now).await? {
+            Some(Work::Deleted(registry)) => {
                 let removed = self
                     .core
                     .store
@@ -100,10 +106,8 @@ impl<'a> Janitor<'a> {
                 };
                 round.tokens += removed;
                 round.registries += u64::from(finished);
-                Ok(Some(true))
             }
-            (None, Some((id, registry))) => {
-                let deadline = deadline.unwrap_or(now);
+            Some(Work::Expired(id, registry, deadline)) => {
                 let removed = self
                     .core
                     .store
@@ -118,14 +122,57 @@ impl<'a> Janitor<'a> {
                     return Ok(None);
                 };
                 round.expired += removed;
-                Ok(Some(true))
             }
-            (None, None) => Ok(Some(false)),
+            Some(Work::Retired(until)) => {
+                let removed = self
+                    .core
+                    .store
+                    .write(Lock::Nothing, move |connection| {
+                        if !leases::acquire(connection, LEASE, &holder, now, LEASE_LIFE)? {
+                            return Ok(None);
+                        }
+                        signing_keys::delete_retired(connection, until, BATCH).map(Some)
+                    })
+                    .await?;
+                let Some(removed) = removed else {
+                    return Ok(None);
+                };
+                round.forgotten += removed;
+            }
+            // Without the lease: of several replicas that make the same key one is heard. Last, so that a key which
+            // cannot be made keeps nothing else waiting.
+            None => {
+                let rotated = Keys::new(self.core).rotate_next_due().await?;
+                round.rotated += u64::from(rotated);
+                return Ok(Some(rotated));
+            }
         }
+        Ok(Some(true))
+    }
+
+    /// What there is to do. Looking first keeps an idle service from writing.
+    async fn look(&self, now: DateTime<Utc>) -> Result<Option<Work>> {
+        let deadline = self.deadline();
+        let retired = now - RETIRED;
+        self.core
+            .store
+            .read(move |connection| {
+                if let Some(registry) = registries::next_deleted(connection)? {
+                    return Ok(Some(Work::Deleted(registry)));
+                }
+                if let Some(deadline) = deadline
+                    && let Some((id, key)) = tokens::next_expired(connection, deadline)?
+                {
+                    return Ok(Some(Work::Expired(id, key, deadline)));
+                }
+                Ok(signing_keys::any_retired(connection, retired)?
+                    .then_some(Work::Retired(retired)))
+            })
+            .await
     }
 
     /// Tokens that expired at or before this go.
-    fn deadline(&self) -> Option<chrono::DateTime<chrono::Utc>> {
+    fn deadline(&self) -> Option<DateTime<Utc>> {
         let retention = TimeDelta::from_std(self.core.policy.expired_token_retention?).ok()?;
         self.core.clock.now().checked_sub_signed(retention)
     }
@@ -151,7 +198,9 @@ pub async fn run_for_ever(service: super::Service, holder: String, pause: std::t
                     registries = round.registries,
                     tokens = round.tokens,
                     expired = round.expired,
-                    "purged rows"
+                    rotated = round.rotated,
+                    forgotten = round.forgotten,
+                    "purged rows and rotated keys"
                 );
             }
             Ok(_) => {}

@@ -5,7 +5,11 @@
 
 pub mod access;
 pub mod accounts;
+pub mod certificates;
+pub mod grants;
 pub mod janitor;
+pub mod jwt;
+pub mod keys;
 pub mod passwords;
 pub mod registries;
 pub mod tokens;
@@ -15,9 +19,13 @@ pub mod vault;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
+
 use self::access::{Access, Caller, Presented, admit};
 use self::accounts::Accounts;
+use self::grants::Grants;
 use self::janitor::Janitor;
+use self::keys::{Keys, ReadyKeys};
 use self::passwords::Passwords;
 use self::registries::Registries;
 use self::tokens::Tokens;
@@ -25,8 +33,10 @@ use self::uses::Uses;
 use self::vault::{ServerKey, Vault};
 use crate::clock::{Clock, Random};
 use crate::domain::account::Actor;
+use crate::domain::registry::RegistryName;
+use crate::domain::signing::Algorithm;
 use crate::error::{Error, Result};
-use crate::store::{Lock, Session, Store};
+use crate::store::{Lock, Session, Store, migrations, signing_keys};
 
 /// Rules that an operator sets.
 #[derive(Debug, Clone)]
@@ -41,6 +51,39 @@ pub struct Policy {
     pub password_threads: usize,
     /// How long expired tokens stay listed; `None` is for ever.
     pub expired_token_retention: Option<Duration>,
+    /// What registries know this service by: the issuer of JWTs.
+    pub jwt_issuer: String,
+    /// How long a JWT lasts, unless the token behind it ends sooner.
+    pub jwt_life: Duration,
+    /// How new keys sign.
+    pub jwt_algorithm: Algorithm,
+    /// How old the signing key of an `x5c` registry gets.
+    pub key_rotation: Duration,
+}
+
+impl Policy {
+    /// The host name of a registry, by which clients and the registry itself name it.
+    #[must_use]
+    pub fn service_name(&self, registry: &str) -> String {
+        format!("{registry}.{}", self.registry_domain)
+    }
+
+    /// The name of the registry that a host name belongs to.
+    #[must_use]
+    pub fn registry_name<'a>(&self, service: &'a str) -> Option<&'a str> {
+        let name = service
+            .strip_suffix(self.registry_domain.as_str())?
+            .strip_suffix('.')?;
+        RegistryName::parse(name).ok().map(|_| name)
+    }
+
+    fn jwt_life(&self) -> TimeDelta {
+        TimeDelta::from_std(self.jwt_life).unwrap_or(TimeDelta::MAX)
+    }
+
+    fn key_rotation(&self) -> TimeDelta {
+        TimeDelta::from_std(self.key_rotation).unwrap_or(TimeDelta::MAX)
+    }
 }
 
 /// What every use case needs.
@@ -50,7 +93,8 @@ pub struct Core {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) policy: Policy,
-    vault: Vault,
+    vault: Arc<Vault>,
+    ready_keys: ReadyKeys,
     access: Access,
     uses: Uses,
 }
@@ -79,7 +123,8 @@ impl Service {
                 clock,
                 random,
                 policy,
-                vault,
+                vault: Arc::new(vault),
+                ready_keys: ReadyKeys::default(),
                 access,
                 uses: Uses::default(),
             }),
@@ -106,6 +151,18 @@ impl Service {
     #[must_use]
     pub fn tokens(&self) -> Tokens<'_> {
         Tokens::new(&self.core)
+    }
+
+    /// What tokens and accounts may do with registries, and the proof of it.
+    #[must_use]
+    pub fn grants(&self) -> Grants<'_> {
+        Grants::new(&self.core)
+    }
+
+    /// Keys that registries trust.
+    #[must_use]
+    pub fn keys(&self) -> Keys<'_> {
+        Keys::new(&self.core)
     }
 
     /// Accounts, as the operator of the machine manages them.
@@ -138,18 +195,28 @@ impl Service {
 
     /// The present, as every rule of this service sees it.
     #[must_use]
-    pub fn now(&self) -> chrono::DateTime<chrono::Utc> {
+    pub fn now(&self) -> DateTime<Utc> {
         self.core.clock.now()
     }
 
-    /// Does the database answer, with the tables of this version?
+    /// Does the database answer, with the tables of this version, and until when do the signing certificates hold?
     pub async fn readiness(&self) -> Result<Readiness> {
-        let migrations = self
-            .core
+        self.core
             .store
-            .read(crate::store::migrations::is_current)
-            .await?;
-        Ok(Readiness { migrations })
+            .read(|connection| {
+                let migrations = migrations::is_current(connection)?;
+                // The table may be among what is missing.
+                let signing_certificates_end = if migrations {
+                    signing_keys::earliest_end(connection)?
+                } else {
+                    None
+                };
+                Ok(Readiness {
+                    migrations,
+                    signing_certificates_end,
+                })
+            })
+            .await
     }
 
     /// How many store jobs were asked for since the start.
@@ -175,6 +242,8 @@ impl Service {
 pub struct Readiness {
     /// The database has every migration of this version.
     pub migrations: bool,
+    /// When the first signing certificate in use ends; none while no registry has keys.
+    pub signing_certificates_end: Option<DateTime<Utc>>,
 }
 
 impl Core {

@@ -9,7 +9,7 @@ use crate::domain::registry::{NewRegistry, Registry, RegistryName, RegistryPatch
 use crate::domain::role::{Level, Resource};
 use crate::domain::text::{has_control, quoted};
 use crate::error::{Error, Result, What};
-use crate::store::{Lock, registries as table};
+use crate::store::{Lock, registries as table, signing_keys};
 
 /// Which list a cursor belongs to.
 const LIST: &str = "registries";
@@ -58,7 +58,7 @@ impl<'a> Registries<'a> {
     /// The host name of a registry, which is also its `service` at a token endpoint.
     #[must_use]
     pub fn hostname(&self, registry: &Registry) -> String {
-        format!("{}.{}", registry.name, self.core.policy.registry_domain)
+        self.core.policy.service_name(&registry.name)
     }
 
     /// Where registries can be made.
@@ -221,6 +221,8 @@ impl<'a> Registries<'a> {
                     .require(Resource::Registry, Level::Write)?;
                 let key = table::find_key(connection, id)?
                     .ok_or_else(|| Error::not_found(What::Registry, id))?;
+                // At once, not with the rows: what they could sign must not outlive the registry.
+                signing_keys::delete_all(connection, key)?;
                 table::mark_deleted(connection, key, now)
             })
             .await

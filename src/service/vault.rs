@@ -99,15 +99,18 @@ enum Purpose {
     Digest,
     /// Page cursors.
     Cursor,
+    /// Values that only this service reads again: private keys, refresh tokens.
+    Seal,
 }
 
 impl Purpose {
-    const ALL: [Self; 2] = [Self::Digest, Self::Cursor];
+    const ALL: [Self; 3] = [Self::Digest, Self::Cursor, Self::Seal];
 
     fn name(self) -> &'static str {
         match self {
             Self::Digest => "digest",
             Self::Cursor => "cursor",
+            Self::Seal => "seal",
         }
     }
 }
@@ -156,6 +159,16 @@ impl Sealer {
 pub struct Vault {
     digest: BTreeMap<i64, hmac::Key>,
     cursor: BTreeMap<i64, Sealer>,
+    seal: BTreeMap<i64, Sealer>,
+}
+
+/// A sealed value, and the data key that sealed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// The sealed bytes.
+    pub bytes: Vec<u8>,
+    /// The data key's number.
+    pub key: i64,
 }
 
 impl fmt::Debug for Vault {
@@ -163,6 +176,7 @@ impl fmt::Debug for Vault {
         f.debug_struct("Vault")
             .field("digest", &self.digest.keys())
             .field("cursor", &self.cursor.keys())
+            .field("seal", &self.seal.keys())
             .finish()
     }
 }
@@ -253,6 +267,7 @@ impl Vault {
         let mut vault = Self {
             digest: BTreeMap::new(),
             cursor: BTreeMap::new(),
+            seal: BTreeMap::new(),
         };
         for key in sealed {
             let material = opener
@@ -270,6 +285,7 @@ impl Vault {
                         .insert(key.key, hmac::Key::new(hmac::HMAC_SHA256, &material)),
                 ),
                 "cursor" => drop(vault.cursor.insert(key.key, Sealer::new(&material)?)),
+                "seal" => drop(vault.seal.insert(key.key, Sealer::new(&material)?)),
                 // A newer release's purpose, running beside this one.
                 _ => {}
             }
@@ -294,26 +310,82 @@ impl Vault {
         })
     }
 
+    /// Is this the secret that a digest was made of? Takes the same time whether it is or not.
+    #[must_use]
+    pub fn matches(
+        &self,
+        kind: SecretKind,
+        token: TokenId,
+        secret: &SecretString,
+        stored: &SecretDigest,
+    ) -> bool {
+        self.digest.get(&stored.key).is_some_and(|key| {
+            let digest = secret::digest(key, kind, token.0, secret);
+            constant_time::verify_slices_are_equal(&digest, &stored.digest).is_ok()
+        })
+    }
+
+    /// Seals a value for a row of the database. Its context says what it is and whose.
+    pub fn seal(&self, random: &dyn Random, context: &str, value: &[u8]) -> Result<Sealed> {
+        let (number, sealer) = newest(&self.seal)?;
+        Ok(Sealed {
+            bytes: sealer.seal(random.bytes()?, context, value)?,
+            key: number,
+        })
+    }
+
+    /// Opens the value of a row; `None` if it was altered or belongs elsewhere.
+    #[must_use]
+    pub fn open_sealed(&self, context: &str, sealed: &Sealed) -> Option<Vec<u8>> {
+        self.seal.get(&sealed.key)?.open(context, &sealed.bytes)
+    }
+
+    /// Seals a value that travels: URL-safe text, opaque, and of no use in another context.
+    pub fn seal_text(&self, random: &dyn Random, context: &str, value: &[u8]) -> Result<String> {
+        to_text(newest(&self.seal)?, random, context, value)
+    }
+
+    /// Opens a value that came back; `None` if it is none of ours or of another context.
+    #[must_use]
+    pub fn open_text(&self, context: &str, text: &str) -> Option<Vec<u8>> {
+        from_text(&self.seal, context, text)
+    }
+
     /// Seals a page cursor for a list: URL-safe, opaque, and of no use to another list.
     pub fn seal_cursor(&self, random: &dyn Random, list: &str, cursor: &[u8]) -> Result<String> {
-        let (number, sealer) = self
-            .cursor
-            .last_key_value()
-            .ok_or_else(|| Error::internal("there is no cursor key"))?;
-        let mut bytes = number.to_be_bytes().to_vec();
-        bytes.extend(sealer.seal(random.bytes()?, &cursor_context(list), cursor)?);
-        Ok(URL_SAFE_NO_PAD.encode(bytes))
+        to_text(newest(&self.cursor)?, random, &cursor_context(list), cursor)
     }
 
     /// Opens a page cursor; `None` if it is not one of this list's.
     #[must_use]
     pub fn open_cursor(&self, list: &str, text: &str) -> Option<Vec<u8>> {
-        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (number, sealed) = bytes.split_first_chunk::<8>()?;
-        self.cursor
-            .get(&i64::from_be_bytes(*number))?
-            .open(&cursor_context(list), sealed)
+        from_text(&self.cursor, &cursor_context(list), text)
     }
+}
+
+fn newest(keys: &BTreeMap<i64, Sealer>) -> Result<(i64, &Sealer)> {
+    keys.last_key_value()
+        .map(|(number, sealer)| (*number, sealer))
+        .ok_or_else(|| Error::internal("a data key is missing"))
+}
+
+/// The number of the data key, then the sealed value.
+fn to_text(
+    (number, sealer): (i64, &Sealer),
+    random: &dyn Random,
+    context: &str,
+    value: &[u8],
+) -> Result<String> {
+    let mut bytes = number.to_be_bytes().to_vec();
+    bytes.extend(sealer.seal(random.bytes()?, context, value)?);
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+fn from_text(keys: &BTreeMap<i64, Sealer>, context: &str, text: &str) -> Option<Vec<u8>> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+    let (number, sealed) = bytes.split_first_chunk::<8>()?;
+    keys.get(&i64::from_be_bytes(*number))?
+        .open(context, sealed)
 }
 
 /// Does the data set already belong to a server key?

@@ -5,6 +5,7 @@ use utoipa::openapi::OpenApi;
 
 use super::super::{BODY_LIMIT, examples};
 use super::Registries;
+use crate::domain::auth_config;
 use crate::domain::id::RegistryId;
 use crate::domain::role::{Level, Permissions, Resource};
 use crate::error::{Error, What};
@@ -15,7 +16,7 @@ const SECRET: &str = "whrt_exampleexampleexampleexampleexampleexam";
 
 /// Adds the examples.
 pub(in super::super) fn illustrate(document: &mut OpenApi) {
-    examples::illustrate::<Registries>(document, error, fit);
+    examples::illustrate::<Registries>(document, "", error, fit);
 }
 
 /// An error behind a status.
@@ -30,10 +31,14 @@ fn error(path: &str, status: &str) -> Option<Error> {
         "404" if path.ends_with("{tokenId}") => Error::not_found(What::Token, TOKEN),
         "404" => Error::not_found(What::Registry, REGISTRY),
         "408" => Error::RequestTimeout,
+        "409" if path.ends_with("/auth-config") => auth_config::no_address(),
         "409" if of_tokens => Error::name_taken(What::Token, "push-token"),
         "409" => Error::name_taken(What::Registry, "team-a"),
         "413" => Error::TooLarge { limit: BODY_LIMIT },
-        "415" => Error::UnsupportedMediaType("the content type \"text/plain\"".to_owned()),
+        "415" => Error::UnsupportedMediaType {
+            sent: "the content type \"text/plain\"".to_owned(),
+            supported: "application/json",
+        },
         "429" => Error::RateLimited { retry_after: 1 },
         "500" => Error::internal("an example"),
         "503" => Error::busy(),

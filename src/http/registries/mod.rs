@@ -8,6 +8,7 @@ mod error;
 mod examples;
 mod registry;
 mod token;
+mod trust;
 mod wire;
 
 use actix_web::web;
@@ -44,6 +45,9 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>) {
         .service(token::replace)
         .service(token::update)
         .service(token::delete)
+        .service(trust::config)
+        .service(trust::bundle)
+        .service(trust::key_set)
         .map(|config| {
             config
                 .route(

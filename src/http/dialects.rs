@@ -1,0 +1,28 @@
+//! Which dialect answers what reaches no handler, and the error behind an answer whatever its dialect.
+
+use super::registries::Registries;
+use super::registry_auth::{self, Passing, TokenEndpoint};
+use super::surface::Failure;
+use crate::error::Error;
+
+/// An error for a path that no handler has seen, in the dialect of those who ask there.
+pub(super) fn failure(path: &str, error: Error) -> actix_web::Error {
+    if registry_auth::owns(path) {
+        Failure::<TokenEndpoint>::from(error).into()
+    } else {
+        Failure::<Registries>::from(error).into()
+    }
+}
+
+/// The error that an answer was made of.
+pub(super) fn cause(error: &actix_web::Error) -> Option<&Error> {
+    error
+        .as_error::<Failure<Registries>>()
+        .map(Failure::error)
+        .or_else(|| {
+            error
+                .as_error::<Failure<TokenEndpoint>>()
+                .map(Failure::error)
+        })
+        .or_else(|| error.as_error::<Failure<Passing>>().map(Failure::error))
+}

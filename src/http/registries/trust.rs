@@ -1,0 +1,111 @@
+//! What a registry has to be given so that it takes the tokens made for it: `/registries/{registryId}/auth-config`,
+//! `auth-bundle.pem` and `jwks.json`.
+
+use actix_web::HttpResponse;
+use actix_web::get;
+use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use actix_web::web::Data;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::super::call::{Query, Raw};
+use super::super::{State, TOKEN_PATH, links};
+use super::token::RegistryPath;
+use super::{Answer, ApiErrorResponse, Call, Errors};
+use crate::domain::auth_config::{BundlePath, Product};
+use crate::domain::id::RegistryId;
+
+/// For which product, and where the bundle will lie.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Target {
+    /// The registry's product: `distribution2` (2.8), `distribution3` or `zot` (for registries whose `tokenVerifier` is `pinned`)
+    #[param(
+        pattern = "^(distribution2|distribution3|zot)$",
+        example = "distribution2"
+    )]
+    r#for: String,
+    /// Where `auth-bundle.pem` will lie on the registry's machine; for a `pinned` registry on Distribution 3, `jwks.json`
+    #[param(
+        max_length = 4096,
+        min_length = 1,
+        example = "/etc/docker/registry/wharfinger.pem"
+    )]
+    bundle: String,
+}
+
+/// Get the configuration that makes a registry take these tokens
+///
+/// The text to paste: for Distribution the `auth:` block of its YAML, for zot the `http.auth` of its JSON.
+#[utoipa::path(
+    operation_id = "registriesAuthConfigGet", tag = "Registries", params(RegistryPath, Target),
+    responses(
+        (status = 200, description = "The text", body = String, content_type = "text/plain", example = json!("auth:\n  token:\n    realm: \"https://tokens.example.com/token\"\n    service: \"team-a.localhost\"\n    issuer: \"wharfinger\"\n    rootcertbundle: \"/etc/docker/registry/wharfinger.pem\"\n")),
+        (status = 404, description = "The registry does not exist", body = ApiErrorResponse),
+        (status = 409, description = "The product cannot verify the tokens of this registry, or it is not known where clients reach this service", body = ApiErrorResponse),
+        Errors,
+    ),
+)]
+#[get("/registries/{registryId}/auth-config")]
+pub(super) async fn config(
+    state: Data<State>,
+    call: Call<(RegistryId, (Query<Target>, Raw))>,
+) -> Answer {
+    let (registry, (Query(target), Raw(request))) = call.head;
+    let product = Product::parse(&target.r#for)?;
+    let path = BundlePath::parse(&target.bundle)?;
+    let realm = links::origin(&request).map(|origin| format!("{origin}{TOKEN_PATH}"));
+    let text = state
+        .service
+        .keys()
+        .config(&call.caller, registry, product, path, realm)
+        .await?;
+    Ok(HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "text/plain; charset=utf-8"))
+        .body(text))
+}
+
+/// Get the certificate that a registry has to trust
+///
+/// What `rootcertbundle` of Distribution and `cert` of zot name. With the `tokenVerifier` `x5c` it holds for years;
+/// with `pinned` it changes with every rotation.
+#[utoipa::path(
+    operation_id = "registriesAuthBundleGet", tag = "Registries", params(RegistryPath),
+    responses(
+        (status = 200, description = "A certificate, PEM", body = String, content_type = "application/x-pem-file", example = json!("-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n")),
+        (status = 404, description = "The registry does not exist", body = ApiErrorResponse),
+        Errors,
+    ),
+)]
+#[get("/registries/{registryId}/auth-bundle.pem")]
+pub(super) async fn bundle(state: Data<State>, call: Call<RegistryId>) -> Answer {
+    let bundle = state.service.keys().bundle(&call.caller, call.head).await?;
+    Ok(HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "application/x-pem-file"))
+        .insert_header((
+            CONTENT_DISPOSITION,
+            "attachment; filename=\"auth-bundle.pem\"",
+        ))
+        .body(bundle))
+}
+
+/// Get the public keys of a registry's JWTs
+///
+/// A JSON Web Key Set: the key in use, and such as signed JWTs that may still be in force.
+#[utoipa::path(
+    operation_id = "registriesJwksGet", tag = "Registries", params(RegistryPath),
+    responses(
+        (status = 200, description = "A JSON Web Key Set", body = Object, content_type = "application/json", example = json!({"keys": [{"kty": "EC", "use": "sig", "alg": "ES256", "crv": "P-256", "kid": "BPAH:LGR6:NDWE:SG25:LFLJ:X2E7:VZUN:U4YE:JQMW:362Q:OUTG:PDXN", "x": "fTaTib0K3kzwKb2S0JGdyscy49pbfy8jRC_v7p3lH3c", "y": "IMXe1lFAQ-NfcHEe7NG-vxs7berkDKUlQ-dXwR3yEGo"}]})),
+        (status = 404, description = "The registry does not exist", body = ApiErrorResponse),
+        Errors,
+    ),
+)]
+#[get("/registries/{registryId}/jwks.json")]
+pub(super) async fn key_set(state: Data<State>, call: Call<RegistryId>) -> Answer {
+    let set = state
+        .service
+        .keys()
+        .key_set(&call.caller, call.head)
+        .await?;
+    Ok(HttpResponse::Ok().json(set))
+}

@@ -1,0 +1,230 @@
+//! The endpoint for proxies in front of registries: may this request pass?
+//!
+//! nginx (`auth_request`) and Traefik (`ForwardAuth`) tell the original request in headers, Envoy (`ext_authz`) by
+//! sending it here with a path put before its own. The registry is always named by the proxy's configuration, never
+//! by a host that the client could choose.
+
+use std::fmt::Write as _;
+
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use actix_web::web::{self, Data};
+use actix_web::{HttpRequest, HttpResponse, ResponseError as _, get};
+use secrecy::SecretString;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::super::call::{basic, bearer, source};
+use super::super::surface::{self, Failure};
+use super::super::{State, TOKEN_PATH, links};
+use super::demand::needed;
+use super::error::{Errors, OciErrors, Passing};
+use crate::domain::scope::{Access, joined};
+use crate::error::{Error, Result};
+use crate::service::access::Presented;
+use crate::service::grants::{Pass, Passage, Verdict};
+
+type Answer = surface::Answer<Passing>;
+
+/// The methods and paths of the original request, in the headers of nginx and of Traefik.
+const FAMILIES: [(&str, &str); 2] = [
+    ("x-original-method", "x-original-uri"),
+    ("x-forwarded-method", "x-forwarded-uri"),
+];
+
+/// Which registry a proxy stands in front of.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Service {
+    /// The registry's service name, which is its hostname; written into the proxy's configuration
+    #[param(example = "team-a.localhost")]
+    service: String,
+}
+
+/// What nginx tells of the original request.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only its shape is used")]
+struct Original {
+    /// The method of the original request; Traefik calls it `X-Forwarded-Method`
+    #[param(rename = "X-Original-Method", example = "GET")]
+    method: String,
+    /// The path and query of the original request, as they came; Traefik calls it `X-Forwarded-Uri`
+    #[param(rename = "X-Original-URI", example = "/v2/team/app/manifests/latest")]
+    uri: String,
+}
+
+/// May a request to a registry pass?
+///
+/// For a proxy in front of any registry: nginx `auth_request`, Traefik `ForwardAuth`, Envoy `ext_authz`. Reads the
+/// client's own credentials, HTTP Basic or a JWT of `/token`, and decides by what they open now: a token that is
+/// disabled, expired or deleted fails on its very next request.
+#[utoipa::path(
+    operation_id = "registryCheck", tag = "Registry access", params(Service, Original),
+    responses(
+        (status = 200, description = "It may"),
+        (status = 403, description = "The credentials do not permit it", body = OciErrors),
+        Errors,
+    ),
+)]
+#[get("/v2/check")]
+pub(super) async fn check(state: Data<State>, request: HttpRequest) -> Answer {
+    by_headers(state, request).await
+}
+
+pub(super) async fn by_headers(state: Data<State>, request: HttpRequest) -> Answer {
+    let service = web::Query::<Service>::from_query(request.query_string())
+        .map(|query| query.into_inner().service)
+        .map_err(|_| {
+            Error::invalid(
+                "service",
+                "the proxy has to name the registry: /v2/check?service=HOSTNAME",
+            )
+        })?;
+    let (method, uri) = original(&request)?;
+    decide(&state, &request, service, &method, &uri).await
+}
+
+/// The original request as Envoy sends it: its own method, its path after ours.
+pub(super) async fn by_path(state: Data<State>, request: HttpRequest) -> Answer {
+    let ours = |uri: &str| {
+        let rest = uri.strip_prefix("/v2/check/")?;
+        let (service, _) = rest.split_once('/')?;
+        let original = rest.get(service.len()..)?;
+        Some((service.to_owned(), original.to_owned()))
+    };
+    // As it came: what the router gives is decoded.
+    let uri = request
+        .uri()
+        .path_and_query()
+        .map_or("", actix_web::http::uri::PathAndQuery::as_str);
+    let (service, uri) = ours(uri).ok_or_else(|| Error::internal("a path outside its route"))?;
+    let method = request.method().as_str().to_owned();
+    decide(&state, &request, service, &method, &uri).await
+}
+
+async fn decide(
+    state: &State,
+    request: &HttpRequest,
+    service: String,
+    method: &str,
+    uri: &str,
+) -> Answer {
+    // It goes into a header of the answer, between quotes.
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-');
+    if !service.bytes().all(plain) {
+        return Err(Error::invalid("service", "the service is no host name").into());
+    }
+    let needed = needed(method, uri, is_form(request));
+    let scope = needed.clone().unwrap_or_default();
+    let challenge = |service: &str, error| challenge(request, service, &scope, error);
+    let Some(pass) = credentials(request) else {
+        return Ok(refuse(&challenge(&service, None)));
+    };
+    let rejected = matches!(pass, Pass::Jwt { .. }).then_some("invalid_token");
+    let passage = Passage {
+        pass,
+        service: service.clone(),
+        needed,
+    };
+    match state.service.grants().check(passage).await {
+        Ok(Verdict::Pass) => Ok(HttpResponse::Ok()
+            .insert_header((CACHE_CONTROL, "no-store"))
+            .finish()),
+        Ok(Verdict::AskForMore) => Ok(refuse(&challenge(&service, Some("insufficient_scope")))),
+        Err(Error::Unauthenticated) => Ok(refuse(&challenge(&service, rejected))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The method and the URI of the original request. A client can send such headers too, and a proxy passes on what it
+/// does not set: so they come in whole pairs, once, and of several pairs all say the same.
+fn original(request: &HttpRequest) -> Result<(String, String)> {
+    let wrong = |message: &str| Error::invalid("original-request", message);
+    let mut found: Option<(String, String)> = None;
+    for (method, uri) in FAMILIES {
+        let pair = match (single(request, method)?, single(request, uri)?) {
+            (None, None) => continue,
+            (Some(method), Some(uri)) => (method, uri),
+            _ => {
+                return Err(wrong(&format!(
+                    "the proxy has to send {method} and {uri} together"
+                )));
+            }
+        };
+        if found.as_ref().is_some_and(|found| *found != pair) {
+            return Err(wrong(
+                "the headers contradict each other about the original request",
+            ));
+        }
+        found = Some(pair);
+    }
+    found.ok_or_else(|| {
+        wrong("the proxy has to send X-Original-Method and X-Original-URI of the original request")
+    })
+}
+
+fn single(request: &HttpRequest, name: &str) -> Result<Option<String>> {
+    let mut values = request.headers().get_all(name);
+    let first = values.next();
+    let text = first.map(|value| value.to_str().map(str::to_owned));
+    match (text.transpose(), values.next()) {
+        (Ok(text), None) => Ok(text),
+        _ => Err(Error::invalid(
+            "original-request",
+            format!("the header {name} is sent twice or is not ASCII"),
+        )),
+    }
+}
+
+/// Is the body a form, by any of the content types sent?
+fn is_form(request: &HttpRequest) -> bool {
+    request.headers().get_all(CONTENT_TYPE).any(|sent| {
+        let sent = sent.as_bytes().to_ascii_lowercase();
+        let holds = |word: &[u8]| sent.windows(word.len()).any(|window| window == word);
+        holds(b"form-urlencoded") || holds(b"form-data")
+    })
+}
+
+fn credentials(request: &HttpRequest) -> Option<Pass> {
+    if let Some(jwt) = bearer(request) {
+        return Some(Pass::Jwt {
+            jwt: SecretString::from(jwt),
+            source: source(request),
+        });
+    }
+    let (name, password) = basic(request)?;
+    Some(Pass::Password(Presented {
+        name,
+        password,
+        source: source(request),
+    }))
+}
+
+/// Sends the client to the token endpoint, as a registry does, if we know where clients reach it; else lets it send
+/// its name and secret with every request.
+fn challenge(
+    request: &HttpRequest,
+    service: &str,
+    needed: &[Access],
+    error: Option<&str>,
+) -> String {
+    let Some(origin) = links::origin(request) else {
+        return r#"Basic realm="wharfinger", charset="UTF-8""#.to_owned();
+    };
+    let mut text = format!(r#"Bearer realm="{origin}{TOKEN_PATH}",service="{service}""#);
+    if !needed.is_empty() {
+        let _ = write!(text, r#",scope="{}""#, joined(needed));
+    }
+    if let Some(error) = error {
+        let _ = write!(text, r#",error="{error}""#);
+    }
+    text
+}
+
+fn refuse(challenge: &str) -> HttpResponse {
+    let mut response = Failure::<Passing>::from(Error::Unauthenticated).error_response();
+    if let Ok(value) = HeaderValue::from_str(challenge) {
+        response.headers_mut().insert(WWW_AUTHENTICATE, value);
+    }
+    response
+}

@@ -1,0 +1,159 @@
+//! Errors in the shape of the OCI distribution specification: `{"errors": [{"code", "message", "detail"}]}`.
+
+use actix_web::http::StatusCode;
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::{IntoResponses, ToSchema};
+
+use super::super::surface::Surface;
+use crate::error::Error;
+
+/// What was wrong, as registries say it
+#[derive(Debug, Serialize, ToSchema)]
+pub(in super::super) struct OciErrors {
+    /// One entry for each thing that was wrong
+    errors: Vec<OciError>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct OciError {
+    /// What kind of error, for programs
+    #[schema(example = "UNAUTHORIZED")]
+    code: &'static str,
+    /// What was wrong and what would be right, for people
+    #[schema(
+        example = "the credentials are missing or wrong; send a registry token's name and secret"
+    )]
+    message: String,
+    /// Which parameter was wrong
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>, example = json!({"parameter": "scope"}))]
+    detail: Option<Value>,
+}
+
+/// The errors of every operation.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub(super) enum Errors {
+    /// A parameter is missing or wrong
+    #[response(status = 400)]
+    Invalid(OciErrors),
+    /// The credentials are missing or wrong
+    #[response(status = 401, headers(("WWW-Authenticate", description = "How to log in")))]
+    Unauthenticated(OciErrors),
+    /// Too much under way from this address
+    #[response(status = 429)]
+    RateLimited(OciErrors),
+    /// An internal error
+    #[response(status = 500)]
+    Internal(OciErrors),
+    /// The service or its database cannot answer right now
+    #[response(status = 503)]
+    Unavailable(OciErrors),
+}
+
+/// The errors of reading a form.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub(super) enum FormErrors {
+    /// The body took too long to arrive
+    #[response(status = 408)]
+    RequestTimeout(OciErrors),
+    /// The body is larger than 64 KiB
+    #[response(status = 413)]
+    TooLarge(OciErrors),
+    /// The body is no form by its content type
+    #[response(status = 415)]
+    UnsupportedMediaType(OciErrors),
+}
+
+/// The dialect of the token endpoint.
+#[derive(Debug)]
+pub(in super::super) struct TokenEndpoint;
+
+impl Surface for TokenEndpoint {
+    const CHALLENGES: &'static [&'static str] = &[r#"Basic realm="wharfinger", charset="UTF-8""#];
+
+    /// Never 403: containerd asks by POST first and falls back to GET on 400, 401, 404 and 405, not on 403.
+    fn status(error: &Error) -> StatusCode {
+        match error {
+            Error::Forbidden(_) => StatusCode::BAD_REQUEST,
+            other => status(other),
+        }
+    }
+
+    fn body(error: &Error) -> Value {
+        body(error)
+    }
+}
+
+/// The dialect of the endpoint for proxies.
+#[derive(Debug)]
+pub(in super::super) struct Passing;
+
+impl Surface for Passing {
+    const CHALLENGES: &'static [&'static str] = TokenEndpoint::CHALLENGES;
+
+    fn status(error: &Error) -> StatusCode {
+        status(error)
+    }
+
+    fn body(error: &Error) -> Value {
+        body(error)
+    }
+}
+
+fn status(error: &Error) -> StatusCode {
+    match error {
+        Error::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Error::Forbidden(_) => StatusCode::FORBIDDEN,
+        Error::NotFound { .. } | Error::Elsewhere { .. } => StatusCode::NOT_FOUND,
+        Error::Conflict { .. } | Error::Unsuited(_) => StatusCode::CONFLICT,
+        Error::Invalid(_) => StatusCode::BAD_REQUEST,
+        Error::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+        Error::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Error::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+        Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        Error::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+        Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn body(error: &Error) -> Value {
+    let errors = match error {
+        Error::Invalid(violations) => violations
+            .iter()
+            .map(|violation| OciError {
+                code: "UNSUPPORTED",
+                message: violation.message.clone(),
+                detail: Some(json!({ "parameter": violation.field })),
+            })
+            .collect(),
+        Error::Unauthenticated => vec![OciError {
+            code: "UNAUTHORIZED",
+            message: "the credentials are missing or wrong; send a registry token's name and secret, or an account's name and password"
+                .to_owned(),
+            detail: None,
+        }],
+        other => vec![OciError {
+            code: code(other),
+            message: other.to_string(),
+            detail: None,
+        }],
+    };
+    json!(OciErrors { errors })
+}
+
+/// The codes of the specification, and Distribution's own two for our failures.
+fn code(error: &Error) -> &'static str {
+    match error {
+        Error::Unauthenticated => "UNAUTHORIZED",
+        Error::Forbidden(_) => "DENIED",
+        Error::RateLimited { .. } => "TOOMANYREQUESTS",
+        Error::TooLarge { .. } => "SIZE_INVALID",
+        Error::Unavailable { .. } => "UNAVAILABLE",
+        Error::Internal(_) => "UNKNOWN",
+        _ => "UNSUPPORTED",
+    }
+}

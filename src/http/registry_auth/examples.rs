@@ -1,0 +1,45 @@
+//! What examples of this surface's document cannot be made from alone.
+
+use serde_json::Value;
+use utoipa::openapi::{OpenApi, Server};
+
+use super::super::examples;
+use super::error::Passing;
+use crate::domain::scope;
+use crate::error::Error;
+
+/// Adds the examples, and that these paths have no prefix.
+pub(in super::super) fn illustrate(document: &mut OpenApi) {
+    examples::illustrate::<Passing>(document, "Registry", error, fit);
+    for item in document.paths.paths.values_mut() {
+        item.servers = Some(vec![Server::new("/")]);
+    }
+}
+
+/// An error behind a status.
+fn error(_: &str, status: &str) -> Option<Error> {
+    Some(match status {
+        "400" => scope::parse_requested(["repository:team/app"]).err()?,
+        "401" => Error::Unauthenticated,
+        "403" => Error::Forbidden(
+            "the scopes of \"ci-pull\" do not grant \"push\" on repository \"team/app\"".to_owned(),
+        ),
+        "408" => Error::RequestTimeout,
+        "413" => Error::TooLarge { limit: 64 * 1024 },
+        "415" => Error::UnsupportedMediaType {
+            sent: "the content type \"text/plain\"".to_owned(),
+            supported: "application/x-www-form-urlencoded",
+        },
+        "429" => Error::RateLimited { retry_after: 1 },
+        "500" => Error::internal("an example"),
+        "503" => Error::busy(),
+        _ => return None,
+    })
+}
+
+/// An answer has a refresh token only if one was asked for, and scopes only to a form.
+fn fit(_: &str, _: &str, example: &mut Value) {
+    if let Value::Object(members) = example {
+        members.retain(|name, _| name != "refresh_token");
+    }
+}

@@ -1,0 +1,57 @@
+//! What the clients of registries and proxies in front of registries ask: for a JWT at `/token`, whether a request
+//! may pass at `/v2/check`.
+//!
+//! Speaks the Distribution token specification and answers errors as the OCI distribution specification has them.
+
+mod check;
+mod demand;
+mod error;
+mod examples;
+mod token;
+
+use actix_web::web;
+use utoipa::OpenApi;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+pub(super) use self::error::{Passing, TokenEndpoint};
+pub(super) use self::examples::illustrate;
+
+use self::error::OciErrors;
+
+/// Another path of the token endpoint, for clients and proxies that keep all of a registry below `/v2/`.
+const SECOND_TOKEN_PATH: &str = "/v2/auth";
+
+/// The methods of those paths that the document does not list.
+pub(super) const METHODS: [(&str, &str); 1] = [(SECOND_TOKEN_PATH, "GET, POST")];
+
+/// Does this surface answer what no route takes under a path?
+pub(super) fn owns(path: &str) -> bool {
+    path == super::TOKEN_PATH || path == "/v2" || path.starts_with("/v2/")
+}
+
+/// What the document says beside its paths.
+pub(super) fn base() -> utoipa::openapi::OpenApi {
+    #[derive(OpenApi)]
+    #[openapi(
+        tags((name = "Registry access", description = "What the clients of registries and the proxies in front of registries ask")),
+        components(schemas(OciErrors)),
+    )]
+    struct Base;
+
+    Base::openapi()
+}
+
+/// Adds every route of this surface.
+pub(super) fn routes(config: &mut ServiceConfig<'_>) {
+    config
+        .service(token::by_query)
+        .service(token::by_form)
+        .service(check::check)
+        .map(|config| {
+            config
+                .route(SECOND_TOKEN_PATH, web::get().to(token::answer_query))
+                .route(SECOND_TOKEN_PATH, web::post().to(token::answer_form))
+                .route("/v2/check", web::to(check::by_headers))
+                .route("/v2/check/{service}/{original:.*}", web::to(check::by_path))
+        });
+}

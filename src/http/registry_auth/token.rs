@@ -1,0 +1,285 @@
+//! The token endpoint: by GET with HTTP Basic, by POST with a form (Distribution's token and OAuth 2 specifications).
+
+use std::future::Future;
+use std::pin::Pin;
+
+use actix_web::http::header::CACHE_CONTROL;
+use actix_web::web::Data;
+use actix_web::{FromRequest, HttpRequest, HttpResponse, dev, get, post};
+use chrono::SecondsFormat;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
+
+use super::super::State;
+use super::super::body;
+use super::super::call::{basic, source, state};
+use super::super::surface::{self, Failure};
+use super::error::{Errors, FormErrors, TokenEndpoint};
+use crate::domain::scope::{self, Access};
+use crate::domain::text::quoted;
+use crate::error::{Error, Result};
+use crate::service::access::Presented;
+use crate::service::grants::{Ask, Granted, Login};
+
+type Answer = surface::Answer<TokenEndpoint>;
+
+/// What is asked for.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only its shape is used")]
+struct Question {
+    /// The registry's service name, which is its hostname
+    #[param(example = "team-a.localhost")]
+    service: String,
+    /// What for: `type:name:action[,action]`, several separated by spaces; the parameter can be repeated. None is a mere login
+    #[param(example = "repository:team/app:pull,push")]
+    scope: Option<String>,
+    /// `true` asks for a refresh token too
+    #[param(example = "false")]
+    offline_token: Option<String>,
+    /// What kind of client asks; means nothing here
+    #[param(example = "docker")]
+    client_id: Option<String>,
+    /// The user name once more; means nothing here
+    #[param(example = "ci-push")]
+    account: Option<String>,
+}
+
+/// A form of the OAuth 2 token endpoint
+#[derive(ToSchema)]
+#[schema(as = TokenForm)]
+#[expect(dead_code, reason = "only its shape is used")]
+struct TokenForm {
+    /// `password` or `refresh_token`
+    #[schema(example = "password")]
+    grant_type: String,
+    /// The registry's service name, which is its hostname
+    #[schema(example = "team-a.localhost")]
+    service: String,
+    /// What kind of client asks; means nothing here
+    #[schema(example = "docker")]
+    client_id: Option<String>,
+    /// What for, several scopes separated by spaces. None is a mere login
+    #[schema(example = "repository:team/app:pull,push")]
+    scope: Option<String>,
+    /// `offline` asks for a refresh token too
+    #[schema(example = "online")]
+    access_type: Option<String>,
+    /// For `password`: the name of a registry token or of an account
+    #[schema(example = "ci-push")]
+    username: Option<String>,
+    /// For `password`: the token's secret or the account's password
+    #[schema(format = Password, example = "whrt_exampleexampleexampleexampleexampleexam")]
+    password: Option<String>,
+    /// For `refresh_token`: what an earlier answer gave
+    #[schema(format = Password, example = "whrr_example")]
+    refresh_token: Option<String>,
+}
+
+/// A JWT that the registry takes, and what it is good for
+#[derive(Serialize, ToSchema)]
+#[schema(as = RegistryAccess)]
+struct AccessView {
+    /// The JWT; empty access is no error
+    #[schema(example = "eyJ0eXAiOiJKV1Qi.eyJpc3MiOiJ3.c2lnbmF0dXJl")]
+    token: String,
+    /// The same again, under the name that OAuth 2 has for it
+    #[schema(example = "eyJ0eXAiOiJKV1Qi.eyJpc3MiOiJ3.c2lnbmF0dXJl")]
+    access_token: String,
+    /// Seconds from `issued_at` to its end
+    #[schema(example = 300)]
+    expires_in: i64,
+    /// When it was issued
+    #[schema(example = "2027-01-13T16:27:42Z", format = DateTime)]
+    issued_at: String,
+    /// What was granted, in answers to POST
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "repository:team/app:pull")]
+    scope: Option<String>,
+    /// To log in with later, if it was asked for; ends with the secret that it was made by
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+}
+
+/// Get a JWT for a registry
+///
+/// What a registry's clients call after the registry has sent them here. Log in with the name and the secret of a
+/// registry token, or with an account. What is granted may be less than what was asked for, or nothing: `evaluate`
+/// on a token says why.
+#[utoipa::path(
+    operation_id = "registryTokenGet", tag = "Registry access", params(Question),
+    responses((status = 200, description = "A JWT", body = AccessView), Errors),
+)]
+#[get("/token")]
+pub(super) async fn by_query(state: Data<State>, query: ByQuery) -> Answer {
+    answer_query(state, query).await
+}
+
+/// Get a JWT for a registry by a form
+///
+/// The OAuth 2 form of the same, which newer clients use: with the name and the secret, or with a refresh token.
+#[utoipa::path(
+    operation_id = "registryTokenPost", tag = "Registry access", security(()),
+    request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "A JWT", body = AccessView), FormErrors, Errors),
+)]
+#[post("/token")]
+pub(super) async fn by_form(state: Data<State>, form: ByForm) -> Answer {
+    answer_form(state, form).await
+}
+
+pub(super) async fn answer_query(state: Data<State>, query: ByQuery) -> Answer {
+    let granted = state.service.grants().issue(query.0).await?;
+    Ok(view(&granted, None))
+}
+
+pub(super) async fn answer_form(state: Data<State>, form: ByForm) -> Answer {
+    let granted = state.service.grants().issue(form.0).await?;
+    let scope = scope::joined(&granted.access);
+    Ok(view(&granted, Some(scope)))
+}
+
+/// The one answer that carries a JWT: kept by no cache.
+fn view(granted: &Granted, scope: Option<String>) -> HttpResponse {
+    let jwt = granted.jwt.expose_secret();
+    HttpResponse::Ok()
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .json(AccessView {
+            token: jwt.to_owned(),
+            access_token: jwt.to_owned(),
+            expires_in: granted.expires_in,
+            issued_at: granted.issued_at.to_rfc3339_opts(SecondsFormat::Secs, true),
+            scope,
+            refresh_token: granted
+                .refresh_token
+                .as_ref()
+                .map(|token| token.expose_secret().to_owned()),
+        })
+}
+
+/// A question in the query, with HTTP Basic.
+#[derive(Debug)]
+pub(super) struct ByQuery(Ask);
+
+impl FromRequest for ByQuery {
+    type Error = Failure<TokenEndpoint>;
+    type Future = std::future::Ready<std::result::Result<Self, Self::Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut dev::Payload) -> Self::Future {
+        std::future::ready(read_query(request).map(Self).map_err(Failure::from))
+    }
+}
+
+fn read_query(request: &HttpRequest) -> Result<Ask> {
+    let (name, password) = basic(request).ok_or(Error::Unauthenticated)?;
+    let parameters = Parameters::parse(request.query_string().as_bytes());
+    Ok(Ask {
+        login: Login::Password(Presented {
+            name,
+            password,
+            source: source(request),
+        }),
+        service: parameters.required("service")?,
+        wanted: parameters.wanted()?,
+        offline: parameters.one("offline_token")?.as_deref() == Some("true"),
+    })
+}
+
+/// A question in a form, which holds the credentials too.
+#[derive(Debug)]
+pub(super) struct ByForm(Ask);
+
+impl FromRequest for ByForm {
+    type Error = Failure<TokenEndpoint>;
+    type Future = Pin<Box<dyn Future<Output = std::result::Result<Self, Self::Error>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut dev::Payload) -> Self::Future {
+        let (request, payload) = (request.clone(), payload.take());
+        Box::pin(async move {
+            let time = state(&request)?.body_timeout;
+            let body = body::form(&request, payload, time).await?;
+            Ok(Self(read_form(&request, &body)?))
+        })
+    }
+}
+
+fn read_form(request: &HttpRequest, body: &[u8]) -> Result<Ask> {
+    let parameters = Parameters::parse(body);
+    let grant_type = parameters.required("grant_type")?;
+    let login = match grant_type.as_str() {
+        "password" => Login::Password(Presented {
+            name: parameters.required("username")?,
+            password: parameters.secret("password")?,
+            source: source(request),
+        }),
+        "refresh_token" => Login::Refresh {
+            token: parameters.secret("refresh_token")?,
+            source: source(request),
+        },
+        other => {
+            return Err(Error::invalid(
+                "grant_type",
+                format!(
+                    "grant_type {} is neither password nor refresh_token",
+                    quoted(other)
+                ),
+            ));
+        }
+    };
+    Ok(Ask {
+        login,
+        service: parameters.required("service")?,
+        wanted: parameters.wanted()?,
+        offline: parameters.one("access_type")?.as_deref() == Some("offline"),
+    })
+}
+
+/// The pairs of a query or a form.
+struct Parameters(Vec<(String, SecretString)>);
+
+impl Parameters {
+    fn parse(text: &[u8]) -> Self {
+        let pairs = url::form_urlencoded::parse(text)
+            .map(|(name, value)| (name.into_owned(), value.into_owned().into()));
+        Self(pairs.collect())
+    }
+
+    fn all(&self, name: &str) -> impl Iterator<Item = &SecretString> {
+        self.0
+            .iter()
+            .filter(move |(held, _)| held == name)
+            .map(|(_, value)| value)
+    }
+
+    fn single(&self, name: &str) -> Result<Option<&SecretString>> {
+        let mut values = self.all(name);
+        let first = values.next();
+        // RFC 6749 §3.2: two would be two opinions on who is asking for what.
+        if values.next().is_some() {
+            return Err(Error::invalid(name, format!("{name} is given twice")));
+        }
+        Ok(first)
+    }
+
+    fn one(&self, name: &str) -> Result<Option<String>> {
+        let value = self.single(name)?;
+        Ok(value.map(|value| value.expose_secret().to_owned()))
+    }
+
+    fn required(&self, name: &str) -> Result<String> {
+        self.secret(name)
+            .map(|value| value.expose_secret().to_owned())
+    }
+
+    fn secret(&self, name: &str) -> Result<SecretString> {
+        self.single(name)?
+            .filter(|value| !value.expose_secret().is_empty())
+            .cloned()
+            .ok_or_else(|| Error::invalid(name, format!("the parameter {name} is missing")))
+    }
+
+    fn wanted(&self) -> Result<Vec<Access>> {
+        scope::parse_requested(self.all("scope").map(SecretString::expose_secret))
+    }
+}

@@ -1,0 +1,566 @@
+//! What tokens and accounts may do with a registry, and the proof of it that the registry takes.
+//!
+//! Owns the login of a registry's clients: by a registry token's secret, by an account's password, by a refresh token,
+//! or by a JWT that was issued here; and what each is granted. Refuses to know HTTP, keys and the wording of JWTs.
+//! Whatever is presented, what it opens is read from the database in the request's own store call, so disabling,
+//! expiry and deletion bite on the next one.
+
+use std::net::IpAddr;
+
+use chrono::{DateTime, SubsecRound as _, Utc};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::access::Presented;
+use super::jwt::{AccessClaim, Claims, named_key};
+use super::keys::Keys;
+use super::{Core, Policy};
+use crate::domain::account::Actor;
+use crate::domain::id::{AccountKey, RegistryKey, TokenId, TokenKey};
+use crate::domain::registry::Tenant;
+use crate::domain::role::{Level, Resource};
+use crate::domain::scope::{self, Access};
+use crate::domain::secret::{SecretKind, is_machine_secret};
+use crate::domain::signing::KeyRole;
+use crate::domain::status::Status;
+use crate::domain::text::{has_control, quoted};
+use crate::domain::token::Scope;
+use crate::error::{Error, Result};
+use crate::store::signing_keys::Current;
+use crate::store::tokens::Credential;
+use crate::store::{Session, accounts, registries, signing_keys, tokens};
+
+/// What every refresh token begins with, for scanners and people.
+const REFRESH_PREFIX: &str = "whrr_";
+/// What refresh tokens are sealed to.
+const REFRESH: &str = "refresh-token";
+/// What the ids of JWTs are sealed to.
+const JWT: &str = "jwt";
+
+/// How a client of the token endpoint says who it is.
+#[derive(Debug)]
+pub enum Login {
+    /// By name and password: those of a registry token or of an account.
+    Password(Presented),
+    /// By what an earlier login got.
+    Refresh {
+        /// The refresh token.
+        token: SecretString,
+        /// Where the request comes from.
+        source: IpAddr,
+    },
+}
+
+/// A request for a JWT.
+#[derive(Debug)]
+pub struct Ask {
+    /// Who asks.
+    pub login: Login,
+    /// The registry, by its service name.
+    pub service: String,
+    /// What for; nothing at a mere login.
+    pub wanted: Vec<Access>,
+    /// Whether a refresh token is wanted too.
+    pub offline: bool,
+}
+
+/// The answer: what was granted, which may be less than was asked for, or nothing.
+#[derive(Debug)]
+pub struct Granted {
+    /// The JWT.
+    pub jwt: SecretString,
+    /// What it grants.
+    pub access: Vec<Access>,
+    /// When it was issued, in whole seconds.
+    pub issued_at: DateTime<Utc>,
+    /// Seconds from then to its end.
+    pub expires_in: i64,
+    /// The refresh token, if one was asked for.
+    pub refresh_token: Option<SecretString>,
+}
+
+/// How a client of a proxy says who it is.
+#[derive(Debug)]
+pub enum Pass {
+    /// By name and password.
+    Password(Presented),
+    /// By a JWT of the token endpoint.
+    Jwt {
+        /// The JWT.
+        jwt: SecretString,
+        /// Where the request comes from.
+        source: IpAddr,
+    },
+}
+
+/// A request that a proxy asks about.
+#[derive(Debug)]
+pub struct Passage {
+    /// Who wants to pass.
+    pub pass: Pass,
+    /// The registry, by its service name.
+    pub service: String,
+    /// What the request needs; nothing if any proven client may make it, `None` if nobody may.
+    pub needed: Option<Vec<Access>>,
+}
+
+/// Whether a request may pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may.
+    Pass,
+    /// The JWT does not cover it; one with this access would be granted.
+    AskForMore,
+}
+
+/// Who logged in, as the database has it now.
+#[derive(Debug, Clone)]
+struct Holder {
+    name: String,
+    /// What it is allowed.
+    scopes: Vec<Scope>,
+    /// When it stops to work.
+    expires_at: Option<DateTime<Utc>>,
+    /// What is sealed into what it gets.
+    reference: Reference,
+}
+
+/// A registry, who logged in to it, and which key signs for it.
+#[derive(Debug, Clone)]
+struct Standing {
+    tenant: Tenant,
+    holder: Holder,
+    signing: Option<Current>,
+}
+
+/// Login and grant use cases.
+#[derive(Debug)]
+pub struct Grants<'a> {
+    core: &'a Core,
+}
+
+impl<'a> Grants<'a> {
+    pub(super) fn new(core: &'a Core) -> Self {
+        Self { core }
+    }
+
+    /// Issues a JWT for what of the wanted is allowed. A subset, even an empty one, is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unauthenticated`] for anything wrong with the credentials, [`Error::Invalid`] for a service that no
+    /// registry has.
+    pub async fn issue(&self, ask: Ask) -> Result<Granted> {
+        let (standing, source) = match ask.login {
+            Login::Password(presented) => {
+                let source = presented.source;
+                (self.by_password(presented, ask.service).await?, source)
+            }
+            Login::Refresh { token, source } => {
+                (self.by_refresh_token(&token, ask.service).await?, source)
+            }
+        };
+        let Standing {
+            tenant,
+            holder,
+            signing,
+        } = standing;
+        let now = self.core.clock.now();
+        let issued_at = now.trunc_subsecs(0);
+        let lasting = issued_at + self.core.policy.jwt_life();
+        let end = holder
+            .expires_at
+            .map_or(lasting, |end| end.trunc_subsecs(0).min(lasting));
+        if end <= issued_at {
+            return Err(Error::Unauthenticated);
+        }
+        let access: Vec<_> = ask
+            .wanted
+            .iter()
+            .filter_map(|wanted| {
+                let actions = scope::granted(&holder.scopes, wanted);
+                (!actions.is_empty()).then(|| Access {
+                    r#type: wanted.r#type.clone(),
+                    name: wanted.name.clone(),
+                    actions,
+                })
+            })
+            .collect();
+        let signer = Keys::new(self.core).signer(&tenant, signing).await?;
+        let mut claims = Claims::new(
+            &self.core.policy.jwt_issuer,
+            &holder.name,
+            &self.core.policy.service_name(&tenant.name),
+            self.seal(JWT, &holder.reference)?,
+            issued_at,
+            end,
+        );
+        claims.access = access.iter().map(AccessClaim::from).collect();
+        let jwt = signer.sign(&claims)?;
+        let refresh_token = ask
+            .offline
+            .then(|| self.seal(REFRESH, &holder.reference))
+            .transpose()?
+            .map(|sealed| format!("{REFRESH_PREFIX}{sealed}").into());
+        self.note(&holder, now, source, &access);
+        Ok(Granted {
+            jwt,
+            access,
+            issued_at,
+            expires_in: (end - issued_at).num_seconds(),
+            refresh_token,
+        })
+    }
+
+    /// Decides on a request that a proxy holds back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unauthenticated`] for anything wrong with the credentials, [`Error::Forbidden`] for what they do not
+    /// allow, [`Error::Invalid`] for a service that no registry has.
+    pub async fn check(&self, passage: Passage) -> Result<Verdict> {
+        let (holder, claims, source) = match passage.pass {
+            Pass::Password(presented) => {
+                let source = presented.source;
+                let standing = self.by_password(presented, passage.service).await?;
+                (standing.holder, None, source)
+            }
+            Pass::Jwt { jwt, source } => {
+                let (holder, claims) = self.by_jwt(&jwt, passage.service).await?;
+                (holder, Some(claims), source)
+            }
+        };
+        let needed = passage.needed.ok_or_else(|| {
+            Error::Forbidden("this path is none that a registry token opens".to_owned())
+        })?;
+        for need in &needed {
+            let allowed = scope::granted(&holder.scopes, need);
+            if let Some(action) = need.actions.iter().find(|action| !allowed.contains(action)) {
+                return Err(Error::Forbidden(format!(
+                    "the scopes of {} do not grant {} on {} {}",
+                    quoted(&holder.name),
+                    quoted(action),
+                    need.r#type,
+                    quoted(&need.name),
+                )));
+            }
+        }
+        if let Some(claims) = claims
+            && !needed.iter().all(|need| claims.covers(need))
+        {
+            return Ok(Verdict::AskForMore);
+        }
+        self.note(&holder, self.core.clock.now(), source, &needed);
+        Ok(Verdict::Pass)
+    }
+
+    /// A password in the form of a machine secret is a registry token's and nothing else, any other an account's.
+    async fn by_password(&self, presented: Presented, service: String) -> Result<Standing> {
+        if is_machine_secret(presented.password.expose_secret()) {
+            return self.by_secret(presented, service).await;
+        }
+        let policy = self.core.policy.clone();
+        let caller = self.core.access.identify(presented).await?;
+        let proven = caller.clone();
+        self.core
+            .read(&caller, move |connection, actor| {
+                let tenant = find_tenant(connection, &policy, &service)?;
+                let signing = signing_key(connection, &tenant)?;
+                let holder = account_holder(actor, &tenant, proven.account().1);
+                Ok(Standing {
+                    tenant,
+                    holder,
+                    signing,
+                })
+            })
+            .await
+    }
+
+    async fn by_secret(&self, presented: Presented, service: String) -> Result<Standing> {
+        let (policy, vault, now) = (
+            self.core.policy.clone(),
+            std::sync::Arc::clone(&self.core.vault),
+            self.core.clock.now(),
+        );
+        self.core
+            .store
+            .read(move |connection| {
+                let tenant = find_tenant(connection, &policy, &service)?;
+                let name = presented.name.as_str();
+                // A NUL is an error to PostgreSQL, and no token has one in its name.
+                let found = if has_control(name) {
+                    None
+                } else {
+                    tokens::credential_named(connection, tenant.key, name)?
+                };
+                let right = if let Some(found) = &found {
+                    vault.matches(
+                        SecretKind::RegistryToken,
+                        found.id,
+                        &presented.password,
+                        &found.secret,
+                    )
+                } else {
+                    // An unknown name costs what a wrong secret does.
+                    let nobody = TokenId(uuid::Uuid::nil());
+                    vault.digest(SecretKind::RegistryToken, nobody, &presented.password)?;
+                    false
+                };
+                let found = found.filter(|_| right).ok_or(Error::Unauthenticated)?;
+                let holder = token_holder(found, &tenant, now)?;
+                let signing = signing_key(connection, &tenant)?;
+                Ok(Standing {
+                    tenant,
+                    holder,
+                    signing,
+                })
+            })
+            .await
+    }
+
+    async fn by_refresh_token(&self, token: &SecretString, service: String) -> Result<Standing> {
+        let reference = token
+            .expose_secret()
+            .strip_prefix(REFRESH_PREFIX)
+            .and_then(|sealed| self.open(REFRESH, sealed))
+            .ok_or(Error::Unauthenticated)?;
+        let (policy, now) = (self.core.policy.clone(), self.core.clock.now());
+        self.core
+            .store
+            .read(move |connection| {
+                let tenant = find_tenant(connection, &policy, &service)?;
+                let holder = referred(connection, &tenant, &reference, now)?;
+                let signing = signing_key(connection, &tenant)?;
+                Ok(Standing {
+                    tenant,
+                    holder,
+                    signing,
+                })
+            })
+            .await
+    }
+
+    async fn by_jwt(&self, jwt: &SecretString, service: String) -> Result<(Holder, Claims)> {
+        let jwt = jwt.expose_secret();
+        let kid = named_key(jwt).ok_or(Error::Unauthenticated)?;
+        let verifier = Keys::new(self.core)
+            .verifier(kid)
+            .await?
+            .ok_or(Error::Unauthenticated)?;
+        let now = self.core.clock.now();
+        let claims = verifier
+            .verify(jwt, &self.core.policy.jwt_issuer, &service, now)
+            .ok_or(Error::Unauthenticated)?;
+        let reference = self.open(JWT, &claims.jti).ok_or(Error::Unauthenticated)?;
+        let policy = self.core.policy.clone();
+        let since = now - policy.jwt_life();
+        let holder = self
+            .core
+            .store
+            .read(move |connection| {
+                let tenant = find_tenant(connection, &policy, &service)?;
+                if verifier.registry != tenant.key
+                    || !signing_keys::stands(connection, tenant.key, verifier.number, since)?
+                {
+                    return Err(Error::Unauthenticated);
+                }
+                referred(connection, &tenant, &reference, now)
+            })
+            .await?;
+        Ok((holder, claims))
+    }
+
+    fn note(&self, holder: &Holder, now: DateTime<Utc>, source: IpAddr, access: &[Access]) {
+        if let Who::Token(token) = holder.reference.who {
+            let repository = access
+                .iter()
+                .find(|access| access.r#type == "repository" && !access.name.is_empty());
+            let repository = repository.map(|access| access.name.as_str());
+            self.core.uses.note(token, now, source, repository);
+        }
+    }
+
+    fn seal(&self, context: &str, reference: &Reference) -> Result<String> {
+        self.core
+            .vault
+            .seal_text(&*self.core.random, context, &reference.to_bytes())
+    }
+
+    fn open(&self, context: &str, text: &str) -> Option<Reference> {
+        Reference::from_bytes(&self.core.vault.open_text(context, text)?)
+    }
+}
+
+impl From<&Access> for AccessClaim {
+    fn from(access: &Access) -> Self {
+        Self {
+            r#type: access.r#type.clone(),
+            name: access.name.clone(),
+            actions: access.actions.clone(),
+        }
+    }
+}
+
+fn find_tenant(connection: &mut Session, policy: &Policy, service: &str) -> Result<Tenant> {
+    let unknown = || {
+        Error::invalid(
+            "service",
+            format!(
+                "no registry here has the service name {}; it is a registry's hostname, such as {}",
+                quoted(service),
+                policy.service_name("my-registry"),
+            ),
+        )
+    };
+    let name = policy.registry_name(service).ok_or_else(unknown)?;
+    registries::tenant_named(connection, name)?.ok_or_else(unknown)
+}
+
+fn signing_key(connection: &mut Session, tenant: &Tenant) -> Result<Option<Current>> {
+    signing_keys::current(connection, tenant.key, KeyRole::of_signer(tenant.verifier))
+}
+
+/// A token whose secret or reference was right, if it is in use.
+fn token_holder(found: Credential, tenant: &Tenant, now: DateTime<Utc>) -> Result<Holder> {
+    if found.status != Status::Enabled || found.expires_at.is_some_and(|end| end <= now) {
+        return Err(Error::Unauthenticated);
+    }
+    Ok(Holder {
+        reference: Reference {
+            registry: tenant.key,
+            who: Who::Token(found.key),
+            version: found.secret_version,
+        },
+        name: found.name,
+        scopes: found.scopes,
+        expires_at: found.expires_at,
+    })
+}
+
+/// Until accounts are members of registries, those that may write every image may do everything, others nothing.
+fn account_holder(actor: &Actor, tenant: &Tenant, version: i64) -> Holder {
+    let every = |r#type: &str, name: &str| Scope {
+        actions: vec!["*".to_owned()],
+        name: name.to_owned(),
+        r#type: r#type.to_owned(),
+    };
+    let scopes = if actor.permissions.allow(Resource::Image, Level::Write) {
+        vec![every("repository", "*"), every("registry", "catalog")]
+    } else {
+        Vec::new()
+    };
+    Holder {
+        name: actor.name.clone(),
+        scopes,
+        expires_at: None,
+        reference: Reference {
+            registry: tenant.key,
+            who: Who::Account(actor.key),
+            version,
+        },
+    }
+}
+
+/// Whom a reference names, if that is what it was when the reference was made, and in use.
+fn referred(
+    connection: &mut Session,
+    tenant: &Tenant,
+    reference: &Reference,
+    now: DateTime<Utc>,
+) -> Result<Holder> {
+    if reference.registry != tenant.key {
+        return Err(Error::Unauthenticated);
+    }
+    match reference.who {
+        Who::Token(token) => {
+            let found = tokens::credential(connection, tenant.key, token)?
+                .filter(|found| found.secret_version == reference.version)
+                .ok_or(Error::Unauthenticated)?;
+            token_holder(found, tenant, now)
+        }
+        Who::Account(account) => {
+            let standing = accounts::standing(connection, account)?
+                .filter(|standing| {
+                    standing.status == Status::Enabled && standing.version == reference.version
+                })
+                .ok_or(Error::Unauthenticated)?;
+            Ok(account_holder(&standing.actor, tenant, standing.version))
+        }
+    }
+}
+
+/// To whom something was issued: internal keys and a version, since names and ids come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Reference {
+    registry: RegistryKey,
+    who: Who,
+    /// Of the token's secret, or of the account: what was issued before it changed is worth nothing after.
+    version: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Who {
+    Token(TokenKey),
+    Account(AccountKey),
+}
+
+impl Reference {
+    const LENGTH: usize = 25;
+
+    fn to_bytes(self) -> [u8; Self::LENGTH] {
+        let (kind, key) = match self.who {
+            Who::Token(token) => (1, token.0),
+            Who::Account(account) => (2, account.0),
+        };
+        let mut bytes = [kind; Self::LENGTH];
+        let parts = [self.registry.0, key, self.version];
+        for (place, part) in bytes
+            .iter_mut()
+            .skip(1)
+            .zip(parts.map(i64::to_be_bytes).as_flattened())
+        {
+            *place = *part;
+        }
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (kind, rest) = bytes.split_first()?;
+        let (registry, rest) = rest.split_first_chunk::<8>()?;
+        let (key, rest) = rest.split_first_chunk::<8>()?;
+        let version = i64::from_be_bytes(rest.try_into().ok()?);
+        let key = i64::from_be_bytes(*key);
+        let who = match kind {
+            1 => Who::Token(TokenKey(key)),
+            2 => Who::Account(AccountKey(key)),
+            _ => return None,
+        };
+        Some(Self {
+            registry: RegistryKey(i64::from_be_bytes(*registry)),
+            who,
+            version,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_come_back_as_they_were() {
+        for who in [Who::Token(TokenKey(7)), Who::Account(AccountKey(i64::MAX))] {
+            let reference = Reference {
+                registry: RegistryKey(-3),
+                who,
+                version: 12,
+            };
+            assert_eq!(
+                Reference::from_bytes(&reference.to_bytes()),
+                Some(reference)
+            );
+        }
+        assert_eq!(Reference::from_bytes(&[]), None);
+        assert_eq!(Reference::from_bytes(&[3; 25]), None);
+        assert_eq!(Reference::from_bytes(&[1; 26]), None);
+    }
+}

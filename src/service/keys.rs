@@ -1,0 +1,542 @@
+//! Signing keys: made when first needed, rotated on schedule or on command, handed out as what registries read.
+//!
+//! Every registry has keys of its own, so no token of one opens another, nor a namesake made later. With the verifier
+//! `x5c` it trusts an authority for good, and the leaf that signs can change at any time; with `pinned` it holds the
+//! very key, which changes on command alone. Owns when keys are made and which one signs. Refuses to know what is
+//! signed. Keys are made on a thread of their own, never on the writer's.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use jsonwebtoken::jwk::JwkSet;
+use secrecy::{ExposeSecret as _, SecretBox};
+
+use super::Core;
+use super::access::Caller;
+use super::certificates::{self, Authority, Made, Subject};
+use super::jwt::{self, Signer, Verifier};
+use super::vault::Sealed;
+use crate::domain::account::Actor;
+use crate::domain::auth_config::{self, BundlePath, Facts, Product};
+use crate::domain::id::{RegistryId, RegistryKey, SigningKeyNumber};
+use crate::domain::registry::{Tenant, TokenVerifier};
+use crate::domain::role::{Level, Resource};
+use crate::domain::signing::{Algorithm, KeyRole};
+use crate::domain::text::quoted;
+use crate::error::{Error, Result, What};
+use crate::store::signing_keys::{self, Current, NewSigningKey, SigningKey};
+use crate::store::{Lock, Session, registries};
+
+/// Keys kept ready at once, of either half.
+const READY: u64 = 10_000;
+/// How often a key is made before others are said to be faster.
+const ATTEMPTS: usize = 3;
+
+/// Keys made ready to use, by what never changes about them.
+#[derive(Debug)]
+pub struct ReadyKeys {
+    signers: moka::sync::Cache<SigningKeyNumber, Arc<Signer>>,
+    verifiers: moka::sync::Cache<String, Arc<Verifier>>,
+    /// Requests that find no key wait here for the one that makes it.
+    making: tokio::sync::Mutex<()>,
+}
+
+impl Default for ReadyKeys {
+    fn default() -> Self {
+        Self {
+            signers: moka::sync::Cache::new(READY),
+            verifiers: moka::sync::Cache::new(READY),
+            making: tokio::sync::Mutex::new(()),
+        }
+    }
+}
+
+/// What is to be replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rotation {
+    /// The key that signs. On an `x5c` registry nobody notices.
+    Signer,
+    /// All that the registry trusts: it has to be given the new bundle. What was signed before is worth nothing.
+    Authority,
+}
+
+/// What a rotation means for whoever runs the registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consequence {
+    /// Nothing is to be done.
+    None,
+    /// The registry refuses all tokens until it has the new bundle and was restarted.
+    Restart,
+}
+
+/// Key use cases.
+#[derive(Debug)]
+pub struct Keys<'a> {
+    core: &'a Core,
+}
+
+impl<'a> Keys<'a> {
+    pub(super) fn new(core: &'a Core) -> Self {
+        Self { core }
+    }
+
+    /// The certificates that a registry has to trust, as PEM.
+    pub async fn bundle(&self, caller: &Caller, registry: RegistryId) -> Result<String> {
+        let (tenant, held) = self.held(caller, registry, Half::Anchor).await?;
+        let keys = self.complete(&tenant, Half::Anchor, held).await?;
+        Ok(bundle_of_keys(&keys))
+    }
+
+    /// The public keys of a registry as a JSON Web Key Set (RFC 7517): that in use, and such as signed JWTs that may
+    /// still be in force. A `pinned` registry has exactly one, since zot takes no more.
+    pub async fn key_set(&self, caller: &Caller, registry: RegistryId) -> Result<JwkSet> {
+        let (tenant, held) = self.held(caller, registry, Half::Signer).await?;
+        let keys = self.complete(&tenant, Half::Signer, held).await?;
+        key_set_of_keys(&keys)
+    }
+
+    /// The configuration of a registry product that makes it take a registry's tokens. `realm` is where clients reach
+    /// the token endpoint, if that is known.
+    pub async fn config(
+        &self,
+        caller: &Caller,
+        registry: RegistryId,
+        product: Product,
+        bundle: BundlePath,
+        realm: Option<String>,
+    ) -> Result<String> {
+        let tenant = self.visible(caller, registry).await?;
+        let realm = realm.ok_or_else(auth_config::no_address)?;
+        self.config_of(&tenant, product, bundle, realm)
+    }
+
+    /// The registry of a name, for the operator of the machine.
+    pub async fn tenant(&self, name: &str) -> Result<Tenant> {
+        let wanted = name.to_owned();
+        self.core
+            .store
+            .read(move |connection| registries::tenant_named(connection, &wanted))
+            .await?
+            .ok_or_else(|| Error::not_found(What::Registry, quoted(name)))
+    }
+
+    /// Every registry with the verifier `x5c` that has keys, for the operator of the machine.
+    pub async fn tenants_with_leaf(&self) -> Result<Vec<Tenant>> {
+        let tenants = self
+            .core
+            .store
+            .read(|connection| registries::tenants_with_key(connection, KeyRole::Leaf))
+            .await?;
+        Ok(tenants
+            .into_iter()
+            .filter(|tenant| tenant.verifier == TokenVerifier::X5c)
+            .collect())
+    }
+
+    /// See [`Keys::bundle`].
+    pub async fn bundle_of(&self, tenant: &Tenant) -> Result<String> {
+        let keys = self.complete(tenant, Half::Anchor, Vec::new()).await?;
+        Ok(bundle_of_keys(&keys))
+    }
+
+    /// See [`Keys::key_set`].
+    pub async fn key_set_of(&self, tenant: &Tenant) -> Result<JwkSet> {
+        let keys = self.complete(tenant, Half::Signer, Vec::new()).await?;
+        key_set_of_keys(&keys)
+    }
+
+    /// See [`Keys::config`].
+    pub fn config_of(
+        &self,
+        tenant: &Tenant,
+        product: Product,
+        bundle: BundlePath,
+        realm: String,
+    ) -> Result<String> {
+        let facts = Facts {
+            realm,
+            service: self.core.policy.service_name(&tenant.name),
+            issuer: self.core.policy.jwt_issuer.clone(),
+            bundle,
+            verifier: tenant.verifier,
+        };
+        auth_config::render(product, &facts)
+    }
+
+    /// Replaces a registry's keys now.
+    pub async fn rotate(&self, tenant: &Tenant, rotation: Rotation) -> Result<Consequence> {
+        let state = self.state(tenant).await?;
+        let first = state.signer.is_none();
+        self.make(tenant, state, rotation).await?;
+        Ok(match (tenant.verifier, rotation) {
+            _ if first => Consequence::None,
+            (TokenVerifier::X5c, Rotation::Signer) => Consequence::None,
+            _ => Consequence::Restart,
+        })
+    }
+
+    /// Replaces the leaf of one `x5c` registry whose time has come. Returns whether there was one.
+    pub async fn rotate_next_due(&self) -> Result<bool> {
+        let due = self.core.clock.now() - self.core.policy.key_rotation();
+        let found = self
+            .core
+            .store
+            .read(move |connection| {
+                let Some(id) = signing_keys::next_due(connection, due)? else {
+                    return Ok(None);
+                };
+                registries::tenant(connection, id)
+            })
+            .await?;
+        let Some(tenant) = found else {
+            return Ok(false);
+        };
+        // A `pinned` registry may keep a leaf from before it was that.
+        let tenant = Tenant {
+            verifier: TokenVerifier::X5c,
+            ..tenant
+        };
+        let state = self.state(&tenant).await?;
+        self.make(&tenant, state, Rotation::Signer).await?;
+        Ok(true)
+    }
+
+    /// The key that signs for a registry, made if there is none that will do. `current` is what the request read.
+    pub(super) async fn signer(
+        &self,
+        tenant: &Tenant,
+        current: Option<Current>,
+    ) -> Result<Arc<Signer>> {
+        let number = match current {
+            Some(current) if self.will_do(&current) => current.number,
+            _ => self.ensure(tenant).await?,
+        };
+        if let Some(signer) = self.core.ready_keys.signers.get(&number) {
+            return Ok(signer);
+        }
+        let registry = tenant.key;
+        let key = self
+            .core
+            .store
+            .read(move |connection| signing_keys::find(connection, registry, number))
+            .await?
+            // Replaced between two reads, by a command that distrusts it.
+            .ok_or_else(Error::busy)?;
+        let private = self.unseal(&key)?;
+        let signer = Arc::new(Signer::new(&key, private.expose_secret())?);
+        self.core
+            .ready_keys
+            .signers
+            .insert(number, Arc::clone(&signer));
+        Ok(signer)
+    }
+
+    /// What checks the JWTs that name a key; `None` if there is no such key. Whether it is still to be trusted is for
+    /// the request's own read to find out.
+    pub(super) async fn verifier(&self, kid: String) -> Result<Option<Arc<Verifier>>> {
+        if let Some(verifier) = self.core.ready_keys.verifiers.get(&kid) {
+            return Ok(Some(verifier));
+        }
+        let wanted = kid.clone();
+        let found = self
+            .core
+            .store
+            .read(move |connection| signing_keys::find_by_kid(connection, &wanted))
+            .await?;
+        let Some(key) = found.filter(|key| key.role != KeyRole::Authority) else {
+            return Ok(None);
+        };
+        let verifier = Arc::new(Verifier::new(&key)?);
+        self.core
+            .ready_keys
+            .verifiers
+            .insert(kid, Arc::clone(&verifier));
+        Ok(Some(verifier))
+    }
+
+    async fn visible(&self, caller: &Caller, registry: RegistryId) -> Result<Tenant> {
+        self.core
+            .read(caller, move |connection, actor| {
+                visible(connection, actor, registry)
+            })
+            .await
+    }
+
+    /// A registry and the keys that it has.
+    async fn held(
+        &self,
+        caller: &Caller,
+        registry: RegistryId,
+        half: Half,
+    ) -> Result<(Tenant, Vec<SigningKey>)> {
+        let (now, life) = (self.core.clock.now(), self.core.policy.jwt_life());
+        self.core
+            .read(caller, move |connection, actor| {
+                let tenant = visible(connection, actor, registry)?;
+                let keys = half.list(connection, &tenant, now, life)?;
+                Ok((tenant, keys))
+            })
+            .await
+    }
+
+    /// The keys that a registry has, or those that are made for it now if it has none that will do.
+    async fn complete(
+        &self,
+        tenant: &Tenant,
+        half: Half,
+        held: Vec<SigningKey>,
+    ) -> Result<Vec<SigningKey>> {
+        let (now, life) = (self.core.clock.now(), self.core.policy.jwt_life());
+        if held.first().is_some_and(|key| key.not_after > now + life) {
+            return Ok(held);
+        }
+        self.ensure(tenant).await?;
+        let tenant = tenant.clone();
+        self.core
+            .store
+            .read(move |connection| half.list(connection, &tenant, now, life))
+            .await
+    }
+
+    /// Will its certificate hold as long as a JWT that is signed now?
+    fn will_do(&self, current: &Current) -> bool {
+        current.not_after > self.core.clock.now() + self.core.policy.jwt_life()
+    }
+
+    async fn ensure(&self, tenant: &Tenant) -> Result<SigningKeyNumber> {
+        let _turn = self.core.ready_keys.making.lock().await;
+        let state = self.state(tenant).await?;
+        match state.signer {
+            Some(current) if self.will_do(&current) => Ok(current.number),
+            _ => self.make(tenant, state, Rotation::Signer).await,
+        }
+    }
+
+    async fn state(&self, tenant: &Tenant) -> Result<State> {
+        let (registry, verifier) = (tenant.key, tenant.verifier);
+        self.core
+            .store
+            .read(move |connection| State::read(connection, registry, verifier))
+            .await
+    }
+
+    /// Makes what is to be replaced, unless somebody else was faster since `state` was read. Returns what signs now.
+    async fn make(
+        &self,
+        tenant: &Tenant,
+        mut state: State,
+        rotation: Rotation,
+    ) -> Result<SigningKeyNumber> {
+        for _ in 0..ATTEMPTS {
+            let fresh = self.generate(tenant, &state, rotation).await?;
+            let (seen, tenant, now) = (state.numbers(), tenant.clone(), self.core.clock.now());
+            let done = self
+                .core
+                .store
+                .write(Lock::Registry(tenant.id), move |connection| {
+                    if registries::find_key(connection, tenant.id)? != Some(tenant.key) {
+                        return Err(Error::not_found(What::Registry, tenant.id));
+                    }
+                    let held = State::read(connection, tenant.key, tenant.verifier)?;
+                    if held.numbers() != seen {
+                        return Ok(Err(held));
+                    }
+                    if rotation == Rotation::Authority {
+                        signing_keys::delete_all(connection, tenant.key)?;
+                    }
+                    let mut signer = None;
+                    for key in &fresh {
+                        signing_keys::retire(connection, tenant.key, key.role, now)?;
+                        signer = Some(signing_keys::insert(connection, key)?);
+                    }
+                    signer
+                        .ok_or_else(|| Error::internal("no key was made"))
+                        .map(Ok)
+                })
+                .await?;
+            match done {
+                Ok(signer) => return Ok(signer),
+                Err(held) => match held.signer {
+                    // Another replica made what was wanted here too.
+                    Some(current) if rotation == Rotation::Signer && self.will_do(&current) => {
+                        return Ok(current.number);
+                    }
+                    _ => state = held,
+                },
+            }
+        }
+        Err(Error::busy())
+    }
+
+    /// Makes the keys of a rotation, the one that signs last.
+    async fn generate(
+        &self,
+        tenant: &Tenant,
+        state: &State,
+        rotation: Rotation,
+    ) -> Result<Vec<NewSigningKey>> {
+        let algorithm = self.core.policy.jwt_algorithm;
+        let now = self.core.clock.now();
+        let subject = Subject {
+            service: self.core.policy.service_name(&tenant.name),
+            registry: tenant.id.to_string(),
+        };
+        let serials = (self.core.random.bytes()?, self.core.random.bytes()?);
+        let verifier = tenant.verifier;
+        let anchor = match &state.anchor {
+            Some(anchor)
+                if rotation == Rotation::Signer
+                    && verifier == TokenVerifier::X5c
+                    && anchor.not_after > now + self.core.policy.jwt_life() =>
+            {
+                Some((anchor.algorithm, self.unseal(anchor)?, anchor.not_after))
+            }
+            _ => None,
+        };
+        let made = tokio::task::spawn_blocking(move || -> Result<Vec<Made>> {
+            let anchored =
+                |role| certificates::make_anchor(role, algorithm, &subject, serials.0, now);
+            let leaf = |algorithm_of: Algorithm, private: &SecretBox<Vec<u8>>, not_after| {
+                let authority = Authority {
+                    algorithm: algorithm_of,
+                    private,
+                    not_after,
+                };
+                certificates::make_leaf(&authority, algorithm, &subject, serials.1, now)
+            };
+            match (verifier, anchor) {
+                (TokenVerifier::Pinned, _) => Ok(vec![anchored(KeyRole::Pinned)?]),
+                (TokenVerifier::X5c, Some((algorithm_of, private, not_after))) => {
+                    Ok(vec![leaf(algorithm_of, &private, not_after)?])
+                }
+                (TokenVerifier::X5c, None) => {
+                    let authority = anchored(KeyRole::Authority)?;
+                    let leaf = leaf(authority.algorithm, &authority.private, authority.not_after)?;
+                    Ok(vec![authority, leaf])
+                }
+            }
+        })
+        .await
+        .map_err(Error::internal)??;
+        made.into_iter()
+            .map(|made| self.seal(tenant.key, made, now))
+            .collect()
+    }
+
+    fn seal(&self, registry: RegistryKey, made: Made, now: DateTime<Utc>) -> Result<NewSigningKey> {
+        let sealed = self.core.vault.seal(
+            &*self.core.random,
+            &context(registry, made.role, &made.kid),
+            made.private.expose_secret(),
+        )?;
+        Ok(NewSigningKey {
+            registry,
+            role: made.role,
+            algorithm: made.algorithm,
+            kid: made.kid,
+            certificate: made.certificate,
+            public_key: made.public_key,
+            sealed_private: sealed.bytes,
+            seal_key: sealed.key,
+            not_before: made.not_before,
+            not_after: made.not_after,
+            active_from: now,
+        })
+    }
+
+    fn unseal(&self, key: &SigningKey) -> Result<SecretBox<Vec<u8>>> {
+        let sealed = Sealed {
+            bytes: key.sealed_private.clone(),
+            key: key.seal_key,
+        };
+        self.core
+            .vault
+            .open_sealed(&context(key.registry, key.role, &key.kid), &sealed)
+            .map(|private| SecretBox::new(Box::new(private)))
+            .ok_or_else(|| Error::internal(format!("signing key {} does not open", key.number.0)))
+    }
+}
+
+/// Which of a registry's keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Half {
+    /// What the registry holds.
+    Anchor,
+    /// What signs.
+    Signer,
+}
+
+impl Half {
+    /// The keys that count at an instant, the one in use first.
+    fn list(
+        self,
+        connection: &mut Session,
+        tenant: &Tenant,
+        now: DateTime<Utc>,
+        life: TimeDelta,
+    ) -> Result<Vec<SigningKey>> {
+        let (role, grace) = match (self, tenant.verifier) {
+            (Self::Anchor, verifier) => (KeyRole::of_anchor(verifier), TimeDelta::zero()),
+            (Self::Signer, TokenVerifier::X5c) => (KeyRole::Leaf, life),
+            (Self::Signer, TokenVerifier::Pinned) => (KeyRole::Pinned, TimeDelta::zero()),
+        };
+        signing_keys::list(connection, tenant.key, role, now - grace)
+    }
+}
+
+fn visible(connection: &mut Session, actor: &Actor, registry: RegistryId) -> Result<Tenant> {
+    actor.permissions.require(Resource::Registry, Level::Read)?;
+    registries::tenant(connection, registry)?
+        .ok_or_else(|| Error::not_found(What::Registry, registry))
+}
+
+fn bundle_of_keys(keys: &[SigningKey]) -> String {
+    let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    let encode = |key: &SigningKey| {
+        let certificate = pem::Pem::new("CERTIFICATE", key.certificate.clone());
+        pem::encode_config(&certificate, config)
+    };
+    keys.iter().map(encode).collect()
+}
+
+fn key_set_of_keys(keys: &[SigningKey]) -> Result<JwkSet> {
+    Ok(JwkSet {
+        keys: keys.iter().map(jwt::web_key).collect::<Result<_>>()?,
+    })
+}
+
+/// What a seal is bound to: the fingerprint stands for the row, whose number is not known before it is there.
+fn context(registry: RegistryKey, role: KeyRole, kid: &str) -> String {
+    format!("signing-key/{}/{}/{kid}", registry.0, role.as_str())
+}
+
+/// What a registry has.
+#[derive(Debug)]
+struct State {
+    signer: Option<Current>,
+    anchor: Option<SigningKey>,
+}
+
+impl State {
+    fn read(
+        connection: &mut Session,
+        registry: RegistryKey,
+        verifier: TokenVerifier,
+    ) -> Result<Self> {
+        let signer = signing_keys::current(connection, registry, KeyRole::of_signer(verifier))?;
+        let anchor = signing_keys::current(connection, registry, KeyRole::of_anchor(verifier))?;
+        let anchor = match anchor {
+            Some(anchor) => signing_keys::find(connection, registry, anchor.number)?,
+            None => None,
+        };
+        Ok(Self { signer, anchor })
+    }
+
+    /// What tells whether somebody else changed it.
+    fn numbers(&self) -> (Option<SigningKeyNumber>, Option<SigningKeyNumber>) {
+        (
+            self.signer.map(|signer| signer.number),
+            self.anchor.as_ref().map(|anchor| anchor.number),
+        )
+    }
+}
