@@ -25,9 +25,11 @@ use crate::service::grants::{Pass, Passage, Verdict};
 
 type Answer = surface::Answer<Passing>;
 
-/// The methods and paths of the original request, in the headers of nginx and of Traefik.
-const FAMILIES: [(&str, &str); 2] = [
+/// The method and the path of the original request: in the headers of nginx, of Kubernetes' ingress-nginx (a whole
+/// URL), and of Traefik.
+const FAMILIES: [(&str, &str); 3] = [
     ("x-original-method", "x-original-uri"),
+    ("x-original-method", "x-original-url"),
     ("x-forwarded-method", "x-forwarded-uri"),
 ];
 
@@ -142,21 +144,37 @@ fn original(request: &HttpRequest) -> Result<(String, String)> {
     let wrong = |message: &str| Error::invalid("original-request", message);
     let mut found: Option<(String, String)> = None;
     for (method, uri) in FAMILIES {
-        let pair = match (single(request, method)?, single(request, uri)?) {
-            (None, None) => continue,
-            (Some(method), Some(uri)) => (method, uri),
-            _ => {
-                return Err(wrong(&format!(
-                    "the proxy has to send {method} and {uri} together"
-                )));
-            }
+        let Some(sent) = single(request, uri)? else {
+            continue;
         };
+        let Some(method) = single(request, method)? else {
+            return Err(wrong(&format!(
+                "the proxy has to send {method} together with {uri}"
+            )));
+        };
+        // Nothing but its beginning is cut off a URL: what else is odd about it is for others to refuse.
+        let path = match sent.split_once("://") {
+            Some((_, rest)) => rest.find('/').and_then(|start| rest.get(start..)),
+            None => Some(sent.as_str()),
+        };
+        let path = path.ok_or_else(|| wrong(&format!("there is no path in {uri}")))?;
+        let pair = (method, path.to_owned());
         if found.as_ref().is_some_and(|found| *found != pair) {
             return Err(wrong(
                 "the headers contradict each other about the original request",
             ));
         }
         found = Some(pair);
+    }
+    // A method without its path would be a client's, slipped in beside a pair of another kind.
+    for (method, _) in FAMILIES {
+        if let Some(sent) = single(request, method)?
+            && found.as_ref().is_some_and(|(found, _)| *found != sent)
+        {
+            return Err(wrong(
+                "the headers contradict each other about the original request",
+            ));
+        }
     }
     found.ok_or_else(|| {
         wrong("the proxy has to send X-Original-Method and X-Original-URI of the original request")
