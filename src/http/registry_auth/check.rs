@@ -29,9 +29,11 @@ type Answer = surface::Answer<Passing>;
 /// URL), and of Traefik.
 const FAMILIES: [(&str, &str); 3] = [
     ("x-original-method", "x-original-uri"),
-    ("x-original-method", "x-original-url"),
+    ("x-original-method", URL),
     ("x-forwarded-method", "x-forwarded-uri"),
 ];
+
+const URL: &str = "x-original-url";
 
 /// Which registry a proxy stands in front of.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -152,12 +154,11 @@ fn original(request: &HttpRequest) -> Result<(String, String)> {
                 "the proxy has to send {method} together with {uri}"
             )));
         };
-        // Nothing but its beginning is cut off a URL: what else is odd about it is for others to refuse.
-        let path = match sent.split_once("://") {
-            Some((_, rest)) => rest.find('/').and_then(|start| rest.get(start..)),
-            None => Some(sent.as_str()),
+        let path = if uri == URL {
+            path_of(&sent).ok_or_else(|| wrong(&format!("{uri} is no URL with a path")))?
+        } else {
+            &sent
         };
-        let path = path.ok_or_else(|| wrong(&format!("there is no path in {uri}")))?;
         let pair = (method, path.to_owned());
         if found.as_ref().is_some_and(|found| *found != pair) {
             return Err(wrong(
@@ -179,6 +180,17 @@ fn original(request: &HttpRequest) -> Result<(String, String)> {
     found.ok_or_else(|| {
         wrong("the proxy has to send X-Original-Method and X-Original-URI of the original request")
     })
+}
+
+/// The path and query of `http://host/path?query`, as they are: the host is the client's word, so it must not hold
+/// what could pass for a path.
+fn path_of(url: &str) -> Option<&str> {
+    let rest = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"))?;
+    let (host, path) = rest.split_at_checked(rest.find('/')?)?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b);
+    host.bytes().all(plain).then_some(path)
 }
 
 fn single(request: &HttpRequest, name: &str) -> Result<Option<String>> {
@@ -245,4 +257,72 @@ fn refuse(challenge: &str) -> HttpResponse {
         response.headers_mut().insert(WWW_AUTHENTICATE, value);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+
+    fn read(headers: &[(&str, &str)]) -> Option<(String, String)> {
+        let mut request = TestRequest::default();
+        for (name, value) in headers {
+            request = request.append_header((*name, *value));
+        }
+        original(&request.to_http_request()).ok()
+    }
+
+    #[test]
+    fn the_original_request_is_told_once_and_wholly() {
+        let pair = |method: &str, path: &str| Some((method.to_owned(), path.to_owned()));
+        let (method, path) = ("X-Original-Method", "X-Original-URI");
+        let (other_method, other_path) = ("X-Forwarded-Method", "X-Forwarded-Uri");
+        assert_eq!(
+            read(&[(method, "PUT"), (path, "/v2/a")]),
+            pair("PUT", "/v2/a")
+        );
+        assert_eq!(
+            read(&[(other_method, "GET"), (other_path, "/v2/a?b")]),
+            pair("GET", "/v2/a?b")
+        );
+        assert_eq!(
+            read(&[
+                (method, "GET"),
+                ("X-Original-URL", "https://h:5000/v2/a?b=://c/v2/d")
+            ]),
+            pair("GET", "/v2/a?b=://c/v2/d")
+        );
+        // Only a URL has something before its path.
+        assert_eq!(
+            read(&[(method, "GET"), (path, "/v2/a?b=://c/v2/d")]),
+            pair("GET", "/v2/a?b=://c/v2/d")
+        );
+        for wrong in [
+            &[][..],
+            &[(method, "GET")],
+            &[(path, "/v2/")],
+            &[(method, "GET"), (other_path, "/v2/")],
+            &[(method, "GET"), (method, "GET"), (path, "/v2/")],
+            &[(method, "GET"), (path, "/v2/"), (path, "/v2/a")],
+            &[(method, "PUT"), (path, "/v2/"), (other_method, "GET")],
+            &[(method, "GET"), (path, "/v2/"), (other_path, "/v2/")],
+            &[
+                (method, "GET"),
+                (path, "/v2/"),
+                (other_method, "GET"),
+                (other_path, "/v2/a"),
+            ],
+            &[
+                (method, "GET"),
+                (path, "/v2/"),
+                ("X-Original-URL", "https://h/v2/a"),
+            ],
+            &[(method, "GET"), ("X-Original-URL", "/v2/a")],
+            &[(method, "GET"), ("X-Original-URL", "https://h")],
+            &[(method, "GET"), ("X-Original-URL", "https://h?/v2/a")],
+            &[(method, "GET"), ("X-Original-URL", "https://h@x/v2/a")],
+        ] {
+            assert_eq!(read(wrong), None, "{wrong:?}");
+        }
+    }
 }
