@@ -20,13 +20,13 @@ const NAME_LENGTH: usize = 256;
 /// What may be done with a repository, in the order grants list it.
 pub const REPOSITORY_ACTIONS: [&str; 3] = ["pull", "push", "delete"];
 /// Every action.
-const ANY: &str = "*";
+pub(super) const ANY: &str = "*";
 /// The type of repositories.
-const REPOSITORY: &str = "repository";
+pub(super) const REPOSITORY: &str = "repository";
 /// The type of the registry itself, whose only resource is its catalog.
-const REGISTRY: &str = "registry";
+pub(super) const REGISTRY: &str = "registry";
 /// The one resource of the type `registry`.
-const CATALOG: &str = "catalog";
+pub(super) const CATALOG: &str = "catalog";
 
 /// One resource and what is to be done with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,35 +77,38 @@ pub fn parse_requested<'a>(values: impl IntoIterator<Item = &'a str>) -> Result<
             ));
         }
         for text in value.split(' ').filter(|text| !text.is_empty()) {
-            let full = requested.len() == SCOPES;
-            let access = parse_one(text)?;
-            match requested
-                .iter_mut()
-                .find(|held| held.r#type == access.r#type && held.name == access.name)
-            {
-                Some(held) => {
-                    let new: Vec<_> = access
-                        .actions
-                        .into_iter()
-                        .filter(|action| !held.actions.contains(action))
-                        .collect();
-                    held.actions.extend(new);
-                }
-                None if full => {
-                    return Err(Error::invalid(
-                        "scopes",
-                        format!("more than {SCOPES} resources are asked for at once"),
-                    ));
-                }
-                None => requested.push(access),
-            }
+            merge(&mut requested, parse_one(text)?)?;
         }
     }
     Ok(requested)
 }
 
+/// Adds to what is asked for: to the actions of its resource, if that is there already.
+pub(super) fn merge(requested: &mut Vec<Access>, access: Access) -> Result<()> {
+    let full = requested.len() == SCOPES;
+    let same = |held: &&mut Access| held.r#type == access.r#type && held.name == access.name;
+    match requested.iter_mut().find(same) {
+        Some(held) => {
+            for action in access.actions {
+                if !held.actions.contains(&action) {
+                    held.actions.push(action);
+                }
+            }
+            Ok(())
+        }
+        None if full => Err(Error::invalid(
+            "scopes",
+            format!("more than {SCOPES} resources are asked for at once"),
+        )),
+        None => {
+            requested.push(access);
+            Ok(())
+        }
+    }
+}
+
 /// `type:name:action[,action…]`. A name may contain a colon (`host:port/name`), so the type ends at the first one and
-/// the actions begin after the last. The deprecated class in `repository(plugin):…` is dropped.
+/// the actions begin after the last. The deprecated class, as in `repository(plugin):…`, is dropped.
 fn parse_one(text: &str) -> Result<Access> {
     let wrong = || {
         Error::invalid(
@@ -119,143 +122,218 @@ fn parse_one(text: &str) -> Result<Access> {
     let (r#type, rest) = text.split_once(':').ok_or_else(wrong)?;
     let (name, actions) = rest.rsplit_once(':').ok_or_else(wrong)?;
     let r#type = match r#type.split_once('(') {
-        Some((bare, class)) if class.len() > 1 && class.ends_with(')') => bare,
+        Some((bare, class)) if class.strip_suffix(')').is_some_and(is_word) => bare,
         Some(_) => return Err(wrong()),
         None => r#type,
     };
-    let is_word = |word: &str| {
-        !word.is_empty()
-            && word
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-    };
-    // The specification has letters alone, and Distribution asks for `registry:catalog:*`.
-    let is_action = |action: &str| action == ANY || action.bytes().all(|b| b.is_ascii_lowercase());
-    let is_name = name.len() <= NAME_LENGTH && name.bytes().all(|b| b.is_ascii_graphic());
-    if !is_word(r#type) || !is_name || !actions.split(',').all(is_action) {
+    if !is_word(r#type) || !is_name(name) || !actions.split(',').all(is_action) {
         return Err(wrong());
-    }
-    let mut unique: Vec<String> = Vec::new();
-    for action in actions.split(',').filter(|action| !action.is_empty()) {
-        if !unique.iter().any(|held| held == action) {
-            unique.push(action.to_owned());
-        }
     }
     Ok(Access {
         r#type: r#type.to_owned(),
         name: name.to_owned(),
-        actions: unique,
+        actions: distinct(actions.split(',')),
     })
+}
+
+/// What a type has to be, and its class.
+pub(super) fn is_word(word: &str) -> bool {
+    !word.is_empty()
+        && word
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+}
+
+/// What a name has to be.
+pub(super) fn is_name(name: &str) -> bool {
+    name.len() <= NAME_LENGTH && name.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// What an action has to be. The specification has letters alone, and Distribution asks for `registry:catalog:*`.
+pub(super) fn is_action(action: &str) -> bool {
+    action == ANY || action.bytes().all(|b| b.is_ascii_lowercase())
+}
+
+/// Each action once, in order; the specification lets actions be empty, and that is none.
+pub(super) fn distinct<'a>(actions: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let mut distinct: Vec<String> = Vec::new();
+    for action in actions {
+        if !action.is_empty() && !distinct.iter().any(|held| held == action) {
+            distinct.push(action.to_owned());
+        }
+    }
+    distinct
 }
 
 /// What of one request a token's scopes grant: concrete actions only, in a fixed order. May be none.
 #[must_use]
 pub fn granted(scopes: &[Scope], requested: &Access) -> Vec<String> {
-    match requested.r#type.as_str() {
-        // zot asks for the catalog by an empty name, and for the action `pull`.
-        REPOSITORY if requested.name.is_empty() => {
-            let pull = requested
-                .actions
-                .iter()
-                .any(|action| action == "pull" || action == ANY);
-            if pull && grants_catalog(scopes) {
-                vec!["pull".to_owned()]
-            } else {
-                Vec::new()
-            }
-        }
-        REPOSITORY => REPOSITORY_ACTIONS
+    let fitting = fitting(scopes, requested);
+    grantable(requested)
+        .into_iter()
+        .filter(|grantable| grantable.rule(&fitting).is_some())
+        .map(|grantable| grantable.action.to_owned())
+        .collect()
+}
+
+/// An action of a request that means something here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Grantable {
+    /// The action as it is granted.
+    pub action: &'static str,
+    /// The action that a fitting scope has to hold for it.
+    pub held: &'static str,
+}
+
+impl Grantable {
+    /// The place of the first of the fitting scopes that grants it.
+    pub(super) fn rule(self, fitting: &[(usize, &Scope)]) -> Option<usize> {
+        let holds = |scope: &Scope| {
+            let mut actions = scope.actions.iter();
+            actions.any(|action| action == self.held || action == ANY)
+        };
+        fitting
             .iter()
-            .filter(|action| {
-                requested
-                    .actions
-                    .iter()
-                    .any(|asked| asked == *action || asked == ANY)
+            .find(|(_, scope)| holds(scope))
+            .map(|(place, _)| *place)
+    }
+}
+
+/// The type and name that a scope has to fit for a request. zot asks for the catalog by an empty name.
+pub(super) fn resource(requested: &Access) -> (&str, &str) {
+    if requested.r#type == REPOSITORY && requested.name.is_empty() {
+        (REGISTRY, CATALOG)
+    } else {
+        (&requested.r#type, &requested.name)
+    }
+}
+
+/// The scopes that fit what is asked for by type and name, with their places.
+pub(super) fn fitting<'a>(scopes: &'a [Scope], requested: &Access) -> Vec<(usize, &'a Scope)> {
+    let (r#type, name) = resource(requested);
+    scopes
+        .iter()
+        .enumerate()
+        .filter(|(_, scope)| scope.r#type == r#type && matches(&scope.name, name))
+        .collect()
+}
+
+/// What of a request can be granted at all: each action once, in the order grants list it, and `*` as what it stands
+/// for.
+pub(super) fn grantable(requested: &Access) -> Vec<Grantable> {
+    let asks = |action: &str| requested.actions.iter().any(|asked| asked == action);
+    let catalog = |action| Grantable { action, held: ANY };
+    match (requested.r#type.as_str(), requested.name.as_str()) {
+        // zot calls the one action on the catalog `pull`, Distribution `*`.
+        (REPOSITORY, "") if asks("pull") || asks(ANY) => vec![catalog("pull")],
+        (REGISTRY, CATALOG) if asks(ANY) => vec![catalog(ANY)],
+        (REPOSITORY, name) if !name.is_empty() => REPOSITORY_ACTIONS
+            .into_iter()
+            .filter(|action| asks(action) || asks(ANY))
+            .map(|action| Grantable {
+                action,
+                held: action,
             })
-            .filter(|action| rule(scopes, REPOSITORY, &requested.name, action).is_some())
-            .map(|action| (*action).to_owned())
             .collect(),
-        // Distribution knows one action on its catalog and calls it `*`.
-        REGISTRY
-            if requested.name == CATALOG
-                && requested.actions.iter().any(|asked| asked == ANY)
-                && grants_catalog(scopes) =>
-        {
-            vec![ANY.to_owned()]
-        }
         _ => Vec::new(),
     }
 }
 
-/// The place of the first scope that grants an action on a resource.
-#[must_use]
-pub fn rule(scopes: &[Scope], r#type: &str, name: &str, action: &str) -> Option<usize> {
-    scopes.iter().position(|scope| {
-        scope.r#type == r#type
-            && scope
-                .actions
-                .iter()
-                .any(|held| held == action || held == ANY)
-            && matches(&scope.name, name)
-    })
-}
-
-fn grants_catalog(scopes: &[Scope]) -> bool {
-    rule(scopes, REGISTRY, CATALOG, ANY).is_some()
-}
-
 /// Does a name fit a pattern? `*` alone fits everything; in a pattern `*` stands for any run of characters within one
 /// path segment, `**` for any run across segments. All else stands for itself.
+///
+/// Takes a few word operations for each byte of the pattern, whatever the two hold: a request may have 100 names, a
+/// token 100 patterns. No name longer than 256 bytes fits any other pattern than `*`.
 #[must_use]
 pub fn matches(pattern: &str, name: &str) -> bool {
     if pattern == ANY {
         return true;
     }
-    let name = name.as_bytes();
-    // fits[i]: the pattern read so far fits the first i bytes of the name.
-    let mut fits = vec![false; name.len() + 1];
-    if let Some(first) = fits.first_mut() {
-        *first = true;
+    if name.len() > NAME_LENGTH {
+        return false;
     }
-    let mut rest = pattern;
-    while let Some(next) = rest.chars().next() {
-        let (width, wildcard) = match rest {
-            _ if rest.starts_with("**") => (2, Some(true)),
-            _ if next == '*' => (1, Some(false)),
-            _ => (next.len_utf8(), None),
-        };
-        let (piece, after) = rest.split_at(width);
-        rest = after;
-        fits = match wildcard {
-            Some(deep) => stretch(&fits, name, deep),
-            None => shift(&fits, name, piece.as_bytes()),
+    // Where each byte stands in the name, and what the two wildcards run over.
+    let mut places = [Places::NONE; 256];
+    let (mut all, mut segments) = (Places::NONE, Places::NONE);
+    for (place, byte) in name.bytes().enumerate() {
+        if let Some(places) = places.get_mut(usize::from(byte)) {
+            places.mark(place);
+        }
+        all.mark(place);
+        if byte != b'/' {
+            segments.mark(place);
+        }
+    }
+    // Where the pattern read so far can end.
+    let mut fits = Places::NONE;
+    fits.mark(0);
+    let mut rest = pattern.as_bytes();
+    while let [next, after @ ..] = rest {
+        (fits, rest) = match rest {
+            [b'*', b'*', after @ ..] => (fits.stretched(all), after),
+            [b'*', after @ ..] => (fits.stretched(segments), after),
+            _ => {
+                let literal = places.get(usize::from(*next)).copied();
+                (fits.shifted(literal.unwrap_or(Places::NONE)), after)
+            }
         };
     }
-    fits.last().copied().unwrap_or(false)
+    fits.holds(name.len())
 }
 
-/// What fits after a wildcard: all that did, and everything reached from there over bytes that it stands for.
-fn stretch(fits: &[bool], name: &[u8], deep: bool) -> Vec<bool> {
-    let mut reached = false;
-    let crossed = std::iter::once(None).chain(name.iter().map(Some));
-    fits.iter()
-        .zip(crossed)
-        .map(|(fit, crossed)| {
-            reached = *fit || (reached && crossed.is_some_and(|byte| deep || *byte != b'/'));
-            reached
-        })
-        .collect()
-}
+/// The words that have a bit for each place in the longest name: before each of its bytes, and after the last.
+const WORDS: usize = NAME_LENGTH / 64 + 1;
 
-/// What fits after a literal.
-fn shift(fits: &[bool], name: &[u8], literal: &[u8]) -> Vec<bool> {
-    (0..=name.len())
-        .map(|end| {
-            end.checked_sub(literal.len()).is_some_and(|start| {
-                fits.get(start) == Some(&true) && name.get(start..end) == Some(literal)
-            })
-        })
-        .collect()
+/// Places in a name, one bit each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Places([u64; WORDS]);
+
+impl Places {
+    const NONE: Self = Self([0; WORDS]);
+
+    fn mark(&mut self, place: usize) {
+        if let Some(word) = self.0.get_mut(place / 64) {
+            *word |= 1 << (place % 64);
+        }
+    }
+
+    fn holds(&self, place: usize) -> bool {
+        self.0
+            .get(place / 64)
+            .is_some_and(|word| word >> (place % 64) & 1 == 1)
+    }
+
+    /// What is reached over one byte that stands at any of the given places.
+    fn shifted(self, literal: Self) -> Self {
+        let over = self.with(literal, |fit, literal| fit & literal);
+        over.plus(over)
+    }
+
+    /// What is reached over any run of bytes that stand at the given places. Adding a place to the run that it is in
+    /// carries to the end of the run, and so changes all places from it on; those that were there already stay.
+    fn stretched(self, run: Self) -> Self {
+        let entered = self.with(run, |fit, run| fit & run);
+        let carried = run.plus(entered).with(run, |sum, run| sum ^ run);
+        self.with(carried, |fit, carried| fit | carried)
+    }
+
+    fn with(mut self, other: Self, combine: impl Fn(u64, u64) -> u64) -> Self {
+        for (word, other) in self.0.iter_mut().zip(other.0) {
+            *word = combine(*word, other);
+        }
+        self
+    }
+
+    /// The sum of two numbers of many words.
+    fn plus(mut self, other: Self) -> Self {
+        let mut carry = false;
+        for (word, other) in self.0.iter_mut().zip(other.0) {
+            let (sum, over) = word.overflowing_add(other);
+            let (sum, again) = sum.overflowing_add(u64::from(carry));
+            (*word, carry) = (sum, over || again);
+        }
+        self
+    }
 }
 
 #[cfg(test)]
@@ -324,6 +402,9 @@ mod tests {
             "Repository:a:pull",
             "repository(:a:pull",
             "repository():a:pull",
+            "repository(Plugin):a:pull",
+            "repository(a)b:a:pull",
+            "repository(a)(b):a:pull",
             "repository:ä:pull",
             "repository:a:PULL",
             "repository:a:pull;push",
@@ -391,7 +472,6 @@ mod tests {
         assert_eq!(ask(&scopes, "repository:other:pull"), Vec::<String>::new());
         assert_eq!(ask(&scopes, "backup:x:write"), Vec::<String>::new());
         assert_eq!(ask(&[], "repository:team/a:pull"), Vec::<String>::new());
-        assert_eq!(rule(&scopes, "repository", "own", "delete"), Some(1));
     }
 
     #[test]
@@ -410,6 +490,19 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_longest_names_fit_and_longer_ones_do_not() {
+        let longest = "a".repeat(256);
+        for pattern in [longest.as_str(), "*", "**", "a*", "**a", "*a*a"] {
+            assert!(matches(pattern, &longest), "{pattern}");
+        }
+        assert!(!matches("*b", &longest));
+        let longer = "a".repeat(257);
+        assert!(matches("*", &longer));
+        assert!(!matches("**", &longer));
+        assert!(!matches(&longer, &longer));
+    }
+
     /// The obvious way to match, exponential and clear.
     fn slowly(pattern: &[u8], name: &[u8]) -> bool {
         match pattern {
@@ -422,8 +515,105 @@ mod tests {
         }
     }
 
+    /// The obvious way to read one scope: every pair of colons is tried.
+    fn readings(text: &str) -> Vec<(String, String, Vec<String>)> {
+        let is_word = |letters: &[char]| {
+            let plain = |c: &char| matches!(c, 'a'..='z' | '0'..='9');
+            !letters.is_empty() && letters.iter().all(plain)
+        };
+        let bare = |text: &str| {
+            let letters: Vec<char> = text.chars().collect();
+            let opening = letters.iter().position(|c| *c == '(');
+            let (bare, class) = letters.split_at(opening.unwrap_or(letters.len()));
+            let is_class = match class {
+                [] => true,
+                ['(', class @ .., ')'] => is_word(class),
+                _ => false,
+            };
+            (is_word(bare) && is_class).then(|| bare.iter().collect::<String>())
+        };
+        let colons: Vec<_> = text.match_indices(':').map(|(place, _)| place).collect();
+        let mut found = Vec::new();
+        for (number, &first) in colons.iter().enumerate() {
+            for &last in &colons[number + 1..] {
+                let (r#type, name, actions) =
+                    (&text[..first], &text[first + 1..last], &text[last + 1..]);
+                let fits = name.len() <= 256
+                    && name.chars().all(|c| ('!'..='~').contains(&c))
+                    && actions.split(',').all(|action| {
+                        action == "*" || action.chars().all(|c| c.is_ascii_lowercase())
+                    });
+                if let Some(r#type) = bare(r#type).filter(|_| fits) {
+                    let mut kept: Vec<String> = Vec::new();
+                    for action in actions.split(',') {
+                        if !action.is_empty() && !kept.contains(&action.to_owned()) {
+                            kept.push(action.to_owned());
+                        }
+                    }
+                    found.push((r#type, name.to_owned(), kept));
+                }
+            }
+        }
+        found
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn reading_agrees_with_the_obvious_way(text in r"([a1]{1,2}(\([a1]{0,2}\)?)?|[a:*()]{0,3}):[aA1:/*,\x01ä]{0,8}(:[a,*]{0,5}|)") {
+            let read: Vec<_> = parse_requested([text.as_str()])
+                .unwrap_or_default()
+                .into_iter()
+                .map(|access| (access.r#type, access.name, access.actions))
+                .collect();
+            prop_assert_eq!(read, readings(&text));
+        }
+
+        #[test]
+        fn what_clients_may_send_is_read_as_they_mean_it(
+            sent in prop::collection::vec(("[ab]", "(\\([a-z0-9]{1,3}\\))?", "[ab:]{0,1}|[!-~]{0,6}", prop::collection::vec("[a-b]{0,2}|\\*", 1..4)), 0..8),
+            values in prop::collection::vec(0_usize..8, 0..3),
+        ) {
+            let texts: Vec<_> = sent
+                .iter()
+                .map(|(r#type, class, name, actions)| format!("{type}{class}:{name}:{}", actions.join(",")))
+                .collect();
+            // One parameter or several, each with any number of spaces.
+            let mut parameters = vec![String::new()];
+            for (place, text) in texts.iter().enumerate() {
+                if values.contains(&place) {
+                    parameters.push(String::new());
+                }
+                let parameter = parameters.last_mut().unwrap();
+                *parameter = format!(" {parameter}  {text} ");
+            }
+            let mut expected: Vec<(String, Vec<String>)> = Vec::new();
+            for (r#type, _, name, actions) in &sent {
+                let resource = format!("{type}:{name}");
+                if !expected.iter().any(|(held, _)| *held == resource) {
+                    expected.push((resource.clone(), Vec::new()));
+                }
+                let (_, kept) = expected.iter_mut().find(|(held, _)| *held == resource).unwrap();
+                for action in actions {
+                    if !action.is_empty() && !kept.contains(action) {
+                        kept.push(action.clone());
+                    }
+                }
+            }
+            let expected: Vec<_> = expected
+                .into_iter()
+                .map(|(resource, actions)| format!("{resource}:{}", actions.join(",")))
+                .collect();
+            let read = parse_requested(parameters.iter().map(String::as_str)).unwrap();
+            let read: Vec<_> = read.iter().map(ToString::to_string).collect();
+            prop_assert_eq!(read, expected);
+        }
+
+        #[test]
+        fn no_text_makes_reading_panic(values in prop::collection::vec(any::<String>(), 0..4)) {
+            let _ = parse_requested(values.iter().map(String::as_str));
+        }
 
         #[test]
         fn matching_agrees_with_the_obvious_way(pattern in "[ab/*]{0,8}", name in "[ab/]{0,10}") {
@@ -431,10 +621,26 @@ mod tests {
             prop_assert_eq!(matches(&pattern, &name), expected);
         }
 
+        /// Names of several words, and patterns that are near them.
+        #[test]
+        fn long_names_match_in_the_obvious_way(
+            name in "[ab]{0,20}(/[ab]{0,60}){0,3}",
+            cuts in prop::collection::vec((0_usize..200, 0_usize..80, prop::sample::select(vec!["*", "**", "a", ""])), 1..3),
+        ) {
+            let mut pattern = name.clone();
+            for (place, length, wildcard) in cuts {
+                let place = place.min(pattern.len());
+                let end = (place + length).min(pattern.len());
+                pattern.replace_range(place..end, wildcard);
+            }
+            let expected = pattern == "*" || slowly(pattern.as_bytes(), name.as_bytes());
+            prop_assert_eq!(matches(&pattern, &name), expected, "{} {}", pattern, name);
+        }
+
         #[test]
         fn parsing_never_panics_and_keeps_what_it_reads(text in "[a-z0-9:,/*() ä]{0,40}") {
             if let Ok(requested) = parse_requested([text.as_str()]) {
-                let again: Vec<_> = requested.iter().map(|access| format!("{}:{}:{}", access.r#type, access.name, access.actions.join(","))).collect();
+                let again: Vec<_> = requested.iter().map(ToString::to_string).collect();
                 prop_assert_eq!(parse_requested(again.iter().map(String::as_str)).unwrap(), requested);
             }
         }
