@@ -24,29 +24,30 @@ const CHALLENGE: &str = r#"Basic realm="wharfinger", charset="UTF-8""#;
 /// What the callers get. `token` sends a registry token's own name and password, `form` the name of an account with
 /// a password that has a token's form.
 const TABLE: &str = "
-method path                                         none wrong unknown disabled deleted token form analyst admin
-GET    /locations                                    401   401     401      401     401   401  401     200   200
-HEAD   /names/{name}                                 401   401     401      401     401   401  401     200   200
-GET    /registries                                   401   401     401      401     401   401  401     200   200
-POST   /registries                                   401   401     401      401     401   401  401     403   201
-GET    /registries/{registryId}                      401   401     401      401     401   401  401     200   200
-PUT    /registries/{registryId}                      401   401     401      401     401   401  401     403   200
-PATCH  /registries/{registryId}                      401   401     401      401     401   401  401     403   200
-DELETE /registries/{registryId}                      401   401     401      401     401   401  401     403   204
-GET    /registries/{registryId}/auth-bundle.pem      401   401     401      401     401   401  401     200   200
-GET    /registries/{registryId}/auth-config          401   401     401      401     401   401  401     200   200
-GET    /registries/{registryId}/jwks.json            401   401     401      401     401   401  401     200   200
-GET    /registries/{registryId}/tokens               401   401     401      401     401   401  401     200   200
-POST   /registries/{registryId}/tokens               401   401     401      401     401   401  401     403   201
-GET    /registries/{registryId}/tokens/{tokenId}     401   401     401      401     401   401  401     200   200
-PUT    /registries/{registryId}/tokens/{tokenId}     401   401     401      401     401   401  401     403   200
-PATCH  /registries/{registryId}/tokens/{tokenId}     401   401     401      401     401   401  401     403   200
-DELETE /registries/{registryId}/tokens/{tokenId}     401   401     401      401     401   401  401     403   204
-GET    /registries/{registryId}/repositories         401   401     401      401     401   401  401     404   404
-GET    /registries/{registryId}/repositories/a/b     401   401     401      401     401   401  401     404   404
-DELETE /registries/{registryId}/repositories/a       401   401     401      401     401   401  401     404   404
-GET    /registries/{registryId}/artifacts            401   401     401      401     401   401  401     404   404
-GET    /vulnerabilities/CVE-2026-1                   401   401     401      401     401   401  401     404   404
+method path                                                none wrong unknown disabled deleted token form analyst admin
+GET    /locations                                           401   401     401      401     401   401  401     200   200
+HEAD   /names/{name}                                        401   401     401      401     401   401  401     200   200
+GET    /registries                                          401   401     401      401     401   401  401     200   200
+POST   /registries                                          401   401     401      401     401   401  401     403   201
+GET    /registries/{registryId}                             401   401     401      401     401   401  401     200   200
+PUT    /registries/{registryId}                             401   401     401      401     401   401  401     403   200
+PATCH  /registries/{registryId}                             401   401     401      401     401   401  401     403   200
+DELETE /registries/{registryId}                             401   401     401      401     401   401  401     403   204
+GET    /registries/{registryId}/auth-bundle.pem             401   401     401      401     401   401  401     200   200
+GET    /registries/{registryId}/auth-config                 401   401     401      401     401   401  401     200   200
+GET    /registries/{registryId}/jwks.json                   401   401     401      401     401   401  401     200   200
+GET    /registries/{registryId}/tokens                      401   401     401      401     401   401  401     200   200
+POST   /registries/{registryId}/tokens                      401   401     401      401     401   401  401     403   201
+GET    /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401     200   200
+PUT    /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401     403   200
+PATCH  /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401     403   200
+DELETE /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401     403   204
+POST   /registries/{registryId}/tokens/{tokenId}/evaluate   401   401     401      401     401   401  401     200   200
+GET    /registries/{registryId}/repositories                401   401     401      401     401   401  401     404   404
+GET    /registries/{registryId}/repositories/a/b            401   401     401      401     401   401  401     404   404
+DELETE /registries/{registryId}/repositories/a              401   401     401      401     401   401  401     404   404
+GET    /registries/{registryId}/artifacts                   401   401     401      401     401   401  401     404   404
+GET    /vulnerabilities/CVE-2026-1                          401   401     401      401     401   401  401     404   404
 ";
 
 /// Paths of the product that the document does not list, since they are the registry's own business.
@@ -138,6 +139,7 @@ impl Place {
             }
             ("POST", "tokens") => json!({"properties": {"name": "new"}}),
             ("PUT", "{tokenId}") => json!({"properties": {"name": "ci"}}),
+            ("POST", "evaluate") => json!({"scope": "repository:a:pull"}),
             ("PATCH", _) => json!({}),
             _ => return request,
         };
@@ -215,7 +217,7 @@ async fn every_route_for_every_caller(
             ("analyst", server.analyst()),
             ("admin", server.admin()),
         ];
-        let mut line = format!("{:<6} {path:<44}", method.as_str());
+        let mut line = format!("{:<6} {path:<51}", method.as_str());
         for (who, caller) in &callers {
             if *who == "admin" {
                 assert_eq!(

@@ -15,8 +15,9 @@ const TOKEN: &str = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10";
 /// An id that nothing has.
 const NOBODY: &str = "00000000-0000-4000-8000-000000000000";
 const BODY_LIMIT: usize = 1024 * 1024;
-/// Methods, paths and good bodies of all that writes, with `R` for the registry and `T` for its token.
-const WRITES: [(&str, &str, &str); 8] = [
+/// Methods, paths and good bodies of all that writes, or is sent like it, with `R` for the registry and `T` for its
+/// token.
+const WRITES: [(&str, &str, &str); 9] = [
     (
         "POST",
         "/registries",
@@ -49,6 +50,11 @@ const WRITES: [(&str, &str, &str); 8] = [
         r#"{"status": "disabled"}"#,
     ),
     ("DELETE", "/registries/R/tokens/T", ""),
+    (
+        "POST",
+        "/registries/R/tokens/T/evaluate",
+        r#"{"scope": "repository:a:pull"}"#,
+    ),
 ];
 
 /// A server with one registry and one token in it, which no request of these tests may change.
@@ -1027,6 +1033,7 @@ async fn wrong_methods_learn_the_right_ones_and_unknown_paths_are_told_so(
         ("/registries/R", "GET, PUT, PATCH, DELETE"),
         ("/registries/R/tokens", "GET, POST"),
         ("/registries/R/tokens/T", "GET, PUT, PATCH, DELETE"),
+        ("/registries/R/tokens/T/evaluate", "POST"),
     ] {
         for prefix in ["", "/containerregistries"] {
             let path = format!("{prefix}{path}");

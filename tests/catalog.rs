@@ -221,6 +221,11 @@ async fn life(server: &Server, prefix: &str) -> Vec<(String, u16, String, Value)
             "/registries/R/tokens/T",
             json!({"state": "disabled"}),
         ),
+        (
+            "POST",
+            "/registries/R/tokens/T/evaluate",
+            json!({"scope": "repository:a:pull"}),
+        ),
         ("DELETE", "/registries/R/tokens/T", json!(null)),
         ("GET", "/registries/R/tokens/T", json!(null)),
         ("GET", "/registries/R/tokens/nonsense", json!(null)),
@@ -275,8 +280,8 @@ async fn both_prefixes_answer_alike(
     assert_eq!(
         statuses,
         [
-            201, 200, 200, 404, 200, 409, 200, 200, 400, 200, 201, 201, 200, 200, 200, 400, 204,
-            404, 400, 405, 404, 404, 204, 404
+            201, 200, 200, 404, 200, 409, 200, 200, 400, 200, 201, 201, 200, 200, 200, 400, 200,
+            204, 404, 400, 405, 404, 404, 204, 404
         ]
     );
 }

@@ -16,6 +16,7 @@ mod bad_input;
 mod catalog;
 mod concurrency;
 mod durability;
+mod evaluation;
 mod janitor;
 mod migrations;
 mod openapi;

@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod auth_config;
+pub mod evaluation;
 pub mod id;
 pub mod page;
 pub mod registry;

@@ -181,6 +181,19 @@ impl Token {
         }
     }
 
+    /// Why the token opens nothing at an instant; `None` if it opens what its scopes say.
+    #[must_use]
+    pub fn unusable_at(&self, now: DateTime<Utc>) -> Option<String> {
+        match (self.status, self.expires_at) {
+            (Status::Disabled, _) => Some("the token is disabled".to_owned()),
+            (Status::Enabled, Some(end)) if end <= now => Some(format!(
+                "the token expired at {}",
+                end.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
+            )),
+            (Status::Enabled, _) => None,
+        }
+    }
+
     /// Replaces all that can be replaced: what the caller left out has its default in `new`. The name stays.
     ///
     /// Returns whether anything changed.

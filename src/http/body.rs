@@ -222,9 +222,9 @@ fn unknown_member_message(path: &str, unknown: &str, known: &[&str]) -> String {
     let hint = match nearest {
         Some((likeness, name)) if likeness >= LIKENESS => format!("did you mean \"{name}\"?"),
         _ if known.contains(&"properties") => "put it inside \"properties\"".to_owned(),
-        // What other verbs have and a PATCH has not.
-        // Only a PATCH has its members at the top.
-        _ if parent.is_empty() && matches!(unknown, "name" | "location") => {
+        // What other verbs have and a PATCH has not. Of the bodies with their members at the top, only a PATCH may be
+        // an answer sent back.
+        _ if parent.is_empty() && echoes(known) && matches!(unknown, "name" | "location") => {
             format!("{shown} cannot be changed")
         }
         _ => format!("known are {}", useful(known).join(", ")),
@@ -235,13 +235,17 @@ fn unknown_member_message(path: &str, unknown: &str, known: &[&str]) -> String {
 /// The known members without those that are only read to be ignored: naming them would invite them.
 fn useful<'a>(known: &[&'a str]) -> Vec<&'a str> {
     const ECHOED: [&str; 4] = ["id", "type", "href", "metadata"];
-    // A scope has a type of its own; what is sent back whole has a reference too.
-    let echo = known.contains(&"href");
+    let echo = echoes(known);
     known
         .iter()
         .copied()
         .filter(|name| !(echo && ECHOED.contains(name)))
         .collect()
+}
+
+/// May the object be an answer that is sent back whole? A scope has a type, too, but no reference.
+fn echoes(known: &[&str]) -> bool {
+    known.contains(&"href")
 }
 
 /// `expiryDate` as error codes spell it: `expiry-date`.

@@ -4,9 +4,11 @@ use secrecy::SecretString;
 
 use super::access::Caller;
 use super::{Core, Put};
+use crate::domain::evaluation::{Evaluation, evaluate};
 use crate::domain::id::{RegistryId, RegistryKey, TokenId};
 use crate::domain::page::Window;
 use crate::domain::role::{Level, Resource};
+use crate::domain::scope;
 use crate::domain::secret::{self, SecretKind};
 use crate::domain::token::{NewToken, Token, TokenPatch};
 use crate::error::{Error, Result, What};
@@ -97,6 +99,19 @@ impl<'a> Tokens<'a> {
                 find(connection, registry, id)
             })
             .await
+    }
+
+    /// What a token would be granted now, and why. Grants nothing and leaves no trace.
+    pub async fn evaluate(
+        &self,
+        caller: &Caller,
+        registry: RegistryId,
+        id: TokenId,
+        wanted: &[scope::Access],
+    ) -> Result<Evaluation> {
+        let now = self.core.clock.now();
+        let token = self.show(caller, registry, id).await?;
+        Ok(evaluate(&token.scopes, wanted, token.unusable_at(now)))
     }
 
     /// Makes a token with a given id, or replaces all that can be replaced of the one that has it. Replacing gives no

@@ -5,9 +5,12 @@ use utoipa::openapi::OpenApi;
 
 use super::super::{BODY_LIMIT, examples};
 use super::Registries;
+use super::evaluation::{EvaluationView, WANTED};
 use crate::domain::auth_config;
+use crate::domain::evaluation::{evaluate, parse_wanted};
 use crate::domain::id::RegistryId;
 use crate::domain::role::{Level, Permissions, Resource};
+use crate::domain::token::Scope;
 use crate::error::{Error, What};
 
 const REGISTRY: &str = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11";
@@ -21,14 +24,14 @@ pub(in super::super) fn illustrate(document: &mut OpenApi) {
 
 /// An error behind a status.
 fn error(path: &str, status: &str) -> Option<Error> {
-    let of_tokens = path.ends_with("/tokens") || path.ends_with("{tokenId}");
+    let of_tokens = path.ends_with("/tokens") || path.contains("{tokenId}");
     Some(match status {
         "400" => RegistryId::parse("team-a").err()?,
         "401" => Error::Unauthenticated,
         "403" => Permissions::default()
             .require(Resource::Registry, Level::Read)
             .err()?,
-        "404" if path.ends_with("{tokenId}") => Error::not_found(What::Token, TOKEN),
+        "404" if path.contains("{tokenId}") => Error::not_found(What::Token, TOKEN),
         "404" => Error::not_found(What::Registry, REGISTRY),
         "408" => Error::RequestTimeout,
         "409" if path.ends_with("/auth-config") => auth_config::no_address(),
@@ -46,8 +49,27 @@ fn error(path: &str, status: &str) -> Option<Error> {
     })
 }
 
+/// What the example of a question is answered.
+fn evaluated() -> Option<Value> {
+    let scope = Scope {
+        actions: vec!["pull".to_owned()],
+        name: "team/*".to_owned(),
+        r#type: "repository".to_owned(),
+    };
+    let wanted = parse_wanted(None, Some(WANTED)).ok()?;
+    Some(json!(EvaluationView::from(evaluate(
+        &[scope],
+        &wanted,
+        None
+    ))))
+}
+
 /// What differs between answers of one schema: an answer that has just made something says so.
 fn fit(path: &str, status: &str, example: &mut Value) {
+    if path.ends_with("/evaluate") {
+        *example = evaluated().unwrap_or_default();
+        return;
+    }
     let of_tokens = path.ends_with("/tokens") || path.ends_with("{tokenId}");
     let created = status == "201";
     let (state, secret_or_host) = match (of_tokens, created) {

@@ -5,6 +5,7 @@
 mod catalog;
 mod elsewhere;
 mod error;
+mod evaluation;
 mod examples;
 mod registry;
 mod token;
@@ -45,6 +46,7 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>) {
         .service(token::replace)
         .service(token::update)
         .service(token::delete)
+        .service(token::evaluate)
         .service(trust::config)
         .service(trust::bundle)
         .service(trust::key_set)

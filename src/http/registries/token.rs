@@ -9,10 +9,12 @@ use utoipa::IntoParams;
 use super::super::State;
 use super::super::call::{Json, Query, Raw};
 use super::super::links;
+use super::evaluation::{EvaluateToken, EvaluationView};
 use super::wire::{CreateToken, Links, PatchToken, TokenList, TokenView};
 use super::{Answer, ApiErrorResponse, BodyErrors, Call, Errors};
 use crate::domain::id::{RegistryId, TokenId};
 use crate::domain::page::Window;
+use crate::domain::scope::Access;
 use crate::domain::token::{NewToken, TokenPatch};
 use crate::service::Put;
 use crate::service::tokens::Minted;
@@ -247,4 +249,29 @@ pub(super) async fn delete(state: Data<State>, call: Call<(RegistryId, TokenId)>
         .delete(&call.caller, registry, id)
         .await?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// Evaluate a token
+///
+/// Says what the token would be granted now, and why. Makes no JWT and changes nothing
+///
+/// * "scope" takes what a registry's challenge or a client's request says
+///
+/// * a token that is disabled or expired is granted nothing; the rules are still named
+#[utoipa::path(
+    operation_id = "registriesTokensEvaluate", tag = "Tokens", params(RegistryPath, TokenPath), request_body = EvaluateToken,
+    responses((status = 200, description = "What would be granted, action by action", body = EvaluationView), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), BodyErrors, Errors),
+)]
+#[post("/registries/{registryId}/tokens/{tokenId}/evaluate")]
+pub(super) async fn evaluate(
+    state: Data<State>,
+    call: Call<(RegistryId, TokenId), Json<EvaluateToken, Vec<Access>>>,
+) -> Answer {
+    let (registry, id) = call.head;
+    let evaluation = state
+        .service
+        .tokens()
+        .evaluate(&call.caller, registry, id, &call.body.0)
+        .await?;
+    Ok(HttpResponse::Ok().json(EvaluationView::from(evaluation)))
 }

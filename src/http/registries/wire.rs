@@ -177,7 +177,7 @@ pub(super) struct Scope {
 struct ScopeText(String);
 
 /// Go clients send `null` for an empty list.
-fn nullable_list<'de, D: Deserializer<'de>>(
+pub(super) fn nullable_list<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Vec<String>, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())

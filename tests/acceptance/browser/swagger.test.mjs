@@ -131,6 +131,8 @@ test("every operation can be tried, and the secret of a token can be copied", as
   const listed = await step("registriesTokensGet", 200, { parameters: { registryId: registry, offset: "0", limit: "5" } });
   assert.equal(listed.json.total, 1);
   await step("registriesTokensFindById", 200, token);
+  const evaluated = await step("registriesTokensEvaluate", 200, { ...token, body: { scope: "repository:team/app:pull" } });
+  assert.deepEqual([evaluated.json.usable, evaluated.json.scope, evaluated.json.decisions.length], [true, "", 1]);
   const patched = await step("registriesTokensPatch", 200, { ...token, body: { status: "disabled", expiryDate: null } });
   assert.equal(patched.json.metadata.state, "disabled");
   await step("registriesTokensPut", 200, { ...token, body: { properties: { name: "explorer" } } });
@@ -156,6 +158,7 @@ test("the examples that the forms are filled with work as they are", async () =>
   assert.equal(token.status, 201, JSON.stringify(token.json));
   const parameters = { registryId: registry.json.id, tokenId: token.json.id };
   assert.equal((await execute("registriesTokensPatch", { parameters })).status, 200);
+  assert.equal((await execute("registriesTokensEvaluate", { parameters })).status, 200);
   assert.equal((await execute("registriesDelete", { parameters: { registryId: registry.json.id } })).status, 204);
 });
 

@@ -1,0 +1,157 @@
+//! The bodies of an evaluation, and their translation to and from the domain.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::wire::nullable_list;
+use crate::domain::evaluation::{Decision, Evaluation, parse_wanted};
+use crate::domain::scope::{Access, joined};
+use crate::domain::token::Scope;
+use crate::error::{Error, Result};
+
+/// The example of what a token is to be evaluated for.
+pub(super) const WANTED: &str = "repository:team/app:pull,push registry:catalog:*";
+
+/// What a token is to be evaluated for; at least one of the two, and the two together where both are
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = EvaluateTokenInput)]
+pub(super) struct EvaluateToken {
+    /// Resources, by their own names: `*` stands for itself
+    #[schema(max_items = 100)]
+    scopes: Option<Vec<WantedScope>>,
+    /// The same as text: what follows `scope=` in a registry's challenge, or in a client's request
+    #[schema(
+        max_length = 16384,
+        pattern = r"^ *([a-z0-9]+(\([a-z0-9]+\))?:[!-~]{0,256}:([a-z]*|\*)(,([a-z]*|\*))*( +[a-z0-9]+(\([a-z0-9]+\))?:[!-~]{0,256}:([a-z]*|\*)(,([a-z]*|\*))*)* *)?$",
+        example = json!(WANTED)
+    )]
+    scope: Option<String>,
+}
+
+/// A resource, and what is to be done with it
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct WantedScope {
+    /// What is to be done
+    #[serde(deserialize_with = "nullable_list")]
+    #[schema(value_type = Option<Vec<WantedAction>>, required = true, max_items = 20, example = json!(["pull", "push"]))]
+    actions: Vec<String>,
+    /// Which resource; empty in zot's question for the catalog
+    #[schema(max_length = 256, pattern = "^[!-~]*$", example = "team/app")]
+    name: String,
+    /// The resource's type
+    #[schema(max_length = 256, pattern = "^[a-z0-9]+$", example = "repository")]
+    r#type: String,
+}
+
+/// What is to be done with a resource; `*` is everything
+#[derive(ToSchema)]
+#[schema(max_length = 256, pattern = r"^([a-z]*|\*)$", example = "pull")]
+#[expect(dead_code, reason = "only its shape is used")]
+struct WantedAction(String);
+
+impl TryFrom<EvaluateToken> for Vec<Access> {
+    type Error = Error;
+
+    fn try_from(body: EvaluateToken) -> Result<Self> {
+        let objects: Option<Vec<_>> = body.scopes.map(|scopes| {
+            let scopes = scopes.into_iter();
+            scopes
+                .map(|scope| Scope {
+                    actions: scope.actions,
+                    name: scope.name,
+                    r#type: scope.r#type,
+                })
+                .collect()
+        });
+        parse_wanted(objects.as_deref(), body.scope.as_deref())
+    }
+}
+
+/// What a token would be granted now, and why
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EvaluationResponse)]
+pub(super) struct EvaluationView {
+    /// Whether the token opens anything at all now
+    #[schema(example = true)]
+    usable: bool,
+    /// Why the token opens nothing; null if it is usable
+    #[schema(example = "the token is disabled")]
+    reason: Option<String>,
+    /// What would be granted, as a token endpoint says it; empty if nothing
+    #[schema(example = "repository:team/app:pull")]
+    scope: String,
+    /// One for each action of each resource; `*` on a repository is decided action by action
+    decisions: Vec<DecisionView>,
+}
+
+/// What becomes of one action on one resource
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ScopeDecision)]
+struct DecisionView {
+    /// The action
+    #[schema(example = "pull")]
+    action: String,
+    /// Whether it would be granted
+    #[schema(example = true)]
+    granted: bool,
+    /// The resource's name
+    #[schema(example = "team/app")]
+    name: String,
+    /// Why, for people
+    #[schema(example = "granted by scopes[0]")]
+    reason: String,
+    rule: Option<RuleView>,
+    /// The resource's type
+    #[schema(example = "repository")]
+    r#type: String,
+}
+
+/// The scope of the token that grants it, or would if the token were usable; null if there is none
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ScopeRule)]
+struct RuleView {
+    /// Its place among the token's scopes, from 0
+    #[schema(example = 0)]
+    index: usize,
+    #[schema(example = json!(["pull"]))]
+    actions: Vec<String>,
+    #[schema(example = "team/*")]
+    name: String,
+    #[schema(example = "repository")]
+    r#type: String,
+}
+
+impl From<Evaluation> for EvaluationView {
+    fn from(evaluation: Evaluation) -> Self {
+        Self {
+            usable: evaluation.unusable.is_none(),
+            scope: joined(&evaluation.granted),
+            reason: evaluation.unusable,
+            decisions: evaluation
+                .decisions
+                .into_iter()
+                .map(DecisionView::from)
+                .collect(),
+        }
+    }
+}
+
+impl From<Decision> for DecisionView {
+    fn from(decision: Decision) -> Self {
+        Self {
+            action: decision.action,
+            granted: decision.granted,
+            name: decision.name,
+            reason: decision.reason,
+            rule: decision.rule.map(|rule| RuleView {
+                index: rule.index,
+                actions: rule.scope.actions,
+                name: rule.scope.name,
+                r#type: rule.scope.r#type,
+            }),
+            r#type: decision.r#type,
+        }
+    }
+}
