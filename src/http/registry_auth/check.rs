@@ -150,6 +150,9 @@ fn original(request: &HttpRequest) -> Result<(String, String)> {
             continue;
         };
         let Some(method) = single(request, method)? else {
+            if found.is_some() {
+                return Err(contradiction());
+            }
             return Err(wrong(&format!(
                 "the proxy has to send {method} together with {uri}"
             )));
@@ -161,9 +164,7 @@ fn original(request: &HttpRequest) -> Result<(String, String)> {
         };
         let pair = (method, path.to_owned());
         if found.as_ref().is_some_and(|found| *found != pair) {
-            return Err(wrong(
-                "the headers contradict each other about the original request",
-            ));
+            return Err(contradiction());
         }
         found = Some(pair);
     }
@@ -172,9 +173,7 @@ fn original(request: &HttpRequest) -> Result<(String, String)> {
         if let Some(sent) = single(request, method)?
             && found.as_ref().is_some_and(|(found, _)| *found != sent)
         {
-            return Err(wrong(
-                "the headers contradict each other about the original request",
-            ));
+            return Err(contradiction());
         }
     }
     found.ok_or_else(|| {
@@ -193,17 +192,19 @@ fn path_of(url: &str) -> Option<&str> {
     host.bytes().all(plain).then_some(path)
 }
 
+/// A header that is sent once. What is not ASCII is read byte by byte: it is an odd path like others.
 fn single(request: &HttpRequest, name: &str) -> Result<Option<String>> {
     let mut values = request.headers().get_all(name);
     let first = values.next();
-    let text = first.map(|value| value.to_str().map(str::to_owned));
-    match (text.transpose(), values.next()) {
-        (Ok(text), None) => Ok(text),
-        _ => Err(Error::invalid(
-            "original-request",
-            format!("the header {name} is sent twice or is not ASCII"),
-        )),
+    if values.next().is_some() {
+        return Err(contradiction());
     }
+    Ok(first.map(|value| value.as_bytes().iter().copied().map(char::from).collect()))
+}
+
+/// A client tries to speak for the proxy. No misconfiguration, so it is refused like anything else that is not allowed.
+fn contradiction() -> Error {
+    Error::Forbidden("the headers contradict each other about the original request".to_owned())
 }
 
 /// Is the body a form, by any of the content types sent?
