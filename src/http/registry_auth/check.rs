@@ -158,7 +158,10 @@ fn original(request: &HttpRequest) -> Result<(String, String)> {
             )));
         };
         let path = if uri == URL {
-            path_of(&sent).ok_or_else(|| wrong(&format!("{uri} is no URL with a path")))?
+            path_of(&sent).ok_or_else(|| match found {
+                Some(_) => contradiction(),
+                None => wrong(&format!("{uri} is no URL with a path")),
+            })?
         } else {
             &sent
         };

@@ -95,10 +95,11 @@ struct AccessView {
     issued_at: String,
     /// What was granted, in answers to POST
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "repository:team/app:pull")]
+    #[schema(example = "repository:team/app:pull", nullable = false)]
     scope: Option<String>,
     /// To log in with later, if it was asked for; ends with the secret that it was made by
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "whrr_example", nullable = false)]
     refresh_token: Option<String>,
 }
 
