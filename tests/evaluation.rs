@@ -84,7 +84,6 @@ async fn an_answer_has_exactly_its_members(
     let text = "repository:team/app:pull,push";
     for body in [
         json!({"scopes": objects}),
-        json!({"scopes": objects, "scope": null}),
         json!({"scope": text}),
         json!({"scope": format!("  repository(image):team/app:pull  {text} ")}),
         json!({"scope": text, "scopes": objects}),
@@ -359,11 +358,6 @@ async fn questions_that_no_registry_asks_are_refused(
     for (body, code, message) in [
         (json!({}), "invalid-scopes", nothing),
         (
-            json!({"scopes": null, "scope": null}),
-            "invalid-scopes",
-            nothing,
-        ),
-        (
             object("Repository", "a", "pull"),
             "invalid-scopes",
             r#"scopes[0].type "Repository" is not lower-case letters and digits, and no registry asks for it"#,
@@ -397,6 +391,16 @@ async fn questions_that_no_registry_asks_are_refused(
             json!({"scope": "repository:a"}),
             "invalid-scopes",
             r#"scope "repository:a" is not of the form type:name:action[,action], such as repository:team/app:pull,push"#,
+        ),
+        (
+            json!({"scopes": null, "scope": ""}),
+            "invalid-scopes",
+            "scopes: invalid type: null, expected a sequence",
+        ),
+        (
+            json!({"scope": null}),
+            "invalid-scope",
+            "scope: invalid type: null, expected a string",
         ),
         (
             json!({"scope": ["repository:a:pull"]}),

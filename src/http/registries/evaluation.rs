@@ -1,6 +1,6 @@
 //! The bodies of an evaluation, and their translation to and from the domain.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::wire::nullable_list;
@@ -15,18 +15,28 @@ pub(super) const WANTED: &str = "repository:team/app:pull,push registry:catalog:
 /// What a token is to be evaluated for; at least one of the two, and the two together where both are
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = EvaluateTokenInput)]
+#[schema(as = EvaluateTokenInput, min_properties = 1)]
 pub(super) struct EvaluateToken {
     /// Resources, by their own names: `*` stands for itself
-    #[schema(max_items = 100)]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(max_items = 100, nullable = false)]
     scopes: Option<Vec<WantedScope>>,
     /// The same as text: what follows `scope=` in a registry's challenge, or in a client's request
+    #[serde(default, deserialize_with = "given")]
     #[schema(
+        nullable = false,
         max_length = 16384,
         pattern = r"^ *([a-z0-9]+(\([a-z0-9]+\))?:[!-~]{0,256}:([a-z]*|\*)(,([a-z]*|\*))*( +[a-z0-9]+(\([a-z0-9]+\))?:[!-~]{0,256}:([a-z]*|\*)(,([a-z]*|\*))*)* *)?$",
         example = json!(WANTED)
     )]
     scope: Option<String>,
+}
+
+/// A member that is there says something: null would be a question about nothing.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 /// A resource, and what is to be done with it

@@ -65,7 +65,7 @@ RULES = {
     # Scanning cannot be switched off once it is on.
     ("PUT /registries/{registryId}", "invalid-features"),
     ("PATCH /registries/{registryId}", "invalid-features"),
-    # One of the two members has to be there, and all of a question together has its bounds.
+    # All of a question together has bounds.
     ("POST /registries/{registryId}/tokens/{tokenId}/evaluate", "invalid-scopes"),
     # An expiry has to be in the future, and between 1970 and 9999.
     ("POST /registries/{registryId}/tokens", "invalid-expiry-date"),
