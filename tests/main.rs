@@ -25,6 +25,7 @@ mod paging;
 mod program;
 mod readme;
 mod registries;
+mod registry_auth;
 mod smoke;
 mod tokens;
 mod uses;

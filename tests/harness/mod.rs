@@ -1,13 +1,19 @@
 //! Starts real servers for tests: in this process with a clock that tests move, or as the real program.
 
+mod client;
 mod database;
 mod fill;
+mod jwt;
 mod mask;
 mod program;
 mod server;
 
+pub use client::{Minted, encoded, scopes};
 pub use database::{Backend, Database, on_server};
 pub use fill::{fill, remove};
+pub use jwt::{
+    KeyPair, claims, fingerprint, header, is_signed_by, part, public_key_of, signed, with_signature,
+};
 pub use mask::masked;
 pub use program::Program;
 pub use server::{ADMIN_PASSWORD, Actor, Answer, Server};

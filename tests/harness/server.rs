@@ -271,6 +271,14 @@ impl Actor {
         }
     }
 
+    /// Sends requests of another process's server, without credentials.
+    pub fn anonymous_of(base: &str) -> Self {
+        Self {
+            credentials: None,
+            ..Self::of(base, "", "")
+        }
+    }
+
     /// A request to be completed and given to [`Actor::send`].
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.base));

@@ -1,0 +1,1264 @@
+//! The token endpoint: what the clients of registries ask, and what they get.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix_web::rt::spawn;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chrono::TimeDelta;
+use reqwest::Method;
+use rstest::rstest;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use wharfinger::domain::account::NewPassword;
+use wharfinger::domain::status::Status;
+
+use crate::harness::{
+    ADMIN_PASSWORD, Actor, Answer, Backend, Database, Minted, Program, Server, claims, encoded,
+};
+
+const PATHS: [&str; 2] = ["/token", "/v2/auth"];
+const SERVICE: &str = "team-a.localhost";
+const CHALLENGE: &str = r#"Basic realm="wharfinger", charset="UTF-8""#;
+/// When the clock of the tests stands still, in seconds since 1970.
+const NOON: i64 = 1_795_262_400;
+
+/// A server with one registry and one token in it.
+struct Bench {
+    server: Server,
+    admin: Actor,
+    registry: String,
+    token: Minted,
+}
+
+impl Bench {
+    async fn new(backend: Backend) -> Self {
+        Self::with(Server::start(backend).await).await
+    }
+
+    async fn with(server: Server) -> Self {
+        let admin = server.admin();
+        let registry = admin.create_registry("team-a").await;
+        let scopes = [
+            "repository:team/*:pull,push",
+            "repository:own:*",
+            "repository:host:5000/a:pull",
+            "registry:catalog:*",
+            "backup:x:read",
+        ];
+        let token = admin.mint(&registry, "Ci-push", &scopes).await;
+        Self {
+            server,
+            admin,
+            registry,
+            token,
+        }
+    }
+
+    fn client(&self) -> Actor {
+        self.server.client(&self.token)
+    }
+
+    async fn form(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        self.server.anonymous().form(path, fields).await
+    }
+
+    /// Logs in by a form as this token's or account's client.
+    async fn login(&self, name: &str, secret: &str, more: &[(&str, &str)]) -> Answer {
+        let mut fields = vec![
+            ("grant_type", "password"),
+            ("service", SERVICE),
+            ("client_id", "test"),
+            ("username", name),
+            ("password", secret),
+        ];
+        fields.extend(more);
+        self.form("/token", &fields).await
+    }
+
+    /// Logs in by a refresh token.
+    async fn refresh(&self, path: &str, service: &str, token: &str) -> Answer {
+        let fields = [
+            ("grant_type", "refresh_token"),
+            ("service", service),
+            ("client_id", "test"),
+            ("refresh_token", token),
+            ("scope", "repository:own:pull"),
+        ];
+        self.form(path, &fields).await
+    }
+}
+
+/// An answer with everything that differs from run to run replaced, if it is as it must be, and the claims of its JWT.
+fn read(answer: &Answer) -> (Value, Value) {
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!(answer.header("content-type"), "application/json");
+    assert_eq!(answer.header("cache-control"), "no-store");
+    let mut body = answer.json.clone();
+    assert_eq!(body["token"], body["access_token"]);
+    let mut claims = claims(body["token"].as_str().unwrap());
+    body["token"] = "[jwt]".into();
+    body["access_token"] = "[jwt]".into();
+    if let Some(refresh) = body.get_mut("refresh_token") {
+        let text = refresh.as_str().unwrap();
+        assert!(text.starts_with("whrr_") && text.len() > 60, "{text}");
+        *refresh = "[refresh]".into();
+    }
+    assert!(claims["jti"].as_str().unwrap().len() > 60, "{claims}");
+    claims["jti"] = "[jti]".into();
+    (body, claims)
+}
+
+fn refresh_token(answer: &Answer) -> String {
+    answer.json["refresh_token"].as_str().unwrap().to_owned()
+}
+
+/// What was granted, as the scopes of a request are worded.
+fn granted(answer: &Answer) -> String {
+    let (_, claims) = read(answer);
+    let texts: Vec<_> = claims["access"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|access| {
+            assert_eq!(access.as_object().unwrap().len(), 3, "{access}");
+            let actions = access["actions"].as_array().unwrap().iter();
+            let actions: Vec<_> = actions.map(|action| action.as_str().unwrap()).collect();
+            format!(
+                "{}:{}:{}",
+                access["type"].as_str().unwrap(),
+                access["name"].as_str().unwrap(),
+                actions.join(",")
+            )
+        })
+        .collect();
+    texts.join(" ")
+}
+
+fn unauthorized(what: &str, answer: &Answer) {
+    answer.refused(what, 401, "UNAUTHORIZED", None);
+    assert_eq!(answer.header("www-authenticate"), CHALLENGE, "{what}");
+}
+
+#[rstest]
+#[actix_web::test]
+async fn answers_are_what_old_and_new_clients_read(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+    #[values("/token", "/v2/auth")] path: &str,
+) {
+    let bench = Bench::new(backend).await;
+    let said = |access: Value| {
+        json!({"iss": "wharfinger", "sub": "Ci-push", "aud": SERVICE, "exp": NOON + 300, "nbf": NOON - 30,
+            "iat": NOON - 30, "jti": "[jti]", "access": access})
+    };
+    let team = json!([{"type": "repository", "name": "team/app", "actions": ["pull", "push"]}]);
+    let common = json!({"token": "[jwt]", "access_token": "[jwt]", "expires_in": 300, "issued_at": "2026-11-21T12:00:00Z"});
+    let with = |more: &[(&str, &str)]| {
+        let mut body = common.clone();
+        for (name, value) in more {
+            body[*name] = (*value).into();
+        }
+        body
+    };
+
+    // Docker's question after a challenge, and its login.
+    let asked = [
+        ("service", SERVICE),
+        ("scope", "repository:team/app:pull,push"),
+        ("account", "ci-push"),
+    ];
+    let answer = bench.client().ask(path, &asked).await;
+    assert_eq!(read(&answer), (with(&[]), said(team.clone())));
+    let login = [
+        ("account", "Ci-push"),
+        ("client_id", "docker"),
+        ("offline_token", "true"),
+        ("service", SERVICE),
+    ];
+    let answer = bench.client().ask(path, &login).await;
+    let offline = with(&[("refresh_token", "[refresh]")]);
+    assert_eq!(read(&answer), (offline, said(json!([]))));
+    for other in ["false", "1", "", "TRUE"] {
+        let asked = [("service", SERVICE), ("offline_token", other)];
+        let answer = bench.client().ask(path, &asked).await;
+        assert_eq!(read(&answer).0, common, "{other}");
+    }
+
+    // containerd's form.
+    let mut fields = vec![
+        ("grant_type", "password"),
+        ("service", SERVICE),
+        ("client_id", "containerd-client"),
+        ("username", "Ci-push"),
+        ("password", &bench.token.secret),
+    ];
+    let answer = bench.form(path, &fields).await;
+    assert_eq!(
+        read(&answer),
+        (with(&[("scope", "")]), said(json!([]))),
+        "a login has an empty scope, which POST must name"
+    );
+    fields.push(("scope", "repository:team/app:pull,push"));
+    let scope = ("scope", "repository:team/app:pull,push");
+    let answer = bench.form(path, &fields).await;
+    assert_eq!(read(&answer), (with(&[scope]), said(team.clone())));
+    fields.push(("access_type", "offline"));
+    let answer = bench.form(path, &fields).await;
+    let body = with(&[scope, ("refresh_token", "[refresh]")]);
+    assert_eq!(read(&answer), (body.clone(), said(team.clone())));
+    fields.pop();
+    fields.extend([("access_type", "online"), ("offline_token", "true")]);
+    let answer = bench.form(path, &fields).await;
+    assert_eq!(read(&answer).0, with(&[scope]));
+
+    // The media type may carry a charset. The client's id is required of clients, not by us.
+    let request = bench
+        .server
+        .anonymous()
+        .request(Method::POST, path)
+        .header(
+            "content-type",
+            "Application/X-WWW-Form-URLencoded; charset=utf-8",
+        )
+        .body(encoded(&[
+            ("grant_type", "password"),
+            ("service", SERVICE),
+            ("username", "Ci-push"),
+            ("password", &bench.token.secret),
+            ("access_type", "offline"),
+        ]));
+    let answer = bench.admin.send(request).await;
+    assert_eq!(
+        read(&answer).0,
+        with(&[("scope", ""), ("refresh_token", "[refresh]")])
+    );
+
+    // And with the refresh token in place of the password, from which another one can be asked for.
+    let refresh = refresh_token(&answer);
+    let mut fields = vec![
+        ("grant_type", "refresh_token"),
+        ("service", SERVICE),
+        ("client_id", "docker"),
+        ("refresh_token", &refresh),
+        scope,
+    ];
+    let answer = bench.form(path, &fields).await;
+    assert_eq!(read(&answer), (with(&[scope]), said(team.clone())));
+    fields.push(("access_type", "offline"));
+    let answer = bench.form(path, &fields).await;
+    assert_eq!(read(&answer), (body, said(team)));
+
+    // No two of anything are alike.
+    let again = bench.client().ask(path, &login).await;
+    let id = |answer: &Answer| claims(answer.json["token"].as_str().unwrap())["jti"].clone();
+    assert_ne!(id(&again), id(&answer));
+    assert_ne!(refresh_token(&again), refresh_token(&answer));
+}
+
+#[rstest]
+#[actix_web::test]
+async fn what_is_granted_is_what_was_asked_for_and_is_allowed(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
+    let cases: [(&[&str], &str); 26] = [
+        (&[], ""),
+        (&[""], ""),
+        (&["  "], ""),
+        (&["repository:team/a:pull"], "repository:team/a:pull"),
+        (
+            &["repository:team/a:push,pull"],
+            "repository:team/a:pull,push",
+        ),
+        (
+            &["repository:team/a:pull,push,delete"],
+            "repository:team/a:pull,push",
+        ),
+        (&["repository:team/a:*"], "repository:team/a:pull,push"),
+        (&["repository:team/a:delete"], ""),
+        (&["repository:own:*"], "repository:own:pull,push,delete"),
+        (&["repository:own:pull,pull,,"], "repository:own:pull"),
+        (&["repository:own:read,pull"], "repository:own:pull"),
+        (&["repository:own:"], ""),
+        (&["repository:other:pull"], ""),
+        (
+            &[
+                "repository:team:pull",
+                "repository:team-x/a:pull",
+                "repository:team/a/b:pull",
+            ],
+            "",
+        ),
+        (&["repository:*:pull"], ""),
+        // Several, by spaces and by repetition; those of one name are one.
+        (
+            &[
+                "repository:team/a:pull  repository:own:delete ",
+                "registry:catalog:*",
+            ],
+            "repository:team/a:pull repository:own:delete registry:catalog:*",
+        ),
+        (
+            &[
+                "repository:own:pull",
+                "repository:x:pull",
+                "repository:own:delete,pull",
+            ],
+            "repository:own:pull,delete",
+        ),
+        (
+            &["repository:team/b:pull repository:team/a:pull"],
+            "repository:team/b:pull repository:team/a:pull",
+        ),
+        (
+            &["repository:host:5000/a:pull,push"],
+            "repository:host:5000/a:pull",
+        ),
+        (&["repository(plugin):own:pull"], "repository:own:pull"),
+        // The catalog, as Distribution asks and as zot does.
+        (&["registry:catalog:*"], "registry:catalog:*"),
+        (&["registry:catalog:pull"], ""),
+        (&["registry:other:*"], ""),
+        (&["repository::pull"], "repository::pull"),
+        (&["repository::pull,push"], "repository::pull"),
+        (&["backup:x:read"], ""),
+    ];
+    let bare = bench
+        .admin
+        .mint(&bench.registry, "bare", &["repository:own:*"])
+        .await;
+    for (scopes, expected) in cases {
+        let mut asked: Vec<_> = scopes.iter().map(|scope| ("scope", *scope)).collect();
+        asked.push(("service", SERVICE));
+        let answer = bench.client().ask("/token", &asked).await;
+        assert_eq!(granted(&answer), expected, "GET {scopes:?}");
+        assert_eq!(answer.json.get("scope"), None);
+        let more = [("scope", scopes.join(" "))];
+        let more: Vec<_> = more.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        let (name, secret) = (&bench.token.name, &bench.token.secret);
+        let answer = bench.login(name, secret, &more).await;
+        assert_eq!(granted(&answer), expected, "POST {scopes:?}");
+        assert_eq!(answer.json["scope"], expected, "POST {scopes:?}");
+        // Every repository is not the catalog.
+        let answer = bench.server.client(&bare).ask("/token", &asked).await;
+        assert!(!granted(&answer).contains("catalog"));
+        assert!(!granted(&answer).contains("::"));
+    }
+    // What the token's scopes are now counts.
+    let none = json!({"scopes": []});
+    assert_eq!(bench.admin.patch(&bench.token.path, none).await.status, 200);
+    let asked = [("service", SERVICE), ("scope", "repository:own:pull")];
+    assert_eq!(granted(&bench.client().ask("/token", &asked).await), "");
+}
+
+#[rstest]
+#[actix_web::test]
+async fn accounts_get_what_their_roles_allow(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
+    let all = "repository:any/thing:pull,push,delete registry:catalog:* repository::pull";
+    for (name, password, expected) in [
+        ("admin", ADMIN_PASSWORD, all),
+        ("ADMIN", ADMIN_PASSWORD, all),
+        ("analyst@example.com", "analyst:pässword", ""),
+    ] {
+        let asked = [("service", SERVICE), ("scope", all)];
+        let answer = bench
+            .server
+            .actor(name, password)
+            .ask("/token", &asked)
+            .await;
+        assert_eq!(granted(&answer), expected, "{name}");
+        assert_eq!(read(&answer).1["sub"], name.to_lowercase());
+        let answer = bench.login(name, password, &[("scope", all)]).await;
+        assert_eq!(granted(&answer), expected, "{name}");
+        assert_eq!(answer.json["scope"], expected);
+    }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn credentials_that_open_nothing_all_look_alike(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
+    let (server, admin, registry) = (&bench.server, &bench.admin, &bench.registry);
+    let other = admin.create_registry("team-b").await;
+    let namesake = admin.mint(&other, "Ci-push", &["repository:own:*"]).await;
+    let neighbour = admin.mint(registry, "neighbour", &[]).await;
+    let make = |name: &str| json!({"name": name, "expiryDate": "2026-11-21T13:00:00Z"});
+    let expired = admin.mint_with(registry, make("expired")).await;
+    let disabled = admin
+        .mint_with(registry, json!({"name": "disabled", "status": "disabled"}))
+        .await;
+    let deleted = admin.mint(registry, "deleted", &[]).await;
+    assert_eq!(admin.delete(&deleted.path).await.status, 204);
+    let recreated = admin.mint(registry, "recreated", &[]).await;
+    assert_eq!(admin.delete(&recreated.path).await.status, 204);
+    let body = json!({"properties": {"name": "recreated"}});
+    assert_eq!(admin.put(&recreated.path, body).await.status, 201);
+    server
+        .add_account("gone@example.com", "gone-password", "Admin")
+        .await;
+    server
+        .add_account("off@example.com", "off-password", "Admin")
+        .await;
+    let accounts = server.service.accounts();
+    accounts
+        .delete("gone@example.com".to_owned())
+        .await
+        .unwrap();
+    let off = "off@example.com".to_owned();
+    accounts.set_status(off, Status::Disabled).await.unwrap();
+    server.clock.advance(TimeDelta::hours(1));
+
+    let secret = bench.token.secret.as_str();
+    let mut mistyped = secret.to_owned();
+    let last = mistyped.pop().unwrap();
+    mistyped.push(if last == 'a' { 'b' } else { 'a' });
+    let cases = [
+        ("of a neighbour", "Ci-push", neighbour.secret.as_str()),
+        ("of a namesake elsewhere", "Ci-push", &namesake.secret),
+        ("mistyped", "Ci-push", &mistyped),
+        ("in small letters", "Ci-push", &secret.to_lowercase()),
+        ("with a blank", "Ci-push", &format!("{secret} ")),
+        ("none", "Ci-push", " "),
+        ("an account's password", "Ci-push", ADMIN_PASSWORD),
+        ("for an unknown name", "nobody", secret),
+        ("for an odd name", "ci-push\0", secret),
+        ("for a name with a blank", "Ci-push ", secret),
+        ("for a long name", &"a".repeat(2000), secret),
+        ("for an account", "admin", secret),
+        ("expired", "expired", &expired.secret),
+        ("disabled", "disabled", &disabled.secret),
+        ("deleted", "deleted", &deleted.secret),
+        ("deleted and recreated", "recreated", &recreated.secret),
+        ("of the admin, wrong", "admin", "guessed-password"),
+        ("of nobody", "nobody@example.com", "guessed-password"),
+        ("of a deleted account", "gone@example.com", "gone-password"),
+        ("of a disabled account", "off@example.com", "off-password"),
+    ];
+    let expected = server
+        .anonymous()
+        .ask("/token", &[("service", SERVICE)])
+        .await;
+    unauthorized("none", &expected);
+    for (what, name, secret) in cases {
+        for scope in ["", "repository:own:pull"] {
+            let query = [("service", SERVICE), ("scope", scope)];
+            for path in PATHS {
+                let answer = server.actor(name, secret).ask(path, &query).await;
+                unauthorized(what, &answer);
+                assert_eq!(answer.text, expected.text, "{what}");
+            }
+            let answer = bench.login(name, secret, &[("scope", scope)]).await;
+            unauthorized(what, &answer);
+            assert_eq!(answer.text, expected.text, "{what}");
+        }
+    }
+    // What is no HTTP Basic at all.
+    for header in [
+        "Basic",
+        "Basic Y2k6",
+        "Basic ====",
+        "Bearer x",
+        "Digest username=\"Ci-push\"",
+        "",
+        " ",
+        &format!("Basic {}", "A".repeat(9000)),
+    ] {
+        let request = server
+            .anonymous()
+            .request(Method::GET, &format!("/token?service={SERVICE}"))
+            .header("authorization", header);
+        let answer = admin.send(request).await;
+        unauthorized(header, &answer);
+        assert_eq!(answer.text, expected.text, "{header:?}");
+    }
+    // Two are two opinions on who asks.
+    let request = bench
+        .client()
+        .request(Method::GET, &format!("/token?service={SERVICE}"))
+        .header("authorization", "Basic Y2k6");
+    unauthorized("two headers", &admin.send(request).await);
+
+    // The name is compared as everywhere, and shown as it was given.
+    for name in ["Ci-push", "ci-push", "CI-PUSH"] {
+        let query = [("service", SERVICE)];
+        let answer = server.actor(name, secret).ask("/token", &query).await;
+        assert_eq!(read(&answer).1["sub"], "Ci-push");
+    }
+
+    // With its registry goes every token, and a namesake of the registry has none of them.
+    let path = format!("/registries/{registry}");
+    assert_eq!(admin.delete(&path).await.status, 204);
+    let gone = bench.client().ask("/token", &[("service", SERVICE)]).await;
+    gone.refused("deleted registry", 400, "UNSUPPORTED", Some("service"));
+    let body = json!({"properties": {"name": "team-a", "location": "de/fra"}});
+    assert_eq!(admin.put(&path, body).await.status, 201);
+    let answer = bench.client().ask("/token", &[("service", SERVICE)]).await;
+    unauthorized("a namesake of the registry", &answer);
+    assert_eq!(answer.text, expected.text);
+}
+
+#[rstest]
+#[actix_web::test]
+async fn questions_that_make_no_sense_are_refused_with_the_parameter(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
+    let (name, secret) = (bench.token.name.as_str(), bench.token.secret.as_str());
+    let many: Vec<_> = (0..101).map(|n| format!("repository:r{n}:pull")).collect();
+    let long = format!("repository:{}:pull", "x".repeat(257));
+    // 16 KiB and a byte, in scopes that are good one by one.
+    let large = "repository:own:pull ".repeat(819) + "     ";
+    let (many, large) = (many.join(" "), large.as_str());
+    assert_eq!(large.len(), 16 * 1024 + 1);
+    let mut cases: Vec<(&str, Vec<(&str, &str)>, &str)> = vec![
+        ("no service", vec![], "service"),
+        ("empty service", vec![("service", "")], "service"),
+        (
+            "two services",
+            vec![("service", SERVICE), ("service", SERVICE)],
+            "service",
+        ),
+    ];
+    for wrong in [
+        "team-b.localhost",
+        "team-a",
+        "team-a.",
+        "team-a.localhost.",
+        "TEAM-A.localhost",
+        "team-a.localhost:5000",
+        "x.team-a.localhost",
+        ".localhost",
+        "localhost",
+        "team-a.localhost\0",
+        "\0.localhost",
+        "é.localhost",
+        "%.localhost",
+    ] {
+        cases.push(("unknown service", vec![("service", wrong)], "service"));
+    }
+    for wrong in [
+        "repository",
+        "repository:own",
+        ":own:pull",
+        "Repository:own:pull",
+        "repository:own:PULL",
+        "repository:own:pull;push",
+        "repository:own:pull\0",
+        "repository:ö:pull",
+        "repository:o\0n:pull",
+        "repository:own:pull\nrepository:own:push",
+        "repository():own:pull",
+        "repository:own:**",
+        &many,
+        &long,
+        large,
+    ] {
+        let pairs = vec![("service", SERVICE), ("scope", wrong)];
+        cases.push(("a scope", pairs, "scopes"));
+    }
+    let twice = [("offline_token", "true"), ("offline_token", "true")];
+    for path in PATHS {
+        for (what, pairs, parameter) in &cases {
+            let what = format!("{what} {pairs:?}");
+            let answer = bench.client().ask(path, pairs).await;
+            answer.refused(&what, 400, "UNSUPPORTED", Some(parameter));
+            let mut fields = vec![
+                ("grant_type", "password"),
+                ("username", name),
+                ("password", secret),
+            ];
+            fields.extend(pairs);
+            let answer = bench.form(path, &fields).await;
+            answer.refused(&what, 400, "UNSUPPORTED", Some(parameter));
+        }
+        let mut query = vec![("service", SERVICE)];
+        query.extend(twice);
+        let answer = bench.client().ask(path, &query).await;
+        answer.refused("twice", 400, "UNSUPPORTED", Some("offline_token"));
+    }
+
+    let good = [
+        ("grant_type", "password"),
+        ("service", SERVICE),
+        ("client_id", "test"),
+        ("username", name),
+        ("password", secret),
+        ("access_type", "online"),
+        ("scope", "repository:own:pull"),
+    ];
+    for left_out in ["grant_type", "service", "username", "password"] {
+        let fields: Vec<_> = good
+            .iter()
+            .copied()
+            .filter(|(n, _)| *n != left_out)
+            .collect();
+        let answer = bench.form("/token", &fields).await;
+        let message = answer.refused(left_out, 400, "UNSUPPORTED", Some(left_out));
+        assert!(message.contains("is missing"), "{message}");
+        let mut empty = fields.clone();
+        empty.push((left_out, ""));
+        let answer = bench.form("/token", &empty).await;
+        answer.refused(left_out, 400, "UNSUPPORTED", Some(left_out));
+    }
+    for (doubled, value) in good {
+        let mut fields = good.to_vec();
+        fields.push((doubled, value));
+        let answer = bench.form("/token", &fields).await;
+        if matches!(doubled, "scope" | "client_id") {
+            assert_eq!(granted(&answer), "repository:own:pull", "{doubled}");
+        } else {
+            let message = answer.refused(doubled, 400, "UNSUPPORTED", Some(doubled));
+            assert!(message.contains("twice") && !message.contains(secret));
+        }
+    }
+    for wrong in [
+        "client_credentials",
+        "Password",
+        "authorization_code",
+        "refresh-token",
+        "\u{1b}[31m",
+    ] {
+        let mut fields = good.to_vec();
+        fields[0].1 = wrong;
+        let answer = bench.form("/token", &fields).await;
+        answer.refused(wrong, 400, "UNSUPPORTED", Some("grant_type"));
+    }
+    let fields = [("grant_type", "refresh_token"), ("service", SERVICE)];
+    let answer = bench.form("/token", &fields).await;
+    answer.refused(
+        "no refresh token",
+        400,
+        "UNSUPPORTED",
+        Some("refresh_token"),
+    );
+
+    // A hundred are not too many, nor is a name of 256 bytes.
+    let hundred: Vec<_> = (0..100).map(|n| format!("repository:r{n}:pull")).collect();
+    let name = format!("repository:{}:pull", "x".repeat(256));
+    for scope in [hundred.join(" "), name, large[..16 * 1024].to_owned()] {
+        let asked = [("service", SERVICE), ("scope", scope.as_str())];
+        assert_eq!(bench.client().ask("/token", &asked).await.status, 200);
+    }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn bodies_that_are_no_form_are_refused(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start_with(backend, &["--body-timeout", "300ms"]).await;
+    let bench = Bench::with(server).await;
+    let form = encoded(&[
+        ("grant_type", "password"),
+        ("service", SERVICE),
+        ("username", &bench.token.name),
+        ("password", &bench.token.secret),
+    ]);
+    let send = async |path: &str, headers: &[(&str, &str)], body: Vec<u8>| {
+        let mut request = bench.server.anonymous().request(Method::POST, path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        bench.admin.send(request.body(body)).await
+    };
+    const FORM: &str = "application/x-www-form-urlencoded";
+    for path in PATHS {
+        for sent in [
+            "application/json",
+            "multipart/form-data; boundary=x",
+            "text/plain",
+            "application/x-www-form-urlencodedx",
+            "x-www-form-urlencoded",
+            "",
+            "*/*",
+        ] {
+            let answer = send(path, &[("content-type", sent)], form.clone().into()).await;
+            answer.refused(sent, 415, "UNSUPPORTED", None);
+        }
+        let answer = send(path, &[], form.clone().into()).await;
+        answer.refused("no type", 415, "UNSUPPORTED", None);
+        for encoding in ["gzip", "br", "identity, gzip", "x"] {
+            let headers = [("content-type", FORM), ("content-encoding", encoding)];
+            let answer = send(path, &headers, form.clone().into()).await;
+            answer.refused(encoding, 415, "UNSUPPORTED", None);
+        }
+        let headers = [("content-type", FORM), ("content-encoding", "identity")];
+        assert_eq!(send(path, &headers, form.clone().into()).await.status, 200);
+        for body in [
+            vec![],
+            b"\0".to_vec(),
+            b"\xff\xfe=%ff".to_vec(),
+            b"{}".to_vec(),
+            b"&&&==&=".to_vec(),
+            b"&".repeat(60_000),
+        ] {
+            let answer = send(path, &[("content-type", FORM)], body).await;
+            answer.refused("nonsense", 400, "UNSUPPORTED", Some("grant_type"));
+        }
+        // As large as it may be, and a byte more; a megabyte, announced or not.
+        let filled = |length: usize| {
+            let mut body = format!("{form}&x=");
+            body.push_str(&"x".repeat(length - body.len()));
+            body
+        };
+        let answer = send(path, &[("content-type", FORM)], filled(64 * 1024).into()).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        for length in [64 * 1024 + 1, 1024 * 1024] {
+            let answer = send(path, &[("content-type", FORM)], filled(length).into()).await;
+            answer.refused("too large", 413, "SIZE_INVALID", None);
+        }
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: {FORM}\r\nConnection: close\r\n",
+            bench.server.address
+        );
+        let large = filled(1024 * 1024);
+        let chunked = format!("{:x}\r\n{large}\r\n0\r\n\r\n", large.len());
+        for (sent, body) in [
+            ("Content-Length: 1048576", ""),
+            ("Content-Length: 9223372036854775807", ""),
+            ("Transfer-Encoding: chunked", chunked.as_str()),
+        ] {
+            let answer = bench
+                .server
+                .raw(format!("{head}{sent}\r\n\r\n{body}").as_bytes());
+            answer.refused(sent, 413, "SIZE_INVALID", None);
+        }
+        // One that never arrives.
+        let half = format!(
+            "{head}Content-Length: {}\r\n\r\n{}",
+            form.len(),
+            &form[..20]
+        );
+        bench
+            .server
+            .raw(half.as_bytes())
+            .refused("half a body", 408, "UNSUPPORTED", None);
+    }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn nothing_is_answered_with_403_since_containerd_would_give_up(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
+    let fields = [
+        ("grant_type", "password"),
+        ("service", SERVICE),
+        ("username", &bench.token.name),
+        ("password", &bench.token.secret),
+    ];
+    for path in PATHS {
+        for (name, value) in [
+            ("origin", "https://evil.example.com"),
+            ("origin", "null"),
+            ("origin", ""),
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-site", "same-site"),
+        ] {
+            let request = bench
+                .server
+                .anonymous()
+                .request(Method::POST, path)
+                .header("content-type", "application/x-www-form-urlencoded")
+                .header(name, value)
+                .body(encoded(&fields));
+            let answer = bench.admin.send(request).await;
+            answer.refused(value, 400, "DENIED", None);
+        }
+        let own = format!("http://{}", bench.server.address);
+        let request = bench
+            .server
+            .anonymous()
+            .request(Method::POST, path)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("origin", own)
+            .body(encoded(&fields));
+        assert_eq!(bench.admin.send(request).await.status, 200);
+        // Reading is harmless: without CORS the page does not see the answer.
+        let request = bench
+            .client()
+            .request(Method::GET, &format!("{path}?service={SERVICE}"))
+            .header("origin", "https://evil.example.com");
+        let answer = bench.admin.send(request).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("access-control-allow-origin"), "");
+    }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn paths_and_methods_that_do_not_exist_are_told_in_the_shape_of_registries(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
+    let admin = &bench.admin;
+    let unknown = [
+        "/v2",
+        "/v2/",
+        "/v2/auth/",
+        "/v2/auth/x",
+        "/v2/token",
+        "/v2/team/app/manifests/latest",
+        "/v2/_catalog",
+        "/v2/checks",
+        "/v2/check/",
+        "/v2/check/team-a.localhost",
+        "/v2/%00",
+    ];
+    for path in unknown {
+        for method in [Method::GET, Method::POST, Method::DELETE] {
+            let what = format!("{method} {path}");
+            let answer = admin.send(admin.request(method, path)).await;
+            answer.refused(&what, 404, "UNSUPPORTED", None);
+        }
+    }
+    for path in PATHS {
+        for method in ["PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "QUERY"] {
+            let request = admin.request(method.parse().unwrap(), path);
+            let answer = admin.send(request).await;
+            assert_eq!(answer.header("allow"), "GET, POST", "{method} {path}");
+            if method == "HEAD" {
+                assert_eq!(answer.status, 405);
+            } else {
+                let message = answer.refused(method, 405, "UNSUPPORTED", None);
+                assert!(message.contains(method), "{message}");
+            }
+        }
+    }
+    // Neighbours keep their own dialect.
+    for path in ["/tokens", "/v2x", "/v1/auth"] {
+        assert_eq!(admin.get(path).await.codes(), ["path-not-found"], "{path}");
+    }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn a_jwt_never_outlives_its_token(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
+    let properties = json!({"name": "short", "expiryDate": "2026-11-21T12:10:00.75Z"});
+    let token = bench.admin.mint_with(&bench.registry, properties).await;
+    let end = NOON + 600;
+    let ask = async || {
+        let query = [("service", SERVICE), ("offline_token", "true")];
+        bench.server.client(&token).ask("/token", &query).await
+    };
+    let refresh = refresh_token(&ask().await);
+    // Milliseconds since noon, and the seconds that a JWT then lasts.
+    for (at, lasts) in [
+        (0, 300),
+        (1, 300),
+        (299_999, 300),
+        (300_000, 300),
+        (300_999, 300),
+        (301_000, 299),
+        (590_500, 10),
+        (599_999, 1),
+    ] {
+        let now = NOON * 1000 + at;
+        let moved =
+            now * 1000 - wharfinger::clock::Clock::now(&*bench.server.clock).timestamp_micros();
+        bench.server.clock.advance(TimeDelta::microseconds(moved));
+        let by_refresh = bench.refresh("/token", SERVICE, &refresh).await;
+        for answer in [ask().await, by_refresh] {
+            let (body, claims) = read(&answer);
+            assert_eq!(body["expires_in"], lasts, "{at}");
+            let issued = now / 1000;
+            assert_eq!(claims["exp"], issued + lasts, "{at}");
+            assert!(claims["exp"].as_i64().unwrap() <= end, "{at}");
+            assert_eq!(claims["iat"], issued - 30);
+            assert_eq!(claims["nbf"], issued - 30);
+            let said = chrono::DateTime::from_timestamp(issued, 0).unwrap();
+            let said = said.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+            assert_eq!(body["issued_at"], said);
+        }
+    }
+    // In the last fraction of a second a JWT would last for none.
+    for moved in [1, 749, 1] {
+        bench.server.clock.advance(TimeDelta::milliseconds(moved));
+        unauthorized("ended", &ask().await);
+        let answer = bench.refresh("/token", SERVICE, &refresh).await;
+        unauthorized("ended", &answer);
+    }
+    // Given more time it goes on, the refresh token too.
+    let body = json!({"expiryDate": "2026-11-22T12:00:00Z"});
+    assert_eq!(bench.admin.patch(&token.path, body).await.status, 200);
+    assert_eq!(read(&ask().await).0["expires_in"], 300);
+    let answer = bench.refresh("/token", SERVICE, &refresh).await;
+    assert_eq!(answer.status, 200);
+}
+
+#[rstest]
+#[actix_web::test]
+async fn the_life_of_jwts_and_the_name_of_the_issuer_are_settings() {
+    let flags = [
+        "--jwt-life",
+        "1h",
+        "--jwt-issuer",
+        "Prüfer \"eins\"",
+        "--registry-domain",
+        "cr.example.com",
+    ];
+    let server = Server::start_with(Backend::Sqlite, &flags).await;
+    let bench = Bench::with(server).await;
+    let query = [("service", "team-a.cr.example.com")];
+    let (body, claims) = read(&bench.client().ask("/token", &query).await);
+    assert_eq!(body["expires_in"], 3600);
+    assert_eq!(claims["exp"], NOON + 3600);
+    assert_eq!(claims["iss"], "Prüfer \"eins\"");
+    assert_eq!(claims["aud"], "team-a.cr.example.com");
+    let answer = bench.client().ask("/token", &[("service", SERVICE)]).await;
+    let message = answer.refused("default domain", 400, "UNSUPPORTED", Some("service"));
+    assert!(message.contains("cr.example.com"), "{message}");
+}
+
+#[rstest]
+#[actix_web::test]
+async fn refresh_tokens_end_with_what_they_were_made_by(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
+    let (server, admin, registry) = (&bench.server, &bench.admin, &bench.registry);
+    admin.create_registry("team-b").await;
+    let replica = server.replica().await;
+    let offline = [("access_type", "offline")];
+    let login =
+        async |name: &str, secret: &str| refresh_token(&bench.login(name, secret, &offline).await);
+    let (name, secret) = (bench.token.name.as_str(), bench.token.secret.as_str());
+    let refresh = login(name, secret).await;
+    let works = async |token: &str| {
+        let mut granted_by = Vec::new();
+        for path in PATHS {
+            for by in [server, &replica] {
+                let fields = [
+                    ("grant_type", "refresh_token"),
+                    ("service", SERVICE),
+                    ("refresh_token", token),
+                    ("scope", "repository:own:pull"),
+                ];
+                let answer = by.anonymous().form(path, &fields).await;
+                if answer.status != 200 {
+                    unauthorized("a dead refresh token", &answer);
+                }
+                granted_by.push(answer.status == 200);
+            }
+        }
+        assert!(granted_by.windows(2).all(|pair| pair[0] == pair[1]));
+        granted_by[0]
+    };
+    assert!(works(&refresh).await);
+    let answer = bench.refresh("/token", "team-b.localhost", &refresh).await;
+    unauthorized("of another registry", &answer);
+
+    for (state, expected) in [("disabled", false), ("enabled", true)] {
+        let body = json!({ "status": state });
+        assert_eq!(admin.patch(&bench.token.path, body).await.status, 200);
+        assert_eq!(works(&refresh).await, expected, "{state}");
+    }
+    // Replacing gives no new secret and ends nothing.
+    let body = json!({"properties": {"name": name, "expiryDate": "2026-11-21T13:00:00Z"}});
+    assert_eq!(admin.put(&bench.token.path, body).await.status, 200);
+    assert!(works(&refresh).await);
+    // What counts are the scopes of now.
+    let answer = bench.refresh("/token", SERVICE, &refresh).await;
+    assert_eq!(granted(&answer), "");
+
+    // Another token has the name, then the same id, then both.
+    assert_eq!(admin.delete(&bench.token.path).await.status, 204);
+    assert!(!works(&refresh).await);
+    let second = admin.mint(registry, name, &["repository:own:*"]).await;
+    assert!(!works(&refresh).await, "another token of the name");
+    let of_second = login(name, &second.secret).await;
+    assert!(works(&of_second).await);
+    assert_eq!(admin.delete(&second.path).await.status, 204);
+    for name in ["another", name] {
+        let body = json!({"properties": {"name": name}});
+        assert_eq!(admin.put(&bench.token.path, body).await.status, 201);
+        assert!(!works(&refresh).await, "another token of the id");
+        assert_eq!(admin.delete(&bench.token.path).await.status, 204);
+    }
+    assert!(!works(&of_second).await);
+
+    // Accounts: by password, by status, by deletion.
+    let (person, password) = ("person@example.com", "first-password");
+    server.add_account(person, password, "Admin").await;
+    let first = login(person, password).await;
+    assert!(works(&first).await);
+    let accounts = server.service.accounts();
+    let new = NewPassword::parse(SecretString::from("second-password".to_owned())).unwrap();
+    accounts
+        .set_password(person.to_owned(), &new)
+        .await
+        .unwrap();
+    assert!(!works(&first).await, "after a new password");
+    unauthorized("old", &bench.login(person, password, &[]).await);
+    let later = login(person, "second-password").await;
+    assert!(works(&later).await && !works(&first).await);
+    let set = async |status| {
+        let accounts = server.service.accounts();
+        accounts
+            .set_status(person.to_owned(), status)
+            .await
+            .unwrap();
+    };
+    set(Status::Disabled).await;
+    assert!(!works(&later).await);
+    accounts.delete(person.to_owned()).await.unwrap();
+    assert!(!works(&later).await);
+    server.add_account(person, "second-password", "Admin").await;
+    assert!(!works(&later).await, "another account of the name");
+
+    // Registries: deleted, and a namesake of the same id.
+    let token = admin.mint(registry, "last", &[]).await;
+    let last = login("last", &token.secret).await;
+    let of_admin = login("admin", ADMIN_PASSWORD).await;
+    assert!(works(&last).await && works(&of_admin).await);
+    let path = format!("/registries/{registry}");
+    assert_eq!(admin.delete(&path).await.status, 204);
+    let answer = bench.refresh("/token", SERVICE, &last).await;
+    answer.refused("deleted registry", 400, "UNSUPPORTED", Some("service"));
+    let body = json!({"properties": {"name": "team-a", "location": "de/fra"}});
+    assert_eq!(admin.put(&path, body).await.status, 201);
+    assert!(!works(&last).await && !works(&of_admin).await);
+}
+
+#[rstest]
+#[actix_web::test]
+async fn refresh_tokens_cannot_be_made_up(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
+    for number in 0..3 {
+        bench.admin.create_registry(&format!("more-{number}")).await;
+    }
+    let offline = [("access_type", "offline")];
+    let (name, secret) = (&bench.token.name, &bench.token.secret);
+    let answer = bench.login(name, secret, &offline).await;
+    let refresh = refresh_token(&answer);
+    let jwt = answer.json["token"].as_str().unwrap().to_owned();
+    let id = claims(&jwt)["jti"].as_str().unwrap().to_owned();
+    let listed = bench.admin.get("/registries?limit=1").await;
+    let cursor = listed.json["pagination"]["token"].as_str().unwrap();
+    assert!(!cursor.is_empty(), "{listed:?}");
+    let bare = refresh.strip_prefix("whrr_").unwrap();
+    let mut wrong = vec![
+        jwt.clone(),
+        // Sealed by us, for something else.
+        id.clone(),
+        format!("whrr_{id}"),
+        format!("whrr_{cursor}"),
+        cursor.to_owned(),
+        bare.to_owned(),
+        format!("WHRR_{bare}"),
+        format!("whrr_{refresh}"),
+        format!("{refresh} "),
+        format!("{refresh}="),
+        format!("{refresh}{refresh}"),
+        "whrr_".to_owned(),
+        "x".repeat(50_000),
+        format!("whrr_{}", "A".repeat(50_000)),
+        "whrr_\0".to_owned(),
+        secret.clone(),
+    ];
+    for length in [6, 10, 20, refresh.len() - 10, refresh.len() - 1] {
+        wrong.push(refresh[..length].to_owned());
+    }
+    for at in (5..refresh.len()).step_by(7) {
+        let mut altered = refresh.clone().into_bytes();
+        altered[at] = if altered[at] == b'A' { b'B' } else { b'A' };
+        wrong.push(String::from_utf8(altered).unwrap());
+    }
+    for token in wrong {
+        let answer = bench.refresh("/token", SERVICE, &token).await;
+        unauthorized(&token, &answer);
+    }
+    // Nor is it a password, or the other way round.
+    unauthorized("password", &bench.login(name, &refresh, &[]).await);
+    let answer = bench.refresh("/token", SERVICE, &refresh).await;
+    assert_eq!(answer.status, 200);
+}
+
+#[rstest]
+#[actix_web::test]
+async fn guesses_do_not_keep_tokens_from_working(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+    #[values("guessed-password", "machine-secret")] guess: &'static str,
+) {
+    const GUESSES: usize = 300;
+    let bench = Bench::new(backend).await;
+    let other = bench.admin.create_registry("team-b").await;
+    let foreign = bench.admin.mint(&other, "other", &[]).await.secret;
+    let ask = |actor: Actor| {
+        spawn(async move {
+            let asked = [("service", SERVICE), ("scope", "repository:own:pull")];
+            actor.ask("/token", &asked).await
+        })
+    };
+    let guesses: Vec<_> = (0..GUESSES)
+        .map(|number| {
+            let secret = match guess {
+                "machine-secret" => foreign.clone(),
+                guess => format!("{guess}-{number}"),
+            };
+            ask(bench.server.actor("admin", &secret))
+        })
+        .collect();
+    let asked: Vec<_> = (0..100).map(|_| ask(bench.client())).collect();
+    let mut statuses = BTreeMap::new();
+    for answer in asked {
+        let answer = answer.await.unwrap();
+        assert_eq!(granted(&answer), "repository:own:pull");
+    }
+    for answer in guesses {
+        let answer = answer.await.unwrap();
+        match answer.status {
+            429 => drop(answer.refused("guess", 429, "TOOMANYREQUESTS", None)),
+            _ => unauthorized("guess", &answer),
+        }
+        *statuses.entry(answer.status).or_insert(0) += 1;
+    }
+    if guess == "machine-secret" {
+        assert_eq!(statuses, BTreeMap::from([(401, GUESSES)]));
+        assert_eq!(bench.server.service.password_checks(), 1, "the admin's own");
+    }
+    assert_eq!(statuses.values().sum::<usize>(), GUESSES, "{statuses:?}");
+}
+
+#[rstest]
+#[actix_web::test]
+async fn a_known_client_costs_one_store_call(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
+    let query = [("service", SERVICE), ("offline_token", "true")];
+    let refresh = refresh_token(&bench.client().ask("/token", &query).await);
+    let service = &bench.server.service;
+    assert_eq!(bench.admin.ask("/token", &query).await.status, 200);
+    for way in ["secret", "form", "refresh token", "account"] {
+        let (calls, checks) = (service.store_calls(), service.password_checks());
+        let answer = match way {
+            "secret" => bench.client().ask("/token", &query).await,
+            "form" => {
+                let (name, secret) = (&bench.token.name, &bench.token.secret);
+                bench.login(name, secret, &[]).await
+            }
+            "refresh token" => bench.refresh("/token", SERVICE, &refresh).await,
+            _ => bench.admin.ask("/token", &query).await,
+        };
+        assert_eq!(answer.status, 200, "{way}");
+        let counted = (
+            service.store_calls() - calls,
+            service.password_checks() - checks,
+        );
+        assert_eq!(counted, (1, 0), "{way}");
+    }
+    // What cannot be right by its form is not looked up.
+    let calls = service.store_calls();
+    let answer = bench.refresh("/token", SERVICE, "whrr_guess").await;
+    unauthorized("guess", &answer);
+    assert_eq!(service.store_calls(), calls);
+}
+
+#[rstest]
+#[actix_web::test]
+async fn no_jwt_and_no_refresh_token_is_ever_written(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let database = Arc::new(Database::fresh(backend));
+    let mut command = Program::command(&database);
+    command.args(["--log", "trace", "--log-format", "json"]);
+    let program = Program::spawn(&database, command);
+    let admin = program.admin();
+    let registry = admin.create_registry("team-a").await;
+    let token = admin.mint(&registry, "ci", &["repository:own:*"]).await;
+    let client = Actor::of(&program.base, "ci", &token.secret);
+    let query = [
+        ("service", SERVICE),
+        ("offline_token", "true"),
+        ("scope", "repository:own:pull"),
+    ];
+    let answer = client.ask("/token", &query).await;
+    let jwt = answer.json["token"].as_str().unwrap().to_owned();
+    let refresh = refresh_token(&answer);
+    let fields = |password| {
+        [
+            ("grant_type", "password"),
+            ("service", SERVICE),
+            ("username", "ci"),
+            ("password", password),
+        ]
+    };
+    let mut said = Vec::new();
+    for password in [token.secret.as_str(), &refresh, &jwt, "guessed-password"] {
+        said.push(client.form("/token", &fields(password)).await);
+        let actor = Actor::of(&program.base, "ci", password);
+        said.push(actor.ask("/token", &query[..1]).await);
+        // Where a client has no business to put it.
+        said.push(client.ask("/token", &[("service", password)]).await);
+        let request = client
+            .request(Method::GET, &format!("/v2/check?service={SERVICE}"))
+            .header("x-original-method", "GET")
+            .header("x-original-uri", "/v2/");
+        said.push(client.send(request).await);
+        for bearer in [password.to_owned(), format!("{password}x")] {
+            let request = Actor::anonymous_of(&program.base)
+                .request(Method::GET, &format!("/v2/check?service={SERVICE}"))
+                .header("x-original-method", "GET")
+                .header("x-original-uri", "/v2/")
+                .header("authorization", format!("Bearer {bearer}"));
+            said.push(client.send(request).await);
+        }
+        let fields = [
+            ("grant_type", "refresh_token"),
+            ("service", SERVICE),
+            ("refresh_token", password),
+        ];
+        said.push(client.form("/token", &fields).await);
+    }
+    // A defect, as far as the service can tell.
+    database.execute("ALTER TABLE tokens RENAME TO tokens_away");
+    for answer in [
+        client.ask("/token", &query).await,
+        client.form("/token", &fields(&token.secret)).await,
+    ] {
+        let (status, code) = match database.backend {
+            Backend::Sqlite => (500, "UNKNOWN"),
+            // To PostgreSQL a statement that was prepared for another table is an outage.
+            Backend::Postgres => (503, "UNAVAILABLE"),
+        };
+        answer.refused("broken", status, code, None);
+        assert!(!answer.text.contains("tokens"), "{}", answer.text);
+    }
+    database.execute("ALTER TABLE tokens_away RENAME TO tokens");
+    program.signal("TERM");
+    let (status, log) = program.wait();
+    assert!(status.success(), "{log}");
+
+    let basic = STANDARD.encode(format!("ci:{}", token.secret));
+    let signature = jwt.rsplit('.').next().unwrap();
+    let payload = jwt.split('.').nth(1).unwrap();
+    let secrets = [
+        token.secret.as_str(),
+        &refresh,
+        signature,
+        payload,
+        &basic,
+        "guessed-password",
+    ];
+    for secret in secrets {
+        assert!(!log.contains(secret), "the log has {secret}");
+        for answer in said.iter().filter(|answer| answer.status != 200) {
+            // Only what was sent as the service's name comes back, cut short.
+            let echoed = answer.json["errors"][0]["detail"]["parameter"] == "service";
+            assert!(echoed || !answer.text.contains(secret), "{}", answer.text);
+        }
+    }
+}
