@@ -1011,10 +1011,13 @@ async fn refresh_tokens_end_with_what_they_were_made_by(
     };
     set(Status::Disabled).await;
     assert!(!works(&later).await);
+    set(Status::Enabled).await;
+    let third = login(person, "second-password").await;
+    assert!(works(&third).await);
     accounts.delete(person.to_owned()).await.unwrap();
-    assert!(!works(&later).await);
+    assert!(!works(&third).await);
     server.add_account(person, "second-password", "Admin").await;
-    assert!(!works(&later).await, "another account of the name");
+    assert!(!works(&third).await, "another account of the name");
 
     // Registries: deleted, and a namesake of the same id.
     let token = admin.mint(registry, "last", &[]).await;
@@ -1028,6 +1031,37 @@ async fn refresh_tokens_end_with_what_they_were_made_by(
     let body = json!({"properties": {"name": "team-a", "location": "de/fra"}});
     assert_eq!(admin.put(&path, body).await.status, 201);
     assert!(!works(&last).await && !works(&of_admin).await);
+}
+
+#[rstest]
+#[actix_web::test]
+async fn what_is_issued_right_after_a_change_of_the_account_works(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
+    let (person, password) = ("person@example.com", "a-password");
+    bench.server.add_account(person, password, "Admin").await;
+    let offline = [("access_type", "offline")];
+    // The password is remembered from here on.
+    assert_eq!(bench.login(person, password, &offline).await.status, 200);
+    let accounts = bench.server.service.accounts();
+    for status in [Status::Disabled, Status::Enabled] {
+        accounts
+            .set_status(person.to_owned(), status)
+            .await
+            .unwrap();
+    }
+    let answer = bench.login(person, password, &offline).await;
+    let refreshed = bench
+        .refresh("/token", SERVICE, &refresh_token(&answer))
+        .await;
+    assert_eq!(granted(&refreshed), "repository:own:pull");
+    let request = bench
+        .server
+        .anonymous()
+        .request(Method::GET, &format!("/v2/check/{SERVICE}/v2/"))
+        .bearer_auth(answer.json["token"].as_str().unwrap());
+    assert_eq!(bench.admin.send(request).await.status, 200);
 }
 
 #[rstest]

@@ -139,6 +139,8 @@ pub struct Actor {
     pub id: AccountId,
     /// Name at this time.
     pub name: String,
+    /// Counts every change of it.
+    pub version: i64,
     /// What it may do now.
     pub permissions: Permissions,
 }

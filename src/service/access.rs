@@ -45,13 +45,6 @@ pub struct Caller {
     presented: Arc<Presented>,
 }
 
-impl Caller {
-    /// The account whose password it was, and the version that had it.
-    pub(super) fn account(&self) -> (AccountKey, i64) {
-        (self.proof.account, self.proof.version)
-    }
-}
-
 /// That a password was right for a version of an account.
 #[derive(Debug, Clone, Copy)]
 struct Proof {
@@ -238,5 +231,5 @@ pub(super) fn admit(connection: &mut Session, caller: &Caller) -> Result<Option<
     if standing.status != Status::Enabled {
         return Err(Error::Unauthenticated);
     }
-    Ok((standing.version == caller.proof.version).then_some(standing.actor))
+    Ok((standing.actor.version == caller.proof.version).then_some(standing.actor))
 }

@@ -260,12 +260,11 @@ impl<'a> Grants<'a> {
         }
         let policy = self.core.policy.clone();
         let caller = self.core.access.identify(presented).await?;
-        let proven = caller.clone();
         self.core
             .read(&caller, move |connection, actor| {
                 let tenant = find_tenant(connection, &policy, &service)?;
                 let signing = signing_key(connection, &tenant)?;
-                let holder = account_holder(actor, &tenant, proven.account().1);
+                let holder = account_holder(actor, &tenant);
                 Ok(Standing {
                     tenant,
                     holder,
@@ -437,7 +436,7 @@ fn token_holder(found: Credential, tenant: &Tenant, now: DateTime<Utc>) -> Resul
 }
 
 /// Until accounts are members of registries, those that may write every image may do everything, others nothing.
-fn account_holder(actor: &Actor, tenant: &Tenant, version: i64) -> Holder {
+fn account_holder(actor: &Actor, tenant: &Tenant) -> Holder {
     let every = |r#type: &str, name: &str| Scope {
         actions: vec!["*".to_owned()],
         name: name.to_owned(),
@@ -455,7 +454,7 @@ fn account_holder(actor: &Actor, tenant: &Tenant, version: i64) -> Holder {
         reference: Reference {
             registry: tenant.key,
             who: Who::Account(actor.key),
-            version,
+            version: actor.version,
         },
     }
 }
@@ -480,10 +479,11 @@ fn referred(
         Who::Account(account) => {
             let standing = accounts::standing(connection, account)?
                 .filter(|standing| {
-                    standing.status == Status::Enabled && standing.version == reference.version
+                    standing.status == Status::Enabled
+                        && standing.actor.version == reference.version
                 })
                 .ok_or(Error::Unauthenticated)?;
-            Ok(account_holder(&standing.actor, tenant, standing.version))
+            Ok(account_holder(&standing.actor, tenant))
         }
     }
 }

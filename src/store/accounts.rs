@@ -35,8 +35,6 @@ pub struct Standing {
     pub actor: Actor,
     /// In use or not.
     pub status: Status,
-    /// Counts every change.
-    pub version: i64,
 }
 
 /// Finds what verifying a password needs. The name is compared without regard to ASCII case.
@@ -86,10 +84,10 @@ pub fn standing(connection: &mut Session, key: AccountKey) -> Result<Option<Stan
                     key,
                     id: AccountId(uuid(&id)?),
                     name,
+                    version,
                     permissions: Permissions::default(),
                 },
                 status: Status::from_stored(&status),
-                version,
             }),
         };
         if let (Some(resource), Some(level)) = (resource, level.and_then(Level::from_stored)) {
