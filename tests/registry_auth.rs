@@ -810,6 +810,8 @@ async fn paths_and_methods_that_do_not_exist_are_told_in_the_shape_of_registries
         "/v2/checks",
         "/v2/check/",
         "/v2/check/team-a.localhost",
+        "/token/",
+        "/token/x",
         "/v2/%00",
     ];
     for path in unknown {

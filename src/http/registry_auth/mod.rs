@@ -26,7 +26,10 @@ pub(super) const METHODS: [(&str, &str); 1] = [(SECOND_TOKEN_PATH, "GET, POST")]
 
 /// Does this surface answer what no route takes under a path?
 pub(super) fn owns(path: &str) -> bool {
-    path == super::TOKEN_PATH || path == "/v2" || path.starts_with("/v2/")
+    [super::TOKEN_PATH, "/v2"].iter().any(|own| {
+        path.strip_prefix(own)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
 }
 
 /// What the document says beside its paths.
