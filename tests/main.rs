@@ -14,6 +14,7 @@ mod access;
 mod architecture;
 mod bad_input;
 mod catalog;
+mod check;
 mod concurrency;
 mod durability;
 mod evaluation;
