@@ -979,6 +979,8 @@ async fn forged_jwts_open_nothing(
         json!(5),
         json!([head["kid"]]),
         json!({"x": head["kid"]}),
+        json!("a\0b"),
+        json!("\0"),
         json!("../../etc/passwd"),
         json!("' OR '1'='1"),
         json!("\u{fffd}\u{10ffff}"),

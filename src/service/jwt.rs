@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::id::{RegistryKey, SigningKeyNumber};
 use crate::domain::scope::Access;
 use crate::domain::signing::{Algorithm, KeyRole};
+use crate::domain::text::has_control;
 use crate::error::{Error, Result};
 use crate::store::signing_keys::SigningKey;
 
@@ -269,5 +270,7 @@ pub fn named_key(jwt: &str) -> Option<String> {
     if jwt.len() > LENGTH {
         return None;
     }
-    jsonwebtoken::decode_header(jwt).ok()?.kid
+    let kid = jsonwebtoken::decode_header(jwt).ok()?.kid?;
+    // A NUL is an error to PostgreSQL, and no key has one in its name.
+    (!has_control(&kid)).then_some(kid)
 }
