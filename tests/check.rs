@@ -565,6 +565,19 @@ async fn proxies_that_do_not_say_what_is_asked_are_told(
         let answer = bench.ask_for(service, Way::Envoy, &auth, "GET", "/v2/", &[]);
         answer.refused(service, 400, "UNSUPPORTED", Some("service"));
     }
+    // Paths that the router takes for ours, though a proxy did not send them so.
+    let basic = STANDARD.encode(format!("{}:{}", bench.token.name, bench.token.secret));
+    for path in [
+        "/v2/%63heck/team-a.localhost/v2/",
+        "/v2/check%2fteam-a.localhost/v2/",
+        "/v%32/check/team-a.localhost/v2/own/tags/list",
+    ] {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {basic}");
+        let answer = bench
+            .server
+            .raw(format!("{head}\r\nConnection: close\r\n\r\n").as_bytes());
+        answer.refused(path, 404, "UNSUPPORTED", None);
+    }
     // Any method, since a proxy may ask with the client's.
     for method in [
         "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND",

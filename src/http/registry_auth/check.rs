@@ -19,7 +19,8 @@ use super::super::{State, TOKEN_PATH, links};
 use super::demand::needed;
 use super::error::{Errors, OciErrors, Passing};
 use crate::domain::scope::{Access, joined};
-use crate::error::{Error, Result};
+use crate::domain::text::quoted;
+use crate::error::{Error, Result, What};
 use crate::service::access::Presented;
 use crate::service::grants::{Pass, Passage, Verdict};
 
@@ -96,12 +97,13 @@ pub(super) async fn by_path(state: Data<State>, request: HttpRequest) -> Answer 
         let original = rest.get(service.len()..)?;
         Some((service.to_owned(), original.to_owned()))
     };
-    // As it came: what the router gives is decoded.
+    // As it came: what the router gives is decoded. It also takes `/v2/%63heck/` for ours, which no proxy sends.
     let uri = request
         .uri()
         .path_and_query()
         .map_or("", actix_web::http::uri::PathAndQuery::as_str);
-    let (service, uri) = ours(uri).ok_or_else(|| Error::internal("a path outside its route"))?;
+    let (service, uri) =
+        ours(uri).ok_or_else(|| Error::not_found(What::Path, quoted(request.path())))?;
     let method = request.method().as_str().to_owned();
     decide(&state, &request, service, &method, &uri).await
 }
