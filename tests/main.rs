@@ -27,6 +27,7 @@ mod program;
 mod readme;
 mod registries;
 mod registry_auth;
+mod signing;
 mod smoke;
 mod tokens;
 mod uses;

@@ -13,7 +13,6 @@ use super::{Actor, Answer, Server};
 /// A registry token just made.
 #[derive(Debug, Clone)]
 pub struct Minted {
-    pub id: String,
     pub name: String,
     pub secret: String,
     /// Its path in the registries API.
@@ -49,10 +48,8 @@ impl Actor {
         let answer = self.post(&tokens, json!({"properties": properties})).await;
         assert_eq!(answer.status, 201, "{answer:?}");
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let id = text(&answer.json["id"]);
         Minted {
-            path: format!("{tokens}/{id}"),
-            id,
+            path: format!("{tokens}/{}", text(&answer.json["id"])),
             name: text(&answer.json["properties"]["name"]),
             secret: text(&answer.json["properties"]["credentials"]["password"]),
         }

@@ -69,10 +69,11 @@ pub fn is_signed_by(jwt: &str, algorithm: &str, public_key: &[u8]) -> bool {
 /// libtrust's fingerprint of a `SubjectPublicKeyInfo`, digit by digit.
 pub fn fingerprint(public_key: &[u8]) -> String {
     let hash = digest::digest(&digest::SHA256, public_key);
-    let bits: String = hash.as_ref()[..30]
+    let bits: Vec<_> = hash.as_ref()[..30]
         .iter()
         .map(|byte| format!("{byte:08b}"))
         .collect();
+    let bits = bits.concat();
     let digit = |place: usize| {
         let value = u8::from_str_radix(&bits[place * 5..place * 5 + 5], 2).unwrap();
         char::from(if value < 26 {
@@ -88,30 +89,25 @@ pub fn fingerprint(public_key: &[u8]) -> String {
 
 /// The `SubjectPublicKeyInfo` of a certificate in DER: the seventh part of what is signed in it.
 pub fn public_key_of(certificate: &[u8]) -> Vec<u8> {
-    let (body, _) = element(certificate).1.map_or_else(
-        || panic!("no certificate"),
-        |content| element(content).1.map(|inner| (inner, ())).unwrap(),
-    );
-    let mut rest = body;
+    let mut rest = element(element(certificate).1).1;
     for _ in 0..6 {
         rest = &rest[element(rest).0..];
     }
     rest[..element(rest).0].to_vec()
 }
 
-/// The length of the first element of DER with its head, and its content.
-fn element(der: &[u8]) -> (usize, Option<&[u8]>) {
+/// The length of the first element of DER, with its head, and its content.
+fn element(der: &[u8]) -> (usize, &[u8]) {
     let (head, length) = match der[1] {
         short @ 0..0x80 => (2, usize::from(short)),
         long => {
             let bytes = usize::from(long & 0x7f);
-            let length = der[2..2 + bytes]
-                .iter()
-                .fold(0, |length, byte| length << 8 | usize::from(*byte));
+            let digits = der[2..2 + bytes].iter();
+            let length = digits.fold(0, |length, byte| length << 8 | usize::from(*byte));
             (2 + bytes, length)
         }
     };
-    (head + length, der.get(head..head + length))
+    (head + length, &der[head..head + length])
 }
 
 /// A key of a test's own, or one stolen from the database.

@@ -12,7 +12,7 @@ pub use client::{Minted, encoded, scopes};
 pub use database::{Backend, Database, on_server};
 pub use fill::{fill, remove};
 pub use jwt::{
-    KeyPair, claims, fingerprint, header, is_signed_by, part, public_key_of, signed, with_signature,
+    KeyPair, claims, fingerprint, header, is_signed_by, public_key_of, signed, with_signature,
 };
 pub use mask::masked;
 pub use program::Program;
