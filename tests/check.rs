@@ -132,7 +132,7 @@ impl Bench {
         );
         for (name, value) in [("scope", scope), ("error", error)] {
             if !value.is_empty() {
-                text.push_str(&format!(r#",{name}="{value}""#));
+                text.extend([",", name, "=\"", value, "\""]);
             }
         }
         text

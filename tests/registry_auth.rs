@@ -18,6 +18,7 @@ use crate::harness::{
     ADMIN_PASSWORD, Actor, Answer, Backend, Database, Minted, Program, Server, claims, encoded,
 };
 
+const FORM: &str = "application/x-www-form-urlencoded";
 const PATHS: [&str; 2] = ["/token", "/v2/auth"];
 const SERVICE: &str = "team-a.localhost";
 const CHALLENGE: &str = r#"Basic realm="wharfinger", charset="UTF-8""#;
@@ -667,7 +668,6 @@ async fn bodies_that_are_no_form_are_refused(
         }
         bench.admin.send(request.body(body)).await
     };
-    const FORM: &str = "application/x-www-form-urlencoded";
     for path in PATHS {
         for sent in [
             "application/json",
@@ -766,7 +766,7 @@ async fn nothing_is_answered_with_403_since_containerd_would_give_up(
                 .server
                 .anonymous()
                 .request(Method::POST, path)
-                .header("content-type", "application/x-www-form-urlencoded")
+                .header("content-type", FORM)
                 .header(name, value)
                 .body(encoded(&fields));
             let answer = bench.admin.send(request).await;
@@ -777,7 +777,7 @@ async fn nothing_is_answered_with_403_since_containerd_would_give_up(
             .server
             .anonymous()
             .request(Method::POST, path)
-            .header("content-type", "application/x-www-form-urlencoded")
+            .header("content-type", FORM)
             .header("origin", own)
             .body(encoded(&fields));
         assert_eq!(bench.admin.send(request).await.status, 200);
