@@ -509,6 +509,7 @@ async fn proxies_that_do_not_say_what_is_asked_are_told(
 
     let post: (&str, &[u8]) = ("x-forwarded-method", b"POST");
     let other: (&str, &[u8]) = ("x-forwarded-uri", b"/v2/read/tags/list");
+    // What a proxy leaves out is its configuration's fault.
     for headers in [
         vec![],
         vec![nginx[0]],
@@ -516,10 +517,18 @@ async fn proxies_that_do_not_say_what_is_asked_are_told(
         vec![traefik[0]],
         vec![traefik[1]],
         vec![nginx[0], traefik[1]],
-        vec![nginx[0], nginx[1], traefik[0]],
+    ] {
+        let what = format!("{headers:?}");
+        let answer = ask(&good, &headers).await;
+        answer.refused(&what, 400, "UNSUPPORTED", Some("original-request"));
+    }
+    // What is said twice is a client's doing, and so are odd paths.
+    for headers in [
         vec![nginx[0], nginx[1], traefik[1]],
         vec![nginx[0], nginx[1], traefik[0], other],
         vec![nginx[0], nginx[1], post, traefik[1]],
+        vec![nginx[0], nginx[1], post],
+        vec![nginx[0], nginx[1], ("x-original-url", own)],
         vec![nginx[0], nginx[0], nginx[1]],
         vec![nginx[0], nginx[1], nginx[1]],
         vec![
@@ -532,7 +541,7 @@ async fn proxies_that_do_not_say_what_is_asked_are_told(
     ] {
         let what = format!("{headers:?}");
         let answer = ask(&good, &headers).await;
-        answer.refused(&what, 400, "UNSUPPORTED", Some("original-request"));
+        answer.refused(&what, 403, "DENIED", None);
     }
     for query in [
         "",
