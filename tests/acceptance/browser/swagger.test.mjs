@@ -48,13 +48,16 @@ after(async () => {
 });
 
 // Fills an operation's form, presses Execute and returns what Swagger UI then shows.
-async function execute(id, { parameters = {}, body } = {}) {
+async function execute(id, { parameters = {}, body, form = {} } = {}) {
   const block = page.locator(`[id$="-${id}"].opblock`);
   if (!(await block.evaluate((element) => element.classList.contains("is-open")))) {
     await block.locator(".opblock-summary-control").click();
   }
   for (const [parameter, value] of Object.entries(parameters)) {
     await block.locator(`tr[data-param-name="${parameter}"] input`).fill(value);
+  }
+  for (const [property, value] of Object.entries(form)) {
+    await block.locator(`tr[data-property-name="${property}"] input`).first().fill(value);
   }
   if (body !== undefined) {
     await block.locator("textarea.body-param__text").fill(JSON.stringify(body));
@@ -67,7 +70,8 @@ async function execute(id, { parameters = {}, body } = {}) {
   const shown = block.locator(".live-responses-table tbody .response-col_status").first();
   await shown.filter({ hasText: String(response.status()) }).waitFor();
   const text = await response.text();
-  return { block, status: response.status(), json: text ? JSON.parse(text) : null, url: response.url() };
+  const isJson = response.headers()["content-type"]?.startsWith("application/json");
+  return { block, status: response.status(), text, json: isJson && text ? JSON.parse(text) : null, url: response.url() };
 }
 
 test("the page loads from this origin alone, with and without the slash", async () => {
@@ -133,6 +137,22 @@ test("every operation can be tried, and the secret of a token can be copied", as
   await step("registriesTokensFindById", 200, token);
   const evaluated = await step("registriesTokensEvaluate", 200, { ...token, body: { scope: "repository:team/app:pull" } });
   assert.deepEqual([evaluated.json.usable, evaluated.json.scope, evaluated.json.decisions.length], [true, "", 1]);
+
+  // What is no text is offered as a file.
+  const bundle = await step("registriesAuthBundleGet", 200, one);
+  await bundle.block.locator("a", { hasText: "Download file" }).waitFor();
+  const product = { registryId: registry, for: "distribution2", bundle: "/etc/bundle.pem" };
+  assert.match((await step("registriesAuthConfigGet", 200, { parameters: product })).text, /rootcertbundle: "\/etc\/bundle.pem"/);
+  assert.equal((await step("registriesJwksGet", 200, one)).json.keys.length, 1);
+  const service = "browser.localhost";
+  const wanted = { service, scope: "repository:team/app:pull", offline_token: "false", client_id: "browser", account: "admin" };
+  assert.equal((await step("registryTokenGet", 200, { parameters: wanted })).json.expires_in, 300);
+  const login = { grant_type: "password", service, client_id: "browser", scope: "", access_type: "online" };
+  const byForm = await step("registryTokenPost", 200, { form: { ...login, username: "explorer", password: secret, refresh_token: "" } });
+  assert.equal(byForm.json.scope, "");
+  const passage = { service, "X-Original-Method": "GET", "X-Original-URI": "/v2/" };
+  await step("registryCheck", 200, { parameters: passage });
+
   const patched = await step("registriesTokensPatch", 200, { ...token, body: { status: "disabled", expiryDate: null } });
   assert.equal(patched.json.metadata.state, "disabled");
   await step("registriesTokensPut", 200, { ...token, body: { properties: { name: "explorer" } } });
@@ -140,7 +160,7 @@ test("every operation can be tried, and the secret of a token can be copied", as
   await step("registriesDelete", 204, one);
 
   const document = await (await fetch(`${base}/openapi.json`)).json();
-  const ids = Object.values(document.paths).flatMap((item) => Object.values(item).map((operation) => operation.operationId));
+  const ids = Object.values(document.paths).flatMap((item) => Object.values(item).flatMap((operation) => operation.operationId ?? []));
   assert.deepEqual([...used].sort(), ids.sort(), "an operation was not tried");
 });
 
