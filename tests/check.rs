@@ -6,8 +6,11 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chrono::TimeDelta;
 use reqwest::Method;
 use rstest::rstest;
+use secrecy::SecretString;
 use serde_json::{Value, json};
+use wharfinger::domain::account::NewPassword;
 use wharfinger::domain::signing::KeyRole;
+use wharfinger::domain::status::Status;
 
 use crate::harness::{
     ADMIN_PASSWORD, Actor, Answer, Backend, KeyPair, Minted, Server, claims, fingerprint, header,
@@ -687,6 +690,13 @@ async fn what_happens_to_a_token_bites_on_the_next_request(
     let body = json!({ "status": "enabled" });
     assert_eq!(admin.patch(&bench.token.path, body).await.status, 200);
 
+    // Its secret, as the database will have it when it can be changed.
+    for (change, status) in [("+", 401), ("-", 200)] {
+        let change = format!("UPDATE tokens SET secret_version = secret_version {change} 1");
+        bench.server.database.execute(&change);
+        assert_eq!(bench.status(&jwt), status, "{change}");
+    }
+
     // Its scopes, and what a JWT was granted before they were cut.
     let body = json!({"scopes": scopes(&["repository:read:pull"])});
     assert_eq!(admin.patch(&bench.token.path, body).await.status, 200);
@@ -761,6 +771,64 @@ async fn what_happens_to_a_token_bites_on_the_next_request(
     let fresh = Bearer(bench.jwt(SERVICE, &token, scope).await);
     assert_eq!(bench.status(&fresh), 200);
     assert_eq!(both(), (401, 401));
+}
+
+#[rstest]
+#[actix_web::test]
+async fn what_happens_to_an_account_bites_on_its_next_request(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
+    let (person, first, second) = ("person@example.com", "first-password", "second-password");
+    bench.server.add_account(person, first, "Admin").await;
+    let basic = |password: &str| Basic(person.to_owned(), password.to_owned());
+    let login = async |password: &str| {
+        let query = [("service", SERVICE), ("scope", "repository:own:pull")];
+        let answer = bench
+            .server
+            .actor(person, password)
+            .ask("/token", &query)
+            .await;
+        Bearer(answer.json["token"].as_str().unwrap().to_owned())
+    };
+    let accounts = bench.server.service.accounts();
+    let jwt = login(first).await;
+    assert_eq!(
+        (bench.status(&basic(first)), bench.status(&jwt)),
+        (200, 200)
+    );
+    let new = NewPassword::parse(SecretString::from(second.to_owned())).unwrap();
+    accounts
+        .set_password(person.to_owned(), &new)
+        .await
+        .unwrap();
+    assert_eq!(
+        (bench.status(&basic(first)), bench.status(&jwt)),
+        (401, 401)
+    );
+    let jwt = login(second).await;
+    assert_eq!(
+        (bench.status(&basic(second)), bench.status(&jwt)),
+        (200, 200)
+    );
+    let off = Status::Disabled;
+    accounts.set_status(person.to_owned(), off).await.unwrap();
+    assert_eq!(
+        (bench.status(&basic(second)), bench.status(&jwt)),
+        (401, 401)
+    );
+    let on = Status::Enabled;
+    accounts.set_status(person.to_owned(), on).await.unwrap();
+    let jwt = login(second).await;
+    assert_eq!(
+        (bench.status(&basic(second)), bench.status(&jwt)),
+        (200, 200)
+    );
+    accounts.delete(person.to_owned()).await.unwrap();
+    assert_eq!(
+        (bench.status(&basic(second)), bench.status(&jwt)),
+        (401, 401)
+    );
 }
 
 #[rstest]

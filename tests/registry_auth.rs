@@ -965,6 +965,12 @@ async fn refresh_tokens_end_with_what_they_were_made_by(
         assert_eq!(admin.patch(&bench.token.path, body).await.status, 200);
         assert_eq!(works(&refresh).await, expected, "{state}");
     }
+    // A new secret, as the database will have it.
+    for (change, expected) in [("+", false), ("-", true)] {
+        let change = format!("UPDATE tokens SET secret_version = secret_version {change} 1");
+        server.database.execute(&change);
+        assert_eq!(works(&refresh).await, expected, "{change}");
+    }
     // Replacing gives no new secret and ends nothing.
     let body = json!({"properties": {"name": name, "expiryDate": "2026-11-21T13:00:00Z"}});
     assert_eq!(admin.put(&bench.token.path, body).await.status, 200);
