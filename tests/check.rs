@@ -829,6 +829,15 @@ async fn what_happens_to_an_account_bites_on_its_next_request(
         (bench.status(&basic(second)), bench.status(&jwt)),
         (401, 401)
     );
+    // Another account gets the name and the password while the proof of the one before is remembered.
+    bench.server.add_account(person, second, "Admin").await;
+    let jwt = login(second).await;
+    accounts.delete(person.to_owned()).await.unwrap();
+    bench.server.add_account(person, second, "Admin").await;
+    assert_eq!(
+        (bench.status(&basic(second)), bench.status(&jwt)),
+        (200, 401)
+    );
 }
 
 #[rstest]

@@ -159,7 +159,7 @@ impl Access {
     pub(super) async fn identify_again(&self, caller: &Caller) -> Result<Caller> {
         let digest = self.digest(&caller.presented);
         if let Some(proof) = self.proofs.get(&digest).await
-            && proof.version == caller.proof.version
+            && (proof.account, proof.version) == (caller.proof.account, caller.proof.version)
         {
             self.proofs.invalidate(&digest).await;
         }
@@ -220,14 +220,16 @@ impl Access {
     }
 }
 
-/// Reads what a proven caller's account is now. `None` if it changed since the proof, which is then to be renewed.
+/// Reads what a proven caller's account is now. `None` if it changed or went since the proof, which is then to be
+/// renewed: another account may have the name by now.
 ///
 /// # Errors
 ///
-/// [`Error::Unauthenticated`] if the account is disabled or deleted.
+/// [`Error::Unauthenticated`] if the account is disabled.
 pub(super) fn admit(connection: &mut Session, caller: &Caller) -> Result<Option<Actor>> {
-    let standing =
-        accounts::standing(connection, caller.proof.account)?.ok_or(Error::Unauthenticated)?;
+    let Some(standing) = accounts::standing(connection, caller.proof.account)? else {
+        return Ok(None);
+    };
     if standing.status != Status::Enabled {
         return Err(Error::Unauthenticated);
     }
