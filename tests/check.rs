@@ -336,12 +336,18 @@ async fn requests_pass_if_the_token_allows_what_they_need(
     ];
     for (method, uri, scope, allowed) in cases {
         let jwt = Bearer(bench.jwt(SERVICE, &bench.token, scope).await);
+        // What a token may not take over from elsewhere it is to upload: clients do on a 401 without `error`.
+        let from_elsewhere = !allowed && scope.contains(' ');
         for way in WAYS {
             let what = format!("{way:?} {method} {uri}");
             let ask = |auth: &Auth| bench.ask(way, auth, method, uri, &[]);
             bench.sent_away(&what, &ask(&Auth::None), scope, "");
             for auth in [&secret, &jwt] {
                 let answer = ask(auth);
+                if from_elsewhere {
+                    bench.sent_away(&what, &answer, scope, "");
+                    continue;
+                }
                 assert_eq!(
                     answer.status,
                     if allowed { 200 } else { 403 },
@@ -361,6 +367,7 @@ async fn requests_pass_if_the_token_allows_what_they_need(
             match (allowed, scope) {
                 (true, "") => assert_eq!(answer.status, 200, "{what}"),
                 (true, _) => bench.sent_away(&what, &answer, scope, "insufficient_scope"),
+                (false, _) if from_elsewhere => bench.sent_away(&what, &answer, scope, ""),
                 (false, _) => assert_eq!(answer.status, 403, "{what}"),
             }
             assert_eq!(ask(&account).status, 200, "{what}");
@@ -590,15 +597,13 @@ async fn proxies_that_do_not_say_what_is_asked_are_told(
             .raw(format!("{head}\r\nConnection: close\r\n\r\n").as_bytes());
         answer.refused(path, 404, "UNSUPPORTED", None);
     }
-    // Any method, since a proxy may ask with the client's.
-    for method in [
-        "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND",
-    ] {
+    // Proxies that tell the original request in headers ask by GET.
+    for method in ["HEAD", "POST", "PUT", "PATCH", "DELETE", "PROPFIND"] {
         let request = client
             .request(method.parse().unwrap(), &format!("/v2/check{good}"))
             .header("x-original-method", "GET")
             .header("x-original-uri", "/v2/");
-        assert_eq!(client.send(request).await.status, 200, "{method}");
+        assert_eq!(client.send(request).await.status, 405, "{method}");
     }
     // A web page of another origin gets nothing through.
     let foreign = [("origin", "https://evil.example.com")];
@@ -610,7 +615,7 @@ async fn proxies_that_do_not_say_what_is_asked_are_told(
         "/v2/own/blobs/uploads/",
         &foreign,
     );
-    answer.refused("foreign", 400, "DENIED", None);
+    answer.refused("foreign", 403, "DENIED", None);
 }
 
 #[rstest]

@@ -561,7 +561,7 @@ async fn questions_that_make_no_sense_are_refused_with_the_parameter(
         large,
     ] {
         let pairs = vec![("service", SERVICE), ("scope", wrong)];
-        cases.push(("a scope", pairs, "scopes"));
+        cases.push(("a scope", pairs, "scope"));
     }
     let twice = [("offline_token", "true"), ("offline_token", "true")];
     for path in PATHS {

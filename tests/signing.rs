@@ -17,6 +17,7 @@ use rustls::server::WebPkiClientVerifier;
 use serde_json::{Value, json};
 use wharfinger::clock::Clock as _;
 use wharfinger::domain::signing::KeyRole;
+use wharfinger::service::keys::{Consequence, Rotation};
 
 use crate::harness::{
     Actor, Answer, Backend, Database, KeyPair, Minted, Program, Server, claims, fingerprint,
@@ -560,7 +561,7 @@ async fn key_sets_and_bundles_are_what_files_of_registries_hold(
     assert_eq!(kid(&bench.jwt().await), fingerprint(&public));
 
     let answer = bench.get("auth-bundle.pem").await;
-    assert_eq!(answer.header("content-type"), "application/x-pem-file");
+    assert_eq!(answer.header("content-type"), "text/plain; charset=utf-8");
     assert_eq!(
         answer.header("content-disposition"),
         "attachment; filename=\"auth-bundle.pem\""
@@ -1285,4 +1286,78 @@ async fn commands_rotate_beside_a_running_server_and_print_what_it_would(
         assert!(said.contains(part), "{arguments:?}: {said}");
     }
     assert_eq!(kid(&jwt("team-a").await), kid(&fourth));
+}
+
+#[rstest]
+#[actix_web::test]
+async fn a_rotation_says_what_the_registry_has_to_be_given(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend, "pinned").await;
+    let keys = bench.server.service.keys();
+    let path = format!("/registries/{}", bench.registry);
+    let switch = async |verifier: &str| {
+        let patch = json!({"tokenVerifier": verifier});
+        assert_eq!(bench.admin.patch(&path, patch).await.status, 200);
+        keys.tenant("team-a").await.unwrap()
+    };
+    // What never had a key has nothing to lose.
+    let tenant = switch("pinned").await;
+    let said = async |tenant, rotation| keys.rotate(tenant, rotation).await.unwrap();
+    assert_eq!(said(&tenant, Rotation::Signer).await, Consequence::None);
+    assert_eq!(said(&tenant, Rotation::Signer).await, Consequence::Restart);
+    // The registry may hold the pinned key still, and does not know the authority.
+    let tenant = switch("x5c").await;
+    assert_eq!(said(&tenant, Rotation::Signer).await, Consequence::Restart);
+    assert_eq!(said(&tenant, Rotation::Signer).await, Consequence::None);
+    assert_eq!(
+        said(&tenant, Rotation::Authority).await,
+        Consequence::Restart
+    );
+}
+
+#[rstest]
+#[actix_web::test]
+async fn a_key_that_cannot_be_replaced_keeps_no_other_waiting(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend, "x5c").await;
+    bench.reserve();
+    bench.jwt().await;
+    bench.server.clock.advance(TimeDelta::hours(1));
+    let other = bench.admin.create_registry("team-b").await;
+    let other = format!("/registries/{other}/jwks.json");
+    let before = bench.admin.get(&other).await.json;
+    // The first one's authority opens no more.
+    bench.server.database.execute(
+        "UPDATE signing_keys SET kid = 'damaged' WHERE role = 'ca' AND key = \
+         (SELECT MIN(key) FROM signing_keys WHERE role = 'ca')",
+    );
+    bench.server.clock.advance(TimeDelta::days(31));
+    bench.janitor().await;
+    assert_ne!(bench.admin.get(&other).await.json, before);
+    assert_eq!(bench.keys(), counts(&[("ca", 2), ("leaf", 3)]));
+}
+
+#[rstest]
+#[actix_web::test]
+async fn keys_that_an_older_release_left_go_with_the_rows(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend, "x5c").await;
+    bench.reserve();
+    bench.jwt().await;
+    let end = async || {
+        let ready = bench.server.anonymous().get("/readyz").await.json;
+        ready["checks"]["signingCertificatesEnd"].clone()
+    };
+    assert!(end().await.is_string());
+    // It knows no keys, and marks the registry alone.
+    bench
+        .server
+        .database
+        .execute("UPDATE registries SET deleted_at = created_at");
+    assert!(end().await.is_null());
+    bench.janitor().await;
+    assert_eq!(bench.keys(), counts(&[]));
 }

@@ -11,8 +11,6 @@ use super::text::quoted;
 use super::token::{Scope, check_scopes};
 use crate::error::{Error, Result};
 
-/// The most actions on one resource.
-const ACTIONS: usize = 20;
 /// The most scopes that a reason names.
 const SHOWN: usize = 3;
 const PULL: &str = "pull";
@@ -81,17 +79,7 @@ pub fn parse_wanted(objects: Option<&[Scope]>, text: Option<&str>) -> Result<Vec
     for access in parse_requested(text)? {
         merge(&mut wanted, access)?;
     }
-    match wanted.iter().find(|access| access.actions.len() > ACTIONS) {
-        Some(access) => Err(Error::invalid(
-            "scopes",
-            format!(
-                "{} actions on {} are asked for; at most {ACTIONS} are allowed",
-                access.actions.len(),
-                quoted(&access.name)
-            ),
-        )),
-        None => Ok(wanted),
-    }
+    Ok(wanted)
 }
 
 fn parse_object(index: usize, object: &Scope) -> Result<Access> {

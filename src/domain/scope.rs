@@ -12,6 +12,8 @@ use crate::error::{Error, Result};
 
 /// The most scopes in one request, after merging.
 const SCOPES: usize = 100;
+/// The most actions on one resource.
+const ACTIONS: usize = 20;
 /// The longest text of one request's scopes, in bytes.
 const LENGTH: usize = 16 * 1024;
 /// The longest name, in bytes: what Distribution allows a repository.
@@ -64,7 +66,7 @@ pub fn joined(access: &[Access]) -> String {
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] for what does not parse, or is too much: 16 KiB of text, 100 resources.
+/// [`Error::Invalid`] for what does not parse, or is too much: 16 KiB of text, 100 resources, 20 actions on each.
 pub fn parse_requested<'a>(values: impl IntoIterator<Item = &'a str>) -> Result<Vec<Access>> {
     let mut requested: Vec<Access> = Vec::new();
     let mut length = 0;
@@ -94,13 +96,14 @@ pub(super) fn merge(requested: &mut Vec<Access>, access: Access) -> Result<()> {
                     held.actions.push(action);
                 }
             }
-            Ok(())
+            check_actions(held)
         }
         None if full => Err(Error::invalid(
             "scopes",
             format!("more than {SCOPES} resources are asked for at once"),
         )),
         None => {
+            check_actions(&access)?;
             requested.push(access);
             Ok(())
         }
@@ -129,11 +132,33 @@ fn parse_one(text: &str) -> Result<Access> {
     if !is_word(r#type) || !is_name(name) || !actions.split(',').all(is_action) {
         return Err(wrong());
     }
+    // Before they are compared with each other: nobody has logged in yet.
+    let count = actions.split(',').count();
+    if count > ACTIONS {
+        return Err(too_many_actions(count, name));
+    }
     Ok(Access {
         r#type: r#type.to_owned(),
         name: name.to_owned(),
         actions: distinct(actions.split(',')),
     })
+}
+
+fn check_actions(access: &Access) -> Result<()> {
+    match access.actions.len() {
+        count if count > ACTIONS => Err(too_many_actions(count, &access.name)),
+        _ => Ok(()),
+    }
+}
+
+fn too_many_actions(count: usize, name: &str) -> Error {
+    Error::invalid(
+        "scopes",
+        format!(
+            "{count} actions on {} are asked for; at most {ACTIONS} are allowed",
+            quoted(name)
+        ),
+    )
 }
 
 /// What a type has to be, and its class.

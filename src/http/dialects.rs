@@ -7,7 +7,9 @@ use crate::error::Error;
 
 /// An error for a path that no handler has seen, in the dialect of those who ask there.
 pub(super) fn failure(path: &str, error: Error) -> actix_web::Error {
-    if registry_auth::owns(path) {
+    if registry_auth::is_passing(path) {
+        Failure::<Passing>::from(error).into()
+    } else if registry_auth::owns(path) {
         Failure::<TokenEndpoint>::from(error).into()
     } else {
         Failure::<Registries>::from(error).into()

@@ -99,7 +99,8 @@ pub struct Passage {
     pub pass: Pass,
     /// The registry, by its service name.
     pub service: String,
-    /// What the request needs; nothing if any proven client may make it, `None` if nobody may.
+    /// What the request needs, first for what it does, then for what it wants to take over from elsewhere. Nothing if
+    /// any proven client may make it, `None` if nobody may.
     pub needed: Option<Vec<Access>>,
 }
 
@@ -110,6 +111,8 @@ pub enum Verdict {
     Pass,
     /// The JWT does not cover it; one with this access would be granted.
     AskForMore,
+    /// It may do what it does, but not take over what it wants from elsewhere: without that it may pass.
+    NotFromThere,
 }
 
 /// Who logged in, as the database has it now.
@@ -232,9 +235,12 @@ impl<'a> Grants<'a> {
         let needed = passage.needed.ok_or_else(|| {
             Error::Forbidden("this path is none that a registry token opens".to_owned())
         })?;
-        for need in &needed {
+        for (place, need) in needed.iter().enumerate() {
             let allowed = scope::granted(&holder.scopes, need);
             if let Some(action) = need.actions.iter().find(|action| !allowed.contains(action)) {
+                if place > 0 {
+                    return Ok(Verdict::NotFromThere);
+                }
                 return Err(Error::Forbidden(format!(
                     "the scopes of {} do not grant {} on {} {}",
                     quoted(&holder.name),
@@ -429,8 +435,8 @@ fn token_holder(found: Credential, tenant: &Tenant, now: DateTime<Utc>) -> Resul
             who: Who::Token(found.key),
             version: found.secret_version,
         },
+        scopes: found.scopes()?,
         name: found.name,
-        scopes: found.scopes,
         expires_at: found.expires_at,
     })
 }

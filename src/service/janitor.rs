@@ -10,6 +10,7 @@ use super::Core;
 use super::keys::Keys;
 use crate::domain::id::{RegistryId, RegistryKey};
 use crate::error::{Error, Result};
+use crate::store::signing_keys::Due;
 use crate::store::{Lock, leases, registries, signing_keys, token_uses, tokens};
 
 /// The lease that the working replica holds.
@@ -61,8 +62,8 @@ impl<'a> Janitor<'a> {
     /// Does all there is to do. `None` if another replica is at it. `holder` names this process.
     pub async fn run(&self, holder: &str) -> Result<Option<Round>> {
         let mut round = Round::default();
-        let mut held = false;
-        while let Some(more) = self.batch(holder, &mut round).await? {
+        let (mut held, mut due) = (false, None);
+        while let Some(more) = self.batch(holder, &mut round, &mut due).await? {
             if !more {
                 // Only work takes the lease; without any there is nothing to give back, and nothing to write.
                 if !held {
@@ -82,7 +83,12 @@ impl<'a> Janitor<'a> {
     }
 
     /// Does a batch. Returns whether there is more, or `None` without the lease.
-    async fn batch(&self, holder: &str, round: &mut Round) -> Result<Option<bool>> {
+    async fn batch(
+        &self,
+        holder: &str,
+        round: &mut Round,
+        due: &mut Option<Due>,
+    ) -> Result<Option<bool>> {
         let (holder, now) = (holder.to_owned(), self.core.clock.now());
         match self.look(now).await? {
             Some(Work::Deleted(registry)) => {
@@ -142,7 +148,7 @@ impl<'a> Janitor<'a> {
             // Without the lease: of several replicas that make the same key one is heard. Last, so that a key which
             // cannot be made keeps nothing else waiting.
             None => {
-                let rotated = Keys::new(self.core).rotate_next_due().await?;
+                let rotated = Keys::new(self.core).rotate_next_due(due).await?;
                 round.rotated += u64::from(rotated);
                 return Ok(Some(rotated));
             }

@@ -6,6 +6,7 @@
 //! signed. Keys are made on a thread of their own, never on the writer's.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::jwk::JwkSet;
@@ -24,11 +25,15 @@ use crate::domain::role::{Level, Resource};
 use crate::domain::signing::{Algorithm, KeyRole};
 use crate::domain::text::quoted;
 use crate::error::{Error, Result, What};
-use crate::store::signing_keys::{self, Current, NewSigningKey, SigningKey};
+use crate::store::signing_keys::{self, Current, Due, NewSigningKey, SigningKey};
 use crate::store::{Lock, Session, registries};
 
 /// Keys kept ready at once, of either half.
 const READY: u64 = 10_000;
+/// How long a private key that nobody needs is kept ready.
+const IDLE: Duration = Duration::from_secs(3600);
+/// Keys made at once.
+const GENERATING: usize = 2;
 /// How often a key is made before others are said to be faster.
 const ATTEMPTS: usize = 3;
 
@@ -37,16 +42,23 @@ const ATTEMPTS: usize = 3;
 pub struct ReadyKeys {
     signers: moka::sync::Cache<SigningKeyNumber, Arc<Signer>>,
     verifiers: moka::sync::Cache<String, Arc<Verifier>>,
-    /// Requests that find no key wait here for the one that makes it.
-    making: tokio::sync::Mutex<()>,
+    /// Requests that find no key of their registry wait here for the one that makes it.
+    making: moka::sync::Cache<RegistryKey, Arc<tokio::sync::Mutex<()>>>,
+    /// Keys made at once: it takes a core's whole attention.
+    generating: tokio::sync::Semaphore,
 }
 
 impl Default for ReadyKeys {
     fn default() -> Self {
         Self {
-            signers: moka::sync::Cache::new(READY),
+            // Not longer than needed: they are private keys.
+            signers: moka::sync::Cache::builder()
+                .max_capacity(READY)
+                .time_to_idle(IDLE)
+                .build(),
             verifiers: moka::sync::Cache::new(READY),
-            making: tokio::sync::Mutex::new(()),
+            making: moka::sync::Cache::new(READY),
+            generating: tokio::sync::Semaphore::new(GENERATING),
         }
     }
 }
@@ -166,38 +178,42 @@ impl<'a> Keys<'a> {
     /// Replaces a registry's keys now.
     pub async fn rotate(&self, tenant: &Tenant, rotation: Rotation) -> Result<Consequence> {
         let state = self.state(tenant).await?;
-        let first = state.signer.is_none();
-        self.make(tenant, state, rotation).await?;
-        Ok(match (tenant.verifier, rotation) {
-            _ if first => Consequence::None,
-            (TokenVerifier::X5c, Rotation::Signer) => Consequence::None,
-            _ => Consequence::Restart,
-        })
+        let (_, consequence) = self.make(tenant, state, rotation).await?;
+        Ok(consequence)
     }
 
-    /// Replaces the leaf of one `x5c` registry whose time has come. Returns whether there was one.
-    pub async fn rotate_next_due(&self) -> Result<bool> {
+    /// Replaces the leaf of the next registry whose time has come; `last` is where the round is. Returns whether there
+    /// was one. A leaf that cannot be replaced is logged and left to the next round, so that it keeps no other waiting.
+    pub(super) async fn rotate_next_due(&self, last: &mut Option<Due>) -> Result<bool> {
         let due = self.core.clock.now() - self.core.policy.key_rotation();
+        let after = *last;
         let found = self
             .core
             .store
             .read(move |connection| {
-                let Some(id) = signing_keys::next_due(connection, due)? else {
+                let Some((id, due)) = signing_keys::next_due(connection, due, after)? else {
                     return Ok(None);
                 };
-                registries::tenant(connection, id)
+                Ok(registries::tenant(connection, id)?.map(|tenant| (tenant, due)))
             })
             .await?;
-        let Some(tenant) = found else {
+        let Some((tenant, due)) = found else {
             return Ok(false);
         };
+        *last = Some(due);
         // A `pinned` registry may keep a leaf from before it was that.
         let tenant = Tenant {
             verifier: TokenVerifier::X5c,
             ..tenant
         };
         let state = self.state(&tenant).await?;
-        self.make(&tenant, state, Rotation::Signer).await?;
+        match self.make(&tenant, state, Rotation::Signer).await {
+            Ok(_) => {}
+            Err(error @ Error::Unavailable { .. }) => return Err(error),
+            Err(error) => {
+                tracing::error!(registry = %tenant.id, error = error.chain(), "a signing key cannot be replaced");
+            }
+        }
         Ok(true)
     }
 
@@ -304,11 +320,16 @@ impl<'a> Keys<'a> {
     }
 
     async fn ensure(&self, tenant: &Tenant) -> Result<SigningKeyNumber> {
-        let _turn = self.core.ready_keys.making.lock().await;
+        let turn = self
+            .core
+            .ready_keys
+            .making
+            .get_with(tenant.key, Arc::default);
+        let _turn = turn.lock().await;
         let state = self.state(tenant).await?;
         match state.signer {
             Some(current) if self.will_do(&current) => Ok(current.number),
-            _ => self.make(tenant, state, Rotation::Signer).await,
+            _ => Ok(self.make(tenant, state, Rotation::Signer).await?.0),
         }
     }
 
@@ -326,7 +347,7 @@ impl<'a> Keys<'a> {
         tenant: &Tenant,
         mut state: State,
         rotation: Rotation,
-    ) -> Result<SigningKeyNumber> {
+    ) -> Result<(SigningKeyNumber, Consequence)> {
         for _ in 0..ATTEMPTS {
             let fresh = self.generate(tenant, &state, rotation).await?;
             let (seen, tenant, now) = (state.numbers(), tenant.clone(), self.core.clock.now());
@@ -341,9 +362,17 @@ impl<'a> Keys<'a> {
                     if held.numbers() != seen {
                         return Ok(Err(held));
                     }
+                    // It may have been given any of them, those of another verifier too.
+                    let known = signing_keys::any(connection, tenant.key)?;
                     if rotation == Rotation::Authority {
                         signing_keys::delete_all(connection, tenant.key)?;
                     }
+                    let anchored = fresh.iter().any(|key| key.role != KeyRole::Leaf);
+                    let consequence = if known && anchored {
+                        Consequence::Restart
+                    } else {
+                        Consequence::None
+                    };
                     let mut signer = None;
                     for key in &fresh {
                         signing_keys::retire(connection, tenant.key, key.role, now)?;
@@ -351,15 +380,15 @@ impl<'a> Keys<'a> {
                     }
                     signer
                         .ok_or_else(|| Error::internal("no key was made"))
-                        .map(Ok)
+                        .map(|signer| Ok((signer, consequence)))
                 })
                 .await?;
             match done {
-                Ok(signer) => return Ok(signer),
+                Ok(made) => return Ok(made),
                 Err(held) => match held.signer {
                     // Another replica made what was wanted here too.
                     Some(current) if rotation == Rotation::Signer && self.will_do(&current) => {
-                        return Ok(current.number);
+                        return Ok((current.number, Consequence::None));
                     }
                     _ => state = held,
                 },
@@ -393,6 +422,13 @@ impl<'a> Keys<'a> {
             }
             _ => None,
         };
+        let _turn = self
+            .core
+            .ready_keys
+            .generating
+            .acquire()
+            .await
+            .map_err(Error::internal)?;
         let made = tokio::task::spawn_blocking(move || -> Result<Vec<Made>> {
             let anchored =
                 |role| certificates::make_anchor(role, algorithm, &subject, serials.0, now);

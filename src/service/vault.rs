@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::aead::{
+    AES_256_GCM, AES_256_GCM_SIV, Aad, Algorithm, LessSafeKey, NONCE_LEN, Nonce, UnboundKey,
+};
 use aws_lc_rs::{constant_time, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -120,7 +122,17 @@ struct Sealer(LessSafeKey);
 
 impl Sealer {
     fn new(key: &[u8]) -> Result<Self> {
-        let key = UnboundKey::new(&AES_256_GCM, key)
+        Self::of(&AES_256_GCM, key)
+    }
+
+    /// For more values than random nonces of 96 bits are good for: where two meet, this algorithm gives nothing away
+    /// but that the values were equal (RFC 8452).
+    fn for_many(key: &[u8]) -> Result<Self> {
+        Self::of(&AES_256_GCM_SIV, key)
+    }
+
+    fn of(algorithm: &'static Algorithm, key: &[u8]) -> Result<Self> {
+        let key = UnboundKey::new(algorithm, key)
             .map_err(|_| Error::internal("a sealing key has the wrong length"))?;
         Ok(Self(LessSafeKey::new(key)))
     }
@@ -285,7 +297,7 @@ impl Vault {
                         .insert(key.key, hmac::Key::new(hmac::HMAC_SHA256, &material)),
                 ),
                 "cursor" => drop(vault.cursor.insert(key.key, Sealer::new(&material)?)),
-                "seal" => drop(vault.seal.insert(key.key, Sealer::new(&material)?)),
+                "seal" => drop(vault.seal.insert(key.key, Sealer::for_many(&material)?)),
                 // A newer release's purpose, running beside this one.
                 _ => {}
             }
@@ -409,20 +421,22 @@ mod tests {
 
     #[test]
     fn a_seal_opens_only_in_its_own_context() {
-        let key = Sealer::new(&[7; KEY]).unwrap();
-        let sealed = key.seal([1; NONCE_LEN], "a", b"value").unwrap();
-        assert_eq!(key.open("a", &sealed).unwrap(), b"value");
-        assert!(key.open("b", &sealed).is_none());
-        assert!(Sealer::new(&[8; KEY]).unwrap().open("a", &sealed).is_none());
-        for at in 0..sealed.len() {
-            let mut altered = sealed.clone();
-            altered[at] ^= 1;
-            assert!(
-                key.open("a", &altered).is_none(),
-                "a change at {at} went unnoticed"
-            );
+        for make in [Sealer::new, Sealer::for_many] {
+            let key = make(&[7; KEY]).unwrap();
+            let sealed = key.seal([1; NONCE_LEN], "a", b"value").unwrap();
+            assert_eq!(key.open("a", &sealed).unwrap(), b"value");
+            assert!(key.open("b", &sealed).is_none());
+            assert!(make(&[8; KEY]).unwrap().open("a", &sealed).is_none());
+            for at in 0..sealed.len() {
+                let mut altered = sealed.clone();
+                altered[at] ^= 1;
+                assert!(
+                    key.open("a", &altered).is_none(),
+                    "a change at {at} went unnoticed"
+                );
+            }
+            assert!(key.open("a", &[]).is_none());
         }
-        assert!(key.open("a", &[]).is_none());
     }
 
     #[test]

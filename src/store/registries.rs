@@ -294,6 +294,8 @@ pub fn next_deleted(connection: &mut Session) -> Result<Option<RegistryKey>> {
 /// Removes the last rows of a deleted registry, once its tokens are gone. Returns whether there were any.
 pub fn purge(connection: &mut Session, key: RegistryKey) -> Result<bool> {
     diesel::delete(registry_counters::table.find(key.0)).execute(connection)?;
+    // A release that knows no signing keys leaves them when it deletes a registry.
+    super::signing_keys::delete_all(connection, key)?;
     let removed = diesel::delete(
         registries::table.filter(
             registries::key

@@ -317,9 +317,21 @@ pub fn any_retired(connection: &mut Session, until: DateTime<Utc>) -> Result<boo
         .is_some())
 }
 
-/// The living registry whose leaf in use is the oldest of those that began to sign at or before an instant.
-pub fn next_due(connection: &mut Session, until: DateTime<Utc>) -> Result<Option<RegistryId>> {
-    let row: Option<Vec<u8>> = signing_keys::table
+/// Where a walk through the leaves that are due has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Due {
+    active_from: i64,
+    key: i64,
+}
+
+/// The living registry whose leaf in use is the oldest of those that began to sign at or before an instant, after
+/// where a walk has come to.
+pub fn next_due(
+    connection: &mut Session,
+    until: DateTime<Utc>,
+    after: Option<Due>,
+) -> Result<Option<(RegistryId, Due)>> {
+    let mut query = signing_keys::table
         .inner_join(registries::table.on(registries::key.eq(signing_keys::registry_key)))
         .filter(
             signing_keys::role
@@ -328,20 +340,50 @@ pub fn next_due(connection: &mut Session, until: DateTime<Utc>) -> Result<Option
                 .and(signing_keys::active_from.le(micros(until)))
                 .and(registries::deleted_at.is_null()),
         )
-        .order(signing_keys::active_from)
-        .select(registries::uuid)
-        .first(connection)
-        .optional()?;
-    row.map(|id| Ok(RegistryId(uuid(&id)?))).transpose()
+        .order((signing_keys::active_from, signing_keys::key))
+        .select((
+            registries::uuid,
+            signing_keys::active_from,
+            signing_keys::key,
+        ))
+        .into_boxed();
+    if let Some(after) = after {
+        query = query.filter(
+            signing_keys::active_from
+                .gt(after.active_from)
+                .or(signing_keys::active_from
+                    .eq(after.active_from)
+                    .and(signing_keys::key.gt(after.key))),
+        );
+    }
+    let row: Option<(Vec<u8>, i64, i64)> = query.first(connection).optional()?;
+    row.map(|(id, active_from, key)| Ok((RegistryId(uuid(&id)?), Due { active_from, key })))
+        .transpose()
 }
 
 /// When the first certificate in use ends; none while no registry has keys.
 pub fn earliest_end(connection: &mut Session) -> Result<Option<DateTime<Utc>>> {
+    // An older release marks a registry as deleted and leaves its keys.
     let end: Option<i64> = signing_keys::table
-        .filter(signing_keys::retired_at.is_null())
+        .inner_join(registries::table.on(registries::key.eq(signing_keys::registry_key)))
+        .filter(
+            signing_keys::retired_at
+                .is_null()
+                .and(registries::deleted_at.is_null()),
+        )
         .order(signing_keys::not_after)
         .select(signing_keys::not_after)
         .first(connection)
         .optional()?;
     end.map(instant).transpose()
+}
+
+/// Has a registry any key, whatever for and whether in use or not?
+pub fn any(connection: &mut Session, registry: RegistryKey) -> Result<bool> {
+    Ok(signing_keys::table
+        .filter(signing_keys::registry_key.eq(registry.0))
+        .select(signing_keys::key)
+        .first::<i64>(connection)
+        .optional()?
+        .is_some())
 }

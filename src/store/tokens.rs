@@ -108,8 +108,8 @@ pub struct Credential {
     pub status: Status,
     /// When it stops to work.
     pub expires_at: Option<DateTime<Utc>>,
-    /// What it opens.
-    pub scopes: Vec<Scope>,
+    /// What it opens, as it is kept: reading it costs more than a wrong secret should.
+    scopes: String,
     /// What is kept of its secret.
     pub secret: SecretDigest,
     /// Counts its secrets.
@@ -140,13 +140,20 @@ impl TryFrom<CredentialRow> for Credential {
             name: row.name,
             status: Status::from_stored(&row.status),
             expires_at: row.expires_at.map(instant).transpose()?,
-            scopes: from_json(&row.scopes)?,
+            scopes: row.scopes,
             secret: SecretDigest {
                 digest: row.secret_digest,
                 key: row.secret_key,
             },
             secret_version: row.secret_version,
         })
+    }
+}
+
+impl Credential {
+    /// What it opens.
+    pub fn scopes(&self) -> Result<Vec<Scope>> {
+        from_json(&self.scopes)
     }
 }
 

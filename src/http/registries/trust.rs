@@ -29,6 +29,7 @@ struct Target {
     #[param(
         max_length = 4096,
         min_length = 1,
+        pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$",
         example = "/etc/docker/registry/wharfinger.pem"
     )]
     bundle: String,
@@ -72,7 +73,7 @@ pub(super) async fn config(
 #[utoipa::path(
     operation_id = "registriesAuthBundleGet", tag = "Registries", params(RegistryPath),
     responses(
-        (status = 200, description = "A certificate, PEM", body = String, content_type = "application/x-pem-file", example = json!("-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n")),
+        (status = 200, description = "A certificate, PEM", body = String, content_type = "text/plain", example = json!("-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n")),
         (status = 404, description = "The registry does not exist", body = ApiErrorResponse),
         Errors,
     ),
@@ -81,7 +82,7 @@ pub(super) async fn config(
 pub(super) async fn bundle(state: Data<State>, call: Call<RegistryId>) -> Answer {
     let bundle = state.service.keys().bundle(&call.caller, call.head).await?;
     Ok(HttpResponse::Ok()
-        .insert_header((CONTENT_TYPE, "application/x-pem-file"))
+        .insert_header((CONTENT_TYPE, "text/plain; charset=utf-8"))
         .insert_header((
             CONTENT_DISPOSITION,
             "attachment; filename=\"auth-bundle.pem\"",

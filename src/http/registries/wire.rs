@@ -572,7 +572,7 @@ struct RegistryProperties {
     garbage_collection_schedule: Option<Schedule>,
     storage_usage: StorageUsage,
     features: Features,
-    /// Addresses that may use its tokens; none is no restriction
+    /// Addresses that are to use its tokens; kept and shown, and not acted on yet
     #[schema(example = json!(["10.1.0.0/16"]))]
     api_subnet_allow_list: Vec<String>,
     #[schema(value_type = Verifier)]

@@ -73,10 +73,6 @@ struct Original {
 )]
 #[get("/v2/check")]
 pub(super) async fn check(state: Data<State>, request: HttpRequest) -> Answer {
-    by_headers(state, request).await
-}
-
-pub(super) async fn by_headers(state: Data<State>, request: HttpRequest) -> Answer {
     let service = web::Query::<Service>::from_query(request.query_string())
         .map(|query| query.into_inner().service)
         .map_err(|_| {
@@ -136,6 +132,8 @@ async fn decide(
         Ok(Verdict::Pass) => Ok(HttpResponse::Ok()
             .insert_header((CACHE_CONTROL, "no-store"))
             .finish()),
+        // containerd uploads instead of mounting on a 401 without `error`, and gives up on anything else.
+        Ok(Verdict::NotFromThere) => Ok(refuse(&challenge(&service, None))),
         Ok(Verdict::AskForMore) => Ok(refuse(&challenge(&service, Some("insufficient_scope")))),
         Err(Error::Unauthenticated) => Ok(refuse(&challenge(&service, rejected))),
         Err(error) => Err(error.into()),

@@ -9,7 +9,8 @@ use crate::domain::scope::Access;
 /// The longest repository name, in bytes: Distribution's bound.
 const NAME: usize = 255;
 
-/// What a request needs: `None` if no token can open it, nothing if every proven client may make it.
+/// What a request needs: `None` if no token can open it, nothing if every proven client may make it. First what it
+/// does, then what it wants to take over from elsewhere.
 ///
 /// `form` says that the body is a form: Distribution reads `mount` and `from` of a blob upload from there too, and
 /// what is in the body nobody can see here.
@@ -34,14 +35,16 @@ pub(super) fn needed(method: &str, uri: &str, form: bool) -> Option<Vec<Access>>
         return None;
     }
     let mut needed = vec![access("repository", name, actions)];
-    let sources = url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "from");
-    for (_, source) in sources {
+    let pairs = || url::form_urlencoded::parse(query.as_bytes());
+    for (_, source) in pairs().filter(|(key, _)| key == "from") {
         if !is_repository(&source) {
             return None;
         }
         needed.push(access("repository", &source, &["pull"]));
     }
-    Some(needed)
+    // zot mounts a blob from wherever it has it if nobody says from where.
+    let nowhere = pairs().any(|(key, _)| key == "mount") && needed.len() == 1;
+    (!nowhere).then_some(needed)
 }
 
 fn actions(method: &str) -> Option<&'static [&'static str]> {
@@ -210,6 +213,7 @@ mod tests {
             ("OPTIONS", "/v2/a/tags/list"),
             ("get", "/v2/a/tags/list"),
             ("CONNECT", "/v2/"),
+            ("POST", "/v2/a/blobs/uploads/?mount=sha256:00"),
             ("POST", "/v2/a/blobs/uploads/?mount=sha256:00;from=b"),
             ("POST", "/v2/a/blobs/uploads/?from=../b"),
             ("POST", "/v2/a/blobs/uploads/?from="),

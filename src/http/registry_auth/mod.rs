@@ -44,6 +44,11 @@ pub(super) fn base() -> utoipa::openapi::OpenApi {
     Base::openapi()
 }
 
+/// Is it a proxy that asks under a path?
+pub(super) fn is_passing(path: &str) -> bool {
+    path == "/v2/check" || path.starts_with("/v2/check/")
+}
+
 /// Adds every route of this surface.
 pub(super) fn routes(config: &mut ServiceConfig<'_>) {
     config
@@ -54,7 +59,6 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>) {
             config
                 .route(SECOND_TOKEN_PATH, web::get().to(token::answer_query))
                 .route(SECOND_TOKEN_PATH, web::post().to(token::answer_form))
-                .route("/v2/check", web::to(check::by_headers))
                 .route("/v2/check/{service}/{original:.*}", web::to(check::by_path))
         });
 }

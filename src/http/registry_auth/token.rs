@@ -18,7 +18,7 @@ use super::super::surface::{self, Failure};
 use super::error::{Errors, FormErrors, TokenEndpoint};
 use crate::domain::scope::{self, Access};
 use crate::domain::text::quoted;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Violation};
 use crate::service::access::Presented;
 use crate::service::grants::{Ask, Granted, Login};
 
@@ -30,10 +30,14 @@ type Answer = surface::Answer<TokenEndpoint>;
 #[expect(dead_code, reason = "only its shape is used")]
 struct Question {
     /// The registry's service name, which is its hostname
-    #[param(example = "team-a.localhost")]
+    #[param(min_length = 1, example = "team-a.localhost")]
     service: String,
     /// What for: `type:name:action[,action]`, several separated by spaces; the parameter can be repeated. None is a mere login
-    #[param(example = "repository:team/app:pull,push")]
+    #[param(
+        pattern = r"^ *([a-z0-9]+(\([a-z0-9]+\))?:[!-~]*:[a-z*,]*( +[a-z0-9]+(\([a-z0-9]+\))?:[!-~]*:[a-z*,]*)* *)?$",
+        max_length = 16384,
+        example = "repository:team/app:pull,push"
+    )]
     scope: Option<String>,
     /// `true` asks for a refresh token too
     #[param(example = "false")]
@@ -52,28 +56,32 @@ struct Question {
 #[expect(dead_code, reason = "only its shape is used")]
 struct TokenForm {
     /// `password` or `refresh_token`
-    #[schema(example = "password")]
+    #[schema(example = "password", pattern = "^(password|refresh_token)$")]
     grant_type: String,
     /// The registry's service name, which is its hostname
-    #[schema(example = "team-a.localhost")]
+    #[schema(min_length = 1, example = "team-a.localhost")]
     service: String,
     /// What kind of client asks; means nothing here
     #[schema(example = "docker")]
     client_id: Option<String>,
     /// What for, several scopes separated by spaces. None is a mere login
-    #[schema(example = "repository:team/app:pull,push")]
+    #[schema(
+        pattern = r"^ *([a-z0-9]+(\([a-z0-9]+\))?:[!-~]*:[a-z*,]*( +[a-z0-9]+(\([a-z0-9]+\))?:[!-~]*:[a-z*,]*)* *)?$",
+        max_length = 16384,
+        example = "repository:team/app:pull,push"
+    )]
     scope: Option<String>,
     /// `offline` asks for a refresh token too
     #[schema(example = "online")]
     access_type: Option<String>,
     /// For `password`: the name of a registry token or of an account
-    #[schema(example = "ci-push")]
+    #[schema(min_length = 1, example = "ci-push")]
     username: Option<String>,
     /// For `password`: the token's secret or the account's password
-    #[schema(format = Password, example = "whrt_exampleexampleexampleexampleexampleexam")]
+    #[schema(min_length = 1, format = Password, example = "whrt_exampleexampleexampleexampleexampleexam")]
     password: Option<String>,
     /// For `refresh_token`: what an earlier answer gave
-    #[schema(format = Password, example = "whrr_example")]
+    #[schema(min_length = 1, format = Password, example = "whrr_example")]
     refresh_token: Option<String>,
 }
 
@@ -281,6 +289,16 @@ impl Parameters {
     }
 
     fn wanted(&self) -> Result<Vec<Access>> {
-        scope::parse_requested(self.all("scope").map(SecretString::expose_secret))
+        let wanted = scope::parse_requested(self.all("scope").map(SecretString::expose_secret));
+        // The rule speaks of scopes; here they are a parameter of another name.
+        wanted.map_err(|error| match error {
+            Error::Invalid(violations) => Error::Invalid(
+                violations
+                    .into_iter()
+                    .map(|violation| Violation::new("scope", violation.message))
+                    .collect(),
+            ),
+            other => other,
+        })
     }
 }

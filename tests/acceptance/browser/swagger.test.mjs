@@ -138,9 +138,7 @@ test("every operation can be tried, and the secret of a token can be copied", as
   const evaluated = await step("registriesTokensEvaluate", 200, { ...token, body: { scope: "repository:team/app:pull" } });
   assert.deepEqual([evaluated.json.usable, evaluated.json.scope, evaluated.json.decisions.length], [true, "", 1]);
 
-  // What is no text is offered as a file.
-  const bundle = await step("registriesAuthBundleGet", 200, one);
-  await bundle.block.locator("a", { hasText: "Download file" }).waitFor();
+  assert.match((await step("registriesAuthBundleGet", 200, one)).text, /^-----BEGIN CERTIFICATE-----/);
   const product = { registryId: registry, for: "distribution2", bundle: "/etc/bundle.pem" };
   assert.match((await step("registriesAuthConfigGet", 200, { parameters: product })).text, /rootcertbundle: "\/etc\/bundle.pem"/);
   assert.equal((await step("registriesJwksGet", 200, one)).json.keys.length, 1);
