@@ -33,11 +33,7 @@ struct Question {
     #[param(min_length = 1, example = "team-a.localhost")]
     service: String,
     /// What for: `type:name:action[,action]`, several separated by spaces; the parameter can be repeated. None is a mere login
-    #[param(
-        pattern = r"^ *([a-z0-9]+(\([a-z0-9]+\))?:[!-~]*:[a-z*,]*( +[a-z0-9]+(\([a-z0-9]+\))?:[!-~]*:[a-z*,]*)* *)?$",
-        max_length = 16384,
-        example = "repository:team/app:pull,push"
-    )]
+    #[param(example = "repository:team/app:pull,push")]
     scope: Option<String>,
     /// `true` asks for a refresh token too
     #[param(example = "false")]
@@ -65,11 +61,7 @@ struct TokenForm {
     #[schema(example = "docker")]
     client_id: Option<String>,
     /// What for, several scopes separated by spaces. None is a mere login
-    #[schema(
-        pattern = r"^ *([a-z0-9]+(\([a-z0-9]+\))?:[!-~]*:[a-z*,]*( +[a-z0-9]+(\([a-z0-9]+\))?:[!-~]*:[a-z*,]*)* *)?$",
-        max_length = 16384,
-        example = "repository:team/app:pull,push"
-    )]
+    #[schema(example = "repository:team/app:pull,push")]
     scope: Option<String>,
     /// `offline` asks for a refresh token too
     #[schema(example = "online")]
