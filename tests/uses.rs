@@ -333,3 +333,46 @@ async fn a_stop_writes_what_was_noted(
     let found = database.lines("SELECT address || ' ' || repository AS line FROM token_uses");
     assert_eq!(found, ["192.0.2.7 app"]);
 }
+
+#[rstest]
+#[actix_web::test]
+async fn the_token_endpoint_and_the_check_note_what_they_let_in(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let token = admin
+        .mint(&registry, "ci", &["repository:team/*:pull"])
+        .await;
+    let client = server.client(&token);
+    let shown = async || {
+        server.service.flush_uses().await.unwrap();
+        apart(&admin.get(&token.path).await.json).1
+    };
+    let service = ("service", "team-a.localhost");
+    let wrong = server.actor("ci", "wrong-password");
+    assert_eq!(wrong.ask("/token", &[service]).await.status, 401);
+    assert_eq!(shown().await, json!({}));
+
+    let wanted = ("scope", "repository:team/app:pull,push");
+    assert_eq!(client.ask("/token", &[service, wanted]).await.status, 200);
+    let first = shown().await;
+    assert_eq!(first["lastUsedRepository"], "team/app");
+    assert_eq!(first["lastUsedAddress"], "127.0.0.1");
+
+    server.clock.advance(TimeDelta::minutes(1));
+    let pass = async |name: &str| {
+        let request = client
+            .request(reqwest::Method::GET, "/v2/check?service=team-a.localhost")
+            .header("x-original-method", "GET")
+            .header("x-original-uri", format!("/v2/{name}/tags/list"));
+        client.send(request).await.status
+    };
+    assert_eq!(pass("other/app").await, 403);
+    assert_eq!(shown().await, first, "what was refused is no use");
+    assert_eq!(pass("team/tool").await, 200);
+    let second = shown().await;
+    assert_eq!(second["lastUsedRepository"], "team/tool");
+    assert_ne!(second["lastUsedDate"], first["lastUsedDate"]);
+}
