@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::id::{AccountId, AccountKey};
+use super::membership::{Membership, Rights};
 use super::role::Permissions;
 use super::secret;
 use super::status::Status;
@@ -146,6 +147,12 @@ pub struct Actor {
 }
 
 impl Actor {
+    /// What it may do on a registry that it is a member of, or none of.
+    #[must_use]
+    pub fn on(&self, membership: Option<Membership>) -> Rights {
+        self.permissions.on(membership)
+    }
+
     /// This account, acting at this time.
     #[must_use]
     pub fn stamp(&self, at: DateTime<Utc>) -> super::Stamp {

@@ -7,6 +7,7 @@ pub mod account;
 pub mod auth_config;
 pub mod evaluation;
 pub mod id;
+pub mod membership;
 pub mod page;
 pub mod registry;
 pub mod role;

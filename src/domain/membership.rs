@@ -1,0 +1,332 @@
+//! Memberships: how an account belongs to a single registry, and what it may do there.
+//!
+//! Owns the table of what each level permits, and the rights that come of a membership and an account's roles together.
+//! Refuses to know where memberships are kept.
+
+use std::fmt;
+
+use super::role::{Level, Resource};
+use super::scope::{CATALOG, REGISTRY, REPOSITORY, REPOSITORY_ACTIONS};
+use super::text::quoted;
+use super::token::Scope;
+use crate::error::{Error, Result};
+
+/// How an account belongs to a registry; each level includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Membership {
+    /// Sees the registry and its tokens, and pulls.
+    Reader,
+    /// Manages tokens too, and pushes.
+    Maintainer,
+    /// Manages the registry and its members too, and deletes.
+    Owner,
+}
+
+impl Membership {
+    /// Every level, the lowest first.
+    pub const ALL: [Self; 3] = [Self::Reader, Self::Maintainer, Self::Owner];
+
+    /// The word on the wire and in the tables.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reader => "reader",
+            Self::Maintainer => "maintainer",
+            Self::Owner => "owner",
+        }
+    }
+
+    /// The membership that a stored word names; an unknown word is none, and so permits nothing.
+    #[must_use]
+    pub fn from_stored(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| level.as_str() == word)
+    }
+
+    /// Reads a level as a caller sends it.
+    pub fn parse(text: &str) -> Result<Self> {
+        Self::from_stored(text).ok_or_else(|| {
+            Error::invalid(
+                "level",
+                format!(
+                    "level {} is none of \"owner\", \"maintainer\", \"reader\"",
+                    quoted(text)
+                ),
+            )
+        })
+    }
+
+    /// What it permits on its registry. Members are of the resource Access there.
+    #[must_use]
+    pub fn permits(self, resource: Resource) -> Option<Level> {
+        match (resource, self) {
+            (
+                Resource::Registry | Resource::Token | Resource::Access | Resource::Image,
+                Self::Owner,
+            )
+            | (Resource::Token, Self::Maintainer) => Some(Level::Write),
+            (Resource::Registry | Resource::Token | Resource::Image, _) => Some(Level::Read),
+            (Resource::Access, _) => None,
+        }
+    }
+
+    /// What it permits with the registry's images. A maintainer pushes and does not delete, which no [`Level`] says.
+    #[must_use]
+    pub fn images(self) -> Images {
+        match self {
+            Self::Reader => Images::Pull,
+            Self::Maintainer => Images::Push,
+            Self::Owner => Images::Delete,
+        }
+    }
+}
+
+impl fmt::Display for Membership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How far one may go with a registry's images; each includes those before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Images {
+    /// Not at all.
+    #[default]
+    Nothing,
+    /// Pull.
+    Pull,
+    /// Push.
+    Push,
+    /// Delete.
+    Delete,
+}
+
+impl Images {
+    /// What a permission for [`Resource::Image`] is worth: reading is pulling, writing is pushing and deleting.
+    #[must_use]
+    pub fn of(level: Option<Level>) -> Self {
+        match level {
+            None => Self::Nothing,
+            Some(Level::Read) => Self::Pull,
+            Some(Level::Write) => Self::Delete,
+        }
+    }
+
+    /// The actions on repositories, as grants list them.
+    #[must_use]
+    pub fn actions(self) -> &'static [&'static str] {
+        let count = match self {
+            Self::Nothing => 0,
+            Self::Pull => 1,
+            Self::Push => 2,
+            Self::Delete => REPOSITORY_ACTIONS.len(),
+        };
+        REPOSITORY_ACTIONS.get(..count).unwrap_or_default()
+    }
+
+    /// As the scopes of a token: on every repository, and on the catalog for whoever may pull at all.
+    #[must_use]
+    pub fn scopes(self) -> Vec<Scope> {
+        if self == Self::Nothing {
+            return Vec::new();
+        }
+        let scope = |r#type: &str, name: &str, actions: &[&str]| Scope {
+            actions: actions.iter().map(|action| (*action).to_owned()).collect(),
+            name: name.to_owned(),
+            r#type: r#type.to_owned(),
+        };
+        vec![
+            scope(REPOSITORY, super::scope::ANY, self.actions()),
+            scope(REGISTRY, CATALOG, &[super::scope::ANY]),
+        ]
+    }
+
+    /// The first action of a token's scopes that goes further than this. Words that grant nothing anywhere do not.
+    #[must_use]
+    pub fn exceeded_by(self, scopes: &[Scope]) -> Option<&str> {
+        let held = self.actions();
+        let beyond = |scope: &&Scope, action: &&String| match scope.r#type.as_str() {
+            REPOSITORY if *action == super::scope::ANY => self < Self::Delete,
+            REPOSITORY => {
+                REPOSITORY_ACTIONS.contains(&action.as_str()) && !held.contains(&action.as_str())
+            }
+            REGISTRY => *action == super::scope::ANY && self == Self::Nothing,
+            _ => false,
+        };
+        scopes.iter().find_map(|scope| {
+            let mut actions = scope.actions.iter();
+            actions
+                .find(|action| beyond(&scope, action))
+                .map(String::as_str)
+        })
+    }
+}
+
+/// What an account may do on one registry, by its roles and its membership together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rights {
+    /// May it know that the registry exists?
+    pub visible: bool,
+    /// With the registry and its settings.
+    pub registry: Option<Level>,
+    /// With its tokens.
+    pub token: Option<Level>,
+    /// With its members.
+    pub access: Option<Level>,
+    /// With its images.
+    pub images: Images,
+}
+
+impl Rights {
+    /// Is this permitted?
+    #[must_use]
+    pub fn allow(&self, resource: Resource, level: Level) -> bool {
+        match resource {
+            Resource::Registry => self.registry >= Some(level),
+            Resource::Token => self.token >= Some(level),
+            Resource::Access => self.access >= Some(level),
+            Resource::Image => self.images >= Images::of(Some(level)),
+        }
+    }
+
+    /// Refuses what is not permitted, and says which members may.
+    pub fn require(&self, resource: Resource, level: Level) -> Result<()> {
+        if self.allow(resource, level) {
+            return Ok(());
+        }
+        let lowest = Membership::ALL
+            .into_iter()
+            .find(|membership| membership.permits(resource) >= Some(level));
+        let as_what = lowest.map_or(String::new(), |lowest| {
+            format!(", as {} or", article(lowest))
+        });
+        Err(Error::Forbidden(format!(
+            "this is not permitted to you on this registry; it needs {} permission for {resource}{as_what} by a role",
+            level.verb()
+        )))
+    }
+
+    /// Does it include all that a membership permits? What one lacks oneself one cannot give to others.
+    #[must_use]
+    pub fn cover(&self, membership: Membership) -> bool {
+        self.registry >= membership.permits(Resource::Registry)
+            && self.token >= membership.permits(Resource::Token)
+            && self.access >= membership.permits(Resource::Access)
+            && self.images >= membership.images()
+    }
+
+    /// Refuses to give a membership that permits more than one has.
+    pub fn require_cover(&self, membership: Membership) -> Result<()> {
+        if self.cover(membership) {
+            return Ok(());
+        }
+        Err(Error::Forbidden(format!(
+            "{} of this registry may do more there than you; nobody gives more than they hold",
+            article(membership)
+        )))
+    }
+
+    /// Refuses a token whose scopes would open more than one may do oneself.
+    pub fn require_scopes(&self, scopes: &[Scope]) -> Result<()> {
+        let Some(action) = self.images.exceeded_by(scopes) else {
+            return Ok(());
+        };
+        let held = match self.images.actions() {
+            [] => "nothing".to_owned(),
+            actions => actions.join(", "),
+        };
+        Err(Error::Forbidden(format!(
+            "the scopes grant {}, and you may do {held} with the images of this registry; nobody gives more than they hold",
+            quoted(action)
+        )))
+    }
+}
+
+fn article(membership: Membership) -> String {
+    match membership {
+        Membership::Owner => format!("an {membership}"),
+        _ => format!("a {membership}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope(r#type: &str, actions: &[&str]) -> Scope {
+        Scope {
+            actions: actions.iter().map(|action| (*action).to_owned()).collect(),
+            name: "team/app".to_owned(),
+            r#type: r#type.to_owned(),
+        }
+    }
+
+    #[test]
+    fn levels_are_what_they_are_called() {
+        for level in Membership::ALL {
+            assert_eq!(Membership::parse(level.as_str()).unwrap(), level);
+        }
+        for wrong in ["", "Owner", "owner ", "admin"] {
+            assert_eq!(Membership::from_stored(wrong), None);
+            assert!(Membership::parse(wrong).is_err(), "{wrong:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn images_as_scopes_grant_what_they_say() {
+        for (images, actions) in [
+            (Images::Nothing, &[] as &[&str]),
+            (Images::Pull, &["pull"]),
+            (Images::Push, &["pull", "push"]),
+            (Images::Delete, &["pull", "push", "delete"]),
+        ] {
+            let scopes = images.scopes();
+            let wanted = super::super::scope::parse_requested(["repository:a/b:*"]).unwrap();
+            let granted = super::super::scope::granted(&scopes, &wanted[0]);
+            assert_eq!(granted, actions, "{images:?}");
+            let wanted = super::super::scope::parse_requested(["registry:catalog:*"]).unwrap();
+            let granted = super::super::scope::granted(&scopes, &wanted[0]);
+            assert_eq!(granted.is_empty(), actions.is_empty(), "{images:?}");
+        }
+    }
+
+    #[test]
+    fn scopes_that_go_further_are_found() {
+        for (images, scopes, beyond) in [
+            (Images::Nothing, vec![], None),
+            (
+                Images::Nothing,
+                vec![scope("repository", &["pull"])],
+                Some("pull"),
+            ),
+            (Images::Nothing, vec![scope("registry", &["*"])], Some("*")),
+            (Images::Nothing, vec![scope("backup", &["*"])], None),
+            (Images::Pull, vec![scope("registry", &["*"])], None),
+            (
+                Images::Pull,
+                vec![
+                    scope("repository", &["pull"]),
+                    scope("repository", &["list", "push"]),
+                ],
+                Some("push"),
+            ),
+            (
+                Images::Push,
+                vec![scope("repository", &["pull", "push"])],
+                None,
+            ),
+            (
+                Images::Push,
+                vec![scope("repository", &["delete"])],
+                Some("delete"),
+            ),
+            (Images::Push, vec![scope("repository", &["*"])], Some("*")),
+            (
+                Images::Delete,
+                vec![scope("repository", &["*", "delete"])],
+                None,
+            ),
+        ] {
+            assert_eq!(images.exceeded_by(&scopes), beyond, "{images:?} {scopes:?}");
+        }
+    }
+}
