@@ -177,6 +177,8 @@ pub enum What {
     Account,
     /// A role.
     Role,
+    /// An account as a member of a registry.
+    Member,
     /// A repository: the registry's own data.
     Repository,
     /// An artifact: the registry's own data.
@@ -196,6 +198,7 @@ impl What {
             Self::Token => "token",
             Self::Account => "account",
             Self::Role => "role",
+            Self::Member => "member",
             Self::Repository => "repository",
             Self::Artifact => "artifact",
             Self::Vulnerability => "vulnerability",

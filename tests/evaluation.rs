@@ -317,7 +317,7 @@ async fn an_evaluation_changes_nothing_and_finds_its_own_token_alone(
         (stranger.status, stranger.codes()),
         (401, vec!["unauthenticated"])
     );
-    // Who has no role that reads tokens learns nothing, not even whether the token is there.
+    // To who has neither a role nor a membership the registry is as if it did not exist.
     server
         .add_account("nobody", "right-password", "Analyst")
         .await;
@@ -331,7 +331,7 @@ async fn an_evaluation_changes_nothing_and_finds_its_own_token_alone(
             .await;
         assert_eq!(
             (answer.status, answer.codes()),
-            (403, vec!["forbidden"]),
+            (404, vec!["registry-not-found"]),
             "{path}"
         );
     }

@@ -136,6 +136,8 @@ fn both_databases_get_the_same_tables(#[values(Backend::Postgres)] other: Backen
         "token_counts (registry_key,bucket) primary",
         "tokens (registry_key,expires_at,key)",
         "token_uses (registry_key,seen_at)",
+        "registry_members (registry_key,account_key) primary",
+        "registry_members (account_key)",
     ] {
         assert!(
             indexes(&sqlite).contains(index),

@@ -114,6 +114,8 @@ pub struct Account {
     pub roles: Vec<String>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
+    /// When it was last changed; as it was made, if never.
+    pub modified_at: DateTime<Utc>,
 }
 
 /// An account to be made.
@@ -127,6 +129,8 @@ pub struct NewAccount {
     pub password_hash: String,
     /// Names of its roles.
     pub roles: Vec<String>,
+    /// In use or not.
+    pub status: Status,
     /// When it is made.
     pub at: DateTime<Utc>,
 }

@@ -5,8 +5,10 @@
 
 use std::fmt;
 
+use super::id::AccountId;
 use super::role::{Level, Resource};
 use super::scope::{CATALOG, REGISTRY, REPOSITORY, REPOSITORY_ACTIONS};
+use super::status::Status;
 use super::text::quoted;
 use super::token::Scope;
 use crate::error::{Error, Result};
@@ -84,6 +86,19 @@ impl fmt::Display for Membership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// An account as a member of a registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The account.
+    pub account: AccountId,
+    /// Its name.
+    pub name: String,
+    /// Whether it is in use at all.
+    pub status: Status,
+    /// What it is to the registry.
+    pub level: Membership,
 }
 
 /// How far one may go with a registry's images; each includes those before it.

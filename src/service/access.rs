@@ -16,10 +16,11 @@ use secrecy::{ExposeSecret, SecretString};
 use super::passwords::Passwords;
 use crate::clock::{Clock, Random};
 use crate::domain::account::{Actor, name_key};
-use crate::domain::id::AccountKey;
+use crate::domain::id::{AccountKey, RegistryId};
+use crate::domain::membership::{Membership, Rights};
 use crate::domain::secret;
 use crate::domain::status::Status;
-use crate::error::{Error, Outage, Result};
+use crate::error::{Error, Outage, Result, What};
 use crate::store::{Session, Store, accounts};
 
 /// How long a proof is remembered.
@@ -218,6 +219,22 @@ impl Access {
         digest.copy_from_slice(context.sign().as_ref());
         digest
     }
+}
+
+/// What was found under a registry's id, and what the actor may do with it.
+///
+/// # Errors
+///
+/// [`Error::NotFound`] if there is nothing, or nothing that the actor may know of: the two look alike.
+pub(super) fn visible<T>(
+    actor: &Actor,
+    id: RegistryId,
+    found: Option<(T, Option<Membership>)>,
+) -> Result<(T, Rights)> {
+    found
+        .map(|(registry, membership)| (registry, actor.on(membership)))
+        .filter(|(_, rights)| rights.visible)
+        .ok_or_else(|| Error::not_found(What::Registry, id))
 }
 
 /// Reads what a proven caller's account is now. `None` if it changed or went since the proof, which is then to be

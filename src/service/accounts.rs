@@ -1,15 +1,21 @@
 //! Accounts, as the operator of the machine manages them: by commands, with no caller to check.
 
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 
 use super::passwords;
 use crate::clock::{Clock, Random};
 use crate::domain::account::{Account, AccountName, NewAccount, NewPassword};
 use crate::domain::id::AccountId;
+use crate::domain::membership::Membership;
+use crate::domain::registry::Tenant;
 use crate::domain::status::Status;
-use crate::error::{Error, Result};
+use crate::domain::text::quoted;
+use crate::error::{Error, Result, What};
 use crate::store::accounts::{self as table, Change};
-use crate::store::{Lock, Store};
+use crate::store::{Lock, Session, Store, members, registries};
 
 /// The role that must never be without an enabled account.
 const ADMIN: &str = "Admin";
@@ -96,32 +102,101 @@ impl<'a> Accounts<'a> {
     /// Sets a password. The old one fails on the next request.
     pub async fn set_password(&self, name: String, password: &NewPassword) -> Result<()> {
         let hash = passwords::hash(password.secret(), self.bcrypt_cost, self.random.bytes()?)?;
-        self.update(name, Change::Password(hash)).await
+        let change = Change {
+            password_hash: Some(hash),
+            ..Change::default()
+        };
+        self.update(name, change).await
     }
 
     /// Enables or disables an account.
     pub async fn set_status(&self, name: String, status: Status) -> Result<()> {
-        self.update(name, Change::Status(status)).await
+        let change = Change {
+            status: Some(status),
+            ..Change::default()
+        };
+        self.update(name, change).await
+    }
+
+    /// Replaces the roles of an account.
+    pub async fn set_roles(&self, name: String, roles: Vec<String>) -> Result<()> {
+        let change = Change {
+            roles: Some(distinct(roles)),
+            ..Change::default()
+        };
+        self.update(name, change).await
     }
 
     /// Deletes an account. What it made stays and keeps its name.
     pub async fn delete(&self, name: String) -> Result<()> {
-        self.update(name, Change::Delete).await
+        let now = self.clock.now();
+        self.store
+            .write(Lock::Catalog, move |connection| {
+                let account = find_named(connection, &name)?;
+                remove(connection, &account, now)
+            })
+            .await
+    }
+
+    /// Makes an account a member of a registry, or changes its level there.
+    pub async fn grant(&self, name: String, registry: String, level: Membership) -> Result<()> {
+        let registry = self.find_registry(registry).await?;
+        self.store
+            .write(Lock::CatalogAndRegistry(registry.id), move |connection| {
+                let account = find_named(connection, &name)?;
+                still_there(connection, &registry)?;
+                members::set(connection, registry.key, account.key, level)
+            })
+            .await
+    }
+
+    /// Ends an account's membership of a registry.
+    pub async fn revoke(&self, name: String, registry: String) -> Result<()> {
+        let registry = self.find_registry(registry).await?;
+        self.store
+            .write(Lock::CatalogAndRegistry(registry.id), move |connection| {
+                let account = find_named(connection, &name)?;
+                if members::remove(connection, registry.key, account.key)? {
+                    Ok(())
+                } else {
+                    let which = format!("{} of {}", account.name, registry.name);
+                    Err(Error::not_found(What::Member, which))
+                }
+            })
+            .await
+    }
+
+    /// An account, and the registries that it is a member of by name.
+    pub async fn show(&self, name: String) -> Result<(Account, Vec<(String, Membership)>)> {
+        self.store
+            .read(move |connection| {
+                let account = find_named(connection, &name)?;
+                let memberships = members::of_account(connection, account.key)?
+                    .into_iter()
+                    .map(|(_, registry, level)| (registry, level))
+                    .collect();
+                Ok((account, memberships))
+            })
+            .await
+    }
+
+    async fn find_registry(&self, name: String) -> Result<Tenant> {
+        let missing = Error::not_found(What::Registry, quoted(&name));
+        let found = self
+            .store
+            .read(move |connection| registries::tenant_named(connection, &name))
+            .await?;
+        found.ok_or(missing)
     }
 
     async fn update(&self, name: String, change: Change) -> Result<()> {
         let now = self.clock.now();
         self.store
             .write(Lock::Catalog, move |connection| {
-                let before = table::count_enabled_with_role(connection, ADMIN)?;
-                table::update(connection, &name, &change, now)?;
-                if before > 0 && table::count_enabled_with_role(connection, ADMIN)? == 0 {
-                    return Err(Error::invalid(
-                        "account",
-                        format!("{name} is the last enabled account with the role {ADMIN}; enable or add another one first"),
-                    ));
-                }
-                Ok(())
+                let account = find_named(connection, &name)?;
+                keep_an_admin(connection, &account.name, |connection| {
+                    table::update(connection, account.key, &change, now)
+                })
             })
             .await
     }
@@ -130,11 +205,8 @@ impl<'a> Accounts<'a> {
         &self,
         name: AccountName,
         password: &NewPassword,
-        mut roles: Vec<String>,
+        roles: Vec<String>,
     ) -> Result<NewAccount> {
-        // A role given twice is held once.
-        let mut seen = std::collections::BTreeSet::new();
-        roles.retain(|role| seen.insert(role.clone()));
         Ok(NewAccount {
             id: AccountId(self.random.uuid()?),
             name,
@@ -143,8 +215,58 @@ impl<'a> Accounts<'a> {
                 self.bcrypt_cost,
                 self.random.bytes()?,
             )?,
-            roles,
+            roles: distinct(roles),
+            status: Status::Enabled,
             at: self.clock.now(),
         })
     }
+}
+
+/// A role given twice is held once.
+pub(super) fn distinct(mut roles: Vec<String>) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    roles.retain(|role| seen.insert(role.clone()));
+    roles
+}
+
+fn find_named(connection: &mut Session, name: &str) -> Result<Account> {
+    let missing = || Error::not_found(What::Account, name);
+    table::find_named(connection, name)?.ok_or_else(missing)
+}
+
+/// Refuses a registry that was deleted since it was looked for.
+fn still_there(connection: &mut Session, registry: &Tenant) -> Result<()> {
+    if registries::find_key(connection, registry.id)? == Some(registry.key) {
+        return Ok(());
+    }
+    Err(Error::not_found(What::Registry, quoted(&registry.name)))
+}
+
+/// Removes an account and all that is worth nothing without it. What else comes to belong to accounts goes here too.
+pub(super) fn remove(
+    connection: &mut Session,
+    account: &Account,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    keep_an_admin(connection, &account.name, |connection| {
+        members::remove_all_of_account(connection, account.key)?;
+        table::delete(connection, account.key, now)
+    })
+}
+
+/// Makes a change to an account, unless it takes the last enabled Admin away. To be called under the catalog's lock, so
+/// that of two such changes at once the second finds what the first did.
+pub(super) fn keep_an_admin(
+    connection: &mut Session,
+    name: &str,
+    change: impl FnOnce(&mut Session) -> Result<()>,
+) -> Result<()> {
+    let before = table::count_enabled_with_role(connection, ADMIN)?;
+    change(connection)?;
+    if before > 0 && table::count_enabled_with_role(connection, ADMIN)? == 0 {
+        return Err(Error::Unsuited(format!(
+            "{name} is the last enabled account with the role {ADMIN}; enable or add another one first"
+        )));
+    }
+    Ok(())
 }

@@ -17,7 +17,6 @@ use super::{Core, Policy};
 use crate::domain::account::Actor;
 use crate::domain::id::{AccountKey, RegistryKey, TokenId, TokenKey};
 use crate::domain::registry::Tenant;
-use crate::domain::role::{Level, Resource};
 use crate::domain::scope::{self, Access};
 use crate::domain::secret::{SecretKind, is_machine_secret};
 use crate::domain::signing::KeyRole;
@@ -27,7 +26,7 @@ use crate::domain::token::Scope;
 use crate::error::{Error, Result};
 use crate::store::signing_keys::Current;
 use crate::store::tokens::Credential;
-use crate::store::{Session, accounts, registries, signing_keys, tokens};
+use crate::store::{Session, accounts, members, registries, signing_keys, tokens};
 
 /// What every refresh token begins with, for scanners and people.
 const REFRESH_PREFIX: &str = "whrr_";
@@ -270,7 +269,7 @@ impl<'a> Grants<'a> {
             .read(&caller, move |connection, actor| {
                 let tenant = find_tenant(connection, &policy, &service)?;
                 let signing = signing_key(connection, &tenant)?;
-                let holder = account_holder(actor, &tenant);
+                let holder = account_holder(connection, actor, &tenant)?;
                 Ok(Standing {
                     tenant,
                     holder,
@@ -441,28 +440,23 @@ fn token_holder(found: Credential, tenant: &Tenant, now: DateTime<Utc>) -> Resul
     })
 }
 
-/// Until accounts are members of registries, those that may write every image may do everything, others nothing.
-fn account_holder(actor: &Actor, tenant: &Tenant) -> Holder {
-    let every = |r#type: &str, name: &str| Scope {
-        actions: vec!["*".to_owned()],
-        name: name.to_owned(),
-        r#type: r#type.to_owned(),
-    };
-    let scopes = if actor.permissions.allow(Resource::Image, Level::Write) {
-        vec![every("repository", "*"), every("registry", "catalog")]
-    } else {
-        Vec::new()
-    };
-    Holder {
+/// An account with what its roles and its membership of the registry allow. To one that may not even know of the
+/// registry it is closed, as to a token of another one.
+fn account_holder(connection: &mut Session, actor: &Actor, tenant: &Tenant) -> Result<Holder> {
+    let rights = actor.on(members::level(connection, tenant.key, actor.key)?);
+    if !rights.visible {
+        return Err(Error::Unauthenticated);
+    }
+    Ok(Holder {
         name: actor.name.clone(),
-        scopes,
+        scopes: rights.images.scopes(),
         expires_at: None,
         reference: Reference {
             registry: tenant.key,
             who: Who::Account(actor.key),
             version: actor.version,
         },
-    }
+    })
 }
 
 /// Whom a reference names, if that is what it was when the reference was made, and in use.
@@ -489,7 +483,7 @@ fn referred(
                         && standing.actor.version == reference.version
                 })
                 .ok_or(Error::Unauthenticated)?;
-            Ok(account_holder(&standing.actor, tenant))
+            account_holder(connection, &standing.actor, tenant)
         }
     }
 }

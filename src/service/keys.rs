@@ -13,7 +13,7 @@ use jsonwebtoken::jwk::JwkSet;
 use secrecy::{ExposeSecret as _, SecretBox};
 
 use super::Core;
-use super::access::Caller;
+use super::access::{self, Caller};
 use super::certificates::{self, Authority, Made, Subject};
 use super::jwt::{self, Signer, Verifier};
 use super::vault::Sealed;
@@ -26,7 +26,7 @@ use crate::domain::signing::{Algorithm, KeyRole};
 use crate::domain::text::quoted;
 use crate::error::{Error, Result, What};
 use crate::store::signing_keys::{self, Current, Due, NewSigningKey, SigningKey};
-use crate::store::{Lock, Session, registries};
+use crate::store::{Lock, Session, members, registries};
 
 /// Keys kept ready at once, of either half.
 const READY: u64 = 10_000;
@@ -521,9 +521,10 @@ impl Half {
 }
 
 fn visible(connection: &mut Session, actor: &Actor, registry: RegistryId) -> Result<Tenant> {
-    actor.permissions.require(Resource::Registry, Level::Read)?;
-    registries::tenant(connection, registry)?
-        .ok_or_else(|| Error::not_found(What::Registry, registry))
+    let found = members::tenant(connection, registry, actor.key)?;
+    let (tenant, rights) = access::visible(actor, registry, found)?;
+    rights.require(Resource::Registry, Level::Read)?;
+    Ok(tenant)
 }
 
 fn bundle_of_keys(keys: &[SigningKey]) -> String {

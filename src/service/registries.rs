@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::access::Caller;
+use super::access::{Caller, visible};
 use super::{Core, Put};
 use crate::domain::id::{RegistryId, RegistryKey};
 use crate::domain::registry::{NewRegistry, Registry, RegistryName, RegistryPatch};
 use crate::domain::role::{Level, Resource};
 use crate::domain::text::{has_control, quoted};
-use crate::error::{Error, Result, What};
-use crate::store::{Lock, registries as table, signing_keys};
+use crate::error::{Error, Result};
+use crate::store::{Lock, members, registries as table, signing_keys};
 
 /// Which list a cursor belongs to.
 const LIST: &str = "registries";
@@ -65,7 +65,9 @@ impl<'a> Registries<'a> {
     pub async fn locations(&self, caller: &Caller) -> Result<&'a [String]> {
         self.core
             .read(caller, |_, actor| {
-                actor.permissions.require(Resource::Registry, Level::Read)
+                // No secret: whoever may see some registry may know where they are.
+                let permissions = &actor.permissions;
+                permissions.require_somewhere(Resource::Registry, Level::Read)
             })
             .await?;
         Ok(&self.core.policy.locations)
@@ -75,13 +77,15 @@ impl<'a> Registries<'a> {
     pub async fn is_name_taken(&self, caller: &Caller, name: RegistryName) -> Result<bool> {
         self.core
             .read(caller, move |connection, actor| {
-                actor.permissions.require(Resource::Registry, Level::Read)?;
+                // Names are unique among all, so whoever is refused one learns as much.
+                let permissions = &actor.permissions;
+                permissions.require_somewhere(Resource::Registry, Level::Read)?;
                 table::is_name_taken(connection, name.as_str())
             })
             .await
     }
 
-    /// A page of registries.
+    /// A page of the registries that the caller may see.
     pub async fn list(&self, caller: &Caller, listing: Listing) -> Result<RegistryPage> {
         // What lies beyond the longest name can match none, and databases refuse patterns of great length.
         let contains = listing
@@ -103,9 +107,11 @@ impl<'a> Registries<'a> {
         let mut registries = self
             .core
             .read(caller, move |connection, actor| {
-                actor.permissions.require(Resource::Registry, Level::Read)?;
+                let permissions = &actor.permissions;
+                permissions.require_somewhere(Resource::Registry, Level::Read)?;
+                let member = (!permissions.see_all()).then_some(actor.key);
                 // One more than asked for tells whether there is a next page.
-                table::list(connection, after, filter.as_deref(), limit + 1)
+                table::list(connection, after, filter.as_deref(), member, limit + 1)
             })
             .await?;
         let kept = usize::try_from(limit).map_err(Error::internal)?;
@@ -145,8 +151,10 @@ impl<'a> Registries<'a> {
     pub async fn show(&self, caller: &Caller, id: RegistryId) -> Result<Registry> {
         self.core
             .read(caller, move |connection, actor| {
-                actor.permissions.require(Resource::Registry, Level::Read)?;
-                table::find(connection, id)?.ok_or_else(|| Error::not_found(What::Registry, id))
+                let (registry, rights) =
+                    visible(actor, id, members::registry(connection, id, actor.key)?)?;
+                rights.require(Resource::Registry, Level::Read)?;
+                Ok(registry)
             })
             .await
     }
@@ -168,10 +176,11 @@ impl<'a> Registries<'a> {
                 caller,
                 Lock::CatalogAndRegistry(id),
                 move |connection, actor| {
-                    actor
-                        .permissions
-                        .require(Resource::Registry, Level::Write)?;
-                    let Some(mut registry) = table::find(connection, id)? else {
+                    let found = members::registry(connection, id, actor.key)?;
+                    // Who does not see a registry is told what is told where there is none.
+                    let Ok((mut registry, rights)) = visible(actor, id, found) else {
+                        let permissions = &actor.permissions;
+                        permissions.require(Resource::Registry, Level::Write)?;
                         // Only a new registry needs a location that is offered: an old one may be in a former one.
                         if let Some(message) = &location {
                             return Err(Error::invalid("location", message));
@@ -179,6 +188,7 @@ impl<'a> Registries<'a> {
                         return table::insert(connection, id, &new, &actor.stamp(now))
                             .map(Put::Created);
                     };
+                    rights.require(Resource::Registry, Level::Write)?;
                     if registry.replace(new.clone())? {
                         table::update(connection, &mut registry, actor.stamp(now))?;
                     }
@@ -198,11 +208,9 @@ impl<'a> Registries<'a> {
         let now = self.core.clock.now();
         self.core
             .write(caller, Lock::Registry(id), move |connection, actor| {
-                actor
-                    .permissions
-                    .require(Resource::Registry, Level::Write)?;
-                let mut registry = table::find(connection, id)?
-                    .ok_or_else(|| Error::not_found(What::Registry, id))?;
+                let found = members::registry(connection, id, actor.key)?;
+                let (mut registry, rights) = visible(actor, id, found)?;
+                rights.require(Resource::Registry, Level::Write)?;
                 if registry.update(patch.clone())? {
                     table::update(connection, &mut registry, actor.stamp(now))?;
                 }
@@ -211,16 +219,15 @@ impl<'a> Registries<'a> {
             .await
     }
 
-    /// Deletes a registry with all its tokens. Nothing of it is found from now on; its rows go later.
+    /// Deletes a registry with all its tokens and memberships. Nothing of it is found from now on; its rows go later.
     pub async fn delete(&self, caller: &Caller, id: RegistryId) -> Result<()> {
         let now = self.core.clock.now();
         self.core
             .write(caller, Lock::Registry(id), move |connection, actor| {
-                actor
-                    .permissions
-                    .require(Resource::Registry, Level::Write)?;
-                let key = table::find_key(connection, id)?
-                    .ok_or_else(|| Error::not_found(What::Registry, id))?;
+                let found = members::registry_key(connection, id, actor.key)?;
+                let (key, rights) = visible(actor, id, found)?;
+                rights.require(Resource::Registry, Level::Write)?;
+                members::remove_all_of_registry(connection, key)?;
                 // At once, not with the rows: what they could sign must not outlive the registry.
                 signing_keys::delete_all(connection, key)?;
                 table::mark_deleted(connection, key, now)

@@ -2,17 +2,19 @@
 
 use secrecy::SecretString;
 
-use super::access::Caller;
+use super::access::{Caller, visible};
 use super::{Core, Put};
+use crate::domain::account::Actor;
 use crate::domain::evaluation::{Evaluation, evaluate};
 use crate::domain::id::{RegistryId, RegistryKey, TokenId};
+use crate::domain::membership::Rights;
 use crate::domain::page::Window;
 use crate::domain::role::{Level, Resource};
 use crate::domain::scope;
 use crate::domain::secret::{self, SecretKind};
-use crate::domain::token::{NewToken, Token, TokenPatch};
+use crate::domain::token::{NewToken, Scope, Token, TokenPatch};
 use crate::error::{Error, Result, What};
-use crate::store::{Lock, Session, registries, tokens as table};
+use crate::store::{Lock, Session, members, tokens as table};
 
 /// A token just made, with the secret that is never shown again.
 #[derive(Debug)]
@@ -52,8 +54,8 @@ impl<'a> Tokens<'a> {
     ) -> Result<TokenPage> {
         self.core
             .read(caller, move |connection, actor| {
-                actor.permissions.require(Resource::Token, Level::Read)?;
-                let key = find_registry(connection, registry)?;
+                let (key, rights) = enter(connection, actor, registry)?;
+                rights.require(Resource::Token, Level::Read)?;
                 let (tokens, total) =
                     connection.snapshot(|connection| table::page(connection, key, window))?;
                 Ok(TokenPage { tokens, total })
@@ -81,9 +83,10 @@ impl<'a> Tokens<'a> {
                 caller,
                 Lock::Registry(registry),
                 move |connection, actor| {
-                    actor.permissions.require(Resource::Token, Level::Write)?;
-                    let key = find_registry(connection, registry)?;
+                    let (key, rights) = enter(connection, actor, registry)?;
+                    rights.require(Resource::Token, Level::Write)?;
                     new.check(now)?;
+                    rights.require_scopes(&new.scopes)?;
                     table::insert(connection, key, id, &new, &digest, &actor.stamp(now))
                 },
             )
@@ -95,8 +98,9 @@ impl<'a> Tokens<'a> {
     pub async fn show(&self, caller: &Caller, registry: RegistryId, id: TokenId) -> Result<Token> {
         self.core
             .read(caller, move |connection, actor| {
-                actor.permissions.require(Resource::Token, Level::Read)?;
-                find(connection, registry, id)
+                let (key, rights) = enter(connection, actor, registry)?;
+                rights.require(Resource::Token, Level::Read)?;
+                find(connection, key, id)
             })
             .await
     }
@@ -135,10 +139,11 @@ impl<'a> Tokens<'a> {
                 caller,
                 Lock::Registry(registry),
                 move |connection, actor| {
-                    actor.permissions.require(Resource::Token, Level::Write)?;
-                    let key = find_registry(connection, registry)?;
+                    let (key, rights) = enter(connection, actor, registry)?;
+                    rights.require(Resource::Token, Level::Write)?;
                     let Some(mut token) = table::find(connection, key, id)? else {
                         new.check(now)?;
+                        rights.require_scopes(&new.scopes)?;
                         return table::insert(
                             connection,
                             key,
@@ -149,7 +154,9 @@ impl<'a> Tokens<'a> {
                         )
                         .map(Put::Created);
                     };
+                    let before = token.scopes.clone();
                     if token.replace(new.clone(), now)? {
+                        require_change(rights, &before, &token)?;
                         table::update(connection, &mut token, actor.stamp(now))?;
                     }
                     Ok(Put::Replaced(token))
@@ -176,9 +183,12 @@ impl<'a> Tokens<'a> {
                 caller,
                 Lock::Registry(registry),
                 move |connection, actor| {
-                    actor.permissions.require(Resource::Token, Level::Write)?;
-                    let mut token = find(connection, registry, id)?;
+                    let (key, rights) = enter(connection, actor, registry)?;
+                    rights.require(Resource::Token, Level::Write)?;
+                    let mut token = find(connection, key, id)?;
+                    let before = token.scopes.clone();
                     if token.update(patch.clone(), now)? {
+                        require_change(rights, &before, &token)?;
                         table::update(connection, &mut token, actor.stamp(now))?;
                     }
                     Ok(token)
@@ -194,8 +204,8 @@ impl<'a> Tokens<'a> {
                 caller,
                 Lock::Registry(registry),
                 move |connection, actor| {
-                    actor.permissions.require(Resource::Token, Level::Write)?;
-                    let key = find_registry(connection, registry)?;
+                    let (key, rights) = enter(connection, actor, registry)?;
+                    rights.require(Resource::Token, Level::Write)?;
                     if table::delete(connection, key, id)? {
                         Ok(())
                     } else {
@@ -214,11 +224,19 @@ impl<'a> Tokens<'a> {
     }
 }
 
-fn find_registry(connection: &mut Session, id: RegistryId) -> Result<RegistryKey> {
-    registries::find_key(connection, id)?.ok_or_else(|| Error::not_found(What::Registry, id))
+/// A registry and what the actor may do on it.
+fn enter(connection: &mut Session, actor: &Actor, id: RegistryId) -> Result<(RegistryKey, Rights)> {
+    visible(actor, id, members::registry_key(connection, id, actor.key)?)
 }
 
-fn find(connection: &mut Session, registry: RegistryId, id: TokenId) -> Result<Token> {
-    let key = find_registry(connection, registry)?;
-    table::find(connection, key, id)?.ok_or_else(|| Error::not_found(What::Token, id))
+fn find(connection: &mut Session, registry: RegistryKey, id: TokenId) -> Result<Token> {
+    table::find(connection, registry, id)?.ok_or_else(|| Error::not_found(What::Token, id))
+}
+
+/// Scopes that stay as they are may be more than one holds oneself; new ones may not.
+fn require_change(rights: Rights, before: &[Scope], token: &Token) -> Result<()> {
+    if token.scopes == before {
+        return Ok(());
+    }
+    rights.require_scopes(&token.scopes)
 }

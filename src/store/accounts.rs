@@ -1,9 +1,11 @@
 //! The tables `accounts`, `account_roles`, `roles` and `role_permissions`.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, JoinOnDsl, NullableExpressionMethods,
-    OptionalExtension, QueryDsl, RunQueryDsl,
+    OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper,
 };
 
 use super::failure::on_unique;
@@ -12,6 +14,7 @@ use super::schema::{account_roles, accounts, role_permissions, roles};
 use super::session::Session;
 use crate::domain::account::{Account, Actor, NewAccount, name_key};
 use crate::domain::id::{AccountId, AccountKey};
+use crate::domain::page::Window;
 use crate::domain::role::{Level, Permissions};
 use crate::domain::status::Status;
 use crate::domain::text::quoted;
@@ -107,47 +110,102 @@ pub fn any_ever(connection: &mut Session) -> Result<bool> {
         .is_some())
 }
 
-/// Every account, oldest first.
-pub fn list(connection: &mut Session) -> Result<Vec<Account>> {
-    type Row = (i64, Vec<u8>, String, String, i64, i64);
-    let rows: Vec<Row> = accounts::table
-        .filter(accounts::deleted_at.is_null())
-        .order(accounts::key)
-        .select((
-            accounts::key,
-            accounts::uuid,
-            accounts::name,
-            accounts::status,
-            accounts::version,
-            accounts::created_at,
-        ))
-        .load(connection)?;
+#[derive(diesel::Queryable, diesel::Selectable)]
+#[diesel(table_name = accounts)]
+struct AccountRow {
+    key: i64,
+    uuid: Vec<u8>,
+    name: String,
+    status: String,
+    version: i64,
+    created_at: i64,
+    modified_at: i64,
+}
+
+/// Rows with the names of their roles.
+fn with_roles(connection: &mut Session, rows: Vec<AccountRow>) -> Result<Vec<Account>> {
+    let keys: Vec<i64> = rows.iter().map(|row| row.key).collect();
     let held: Vec<(i64, String)> = account_roles::table
         .inner_join(roles::table.on(roles::key.eq(account_roles::role_key)))
+        .filter(account_roles::account_key.eq_any(keys))
         .order((account_roles::account_key, account_roles::position))
         .select((account_roles::account_key, roles::name))
         .load(connection)?;
+    let mut names: BTreeMap<i64, Vec<String>> = BTreeMap::new();
+    for (account, role) in held {
+        names.entry(account).or_default().push(role);
+    }
     rows.into_iter()
-        .map(|(key, id, name, status, version, created_at)| {
-            let roles = held
-                .iter()
-                .filter(|(account, _)| *account == key)
-                .map(|(_, role)| role.clone())
-                .collect();
+        .map(|row| {
             Ok(Account {
-                key: AccountKey(key),
-                id: AccountId(uuid(&id)?),
-                name,
-                status: Status::from_stored(&status),
-                version,
-                roles,
-                created_at: instant(created_at)?,
+                key: AccountKey(row.key),
+                id: AccountId(uuid(&row.uuid)?),
+                name: row.name,
+                status: Status::from_stored(&row.status),
+                version: row.version,
+                roles: names.remove(&row.key).unwrap_or_default(),
+                created_at: instant(row.created_at)?,
+                modified_at: instant(row.modified_at)?,
             })
         })
         .collect()
 }
 
-/// Adds an enabled account with its roles.
+/// Every account, oldest first.
+pub fn list(connection: &mut Session) -> Result<Vec<Account>> {
+    let rows = accounts::table
+        .filter(accounts::deleted_at.is_null())
+        .order(accounts::key)
+        .select(AccountRow::as_select())
+        .load(connection)?;
+    with_roles(connection, rows)
+}
+
+/// A page of accounts, oldest first, and how many there are in all. To be called in a snapshot.
+pub fn page(connection: &mut Session, window: Window) -> Result<(Vec<Account>, i64)> {
+    let total = accounts::table
+        .filter(accounts::deleted_at.is_null())
+        .count()
+        .get_result(connection)?;
+    let rows = accounts::table
+        .filter(accounts::deleted_at.is_null())
+        .order(accounts::key)
+        .offset(window.offset)
+        .limit(window.limit)
+        .select(AccountRow::as_select())
+        .load(connection)?;
+    Ok((with_roles(connection, rows)?, total))
+}
+
+/// Finds an account by its public id.
+pub fn find(connection: &mut Session, id: AccountId) -> Result<Option<Account>> {
+    let row: Option<AccountRow> = accounts::table
+        .filter(
+            accounts::uuid
+                .eq(bytes(id.0))
+                .and(accounts::deleted_at.is_null()),
+        )
+        .select(AccountRow::as_select())
+        .first(connection)
+        .optional()?;
+    Ok(with_roles(connection, row.into_iter().collect())?.pop())
+}
+
+/// Finds an account by its name, without regard to ASCII case.
+pub fn find_named(connection: &mut Session, name: &str) -> Result<Option<Account>> {
+    let row: Option<AccountRow> = accounts::table
+        .filter(
+            accounts::name_key
+                .eq(name_key(name))
+                .and(accounts::deleted_at.is_null()),
+        )
+        .select(AccountRow::as_select())
+        .first(connection)
+        .optional()?;
+    Ok(with_roles(connection, row.into_iter().collect())?.pop())
+}
+
+/// Adds an account with its roles.
 pub fn insert(connection: &mut Session, new: &NewAccount) -> Result<AccountKey> {
     let inserted = diesel::insert_into(accounts::table)
         .values((
@@ -156,7 +214,7 @@ pub fn insert(connection: &mut Session, new: &NewAccount) -> Result<AccountKey> 
             accounts::name_key.eq(new.name.key()),
             accounts::kind.eq("password"),
             accounts::password_hash.eq(&new.password_hash),
-            accounts::status.eq(Status::Enabled.as_str()),
+            accounts::status.eq(new.status.as_str()),
             accounts::version.eq(1),
             accounts::created_at.eq(micros(new.at)),
             accounts::modified_at.eq(micros(new.at)),
@@ -166,80 +224,113 @@ pub fn insert(connection: &mut Session, new: &NewAccount) -> Result<AccountKey> 
     let key = on_unique(inserted, || {
         Error::name_taken(What::Account, new.name.as_str())
     })?;
-    let known: Vec<(String, i64)> = roles::table
-        .order(roles::key)
-        .select((roles::name, roles::key))
-        .load(connection)?;
-    for (position, name) in (0_i64..).zip(&new.roles) {
-        let Some((_, role)) = known.iter().find(|(known, _)| known == name) else {
-            let names: Vec<_> = known.iter().map(|(name, _)| name.as_str()).collect();
-            return Err(Error::invalid(
-                "role",
-                format!(
-                    "there is no role {}; there are {}",
-                    quoted(name),
-                    names.join(", ")
-                ),
-            ));
-        };
+    give(connection, AccountKey(key), &new.roles)?;
+    Ok(AccountKey(key))
+}
+
+/// Gives an account that has none its roles, in their order.
+fn give(connection: &mut Session, account: AccountKey, names: &[String]) -> Result<()> {
+    for (position, role) in (0_i64..).zip(role_keys(connection, names)?) {
         diesel::insert_into(account_roles::table)
             .values((
-                account_roles::account_key.eq(key),
+                account_roles::account_key.eq(account.0),
                 account_roles::position.eq(position),
                 account_roles::role_key.eq(role),
             ))
             .execute(connection)?;
     }
-    Ok(AccountKey(key))
+    Ok(())
 }
 
-/// What can be changed of an account.
-#[derive(Debug, Clone)]
-pub enum Change {
+/// The keys of roles, in the order of their names.
+fn role_keys(connection: &mut Session, names: &[String]) -> Result<Vec<i64>> {
+    let known: Vec<(String, i64)> = roles::table
+        .order(roles::key)
+        .select((roles::name, roles::key))
+        .load(connection)?;
+    let key = |name: &String| {
+        let found = known.iter().find(|(known, _)| known == name);
+        found.map(|(_, key)| *key).ok_or_else(|| {
+            let names: Vec<_> = known.iter().map(|(name, _)| name.as_str()).collect();
+            Error::invalid(
+                "roles",
+                format!(
+                    "there is no role {}; there are {}",
+                    quoted(name),
+                    names.join(", ")
+                ),
+            )
+        })
+    };
+    names.iter().map(key).collect()
+}
+
+/// What roles permit together.
+pub fn permissions_of_roles(connection: &mut Session, names: &[String]) -> Result<Permissions> {
+    let keys = role_keys(connection, names)?;
+    let rows: Vec<(String, i64)> = role_permissions::table
+        .filter(role_permissions::role_key.eq_any(keys))
+        .select((role_permissions::resource, role_permissions::level))
+        .load(connection)?;
+    let mut permissions = Permissions::default();
+    for (resource, level) in rows {
+        if let Some(level) = Level::from_stored(level) {
+            permissions.grant(resource, level);
+        }
+    }
+    Ok(permissions)
+}
+
+/// What changes of an account; what is `None` stays.
+#[derive(Debug, Clone, Default)]
+pub struct Change {
     /// A new password, by its bcrypt hash.
-    Password(String),
+    pub password_hash: Option<String>,
     /// Enables or disables.
-    Status(Status),
-    /// Deletes: the row stays for those whose work names it, the name is free again.
-    Delete,
+    pub status: Option<Status>,
+    /// Replaces all roles, by their names.
+    pub roles: Option<Vec<String>>,
 }
 
-/// Changes an account found by name.
+/// Changes an account.
 pub fn update(
     connection: &mut Session,
-    name: &str,
+    account: AccountKey,
     change: &Change,
     now: DateTime<Utc>,
 ) -> Result<()> {
-    let account = accounts::table.filter(
-        accounts::name_key
-            .eq(name_key(name))
-            .and(accounts::deleted_at.is_null()),
-    );
-    let stamp = (
-        accounts::version.eq(accounts::version + 1),
-        accounts::modified_at.eq(micros(now)),
-    );
-    let changed = match change {
-        Change::Password(hash) => diesel::update(account)
-            .set((accounts::password_hash.eq(hash), stamp))
-            .execute(connection)?,
-        Change::Status(status) => diesel::update(account)
-            .set((accounts::status.eq(status.as_str()), stamp))
-            .execute(connection)?,
-        Change::Delete => diesel::update(account)
-            .set((
-                accounts::deleted_at.eq(micros(now)),
-                accounts::password_hash.eq(None::<String>),
-                stamp,
-            ))
-            .execute(connection)?,
-    };
-    if changed == 0 {
-        Err(Error::not_found(What::Account, name))
-    } else {
-        Ok(())
+    diesel::update(accounts::table.find(account.0))
+        .set((
+            accounts::version.eq(accounts::version + 1),
+            accounts::modified_at.eq(micros(now)),
+            change
+                .password_hash
+                .as_ref()
+                .map(|hash| accounts::password_hash.eq(hash)),
+            change
+                .status
+                .map(|status| accounts::status.eq(status.as_str())),
+        ))
+        .execute(connection)?;
+    if let Some(roles) = &change.roles {
+        diesel::delete(account_roles::table.filter(account_roles::account_key.eq(account.0)))
+            .execute(connection)?;
+        give(connection, account, roles)?;
     }
+    Ok(())
+}
+
+/// Deletes an account: the row stays for those whose work names it, the name is free again.
+pub fn delete(connection: &mut Session, account: AccountKey, now: DateTime<Utc>) -> Result<()> {
+    diesel::update(accounts::table.find(account.0))
+        .set((
+            accounts::version.eq(accounts::version + 1),
+            accounts::modified_at.eq(micros(now)),
+            accounts::deleted_at.eq(micros(now)),
+            accounts::password_hash.eq(None::<String>),
+        ))
+        .execute(connection)?;
+    Ok(())
 }
 
 /// How many enabled accounts hold a role: the last Admin must stay.

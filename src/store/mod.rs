@@ -14,6 +14,7 @@ mod writer;
 pub mod accounts;
 pub mod keys;
 pub mod leases;
+pub mod members;
 pub mod migrations;
 pub mod registries;
 pub mod signing_keys;

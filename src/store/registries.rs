@@ -7,18 +7,19 @@ use diesel::{
 };
 
 use super::failure::on_unique;
+use super::members;
 use super::rows::{bytes, from_json, micros, optional_stamp, stamp, to_json, uuid};
-use super::schema::{registries, registry_counters, signing_keys};
+use super::schema::{registries, registry_counters, registry_members, signing_keys};
 use super::session::Session;
 use crate::domain::Stamp;
-use crate::domain::id::{RegistryId, RegistryKey};
+use crate::domain::id::{AccountKey, RegistryId, RegistryKey};
 use crate::domain::registry::{NewRegistry, Registry, Tenant, TokenVerifier};
 use crate::domain::signing::KeyRole;
 use crate::error::{Error, Result, What};
 
 #[derive(diesel::Queryable, diesel::Selectable)]
 #[diesel(table_name = registries)]
-struct RegistryRow {
+pub(super) struct RegistryRow {
     key: i64,
     uuid: Vec<u8>,
     name: String,
@@ -85,9 +86,9 @@ pub fn find_key(connection: &mut Session, id: RegistryId) -> Result<Option<Regis
     Ok(key.map(RegistryKey))
 }
 
-type TenantRow = (i64, Vec<u8>, String, String);
+pub(super) type TenantRow = (i64, Vec<u8>, String, String);
 
-fn to_tenant((key, id, name, verifier): TenantRow) -> Result<Tenant> {
+pub(super) fn to_tenant((key, id, name, verifier): TenantRow) -> Result<Tenant> {
     Ok(Tenant {
         key: RegistryKey(key),
         id: RegistryId(uuid(&id)?),
@@ -173,11 +174,13 @@ pub fn is_name_taken(connection: &mut Session, name: &str) -> Result<bool> {
     Ok(key.is_some())
 }
 
-/// Living registries after a key, in creation order, whose name contains a text in lower case.
+/// Living registries after a key, in creation order, whose name contains a text in lower case: all of them, or those
+/// that an account is a member of.
 pub fn list(
     connection: &mut Session,
     after: RegistryKey,
     contains: Option<&str>,
+    member: Option<AccountKey>,
     limit: i64,
 ) -> Result<Vec<Registry>> {
     let mut query = registries::table
@@ -196,6 +199,12 @@ pub fn list(
             .replace('%', "\\%")
             .replace('_', "\\_");
         query = query.filter(registries::name.like(format!("%{escaped}%")).escape('\\'));
+    }
+    if let Some(account) = member {
+        let own = registry_members::table
+            .filter(registry_members::account_key.eq(account.0))
+            .select(registry_members::registry_key);
+        query = query.filter(registries::key.eq_any(own));
     }
     query
         .load::<RegistryRow>(connection)?
@@ -293,6 +302,8 @@ pub fn next_deleted(connection: &mut Session) -> Result<Option<RegistryKey>> {
 
 /// Removes the last rows of a deleted registry, once its tokens are gone. Returns whether there were any.
 pub fn purge(connection: &mut Session, key: RegistryKey) -> Result<bool> {
+    // An older release beside this one leaves them when it deletes a registry.
+    members::remove_all_of_registry(connection, key)?;
     diesel::delete(registry_counters::table.find(key.0)).execute(connection)?;
     // A release that knows no signing keys leaves them when it deletes a registry.
     super::signing_keys::delete_all(connection, key)?;

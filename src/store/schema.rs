@@ -75,6 +75,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    registry_members (registry_key, account_key) {
+        registry_key -> BigInt,
+        account_key -> BigInt,
+        level -> Text,
+    }
+}
+
+diesel::table! {
     role_permissions (role_key, resource) {
         role_key -> BigInt,
         resource -> Text,
@@ -164,6 +172,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     meta,
     registries,
     registry_counters,
+    registry_members,
     role_permissions,
     roles,
     signing_keys,

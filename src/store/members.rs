@@ -1,0 +1,207 @@
+//! The table `registry_members`, and registries as a member sees them: found together with the membership, in one query.
+
+use diesel::sql_types::{BigInt, Text};
+use diesel::{
+    BoolExpressionMethods, ExpressionMethods, JoinOnDsl, NullableExpressionMethods,
+    OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper, sql_query,
+};
+
+use super::registries::{RegistryRow, TenantRow, to_tenant};
+use super::rows::{bytes, uuid};
+use super::schema::{accounts, registries, registry_members};
+use super::session::Session;
+use crate::domain::id::{AccountId, AccountKey, RegistryId, RegistryKey};
+use crate::domain::membership::{Member, Membership};
+use crate::domain::page::Window;
+use crate::domain::registry::{Registry, Tenant};
+use crate::domain::status::Status;
+use crate::error::Result;
+
+/// Living registries, each with an account's membership.
+#[diesel::dsl::auto_type]
+fn seen_by(account: i64) -> _ {
+    registries::table
+        .left_join(
+            registry_members::table.on(registry_members::registry_key
+                .eq(registries::key)
+                .and(registry_members::account_key.eq(account))),
+        )
+        .filter(registries::deleted_at.is_null())
+}
+
+fn membership(level: Option<&str>) -> Option<Membership> {
+    level.and_then(Membership::from_stored)
+}
+
+/// A living registry by its public id, with an account's membership.
+pub fn registry(
+    connection: &mut Session,
+    id: RegistryId,
+    account: AccountKey,
+) -> Result<Option<(Registry, Option<Membership>)>> {
+    seen_by(account.0)
+        .filter(registries::uuid.eq(bytes(id.0)))
+        .select((RegistryRow::as_select(), registry_members::level.nullable()))
+        .first::<(RegistryRow, Option<String>)>(connection)
+        .optional()?
+        .map(|(row, level)| Ok((Registry::try_from(row)?, membership(level.as_deref()))))
+        .transpose()
+}
+
+/// The key of a living registry, with an account's membership: all that work on its tokens needs.
+pub fn registry_key(
+    connection: &mut Session,
+    id: RegistryId,
+    account: AccountKey,
+) -> Result<Option<(RegistryKey, Option<Membership>)>> {
+    let row: Option<(i64, Option<String>)> = seen_by(account.0)
+        .filter(registries::uuid.eq(bytes(id.0)))
+        .select((registries::key, registry_members::level.nullable()))
+        .first(connection)
+        .optional()?;
+    Ok(row.map(|(key, level)| (RegistryKey(key), membership(level.as_deref()))))
+}
+
+/// A living registry by its public id, as far as its tokens' use needs it, with an account's membership.
+pub fn tenant(
+    connection: &mut Session,
+    id: RegistryId,
+    account: AccountKey,
+) -> Result<Option<(Tenant, Option<Membership>)>> {
+    seen_by(account.0)
+        .filter(registries::uuid.eq(bytes(id.0)))
+        .select((
+            (
+                registries::key,
+                registries::uuid,
+                registries::name,
+                registries::verifier,
+            ),
+            registry_members::level.nullable(),
+        ))
+        .first::<(TenantRow, Option<String>)>(connection)
+        .optional()?
+        .map(|(row, level)| Ok((to_tenant(row)?, membership(level.as_deref()))))
+        .transpose()
+}
+
+/// What an account is to a registry.
+pub fn level(
+    connection: &mut Session,
+    registry: RegistryKey,
+    account: AccountKey,
+) -> Result<Option<Membership>> {
+    let level: Option<String> = registry_members::table
+        .find((registry.0, account.0))
+        .select(registry_members::level)
+        .first(connection)
+        .optional()?;
+    Ok(membership(level.as_deref()))
+}
+
+/// A page of a registry's members in the order in which their accounts were made, and how many there are in all. To be
+/// called in a snapshot.
+pub fn page(
+    connection: &mut Session,
+    registry: RegistryKey,
+    window: Window,
+) -> Result<(Vec<Member>, i64)> {
+    let members = || {
+        registry_members::table
+            .inner_join(accounts::table.on(accounts::key.eq(registry_members::account_key)))
+            .filter(
+                registry_members::registry_key
+                    .eq(registry.0)
+                    .and(accounts::deleted_at.is_null()),
+            )
+    };
+    let total = members().count().get_result(connection)?;
+    let rows: Vec<(Vec<u8>, String, String, String)> = members()
+        .order(registry_members::account_key)
+        .offset(window.offset)
+        .limit(window.limit)
+        .select((
+            accounts::uuid,
+            accounts::name,
+            accounts::status,
+            registry_members::level,
+        ))
+        .load(connection)?;
+    let mut found = Vec::with_capacity(rows.len());
+    for (id, name, status, level) in rows {
+        // A level that a later release may know is none here.
+        if let Some(level) = Membership::from_stored(&level) {
+            found.push(Member {
+                account: AccountId(uuid(&id)?),
+                name,
+                status: Status::from_stored(&status),
+                level,
+            });
+        }
+    }
+    Ok((found, total))
+}
+
+/// The registries that an account is a member of, in creation order, by key and name.
+pub fn of_account(
+    connection: &mut Session,
+    account: AccountKey,
+) -> Result<Vec<(RegistryKey, String, Membership)>> {
+    let rows: Vec<(i64, String, String)> = registry_members::table
+        .inner_join(registries::table.on(registries::key.eq(registry_members::registry_key)))
+        .filter(
+            registry_members::account_key
+                .eq(account.0)
+                .and(registries::deleted_at.is_null()),
+        )
+        .order(registries::key)
+        .select((registries::key, registries::name, registry_members::level))
+        .load(connection)?;
+    let known = rows.into_iter().filter_map(|(key, name, level)| {
+        Membership::from_stored(&level).map(|level| (RegistryKey(key), name, level))
+    });
+    Ok(known.collect())
+}
+
+/// Makes an account a member, or changes its level.
+pub fn set(
+    connection: &mut Session,
+    registry: RegistryKey,
+    account: AccountKey,
+    level: Membership,
+) -> Result<()> {
+    sql_query(
+        "INSERT INTO registry_members (registry_key, account_key, level) VALUES ($1, $2, $3) \
+         ON CONFLICT (registry_key, account_key) DO UPDATE SET level = excluded.level",
+    )
+    .bind::<BigInt, _>(registry.0)
+    .bind::<BigInt, _>(account.0)
+    .bind::<Text, _>(level.as_str())
+    .execute(connection)?;
+    Ok(())
+}
+
+/// Ends a membership. Returns whether there was one.
+pub fn remove(
+    connection: &mut Session,
+    registry: RegistryKey,
+    account: AccountKey,
+) -> Result<bool> {
+    let removed = diesel::delete(registry_members::table.find((registry.0, account.0)))
+        .execute(connection)?;
+    Ok(removed > 0)
+}
+
+/// Ends every membership of a registry.
+pub fn remove_all_of_registry(connection: &mut Session, registry: RegistryKey) -> Result<()> {
+    diesel::delete(registry_members::table.filter(registry_members::registry_key.eq(registry.0)))
+        .execute(connection)?;
+    Ok(())
+}
+
+/// Ends every membership of an account.
+pub fn remove_all_of_account(connection: &mut Session, account: AccountKey) -> Result<()> {
+    diesel::delete(registry_members::table.filter(registry_members::account_key.eq(account.0)))
+        .execute(connection)?;
+    Ok(())
+}
