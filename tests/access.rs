@@ -22,32 +22,41 @@ use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Server};
 const CHALLENGE: &str = r#"Basic realm="wharfinger", charset="UTF-8""#;
 
 /// What the callers get. `token` sends a registry token's own name and password, `form` the name of an account with
-/// a password that has a token's form.
+/// a password that has a token's form. `reader`, `maintainer` and `owner` are members of the registry at hand and have
+/// no role; `elsewhere` is an owner of another one. The account at hand is a reader.
 const TABLE: &str = "
-method path                                                none wrong unknown disabled deleted token form analyst admin
-GET    /locations                                           401   401     401      401     401   401  401     200   200
-HEAD   /names/{name}                                        401   401     401      401     401   401  401     200   200
-GET    /registries                                          401   401     401      401     401   401  401     200   200
-POST   /registries                                          401   401     401      401     401   401  401     403   201
-GET    /registries/{registryId}                             401   401     401      401     401   401  401     200   200
-PUT    /registries/{registryId}                             401   401     401      401     401   401  401     403   200
-PATCH  /registries/{registryId}                             401   401     401      401     401   401  401     403   200
-DELETE /registries/{registryId}                             401   401     401      401     401   401  401     403   204
-GET    /registries/{registryId}/auth-bundle.pem             401   401     401      401     401   401  401     200   200
-GET    /registries/{registryId}/auth-config                 401   401     401      401     401   401  401     200   200
-GET    /registries/{registryId}/jwks.json                   401   401     401      401     401   401  401     200   200
-GET    /registries/{registryId}/tokens                      401   401     401      401     401   401  401     200   200
-POST   /registries/{registryId}/tokens                      401   401     401      401     401   401  401     403   201
-GET    /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401     200   200
-PUT    /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401     403   200
-PATCH  /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401     403   200
-DELETE /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401     403   204
-POST   /registries/{registryId}/tokens/{tokenId}/evaluate   401   401     401      401     401   401  401     200   200
-GET    /registries/{registryId}/repositories                401   401     401      401     401   401  401     404   404
-GET    /registries/{registryId}/repositories/a/b            401   401     401      401     401   401  401     404   404
-DELETE /registries/{registryId}/repositories/a              401   401     401      401     401   401  401     404   404
-GET    /registries/{registryId}/artifacts                   401   401     401      401     401   401  401     404   404
-GET    /vulnerabilities/CVE-2026-1                          401   401     401      401     401   401  401     404   404
+method path                                                none wrong unknown disabled deleted token form analyst elsewhere reader maintainer owner admin
+GET    /accounts                                            401   401     401      401     401   401  401     200       403    403        403   403   200
+POST   /accounts                                            401   401     401      401     401   401  401     403       403    403        403   403   201
+GET    /accounts/{accountId}                                401   401     401      401     401   401  401     200       403    403        403   403   200
+PATCH  /accounts/{accountId}                                401   401     401      401     401   401  401     403       403    403        403   403   200
+DELETE /accounts/{accountId}                                401   401     401      401     401   401  401     403       403    403        403   403   204
+GET    /locations                                           401   401     401      401     401   401  401     200       200    200        200   200   200
+HEAD   /names/{name}                                        401   401     401      401     401   401  401     200       200    200        200   200   200
+GET    /registries                                          401   401     401      401     401   401  401     200       200    200        200   200   200
+POST   /registries                                          401   401     401      401     401   401  401     403       403    403        403   403   201
+GET    /registries/{registryId}                             401   401     401      401     401   401  401     200       404    200        200   200   200
+PUT    /registries/{registryId}                             401   401     401      401     401   401  401     403       403    403        403   200   200
+PATCH  /registries/{registryId}                             401   401     401      401     401   401  401     403       404    403        403   200   200
+DELETE /registries/{registryId}                             401   401     401      401     401   401  401     403       404    403        403   204   204
+GET    /registries/{registryId}/auth-bundle.pem             401   401     401      401     401   401  401     200       404    200        200   200   200
+GET    /registries/{registryId}/auth-config                 401   401     401      401     401   401  401     200       404    200        200   200   200
+GET    /registries/{registryId}/jwks.json                   401   401     401      401     401   401  401     200       404    200        200   200   200
+GET    /registries/{registryId}/members                     401   401     401      401     401   401  401     200       404    403        403   200   200
+PUT    /registries/{registryId}/members/{accountId}         401   401     401      401     401   401  401     403       404    403        403   200   200
+DELETE /registries/{registryId}/members/{accountId}         401   401     401      401     401   401  401     403       404    403        403   204   204
+GET    /registries/{registryId}/tokens                      401   401     401      401     401   401  401     200       404    200        200   200   200
+POST   /registries/{registryId}/tokens                      401   401     401      401     401   401  401     403       404    403        201   201   201
+GET    /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401     200       404    200        200   200   200
+PUT    /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401     403       404    403        200   200   200
+PATCH  /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401     403       404    403        200   200   200
+DELETE /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401     403       404    403        204   204   204
+POST   /registries/{registryId}/tokens/{tokenId}/evaluate   401   401     401      401     401   401  401     200       404    200        200   200   200
+GET    /registries/{registryId}/repositories                401   401     401      401     401   401  401     404       404    404        404   404   404
+GET    /registries/{registryId}/repositories/a/b            401   401     401      401     401   401  401     404       404    404        404   404   404
+DELETE /registries/{registryId}/repositories/a              401   401     401      401     401   401  401     404       404    404        404   404   404
+GET    /registries/{registryId}/artifacts                   401   401     401      401     401   401  401     404       404    404        404   404   404
+GET    /vulnerabilities/CVE-2026-1                          401   401     401      401     401   401  401     404       404    404        404   404   404
 ";
 
 /// Paths of the product that the document does not list, since they are the registry's own business.
@@ -88,16 +97,34 @@ fn routes() -> Vec<(Method, String)> {
     documented.chain(elsewhere).collect()
 }
 
+/// Accounts without a role that are named after what they are to every place.
+struct Members([(&'static str, String); 3]);
+
+impl Members {
+    async fn make(admin: &Actor) -> Self {
+        let owner = admin.create_account("elsewhere", &[]).await;
+        let registry = admin.create_registry("elsewhere").await;
+        admin.set_member(&registry, &owner, "owner").await;
+        Self([
+            ("reader", admin.create_account("reader", &[]).await),
+            ("maintainer", admin.create_account("maintainer", &[]).await),
+            ("owner", admin.create_account("owner", &[]).await),
+        ])
+    }
+}
+
 /// A registry with a token, for one route to be tried on.
 struct Place {
     name: String,
     registry: String,
     token: String,
     secret: String,
+    /// An account that is a reader of the registry.
+    account: String,
 }
 
 impl Place {
-    async fn make(admin: &Actor, name: &str) -> Self {
+    async fn make(admin: &Actor, name: &str, members: &Members) -> Self {
         let registry = admin.create_registry(name).await;
         let made = admin
             .post(
@@ -111,11 +138,19 @@ impl Place {
             .get(&format!("/registries/{registry}/jwks.json"))
             .await;
         assert_eq!(keys.status, 200, "{keys:?}");
+        let account = admin
+            .create_account(&format!("{name}@example.com"), &[])
+            .await;
+        admin.set_member(&registry, &account, "reader").await;
+        for (level, member) in &members.0 {
+            admin.set_member(&registry, member, level).await;
+        }
         Self {
             name: name.to_owned(),
             registry,
             token: made.json["id"].as_str().unwrap().to_owned(),
             secret: secret_of(&made),
+            account,
         }
     }
 
@@ -124,6 +159,7 @@ impl Place {
         let filled = path
             .replace("{registryId}", &self.registry)
             .replace("{tokenId}", &self.token)
+            .replace("{accountId}", &self.account)
             .replace("{name}", &self.name)
             .replace(
                 "/auth-config",
@@ -137,6 +173,10 @@ impl Place {
             ("PUT", "{registryId}") => {
                 json!({"properties": {"name": self.name, "location": "de/fra"}})
             }
+            ("POST", "accounts") => {
+                json!({"properties": {"name": format!("{}-new", self.name), "password": "right-password"}})
+            }
+            ("PUT", "{accountId}") => json!({"level": "maintainer"}),
             ("POST", "tokens") => json!({"properties": {"name": "new"}}),
             ("PUT", "{tokenId}") => json!({"properties": {"name": "ci"}}),
             ("POST", "evaluate") => json!({"scope": "repository:a:pull"}),
@@ -147,7 +187,7 @@ impl Place {
     }
 
     /// All that a caller could have changed.
-    async fn contents(&self, admin: &Actor) -> [Value; 3] {
+    async fn contents(&self, admin: &Actor) -> [Value; 5] {
         [
             admin.get("/registries?limit=1000").await.json,
             admin
@@ -158,6 +198,11 @@ impl Place {
                 .get(&format!("/registries/{}/tokens", self.registry))
                 .await
                 .json,
+            admin
+                .get(&format!("/registries/{}/members", self.registry))
+                .await
+                .json,
+            admin.get("/accounts?limit=1000").await.json,
         ]
     }
 }
@@ -201,10 +246,12 @@ async fn every_route_for_every_caller(
         .unwrap();
     accounts.delete("deleted".to_owned()).await.unwrap();
 
+    let members = Members::make(&admin).await;
+
     let header = TABLE.trim().lines().next().unwrap();
     let mut table = vec![header.to_owned()];
     for (number, (method, path)) in routes().iter().enumerate() {
-        let place = Place::make(&admin, &format!("place-{number}")).await;
+        let place = Place::make(&admin, &format!("place-{number}"), &members).await;
         let before = place.contents(&admin).await;
         let callers = [
             ("none", server.anonymous()),
@@ -215,26 +262,42 @@ async fn every_route_for_every_caller(
             ("token", server.actor("ci", &place.secret)),
             ("form", server.actor("admin", &place.secret)),
             ("analyst", server.analyst()),
+            ("elsewhere", server.actor("elsewhere", "right-password")),
+            ("reader", server.actor("reader", "right-password")),
+            ("maintainer", server.actor("maintainer", "right-password")),
+            ("owner", server.actor("owner", "right-password")),
             ("admin", server.admin()),
         ];
         let mut line = format!("{:<6} {path:<51}", method.as_str());
         for (who, caller) in &callers {
-            if *who == "admin" {
-                assert_eq!(
-                    place.contents(&admin).await,
-                    before,
-                    "{method} {path}: somebody changed what he may not"
-                );
-            }
+            // Those who may change something do so to a place of their own.
+            let own = match *who {
+                "maintainer" | "owner" | "admin" => {
+                    let name = format!("place-{number}-{who}");
+                    Some(Place::make(&admin, &name, &members).await)
+                }
+                _ => None,
+            };
+            let place = own.as_ref().unwrap_or(&place);
             let answer = caller
                 .send(place.request(caller, prefix, method, path))
                 .await;
             match answer.status {
                 401 => assert_unauthenticated(&answer, &format!("{who}: {method} {path}")),
                 403 => assert_eq!(answer.codes(), ["forbidden"], "{who}: {method} {path}"),
+                404 if *who == "elsewhere" && path.contains("{registryId}") => {
+                    assert_eq!(answer.codes(), ["registry-not-found"], "{method} {path}");
+                }
                 _ => {}
             }
             write!(line, " {:>width$}", answer.status, width = who.len()).unwrap();
+            if *who == "reader" {
+                let after = place.contents(&admin).await;
+                assert_eq!(
+                    after, before,
+                    "{method} {path}: somebody changed what he may not"
+                );
+            }
         }
         table.push(line);
     }
@@ -249,8 +312,9 @@ async fn a_request_of_a_known_caller_asks_the_store_once(
 ) {
     let server = Server::start(backend).await;
     let admin = server.admin();
+    let members = Members::make(&admin).await;
     for (number, (method, path)) in routes().iter().enumerate() {
-        let place = Place::make(&admin, &format!("place-{number}")).await;
+        let place = Place::make(&admin, &format!("place-{number}"), &members).await;
         let (calls, checks) = (
             server.service.store_calls(),
             server.service.password_checks(),

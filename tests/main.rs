@@ -19,6 +19,7 @@ mod concurrency;
 mod durability;
 mod evaluation;
 mod janitor;
+mod members;
 mod migrations;
 mod openapi;
 mod operations;

@@ -113,6 +113,7 @@ fn every_operation_is_complete() {
             expected.extend(["408", "413", "415"]);
         }
         if path.contains("{registryId}/tokens")
+            || path.contains("{accountId}")
             || (path.contains("{registryId}") && method != "PUT")
         {
             expected.push("404");
@@ -192,6 +193,7 @@ async fn every_operation_is_served_with_and_without_the_prefix(
         let path = path.replace("{registryId}", "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11");
         let path = path
             .replace("{tokenId}", "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10")
+            .replace("{accountId}", "7ee77dcf-093f-48e6-9a14-161c73568589")
             .replace("{name}", "team-a");
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         for prefix in ["", "/containerregistries"] {
@@ -440,6 +442,64 @@ const OWN_OPERATIONS: [(&str, &str, &str); 1] = [(
     "/registries/{registryId}/tokens/{tokenId}/evaluate",
     "registriesTokensEvaluate",
 )];
+
+/// The operations of accounts and members, which are our own.
+const ACCESS_OPERATIONS: [(&str, &str, &str, &[&str]); 8] = [
+    ("GET", "/accounts", "accountsGet", &["200"]),
+    ("POST", "/accounts", "accountsPost", &["201"]),
+    ("GET", ACCOUNT, "accountsFindById", &["200"]),
+    ("PATCH", ACCOUNT, "accountsPatch", &["200"]),
+    ("DELETE", ACCOUNT, "accountsDelete", &["204"]),
+    ("GET", IN_REGISTRY, "registriesMembersGet", &["200"]),
+    (
+        "PUT",
+        IN_REGISTRY_ONE,
+        "registriesMembersPut",
+        &["200", "201"],
+    ),
+    (
+        "DELETE",
+        IN_REGISTRY_ONE,
+        "registriesMembersDelete",
+        &["204"],
+    ),
+];
+
+const ACCOUNT: &str = "/accounts/{accountId}";
+const IN_REGISTRY: &str = "/registries/{registryId}/members";
+const IN_REGISTRY_ONE: &str = "/registries/{registryId}/members/{accountId}";
+
+#[test]
+fn accounts_and_members_are_in_the_document() {
+    let document = document();
+    for (method, path, id, success) in ACCESS_OPERATIONS {
+        let operation = &document["paths"][path][method.to_lowercase()];
+        assert_eq!(operation["operationId"], id);
+        let found: Vec<_> = operation["responses"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .filter(|status| status.starts_with('2'))
+            .collect();
+        assert_eq!(found, success, "{id}");
+    }
+    let schemas = &document["components"]["schemas"];
+    assert_eq!(
+        schemas["MemberLevel"]["enum"],
+        json!(["owner", "maintainer", "reader"])
+    );
+    for (schema, required) in [
+        ("PostAccountProperties", json!(["name", "password"])),
+        ("PutMemberInput", json!(["level"])),
+    ] {
+        assert_eq!(schemas[schema]["required"], required, "{schema}");
+    }
+    // A password is sent and never shown.
+    for schema in ["AccountResponse", "AccountProperties", "MemberProperties"] {
+        let members = schemas[schema]["properties"].as_object().unwrap();
+        assert!(!members.contains_key("password"), "{schema}");
+    }
+}
 
 /// What the product does not have: the schema, its member, and whether it is required.
 const OWN_MEMBERS: [(&str, &str, bool); 3] = [

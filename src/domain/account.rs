@@ -118,7 +118,31 @@ pub struct Account {
     pub modified_at: DateTime<Utc>,
 }
 
-/// An account to be made.
+/// What a caller wants an account to be that is to be made.
+#[derive(Debug, Clone)]
+pub struct CreateAccount {
+    /// Its name.
+    pub name: AccountName,
+    /// Its password.
+    pub password: NewPassword,
+    /// Names of its roles; may be none, for an account that is only a member of registries.
+    pub roles: Vec<String>,
+    /// In use or not.
+    pub status: Status,
+}
+
+/// Changes to an account; what is `None` stays.
+#[derive(Debug, Clone, Default)]
+pub struct AccountPatch {
+    /// A new password.
+    pub password: Option<NewPassword>,
+    /// Replaces all roles, by their names.
+    pub roles: Option<Vec<String>>,
+    /// Enables or disables.
+    pub status: Option<Status>,
+}
+
+/// An account to be made, with all that is made for it.
 #[derive(Debug, Clone)]
 pub struct NewAccount {
     /// Public id.

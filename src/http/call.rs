@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use super::State;
 use super::body;
 use super::surface::{Failure, Surface};
-use crate::domain::id::{RegistryId, TokenId};
+use crate::domain::id::{AccountId, RegistryId, TokenId};
 use crate::error::{Error, Result};
 use crate::service::access::{Caller, Presented};
 
@@ -157,6 +157,12 @@ impl<A: Head, B: Head> Head for (A, B) {
 impl Head for RegistryId {
     fn read(request: &HttpRequest) -> Result<Self> {
         Self::parse(&segment(request, "registryId")?)
+    }
+}
+
+impl Head for AccountId {
+    fn read(request: &HttpRequest) -> Result<Self> {
+        Self::parse(&segment(request, "accountId")?)
     }
 }
 

@@ -264,9 +264,15 @@ pub(super) fn keep_an_admin(
     let before = table::count_enabled_with_role(connection, ADMIN)?;
     change(connection)?;
     if before > 0 && table::count_enabled_with_role(connection, ADMIN)? == 0 {
-        return Err(Error::Unsuited(format!(
-            "{name} is the last enabled account with the role {ADMIN}; enable or add another one first"
-        )));
+        return Err(last_admin(name));
     }
     Ok(())
+}
+
+/// Somebody must be left who may do everything.
+#[must_use]
+pub fn last_admin(name: &str) -> Error {
+    Error::Unsuited(format!(
+        "{name} is the last enabled account with the role {ADMIN}; enable or add another one first"
+    ))
 }

@@ -6,10 +6,12 @@
 pub mod access;
 pub mod accounts;
 pub mod certificates;
+pub mod directory;
 pub mod grants;
 pub mod janitor;
 pub mod jwt;
 pub mod keys;
+pub mod members;
 pub mod passwords;
 pub mod registries;
 pub mod tokens;
@@ -23,16 +25,18 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use self::access::{Access, Caller, Presented, admit};
 use self::accounts::Accounts;
+use self::directory::Directory;
 use self::grants::Grants;
 use self::janitor::Janitor;
 use self::keys::{Keys, ReadyKeys};
-use self::passwords::Passwords;
+use self::members::Members;
+use self::passwords::{Hashing, Passwords};
 use self::registries::Registries;
 use self::tokens::Tokens;
 use self::uses::Uses;
 use self::vault::{ServerKey, Vault};
 use crate::clock::{Clock, Random};
-use crate::domain::account::Actor;
+use crate::domain::account::{Actor, NewPassword};
 use crate::domain::registry::RegistryName;
 use crate::domain::signing::Algorithm;
 use crate::error::{Error, Result};
@@ -96,6 +100,7 @@ pub struct Core {
     vault: Arc<Vault>,
     ready_keys: ReadyKeys,
     access: Access,
+    hashing: Hashing,
     uses: Uses,
 }
 
@@ -126,6 +131,7 @@ impl Service {
                 vault: Arc::new(vault),
                 ready_keys: ReadyKeys::default(),
                 access,
+                hashing: Hashing::default(),
                 uses: Uses::default(),
             }),
         })
@@ -174,6 +180,18 @@ impl Service {
             &*self.core.random,
             self.core.policy.bcrypt_cost,
         )
+    }
+
+    /// Accounts, as those manage them whom a role permits to.
+    #[must_use]
+    pub fn directory(&self) -> Directory<'_> {
+        Directory::new(&self.core)
+    }
+
+    /// Members of registries.
+    #[must_use]
+    pub fn members(&self) -> Members<'_> {
+        Members::new(&self.core)
     }
 
     /// The work that nobody waits for.
@@ -247,6 +265,12 @@ pub struct Readiness {
 }
 
 impl Core {
+    /// The bcrypt hash of a password to be set. Made before the store call, so that no job waits for it.
+    async fn hash(&self, password: &NewPassword) -> Result<String> {
+        let (cost, salt) = (self.policy.bcrypt_cost, self.random.bytes()?);
+        self.hashing.hash(password.secret(), cost, salt).await
+    }
+
     /// Reads on behalf of a caller: one store call that first reads what the caller is now.
     async fn read<T, F>(&self, caller: &Caller, job: F) -> Result<T>
     where

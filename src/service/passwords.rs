@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::error::{Error, Result};
 
@@ -275,6 +275,38 @@ pub fn hash(password: &SecretString, cost: u32, salt: [u8; 16]) -> Result<String
     let parts = bcrypt::non_truncating_hash_with_salt(password.expose_secret(), cost, salt)
         .map_err(Error::internal)?;
     Ok(parts.to_string())
+}
+
+/// Passwords that wait to be hashed, at most.
+const SETTING: usize = 16;
+
+/// Hashes passwords that are set over the API: one at a time, since anybody with an account can ask for it and only then
+/// is told that he may not.
+#[derive(Debug)]
+pub struct Hashing {
+    places: Semaphore,
+    turn: Semaphore,
+}
+
+impl Default for Hashing {
+    fn default() -> Self {
+        Self {
+            places: Semaphore::new(SETTING),
+            turn: Semaphore::new(1),
+        }
+    }
+}
+
+impl Hashing {
+    /// Waits for its turn and hashes, on a thread that nobody else waits for.
+    pub async fn hash(&self, password: &SecretString, cost: u32, salt: [u8; 16]) -> Result<String> {
+        let _place = self.places.try_acquire().map_err(|_| Error::busy())?;
+        let _turn = self.turn.acquire().await.map_err(Error::internal)?;
+        let password = password.clone();
+        tokio::task::spawn_blocking(move || hash(&password, cost, salt))
+            .await
+            .map_err(Error::internal)?
+    }
 }
 
 #[cfg(test)]

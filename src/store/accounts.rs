@@ -292,6 +292,14 @@ pub struct Change {
     pub roles: Option<Vec<String>>,
 }
 
+impl Change {
+    /// Changes nothing?
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.password_hash.is_none() && self.status.is_none() && self.roles.is_none()
+    }
+}
+
 /// Changes an account.
 pub fn update(
     connection: &mut Session,

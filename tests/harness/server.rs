@@ -352,4 +352,21 @@ impl Actor {
         assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
         answer.json["id"].as_str().unwrap().to_owned()
     }
+
+    /// Makes an account with the password `right-password` and returns its id.
+    pub async fn create_account(&self, name: &str, roles: &[&str]) -> String {
+        let properties = json!({"name": name, "password": "right-password", "roles": roles});
+        let answer = self
+            .post("/accounts", json!({"properties": properties}))
+            .await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+        answer.json["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Makes an account a member of a registry.
+    pub async fn set_member(&self, registry: &str, account: &str, level: &str) {
+        let path = format!("/registries/{registry}/members/{account}");
+        let answer = self.put(&path, json!({"level": level})).await;
+        assert!(matches!(answer.status, 200 | 201), "{answer:?}");
+    }
 }

@@ -40,7 +40,7 @@ pub(super) enum Errors {
     /// The credentials are missing or wrong
     #[response(status = 401)]
     Unauthenticated(ApiErrorResponse),
-    /// The account's roles do not permit this
+    /// The account's roles and memberships do not permit this
     #[response(status = 403)]
     Forbidden(ApiErrorResponse),
     /// Too much under way from this address

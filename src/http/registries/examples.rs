@@ -12,9 +12,11 @@ use crate::domain::id::RegistryId;
 use crate::domain::role::{Level, Permissions, Resource};
 use crate::domain::token::Scope;
 use crate::error::{Error, What};
+use crate::service::accounts;
 
 const REGISTRY: &str = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11";
 const TOKEN: &str = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10";
+const ACCOUNT: &str = "7ee77dcf-093f-48e6-9a14-161c73568589";
 const SECRET: &str = "whrt_exampleexampleexampleexampleexampleexam";
 
 /// Adds the examples.
@@ -31,10 +33,14 @@ fn error(path: &str, status: &str) -> Option<Error> {
         "403" => Permissions::default()
             .require(Resource::Registry, Level::Read)
             .err()?,
+        "404" if path.ends_with("/members/{accountId}") => Error::not_found(What::Member, ACCOUNT),
+        "404" if path.starts_with("/accounts") => Error::not_found(What::Account, ACCOUNT),
         "404" if path.contains("{tokenId}") => Error::not_found(What::Token, TOKEN),
         "404" => Error::not_found(What::Registry, REGISTRY),
         "408" => Error::RequestTimeout,
         "409" if path.ends_with("/auth-config") => auth_config::no_address(),
+        "409" if path == "/accounts" => Error::name_taken(What::Account, "alice@example.com"),
+        "409" if path.starts_with("/accounts") => accounts::last_admin("admin"),
         "409" if of_tokens => Error::name_taken(What::Token, "push-token"),
         "409" => Error::name_taken(What::Registry, "team-a"),
         "413" => Error::TooLarge { limit: BODY_LIMIT },

@@ -2,11 +2,14 @@
 //!
 //! Served under `/` and under [`PREFIX`](super::PREFIX). Where it differs from the product, `docs/API.md` says why.
 
+mod account;
 mod catalog;
 mod elsewhere;
 mod error;
 mod evaluation;
 mod examples;
+mod member;
+mod people;
 mod registry;
 mod token;
 mod trust;
@@ -47,6 +50,14 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>) {
         .service(token::update)
         .service(token::delete)
         .service(token::evaluate)
+        .service(member::list)
+        .service(member::set)
+        .service(member::remove)
+        .service(account::list)
+        .service(account::create)
+        .service(account::show)
+        .service(account::update)
+        .service(account::delete)
         .service(trust::config)
         .service(trust::bundle)
         .service(trust::key_set)
@@ -91,6 +102,8 @@ pub(super) fn base() -> utoipa::openapi::OpenApi {
         tags(
             (name = "Tokens", description = "Define access permissions to registry resources\n\nThis tag groups all operations for tokens."),
             (name = "Registries", description = "Manage registries"),
+            (name = "Members", description = "Say which accounts belong to a registry"),
+            (name = "Accounts", description = "Manage accounts and their roles"),
             (name = "Names", description = "Check whether a registry name is free"),
             (name = "Locations", description = "List where registries can be made"),
         ),

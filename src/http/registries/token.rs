@@ -56,13 +56,13 @@ struct PutTokenPath {
 /// Where a page begins and how long it is; strings of digits, as the product's schema has them.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-struct Page {
+pub(super) struct Page {
     /// The first element (from the complete list of the elements) to include in the response (used together with limit for pagination)
     #[param(default = "0", pattern = "^0*[0-9]{1,18}$", example = "0")]
-    offset: Option<String>,
+    pub(super) offset: Option<String>,
     /// The maximum number of elements to return (used together with offset for pagination)
     #[param(default = "100", pattern = "^0*([0-9]{1,3}|1000)$", example = "100")]
-    limit: Option<String>,
+    pub(super) limit: Option<String>,
 }
 
 /// List all tokens for the container registry
@@ -104,7 +104,7 @@ pub(super) async fn list(
     }))
 }
 
-fn window_links(request: &HttpRequest, window: Window, total: i64) -> Links {
+pub(super) fn window_links(request: &HttpRequest, window: Window, total: i64) -> Links {
     let here = links::here(request);
     let link = |window: Window| format!("{here}?offset={}&limit={}", window.offset, window.limit);
     Links {

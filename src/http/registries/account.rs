@@ -1,0 +1,132 @@
+//! `/accounts`.
+
+use actix_web::HttpResponse;
+use actix_web::web::Data;
+use actix_web::{delete, get, patch, post};
+use utoipa::IntoParams;
+
+use super::super::State;
+use super::super::call::{Json, Query, Raw};
+use super::people::{AccountList, AccountView, PatchAccount, PostAccount};
+use super::token::{Page, window_links};
+use super::{Answer, ApiErrorResponse, BodyErrors, Call, Errors};
+use crate::domain::account::{AccountPatch, CreateAccount};
+use crate::domain::id::AccountId;
+use crate::domain::page::Window;
+
+/// The account of a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub(super) struct AccountPath {
+    /// The unique ID of the account
+    #[param(rename = "accountId", format = Uuid, pattern = r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$", example = "7ee77dcf-093f-48e6-9a14-161c73568589")]
+    account_id: String,
+}
+
+/// List all accounts
+///
+/// Lists accounts in the order they were made. At most 1000 elements are returned at once.
+#[utoipa::path(
+    operation_id = "accountsGet", tag = "Accounts", params(Page),
+    responses((status = 200, description = "OK", body = AccountList), Errors),
+)]
+#[get("/accounts")]
+pub(super) async fn list(state: Data<State>, call: Call<(Query<Page>, Raw)>) -> Answer {
+    let (Query(page), Raw(request)) = call.head;
+    let window = Window::parse(page.offset.as_deref(), page.limit.as_deref())?;
+    let page = state.service.directory().list(&call.caller, window).await?;
+    let items: Vec<AccountView> = page.accounts.into_iter().map(Into::into).collect();
+    Ok(HttpResponse::Ok().json(AccountList {
+        id: "accounts",
+        r#type: "collection",
+        href: "",
+        offset: window.offset,
+        limit: window.limit,
+        count: items.len(),
+        total: page.total,
+        items,
+        links: window_links(&request, window, page.total),
+    }))
+}
+
+/// Create account
+///
+/// Makes an account with a password, and with roles that permit no more than those of the caller
+#[utoipa::path(
+    operation_id = "accountsPost", tag = "Accounts", request_body = PostAccount,
+    responses(
+        (status = 201, description = "The account", body = AccountView),
+        (status = 409, description = "An account of this name exists", body = ApiErrorResponse),
+        BodyErrors, Errors,
+    ),
+)]
+#[post("/accounts")]
+pub(super) async fn create(
+    state: Data<State>,
+    call: Call<(), Json<PostAccount, CreateAccount>>,
+) -> Answer {
+    let new = call.body.0;
+    let account = state.service.directory().create(&call.caller, new).await?;
+    Ok(HttpResponse::Created().json(AccountView::from(account)))
+}
+
+/// Get an account
+///
+/// Gets all information on an account. Every account may read itself.
+#[utoipa::path(
+    operation_id = "accountsFindById", tag = "Accounts", params(AccountPath),
+    responses((status = 200, description = "OK", body = AccountView), (status = 404, description = "The account does not exist", body = ApiErrorResponse), Errors),
+)]
+#[get("/accounts/{accountId}")]
+pub(super) async fn show(state: Data<State>, call: Call<AccountId>) -> Answer {
+    let directory = state.service.directory();
+    let account = directory.show(&call.caller, call.head).await?;
+    Ok(HttpResponse::Ok().json(AccountView::from(account)))
+}
+
+/// Update an account
+///
+/// Changes what the body names
+///
+/// * "name" cannot be changed
+///
+/// * the last enabled account with the role Admin keeps both
+#[utoipa::path(
+    operation_id = "accountsPatch", tag = "Accounts", params(AccountPath), request_body = PatchAccount,
+    responses(
+        (status = 200, description = "OK", body = AccountView),
+        (status = 404, description = "The account does not exist", body = ApiErrorResponse),
+        (status = 409, description = "It is the last enabled account with the role Admin", body = ApiErrorResponse),
+        BodyErrors, Errors,
+    ),
+)]
+#[patch("/accounts/{accountId}")]
+pub(super) async fn update(
+    state: Data<State>,
+    call: Call<AccountId, Json<PatchAccount, AccountPatch>>,
+) -> Answer {
+    let patch = call.body.0;
+    let directory = state.service.directory();
+    let account = directory.update(&call.caller, call.head, patch).await?;
+    Ok(HttpResponse::Ok().json(AccountView::from(account)))
+}
+
+/// Delete account
+///
+/// Deletes an account with its memberships. What it made stays.
+#[utoipa::path(
+    operation_id = "accountsDelete", tag = "Accounts", params(AccountPath),
+    responses(
+        (status = 204, description = "No content"),
+        (status = 404, description = "The account does not exist", body = ApiErrorResponse),
+        (status = 409, description = "It is the last enabled account with the role Admin", body = ApiErrorResponse),
+        Errors,
+    ),
+)]
+#[delete("/accounts/{accountId}")]
+pub(super) async fn delete(state: Data<State>, call: Call<AccountId>) -> Answer {
+    let directory = state.service.directory();
+    directory.delete(&call.caller, call.head).await?;
+    Ok(HttpResponse::NoContent().finish())
+}

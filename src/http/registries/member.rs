@@ -1,0 +1,92 @@
+//! `/registries/{registryId}/members`.
+
+use actix_web::HttpResponse;
+use actix_web::web::Data;
+use actix_web::{delete, get, put};
+
+use super::super::State;
+use super::super::call::{Json, Query, Raw};
+use super::account::AccountPath;
+use super::people::{MemberList, MemberView, PutMember};
+use super::token::{Page, RegistryPath, window_links};
+use super::{Answer, ApiErrorResponse, BodyErrors, Call, Errors};
+use crate::domain::id::{AccountId, RegistryId};
+use crate::domain::membership::Membership;
+use crate::domain::page::Window;
+use crate::service::Put;
+
+/// List the members of a registry
+///
+/// Lists the accounts that are members of a registry, in the order in which the accounts were made. At most 1000
+/// elements are returned at once.
+#[utoipa::path(
+    operation_id = "registriesMembersGet", tag = "Members", params(RegistryPath, Page),
+    responses((status = 200, description = "OK", body = MemberList), (status = 404, description = "The registry does not exist", body = ApiErrorResponse), Errors),
+)]
+#[get("/registries/{registryId}/members")]
+pub(super) async fn list(
+    state: Data<State>,
+    call: Call<(RegistryId, (Query<Page>, Raw))>,
+) -> Answer {
+    let (registry, (Query(page), Raw(request))) = call.head;
+    let window = Window::parse(page.offset.as_deref(), page.limit.as_deref())?;
+    let members = state.service.members();
+    let page = members.list(&call.caller, registry, window).await?;
+    let items: Vec<MemberView> = page.members.into_iter().map(Into::into).collect();
+    Ok(HttpResponse::Ok().json(MemberList {
+        id: "members",
+        r#type: "collection",
+        href: "",
+        offset: window.offset,
+        limit: window.limit,
+        count: items.len(),
+        total: page.total,
+        items,
+        links: window_links(&request, window, page.total),
+    }))
+}
+
+/// Make an account a member of a registry
+///
+/// Makes an account a member, or changes what it is to the registry
+///
+/// * nobody gives more than they may do there themselves
+#[utoipa::path(
+    operation_id = "registriesMembersPut", tag = "Members", params(RegistryPath, AccountPath), request_body = PutMember,
+    responses(
+        (status = 200, description = "The member, changed", body = MemberView),
+        (status = 201, description = "The new member", body = MemberView),
+        (status = 404, description = "The registry or the account does not exist", body = ApiErrorResponse),
+        BodyErrors, Errors,
+    ),
+)]
+#[put("/registries/{registryId}/members/{accountId}")]
+pub(super) async fn set(
+    state: Data<State>,
+    call: Call<(RegistryId, AccountId), Json<PutMember, Membership>>,
+) -> Answer {
+    let (registry, account) = call.head;
+    let level = call.body.0;
+    let members = state.service.members();
+    Ok(
+        match members.set(&call.caller, registry, account, level).await? {
+            Put::Created(member) => HttpResponse::Created().json(MemberView::from(member)),
+            Put::Replaced(member) => HttpResponse::Ok().json(MemberView::from(member)),
+        },
+    )
+}
+
+/// Remove a member from a registry
+///
+/// Ends a membership: what it permitted is refused from the next request on
+#[utoipa::path(
+    operation_id = "registriesMembersDelete", tag = "Members", params(RegistryPath, AccountPath),
+    responses((status = 204, description = "No content"), (status = 404, description = "The registry or the member does not exist", body = ApiErrorResponse), Errors),
+)]
+#[delete("/registries/{registryId}/members/{accountId}")]
+pub(super) async fn remove(state: Data<State>, call: Call<(RegistryId, AccountId)>) -> Answer {
+    let (registry, account) = call.head;
+    let members = state.service.members();
+    members.remove(&call.caller, registry, account).await?;
+    Ok(HttpResponse::NoContent().finish())
+}

@@ -1,0 +1,347 @@
+//! The bodies of accounts and members, and their translation to and from the domain.
+
+use secrecy::SecretString;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+
+use super::wire::{Links, nullable_list, rfc3339};
+use crate::domain::account::{Account, AccountName, AccountPatch, CreateAccount, NewPassword};
+use crate::domain::membership::{Member, Membership};
+use crate::domain::status::Status;
+use crate::error::{Error, Result, Violations};
+
+/// When an account was made and changed, and its state
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct AccountMetadata {
+    /// When the account was made
+    #[schema(format = DateTime, example = "2026-11-21T21:48:08Z")]
+    created_date: String,
+    /// When the account was last changed; absent until then
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime, example = "2026-11-21T22:10:00Z")]
+    last_modified_date: Option<String>,
+    /// The same as its status
+    #[schema(example = "enabled")]
+    state: &'static str,
+}
+
+/// Whether an account is in use
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase", example = "enabled")]
+#[expect(dead_code, reason = "only its shape is used")]
+enum AccountStatus {
+    Enabled,
+    Disabled,
+}
+
+/// A password as it was sent. What is no text is refused without being repeated, as other values of a wrong type are.
+#[derive(Debug)]
+struct Password(SecretString);
+
+impl<'de> Deserialize<'de> for Password {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::String(text) => Ok(Self(text.into())),
+            _ => Err(serde::de::Error::custom("a password is a text")),
+        }
+    }
+}
+
+/// The name of a role
+#[derive(ToSchema)]
+#[schema(
+    max_length = 255,
+    pattern = r"^[^\x00-\x1F\x7F-\x9F]*$",
+    example = "Analyst"
+)]
+#[expect(dead_code, reason = "only its shape is used")]
+struct RoleName(String);
+
+#[derive(Debug, Serialize, ToSchema)]
+struct AccountProperties {
+    /// The account's name
+    #[schema(example = "alice@example.com")]
+    name: String,
+    /// Names of its roles
+    #[schema(value_type = Vec<RoleName>, example = json!(["Analyst"]))]
+    roles: Vec<String>,
+    /// Whether the account is in use
+    #[schema(value_type = AccountStatus)]
+    status: &'static str,
+}
+
+/// An account
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AccountResponse)]
+pub(super) struct AccountView {
+    /// The account's id
+    #[schema(format = Uuid, example = "7ee77dcf-093f-48e6-9a14-161c73568589")]
+    id: String,
+    #[schema(example = "account")]
+    r#type: &'static str,
+    #[schema(example = "")]
+    href: &'static str,
+    metadata: AccountMetadata,
+    properties: AccountProperties,
+}
+
+impl From<Account> for AccountView {
+    fn from(account: Account) -> Self {
+        let changed = account.version > 1;
+        Self {
+            id: account.id.to_string(),
+            r#type: "account",
+            href: "",
+            metadata: AccountMetadata {
+                created_date: rfc3339(account.created_at),
+                last_modified_date: changed.then(|| rfc3339(account.modified_at)),
+                state: account.status.as_str(),
+            },
+            properties: AccountProperties {
+                name: account.name,
+                roles: account.roles,
+                status: account.status.as_str(),
+            },
+        }
+    }
+}
+
+/// A page of accounts
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AccountsResponse)]
+pub(super) struct AccountList {
+    #[schema(example = "accounts")]
+    pub(super) id: &'static str,
+    #[schema(example = "collection")]
+    pub(super) r#type: &'static str,
+    #[schema(example = "")]
+    pub(super) href: &'static str,
+    /// Where this page begins
+    #[schema(example = 0)]
+    pub(super) offset: i64,
+    /// The most elements on this page
+    #[schema(example = 100)]
+    pub(super) limit: i64,
+    /// Elements on this page
+    #[schema(example = 1)]
+    pub(super) count: usize,
+    /// Accounts in all
+    #[schema(example = 1)]
+    pub(super) total: i64,
+    pub(super) items: Vec<AccountView>,
+    #[serde(rename = "_links")]
+    pub(super) links: Links,
+}
+
+/// An account to be made
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = PostAccountInput)]
+pub(super) struct PostAccount {
+    properties: PostAccountProperties,
+    #[serde(default, rename = "id")]
+    #[schema(ignore)]
+    _id: IgnoredAny,
+    #[serde(default, rename = "type")]
+    #[schema(ignore)]
+    _type: IgnoredAny,
+    #[serde(default, rename = "href")]
+    #[schema(ignore)]
+    _href: IgnoredAny,
+    #[serde(default, rename = "metadata")]
+    #[schema(ignore)]
+    _metadata: IgnoredAny,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct PostAccountProperties {
+    /// The account's name, unique without regard to case; no colon
+    #[schema(
+        min_length = 1,
+        max_length = 255,
+        pattern = r"^[^\s:\x00-\x1F\x7F-\x9F]([^:\x00-\x1F\x7F-\x9F]*[^\s:\x00-\x1F\x7F-\x9F])?$",
+        example = "alice@example.com"
+    )]
+    name: String,
+    /// The account's password: 8 characters to 71 bytes
+    #[schema(value_type = String, format = Password, min_length = 8, max_length = 71, pattern = r"^[^\x00-\x1F\x7F-\x9F]*$", example = "correct horse battery")]
+    password: Password,
+    /// Names of its roles; none for an account that is only a member of registries
+    #[serde(default, deserialize_with = "nullable_list")]
+    #[schema(value_type = Option<Vec<RoleName>>, example = json!(["Analyst"]))]
+    roles: Vec<String>,
+    /// Whether the account is in use; enabled if absent
+    #[schema(value_type = Option<AccountStatus>, nullable = false)]
+    status: Option<String>,
+}
+
+impl TryFrom<PostAccount> for CreateAccount {
+    type Error = Error;
+
+    fn try_from(body: PostAccount) -> Result<Self> {
+        let properties = body.properties;
+        let mut violations = Violations::default();
+        let name = violations.take(AccountName::parse(&properties.name));
+        let password = violations.take(NewPassword::parse(properties.password.0));
+        let status = properties.status.as_deref().map(Status::parse);
+        let status = violations.take(status.transpose());
+        let new = (|| {
+            Some(Self {
+                name: name?,
+                password: password?,
+                roles: properties.roles,
+                status: status?.unwrap_or(Status::Enabled),
+            })
+        })();
+        violations.finish(new)
+    }
+}
+
+/// Changes to an account; what is absent stays
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = PatchAccountInput)]
+pub(super) struct PatchAccount {
+    /// A new password: the old one fails from the next request on
+    #[schema(value_type = Option<String>, nullable = false, format = Password, min_length = 8, max_length = 71, pattern = r"^[^\x00-\x1F\x7F-\x9F]*$", example = "correct horse battery")]
+    password: Option<Password>,
+    /// Replaces all roles
+    #[schema(value_type = Option<Vec<RoleName>>, nullable = false, example = json!(["Analyst"]))]
+    roles: Option<Vec<String>>,
+    /// Enables or disables the account
+    #[schema(value_type = Option<AccountStatus>, nullable = false)]
+    status: Option<String>,
+    #[serde(default, rename = "id")]
+    #[schema(ignore)]
+    _id: IgnoredAny,
+    #[serde(default, rename = "type")]
+    #[schema(ignore)]
+    _type: IgnoredAny,
+    #[serde(default, rename = "href")]
+    #[schema(ignore)]
+    _href: IgnoredAny,
+    #[serde(default, rename = "metadata")]
+    #[schema(ignore)]
+    _metadata: IgnoredAny,
+}
+
+impl TryFrom<PatchAccount> for AccountPatch {
+    type Error = Error;
+
+    fn try_from(body: PatchAccount) -> Result<Self> {
+        let mut violations = Violations::default();
+        let password = violations.take(
+            body.password
+                .map(|password| NewPassword::parse(password.0))
+                .transpose(),
+        );
+        let status = violations.take(body.status.as_deref().map(Status::parse).transpose());
+        let patch = (|| {
+            Some(Self {
+                password: password?,
+                roles: body.roles,
+                status: status?,
+            })
+        })();
+        violations.finish(patch)
+    }
+}
+
+/// What a member may do: a reader sees the registry and its tokens and pulls; a maintainer manages tokens too and
+/// pushes; an owner manages the registry and its members too and deletes
+#[derive(ToSchema)]
+#[schema(as = MemberLevel, rename_all = "lowercase", example = "maintainer")]
+#[expect(dead_code, reason = "only its shape is used")]
+enum Level {
+    Owner,
+    Maintainer,
+    Reader,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct MemberProperties {
+    /// The account's name
+    #[schema(example = "alice@example.com")]
+    name: String,
+    #[schema(value_type = Level)]
+    level: &'static str,
+    /// Whether the account is in use
+    #[schema(value_type = AccountStatus)]
+    status: &'static str,
+}
+
+/// An account as a member of a registry
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MemberResponse)]
+pub(super) struct MemberView {
+    /// The account's id
+    #[schema(format = Uuid, example = "7ee77dcf-093f-48e6-9a14-161c73568589")]
+    id: String,
+    #[schema(example = "member")]
+    r#type: &'static str,
+    #[schema(example = "")]
+    href: &'static str,
+    properties: MemberProperties,
+}
+
+impl From<Member> for MemberView {
+    fn from(member: Member) -> Self {
+        Self {
+            id: member.account.to_string(),
+            r#type: "member",
+            href: "",
+            properties: MemberProperties {
+                name: member.name,
+                level: member.level.as_str(),
+                status: member.status.as_str(),
+            },
+        }
+    }
+}
+
+/// A page of members
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MembersResponse)]
+pub(super) struct MemberList {
+    #[schema(example = "members")]
+    pub(super) id: &'static str,
+    #[schema(example = "collection")]
+    pub(super) r#type: &'static str,
+    #[schema(example = "")]
+    pub(super) href: &'static str,
+    /// Where this page begins
+    #[schema(example = 0)]
+    pub(super) offset: i64,
+    /// The most elements on this page
+    #[schema(example = 100)]
+    pub(super) limit: i64,
+    /// Elements on this page
+    #[schema(example = 1)]
+    pub(super) count: usize,
+    /// Members in all
+    #[schema(example = 1)]
+    pub(super) total: i64,
+    pub(super) items: Vec<MemberView>,
+    #[serde(rename = "_links")]
+    pub(super) links: Links,
+}
+
+/// What an account is to be to the registry
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = PutMemberInput)]
+pub(super) struct PutMember {
+    #[schema(value_type = Level)]
+    level: String,
+}
+
+impl TryFrom<PutMember> for Membership {
+    type Error = Error;
+
+    fn try_from(body: PutMember) -> Result<Self> {
+        Self::parse(&body.level)
+    }
+}

@@ -1,0 +1,171 @@
+//! Accounts, as those manage them whom a role permits to: over the API, on behalf of a caller.
+//!
+//! Owns that nobody gives more than they hold: roles, and the password of an account, which would open all that it
+//! may do. What the operator of the machine may do without any caller is in `accounts`.
+
+use super::Core;
+use super::access::Caller;
+use super::accounts::{distinct, keep_an_admin, remove};
+use crate::domain::account::{Account, AccountPatch, Actor, CreateAccount, NewAccount};
+use crate::domain::id::AccountId;
+use crate::domain::membership::Membership;
+use crate::domain::page::Window;
+use crate::domain::role::{Level, Resource};
+use crate::error::{Error, Result, What};
+use crate::store::accounts::{self as table, Change};
+use crate::store::{Lock, Session, members};
+
+/// A page of accounts.
+#[derive(Debug, Clone)]
+pub struct AccountPage {
+    /// In creation order.
+    pub accounts: Vec<Account>,
+    /// All accounts.
+    pub total: i64,
+}
+
+/// Account use cases with a caller.
+#[derive(Debug)]
+pub struct Directory<'a> {
+    core: &'a Core,
+}
+
+impl<'a> Directory<'a> {
+    pub(super) fn new(core: &'a Core) -> Self {
+        Self { core }
+    }
+
+    /// A page of accounts.
+    pub async fn list(&self, caller: &Caller, window: Window) -> Result<AccountPage> {
+        self.core
+            .read(caller, move |connection, actor| {
+                actor.permissions.require(Resource::Access, Level::Read)?;
+                let (accounts, total) =
+                    connection.snapshot(|connection| table::page(connection, window))?;
+                Ok(AccountPage { accounts, total })
+            })
+            .await
+    }
+
+    /// One account. Everybody may read their own.
+    pub async fn show(&self, caller: &Caller, id: AccountId) -> Result<Account> {
+        self.core
+            .read(caller, move |connection, actor| {
+                if id != actor.id {
+                    actor.permissions.require(Resource::Access, Level::Read)?;
+                }
+                find(connection, id)
+            })
+            .await
+    }
+
+    /// Makes an account.
+    pub async fn create(&self, caller: &Caller, new: CreateAccount) -> Result<Account> {
+        let new = NewAccount {
+            id: AccountId(self.core.random.uuid()?),
+            name: new.name,
+            password_hash: self.core.hash(&new.password).await?,
+            roles: distinct(new.roles),
+            status: new.status,
+            at: self.core.clock.now(),
+        };
+        self.core
+            .write(caller, Lock::Catalog, move |connection, actor| {
+                actor.permissions.require(Resource::Access, Level::Write)?;
+                require_roles(connection, actor, &new.roles)?;
+                table::insert(connection, &new)?;
+                find(connection, new.id)
+            })
+            .await
+    }
+
+    /// Changes what the patch names. A patch that changes nothing leaves no trace; a password always changes.
+    pub async fn update(
+        &self,
+        caller: &Caller,
+        id: AccountId,
+        patch: AccountPatch,
+    ) -> Result<Account> {
+        let password_hash = match &patch.password {
+            Some(password) => Some(self.core.hash(password).await?),
+            None => None,
+        };
+        let (roles, status) = (patch.roles.map(distinct), patch.status);
+        let now = self.core.clock.now();
+        self.core
+            .write(caller, Lock::Catalog, move |connection, actor| {
+                actor.permissions.require(Resource::Access, Level::Write)?;
+                let account = find(connection, id)?;
+                require_account(connection, actor, &account)?;
+                let change = Change {
+                    password_hash: password_hash.clone(),
+                    roles: roles.clone().filter(|roles| *roles != account.roles),
+                    status: status.filter(|status| *status != account.status),
+                };
+                if let Some(roles) = &change.roles {
+                    require_roles(connection, actor, roles)?;
+                }
+                if change.is_none() {
+                    return Ok(account);
+                }
+                keep_an_admin(connection, &account.name, |connection| {
+                    table::update(connection, account.key, &change, now)
+                })?;
+                find(connection, id)
+            })
+            .await
+    }
+
+    /// Deletes an account with its memberships. What it made stays and keeps its name.
+    pub async fn delete(&self, caller: &Caller, id: AccountId) -> Result<()> {
+        let now = self.core.clock.now();
+        self.core
+            .write(caller, Lock::Catalog, move |connection, actor| {
+                actor.permissions.require(Resource::Access, Level::Write)?;
+                let account = find(connection, id)?;
+                require_account(connection, actor, &account)?;
+                remove(connection, &account, now)
+            })
+            .await
+    }
+}
+
+pub(super) fn find(connection: &mut Session, id: AccountId) -> Result<Account> {
+    table::find(connection, id)?.ok_or_else(|| Error::not_found(What::Account, id))
+}
+
+/// Refuses to give roles that permit more than one has.
+fn require_roles(connection: &mut Session, actor: &Actor, roles: &[String]) -> Result<()> {
+    let given = table::permissions_of_roles(connection, roles)?;
+    if actor.permissions.cover(&given) {
+        return Ok(());
+    }
+    Err(Error::Forbidden(format!(
+        "the roles {} permit more than yours; nobody gives more than they hold",
+        roles.join(", ")
+    )))
+}
+
+/// Refuses to touch an account that may do more than one may oneself: who sets its password can do all that it can.
+fn require_account(connection: &mut Session, actor: &Actor, account: &Account) -> Result<()> {
+    let theirs = table::standing(connection, account.key)?
+        .map(|standing| standing.actor.permissions)
+        .unwrap_or_default();
+    let mut covered = actor.permissions.cover(&theirs);
+    // Whoever may write everything everywhere covers every membership.
+    if covered && !actor.permissions.on(None).cover(Membership::Owner) {
+        let mine = members::of_account(connection, actor.key)?;
+        for (registry, _, level) in members::of_account(connection, account.key)? {
+            let own = mine.iter().find(|(key, ..)| *key == registry);
+            let rights = actor.on(own.map(|(.., level)| *level));
+            covered &= rights.cover(level);
+        }
+    }
+    if covered {
+        return Ok(());
+    }
+    Err(Error::Forbidden(format!(
+        "{} may do more than you, by its roles or its memberships; only an account that may do as much can change it",
+        account.name
+    )))
+}

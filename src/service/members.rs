@@ -1,0 +1,119 @@
+//! Members of registries: shown, made, changed and removed by owners, and by accounts that manage access.
+
+use super::access::{Caller, visible};
+use super::directory::find;
+use super::{Core, Put};
+use crate::domain::account::Actor;
+use crate::domain::id::{AccountId, RegistryId, RegistryKey};
+use crate::domain::membership::{Member, Membership, Rights};
+use crate::domain::page::Window;
+use crate::domain::role::{Level, Resource};
+use crate::error::{Error, Result, What};
+use crate::store::{Lock, Session, accounts, members as table};
+
+/// A page of members.
+#[derive(Debug, Clone)]
+pub struct MemberPage {
+    /// In the order in which their accounts were made.
+    pub members: Vec<Member>,
+    /// All members of the registry.
+    pub total: i64,
+}
+
+/// Member use cases.
+#[derive(Debug)]
+pub struct Members<'a> {
+    core: &'a Core,
+}
+
+impl<'a> Members<'a> {
+    pub(super) fn new(core: &'a Core) -> Self {
+        Self { core }
+    }
+
+    /// A page of a registry's members.
+    pub async fn list(
+        &self,
+        caller: &Caller,
+        registry: RegistryId,
+        window: Window,
+    ) -> Result<MemberPage> {
+        self.core
+            .read(caller, move |connection, actor| {
+                let (key, rights) = enter(connection, actor, registry)?;
+                rights.require(Resource::Access, Level::Read)?;
+                let (members, total) =
+                    connection.snapshot(|connection| table::page(connection, key, window))?;
+                Ok(MemberPage { members, total })
+            })
+            .await
+    }
+
+    /// Makes an account a member, or changes its level.
+    pub async fn set(
+        &self,
+        caller: &Caller,
+        registry: RegistryId,
+        account: AccountId,
+        level: Membership,
+    ) -> Result<Put<Member, Member>> {
+        self.core
+            .write(
+                caller,
+                // The account must not be deleted meanwhile.
+                Lock::CatalogAndRegistry(registry),
+                move |connection, actor| {
+                    let (key, rights) = enter(connection, actor, registry)?;
+                    rights.require(Resource::Access, Level::Write)?;
+                    rights.require_cover(level)?;
+                    let account = find(connection, account)?;
+                    let before = table::level(connection, key, account.key)?;
+                    if before != Some(level) {
+                        table::set(connection, key, account.key, level)?;
+                    }
+                    let member = Member {
+                        account: account.id,
+                        name: account.name,
+                        status: account.status,
+                        level,
+                    };
+                    Ok(match before {
+                        None => Put::Created(member),
+                        Some(_) => Put::Replaced(member),
+                    })
+                },
+            )
+            .await
+    }
+
+    /// Ends a membership.
+    pub async fn remove(
+        &self,
+        caller: &Caller,
+        registry: RegistryId,
+        account: AccountId,
+    ) -> Result<()> {
+        self.core
+            .write(
+                caller,
+                Lock::CatalogAndRegistry(registry),
+                move |connection, actor| {
+                    let (key, rights) = enter(connection, actor, registry)?;
+                    rights.require(Resource::Access, Level::Write)?;
+                    let missing = || Error::not_found(What::Member, account);
+                    let found = accounts::find(connection, account)?.ok_or_else(missing)?;
+                    if table::remove(connection, key, found.key)? {
+                        Ok(())
+                    } else {
+                        Err(missing())
+                    }
+                },
+            )
+            .await
+    }
+}
+
+/// A registry and what the actor may do on it.
+fn enter(connection: &mut Session, actor: &Actor, id: RegistryId) -> Result<(RegistryKey, Rights)> {
+    visible(actor, id, table::registry_key(connection, id, actor.key)?)
+}

@@ -1,0 +1,949 @@
+//! Members: what roles and memberships permit on every surface, and what bites on the next request.
+
+use reqwest::Method;
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::harness::{Actor, Answer, Backend, Server};
+
+const NOBODY: &str = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11";
+
+fn roles(database: &crate::harness::Database) {
+    // Roles as other surfaces bring them: by name, they count only where the account is a member.
+    for (name, resource, level) in [
+        ("Builder", "Token", 2),
+        ("Builder", "Image", 2),
+        ("Puller", "Image", 1),
+        ("Manager", "Access", 2),
+        ("Registrar", "Registry", 2),
+    ] {
+        database.execute(&format!(
+            "INSERT INTO roles (name, description, built_in) VALUES ('{name}', '', 0) ON CONFLICT (name) DO NOTHING"
+        ));
+        database.execute(&format!(
+            "INSERT INTO role_permissions (role_key, resource, level) SELECT key, '{resource}', {level} FROM roles WHERE name = '{name}'"
+        ));
+    }
+}
+
+/// What an account has of a registry: registry, tokens, members, each `-`, `r` or `w`, or `!` where it is invisible.
+async fn on_api(actor: &Actor, registry: &str) -> String {
+    let path = format!("/registries/{registry}");
+    let mut found = String::new();
+    for (read, method, write, body) in [
+        (path.clone(), Method::PATCH, path.clone(), json!({})),
+        (
+            format!("{path}/tokens"),
+            Method::DELETE,
+            format!("{path}/tokens/{NOBODY}"),
+            Value::Null,
+        ),
+        (
+            format!("{path}/members"),
+            Method::DELETE,
+            format!("{path}/members/{NOBODY}"),
+            Value::Null,
+        ),
+    ] {
+        let read = actor.get(&read).await;
+        let write = actor.send(actor.request(method, &write).json(&body)).await;
+        let hidden = |answer: &Answer| answer.codes() == ["registry-not-found"];
+        assert_eq!(hidden(&read), hidden(&write), "{read:?} {write:?}");
+        found.push(match (read.status, write.status) {
+            _ if hidden(&read) => '!',
+            (403, 403) => '-',
+            (200, 403) => 'r',
+            // 404: it was allowed, and there was no such token or member.
+            (200, 200 | 404) => 'w',
+            other => panic!("{other:?}: {read:?} {write:?}"),
+        });
+    }
+    found
+}
+
+async fn login(actor: &Actor, scope: &str) -> Answer {
+    let path = format!("/token?service=team-a.localhost&offline_token=true&scope={scope}");
+    actor.get(&path).await
+}
+
+/// What the answer of the token endpoint grants, from its JWT.
+fn granted(answer: &Answer) -> String {
+    use base64::Engine as _;
+    let jwt = answer.json["token"].as_str().unwrap();
+    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(jwt.split('.').nth(1).unwrap())
+        .unwrap();
+    let claims: Value = serde_json::from_slice(&claims).unwrap();
+    let actions = claims["access"].as_array().unwrap().iter();
+    let texts: Vec<_> = actions
+        .map(|access| {
+            let actions = access["actions"].as_array().unwrap().iter();
+            let actions: Vec<_> = actions.map(|action| action.as_str().unwrap()).collect();
+            format!("{}:{}", access["name"].as_str().unwrap(), actions.join(","))
+        })
+        .collect();
+    texts.join(" ")
+}
+
+/// What the token endpoint grants of everything: `!` if it refuses the login.
+async fn at_token(actor: &Actor) -> String {
+    let answer = login(actor, "repository:a/b:*%20registry:catalog:*").await;
+    match answer.status {
+        401 => "!".to_owned(),
+        200 => granted(&answer),
+        _ => panic!("{answer:?}"),
+    }
+}
+
+fn check(actor: &Actor, method: &str, uri: &str) -> reqwest::RequestBuilder {
+    actor
+        .request(Method::GET, "/v2/check?service=team-a.localhost")
+        .header("X-Original-Method", method)
+        .header("X-Original-URI", uri)
+}
+
+/// The statuses of pulling, pushing, deleting and listing the catalog behind a proxy.
+async fn at_check(actor: &Actor) -> [u16; 4] {
+    let mut found = [0; 4];
+    for (found, (method, uri)) in found.iter_mut().zip([
+        ("GET", "/v2/a/b/manifests/latest"),
+        ("PUT", "/v2/a/b/manifests/latest"),
+        ("DELETE", "/v2/a/b/manifests/latest"),
+        ("GET", "/v2/_catalog"),
+    ]) {
+        *found = actor.send(check(actor, method, uri)).await.status;
+    }
+    found
+}
+
+const ALL: &str = "a/b:pull,push,delete catalog:*";
+const PUSH: &str = "a/b:pull,push catalog:*";
+const PULL: &str = "a/b:pull catalog:*";
+
+/// Roles and membership; then registry, tokens, members; then what the token endpoint grants.
+const RIGHTS: [(&[&str], &str, &str, &str); 22] = [
+    (&[], "", "!!!", "!"),
+    (&[], "reader", "rr-", PULL),
+    (&[], "maintainer", "rw-", PUSH),
+    (&[], "owner", "www", ALL),
+    (&["Admin"], "", "www", ALL),
+    (&["Admin"], "reader", "www", ALL),
+    (&["Analyst"], "", "rrr", ""),
+    (&["Analyst"], "reader", "rrr", PULL),
+    (&["Analyst"], "maintainer", "rwr", PUSH),
+    (&["Analyst"], "owner", "www", ALL),
+    (&["Builder"], "", "!!!", "!"),
+    (&["Builder"], "reader", "rw-", ALL),
+    (&["Builder"], "maintainer", "rw-", ALL),
+    (&["Puller"], "", "!!!", "!"),
+    (&["Puller"], "maintainer", "rw-", PUSH),
+    (&["Manager"], "", "!!!", "!"),
+    (&["Manager"], "reader", "rrw", PULL),
+    (&["Registrar"], "", "!!!", "!"),
+    (&["Registrar"], "reader", "wr-", PULL),
+    (&["Analyst", "Builder"], "", "rrr", ""),
+    (&["Analyst", "Builder"], "reader", "rwr", ALL),
+    (
+        &["Puller", "Manager", "Registrar"],
+        "maintainer",
+        "www",
+        PUSH,
+    ),
+];
+
+#[rstest]
+#[actix_web::test]
+async fn rights_are_the_same_on_every_surface(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    roles(&server.database);
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let other = admin.create_registry("team-b").await;
+    for (number, (roles, level, on_registry, at_endpoint)) in RIGHTS.into_iter().enumerate() {
+        let name = format!("account-{number}");
+        let account = admin.create_account(&name, roles).await;
+        let actor = server.actor(&name, "right-password");
+        // A membership of another registry changes nothing here.
+        admin.set_member(&other, &account, "owner").await;
+        if !level.is_empty() {
+            admin.set_member(&registry, &account, level).await;
+        }
+        let place = format!("{roles:?} {level}");
+        assert_eq!(on_api(&actor, &registry).await, on_registry, "{place}");
+        assert_eq!(at_token(&actor).await, at_endpoint, "{place}");
+        let expected = match at_endpoint {
+            "!" => [401; 4],
+            ALL => [200; 4],
+            PUSH => [200, 200, 403, 200],
+            PULL => [200, 403, 403, 200],
+            _ => [403; 4],
+        };
+        assert_eq!(at_check(&actor).await, expected, "{place}");
+
+        // Making registries, by POST or by PUT, is for those who may write all of them.
+        let new = json!({"properties": {"name": format!("new-{number}"), "location": "no/where"}});
+        let may = roles.contains(&"Admin");
+        for answer in [
+            actor.post("/registries", new.clone()).await,
+            actor.put(&format!("/registries/{NOBODY}"), new).await,
+        ] {
+            // The Admin is told what is wrong with it.
+            let expected = if may { "invalid-location" } else { "forbidden" };
+            assert_eq!(answer.codes(), [expected], "{place}");
+        }
+        let list = actor.get("/registries").await;
+        let seen = list.json["items"].as_array().unwrap().len();
+        assert_eq!(seen, 1 + usize::from(on_registry != "!!!"), "{place}");
+        // Names are told to all, since they are unique among all.
+        let head = actor.request(Method::HEAD, "/names/team-a");
+        assert_eq!(actor.send(head).await.status, 200, "{place}");
+        admin.delete(&format!("/accounts/{account}")).await;
+    }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn what_is_invisible_answers_as_if_it_did_not_exist(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let token = admin.create_token(&registry, "ci").await;
+    let account = admin.create_account("alice", &[]).await;
+    let alice = server.actor("alice", "right-password");
+    let shape = |mut answer: Answer, id: &str| {
+        answer.headers.remove("x-request-id");
+        answer.headers.remove("date");
+        (answer.status, answer.headers, answer.text.replace(id, "ID"))
+    };
+    let registry_body = json!({"properties": {"name": "team-a", "location": "de/fra"}});
+    let token_body = json!({"properties": {"name": "ci"}});
+    for (method, path, body) in [
+        (Method::GET, String::new(), Value::Null),
+        (Method::PUT, String::new(), registry_body),
+        (Method::PATCH, String::new(), json!({})),
+        (Method::DELETE, String::new(), Value::Null),
+        (Method::GET, "/tokens".to_owned(), Value::Null),
+        (Method::POST, "/tokens".to_owned(), token_body.clone()),
+        (Method::GET, format!("/tokens/{token}"), Value::Null),
+        (Method::PUT, format!("/tokens/{token}"), token_body),
+        (Method::PATCH, format!("/tokens/{token}"), json!({})),
+        (Method::DELETE, format!("/tokens/{token}"), Value::Null),
+        (Method::GET, "/members".to_owned(), Value::Null),
+        (
+            Method::PUT,
+            format!("/members/{account}"),
+            json!({"level": "owner"}),
+        ),
+        (Method::DELETE, format!("/members/{account}"), Value::Null),
+        (Method::GET, "/jwks.json".to_owned(), Value::Null),
+        (Method::GET, "/repositories".to_owned(), Value::Null),
+    ] {
+        let mut answers = Vec::new();
+        for id in [registry.as_str(), NOBODY] {
+            let target = format!("/registries/{id}{path}");
+            let request = alice.request(method.clone(), &target);
+            let request = if body.is_null() {
+                request
+            } else {
+                request.json(&body)
+            };
+            answers.push(shape(alice.send(request).await, id));
+        }
+        assert_eq!(answers[0], answers[1], "{method} {path}");
+    }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn what_ends_is_gone_at_the_next_request_everywhere(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let replica = server.replica().await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let account = admin.create_account("alice", &[]).await;
+    let both = [
+        server.actor("alice", "right-password"),
+        replica.actor("alice", "right-password"),
+    ];
+    admin.set_member(&registry, &account, "owner").await;
+    // What an earlier membership issued.
+    let issued = login(&both[0], "repository:a/b:*").await;
+    assert_eq!(granted(&issued), "a/b:pull,push,delete");
+    let jwt = issued.json["token"].as_str().unwrap().to_owned();
+    let refresh = issued.json["refresh_token"].as_str().unwrap().to_owned();
+    let by_jwt = async |base: &Server, method: &str| {
+        let anyone = base.anonymous();
+        let request = check(&anyone, method, "/v2/a/b/manifests/latest").bearer_auth(&jwt);
+        anyone.send(request).await.status
+    };
+    let by_refresh = async |base: &Server| {
+        let anyone = base.anonymous();
+        let form = format!(
+            "grant_type=refresh_token&refresh_token={refresh}&service=team-a.localhost&client_id=test&scope=repository:a/b:*"
+        );
+        let request = anyone
+            .request(Method::POST, "/token")
+            .header("Content-Type", "application/x-www-form-urlencoded")
+            .body(form);
+        let answer = anyone.send(request).await;
+        match answer.status {
+            200 => {
+                let text = answer.text.replace("\"access_token\"", "\"token\"");
+                let json = serde_json::from_str(&text).unwrap();
+                granted(&Answer { json, ..answer })
+            }
+            status => status.to_string(),
+        }
+    };
+    let path = format!("/registries/{registry}/members/{account}");
+    for (level, rights, token, manifests, refreshed) in [
+        (
+            "owner",
+            "www",
+            "a/b:pull,push,delete catalog:*",
+            [200, 200, 200],
+            "a/b:pull,push,delete",
+        ),
+        ("reader", "rr-", PULL, [200, 403, 403], "a/b:pull"),
+        ("maintainer", "rw-", PUSH, [200, 200, 403], "a/b:pull,push"),
+        ("", "!!!", "!", [401, 401, 401], "401"),
+        ("reader", "rr-", PULL, [200, 403, 403], "a/b:pull"),
+    ] {
+        if level.is_empty() {
+            assert_eq!(admin.delete(&path).await.status, 204);
+        } else {
+            admin.set_member(&registry, &account, level).await;
+        }
+        for (actor, base) in both.iter().zip([&server, &replica]) {
+            assert_eq!(on_api(actor, &registry).await, rights, "{level}");
+            assert_eq!(at_token(actor).await, token, "{level}");
+            for (method, status) in ["GET", "PUT", "DELETE"].into_iter().zip(manifests) {
+                assert_eq!(by_jwt(base, method).await, status, "{level} {method}");
+            }
+            assert_eq!(by_refresh(base).await, refreshed, "{level}");
+        }
+    }
+
+    // Neither a registry nor an account that comes back under its id or name has the memberships of the one before.
+    let count = "SELECT COUNT(*) FROM registry_members";
+    assert_eq!(server.database.number(count), 1);
+    let body = json!({"properties": {"name": "team-a", "location": "de/fra"}});
+    let target = format!("/registries/{registry}");
+    assert_eq!(admin.delete(&target).await.status, 204);
+    assert_eq!(server.database.number(count), 0);
+    assert_eq!(admin.put(&target, body).await.status, 201);
+    assert_eq!(on_api(&both[1], &registry).await, "!!!");
+    admin.set_member(&registry, &account, "owner").await;
+    assert_eq!(
+        admin.delete(&format!("/accounts/{account}")).await.status,
+        204
+    );
+    assert_eq!(server.database.number(count), 0);
+    assert_eq!(both[0].get(&target).await.status, 401);
+    admin.create_account("alice", &[]).await;
+    assert_eq!(both[0].get(&target).await.status, 404);
+}
+
+#[rstest]
+#[actix_web::test]
+async fn nobody_mints_a_token_that_opens_more_than_they_may(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    roles(&server.database);
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let tokens = format!("/registries/{registry}/tokens");
+    let account = admin.create_account("alice", &[]).await;
+    let alice = server.actor("alice", "right-password");
+    let scopes =
+        |actions: &[&str]| json!([{"type": "repository", "name": "*", "actions": actions}]);
+    let body = |name: &str, actions: &[&str]| json!({"properties": {"name": name, "scopes": scopes(actions)}});
+    admin.set_member(&registry, &account, "maintainer").await;
+    let made = alice
+        .post(&tokens, body("push", &["pull", "push", "list"]))
+        .await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let own = format!("{tokens}/{}", made.json["id"].as_str().unwrap());
+    let made = admin.post(&tokens, body("delete", &["*"])).await;
+    let theirs = format!("{tokens}/{}", made.json["id"].as_str().unwrap());
+    for actions in [&["delete"] as &[&str], &["pull", "*"]] {
+        for answer in [
+            alice.post(&tokens, body("more", actions)).await,
+            alice
+                .put(&format!("{tokens}/{NOBODY}"), body("more", actions))
+                .await,
+            alice.put(&own, body("push", actions)).await,
+            alice.patch(&own, json!({"scopes": scopes(actions)})).await,
+        ] {
+            assert_eq!((answer.status, answer.codes()), (403, vec!["forbidden"]));
+            assert!(answer.message().contains("pull, push"), "{answer:?}");
+        }
+    }
+    // What is there may stay: whoever manages tokens can disable one, and give it less.
+    for patch in [
+        json!({"status": "disabled"}),
+        json!({"scopes": scopes(&["*"])}),
+        json!({"scopes": scopes(&["pull"])}),
+    ] {
+        assert_eq!(alice.patch(&theirs, patch).await.status, 200);
+    }
+    let back = alice
+        .patch(&theirs, json!({"scopes": scopes(&["*"])}))
+        .await;
+    assert_eq!(back.status, 403);
+    // A role that writes tokens and nothing else lets a reader make tokens that read.
+    let builder = admin.create_account("bob", &[]).await;
+    admin.set_member(&registry, &builder, "reader").await;
+    server
+        .database
+        .execute("INSERT INTO roles (name, description, built_in) VALUES ('Tokens', '', 0)");
+    server.database.execute(
+        "INSERT INTO role_permissions (role_key, resource, level) SELECT key, 'Token', 2 FROM roles WHERE name = 'Tokens'",
+    );
+    let path = format!("/accounts/{builder}");
+    assert_eq!(
+        admin
+            .patch(&path, json!({"roles": ["Tokens"]}))
+            .await
+            .status,
+        200
+    );
+    let bob = server.actor("bob", "right-password");
+    assert_eq!(bob.post(&tokens, body("pull", &["pull"])).await.status, 201);
+    assert_eq!(
+        bob.post(&tokens, body("pusher", &["push"])).await.status,
+        403
+    );
+}
+
+#[rstest]
+#[actix_web::test]
+async fn lists_show_what_is_visible_and_cursors_go_on_there(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let account = admin.create_account("alice", &[]).await;
+    let alice = server.actor("alice", "right-password");
+    let names = |list: &Answer| -> Vec<String> {
+        let items = list.json["items"].as_array().unwrap().iter();
+        items
+            .map(|item| item["properties"]["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(names(&alice.get("/registries").await), [""; 0]);
+    let mut own = Vec::new();
+    for number in 0..12 {
+        let name = format!("team-{number:02}");
+        let registry = admin.create_registry(&name).await;
+        if number % 3 == 1 {
+            admin.set_member(&registry, &account, "reader").await;
+            own.push(name);
+        }
+    }
+    assert_eq!(own.len(), 4);
+    assert_eq!(names(&alice.get("/registries").await), own);
+    let filtered = alice.get("/registries?filter.name=-1").await;
+    assert_eq!(names(&filtered), ["team-10"]);
+    for limit in 1..=5 {
+        let (mut seen, mut token) = (Vec::new(), String::new());
+        loop {
+            let page = alice
+                .get(&format!(
+                    "/registries?limit={limit}&pagination.token={token}"
+                ))
+                .await;
+            seen.extend(names(&page));
+            page.json["pagination"]["token"]
+                .as_str()
+                .unwrap()
+                .clone_into(&mut token);
+            if token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(seen, own, "{limit}");
+    }
+    // A cursor of somebody who sees more shows no more.
+    let cursor = admin.get("/registries?limit=2").await;
+    let cursor = cursor.json["pagination"]["token"].as_str().unwrap();
+    let page = alice
+        .get(&format!("/registries?pagination.token={cursor}"))
+        .await;
+    assert_eq!(names(&page), own[1..]);
+}
+
+#[rstest]
+#[actix_web::test]
+async fn members_are_listed_changed_and_removed(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let members = format!("/registries/{registry}/members");
+    let mut accounts = Vec::new();
+    for name in ["alice", "bob", "carol"] {
+        accounts.push(admin.create_account(name, &[]).await);
+    }
+    let empty = admin.get(&members).await;
+    assert_eq!(empty.json["items"], json!([]));
+    assert_eq!(
+        (&empty.json["total"], &empty.json["count"]),
+        (&json!(0), &json!(0))
+    );
+    // In the order of accounts, whoever came first.
+    for (account, level) in [(2, "reader"), (0, "owner"), (1, "maintainer")] {
+        let path = format!("{members}/{}", accounts[account]);
+        for status in [201, 200] {
+            let put = admin.put(&path, json!({"level": level})).await;
+            assert_eq!(put.status, status);
+            let name = ["alice", "bob", "carol"][account];
+            assert_eq!(
+                put.json,
+                json!({"id": accounts[account], "type": "member", "href": "",
+                    "properties": {"name": name, "level": level, "status": "enabled"}})
+            );
+        }
+    }
+    let page = |list: &Answer| -> Vec<String> {
+        let items = list.json["items"].as_array().unwrap().iter();
+        items
+            .map(|item| item["properties"]["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let alice = server.actor("alice", "right-password");
+    assert_eq!(page(&alice.get(&members).await), ["alice", "bob", "carol"]);
+    let second = alice.get(&format!("{members}?offset=1&limit=1")).await;
+    assert_eq!(page(&second), ["bob"]);
+    assert_eq!(
+        (&second.json["total"], &second.json["count"]),
+        (&json!(3), &json!(1))
+    );
+    let next = second.json["_links"]["next"].as_str().unwrap();
+    assert!(next.ends_with("/members?offset=2&limit=1"), "{next}");
+
+    // An owner gives all there is to give, to himself too, and may leave.
+    for (account, level) in [(1, "owner"), (2, "maintainer"), (1, "reader")] {
+        let path = format!("{members}/{}", accounts[account]);
+        assert_eq!(alice.put(&path, json!({"level": level})).await.status, 200);
+    }
+    let bob = server.actor("bob", "right-password");
+    let own = format!("{members}/{}", accounts[1]);
+    assert_eq!(bob.put(&own, json!({"level": "owner"})).await.status, 403);
+    let leave = format!("{members}/{}", accounts[0]);
+    assert_eq!(alice.delete(&leave).await.status, 204);
+    let gone = alice.delete(&leave).await;
+    assert_eq!(
+        (gone.status, gone.codes()),
+        (404, vec!["registry-not-found"])
+    );
+    let gone = admin.delete(&leave).await;
+    assert_eq!((gone.status, gone.codes()), (404, vec!["member-not-found"]));
+
+    for (path, body, status, code) in [
+        (
+            format!("{members}/{NOBODY}"),
+            json!({"level": "owner"}),
+            404,
+            "account-not-found",
+        ),
+        (
+            format!("{members}/x"),
+            json!({"level": "owner"}),
+            400,
+            "invalid-account-id",
+        ),
+        (
+            format!("{members}/{}", accounts[0]),
+            json!({"level": "Owner"}),
+            400,
+            "invalid-level",
+        ),
+        (
+            format!("{members}/{}", accounts[0]),
+            json!({"level": 3}),
+            400,
+            "invalid-level",
+        ),
+        (
+            format!("{members}/{}", accounts[0]),
+            json!({}),
+            400,
+            "invalid-level",
+        ),
+        (
+            format!("{members}/{}", accounts[0]),
+            json!({"level": "owner", "x": 1}),
+            400,
+            "invalid-body",
+        ),
+        (
+            format!("/registries/{NOBODY}/members/{}", accounts[0]),
+            json!({"level": "owner"}),
+            404,
+            "registry-not-found",
+        ),
+    ] {
+        let answer = admin.put(&path, body.clone()).await;
+        assert_eq!(
+            (answer.status, answer.codes()),
+            (status, vec![code]),
+            "{path} {body}"
+        );
+    }
+    for window in ["offset=-1", "limit=1001"] {
+        let answer = admin.get(&format!("{members}?{window}")).await;
+        assert_eq!(answer.status, 400, "{window}");
+    }
+    assert_eq!(page(&admin.get(&members).await), ["bob", "carol"]);
+}
+
+#[rstest]
+#[actix_web::test]
+async fn accounts_are_made_shown_changed_and_deleted(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let made = admin
+        .post(
+            "/accounts",
+            json!({"properties": {"name": "Alice@example.com", "password": "first-password", "roles": ["Analyst", "Analyst"]}}),
+        )
+        .await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let id = made.json["id"].as_str().unwrap();
+    let path = format!("/accounts/{id}");
+    let expected = json!({"id": id, "type": "account", "href": "",
+        "metadata": {"createdDate": "2026-11-21T12:00:00Z", "state": "enabled"},
+        "properties": {"name": "Alice@example.com", "roles": ["Analyst"], "status": "enabled"}});
+    assert_eq!(made.json, expected);
+    assert_eq!(admin.get(&path).await.json, expected);
+    let alice = |password: &str| server.actor("alice@example.com", password);
+    assert_eq!(alice("first-password").get("/registries").await.status, 200);
+    // Everybody reads their own account, whatever else they may.
+    assert_eq!(alice("first-password").get(&path).await.json, expected);
+
+    server.clock.advance(chrono::TimeDelta::seconds(5));
+    for same in [
+        json!({}),
+        json!({"status": "enabled", "roles": ["Analyst"]}),
+    ] {
+        assert_eq!(admin.patch(&path, same).await.json, expected);
+    }
+    let changed = admin
+        .patch(&path, json!({"password": "second-password", "roles": []}))
+        .await;
+    assert_eq!(changed.status, 200);
+    assert_eq!(
+        changed.json["metadata"]["lastModifiedDate"],
+        "2026-11-21T12:00:05Z"
+    );
+    assert_eq!(changed.json["properties"]["roles"], json!([]));
+    assert!(!changed.text.contains("password"), "{changed:?}");
+    assert_eq!(alice("first-password").get(&path).await.status, 401);
+    assert_eq!(alice("second-password").get(&path).await.status, 200);
+    assert_eq!(alice("second-password").get("/accounts").await.status, 403);
+    assert_eq!(
+        admin
+            .patch(&path, json!({"status": "disabled"}))
+            .await
+            .status,
+        200
+    );
+    assert_eq!(alice("second-password").get(&path).await.status, 401);
+
+    let list = admin.get("/accounts?offset=1&limit=2").await;
+    assert_eq!(
+        (&list.json["total"], &list.json["count"]),
+        (&json!(3), &json!(2))
+    );
+    assert_eq!(list.json["items"][1]["id"], id);
+    assert_eq!(list.json["items"][1]["metadata"]["state"], "disabled");
+
+    let properties = |changes: Value| {
+        let mut properties = json!({"name": "bob", "password": "right-password"});
+        for (name, value) in changes.as_object().unwrap() {
+            properties[name] = value.clone();
+        }
+        json!({"properties": properties})
+    };
+    for (body, status, code) in [
+        (
+            properties(json!({"name": "ALICE@example.com"})),
+            409,
+            "account-exists",
+        ),
+        (properties(json!({"name": "a:b"})), 400, "invalid-name"),
+        (properties(json!({"name": ""})), 400, "invalid-name"),
+        (properties(json!({"name": "a\0"})), 400, "invalid-name"),
+        (
+            properties(json!({"password": "short"})),
+            400,
+            "invalid-password",
+        ),
+        (
+            properties(json!({"password": "x".repeat(72)})),
+            400,
+            "invalid-password",
+        ),
+        (
+            properties(json!({"password": 12_345_678})),
+            400,
+            "invalid-password",
+        ),
+        (
+            properties(json!({"password": null})),
+            400,
+            "invalid-password",
+        ),
+        (
+            properties(json!({"roles": ["admin"]})),
+            400,
+            "invalid-roles",
+        ),
+        (properties(json!({"roles": ["a\0"]})), 400, "invalid-roles"),
+        (properties(json!({"roles": "Admin"})), 400, "invalid-roles"),
+        (properties(json!({"status": "off"})), 400, "invalid-status"),
+        (properties(json!({"role": "Admin"})), 400, "invalid-body"),
+        (json!({"name": "bob"}), 400, "invalid-body"),
+    ] {
+        let answer = admin.post("/accounts", body.clone()).await;
+        assert_eq!(
+            (answer.status, answer.codes()),
+            (status, vec![code]),
+            "{body}: {answer:?}"
+        );
+        assert!(!answer.text.contains("12345678"), "{answer:?}");
+    }
+    for (path, body, status, code) in [
+        (path.clone(), json!({"name": "other"}), 400, "invalid-body"),
+        (
+            path.clone(),
+            json!({"password": "short"}),
+            400,
+            "invalid-password",
+        ),
+        (
+            path.clone(),
+            json!({"roles": ["nobody"]}),
+            400,
+            "invalid-roles",
+        ),
+        (
+            format!("/accounts/{NOBODY}"),
+            json!({}),
+            404,
+            "account-not-found",
+        ),
+        (
+            "/accounts/x".to_owned(),
+            json!({}),
+            400,
+            "invalid-account-id",
+        ),
+    ] {
+        let answer = admin.patch(&path, body.clone()).await;
+        assert_eq!(
+            (answer.status, answer.codes()),
+            (status, vec![code]),
+            "{path} {body}: {answer:?}"
+        );
+    }
+    assert_eq!(admin.delete(&path).await.status, 204);
+    assert_eq!(admin.delete(&path).await.codes(), ["account-not-found"]);
+    assert_eq!(admin.get(&path).await.codes(), ["account-not-found"]);
+    admin.create_account("alice@EXAMPLE.com", &[]).await;
+}
+
+#[rstest]
+#[actix_web::test]
+async fn nobody_gives_more_than_they_hold(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    roles(&server.database);
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let ids = |answer: Answer| -> std::collections::BTreeMap<String, String> {
+        let items = answer.json["items"].as_array().unwrap().iter();
+        items
+            .map(|item| {
+                let text = |value: &Value| value.as_str().unwrap().to_owned();
+                (text(&item["properties"]["name"]), text(&item["id"]))
+            })
+            .collect()
+    };
+    let manager_id = admin.create_account("manager", &["Manager"]).await;
+    let plain = admin.create_account("plain", &[]).await;
+    let member = admin.create_account("member", &[]).await;
+    admin.set_member(&registry, &member, "owner").await;
+    let manager = server.actor("manager", "right-password");
+    let accounts = ids(manager.get("/accounts").await);
+    let account = |name: &str| format!("/accounts/{}", accounts[name]);
+    let refused = |answer: &Answer, what: &str| {
+        assert_eq!(
+            (answer.status, answer.codes()),
+            (403, vec!["forbidden"]),
+            "{what}"
+        );
+        assert!(answer.message().contains("more"), "{what}: {answer:?}");
+    };
+
+    // Roles, one's own included.
+    for role in ["Admin", "Analyst", "Builder", "Registrar"] {
+        let roles = json!(["Manager", role]);
+        let properties = json!({"name": "new", "password": "right-password", "roles": roles});
+        let made = manager
+            .post("/accounts", json!({"properties": properties}))
+            .await;
+        refused(&made, role);
+        for path in [account("plain"), format!("/accounts/{manager_id}")] {
+            refused(&manager.patch(&path, json!({"roles": roles})).await, role);
+        }
+    }
+    // What one holds, and less, can be given and taken.
+    for roles in [json!(["Manager"]), json!([])] {
+        let patch = manager
+            .patch(&account("plain"), json!({"roles": roles}))
+            .await;
+        assert_eq!(patch.status, 200);
+    }
+    // A password opens all that its account may.
+    for name in ["admin", "analyst@example.com", "member"] {
+        let path = account(name);
+        for patch in [
+            json!({"password": "stolen-password"}),
+            json!({"status": "disabled"}),
+            json!({"roles": []}),
+        ] {
+            refused(&manager.patch(&path, patch).await, name);
+        }
+        refused(&manager.delete(&path).await, name);
+    }
+    let own = json!({"password": "another-password"});
+    assert_eq!(
+        manager.patch(&account("plain"), own.clone()).await.status,
+        200
+    );
+
+    // A membership is nothing that a role gives away which has none of it.
+    let members = format!("/registries/{registry}/members");
+    let path = format!("{members}/{plain}");
+    let hidden = manager.put(&path, json!({"level": "reader"})).await;
+    assert_eq!(hidden.codes(), ["registry-not-found"]);
+    admin.set_member(&registry, &manager_id, "maintainer").await;
+    for (level, status) in [("reader", 201), ("maintainer", 200), ("owner", 403)] {
+        let put = manager.put(&path, json!({"level": level})).await;
+        assert_eq!(put.status, status, "{level}");
+    }
+    let itself = format!("{members}/{manager_id}");
+    refused(
+        &manager.put(&itself, json!({"level": "owner"})).await,
+        "itself",
+    );
+    // And where he is as much himself, he may.
+    refused(
+        &manager.patch(&account("member"), own.clone()).await,
+        "an owner",
+    );
+    admin.set_member(&registry, &manager_id, "owner").await;
+    assert_eq!(manager.patch(&account("member"), own).await.status, 200);
+    // Reading accounts is not writing them.
+    let analyst = server.analyst();
+    assert_eq!(analyst.get("/accounts").await.status, 200);
+    assert_eq!(
+        analyst.patch(&account("plain"), json!({})).await.status,
+        403
+    );
+    assert_eq!(
+        analyst.put(&path, json!({"level": "reader"})).await.status,
+        403
+    );
+}
+
+#[rstest]
+#[actix_web::test]
+async fn an_admin_is_always_left(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+    #[values("disable", "demote", "delete")] how: &str,
+) {
+    let server = Server::start(backend).await;
+    let replica = server.replica().await;
+    let admin = server.admin();
+    let first = admin.get("/accounts").await.json["items"][0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let mut ids = vec![first];
+    for number in 0..5 {
+        ids.push(
+            admin
+                .create_account(&format!("admin-{number}"), &["Admin"])
+                .await,
+        );
+    }
+    let actor = |number: usize| {
+        let base = if number.is_multiple_of(2) {
+            &server
+        } else {
+            &replica
+        };
+        match number {
+            0 => base.admin(),
+            _ => base.actor(&format!("admin-{}", number - 1), "right-password"),
+        }
+    };
+    // Each removes itself, all at once.
+    let requests: Vec<_> = ids
+        .iter()
+        .enumerate()
+        .map(|(number, id)| {
+            let (actor, path, how) = (actor(number), format!("/accounts/{id}"), how.to_owned());
+            actix_web::rt::spawn(async move {
+                match how.as_str() {
+                    "disable" => actor.patch(&path, json!({"status": "disabled"})).await,
+                    "demote" => actor.patch(&path, json!({"roles": ["Analyst"]})).await,
+                    _ => actor.delete(&path).await,
+                }
+            })
+        })
+        .collect();
+    let mut refused = Vec::new();
+    for (number, request) in requests.into_iter().enumerate() {
+        let answer = request.await.unwrap();
+        if answer.status == 409 {
+            assert_eq!(answer.codes(), ["conflict"]);
+            assert!(
+                answer
+                    .message()
+                    .contains("last enabled account with the role Admin")
+            );
+            refused.push(number);
+        } else {
+            assert!(matches!(answer.status, 200 | 204), "{answer:?}");
+        }
+    }
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    let last = actor(refused[0]);
+    assert_eq!(last.get("/accounts").await.status, 200);
+    let again = format!("/accounts/{}", ids[refused[0]]);
+    for patch in [json!({"status": "disabled"}), json!({"roles": []})] {
+        let answer = last.patch(&again, patch).await;
+        assert_eq!((answer.status, answer.codes()), (409, vec!["conflict"]));
+    }
+    assert_eq!(last.delete(&again).await.status, 409);
+    // A password is no such matter.
+    let patch = last
+        .patch(&again, json!({"password": "another-password"}))
+        .await;
+    assert_eq!(patch.status, 200);
+}
