@@ -22,6 +22,7 @@ use crate::config::{
 };
 use crate::domain::account::{AccountName, NewPassword};
 use crate::domain::auth_config::{BundlePath, Product};
+use crate::domain::membership::Membership;
 use crate::domain::status::Status;
 use crate::error::{Error, Result};
 use crate::http;
@@ -233,6 +234,29 @@ async fn account(settings: &Settings, command: AccountCommand) -> Result<()> {
             password.announce(&format!("Added the account {name}."))
         }
         AccountCommand::List => list(&accounts).await,
+        AccountCommand::Show { name } => show(&accounts, name).await,
+        AccountCommand::Role { name, roles } => {
+            accounts.set_roles(name.clone(), roles.clone()).await?;
+            print(&match roles.as_slice() {
+                [] => format!("{name} has no role."),
+                roles => format!("{name} is {} now.", roles.join(", ")),
+            })
+        }
+        AccountCommand::Grant {
+            name,
+            registry,
+            level,
+        } => {
+            let level = Membership::parse(&level)?;
+            accounts
+                .grant(name.clone(), registry.clone(), level)
+                .await?;
+            print(&format!("{name} is {level} of {registry} now."))
+        }
+        AccountCommand::Revoke { name, registry } => {
+            accounts.revoke(name.clone(), registry.clone()).await?;
+            print(&format!("{name} is no member of {registry} any more."))
+        }
         AccountCommand::Passwd { name, password } => {
             let password = choose_password(&accounts, &password)?;
             accounts
@@ -328,6 +352,22 @@ async fn rotate(
     .await;
     service.close();
     done
+}
+
+async fn show(accounts: &Accounts<'_>, name: String) -> Result<()> {
+    let (account, memberships) = accounts.show(name).await?;
+    for (label, value) in [
+        ("ID", account.id.to_string()),
+        ("NAME", account.name),
+        ("STATUS", account.status.as_str().to_owned()),
+        ("ROLES", account.roles.join(",")),
+    ] {
+        print(format!("{label:<12}{value}").trim_end())?;
+    }
+    for (registry, level) in memberships {
+        print(&format!("{:<12}{registry}", level.as_str().to_uppercase()))?;
+    }
+    Ok(())
 }
 
 async fn list(accounts: &Accounts<'_>) -> Result<()> {

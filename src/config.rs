@@ -74,8 +74,8 @@ pub enum AccountCommand {
     Add {
         /// Its name: no colon, unique without regard to case
         name: String,
-        /// Its role, Admin or Analyst; can be given several times
-        #[arg(long = "role", required = true)]
+        /// Its role, such as Admin or Analyst; can be given several times, or not at all for a mere member of registries
+        #[arg(long = "role", value_name = "ROLE")]
         roles: Vec<String>,
         /// How to get its password
         #[command(flatten)]
@@ -83,6 +83,38 @@ pub enum AccountCommand {
     },
     /// List accounts
     List,
+    /// Show an account, with the registries that it is a member of
+    Show {
+        /// Which
+        name: String,
+    },
+    /// Replace the roles of an account
+    Role {
+        /// Whose
+        name: String,
+        /// What it is from now on; can be given several times, or not at all to take every role away
+        #[arg(long = "role", value_name = "ROLE")]
+        roles: Vec<String>,
+    },
+    /// Make an account a member of a registry, or change its level there
+    Grant {
+        /// Whom
+        name: String,
+        /// The registry's name
+        #[arg(long)]
+        registry: String,
+        /// A reader sees and pulls; a maintainer also manages tokens and pushes; an owner may do everything there
+        #[arg(long, value_parser = ["owner", "maintainer", "reader"])]
+        level: String,
+    },
+    /// End an account's membership of a registry
+    Revoke {
+        /// Whose
+        name: String,
+        /// The registry's name
+        #[arg(long)]
+        registry: String,
+    },
     /// Set an account's password; one is made and shown if none is given
     Passwd {
         /// Whose

@@ -596,15 +596,48 @@ async fn accounts_are_managed_beside_a_running_server(
             .refused(1, &["admin", "last enabled account with the role Admin"]);
         assert_eq!(status("admin", ADMIN_PASSWORD).await, 200, "{command}");
     }
+    account(&["role", "admin", "--role", "Analyst"]).refused(1, &["last enabled account"]);
     account(&["enable", "bob"]).ok();
     assert_eq!(status("bob", "typed in").await, 200);
+
+    // Roles and memberships, on the very next request.
+    let registry = program.admin().create_registry("team-a").await;
+    let path = format!("/registries/{registry}");
+    let carol = Actor::of(&program.base, "carol", "from: ä file");
+    account(&[&["add", "carol"], &from_file[..]].concat()).ok();
+    assert_eq!(carol.get(&path).await.status, 404);
+    let grant = ["grant", "CAROL", "--registry", "team-a", "--level"];
+    for (level, read, write) in [("reader", 200, 403), ("owner", 200, 200)] {
+        account(&[&grant[..], &[level]].concat()).ok();
+        let patch = carol.patch(&path, serde_json::json!({})).await;
+        assert_eq!((carol.get(&path).await.status, patch.status), (read, write));
+    }
+    let shown = account(&["show", "carol"]).ok();
+    let words: Vec<_> = shown.split_whitespace().skip(2).collect();
+    let expected = [
+        "NAME", "carol", "STATUS", "enabled", "ROLES", "OWNER", "team-a",
+    ];
+    assert_eq!(words, expected);
+    let revoke = ["revoke", "carol", "--registry", "team-a"];
+    account(&revoke).ok();
+    assert_eq!(carol.get(&path).await.status, 404);
+    account(&revoke).refused(1, &["member carol of team-a not found"]);
+    account(&["grant", "carol", "--registry", "team-b", "--level", "owner"])
+        .refused(1, &["registry \"team-b\" not found"]);
+    account(&[&grant[..], &["admin"]].concat()).refused(2, &["owner, maintainer, reader"]);
+    account(&["role", "carol", "--role", "Analyst"]).ok();
+    assert_eq!(carol.get(&path).await.status, 200);
+    account(&["role", "carol", "--role", "nobody"]).refused(1, &["no role \"nobody\""]);
+    account(&["role", "carol"]).ok();
+    assert_eq!(carol.get(&path).await.status, 404);
+    account(&["delete", "carol"]).ok();
     account(&["delete", "admin"]).ok();
     assert_eq!(status("admin", ADMIN_PASSWORD).await, 401);
     account(&["delete", "bob"]).refused(1, &["last enabled account"]);
 
     account(&["add", "BOB", "--role", "Admin"]).refused(1, &["BOB already exists"]);
     account(&["add", "a:b", "--role", "Admin"]).refused(1, &["a:b", "without colon"]);
-    account(&["add", "carol", "--role", "admin"])
+    account(&["add", "dave", "--role", "admin"])
         .refused(1, &["no role \"admin\"", "Admin, Analyst"]);
     account(&["passwd", "nobody"]).refused(1, &["account nobody not found"]);
     std::fs::write(&file, "short").unwrap();
@@ -617,7 +650,7 @@ async fn accounts_are_managed_beside_a_running_server(
         200,
         "what was refused changed nothing"
     );
-    assert_eq!(database.number("SELECT COUNT(*) FROM accounts"), 3);
+    assert_eq!(database.number("SELECT COUNT(*) FROM accounts"), 4);
 }
 
 #[test]
@@ -740,8 +773,8 @@ fn bad_settings_are_refused_in_a_sentence_that_names_them() {
 #[test]
 fn the_help_of_every_command_explains_every_flag() {
     let database = Database::fresh(Backend::Sqlite);
-    let commands = "|serve|migrate|account|account add|account list|account passwd|account enable|account disable|\
-                    account delete|keys|keys init|openapi|healthcheck";
+    let commands = "|serve|migrate|account|account add|account list|account show|account role|account grant|\
+                    account revoke|account passwd|account enable|account disable|account delete|keys|keys init|openapi|healthcheck";
     for name in commands.split('|') {
         let mut command = bare(&database);
         command.args(name.split(' ').filter(|word| !word.is_empty()));
