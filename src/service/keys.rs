@@ -31,7 +31,7 @@ use crate::store::{Lock, Session, members, registries};
 /// Keys kept ready at once, of either half.
 const READY: u64 = 10_000;
 /// How long a private key that nobody needs is kept ready.
-const IDLE: Duration = Duration::from_secs(3600);
+const IDLE: Duration = Duration::from_hours(1);
 /// Keys made at once.
 const GENERATING: usize = 2;
 /// How often a key is made before others are said to be faster.
@@ -360,7 +360,7 @@ impl<'a> Keys<'a> {
                     }
                     let held = State::read(connection, tenant.key, tenant.verifier)?;
                     if held.numbers() != seen {
-                        return Ok(Err(held));
+                        return Ok(Err(Box::new(held)));
                     }
                     // It may have been given any of them, those of another verifier too.
                     let known = signing_keys::any(connection, tenant.key)?;
@@ -390,7 +390,7 @@ impl<'a> Keys<'a> {
                     Some(current) if rotation == Rotation::Signer && self.will_do(&current) => {
                         return Ok((current.number, Consequence::None));
                     }
-                    _ => state = held,
+                    _ => state = *held,
                 },
             }
         }
