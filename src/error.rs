@@ -16,9 +16,22 @@ pub enum Error {
         "the credentials are missing or wrong; send HTTP Basic with an account's name and password"
     )]
     Unauthenticated,
+    /// An API token that is in force, all of whose roles are gone or stand for nothing.
+    #[error("this API token has no role that is valid; make another one")]
+    NoRole,
     /// The caller is known and may not do this.
     #[error("{0}")]
     Forbidden(String),
+    /// The caller is known, and its roles do not permit this.
+    #[error(
+        "your roles do not permit this; it needs a role with {} permission for {}",
+        .0.needed,
+        .0.resource
+    )]
+    Unpermitted(Lack),
+    /// The caller asks for roles that permit more than its own.
+    #[error("these roles permit more than yours: {}", DisplayLacks(.0))]
+    Excessive(Vec<Lack>),
     /// The thing does not exist, or the caller may not know that it does.
     #[error("{what} {which} not found")]
     NotFound {
@@ -166,6 +179,54 @@ impl Error {
     }
 }
 
+/// How far something is permitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// Not at all.
+    Nothing,
+    /// To look.
+    Read,
+    /// To look and to change.
+    Write,
+}
+
+impl fmt::Display for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "no",
+            Self::Read => "read",
+            Self::Write => "write",
+        })
+    }
+}
+
+/// A permission that was needed and is not held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lack {
+    /// On what.
+    pub resource: String,
+    /// How far it would have to go.
+    pub needed: Reach,
+    /// How far it goes.
+    pub held: Reach,
+}
+
+struct DisplayLacks<'a>(&'a [Lack]);
+
+impl fmt::Display for DisplayLacks<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, lack) in self.0.iter().enumerate() {
+            let comma = if index > 0 { ", " } else { "" };
+            write!(
+                f,
+                "{comma}{} instead of {} permission for {}",
+                lack.needed, lack.held, lack.resource
+            )?;
+        }
+        Ok(())
+    }
+}
+
 /// Kinds of things that can be missing or taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
@@ -173,6 +234,8 @@ pub enum What {
     Registry,
     /// A registry token.
     Token,
+    /// A token of this service's own APIs.
+    ApiToken,
     /// A person's or machine's account.
     Account,
     /// A role.
@@ -196,6 +259,7 @@ impl What {
         match self {
             Self::Registry => "registry",
             Self::Token => "token",
+            Self::ApiToken => "API token",
             Self::Account => "account",
             Self::Role => "role",
             Self::Member => "member",

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::api_token::Bearer;
 use super::id::{AccountId, AccountKey};
 use super::membership::{Membership, Rights};
 use super::role::Permissions;
@@ -170,8 +171,10 @@ pub struct Actor {
     pub name: String,
     /// Counts every change of it.
     pub version: i64,
-    /// What it may do now.
+    /// What it may do now; through an API token what both the account and the token may.
     pub permissions: Permissions,
+    /// The API token that the request came with, unless it came with the account's password.
+    pub bearer: Option<Bearer>,
 }
 
 impl Actor {

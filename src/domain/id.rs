@@ -68,6 +68,11 @@ public_id! {
     AccountId, What::Account
 }
 
+public_id! {
+    /// An API token's public id, which its JWT carries as `jti`; never used twice.
+    ApiTokenId, What::ApiToken
+}
+
 /// A registry's internal key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RegistryKey(pub i64);

@@ -67,7 +67,7 @@ impl Membership {
             )
             | (Resource::Token, Self::Maintainer) => Some(Level::Write),
             (Resource::Registry | Resource::Token | Resource::Image, _) => Some(Level::Read),
-            (Resource::Access, _) => None,
+            (Resource::Access | Resource::Integration | Resource::Administration, _) => None,
         }
     }
 
@@ -200,6 +200,8 @@ impl Rights {
             Resource::Token => self.token >= Some(level),
             Resource::Access => self.access >= Some(level),
             Resource::Image => self.images >= Images::of(Some(level)),
+            // No registry has any of these.
+            Resource::Integration | Resource::Administration => false,
         }
     }
 

@@ -4,6 +4,7 @@
 //! an instant that a rule needs is an argument. A value of one of these types is valid by construction.
 
 pub mod account;
+pub mod api_token;
 pub mod auth_config;
 pub mod evaluation;
 pub mod id;

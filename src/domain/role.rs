@@ -1,12 +1,44 @@
 //! Roles: what an account may do.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::membership::{Images, Membership, Rights};
-use crate::error::{Error, Result};
+use crate::error::{Error, Lack, Reach, Result};
 
 /// The stored resource name that stands for every resource.
 const EVERY_RESOURCE: &str = "*";
+/// The built-in role that permits nothing and lets nobody in.
+pub const NONE: &str = "None";
+/// What every resource is, where they are named one by one: ours, and those of StackRox, whose roles speak of them.
+const RESOURCES: [&str; 26] = [
+    "Access",
+    "Administration",
+    "Alert",
+    "CVE",
+    "Cluster",
+    "Compliance",
+    "Deployment",
+    "DeploymentExtension",
+    "Detection",
+    "Image",
+    "Integration",
+    "K8sRole",
+    "K8sRoleBinding",
+    "K8sSubject",
+    "Namespace",
+    "NetworkGraph",
+    "NetworkPolicy",
+    "Node",
+    "Registry",
+    "Secret",
+    "ServiceAccount",
+    "Token",
+    "VulnerabilityManagementApprovals",
+    "VulnerabilityManagementRequests",
+    "WatchedImage",
+    "WorkflowAdministration",
+];
 
 /// Something that permissions speak of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +51,10 @@ pub enum Resource {
     Access,
     /// What registries hold: reading is pulling, writing is pushing and deleting.
     Image,
+    /// API tokens.
+    Integration,
+    /// The service itself: audit, keys, backup.
+    Administration,
 }
 
 impl Resource {
@@ -30,6 +66,8 @@ impl Resource {
             Self::Token => "Token",
             Self::Access => "Access",
             Self::Image => "Image",
+            Self::Integration => "Integration",
+            Self::Administration => "Administration",
         }
     }
 
@@ -38,7 +76,7 @@ impl Resource {
     pub fn is_of_registries(self) -> bool {
         match self {
             Self::Registry | Self::Token | Self::Image => true,
-            Self::Access => false,
+            Self::Access | Self::Integration | Self::Administration => false,
         }
     }
 }
@@ -89,10 +127,12 @@ impl Table {
         rows.map(|(_, level)| *level).max()
     }
 
-    /// What `*` permits of a resource. Reading everything is looking at what this service keeps, not pulling images.
+    /// What `*` permits of a resource. Reading everything is looking at what this service keeps, not pulling images,
+    /// nor, as in StackRox, looking into the service itself.
     fn by_star(&self, name: &str) -> Option<Level> {
+        let apart = [Resource::Image, Resource::Administration].map(Resource::name);
         self.named(EVERY_RESOURCE)
-            .filter(|level| name != Resource::Image.name() || *level == Level::Write)
+            .filter(|level| !apart.contains(&name) || *level == Level::Write)
     }
 
     /// By its name or by `*`.
@@ -138,7 +178,7 @@ impl Permissions {
         if self.allow(resource, level) {
             return Ok(());
         }
-        Err(forbidden(resource, level))
+        Err(self.lacking(resource, level, self.everywhere(resource)))
     }
 
     /// Refuses what could not even be permitted to a member of a registry.
@@ -151,7 +191,7 @@ impl Permissions {
         if self.capped(resource, most) >= Some(level) {
             return Ok(());
         }
-        Err(forbidden(resource, level))
+        Err(self.lacking(resource, level, most))
     }
 
     /// May every registry be known of?
@@ -193,6 +233,60 @@ impl Permissions {
         rows.all(|(name, level)| mine().all(|table| table.reach(name) >= Some(*level)))
     }
 
+    /// What roles permit beyond these, resource by resource: nothing exactly if these [cover](Self::cover) them.
+    #[must_use]
+    pub fn lacks_of(&self, roles: &Self) -> Vec<Lack> {
+        let lack = |(resource, level): (String, Level)| {
+            let held = self.level_of(&resource);
+            (held < Some(level)).then(|| Lack {
+                resource,
+                needed: level.into(),
+                held: reach(held),
+            })
+        };
+        let mut lacks: Vec<_> = roles.by_resource().into_iter().filter_map(lack).collect();
+        // Every resource is more than all that are known one by one.
+        let (all, held) = (
+            roles.level_of(EVERY_RESOURCE),
+            self.level_of(EVERY_RESOURCE),
+        );
+        if let Some(level) = all.filter(|all| lacks.is_empty() && held < Some(*all)) {
+            lacks.push(Lack {
+                resource: EVERY_RESOURCE.to_owned(),
+                needed: level.into(),
+                held: reach(held),
+            });
+        }
+        lacks
+    }
+
+    /// Every resource that is permitted, by its name; those of registries at least where the account is a member.
+    #[must_use]
+    pub fn by_resource(&self) -> BTreeMap<String, Level> {
+        let named = self.granted.0.iter().map(|(name, _)| name.as_str());
+        RESOURCES
+            .into_iter()
+            .chain(named)
+            .filter(|name| *name != EVERY_RESOURCE)
+            .filter_map(|name| Some((name.to_owned(), self.level_of(name)?)))
+            .collect()
+    }
+
+    fn level_of(&self, name: &str) -> Option<Level> {
+        let bounds = self.bounds.iter();
+        bounds.fold(self.granted.reach(name), |level, bound| {
+            level.min(bound.reach(name))
+        })
+    }
+
+    fn lacking(&self, resource: Resource, level: Level, held: Option<Level>) -> Error {
+        Error::Unpermitted(Lack {
+            resource: resource.name().to_owned(),
+            needed: level.into(),
+            held: reach(self.capped(resource, held)),
+        })
+    }
+
     fn everywhere(&self, resource: Resource) -> Option<Level> {
         let by_star = self.granted.by_star(resource.name());
         if resource.is_of_registries() {
@@ -210,11 +304,38 @@ impl Permissions {
     }
 }
 
-fn forbidden(resource: Resource, level: Level) -> Error {
-    Error::Forbidden(format!(
-        "your roles do not permit this; it needs a role with {} permission for {resource}",
-        level.verb()
-    ))
+/// A role as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Role {
+    /// Its name, unique and compared by case.
+    pub name: String,
+    /// What it permits.
+    pub permissions: Permissions,
+}
+
+/// The union of what roles permit.
+#[must_use]
+pub fn union<'a>(roles: impl IntoIterator<Item = &'a Role>) -> Permissions {
+    let rows = roles
+        .into_iter()
+        .flat_map(|role| &role.permissions.granted.0);
+    Permissions {
+        granted: Table(rows.cloned().collect()),
+        bounds: Vec::new(),
+    }
+}
+
+impl From<Level> for Reach {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Read => Self::Read,
+            Level::Write => Self::Write,
+        }
+    }
+}
+
+fn reach(level: Option<Level>) -> Reach {
+    level.map_or(Reach::Nothing, Reach::from)
 }
 
 #[cfg(test)]
@@ -416,7 +537,7 @@ mod tests {
         assert!(builder.allow(Resource::Access, Level::Read));
         assert!(matches!(
             builder.require(Resource::Token, Level::Read),
-            Err(Error::Forbidden(_))
+            Err(Error::Unpermitted(_))
         ));
         assert!(
             builder
@@ -434,5 +555,52 @@ mod tests {
         assert!(analyst.allow(Resource::Token, Level::Read));
         assert!(!analyst.allow(Resource::Token, Level::Write));
         assert!(!analyst.allow(Resource::Image, Level::Read));
+        assert!(analyst.allow(Resource::Integration, Level::Read));
+        assert!(!analyst.allow(Resource::Administration, Level::Read));
+    }
+
+    /// The cases of StackRox's `privilege_escalation_test.go` that need no access scope of their own: here all roles
+    /// are unrestricted.
+    #[test]
+    fn nobody_asks_for_more_than_they_hold() {
+        use Level::{Read, Write};
+        let write = permissions(&[("Image", Write), ("Deployment", Write)]);
+        let read = permissions(&[("Image", Read), ("Deployment", Read)]);
+        let none = Permissions::default();
+        let parts = permissions(&[("Image", Write), ("Deployment", Write), ("Image", Read)]);
+        for (held, asked) in [
+            (&none, &none),
+            (&write, &none),
+            (&read, &read),
+            (&write, &read),
+            (&parts, &write),
+        ] {
+            assert_eq!(held.lacks_of(asked), []);
+        }
+        let lacks = |held| {
+            ["Deployment", "Image"].map(|resource| Lack {
+                resource: resource.to_owned(),
+                needed: Reach::Write,
+                held,
+            })
+        };
+        assert_eq!(none.lacks_of(&write), lacks(Reach::Nothing));
+        assert_eq!(read.lacks_of(&write), lacks(Reach::Read));
+        assert_eq!(
+            write.bounded_by(read).lacks_of(&parts),
+            lacks(Reach::Read),
+            "through a token, what the token may is what one holds"
+        );
+
+        let every: Vec<_> = RESOURCES.map(|name| (name, Write)).into();
+        let (every, star) = (permissions(&every), permissions(&[("*", Write)]));
+        assert_eq!(every.lacks_of(&star).len(), 1);
+        assert_eq!(star.lacks_of(&every), []);
+        // All but images and the service itself.
+        let all = permissions(&[("*", Read)]);
+        assert_eq!(none.lacks_of(&all).len(), RESOURCES.len() - 2);
+        assert_eq!(all.lacks_of(&permissions(&[("*", Read)])), []);
+        assert_eq!(all.by_resource().get("Administration"), None);
+        assert_eq!(star.by_resource().len(), RESOURCES.len());
     }
 }

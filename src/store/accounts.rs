@@ -89,6 +89,7 @@ pub fn standing(connection: &mut Session, key: AccountKey) -> Result<Option<Stan
                     name,
                     version,
                     permissions: Permissions::default(),
+                    bearer: None,
                 },
                 status: Status::from_stored(&status),
             }),

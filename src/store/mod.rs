@@ -12,11 +12,13 @@ mod session;
 mod writer;
 
 pub mod accounts;
+pub mod api_tokens;
 pub mod keys;
 pub mod leases;
 pub mod members;
 pub mod migrations;
 pub mod registries;
+pub mod roles;
 pub mod signing_keys;
 pub mod token_uses;
 pub mod tokens;

@@ -26,6 +26,24 @@ diesel::table! {
 }
 
 diesel::table! {
+    api_tokens (key) {
+        key -> BigInt,
+        uuid -> Binary,
+        account_key -> BigInt,
+        created_by -> Binary,
+        created_by_name -> Text,
+        name -> Text,
+        roles -> Text,
+        issued_at -> BigInt,
+        expires_at -> BigInt,
+        revoked_at -> Nullable<BigInt>,
+        revoked_by -> Nullable<Binary>,
+        noticed_at -> Nullable<BigInt>,
+        used_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
     data_keys (key) {
         key -> BigInt,
         purpose -> Text,
@@ -168,6 +186,7 @@ diesel::table! {
 diesel::allow_tables_to_appear_in_same_query!(
     account_roles,
     accounts,
+    api_tokens,
     data_keys,
     meta,
     registries,

@@ -98,8 +98,10 @@ impl Surface for Registries {
 
     fn status(error: &Error) -> StatusCode {
         match error {
-            Error::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Error::Forbidden(_) => StatusCode::FORBIDDEN,
+            Error::Unauthenticated | Error::NoRole => StatusCode::UNAUTHORIZED,
+            Error::Forbidden(_) | Error::Unpermitted(_) | Error::Excessive(_) => {
+                StatusCode::FORBIDDEN
+            }
             Error::NotFound { .. } | Error::Elsewhere { .. } => StatusCode::NOT_FOUND,
             Error::Conflict { .. } | Error::Unsuited(_) => StatusCode::CONFLICT,
             Error::Invalid(_) => StatusCode::BAD_REQUEST,
@@ -143,8 +145,8 @@ fn code(error: &Error) -> String {
             return format!("{what}-not-found");
         }
         Error::Conflict { what, .. } => return format!("{what}-exists"),
-        Error::Unauthenticated => "unauthenticated",
-        Error::Forbidden(_) => "forbidden",
+        Error::Unauthenticated | Error::NoRole => "unauthenticated",
+        Error::Forbidden(_) | Error::Unpermitted(_) | Error::Excessive(_) => "forbidden",
         Error::Unsuited(_) => "conflict",
         Error::Invalid(_) => "invalid-body",
         Error::MethodNotAllowed { .. } => "method-not-allowed",

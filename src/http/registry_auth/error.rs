@@ -77,7 +77,9 @@ impl Surface for TokenEndpoint {
     /// Never 403: containerd asks by POST first and falls back to GET on 400, 401, 404 and 405, not on 403.
     fn status(error: &Error) -> StatusCode {
         match error {
-            Error::Forbidden(_) => StatusCode::BAD_REQUEST,
+            Error::Forbidden(_) | Error::Unpermitted(_) | Error::Excessive(_) => {
+                StatusCode::BAD_REQUEST
+            }
             other => status(other),
         }
     }
@@ -105,8 +107,8 @@ impl Surface for Passing {
 
 fn status(error: &Error) -> StatusCode {
     match error {
-        Error::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Error::Forbidden(_) => StatusCode::FORBIDDEN,
+        Error::Unauthenticated | Error::NoRole => StatusCode::UNAUTHORIZED,
+        Error::Forbidden(_) | Error::Unpermitted(_) | Error::Excessive(_) => StatusCode::FORBIDDEN,
         Error::NotFound { .. } | Error::Elsewhere { .. } => StatusCode::NOT_FOUND,
         Error::Conflict { .. } | Error::Unsuited(_) => StatusCode::CONFLICT,
         Error::Invalid(_) => StatusCode::BAD_REQUEST,
@@ -148,8 +150,8 @@ fn body(error: &Error) -> Value {
 /// The codes of the specification, and Distribution's own two for our failures.
 fn code(error: &Error) -> &'static str {
     match error {
-        Error::Unauthenticated => "UNAUTHORIZED",
-        Error::Forbidden(_) => "DENIED",
+        Error::Unauthenticated | Error::NoRole => "UNAUTHORIZED",
+        Error::Forbidden(_) | Error::Unpermitted(_) | Error::Excessive(_) => "DENIED",
         Error::RateLimited { .. } => "TOOMANYREQUESTS",
         Error::TooLarge { .. } => "SIZE_INVALID",
         Error::Unavailable { .. } => "UNAVAILABLE",

@@ -1,0 +1,346 @@
+//! API tokens: what opens this service's own APIs on behalf of whoever made them.
+//!
+//! Owns what a wish for one has to be, in the order in which StackRox's clients expect it to be judged, and how far a
+//! token reaches. The token itself is signed and kept by nobody; what is kept of it is here. Words for people beyond
+//! the bare fault are for the surface to find.
+
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
+
+use super::id::{AccountKey, ApiTokenId};
+use super::role::{self, NONE, Permissions, Role};
+use super::text::has_control;
+use super::{Stamp, account::Actor};
+use crate::error::{Error, Result, Violation};
+
+/// How long a token lasts if nobody says.
+const LIFE: TimeDelta = TimeDelta::days(365);
+/// The longest name, in characters: it travels in every request that the token makes.
+const NAME_LENGTH: usize = 1024;
+/// The most roles, which travel along too.
+const ROLES: usize = 100;
+/// How long before its end a token is spoken of.
+pub const NOTICE: TimeDelta = TimeDelta::days(7);
+/// How long a notice is not repeated.
+pub const NOTICE_AGAIN: TimeDelta = TimeDelta::hours(24);
+
+/// What a caller asks for; not yet judged.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// The name: any but none. It need not be unique.
+    pub name: String,
+    /// One role, as older clients say it.
+    pub role: Option<String>,
+    /// The roles, in an order that is kept.
+    pub roles: Vec<String>,
+    /// When it is to end.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl Wish {
+    /// The roles asked for, if the wish is well-formed.
+    pub fn roles(&self) -> Result<Vec<String>> {
+        if self.name.is_empty() {
+            return Err(Error::invalid("name", "token name cannot be empty"));
+        }
+        // PostgreSQL refuses a NUL in a text, and logs and terminals act on the others.
+        if has_control(&self.name) || self.name.chars().count() > NAME_LENGTH {
+            return Err(Error::invalid(
+                "name",
+                format!(
+                    "token name has more than {NAME_LENGTH} characters, or control characters among them"
+                ),
+            ));
+        }
+        let roles = match (&self.role, self.roles.as_slice()) {
+            (Some(_), [_, ..]) => {
+                return Err(Error::invalid(
+                    "role",
+                    "must use either role or roles, but not both",
+                ));
+            }
+            (Some(role), []) => vec![role.clone()],
+            (None, roles) => roles.to_vec(),
+        };
+        if roles.len() > ROLES {
+            return Err(Error::invalid(
+                "roles",
+                format!("must not use more than {ROLES} roles"),
+            ));
+        }
+        Ok(roles)
+    }
+
+    /// Judges all the rest: `known` are the roles of the wish that exist, `bounded` says that nobody makes a token
+    /// that outlives the one they came with.
+    pub fn grant(
+        self,
+        id: ApiTokenId,
+        actor: &Actor,
+        known: &[Role],
+        bounded: bool,
+        now: DateTime<Utc>,
+    ) -> Result<NewApiToken> {
+        let roles = self.roles()?;
+        let is_known = |name: &&String| known.iter().any(|role| role.name == **name);
+        let unknown: Vec<_> = roles.iter().filter(|name| !is_known(name)).collect();
+        if !unknown.is_empty() {
+            let names: Vec<_> = unknown.into_iter().map(String::as_str).collect();
+            return Err(Error::invalid(
+                "roles",
+                format!("role(s) {} don't exist", names.join(",")),
+            ));
+        }
+        let lacks = actor.permissions.lacks_of(&role::union(known));
+        if !lacks.is_empty() {
+            return Err(Error::Excessive(lacks));
+        }
+        if self.expires_at.is_some_and(|end| end < now) {
+            return Err(expiration("Expiration date cannot be in the past"));
+        }
+        let issued_at = now.trunc_subsecs(0);
+        let bound = actor.bearer.as_ref().filter(|_| bounded);
+        let bound = bound.map(|bearer| bearer.expires_at);
+        let expires_at = match (self.expires_at, bound) {
+            (Some(end), Some(bound)) if end > bound => {
+                return Err(expiration(
+                    "Expiration date cannot be after that of the token that this one is made with",
+                ));
+            }
+            (Some(end), _) => end.trunc_subsecs(0),
+            (None, bound) => bound.map_or(issued_at + LIFE, |bound| bound.min(issued_at + LIFE)),
+        };
+        Ok(NewApiToken {
+            token: ApiToken {
+                id,
+                name: self.name,
+                roles,
+                issued_at,
+                expires_at,
+                revoked: false,
+            },
+            account: actor.key,
+            created: actor.stamp(now),
+        })
+    }
+}
+
+fn expiration(message: &str) -> Error {
+    Error::Invalid(vec![Violation::new("expiration", message)])
+}
+
+/// The roles of which somebody with these permissions may make a token, each by itself, in the order of their bytes.
+#[must_use]
+pub fn allowed_roles(roles: &[Role], held: &Permissions) -> Vec<String> {
+    let allowed = |role: &&Role| role.name != NONE && held.cover(&role.permissions);
+    let mut names: Vec<_> = roles
+        .iter()
+        .filter(allowed)
+        .map(|role| role.name.clone())
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+/// What is kept of a token, as everybody who may see tokens sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiToken {
+    /// Public id.
+    pub id: ApiTokenId,
+    /// Its name, which others may have too.
+    pub name: String,
+    /// Its roles by name, in their order. What they permit is looked up when the token is used.
+    pub roles: Vec<String>,
+    /// When it was made, in whole seconds.
+    pub issued_at: DateTime<Utc>,
+    /// When it ends, in whole seconds.
+    pub expires_at: DateTime<Utc>,
+    /// Whether somebody ended it before.
+    pub revoked: bool,
+}
+
+/// A token to be kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewApiToken {
+    /// What everybody sees.
+    pub token: ApiToken,
+    /// On whose behalf it acts.
+    pub account: AccountKey,
+    /// Who made it.
+    pub created: Stamp,
+}
+
+/// The API token that a request came with, as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bearer {
+    /// Which one.
+    pub id: ApiTokenId,
+    /// Its name.
+    pub name: String,
+    /// Those of its roles that exist.
+    pub roles: Vec<Role>,
+    /// When it ends.
+    pub expires_at: DateTime<Utc>,
+}
+
+impl Bearer {
+    /// What its roles permit: the most that its creator's rights come to through it.
+    #[must_use]
+    pub fn permissions(&self) -> Permissions {
+        role::union(&self.roles)
+    }
+
+    /// Is there a role that lets anybody in?
+    #[must_use]
+    pub fn has_role(&self) -> bool {
+        self.roles.iter().any(|role| role.name != NONE)
+    }
+}
+
+/// In how many days at the most an instant comes, at least one.
+#[must_use]
+pub fn days_until(end: DateTime<Utc>, now: DateTime<Utc>) -> i64 {
+    let seconds = (end - now).num_seconds().max(1);
+    let day = TimeDelta::days(1).num_seconds();
+    (seconds + day - 1) / day
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::id::AccountId;
+    use crate::domain::role::Level;
+
+    fn now() -> DateTime<Utc> {
+        DateTime::from_timestamp_micros(1_795_262_400_250_000).unwrap()
+    }
+
+    fn actor(rows: &[(&str, Level)]) -> Actor {
+        Actor {
+            key: AccountKey(1),
+            id: AccountId(uuid::Uuid::nil()),
+            name: "alice".to_owned(),
+            version: 1,
+            permissions: permissions(rows),
+            bearer: None,
+        }
+    }
+
+    fn permissions(rows: &[(&str, Level)]) -> Permissions {
+        let mut permissions = Permissions::default();
+        for (resource, level) in rows {
+            permissions.grant((*resource).to_owned(), *level);
+        }
+        permissions
+    }
+
+    fn role(name: &str, rows: &[(&str, Level)]) -> Role {
+        Role {
+            name: name.to_owned(),
+            permissions: permissions(rows),
+        }
+    }
+
+    fn wish(name: &str, roles: &[&str]) -> Wish {
+        Wish {
+            name: name.to_owned(),
+            roles: roles.iter().map(|role| (*role).to_owned()).collect(),
+            ..Wish::default()
+        }
+    }
+
+    fn judge(wish: Wish, actor: &Actor, bounded: bool) -> Result<NewApiToken> {
+        let id = ApiTokenId(uuid::Uuid::nil());
+        let roles = wish.roles()?;
+        let mut known = vec![
+            role("Reader", &[("Image", Level::Read)]),
+            role("Writer", &[("Image", Level::Write)]),
+            role(NONE, &[]),
+        ];
+        known.retain(|role| roles.contains(&role.name));
+        wish.grant(id, actor, &known, bounded, now())
+    }
+
+    #[test]
+    fn faults_are_told_in_one_order() {
+        let reader = actor(&[("Image", Level::Read)]);
+        let past = Some(now() - TimeDelta::microseconds(1));
+        let mut wish = Wish {
+            role: Some("Writer".to_owned()),
+            expires_at: past,
+            ..wish("", &["Unknown", "Writer", "Other"])
+        };
+        let told = |wish: &Wish| judge(wish.clone(), &reader, false).unwrap_err().to_string();
+        assert_eq!(told(&wish), "token name cannot be empty");
+        wish.name = " ".to_owned();
+        assert_eq!(told(&wish), "must use either role or roles, but not both");
+        wish.role = None;
+        assert_eq!(told(&wish), "role(s) Unknown,Other don't exist");
+        wish.roles = vec!["Writer".to_owned()];
+        assert_eq!(
+            told(&wish),
+            "these roles permit more than yours: write instead of read permission for Image"
+        );
+        wish.roles = vec!["Reader".to_owned()];
+        assert_eq!(told(&wish), "Expiration date cannot be in the past");
+        wish.expires_at = Some(now());
+        let made = judge(wish, &reader, false).unwrap().token;
+        assert_eq!(made.expires_at, now().trunc_subsecs(0));
+    }
+
+    #[test]
+    fn no_roles_and_none_are_granted() {
+        let nobody = actor(&[]);
+        for roles in [&[][..], &[NONE]] {
+            let made = judge(wish("n", roles), &nobody, false).unwrap().token;
+            assert_eq!(made.roles, roles);
+            assert_eq!(made.expires_at - made.issued_at, LIFE);
+        }
+    }
+
+    #[test]
+    fn a_bound_token_does_not_outlive_the_one_it_is_made_with() {
+        let end = now().trunc_subsecs(0) + TimeDelta::hours(1);
+        let mut bearer = actor(&[]);
+        bearer.bearer = Some(Bearer {
+            id: ApiTokenId(uuid::Uuid::nil()),
+            name: "ci".to_owned(),
+            roles: Vec::new(),
+            expires_at: end,
+        });
+        let asked = |expires_at| Wish {
+            expires_at,
+            ..wish("n", &[])
+        };
+        let after = end + TimeDelta::seconds(1);
+        let later = Some(after);
+        let ends = |wish, bounded| judge(wish, &bearer, bounded).map(|made| made.token.expires_at);
+        assert_eq!(ends(asked(None), true).unwrap(), end);
+        assert_eq!(ends(asked(Some(end)), true).unwrap(), end);
+        assert!(ends(asked(later), true).is_err());
+        assert_eq!(ends(asked(later), false).unwrap(), after);
+        // A password has no end.
+        assert!(judge(asked(later), &actor(&[]), true).is_ok());
+    }
+
+    #[test]
+    fn roles_are_allowed_one_by_one() {
+        let roles = [
+            role("b", &[("Image", Level::Read)]),
+            role("a", &[("Image", Level::Read)]),
+            role("Z", &[]),
+            role("c", &[("Image", Level::Write)]),
+            role(NONE, &[]),
+        ];
+        let held = permissions(&[("Image", Level::Read)]);
+        assert_eq!(allowed_roles(&roles, &held), ["Z", "a", "b"]);
+    }
+
+    #[test]
+    fn days_are_rounded_up() {
+        let in_days = |time| days_until(now() + time, now());
+        assert_eq!(in_days(TimeDelta::hours(1)), 1);
+        assert_eq!(in_days(TimeDelta::days(1)), 1);
+        assert_eq!(in_days(TimeDelta::days(1) + TimeDelta::seconds(1)), 2);
+        assert_eq!(in_days(TimeDelta::days(7)), 7);
+    }
+}

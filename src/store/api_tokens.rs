@@ -1,0 +1,195 @@
+//! The table `api_tokens`: what is kept of tokens of this service's own APIs. The tokens themselves are kept nowhere.
+//!
+//! A row is revoked in place and removed later; its id never comes back.
+
+use chrono::{DateTime, Utc};
+use diesel::{BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl};
+
+use super::rows::{bytes, from_json, instant, micros, to_json, uuid};
+use super::schema::api_tokens;
+use super::session::Session;
+use crate::domain::api_token::{ApiToken, NOTICE, NOTICE_AGAIN, NewApiToken};
+use crate::domain::id::{AccountId, AccountKey, ApiTokenId};
+use crate::error::Result;
+
+/// A token as a request that comes with it needs it.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// On whose behalf it acts.
+    pub account: AccountKey,
+    /// What everybody sees.
+    pub token: ApiToken,
+}
+
+/// The columns of an [`ApiToken`], and the account's key.
+type Row = (Vec<u8>, String, String, i64, i64, Option<i64>, i64);
+type Columns = (
+    api_tokens::uuid,
+    api_tokens::name,
+    api_tokens::roles,
+    api_tokens::issued_at,
+    api_tokens::expires_at,
+    api_tokens::revoked_at,
+    api_tokens::account_key,
+);
+const COLUMNS: Columns = (
+    api_tokens::uuid,
+    api_tokens::name,
+    api_tokens::roles,
+    api_tokens::issued_at,
+    api_tokens::expires_at,
+    api_tokens::revoked_at,
+    api_tokens::account_key,
+);
+
+fn read((id, name, roles, issued_at, expires_at, revoked_at, account): Row) -> Result<Standing> {
+    Ok(Standing {
+        account: AccountKey(account),
+        token: ApiToken {
+            id: ApiTokenId(uuid(&id)?),
+            name,
+            roles: from_json(&roles)?,
+            issued_at: instant(issued_at)?,
+            expires_at: instant(expires_at)?,
+            revoked: revoked_at.is_some(),
+        },
+    })
+}
+
+/// Adds a token.
+pub fn insert(connection: &mut Session, new: &NewApiToken) -> Result<()> {
+    diesel::insert_into(api_tokens::table)
+        .values((
+            api_tokens::uuid.eq(bytes(new.token.id.0)),
+            api_tokens::account_key.eq(new.account.0),
+            api_tokens::created_by.eq(bytes(new.created.by.0)),
+            api_tokens::created_by_name.eq(&new.created.by_name),
+            api_tokens::name.eq(&new.token.name),
+            api_tokens::roles.eq(to_json(&new.token.roles)?),
+            api_tokens::issued_at.eq(micros(new.token.issued_at)),
+            api_tokens::expires_at.eq(micros(new.token.expires_at)),
+        ))
+        .execute(connection)?;
+    Ok(())
+}
+
+/// Finds a token, revoked or expired ones too.
+pub fn find(connection: &mut Session, id: ApiTokenId) -> Result<Option<Standing>> {
+    api_tokens::table
+        .filter(api_tokens::uuid.eq(bytes(id.0)))
+        .select(COLUMNS)
+        .first(connection)
+        .optional()?
+        .map(read)
+        .transpose()
+}
+
+/// Every token, or only those that are revoked, or that are not; oldest first.
+pub fn list(connection: &mut Session, revoked: Option<bool>) -> Result<Vec<ApiToken>> {
+    let all = api_tokens::table
+        .order(api_tokens::key)
+        .select(COLUMNS)
+        .into_boxed();
+    let wanted = match revoked {
+        None => all,
+        Some(true) => all.filter(api_tokens::revoked_at.is_not_null()),
+        Some(false) => all.filter(api_tokens::revoked_at.is_null()),
+    };
+    wanted
+        .load::<Row>(connection)?
+        .into_iter()
+        .map(|row| Ok(read(row)?.token))
+        .collect()
+}
+
+/// Revokes a token; one that is revoked already stays as it is. Returns whether there is one.
+pub fn revoke(
+    connection: &mut Session,
+    id: ApiTokenId,
+    by: AccountId,
+    now: DateTime<Utc>,
+) -> Result<bool> {
+    let token = api_tokens::table.filter(api_tokens::uuid.eq(bytes(id.0)));
+    let revoked = diesel::update(token.filter(api_tokens::revoked_at.is_null()))
+        .set((
+            api_tokens::revoked_at.eq(micros(now)),
+            api_tokens::revoked_by.eq(bytes(by.0)),
+        ))
+        .execute(connection)?;
+    Ok(revoked > 0 || find(connection, id)?.is_some())
+}
+
+/// Until when tokens have to be over to be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// Revoked before this.
+    pub revoked: DateTime<Utc>,
+    /// Expired before this.
+    pub expired: DateTime<Utc>,
+}
+
+/// Removes tokens that were over by then, up to `limit`. Returns how many.
+pub fn delete_over(connection: &mut Session, until: Deadlines, limit: i64) -> Result<usize> {
+    let keys = over(connection, until, limit)?;
+    Ok(
+        diesel::delete(api_tokens::table.filter(api_tokens::key.eq_any(keys)))
+            .execute(connection)?,
+    )
+}
+
+/// Is there a token that was over by then?
+pub fn any_over(connection: &mut Session, until: Deadlines) -> Result<bool> {
+    Ok(!over(connection, until, 1)?.is_empty())
+}
+
+fn over(connection: &mut Session, until: Deadlines, limit: i64) -> Result<Vec<i64>> {
+    Ok(api_tokens::table
+        .filter(
+            api_tokens::revoked_at
+                .lt(micros(until.revoked))
+                .or(api_tokens::expires_at.lt(micros(until.expired))),
+        )
+        .select(api_tokens::key)
+        .limit(limit)
+        .load(connection)?)
+}
+
+/// Notes that tokens which end soon are now spoken of, up to `limit`, and returns them, the first to end first.
+pub fn note_ending(
+    connection: &mut Session,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<ApiToken>> {
+    let due = ending(connection, now, limit)?;
+    let keys: Vec<i64> = due.iter().map(|(key, _)| *key).collect();
+    diesel::update(api_tokens::table.filter(api_tokens::key.eq_any(keys)))
+        .set(api_tokens::noticed_at.eq(micros(now)))
+        .execute(connection)?;
+    due.into_iter()
+        .map(|(_, row)| Ok(read(row)?.token))
+        .collect()
+}
+
+/// Is there a token that ends soon and is to be spoken of?
+pub fn any_ending(connection: &mut Session, now: DateTime<Utc>) -> Result<bool> {
+    Ok(!ending(connection, now, 1)?.is_empty())
+}
+
+fn ending(connection: &mut Session, now: DateTime<Utc>, limit: i64) -> Result<Vec<(i64, Row)>> {
+    Ok(api_tokens::table
+        .filter(
+            api_tokens::expires_at
+                .gt(micros(now))
+                .and(api_tokens::expires_at.lt(micros(now + NOTICE)))
+                .and(api_tokens::revoked_at.is_null())
+                .and(
+                    api_tokens::noticed_at
+                        .is_null()
+                        .or(api_tokens::noticed_at.le(micros(now - NOTICE_AGAIN))),
+                ),
+        )
+        .order((api_tokens::expires_at, api_tokens::key))
+        .select((api_tokens::key, COLUMNS))
+        .limit(limit)
+        .load(connection)?)
+}
