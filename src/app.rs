@@ -165,6 +165,8 @@ fn policy(settings: &Settings) -> Policy {
         jwt_life: settings.jwt_life,
         jwt_algorithm: settings.jwt_algorithm,
         key_rotation: settings.key_rotation,
+        api_token_retention: settings.api_token_retention,
+        bounded_delegation: settings.bounded_delegation,
     }
 }
 

@@ -294,6 +294,12 @@ pub struct Settings {
     /// How old the signing key of a registry with the token verifier x5c gets, 1h to 90d
     #[arg(long, env = "WHARFINGER_KEY_ROTATION", default_value = "30d", global = true, value_name = "TIME", value_parser = key_rotation)]
     pub key_rotation: Duration,
+    /// How long expired API tokens stay listed, such as 24h; revoked ones go within the hour
+    #[arg(long, env = "WHARFINGER_API_TOKEN_RETENTION", default_value = "24h", global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub api_token_retention: Duration,
+    /// Let no API token be made to end later than the API token that it is made with
+    #[arg(long, env = "WHARFINGER_BOUNDED_DELEGATION", global = true, value_parser = BoolishValueParser::new())]
+    pub bounded_delegation: bool,
     /// The certificate chain to serve TLS with, PEM
     #[arg(
         long,

@@ -1,9 +1,9 @@
-//! Who is it: from the name and password of a request to the account on whose behalf it acts.
+//! Who is it: from the name and password or the API token of a request to the account on whose behalf it acts.
 //!
 //! Two halves. [`Access::identify`] proves that the password is an account's; a proof is remembered for at most a
-//! minute and saves nothing but bcrypt. `admit` reads, in the same store call as the request's own work, what that
-//! account is and may do *now*: so disabling it bites on the very next request, on every replica, with no message
-//! between them.
+//! minute and saves nothing but bcrypt. An API token proves itself by its signature ([`ApiKeys`](super::api_keys)).
+//! `admit` reads, in the same store call as the request's own work, what that account and that token are and may do
+//! *now*: so disabling or revoking bites on the very next request, on every replica, with no message between them.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,12 +16,13 @@ use secrecy::{ExposeSecret, SecretString};
 use super::passwords::Passwords;
 use crate::clock::{Clock, Random};
 use crate::domain::account::{Actor, name_key};
-use crate::domain::id::{AccountKey, RegistryId};
+use crate::domain::api_token::Bearer;
+use crate::domain::id::{AccountKey, ApiTokenId, RegistryId};
 use crate::domain::membership::{Membership, Rights};
 use crate::domain::secret;
 use crate::domain::status::Status;
 use crate::error::{Error, Outage, Result, What};
-use crate::store::{Session, Store, accounts};
+use crate::store::{Session, Store, accounts, api_tokens, roles};
 
 /// How long a proof is remembered.
 const REMEMBERED: TimeDelta = TimeDelta::seconds(60);
@@ -39,11 +40,31 @@ pub struct Presented {
     pub source: IpAddr,
 }
 
-/// A request whose password was right.
+/// A request that proved who makes it.
 #[derive(Debug, Clone)]
-pub struct Caller {
-    proof: Proof,
-    presented: Arc<Presented>,
+pub struct Caller(Evidence);
+
+/// What the proof was.
+#[derive(Debug, Clone)]
+enum Evidence {
+    /// A right password.
+    Password {
+        proof: Proof,
+        presented: Arc<Presented>,
+    },
+    /// An API token of ours. Whether it is in force is for `admit` to find out.
+    ApiToken(ApiTokenId),
+}
+
+impl Caller {
+    /// Somebody with an API token whose signature was right.
+    pub(super) fn by_token(id: ApiTokenId) -> Self {
+        Self(Evidence::ApiToken(id))
+    }
+
+    fn by_password(proof: Proof, presented: Arc<Presented>) -> Self {
+        Self(Evidence::Password { proof, presented })
+    }
 }
 
 /// That a password was right for a version of an account.
@@ -141,7 +162,7 @@ impl Access {
         if let Some(proof) = self.proofs.get(&digest).await {
             let age = self.clock.now() - proof.at;
             if age >= TimeDelta::zero() && age < REMEMBERED {
-                return Ok(Caller { proof, presented });
+                return Ok(Caller::by_password(proof, presented));
             }
             self.proofs.invalidate(&digest).await;
         }
@@ -149,30 +170,29 @@ impl Access {
             .proofs
             .try_get_with(digest, self.prove(Arc::clone(&presented)))
             .await;
-        Ok(Caller {
-            proof: proof.map_err(|refusal| Error::from(&*refusal))?,
-            presented,
-        })
+        let proof = proof.map_err(|refusal| Error::from(&*refusal))?;
+        Ok(Caller::by_password(proof, presented))
     }
 
     /// Proves again, for an account that changed since: whether the password was among the changes only bcrypt can
     /// tell.
     pub(super) async fn identify_again(&self, caller: &Caller) -> Result<Caller> {
-        let digest = self.digest(&caller.presented);
-        if let Some(proof) = self.proofs.get(&digest).await
-            && (proof.account, proof.version) == (caller.proof.account, caller.proof.version)
+        let Evidence::Password { proof, presented } = &caller.0 else {
+            // A token's proof never ages.
+            return Ok(caller.clone());
+        };
+        let digest = self.digest(presented);
+        if let Some(remembered) = self.proofs.get(&digest).await
+            && (remembered.account, remembered.version) == (proof.account, proof.version)
         {
             self.proofs.invalidate(&digest).await;
         }
         let proof = self
             .proofs
-            .try_get_with(digest, self.prove(Arc::clone(&caller.presented)))
+            .try_get_with(digest, self.prove(Arc::clone(presented)))
             .await;
         let proof = proof.map_err(|refusal| Error::from(&*refusal))?;
-        Ok(Caller {
-            proof,
-            presented: Arc::clone(&caller.presented),
-        })
+        Ok(Caller::by_password(proof, Arc::clone(presented)))
     }
 
     pub(super) fn password_checks(&self) -> u64 {
@@ -237,18 +257,56 @@ pub(super) fn visible<T>(
         .ok_or_else(|| Error::not_found(What::Registry, id))
 }
 
-/// Reads what a proven caller's account is now. `None` if it changed or went since the proof, which is then to be
-/// renewed: another account may have the name by now.
+/// Reads what a proven caller's account is now. `None` if it changed or went since its password was proven, which is
+/// then to be done again: another account may have the name by now.
 ///
 /// # Errors
 ///
-/// [`Error::Unauthenticated`] if the account is disabled.
-pub(super) fn admit(connection: &mut Session, caller: &Caller) -> Result<Option<Actor>> {
-    let Some(standing) = accounts::standing(connection, caller.proof.account)? else {
-        return Ok(None);
-    };
-    if standing.status != Status::Enabled {
-        return Err(Error::Unauthenticated);
+/// [`Error::Unauthenticated`] if the account is disabled, or the API token is not in force or its creator gone;
+/// [`Error::NoRole`] if all roles of the token are gone.
+pub(super) fn admit(
+    connection: &mut Session,
+    caller: &Caller,
+    now: DateTime<Utc>,
+) -> Result<Option<Actor>> {
+    match &caller.0 {
+        Evidence::Password { proof, .. } => {
+            let Some(standing) = accounts::standing(connection, proof.account)? else {
+                return Ok(None);
+            };
+            let actor = enabled(standing)?;
+            Ok((actor.version == proof.version).then_some(actor))
+        }
+        Evidence::ApiToken(id) => admit_token(connection, *id, now).map(Some),
     }
-    Ok((standing.actor.version == caller.proof.version).then_some(standing.actor))
+}
+
+/// The creator of a token, within its roles.
+fn admit_token(connection: &mut Session, id: ApiTokenId, now: DateTime<Utc>) -> Result<Actor> {
+    let found = api_tokens::find(connection, id)?
+        .filter(|found| !found.token.revoked && now < found.token.expires_at)
+        .ok_or(Error::Unauthenticated)?;
+    let creator = accounts::standing(connection, found.account)?.ok_or(Error::Unauthenticated)?;
+    let actor = enabled(creator)?;
+    let bearer = Bearer {
+        id,
+        roles: roles::named(connection, &found.token.roles)?,
+        name: found.token.name,
+        expires_at: found.token.expires_at,
+    };
+    if !bearer.has_role() {
+        return Err(Error::NoRole);
+    }
+    Ok(Actor {
+        permissions: actor.permissions.bounded_by(bearer.permissions()),
+        bearer: Some(bearer),
+        ..actor
+    })
+}
+
+fn enabled(standing: accounts::Standing) -> Result<Actor> {
+    match standing.status {
+        Status::Enabled => Ok(standing.actor),
+        Status::Disabled => Err(Error::Unauthenticated),
+    }
 }

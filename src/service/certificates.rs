@@ -148,6 +148,12 @@ fn generate(algorithm: Algorithm) -> Result<KeyPair> {
     KeyPair::generate_for(scheme(algorithm)).map_err(Error::internal)
 }
 
+/// Makes an RSA key that needs no certificate: PKCS #8 in DER.
+pub fn make_rsa_key() -> Result<SecretBox<Vec<u8>>> {
+    let pair = generate(Algorithm::Rs256)?;
+    Ok(SecretBox::new(Box::new(pair.serialize_der())))
+}
+
 fn scheme(algorithm: Algorithm) -> &'static rcgen::SignatureAlgorithm {
     match algorithm {
         Algorithm::Es256 => &PKCS_ECDSA_P256_SHA256,

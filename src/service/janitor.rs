@@ -1,15 +1,17 @@
-//! The work that nobody waits for: the rows of deleted registries, tokens that expired long enough ago, signing keys
-//! whose time has come.
+//! The work that nobody waits for: the rows of deleted registries, tokens that expired long enough ago, API tokens that
+//! are over or soon will be, signing keys whose time has come.
 //!
 //! One replica at a time, by a lease, in small batches, so that it never holds the writer for long. Everything here
 //! can be done twice or stop half-way without harm.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 
 use super::Core;
 use super::keys::Keys;
+use crate::domain::api_token::{ApiToken, days_until};
 use crate::domain::id::{RegistryId, RegistryKey};
 use crate::error::{Error, Result};
+use crate::store::api_tokens::{self, Deadlines};
 use crate::store::signing_keys::Due;
 use crate::store::{Lock, leases, registries, signing_keys, token_uses, tokens};
 
@@ -31,6 +33,10 @@ enum Work {
     Expired(RegistryId, RegistryKey, DateTime<Utc>),
     /// Signing keys that were retired by then are to go.
     Retired(DateTime<Utc>),
+    /// API tokens that were over by then are to go.
+    Over(Deadlines),
+    /// API tokens that end soon are to be spoken of.
+    Ending,
 }
 
 /// What a round did.
@@ -46,6 +52,10 @@ pub struct Round {
     pub rotated: u64,
     /// Signing keys that were removed long after that.
     pub forgotten: usize,
+    /// API tokens that were over and were removed.
+    pub over: usize,
+    /// API tokens that the log was told will end soon.
+    pub ending: usize,
 }
 
 /// Janitor use cases.
@@ -145,6 +155,41 @@ impl<'a> Janitor<'a> {
                 };
                 round.forgotten += removed;
             }
+            Some(Work::Over(until)) => {
+                let removed = self
+                    .core
+                    .store
+                    .write(Lock::Nothing, move |connection| {
+                        if !leases::acquire(connection, LEASE, &holder, now, LEASE_LIFE)? {
+                            return Ok(None);
+                        }
+                        api_tokens::delete_over(connection, until, BATCH).map(Some)
+                    })
+                    .await?;
+                let Some(removed) = removed else {
+                    return Ok(None);
+                };
+                round.over += removed;
+            }
+            Some(Work::Ending) => {
+                let ending = self
+                    .core
+                    .store
+                    .write(Lock::Nothing, move |connection| {
+                        if !leases::acquire(connection, LEASE, &holder, now, LEASE_LIFE)? {
+                            return Ok(None);
+                        }
+                        api_tokens::note_ending(connection, now, BATCH).map(Some)
+                    })
+                    .await?;
+                let Some(ending) = ending else {
+                    return Ok(None);
+                };
+                for token in &ending {
+                    give_notice(token, now);
+                }
+                round.ending += ending.len();
+            }
             // Without the lease: of several replicas that make the same key one is heard. Last, so that a key which
             // cannot be made keeps nothing else waiting.
             None => {
@@ -160,6 +205,7 @@ impl<'a> Janitor<'a> {
     async fn look(&self, now: DateTime<Utc>) -> Result<Option<Work>> {
         let deadline = self.deadline();
         let retired = now - RETIRED;
+        let over = self.api_token_deadlines();
         self.core
             .store
             .read(move |connection| {
@@ -171,10 +217,33 @@ impl<'a> Janitor<'a> {
                 {
                     return Ok(Some(Work::Expired(id, key, deadline)));
                 }
-                Ok(signing_keys::any_retired(connection, retired)?
-                    .then_some(Work::Retired(retired)))
+                if signing_keys::any_retired(connection, retired)? {
+                    return Ok(Some(Work::Retired(retired)));
+                }
+                if let Some(over) = over
+                    && api_tokens::any_over(connection, over)?
+                {
+                    return Ok(Some(Work::Over(over)));
+                }
+                Ok(api_tokens::any_ending(connection, now)?.then_some(Work::Ending))
             })
             .await
+    }
+
+    /// API tokens go at the full hour, as in StackRox at most once in one: whoever revokes a token and then looks finds
+    /// it. That needs no memory of the last time, which replicas would have to share.
+    fn api_token_deadlines(&self) -> Option<Deadlines> {
+        let retention = TimeDelta::from_std(self.core.policy.api_token_retention).ok()?;
+        let hour = self
+            .core
+            .clock
+            .now()
+            .duration_trunc(TimeDelta::hours(1))
+            .ok()?;
+        Some(Deadlines {
+            revoked: hour,
+            expired: hour.checked_sub_signed(retention)?,
+        })
     }
 
     /// Tokens that expired at or before this go.
@@ -182,6 +251,18 @@ impl<'a> Janitor<'a> {
         let retention = TimeDelta::from_std(self.core.policy.expired_token_retention?).ok()?;
         self.core.clock.now().checked_sub_signed(retention)
     }
+}
+
+/// What StackRox's log says of such a token.
+fn give_notice(token: &ApiToken, now: DateTime<Utc>) {
+    let days = days_until(token.expires_at, now);
+    let unit = if days == 1 { "day" } else { "days" };
+    tracing::warn!(
+        id = %token.id,
+        name = ?token.name,
+        expires = %token.expires_at,
+        "API Token will expire in less than {days} {unit}"
+    );
 }
 
 impl Round {
@@ -206,6 +287,8 @@ pub async fn run_for_ever(service: super::Service, holder: String, pause: std::t
                     expired = round.expired,
                     rotated = round.rotated,
                     forgotten = round.forgotten,
+                    api_tokens = round.over,
+                    notices = round.ending,
                     "purged rows and rotated keys"
                 );
             }

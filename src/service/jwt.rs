@@ -139,9 +139,6 @@ impl Signer {
             kid: &key.kid,
             x5c: certificate,
         };
-        let rejected = |error: aws_lc_rs::error::KeyRejected| {
-            Error::internal(format!("a signing key is no good: {error}"))
-        };
         let pair = match key.algorithm {
             Algorithm::Es256 => Pair::Ecdsa(
                 EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, private)
@@ -155,8 +152,22 @@ impl Signer {
         })
     }
 
+    /// Makes an RSA key without certificate ready to sign.
+    pub fn rs256(kid: &str, pair: RsaKeyPair) -> Result<Self> {
+        let header = Header {
+            typ: "JWT",
+            alg: Algorithm::Rs256.as_str(),
+            kid,
+            x5c: None,
+        };
+        Ok(Self {
+            header: encode(&header)?,
+            pair: Pair::Rsa(pair),
+        })
+    }
+
     /// Signs. Its cost is that of the signature.
-    pub fn sign(&self, claims: &Claims) -> Result<SecretString> {
+    pub fn sign(&self, claims: &impl Serialize) -> Result<SecretString> {
         let failed = |_| Error::internal("signing failed");
         let mut jwt = format!("{}.{}", self.header, encode(claims)?);
         // The random numbers of signatures are the cryptographic library's own business.
@@ -176,6 +187,12 @@ impl Signer {
         jwt.push_str(&signature);
         Ok(jwt.into())
     }
+}
+
+/// What is wrong with a stored key that cannot be used.
+#[must_use]
+pub fn rejected(error: aws_lc_rs::error::KeyRejected) -> Error {
+    Error::internal(format!("a signing key is no good: {error}"))
 }
 
 fn encode(part: &impl Serialize) -> Result<String> {

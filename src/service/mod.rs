@@ -5,6 +5,8 @@
 
 pub mod access;
 pub mod accounts;
+pub mod api_keys;
+pub mod api_tokens;
 pub mod certificates;
 pub mod directory;
 pub mod grants;
@@ -22,9 +24,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use secrecy::SecretString;
 
 use self::access::{Access, Caller, Presented, admit};
 use self::accounts::Accounts;
+use self::api_keys::{ApiKeys, ReadyApiKeys};
+use self::api_tokens::ApiTokens;
 use self::directory::Directory;
 use self::grants::Grants;
 use self::janitor::Janitor;
@@ -63,6 +68,10 @@ pub struct Policy {
     pub jwt_algorithm: Algorithm,
     /// How old the signing key of an `x5c` registry gets.
     pub key_rotation: Duration,
+    /// How long expired API tokens stay listed.
+    pub api_token_retention: Duration,
+    /// Whether what an API token makes ends no later than itself.
+    pub bounded_delegation: bool,
 }
 
 impl Policy {
@@ -99,6 +108,7 @@ pub struct Core {
     pub(crate) policy: Policy,
     vault: Arc<Vault>,
     ready_keys: ReadyKeys,
+    ready_api_keys: ReadyApiKeys,
     access: Access,
     hashing: Hashing,
     uses: Uses,
@@ -130,6 +140,7 @@ impl Service {
                 policy,
                 vault: Arc::new(vault),
                 ready_keys: ReadyKeys::default(),
+                ready_api_keys: ReadyApiKeys::default(),
                 access,
                 hashing: Hashing::default(),
                 uses: Uses::default(),
@@ -140,6 +151,13 @@ impl Service {
     /// Proves a request's password, see [`Access::identify`].
     pub async fn identify(&self, presented: Presented) -> Result<Caller> {
         self.core.access.identify(presented).await
+    }
+
+    /// Proves that a request's API token is one of ours, by its signature. Whether it is in force is read with the
+    /// request's own work.
+    pub async fn identify_bearer(&self, token: &SecretString) -> Result<Caller> {
+        let id = ApiKeys::new(&self.core).verify(token).await?;
+        id.map(Caller::by_token).ok_or(Error::Unauthenticated)
     }
 
     /// Is the caller's account still let in? For answers that need nothing else of the database.
@@ -157,6 +175,12 @@ impl Service {
     #[must_use]
     pub fn tokens(&self) -> Tokens<'_> {
         Tokens::new(&self.core)
+    }
+
+    /// Tokens of this service's own APIs.
+    #[must_use]
+    pub fn api_tokens(&self) -> ApiTokens<'_> {
+        ApiTokens::new(&self.core)
     }
 
     /// What tokens and accounts may do with registries, and the proof of it.
@@ -296,10 +320,10 @@ impl Core {
         T: Send + 'static,
         F: FnMut(&mut Session, &Actor) -> Result<T> + Clone + Send + 'static,
     {
-        let mut caller = caller.clone();
+        let (mut caller, now) = (caller.clone(), self.clock.now());
         for last in [false, true] {
             let (mut job, proven) = (job.clone(), caller.clone());
-            let run = move |connection: &mut Session| match admit(connection, &proven)? {
+            let run = move |connection: &mut Session| match admit(connection, &proven, now)? {
                 Some(actor) => job(connection, &actor).map(Some),
                 None => Ok(None),
             };

@@ -13,6 +13,7 @@ use aws_lc_rs::aead::{
 use aws_lc_rs::{constant_time, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 
 use crate::clock::{Clock, Random};
@@ -20,7 +21,7 @@ use crate::domain::id::TokenId;
 use crate::domain::secret::{self, SecretKind};
 use crate::error::{Error, Result};
 use crate::store::tokens::SecretDigest;
-use crate::store::{Lock, Store, keys};
+use crate::store::{Lock, Session, Store, keys};
 
 /// Bytes in every key.
 const KEY: usize = 32;
@@ -167,8 +168,14 @@ impl Sealer {
     }
 }
 
+/// The purpose of the keys that sign API tokens. Unlike the others they are no random bytes, and made when first needed.
+pub const API_JWT: &str = "api-jwt";
+
 /// The open data keys.
 pub struct Vault {
+    /// Seals data keys to come, under the server key that is named beside it.
+    server: Sealer,
+    server_key_id: String,
     digest: BTreeMap<i64, hmac::Key>,
     cursor: BTreeMap<i64, Sealer>,
     seal: BTreeMap<i64, Sealer>,
@@ -189,7 +196,7 @@ impl fmt::Debug for Vault {
             .field("digest", &self.digest.keys())
             .field("cursor", &self.cursor.keys())
             .field("seal", &self.seal.keys())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -277,6 +284,8 @@ impl Vault {
     fn unseal(server_key: &ServerKey, sealed: Vec<keys::SealedKey>) -> Result<Self> {
         let opener = server_key.sealing()?;
         let mut vault = Self {
+            server: server_key.sealing()?,
+            server_key_id: server_key.id(),
             digest: BTreeMap::new(),
             cursor: BTreeMap::new(),
             seal: BTreeMap::new(),
@@ -298,7 +307,7 @@ impl Vault {
                 ),
                 "cursor" => drop(vault.cursor.insert(key.key, Sealer::new(&material)?)),
                 "seal" => drop(vault.seal.insert(key.key, Sealer::for_many(&material)?)),
-                // A newer release's purpose, running beside this one.
+                // Opened where they are used; or a newer release's purpose, running beside this one.
                 _ => {}
             }
         }
@@ -335,6 +344,29 @@ impl Vault {
             let digest = secret::digest(key, kind, token.0, secret);
             constant_time::verify_slices_are_equal(&digest, &stored.digest).is_ok()
         })
+    }
+
+    /// Adds a data key of a purpose that is not opened at the start; `nonce` is random, made before the store job.
+    pub fn insert_data_key(
+        &self,
+        connection: &mut Session,
+        purpose: &str,
+        material: &[u8],
+        nonce: [u8; NONCE_LEN],
+        now: DateTime<Utc>,
+    ) -> Result<()> {
+        keys::insert(connection, purpose, &self.server_key_id, now, |key| {
+            self.server
+                .seal(nonce, &data_key_context(purpose, key), material)
+        })
+    }
+
+    /// Opens such a data key.
+    pub fn open_data_key(&self, key: &keys::SealedKey) -> Result<SecretBox<Vec<u8>>> {
+        self.server
+            .open(&data_key_context(&key.purpose, key.key), &key.sealed)
+            .map(|material| SecretBox::new(Box::new(material)))
+            .ok_or_else(|| Error::internal(format!("data key {} does not open", key.key)))
     }
 
     /// Seals a value for a row of the database. Its context says what it is and whose.

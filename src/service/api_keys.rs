@@ -1,0 +1,219 @@
+//! The key that signs API tokens, and the form of those: made when the first token is, the same on every replica.
+//!
+//! An API token is a JWT in the form of StackRox's. Owns its claims, its signature and the check of one that comes
+//! back; the algorithm is fixed, and the key comes from our own table, by the number that the header names. Refuses
+//! to know what a token opens: a right signature says that it was once made here, no more.
+//!
+//! The private key is a data key, sealed by the server key as those are. It is made on a thread of its own, never on
+//! the writer's.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use aws_lc_rs::signature::{KeyPair as _, RsaKeyPair};
+use jsonwebtoken::{DecodingKey, Validation};
+use secrecy::{ExposeSecret as _, SecretBox, SecretString};
+use serde::{Deserialize, Serialize};
+
+use super::jwt::{self, Signer, named_key};
+use super::vault::API_JWT;
+use super::{Core, certificates};
+use crate::domain::api_token::ApiToken;
+use crate::domain::id::ApiTokenId;
+use crate::error::{Error, Result};
+use crate::store::{Lock, keys};
+
+/// StackRox's issuer, by which its tools recognise such a token.
+const ISSUER: &str = "https://stackrox.io/jwt";
+/// StackRox's audience of API tokens.
+const AUDIENCE: &str = "https://stackrox.io/jwt-sources#api-tokens";
+/// What the id of a key begins with; its number follows. StackRox's one key is `jwtk0`.
+const KEY_ID: &str = "jwtk";
+
+/// What a token says.
+#[derive(Serialize)]
+struct Claims<'a> {
+    iss: &'static str,
+    aud: [&'static str; 1],
+    jti: String,
+    iat: i64,
+    exp: i64,
+    name: &'a str,
+    roles: &'a [String],
+}
+
+/// What of that is taken for true when it comes back: all else is in our own table.
+#[derive(Deserialize)]
+struct Returned {
+    jti: String,
+}
+
+/// A key made ready.
+struct ApiKey {
+    signer: Signer,
+    public: DecodingKey,
+}
+
+impl std::fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ApiKey(…)")
+    }
+}
+
+impl ApiKey {
+    fn new(number: i64, private: &SecretBox<Vec<u8>>) -> Result<Self> {
+        let pair = RsaKeyPair::from_pkcs8(private.expose_secret()).map_err(jwt::rejected)?;
+        let public = DecodingKey::from_rsa_der(pair.public_key().as_ref());
+        Ok(Self {
+            signer: Signer::rs256(&format!("{KEY_ID}{number}"), pair)?,
+            public,
+        })
+    }
+
+    fn sign(&self, token: &ApiToken) -> Result<SecretString> {
+        self.signer.sign(&Claims {
+            iss: ISSUER,
+            aud: [AUDIENCE],
+            jti: token.id.to_string(),
+            iat: token.issued_at.timestamp(),
+            exp: token.expires_at.timestamp(),
+            name: &token.name,
+            roles: &token.roles,
+        })
+    }
+
+    fn verify(&self, jwt: &str) -> Option<ApiTokenId> {
+        let mut validation = Validation::new(jsonwebtoken::Algorithm::RS256);
+        validation.set_issuer(&[ISSUER]);
+        validation.set_audience(&[AUDIENCE]);
+        validation.set_required_spec_claims(&["iss", "aud"]);
+        // The end of a token is in its row, and our own clock says whether it has come.
+        validation.validate_exp = false;
+        let claims = jsonwebtoken::decode::<Returned>(jwt, &self.public, &validation)
+            .ok()?
+            .claims;
+        ApiTokenId::parse(&claims.jti).ok()
+    }
+}
+
+/// Keys that were opened, by their number.
+#[derive(Debug, Default)]
+pub struct ReadyApiKeys {
+    keys: RwLock<BTreeMap<i64, Arc<ApiKey>>>,
+    /// Requests that find no key wait here for the one that makes it.
+    making: tokio::sync::Mutex<()>,
+}
+
+impl ReadyApiKeys {
+    fn get(&self, number: i64) -> Option<Arc<ApiKey>> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.get(&number).map(Arc::clone)
+    }
+
+    fn newest(&self) -> Option<Arc<ApiKey>> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.last_key_value().map(|(_, key)| Arc::clone(key))
+    }
+}
+
+/// Key use cases.
+#[derive(Debug)]
+pub(super) struct ApiKeys<'a> {
+    core: &'a Core,
+}
+
+impl<'a> ApiKeys<'a> {
+    pub(super) fn new(core: &'a Core) -> Self {
+        Self { core }
+    }
+
+    /// Makes sure that there is a key, and that this process has it.
+    pub(super) async fn prepare(&self) -> Result<()> {
+        self.key().await.map(drop)
+    }
+
+    /// The JWT of a token.
+    pub(super) async fn sign(&self, token: &ApiToken) -> Result<SecretString> {
+        self.key().await?.sign(token)
+    }
+
+    /// Which token a JWT is, if it is signed by us as one. `None` says no more.
+    pub(super) async fn verify(&self, jwt: &SecretString) -> Result<Option<ApiTokenId>> {
+        let jwt = jwt.expose_secret();
+        let number = named_key(jwt).and_then(|kid| kid.strip_prefix(KEY_ID)?.parse().ok());
+        let Some(number) = number else {
+            return Ok(None);
+        };
+        if self.core.ready_api_keys.get(number).is_none() {
+            // Made by another replica, or before this process began.
+            self.load().await?;
+        }
+        let key = self.core.ready_api_keys.get(number);
+        Ok(key.and_then(|key| key.verify(jwt)))
+    }
+
+    async fn key(&self) -> Result<Arc<ApiKey>> {
+        let ready = &self.core.ready_api_keys;
+        if let Some(key) = ready.newest() {
+            return Ok(key);
+        }
+        let _turn = ready.making.lock().await;
+        if ready.newest().is_none() {
+            self.load().await?;
+        }
+        if ready.newest().is_none() {
+            self.make().await?;
+        }
+        ready
+            .newest()
+            .ok_or_else(|| Error::internal("no key for API tokens was made"))
+    }
+
+    /// Opens the keys that there are.
+    async fn load(&self) -> Result<()> {
+        let found = self.core.store.read(keys::list).await?;
+        self.open(&found)
+    }
+
+    /// Makes the first key, unless another replica was faster.
+    async fn make(&self) -> Result<()> {
+        let private = tokio::task::spawn_blocking(certificates::make_rsa_key)
+            .await
+            .map_err(Error::internal)??;
+        let private = Arc::new(private);
+        let nonce = self.core.random.bytes()?;
+        let (vault, now) = (Arc::clone(&self.core.vault), self.core.clock.now());
+        let found = self
+            .core
+            .store
+            .write(Lock::Catalog, move |connection| {
+                // The lock makes this look the decisive one.
+                let held = keys::list(connection)?;
+                if held.iter().any(|key| key.purpose == API_JWT) {
+                    return Ok(held);
+                }
+                let material = private.expose_secret();
+                vault.insert_data_key(connection, API_JWT, material, nonce, now)?;
+                keys::list(connection)
+            })
+            .await?;
+        self.open(&found)
+    }
+
+    fn open(&self, found: &[keys::SealedKey]) -> Result<()> {
+        for sealed in found.iter().filter(|key| key.purpose == API_JWT) {
+            if self.core.ready_api_keys.get(sealed.key).is_some() {
+                continue;
+            }
+            let private = self.core.vault.open_data_key(sealed)?;
+            let key = Arc::new(ApiKey::new(sealed.key, &private)?);
+            self.core
+                .ready_api_keys
+                .keys
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(sealed.key, key);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,163 @@
+//! API tokens: made, listed, revoked, and who somebody is who comes with one.
+//!
+//! Owns the permissions that each of these needs and the order in which a wish is judged: the caller first, then its
+//! permissions, then what it asks for. Refuses to know how a token is signed and how faults are worded.
+
+use chrono::{DateTime, Utc};
+use secrecy::SecretString;
+
+use super::Core;
+use super::access::Caller;
+use super::api_keys::ApiKeys;
+use crate::domain::account::Actor;
+use crate::domain::api_token::{ApiToken, Wish, allowed_roles};
+use crate::domain::id::ApiTokenId;
+use crate::domain::role::{Level, Resource, Role};
+use crate::error::{Error, Result, What};
+use crate::store::{Lock, api_tokens as table, roles};
+
+/// A token that was just made, with what nobody can be told again.
+#[derive(Debug)]
+pub struct Generated {
+    /// What is kept of it.
+    pub token: ApiToken,
+    /// The token itself.
+    pub secret: SecretString,
+}
+
+/// Who somebody is.
+#[derive(Debug, Clone)]
+pub struct Whoami {
+    /// The account, and the token that it came with.
+    pub actor: Actor,
+    /// The roles: of the token, if it came with one, else of the account.
+    pub roles: Vec<Role>,
+}
+
+/// API token use cases.
+#[derive(Debug)]
+pub struct ApiTokens<'a> {
+    core: &'a Core,
+}
+
+impl<'a> ApiTokens<'a> {
+    pub(super) fn new(core: &'a Core) -> Self {
+        Self { core }
+    }
+
+    /// Makes a token within the caller's own permissions.
+    pub async fn generate(&self, caller: &Caller, wish: Wish) -> Result<Generated> {
+        let keys = ApiKeys::new(self.core);
+        // First, so that no row is kept of a token that cannot be signed.
+        keys.prepare().await?;
+        let (id, now) = (ApiTokenId(self.core.random.uuid()?), self.core.clock.now());
+        let bounded = self.core.policy.bounded_delegation;
+        let made = self
+            .core
+            .write(caller, Lock::Nothing, move |connection, actor| {
+                let permissions = &actor.permissions;
+                permissions.require(Resource::Access, Level::Read)?;
+                permissions.require(Resource::Integration, Level::Write)?;
+                let known = roles::named(connection, &wish.roles()?)?;
+                let new = wish.clone().grant(id, actor, &known, bounded, now)?;
+                table::insert(connection, &new)?;
+                Ok(new)
+            })
+            .await?;
+        tracing::info!(
+            id = %made.token.id,
+            name = ?made.token.name,
+            roles = ?made.token.roles,
+            by = ?made.created.by_name,
+            expires = %made.token.expires_at,
+            "An API token has been created"
+        );
+        Ok(Generated {
+            secret: keys.sign(&made.token).await?,
+            token: made.token,
+        })
+    }
+
+    /// Every token, or only those that are revoked, or that are not.
+    pub async fn list(&self, caller: &Caller, revoked: Option<bool>) -> Result<Vec<ApiToken>> {
+        self.core
+            .read(caller, move |connection, actor| {
+                actor
+                    .permissions
+                    .require(Resource::Integration, Level::Read)?;
+                table::list(connection, revoked)
+            })
+            .await
+    }
+
+    /// One token, by its id as the caller has it: what is no id is none of a token.
+    pub async fn show(&self, caller: &Caller, id: String) -> Result<ApiToken> {
+        self.core
+            .read(caller, move |connection, actor| {
+                actor
+                    .permissions
+                    .require(Resource::Integration, Level::Read)?;
+                let found = match ApiTokenId::parse(&id) {
+                    Ok(id) => table::find(connection, id)?,
+                    Err(_) => None,
+                };
+                found
+                    .map(|found| found.token)
+                    .ok_or_else(|| Error::not_found(What::ApiToken, &id))
+            })
+            .await
+    }
+
+    /// Revokes a token: it fails from the next request on. One that is revoked or expired already is no error.
+    pub async fn revoke(&self, caller: &Caller, id: String) -> Result<()> {
+        let now = self.core.clock.now();
+        self.core
+            .write(caller, Lock::Nothing, move |connection, actor| {
+                actor
+                    .permissions
+                    .require(Resource::Integration, Level::Write)?;
+                let found = match ApiTokenId::parse(&id) {
+                    Ok(parsed) => table::revoke(connection, parsed, actor.id, now)?,
+                    Err(_) => false,
+                };
+                found
+                    .then_some(())
+                    .ok_or_else(|| Error::not_found(What::ApiToken, &id))
+            })
+            .await
+    }
+
+    /// The roles of which the caller may make tokens.
+    pub async fn allowed_roles(&self, caller: &Caller) -> Result<Vec<String>> {
+        self.core
+            .read(caller, |connection, actor| {
+                actor.permissions.require(Resource::Access, Level::Read)?;
+                Ok(allowed_roles(&roles::list(connection)?, &actor.permissions))
+            })
+            .await
+    }
+
+    /// Who the caller is.
+    pub async fn whoami(&self, caller: &Caller) -> Result<Whoami> {
+        self.core
+            .read(caller, |connection, actor| {
+                let roles = match &actor.bearer {
+                    Some(bearer) => bearer.roles.clone(),
+                    None => roles::of_account(connection, actor.key)?,
+                };
+                Ok(Whoami {
+                    actor: actor.clone(),
+                    roles,
+                })
+            })
+            .await
+    }
+}
+
+impl Whoami {
+    /// When it ends; never for a password.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<DateTime<Utc>> {
+        self.actor.bearer.as_ref().map(|bearer| bearer.expires_at)
+    }
+}
