@@ -13,7 +13,7 @@ pub enum Error {
     /// No credentials, or none that open anything. Says no more on purpose: unknown names, wrong passwords and
     /// disabled accounts must look alike.
     #[error(
-        "the credentials are missing or wrong; send HTTP Basic with an account's name and password"
+        "the credentials are missing or wrong; send HTTP Basic with an account's name and password, or an API token as Bearer"
     )]
     Unauthenticated,
     /// An API token that is in force, all of whose roles are gone or stand for nothing.

@@ -19,7 +19,10 @@ use wharfinger::service::passwords::{self, Passwords};
 
 use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Server};
 
-const CHALLENGE: &str = r#"Basic realm="wharfinger", charset="UTF-8""#;
+const CHALLENGES: [&str; 2] = [
+    r#"Basic realm="wharfinger", charset="UTF-8""#,
+    r#"Bearer realm="wharfinger""#,
+];
 
 /// What the callers get. `token` sends a registry token's own name and password, `form` the name of an account with
 /// a password that has a token's form. `reader`, `maintainer` and `owner` are members of the registry at hand and have
@@ -89,8 +92,10 @@ fn routes() -> Vec<(Method, String)> {
         .paths
         .into_iter()
         .collect();
-    // What registries' clients ask is no part of it and has tests of its own.
-    paths.retain(|(path, _)| !matches!(path.as_str(), "/token" | "/v2/check"));
+    // What registries' clients and StackRox's ask is no part of it and has tests of its own.
+    paths.retain(|(path, _)| {
+        !matches!(path.as_str(), "/token" | "/v2/check") && !path.starts_with("/v1/")
+    });
     paths.sort_by(|one, other| one.0.cmp(&other.0));
     let documented = paths.iter().flat_map(|(path, item)| of(path, item));
     let elsewhere = ELSEWHERE.map(|(method, path)| (method.parse().unwrap(), path.to_owned()));
@@ -220,7 +225,7 @@ fn password(text: &str) -> NewPassword {
 fn assert_unauthenticated(answer: &Answer, what: &str) {
     assert_eq!(answer.status, 401, "{what}: {answer:?}");
     let challenges: Vec<_> = answer.headers.get_all("www-authenticate").iter().collect();
-    assert_eq!(challenges, [CHALLENGE], "{what}");
+    assert_eq!(challenges, CHALLENGES, "{what}");
     assert_eq!(answer.header("cache-control"), "no-store", "{what}");
     if !answer.text.is_empty() {
         assert_eq!(answer.codes(), ["unauthenticated"], "{what}");

@@ -11,6 +11,7 @@
 mod harness;
 
 mod access;
+mod api_tokens;
 mod architecture;
 mod bad_input;
 mod catalog;
@@ -30,6 +31,7 @@ mod registries;
 mod registry_auth;
 mod signing;
 mod smoke;
+mod stackrox;
 mod tokens;
 mod uses;
 mod writer;

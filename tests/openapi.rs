@@ -99,6 +99,21 @@ fn every_operation_is_complete() {
             );
         }
         let responses = operation["responses"].as_object().unwrap();
+        if path.starts_with("/v1/") {
+            // As in StackRox's documents: one success, and one error for everything else.
+            let told: Vec<_> = responses.keys().collect();
+            assert_eq!(told, ["200", "default"], "{place}");
+            assert_eq!(
+                responses["default"]["content"]["application/json"]["schema"]["$ref"],
+                "#/components/schemas/GooglerpcStatus",
+                "{place}"
+            );
+            for response in responses.values() {
+                let example = &response["content"]["application/json"]["example"];
+                assert!(example.is_object(), "{place}: {response}");
+            }
+            continue;
+        }
         // One surface has another shape of errors, and says 403 in one place only.
         let (shape, of_registries) = if operation["tags"] == json!(["Registry access"]) {
             ("OciErrors", false)
@@ -169,11 +184,16 @@ fn every_operation_is_complete() {
             );
         }
     }
-    assert_eq!(document["security"], json!([{"basicAuth": []}]));
     assert_eq!(
-        document["components"]["securitySchemes"]["basicAuth"]["scheme"],
-        "basic"
+        document["security"],
+        json!([{"basicAuth": []}, {"bearerAuth": []}])
     );
+    for scheme in ["basic", "bearer"] {
+        assert_eq!(
+            document["components"]["securitySchemes"][format!("{scheme}Auth")]["scheme"],
+            scheme
+        );
+    }
 }
 
 #[rstest]
@@ -204,6 +224,12 @@ async fn every_operation_is_served_with_and_without_the_prefix(
             let expected: &[u16] = match (operation["tags"][0].as_str(), prefix) {
                 (Some("Registry access"), "") => &[400, 401, 415],
                 (Some("Registry access"), _) => &[404],
+                (Some("PingService"), "") => &[200],
+                (Some("APITokenService" | "AuthService" | "PingService"), _)
+                    if !prefix.is_empty() =>
+                {
+                    &[404]
+                }
                 _ => &[401],
             };
             assert!(
@@ -380,6 +406,131 @@ fn the_token_operations_are_those_of_the_product() {
             matches!(seed.method, "POST" | "PUT" | "PATCH"),
             "{place}"
         );
+    }
+}
+
+/// What StackRox's document says of its token operations: method, path, operation id, summary.
+const API_TOKEN_SEEDS: [(&str, &str, &str, &str, &str); 5] = [
+    (
+        "post",
+        "/v1/apitokens/generate",
+        "GenerateToken",
+        "GenerateToken generates API token for a given user and role.",
+        "V1GenerateTokenResponse",
+    ),
+    (
+        "get",
+        "/v1/apitokens/{id}",
+        "GetAPIToken",
+        "GetAPIToken returns API token metadata for a given id.",
+        "StorageTokenMetadata",
+    ),
+    (
+        "get",
+        "/v1/apitokens",
+        "GetAPITokens",
+        "GetAPITokens returns all the API tokens.",
+        "V1GetAPITokensResponse",
+    ),
+    (
+        "get",
+        "/v1/apitokens/generate/allowed-roles",
+        "ListAllowedTokenRoles",
+        "GetAllowedTokenRoles return roles that user is allowed to request for API token.",
+        "V1ListAllowedTokenRolesResponse",
+    ),
+    (
+        "patch",
+        "/v1/apitokens/revoke/{id}",
+        "RevokeToken",
+        "RevokeToken removes the API token for a given id.",
+        "",
+    ),
+];
+
+#[test]
+fn the_api_token_operations_are_those_of_stackrox() {
+    let document = document();
+    for (method, path, id, summary, schema) in API_TOKEN_SEEDS {
+        let operation = &document["paths"][path][method];
+        assert_eq!(operation["operationId"], id);
+        assert_eq!(operation["summary"], summary, "{id}");
+        assert_eq!(operation["tags"], json!(["APITokenService"]), "{id}");
+        let success = &operation["responses"]["200"];
+        assert_eq!(success["description"], "A successful response.", "{id}");
+        let answered = &success["content"]["application/json"]["schema"];
+        if schema.is_empty() {
+            assert_eq!(answered["type"], "object", "{id}");
+        } else {
+            let reference = format!("#/components/schemas/{schema}");
+            assert_eq!(answered["$ref"], reference, "{id}");
+        }
+        let error = &operation["responses"]["default"];
+        assert_eq!(error["description"], "An unexpected error response.");
+        let parameters: Vec<_> = operation["parameters"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|parameter| (parameter["name"].clone(), parameter["required"].clone()))
+            .collect();
+        let expected = match path {
+            "/v1/apitokens" => vec![(json!("revoked"), json!(false))],
+            path if path.ends_with("{id}") => vec![(json!("id"), json!(true))],
+            _ => vec![],
+        };
+        assert_eq!(parameters, expected, "{id}");
+        let body = &operation["requestBody"];
+        assert_eq!(body.is_null(), method != "post", "{id}");
+    }
+    let schemas = &document["components"]["schemas"];
+    for (schema, members) in [
+        (
+            "GooglerpcStatus",
+            &["code", "details", "error", "message"][..],
+        ),
+        ("ProtobufAny", &["@type"]),
+        (
+            "StorageTokenMetadata",
+            &[
+                "expiration",
+                "id",
+                "issuedAt",
+                "name",
+                "revoked",
+                "role",
+                "roles",
+            ],
+        ),
+        (
+            "V1GenerateTokenRequest",
+            &["expiration", "name", "role", "roles"],
+        ),
+        ("V1GenerateTokenResponse", &["metadata", "token"]),
+        ("V1GetAPITokensResponse", &["tokens"]),
+        ("V1ListAllowedTokenRolesResponse", &["roleNames"]),
+    ] {
+        let mut told: Vec<_> = schemas[schema]["properties"]
+            .as_object()
+            .unwrap_or_else(|| panic!("there is no {schema}"))
+            .keys()
+            .collect();
+        told.sort();
+        assert_eq!(told, members, "{schema}");
+    }
+    assert_eq!(
+        schemas["StorageTokenMetadata"]["description"],
+        "Next available tag: 8"
+    );
+    assert_eq!(
+        schemas["GooglerpcStatus"]["properties"]["code"]["format"],
+        "int32"
+    );
+    for (schema, member) in [
+        ("V1GenerateTokenRequest", "expiration"),
+        ("StorageTokenMetadata", "issuedAt"),
+        ("StorageTokenMetadata", "expiration"),
+    ] {
+        assert_eq!(schemas[schema]["properties"][member]["format"], "date-time");
     }
 }
 

@@ -60,6 +60,22 @@ pub(super) async fn form(
     arrive(request, payload, FORM_LIMIT, time).await
 }
 
+/// Reads a body as JSON whatever its type says; an empty one as the empty object.
+pub(super) async fn json_of_any_type<T: DeserializeOwned>(
+    request: &HttpRequest,
+    mut payload: dev::Payload,
+    time: Duration,
+) -> Result<T> {
+    let payload = web::Payload::from_request(request, &mut payload)
+        .await
+        .map_err(|error| Error::internal(error.to_string()))?;
+    let body = arrive(request, payload, BODY_LIMIT, time).await?;
+    if body.trim_ascii().is_empty() {
+        return parse(b"{}");
+    }
+    parse(&body)
+}
+
 /// Waits for a body, as long and as large as it may be.
 async fn arrive(
     request: &HttpRequest,

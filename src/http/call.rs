@@ -77,6 +77,10 @@ pub(super) fn state(request: &HttpRequest) -> Result<&Data<State>> {
 }
 
 async fn identify(request: &HttpRequest) -> Result<Caller> {
+    if let Some(token) = bearer(request) {
+        let service = &state(request)?.service;
+        return service.identify_bearer(&token.into()).await;
+    }
     let (name, password) = basic(request).ok_or(Error::Unauthenticated)?;
     let presented = Presented {
         name,
@@ -94,7 +98,7 @@ pub(super) fn source(request: &HttpRequest) -> IpAddr {
 }
 
 /// The one `Authorization` header. Two are two opinions on who is asking.
-fn authorization(request: &HttpRequest) -> Option<&HeaderValue> {
+pub(super) fn authorization(request: &HttpRequest) -> Option<&HeaderValue> {
     let mut headers = request.headers().get_all(AUTHORIZATION);
     match (headers.next(), headers.next()) {
         (Some(header), None) => Some(header),

@@ -2,6 +2,7 @@
 
 use super::registries::Registries;
 use super::registry_auth::{self, Passing, TokenEndpoint};
+use super::stackrox::{self, Revocation, StackRox};
 use super::surface::Failure;
 use crate::error::Error;
 
@@ -11,6 +12,8 @@ pub(super) fn failure(path: &str, error: Error) -> actix_web::Error {
         Failure::<Passing>::from(error).into()
     } else if registry_auth::owns(path) {
         Failure::<TokenEndpoint>::from(error).into()
+    } else if stackrox::owns(path) {
+        Failure::<StackRox>::from(error).into()
     } else {
         Failure::<Registries>::from(error).into()
     }
@@ -27,4 +30,6 @@ pub(super) fn cause(error: &actix_web::Error) -> Option<&Error> {
                 .map(Failure::error)
         })
         .or_else(|| error.as_error::<Failure<Passing>>().map(Failure::error))
+        .or_else(|| error.as_error::<Failure<StackRox>>().map(Failure::error))
+        .or_else(|| error.as_error::<Failure<Revocation>>().map(Failure::error))
 }

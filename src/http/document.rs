@@ -8,7 +8,7 @@ use utoipa::openapi::path::PathItem;
 use utoipa_actix_web::AppExt as _;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{registries, registry_auth};
+use super::{registries, registry_auth, stackrox};
 
 /// The document of all surfaces, from the same routes that serve them.
 #[must_use]
@@ -18,6 +18,9 @@ pub fn document() -> OpenApi {
     let mut access = surface(registry_auth::base(), registry_auth::routes);
     registry_auth::illustrate(&mut access);
     document.merge(access);
+    let mut api_tokens = surface(stackrox::base(), stackrox::routes);
+    stackrox::illustrate(&mut api_tokens);
+    document.merge(api_tokens);
     document
 }
 

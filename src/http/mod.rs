@@ -18,6 +18,7 @@ mod unrouted;
 
 pub mod registries;
 mod registry_auth;
+mod stackrox;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -98,11 +99,14 @@ pub fn app(
 > {
     App::new()
         .wrap(middleware::from_fn(guard::guard))
+        // Outside of the guard, whose refusals are to look like all others.
+        .wrap(middleware::from_fn(stackrox::dress))
         .app_data(state)
         .into_utoipa_app()
         .configure(operations::routes)
         .configure(pages::routes)
         .configure(registry_auth::routes)
+        .configure(stackrox::routes)
         .configure(surfaces)
         .service(utoipa_actix_web::scope::scope(PREFIX).configure(surfaces))
         .default_service(actix_web::web::to(unrouted::unrouted))

@@ -191,12 +191,21 @@ impl Server {
         }
     }
 
+    /// Somebody with this API token.
+    pub fn bearer(&self, token: &str) -> Actor {
+        Actor {
+            token: Some(token.to_owned()),
+            ..self.anonymous()
+        }
+    }
+
     /// Somebody without credentials.
     pub fn anonymous(&self) -> Actor {
         Actor {
             base: format!("http://{}", self.address),
             client: self.client.clone(),
             credentials: None,
+            token: None,
         }
     }
 }
@@ -220,6 +229,7 @@ pub struct Actor {
     base: String,
     client: Client,
     credentials: Option<(String, String)>,
+    token: Option<String>,
 }
 
 /// What came back.
@@ -268,6 +278,7 @@ impl Actor {
             base: base.to_owned(),
             client,
             credentials: Some((name.to_owned(), password.to_owned())),
+            token: None,
         }
     }
 
@@ -282,9 +293,10 @@ impl Actor {
     /// A request to be completed and given to [`Actor::send`].
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.base));
-        match &self.credentials {
-            Some((name, password)) => request.basic_auth(name, Some(password)),
-            None => request,
+        match (&self.credentials, &self.token) {
+            (Some((name, password)), _) => request.basic_auth(name, Some(password)),
+            (None, Some(token)) => request.bearer_auth(token),
+            (None, None) => request,
         }
     }
 

@@ -94,7 +94,11 @@ pub(super) enum BareErrors {
 }
 
 impl Surface for Registries {
-    const CHALLENGES: &'static [&'static str] = &[r#"Basic realm="wharfinger", charset="UTF-8""#];
+    /// Basic first: it is what the product's clients know.
+    const CHALLENGES: &'static [&'static str] = &[
+        r#"Basic realm="wharfinger", charset="UTF-8""#,
+        r#"Bearer realm="wharfinger""#,
+    ];
 
     fn status(error: &Error) -> StatusCode {
         match error {

@@ -85,6 +85,9 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>) {
 /// The product's own words.
 const BASIC_AUTH: &str = "You will need to base64 encode the string containing your credentials. Separate your username and password with a colon, i.e., username:password and send it as 'Authorization' request header. More details: https://en.wikipedia.org/wiki/Basic_access_authentication";
 
+/// Ours: the product has no such tokens.
+const BEARER_AUTH: &str = "An API token, as `POST /v1/apitokens/generate` gives it. It acts as the account that made it, within the token's roles.";
+
 /// What the document says beside its paths.
 pub(super) fn base() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
@@ -107,7 +110,7 @@ pub(super) fn base() -> utoipa::openapi::OpenApi {
             (name = "Names", description = "Check whether a registry name is free"),
             (name = "Locations", description = "List where registries can be made"),
         ),
-        security(("basicAuth" = [])),
+        security(("basicAuth" = []), ("bearerAuth" = [])),
         components(schemas(ApiErrorResponse)),
     )]
     struct Base;
@@ -115,9 +118,11 @@ pub(super) fn base() -> utoipa::openapi::OpenApi {
     let mut document = Base::openapi();
     let mut basic = Http::new(HttpAuthScheme::Basic);
     basic.description = Some(BASIC_AUTH.to_owned());
-    document
-        .components
-        .get_or_insert_with(Default::default)
-        .add_security_scheme("basicAuth", SecurityScheme::Http(basic));
+    let mut bearer = Http::new(HttpAuthScheme::Bearer);
+    bearer.bearer_format = Some("JWT".to_owned());
+    bearer.description = Some(BEARER_AUTH.to_owned());
+    let components = document.components.get_or_insert_with(Default::default);
+    components.add_security_scheme("basicAuth", SecurityScheme::Http(basic));
+    components.add_security_scheme("bearerAuth", SecurityScheme::Http(bearer));
     document
 }

@@ -64,7 +64,7 @@ struct Original {
 /// client's own credentials, HTTP Basic or a JWT of `/token`, and decides by what they open now: a token that is
 /// disabled, expired or deleted fails on its very next request.
 #[utoipa::path(
-    operation_id = "registryCheck", tag = "Registry access", params(Service, Original),
+    operation_id = "registryCheck", tag = "Registry access", security(("basicAuth" = [])), params(Service, Original),
     responses(
         (status = 200, description = "It may"),
         (status = 403, description = "The credentials do not permit it", body = OciErrors),

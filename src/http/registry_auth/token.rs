@@ -109,7 +109,7 @@ struct AccessView {
 /// registry token, or with an account. What is granted may be less than what was asked for, or nothing: `evaluate`
 /// on a token says why.
 #[utoipa::path(
-    operation_id = "registryTokenGet", tag = "Registry access", params(Question),
+    operation_id = "registryTokenGet", tag = "Registry access", security(("basicAuth" = [])), params(Question),
     responses((status = 200, description = "A JWT", body = AccessView), Errors),
 )]
 #[get("/token")]

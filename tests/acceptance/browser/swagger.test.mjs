@@ -157,6 +157,16 @@ test("every operation can be tried, and the secret of a token can be copied", as
   await step("registriesTokensDelete", 204, token);
   await step("registriesDelete", 204, one);
 
+  await step("Ping", 200);
+  assert.equal((await step("GetAuthStatus", 200)).json.userId, name);
+  const { roleNames } = (await step("ListAllowedTokenRoles", 200)).json;
+  assert.ok(roleNames.includes("Continuous Integration"));
+  const wish = { name: "explorer", roles: ["Continuous Integration"] };
+  const { id } = (await step("GenerateToken", 200, { body: wish })).json.metadata;
+  assert.ok((await step("GetAPITokens", 200)).json.tokens.some((token) => token.id === id));
+  await step("GetAPIToken", 200, { parameters: { id } });
+  await step("RevokeToken", 200, { parameters: { id } });
+
   const document = await (await fetch(`${base}/openapi.json`)).json();
   const ids = Object.values(document.paths).flatMap((item) => Object.values(item).flatMap((operation) => operation.operationId ?? []));
   assert.deepEqual([...used].sort(), ids.sort(), "an operation was not tried");

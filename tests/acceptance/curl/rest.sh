@@ -30,7 +30,8 @@ for base in "$prefix" ""; do
 done
 
 same "no credentials" 401 "$(ask $prefix/registries)"
-same "the challenge" 'Basic realm="wharfinger", charset="UTF-8"' "$(header www-authenticate)"
+same "the challenges" 'Basic realm="wharfinger", charset="UTF-8"
+Bearer realm="wharfinger"' "$(header www-authenticate)"
 same "the type of an error" application/json "$(header content-type)"
 
 for method in OPTIONS POST; do

@@ -1,0 +1,161 @@
+//! What a handler of this surface gets: the path, the query and the body first, a proven caller last, as behind
+//! StackRox's gateway.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+
+use actix_web::{FromRequest, HttpRequest, dev};
+
+use super::super::body;
+use super::super::call::{Body, Head, authorization, basic, bearer, segment, source, state};
+use super::super::surface::{Failure, Surface};
+use super::wire::GenerateToken;
+use crate::domain::api_token::Wish;
+use crate::error::{Error, Result};
+use crate::service::access::{Caller, Presented};
+
+/// A request of dialect `S` with head `H` and body `B`.
+#[derive(Debug)]
+pub(super) struct Call<S, H = (), B = ()> {
+    /// Who asks.
+    pub caller: Caller,
+    /// What the path and the query say.
+    pub head: H,
+    /// What the body says.
+    pub body: B,
+    surface: PhantomData<S>,
+}
+
+impl<S: Surface, H: Head, B: Body> FromRequest for Call<S, H, B> {
+    type Error = Failure<S>;
+    type Future = Pin<Box<dyn Future<Output = std::result::Result<Self, Failure<S>>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut dev::Payload) -> Self::Future {
+        let (request, payload) = (request.clone(), payload.take());
+        Box::pin(async move {
+            let head = H::read(&request)?;
+            let body = B::read(&request, payload).await?;
+            Ok(Self {
+                caller: identify(&request).await?,
+                head,
+                body,
+                surface: PhantomData,
+            })
+        })
+    }
+}
+
+/// How a client says who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Attempt {
+    /// Not at all, or in no way that StackRox reads.
+    Nothing,
+    /// With an API token.
+    Bearer,
+    /// With the name and password of an account; the name.
+    Basic(String),
+}
+
+impl Attempt {
+    /// As StackRox reads the header: `Bearer` in any case, `Basic` as it is written, and nothing if there are two.
+    pub(super) fn of(request: &HttpRequest) -> Self {
+        if bearer(request).is_some() {
+            return Self::Bearer;
+        }
+        let exact =
+            authorization(request).is_some_and(|header| header.as_bytes().starts_with(b"Basic "));
+        match basic(request).filter(|_| exact) {
+            Some((name, _)) => Self::Basic(name),
+            None => Self::Nothing,
+        }
+    }
+}
+
+async fn identify(request: &HttpRequest) -> Result<Caller> {
+    let service = &state(request)?.service;
+    match (Attempt::of(request), bearer(request), basic(request)) {
+        (Attempt::Bearer, Some(token), _) => service.identify_bearer(&token.into()).await,
+        (Attempt::Basic(name), _, Some((_, password))) => {
+            let presented = Presented {
+                name,
+                password,
+                source: source(request),
+            };
+            service.identify(presented).await
+        }
+        _ => Err(Error::Unauthenticated),
+    }
+}
+
+/// The id of a path, as it came: what is no id is none of a token.
+#[derive(Debug)]
+pub(super) struct Id(pub String);
+
+impl Head for Id {
+    fn read(request: &HttpRequest) -> Result<Self> {
+        segment(request, "id").map(Self)
+    }
+}
+
+/// Which tokens are wanted: revoked ones, others, or all.
+#[derive(Debug)]
+pub(super) struct Revoked(pub Option<bool>);
+
+impl Head for Revoked {
+    fn read(request: &HttpRequest) -> Result<Self> {
+        let pairs = url::form_urlencoded::parse(request.query_string().as_bytes());
+        let values: Vec<_> = pairs
+            .filter(|(name, _)| name == "revoked")
+            .map(|(_, value)| value)
+            .collect();
+        match values.as_slice() {
+            [] => Ok(Self(None)),
+            [value] => parse_bool(value).map(Some).map(Self),
+            several => Err(Error::invalid(
+                "query",
+                format!(
+                    "too many values for field \"revoked\": {}",
+                    several.join(", ")
+                ),
+            )),
+        }
+    }
+}
+
+/// What Go takes for a boolean (`strconv.ParseBool`): an Ansible module sends `False`.
+fn parse_bool(text: &str) -> Result<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(Error::invalid(
+            "query",
+            format!(
+                "parsing field \"revoked\": strconv.ParseBool: parsing {}: invalid syntax",
+                crate::domain::text::quoted(text)
+            ),
+        )),
+    }
+}
+
+/// The body of a wish for a token: JSON whatever its type says, as most scripts send `curl -d`.
+#[derive(Debug)]
+pub(super) struct Wished(pub Wish);
+
+impl Body for Wished {
+    async fn read(request: &HttpRequest, payload: dev::Payload) -> Result<Self> {
+        let time = state(request)?.body_timeout;
+        let wire = body::json_of_any_type::<GenerateToken>(request, payload, time)
+            .await
+            .map_err(undecoded)?;
+        Wish::try_from(wire).map(Self)
+    }
+}
+
+/// A member that cannot be decoded is a fault of the body, not of what the member would mean.
+fn undecoded(error: Error) -> Error {
+    match error {
+        Error::Invalid(_) => Error::invalid("body", error.to_string()),
+        other => other,
+    }
+}

@@ -1,0 +1,179 @@
+//! Errors as StackRox's gateway answers them: a code of gRPC, the status that belongs to it, and StackRox's words.
+
+use actix_web::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::super::surface::Surface;
+use super::wire::Status;
+use crate::error::{Error, Reach};
+
+/// The dialect of this surface.
+#[derive(Debug)]
+pub(in super::super) struct StackRox;
+
+impl Surface for StackRox {
+    /// What a 401 offers is its message, which depends on what was sent: see `dress`.
+    const CHALLENGES: &'static [&'static str] = &[];
+
+    fn status(error: &Error) -> StatusCode {
+        code(error).status()
+    }
+
+    fn body(error: &Error) -> Value {
+        body(code(error), message(error))
+    }
+}
+
+/// The dialect of revoking a token, where StackRox leaves an id that it does not have unclassified.
+#[derive(Debug)]
+pub(in super::super) struct Revocation;
+
+impl Surface for Revocation {
+    const CHALLENGES: &'static [&'static str] = StackRox::CHALLENGES;
+
+    fn status(error: &Error) -> StatusCode {
+        match error {
+            Error::NotFound { .. } => Code::Internal.status(),
+            other => StackRox::status(other),
+        }
+    }
+
+    fn body(error: &Error) -> Value {
+        match error {
+            Error::NotFound { which, .. } => body(Code::Internal, no_token(which)),
+            other => StackRox::body(other),
+        }
+    }
+}
+
+/// Codes of gRPC, as far as they are used here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Code {
+    InvalidArgument = 3,
+    DeadlineExceeded = 4,
+    NotFound = 5,
+    AlreadyExists = 6,
+    PermissionDenied = 7,
+    ResourceExhausted = 8,
+    FailedPrecondition = 9,
+    Unimplemented = 12,
+    Internal = 13,
+    Unavailable = 14,
+    Unauthenticated = 16,
+}
+
+impl Code {
+    /// What grpc-gateway makes of it.
+    fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidArgument | Self::FailedPrecondition => StatusCode::BAD_REQUEST,
+            Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::AlreadyExists => StatusCode::CONFLICT,
+            Self::PermissionDenied => StatusCode::FORBIDDEN,
+            Self::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+        }
+    }
+}
+
+/// The body of an error.
+pub(super) fn body(code: Code, message: String) -> Value {
+    json!(Status {
+        code: code as i32,
+        error: message.clone(),
+        message,
+        details: Vec::new(),
+    })
+}
+
+fn code(error: &Error) -> Code {
+    use crate::error::What;
+    match error {
+        Error::Unauthenticated | Error::NoRole => Code::Unauthenticated,
+        Error::Forbidden(_) | Error::Unpermitted(_) | Error::Excessive(_) => Code::PermissionDenied,
+        // StackRox has no 404 for ids.
+        Error::NotFound {
+            what: What::ApiToken,
+            ..
+        }
+        | Error::Invalid(_)
+        | Error::UnsupportedMediaType { .. }
+        | Error::TooLarge { .. } => Code::InvalidArgument,
+        Error::NotFound { .. } | Error::Elsewhere { .. } => Code::NotFound,
+        Error::Conflict { .. } => Code::AlreadyExists,
+        Error::Unsuited(_) => Code::FailedPrecondition,
+        Error::MethodNotAllowed { .. } => Code::Unimplemented,
+        Error::RequestTimeout => Code::DeadlineExceeded,
+        Error::RateLimited { .. } => Code::ResourceExhausted,
+        Error::Unavailable { .. } => Code::Unavailable,
+        Error::Internal(_) => Code::Internal,
+    }
+}
+
+/// StackRox's words where it has some, else our own.
+fn message(error: &Error) -> String {
+    use crate::error::What;
+    match error {
+        Error::Unauthenticated => "credentials not found".to_owned(),
+        Error::NoRole => "access for this user is not authorized: no valid role, please contact your system administrator".to_owned(),
+        Error::Forbidden(reason) => format!("not authorized: {reason}"),
+        Error::Unpermitted(lack) => format!(
+            "not authorized: \"{}\" for \"{}\"",
+            access(lack.needed),
+            lack.resource
+        ),
+        // As go-multierror prints a list, in an order of its own.
+        Error::Excessive(lacks) => {
+            let points: Vec<_> = lacks
+                .iter()
+                .map(|lack| {
+                    format!(
+                        "* resource={}, access scope=\"Unrestricted\": requested access is {}, when user access is {}",
+                        lack.resource,
+                        access(lack.needed),
+                        access(lack.held)
+                    )
+                })
+                .collect();
+            let plural = if points.len() == 1 { "error" } else { "errors" };
+            format!(
+                "not authorized: {} {plural} occurred:\n\t{}\n\n",
+                points.len(),
+                points.join("\n\t")
+            )
+        }
+        Error::NotFound {
+            what: What::ApiToken,
+            which,
+        } => format!("{}: invalid arguments", no_token(which)),
+        Error::NotFound { .. } => "Not Found".to_owned(),
+        Error::MethodNotAllowed { .. } => "Method Not Allowed".to_owned(),
+        // StackRox says of what it wraps that arguments were invalid; what its gateway cannot decode, and a past
+        // expiration, it does not wrap.
+        Error::Invalid(violations) if violations.iter().any(|violation| !is_bare(&violation.field)) => {
+            format!("{error}: invalid arguments")
+        }
+        other => other.to_string(),
+    }
+}
+
+fn is_bare(field: &str) -> bool {
+    matches!(field, "body" | "query" | "expiration")
+}
+
+fn no_token(id: &str) -> String {
+    format!("token with id '{id}' does not exist")
+}
+
+/// StackRox's word for how far a permission goes.
+pub(super) fn access(reach: Reach) -> &'static str {
+    match reach {
+        Reach::Nothing => "NO_ACCESS",
+        Reach::Read => "READ_ACCESS",
+        Reach::Write => "READ_WRITE_ACCESS",
+    }
+}
