@@ -5,7 +5,7 @@
 
 use super::scope::{
     ANY, Access, CATALOG, Grantable, REGISTRY, REPOSITORY, REPOSITORY_ACTIONS, distinct, fitting,
-    grantable, granted, is_action, is_name, is_word, matches, merge, parse_requested, resource,
+    grantable, grants, is_action, is_name, is_word, matches, merge, parse_requested, resource,
 };
 use super::text::quoted;
 use super::token::{Scope, check_scopes};
@@ -124,15 +124,10 @@ pub fn evaluate(scopes: &[Scope], wanted: &[Access], unusable: Option<String>) -
             decision.reason = format!("{why}; otherwise: {}", decision.reason);
         }
     }
-    let granted = wanted
-        .iter()
-        .filter(|_| unusable.is_none())
-        .map(|access| Access {
-            actions: granted(scopes, access),
-            ..access.clone()
-        })
-        .filter(|access| !access.actions.is_empty())
-        .collect();
+    let granted = match unusable {
+        None => grants(scopes, wanted),
+        Some(_) => Vec::new(),
+    };
     Evaluation {
         unusable,
         granted,
@@ -588,7 +583,7 @@ mod tests {
             let mut granted_to = evaluation.granted.iter();
             let mut seen = 0;
             for access in &wanted {
-                let grants = granted(&held, access);
+                let grants = super::super::scope::granted(&held, access);
                 let of_access: Vec<_> = evaluation
                     .decisions
                     .iter()

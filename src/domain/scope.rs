@@ -190,6 +190,20 @@ pub(super) fn distinct<'a>(actions: impl IntoIterator<Item = &'a str>) -> Vec<St
     distinct
 }
 
+/// What of several requests a token's scopes grant; where that is nothing the resource is left out.
+#[must_use]
+pub fn grants(scopes: &[Scope], requested: &[Access]) -> Vec<Access> {
+    let grant = |access: &Access| Access {
+        actions: granted(scopes, access),
+        ..access.clone()
+    };
+    requested
+        .iter()
+        .map(grant)
+        .filter(|access| !access.actions.is_empty())
+        .collect()
+}
+
 /// What of one request a token's scopes grant: concrete actions only, in a fixed order. May be none.
 #[must_use]
 pub fn granted(scopes: &[Scope], requested: &Access) -> Vec<String> {

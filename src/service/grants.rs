@@ -6,6 +6,7 @@
 //! expiry and deletion bite on the next one.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -126,12 +127,43 @@ struct Holder {
     reference: Reference,
 }
 
+/// What a login is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// A JWT, so the key that signs it is looked up too.
+    Issue,
+    /// A look at who it is.
+    Check,
+}
+
 /// A registry, who logged in to it, and which key signs for it.
 #[derive(Debug, Clone)]
 struct Standing {
     tenant: Tenant,
     holder: Holder,
     signing: Option<Current>,
+}
+
+impl Standing {
+    fn read(
+        connection: &mut Session,
+        tenant: Tenant,
+        holder: Holder,
+        purpose: Purpose,
+    ) -> Result<Self> {
+        let signing = match purpose {
+            Purpose::Issue => {
+                let role = KeyRole::of_signer(tenant.verifier);
+                signing_keys::current(connection, tenant.key, role)?
+            }
+            Purpose::Check => None,
+        };
+        Ok(Self {
+            tenant,
+            holder,
+            signing,
+        })
+    }
 }
 
 /// Login and grant use cases.
@@ -155,7 +187,10 @@ impl<'a> Grants<'a> {
         let (standing, source) = match ask.login {
             Login::Password(presented) => {
                 let source = presented.source;
-                (self.by_password(presented, ask.service).await?, source)
+                let standing = self
+                    .by_password(presented, ask.service, Purpose::Issue)
+                    .await?;
+                (standing, source)
             }
             Login::Refresh { token, source } => {
                 (self.by_refresh_token(&token, ask.service).await?, source)
@@ -175,18 +210,7 @@ impl<'a> Grants<'a> {
         if end <= issued_at {
             return Err(Error::Unauthenticated);
         }
-        let access: Vec<_> = ask
-            .wanted
-            .iter()
-            .filter_map(|wanted| {
-                let actions = scope::granted(&holder.scopes, wanted);
-                (!actions.is_empty()).then(|| Access {
-                    r#type: wanted.r#type.clone(),
-                    name: wanted.name.clone(),
-                    actions,
-                })
-            })
-            .collect();
+        let access = scope::grants(&holder.scopes, &ask.wanted);
         let signer = Keys::new(self.core).signer(&tenant, signing).await?;
         let mut claims = Claims::new(
             &self.core.policy.jwt_issuer,
@@ -223,7 +247,9 @@ impl<'a> Grants<'a> {
         let (holder, claims, source) = match passage.pass {
             Pass::Password(presented) => {
                 let source = presented.source;
-                let standing = self.by_password(presented, passage.service).await?;
+                let standing = self
+                    .by_password(presented, passage.service, Purpose::Check)
+                    .await?;
                 (standing.holder, None, source)
             }
             Pass::Jwt { jwt, source } => {
@@ -259,30 +285,35 @@ impl<'a> Grants<'a> {
     }
 
     /// A password in the form of a machine secret is a registry token's and nothing else, any other an account's.
-    async fn by_password(&self, presented: Presented, service: String) -> Result<Standing> {
+    async fn by_password(
+        &self,
+        presented: Presented,
+        service: String,
+        purpose: Purpose,
+    ) -> Result<Standing> {
         if is_machine_secret(presented.password.expose_secret()) {
-            return self.by_secret(presented, service).await;
+            return self.by_secret(presented, service, purpose).await;
         }
-        let policy = self.core.policy.clone();
+        let policy = Arc::clone(&self.core.policy);
         let caller = self.core.access.identify(presented).await?;
         self.core
             .read(&caller, move |connection, actor| {
                 let tenant = find_tenant(connection, &policy, &service)?;
-                let signing = signing_key(connection, &tenant)?;
                 let holder = account_holder(connection, actor, &tenant)?;
-                Ok(Standing {
-                    tenant,
-                    holder,
-                    signing,
-                })
+                Standing::read(connection, tenant, holder, purpose)
             })
             .await
     }
 
-    async fn by_secret(&self, presented: Presented, service: String) -> Result<Standing> {
+    async fn by_secret(
+        &self,
+        presented: Presented,
+        service: String,
+        purpose: Purpose,
+    ) -> Result<Standing> {
         let (policy, vault, now) = (
-            self.core.policy.clone(),
-            std::sync::Arc::clone(&self.core.vault),
+            Arc::clone(&self.core.policy),
+            Arc::clone(&self.core.vault),
             self.core.clock.now(),
         );
         self.core
@@ -311,12 +342,7 @@ impl<'a> Grants<'a> {
                 };
                 let found = found.filter(|_| right).ok_or(Error::Unauthenticated)?;
                 let holder = token_holder(found, &tenant, now)?;
-                let signing = signing_key(connection, &tenant)?;
-                Ok(Standing {
-                    tenant,
-                    holder,
-                    signing,
-                })
+                Standing::read(connection, tenant, holder, purpose)
             })
             .await
     }
@@ -327,18 +353,13 @@ impl<'a> Grants<'a> {
             .strip_prefix(REFRESH_PREFIX)
             .and_then(|sealed| self.open(REFRESH, sealed))
             .ok_or(Error::Unauthenticated)?;
-        let (policy, now) = (self.core.policy.clone(), self.core.clock.now());
+        let (policy, now) = (Arc::clone(&self.core.policy), self.core.clock.now());
         self.core
             .store
             .read(move |connection| {
                 let tenant = find_tenant(connection, &policy, &service)?;
                 let holder = referred(connection, &tenant, &reference, now)?;
-                let signing = signing_key(connection, &tenant)?;
-                Ok(Standing {
-                    tenant,
-                    holder,
-                    signing,
-                })
+                Standing::read(connection, tenant, holder, Purpose::Issue)
             })
             .await
     }
@@ -355,7 +376,7 @@ impl<'a> Grants<'a> {
             .verify(jwt, &self.core.policy.jwt_issuer, &service, now)
             .ok_or(Error::Unauthenticated)?;
         let reference = self.open(JWT, &claims.jti).ok_or(Error::Unauthenticated)?;
-        let policy = self.core.policy.clone();
+        let policy = Arc::clone(&self.core.policy);
         let since = now - policy.jwt_life();
         let holder = self
             .core
@@ -417,10 +438,6 @@ fn find_tenant(connection: &mut Session, policy: &Policy, service: &str) -> Resu
     };
     let name = policy.registry_name(service).ok_or_else(unknown)?;
     registries::tenant_named(connection, name)?.ok_or_else(unknown)
-}
-
-fn signing_key(connection: &mut Session, tenant: &Tenant) -> Result<Option<Current>> {
-    signing_keys::current(connection, tenant.key, KeyRole::of_signer(tenant.verifier))
 }
 
 /// A token whose secret or reference was right, if it is in use.
