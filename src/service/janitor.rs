@@ -13,7 +13,7 @@ use crate::domain::id::{RegistryId, RegistryKey};
 use crate::error::{Error, Result};
 use crate::store::api_tokens::{self, Deadlines};
 use crate::store::signing_keys::Due;
-use crate::store::{Lock, leases, registries, signing_keys, token_uses, tokens};
+use crate::store::{Lock, Session, leases, registries, signing_keys, token_uses, tokens};
 
 /// The lease that the working replica holds.
 const LEASE: &str = "janitor";
@@ -99,90 +99,55 @@ impl<'a> Janitor<'a> {
         round: &mut Round,
         due: &mut Option<Due>,
     ) -> Result<Option<bool>> {
-        let (holder, now) = (holder.to_owned(), self.core.clock.now());
+        let now = self.core.clock.now();
         match self.look(now).await? {
             Some(Work::Deleted(registry)) => {
-                let removed = self
-                    .core
-                    .store
-                    .write(Lock::Nothing, move |connection| {
-                        if !leases::acquire(connection, LEASE, &holder, now, LEASE_LIFE)? {
-                            return Ok(None);
-                        }
-                        let removed = tokens::purge(connection, registry, BATCH)?;
-                        let uses = token_uses::purge(connection, registry, BATCH)?;
-                        // Another replica may have finished it since the look.
-                        let finished =
-                            removed.max(uses) < BATCH && registries::purge(connection, registry)?;
-                        Ok(Some((removed, finished)))
-                    })
-                    .await?;
-                let Some((removed, finished)) = removed else {
+                let purge = move |connection: &mut Session| {
+                    let removed = tokens::purge(connection, registry, BATCH)?;
+                    let uses = token_uses::purge(connection, registry, BATCH)?;
+                    // Another replica may have finished it since the look.
+                    let finished =
+                        removed.max(uses) < BATCH && registries::purge(connection, registry)?;
+                    Ok((removed, finished))
+                };
+                let Some((removed, finished)) = self.leased(holder, Lock::Nothing, purge).await?
+                else {
                     return Ok(None);
                 };
                 round.tokens += removed;
                 round.registries += u64::from(finished);
             }
             Some(Work::Expired(id, registry, deadline)) => {
-                let removed = self
-                    .core
-                    .store
-                    .write(Lock::Registry(id), move |connection| {
-                        if !leases::acquire(connection, LEASE, &holder, now, LEASE_LIFE)? {
-                            return Ok(None);
-                        }
-                        tokens::delete_expired(connection, registry, deadline, BATCH).map(Some)
-                    })
-                    .await?;
-                let Some(removed) = removed else {
+                let delete = move |connection: &mut Session| {
+                    tokens::delete_expired(connection, registry, deadline, BATCH)
+                };
+                let Some(removed) = self.leased(holder, Lock::Registry(id), delete).await? else {
                     return Ok(None);
                 };
                 round.expired += removed;
             }
             Some(Work::Retired(until)) => {
-                let removed = self
-                    .core
-                    .store
-                    .write(Lock::Nothing, move |connection| {
-                        if !leases::acquire(connection, LEASE, &holder, now, LEASE_LIFE)? {
-                            return Ok(None);
-                        }
-                        signing_keys::delete_retired(connection, until, BATCH).map(Some)
-                    })
-                    .await?;
-                let Some(removed) = removed else {
+                let delete = move |connection: &mut Session| {
+                    signing_keys::delete_retired(connection, until, BATCH)
+                };
+                let Some(removed) = self.leased(holder, Lock::Nothing, delete).await? else {
                     return Ok(None);
                 };
                 round.forgotten += removed;
             }
             Some(Work::Over(until)) => {
-                let removed = self
-                    .core
-                    .store
-                    .write(Lock::Nothing, move |connection| {
-                        if !leases::acquire(connection, LEASE, &holder, now, LEASE_LIFE)? {
-                            return Ok(None);
-                        }
-                        api_tokens::delete_over(connection, until, BATCH).map(Some)
-                    })
-                    .await?;
-                let Some(removed) = removed else {
+                let delete = move |connection: &mut Session| {
+                    api_tokens::delete_over(connection, until, BATCH)
+                };
+                let Some(removed) = self.leased(holder, Lock::Nothing, delete).await? else {
                     return Ok(None);
                 };
                 round.over += removed;
             }
             Some(Work::Ending) => {
-                let ending = self
-                    .core
-                    .store
-                    .write(Lock::Nothing, move |connection| {
-                        if !leases::acquire(connection, LEASE, &holder, now, LEASE_LIFE)? {
-                            return Ok(None);
-                        }
-                        api_tokens::note_ending(connection, now, BATCH).map(Some)
-                    })
-                    .await?;
-                let Some(ending) = ending else {
+                let note =
+                    move |connection: &mut Session| api_tokens::note_ending(connection, now, BATCH);
+                let Some(ending) = self.leased(holder, Lock::Nothing, note).await? else {
                     return Ok(None);
                 };
                 for token in &ending {
@@ -199,6 +164,24 @@ impl<'a> Janitor<'a> {
             }
         }
         Ok(Some(true))
+    }
+
+    /// Writes under the lease, which is renewed by that. `None` if another replica has it.
+    async fn leased<T, F>(&self, holder: &str, lock: Lock, mut job: F) -> Result<Option<T>>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Session) -> Result<T> + Send + 'static,
+    {
+        let (holder, now) = (holder.to_owned(), self.core.clock.now());
+        self.core
+            .store
+            .write(lock, move |connection| {
+                if !leases::acquire(connection, LEASE, &holder, now, LEASE_LIFE)? {
+                    return Ok(None);
+                }
+                job(connection).map(Some)
+            })
+            .await
     }
 
     /// What there is to do. Looking first keeps an idle service from writing.
