@@ -6,7 +6,7 @@ use diesel::{
     OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper, sql_query,
 };
 
-use super::registries::{RegistryRow, TenantRow, to_tenant};
+use super::registries::{RegistryRow, TENANT, TenantRow, to_tenant};
 use super::rows::{bytes, uuid};
 use super::schema::{accounts, registries, registry_members};
 use super::session::Session;
@@ -70,15 +70,7 @@ pub fn tenant(
 ) -> Result<Option<(Tenant, Option<Membership>)>> {
     seen_by(account.0)
         .filter(registries::uuid.eq(bytes(id.0)))
-        .select((
-            (
-                registries::key,
-                registries::uuid,
-                registries::name,
-                registries::verifier,
-            ),
-            registry_members::level.nullable(),
-        ))
+        .select((TENANT, registry_members::level.nullable()))
         .first::<(TenantRow, Option<String>)>(connection)
         .optional()?
         .map(|(row, level)| Ok((to_tenant(row)?, membership(level.as_deref()))))

@@ -57,21 +57,6 @@ impl TryFrom<RegistryRow> for Registry {
     }
 }
 
-/// Finds a living registry by its public id.
-pub fn find(connection: &mut Session, id: RegistryId) -> Result<Option<Registry>> {
-    registries::table
-        .filter(
-            registries::uuid
-                .eq(bytes(id.0))
-                .and(registries::deleted_at.is_null()),
-        )
-        .select(RegistryRow::as_select())
-        .first(connection)
-        .optional()?
-        .map(Registry::try_from)
-        .transpose()
-}
-
 /// The key of a living registry: all that work on its tokens needs.
 pub fn find_key(connection: &mut Session, id: RegistryId) -> Result<Option<RegistryKey>> {
     let key = registries::table
@@ -87,6 +72,18 @@ pub fn find_key(connection: &mut Session, id: RegistryId) -> Result<Option<Regis
 }
 
 pub(super) type TenantRow = (i64, Vec<u8>, String, String);
+/// The columns of a [`TenantRow`].
+pub(super) const TENANT: (
+    registries::key,
+    registries::uuid,
+    registries::name,
+    registries::verifier,
+) = (
+    registries::key,
+    registries::uuid,
+    registries::name,
+    registries::verifier,
+);
 
 pub(super) fn to_tenant((key, id, name, verifier): TenantRow) -> Result<Tenant> {
     Ok(Tenant {
@@ -105,12 +102,7 @@ pub fn tenant(connection: &mut Session, id: RegistryId) -> Result<Option<Tenant>
                 .eq(bytes(id.0))
                 .and(registries::deleted_at.is_null()),
         )
-        .select((
-            registries::key,
-            registries::uuid,
-            registries::name,
-            registries::verifier,
-        ))
+        .select(TENANT)
         .first(connection)
         .optional()?
         .map(to_tenant)
@@ -125,12 +117,7 @@ pub fn tenant_named(connection: &mut Session, name: &str) -> Result<Option<Tenan
                 .eq(name)
                 .and(registries::deleted_at.is_null()),
         )
-        .select((
-            registries::key,
-            registries::uuid,
-            registries::name,
-            registries::verifier,
-        ))
+        .select(TENANT)
         .first(connection)
         .optional()?
         .map(to_tenant)
@@ -148,12 +135,7 @@ pub fn tenants_with_key(connection: &mut Session, role: KeyRole) -> Result<Vec<T
                 .and(registries::deleted_at.is_null()),
         )
         .order(registries::key)
-        .select((
-            registries::key,
-            registries::uuid,
-            registries::name,
-            registries::verifier,
-        ))
+        .select(TENANT)
         .load(connection)?
         .into_iter()
         .map(to_tenant)
