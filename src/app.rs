@@ -19,7 +19,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::clock::{Clock, Random};
-use crate::config::{Retention, Settings, read_secret};
+use crate::config::{Settings, read_secret};
 use crate::domain::account::NewPassword;
 use crate::error::{Error, Result};
 use crate::http::{self, Origins, State};
@@ -157,16 +157,17 @@ fn policy(settings: &Settings) -> Policy {
         password_threads: settings
             .password_threads
             .map_or((cores / 2).max(1), usize::from),
-        expired_token_retention: match settings.expired_token_retention {
-            Retention::Forever => None,
-            Retention::For(time) => Some(time),
-        },
+        expired_token_retention: settings.expired_token_retention.into(),
         jwt_issuer: settings.jwt_issuer.clone(),
         jwt_life: settings.jwt_life,
         jwt_algorithm: settings.jwt_algorithm,
         key_rotation: settings.key_rotation,
         api_token_retention: settings.api_token_retention,
         bounded_delegation: settings.bounded_delegation,
+        app_token_life: settings.app_token_life,
+        app_token_retention: settings.app_token_retention.into(),
+        app_token_reveal: settings.app_token_reveal,
+        fresh_login: settings.fresh_login,
     }
 }
 

@@ -300,6 +300,21 @@ pub struct Settings {
     /// Let no API token be made to end later than the API token that it is made with
     #[arg(long, env = "WHARFINGER_BOUNDED_DELEGATION", global = true, value_parser = BoolishValueParser::new())]
     pub bounded_delegation: bool,
+    /// How long app tokens last that are made from now on, such as 4w [default: for ever]
+    #[arg(long, env = "WHARFINGER_APP_TOKEN_LIFE", global = true, value_name = "TIME", value_parser = app_token_life)]
+    pub app_token_life: Option<Duration>,
+    /// How long expired app tokens stay listed, such as 1d or 0s, or `forever`
+    #[arg(long, env = "WHARFINGER_APP_TOKEN_RETENTION", default_value = "1d", global = true, value_name = "TIME", value_parser = retention)]
+    pub app_token_retention: Retention,
+    /// Whether the code of an app token can be seen again; with `false` it is shown once, and kept as a hash only
+    #[arg(long, env = "WHARFINGER_APP_TOKEN_REVEAL", default_value = "true", global = true, value_name = "BOOL", value_parser = BoolishValueParser::new(), action = clap::ArgAction::Set)]
+    pub app_token_reveal: bool,
+    /// How long after its sign-in a session may make, show and delete app tokens
+    #[arg(long, env = "WHARFINGER_FRESH_LOGIN", default_value = "10m", global = true, value_name = "TIME", value_parser = bound)]
+    pub fresh_login: Duration,
+    /// What answers the creation of an app token: 201, as Quay's document says, or 200, as Quay does
+    #[arg(long, env = "WHARFINGER_QUAY_CREATE_STATUS", default_value = "201", global = true, value_name = "STATUS", value_parser = ["200", "201"])]
+    pub quay_create_status: String,
     /// The certificate chain to serve TLS with, PEM
     #[arg(
         long,
@@ -366,6 +381,15 @@ pub enum Retention {
     Forever,
     /// So long.
     For(Duration),
+}
+
+impl From<Retention> for Option<Duration> {
+    fn from(retention: Retention) -> Self {
+        match retention {
+            Retention::Forever => None,
+            Retention::For(time) => Some(time),
+        }
+    }
 }
 
 impl Settings {
@@ -526,6 +550,11 @@ fn jwt_life(text: &str) -> Parsed<Duration> {
 /// Well below the life of the certificates, so that a service which was off for months still has a key.
 fn key_rotation(text: &str) -> Parsed<Duration> {
     between(text, "1h", "90d")
+}
+
+/// Shorter ones could hardly be used.
+fn app_token_life(text: &str) -> Parsed<Duration> {
+    between(text, "1m", "100y")
 }
 
 /// It stands in every JWT and in the configuration of every registry.

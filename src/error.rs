@@ -19,6 +19,14 @@ pub enum Error {
     /// An API token that is in force, all of whose roles are gone or stand for nothing.
     #[error("this API token has no role that is valid; make another one")]
     NoRole,
+    /// The caller signed in too long ago for this.
+    #[error("the sign-in is too long ago for this; sign in again")]
+    StaleLogin,
+    /// A request with a session's cookie that does not prove to come from where the session was made.
+    #[error(
+        "the X-CSRF-Token header is missing or not that of this session; GET /csrf_token answers with the right one"
+    )]
+    CsrfToken,
     /// The caller is known and may not do this.
     #[error("{0}")]
     Forbidden(String),
@@ -236,6 +244,8 @@ pub enum What {
     Token,
     /// A token of this service's own APIs.
     ApiToken,
+    /// A token that opens registries on behalf of an account.
+    AppToken,
     /// A person's or machine's account.
     Account,
     /// A role.
@@ -260,6 +270,7 @@ impl What {
             Self::Registry => "registry",
             Self::Token => "token",
             Self::ApiToken => "API token",
+            Self::AppToken => "app token",
             Self::Account => "account",
             Self::Role => "role",
             Self::Member => "member",

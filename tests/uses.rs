@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use wharfinger::Error;
 use wharfinger::clock::Clock as _;
 use wharfinger::domain::id::TokenKey;
+use wharfinger::service::uses::Used;
 
 use crate::harness::{Backend, Database, Server, fill, remove};
 
@@ -25,7 +26,10 @@ fn key(server: &Server, name: &str) -> TokenKey {
 /// Notes a use by this server at an instant.
 fn note(server: &Server, token: TokenKey, at: DateTime<Utc>, from: &str, what: Option<&str>) {
     let address: IpAddr = from.parse().unwrap();
-    server.service.uses().note(token, at, address, what);
+    server
+        .service
+        .uses()
+        .note(Used::Token(token), at, Some(address), what);
 }
 
 fn rows(server: &Server) -> i64 {

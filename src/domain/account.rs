@@ -218,7 +218,7 @@ mod tests {
         let parse = |text: &str| NewPassword::parse(text.to_owned().into());
         assert!(parse(&"x".repeat(71)).is_ok());
         assert!(parse("pass:wörd").is_ok());
-        let token = secret::mint(secret::SecretKind::RegistryToken, [7; secret::ENTROPY]);
+        let token = secret::token_secret([7; secret::TOKEN_ENTROPY]);
         for wrong in [
             &"x".repeat(72),
             &"ö".repeat(36),

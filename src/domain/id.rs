@@ -67,10 +67,13 @@ public_id! {
     /// An account's public id.
     AccountId, What::Account
 }
-
 public_id! {
     /// An API token's public id, which its JWT carries as `jti`; never used twice.
     ApiTokenId, What::ApiToken
+}
+public_id! {
+    /// An app token's public id, never used twice.
+    AppTokenId, What::AppToken
 }
 
 /// A registry's internal key.
@@ -84,6 +87,10 @@ pub struct TokenKey(pub i64);
 /// An account's internal key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccountKey(pub i64);
+
+/// An app token's internal key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AppTokenKey(pub i64);
 
 /// A signing key's internal key: a number, since "key" is already what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

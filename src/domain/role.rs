@@ -233,6 +233,18 @@ impl Permissions {
         rows.all(|(name, level)| mine().all(|table| table.reach(name) >= Some(*level)))
     }
 
+    /// Does no bound take anything away, neither elsewhere nor on registries of which one is any of these?
+    #[must_use]
+    pub fn whole(&self, memberships: &[Membership]) -> bool {
+        let unbounded = Self {
+            granted: self.granted.clone(),
+            bounds: Vec::new(),
+        };
+        let same =
+            |membership: &Membership| self.on(Some(*membership)) == unbounded.on(Some(*membership));
+        self.cover(&unbounded) && memberships.iter().all(same)
+    }
+
     /// What roles permit beyond these, resource by resource: nothing exactly if these [cover](Self::cover) them.
     #[must_use]
     pub fn lacks_of(&self, roles: &Self) -> Vec<Lack> {

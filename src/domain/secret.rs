@@ -1,19 +1,21 @@
-//! Machine secrets: what the service generates and hands out once.
+//! Machine secrets: what the service generates and hands out.
 //!
-//! A secret is `prefix` + 33 base-62 digits (192 random bits) + 6 base-62 digits of a CRC-32 over all before it. The
-//! prefix lets scanners and people recognise it, the checksum lets a typo fail before the database is asked. It is
-//! stored as an HMAC-SHA-256, which is enough for a secret that nobody can guess; passwords of people are bcrypt's
-//! business.
+//! A secret is a prefix, random digits, and digits of a CRC-32 over all before them. The prefix lets scanners and people
+//! recognise it, the checksum lets a typo fail before the database is asked. It is stored as an HMAC-SHA-256, which is
+//! enough for a secret that nobody can guess; passwords of people are bcrypt's business.
+//!
+//! | Kind | Prefix | Random digits | Checksum | Base |
+//! |---|---|---|---|---|
+//! | registry token | `whrt_` | 33 (192 bits) | 6 | 62 |
+//! | app token | `WHA` | 110 (568 bits) | 7 | 36, as Quay's codes |
 
 use aws_lc_rs::hmac;
 use secrecy::{ExposeSecret, SecretString};
 
-/// Random bytes in a secret.
-pub const ENTROPY: usize = 24;
-/// Base-62 digits that hold [`ENTROPY`] bytes: ⌈192 / log₂ 62⌉.
-const BODY: usize = 33;
-/// Base-62 digits that hold a CRC-32: ⌈32 / log₂ 62⌉.
-const CHECKSUM: usize = 6;
+/// Random bytes in the secret of a registry token.
+pub const TOKEN_ENTROPY: usize = 24;
+/// Random bytes in the code of an app token.
+pub const CODE_ENTROPY: usize = 71;
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// What a secret opens, told by its prefix.
@@ -21,16 +23,19 @@ const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 pub enum SecretKind {
     /// A registry, by the scopes of its token.
     RegistryToken,
+    /// Every registry that an account may use.
+    AppToken,
 }
 
 impl SecretKind {
-    const ALL: [Self; 1] = [Self::RegistryToken];
+    const ALL: [Self; 2] = [Self::RegistryToken, Self::AppToken];
 
     /// What every secret of this kind begins with.
     #[must_use]
     pub fn prefix(self) -> &'static str {
         match self {
             Self::RegistryToken => "whrt_",
+            Self::AppToken => "WHA",
         }
     }
 
@@ -40,10 +45,45 @@ impl SecretKind {
         let kind = Self::ALL
             .into_iter()
             .find(|kind| text.starts_with(kind.prefix()))?;
-        let covered = text.len().checked_sub(CHECKSUM)?;
-        let whole = text.len() == kind.prefix().len() + BODY + CHECKSUM;
+        let covered = text.len().checked_sub(kind.checksum_digits())?;
+        let whole = covered == kind.prefix().len() + kind.random_digits();
         let (covered, checksum) = text.split_at_checked(covered)?;
-        (whole && checksum_of(covered) == checksum).then_some(kind)
+        (whole && kind.checksum_of(covered) == checksum).then_some(kind)
+    }
+
+    fn base(self) -> usize {
+        match self {
+            Self::RegistryToken => DIGITS.len(),
+            Self::AppToken => 36,
+        }
+    }
+
+    /// As many as hold the entropy: ⌈192 / log₂ 62⌉, ⌈568 / log₂ 36⌉.
+    fn random_digits(self) -> usize {
+        match self {
+            Self::RegistryToken => 33,
+            Self::AppToken => 110,
+        }
+    }
+
+    /// As many as hold a CRC-32: ⌈32 / log₂ 62⌉, ⌈32 / log₂ 36⌉.
+    fn checksum_digits(self) -> usize {
+        match self {
+            Self::RegistryToken => 6,
+            Self::AppToken => 7,
+        }
+    }
+
+    fn checksum_of(self, text: &str) -> String {
+        let checksum = crc32fast::hash(text.as_bytes()).to_be_bytes();
+        digits(&checksum, self.base(), self.checksum_digits())
+    }
+
+    fn mint(self, entropy: &[u8]) -> SecretString {
+        let mut secret = self.prefix().to_owned();
+        secret.push_str(&digits(entropy, self.base(), self.random_digits()));
+        secret.push_str(&self.checksum_of(&secret));
+        secret.into()
     }
 }
 
@@ -53,12 +93,16 @@ pub fn is_machine_secret(text: &str) -> bool {
     SecretKind::of(text).is_some()
 }
 
-/// Makes a secret from random bytes.
+/// Makes the secret of a registry token from random bytes.
 #[must_use]
-pub fn mint(kind: SecretKind, entropy: [u8; ENTROPY]) -> SecretString {
-    let mut secret = format!("{}{}", kind.prefix(), base62(&entropy, BODY));
-    secret.push_str(&checksum_of(&secret));
-    secret.into()
+pub fn token_secret(entropy: [u8; TOKEN_ENTROPY]) -> SecretString {
+    SecretKind::RegistryToken.mint(&entropy)
+}
+
+/// Makes the code of an app token from random bytes.
+#[must_use]
+pub fn app_token_code(entropy: [u8; CODE_ENTROPY]) -> SecretString {
+    SecretKind::AppToken.mint(&entropy)
 }
 
 /// What is stored of a secret. It binds the kind and the owner, so a digest moved to another row opens nothing.
@@ -76,20 +120,16 @@ pub fn digest(
     context.sign().as_ref().to_vec()
 }
 
-fn checksum_of(text: &str) -> String {
-    base62(&crc32fast::hash(text.as_bytes()).to_be_bytes(), CHECKSUM)
-}
-
-/// A big-endian number in base 62, most significant digit first, padded with zeros to `width` digits.
-fn base62(number: &[u8], width: usize) -> String {
+/// A big-endian number in a base up to 62, most significant digit first, padded with zeros to `width` digits.
+fn digits(number: &[u8], base: usize, width: usize) -> String {
     let mut number = number.to_vec();
     let mut digits = vec!['0'; width];
     for digit in digits.iter_mut().rev() {
         let mut remainder = 0_usize;
         for byte in &mut number {
             let value = remainder * 256 + usize::from(*byte);
-            *byte = u8::try_from(value / 62).unwrap_or(u8::MAX);
-            remainder = value % 62;
+            *byte = u8::try_from(value / base).unwrap_or(u8::MAX);
+            remainder = value % base;
         }
         *digit = DIGITS.get(remainder).copied().map_or('0', char::from);
     }
@@ -101,36 +141,58 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_alphabet_holds_the_entropy() {
-        // 62^33 > 2^192 and 62^6 > 2^32: no digit is lost.
-        assert_eq!(base62(&[0xff; 24], BODY + 1).as_bytes()[0], b'0');
-        assert_eq!(base62(&[0xff; 4], CHECKSUM), "4gfFC3");
-        assert_eq!(base62(&[0, 0, 0, 62], CHECKSUM), "000010");
+    fn the_digits_hold_the_entropy() {
+        // 62^33 > 2^192, 36^110 > 2^568, 62^6 > 2^32, 36^7 > 2^32: no digit is lost, and none is to spare.
+        for (bytes, base, width) in [(24, 62, 33), (71, 36, 110), (4, 62, 6), (4, 36, 7)] {
+            let wider = digits(&vec![0xff; bytes], base, width + 1);
+            assert_eq!(wider.as_bytes()[0], b'0', "{bytes} bytes in base {base}");
+            assert_ne!(wider.as_bytes()[1], b'0', "{bytes} bytes in base {base}");
+        }
+        assert_eq!(digits(&[0xff; 4], 62, 6), "4gfFC3");
+        assert_eq!(digits(&[0, 0, 0, 62], 62, 6), "000010");
+        assert_eq!(digits(&[0xff; 4], 36, 7), "1Z141Z3");
     }
 
     #[test]
     fn a_typo_is_no_secret() {
-        let secret = mint(SecretKind::RegistryToken, [9; ENTROPY]);
-        let text = secret.expose_secret();
-        assert_eq!(text.len(), 44);
-        assert_eq!(SecretKind::of(text), Some(SecretKind::RegistryToken));
-        for at in 0..text.len() {
-            let mut typo = text.as_bytes().to_vec();
-            typo[at] = if typo[at] == b'x' { b'y' } else { b'x' };
-            assert!(
-                !is_machine_secret(std::str::from_utf8(&typo).unwrap()),
-                "a typo at {at} passed"
-            );
+        let token = (
+            token_secret([9; TOKEN_ENTROPY]),
+            SecretKind::RegistryToken,
+            44,
+        );
+        let code = (app_token_code([9; CODE_ENTROPY]), SecretKind::AppToken, 120);
+        for (secret, kind, length) in [token, code] {
+            let text = secret.expose_secret();
+            assert_eq!(text.len(), length);
+            assert_eq!(SecretKind::of(text), Some(kind));
+            for at in 0..text.len() {
+                let mut typo = text.as_bytes().to_vec();
+                typo[at] = if typo[at] == b'X' { b'Y' } else { b'X' };
+                assert!(
+                    !is_machine_secret(std::str::from_utf8(&typo).unwrap()),
+                    "a typo at {at} passed"
+                );
+            }
+            for wrong in [&text[..length - 1], &format!("{text}0")] {
+                assert!(!is_machine_secret(wrong), "{wrong:?} passed");
+            }
         }
-        for wrong in ["", "whrt_", "whrt_ä", &text[..43], &format!("{text}0")] {
+        for wrong in ["", "whrt_", "whrt_ä", "WHA", "WHAä"] {
             assert!(!is_machine_secret(wrong), "{wrong:?} passed");
         }
     }
 
     #[test]
+    fn codes_are_upper_case_and_digits() {
+        let code = app_token_code(std::array::from_fn(|at| u8::try_from(at * 3).unwrap()));
+        let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit();
+        assert!(code.expose_secret().bytes().all(plain));
+    }
+
+    #[test]
     fn a_digest_belongs_to_one_owner() {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &[1; 32]);
-        let secret = mint(SecretKind::RegistryToken, [9; ENTROPY]);
+        let secret = token_secret([9; TOKEN_ENTROPY]);
         let of = |owner| {
             digest(
                 &key,

@@ -62,7 +62,7 @@ impl<S: Surface> ResponseError for Failure<S> {
         let mut response = HttpResponse::build(self.status_code());
         response.insert_header((CACHE_CONTROL, "no-store"));
         match &self.error {
-            Error::Unauthenticated | Error::NoRole => {
+            Error::Unauthenticated | Error::NoRole | Error::StaleLogin => {
                 for challenge in S::CHALLENGES {
                     response.append_header((WWW_AUTHENTICATE, *challenge));
                 }

@@ -1,7 +1,8 @@
 //! Who is it: from the name and password or the API token of a request to the account on whose behalf it acts.
 //!
 //! Two halves. [`Access::identify`] proves that the password is an account's; a proof is remembered for at most a
-//! minute and saves nothing but bcrypt. An API token proves itself by its signature ([`ApiKeys`](super::api_keys)).
+//! minute and saves nothing but bcrypt. An API token proves itself by its signature ([`ApiKeys`](super::api_keys)), a
+//! session by its seal ([`Sessions`](super::sessions)).
 //! `admit` reads, in the same store call as the request's own work, what that account and that token are and may do
 //! *now*: so disabling or revoking bites on the very next request, on every replica, with no message between them.
 
@@ -54,12 +55,39 @@ enum Evidence {
     },
     /// An API token of ours. Whether it is in force is for `admit` to find out.
     ApiToken(ApiTokenId),
+    /// A session of ours, made with a right password.
+    Session(Proof),
 }
 
 impl Caller {
     /// Somebody with an API token whose signature was right.
     pub(super) fn by_token(id: ApiTokenId) -> Self {
         Self(Evidence::ApiToken(id))
+    }
+
+    /// Somebody with a session that was made at a time, for an account as it was then.
+    pub(super) fn by_session(account: AccountKey, version: i64, at: DateTime<Utc>) -> Self {
+        Self(Evidence::Session(Proof {
+            account,
+            version,
+            at,
+        }))
+    }
+
+    /// When the session was made that the request came with, if it did.
+    pub(super) fn signed_in_at(&self) -> Option<DateTime<Utc>> {
+        match &self.0 {
+            Evidence::Session(proof) => Some(proof.at),
+            Evidence::Password { .. } | Evidence::ApiToken(_) => None,
+        }
+    }
+
+    /// The API token that the request came with, if it did.
+    pub(super) fn api_token(&self) -> Option<ApiTokenId> {
+        match &self.0 {
+            Evidence::ApiToken(id) => Some(*id),
+            Evidence::Password { .. } | Evidence::Session(_) => None,
+        }
     }
 
     fn by_password(proof: Proof, presented: Arc<Presented>) -> Self {
@@ -178,7 +206,7 @@ impl Access {
     /// tell.
     pub(super) async fn identify_again(&self, caller: &Caller) -> Result<Caller> {
         let Evidence::Password { proof, presented } = &caller.0 else {
-            // A token's proof never ages.
+            // The proof of a token or a session never ages.
             return Ok(caller.clone());
         };
         let digest = self.digest(presented);
@@ -262,7 +290,8 @@ pub(super) fn visible<T>(
 ///
 /// # Errors
 ///
-/// [`Error::Unauthenticated`] if the account is disabled, or the API token is not in force or its creator gone;
+/// [`Error::Unauthenticated`] if the account is disabled, the API token is not in force or its creator gone, or the
+/// account has changed since the session was made;
 /// [`Error::NoRole`] if all roles of the token are gone.
 pub(super) fn admit(
     connection: &mut Session,
@@ -278,6 +307,12 @@ pub(super) fn admit(
             Ok((actor.version == proof.version).then_some(actor))
         }
         Evidence::ApiToken(id) => admit_token(connection, *id, now).map(Some),
+        Evidence::Session(proof) => {
+            let standing = accounts::standing(connection, proof.account)?
+                .filter(|standing| standing.actor.version == proof.version)
+                .ok_or(Error::Unauthenticated)?;
+            enabled(standing).map(Some)
+        }
     }
 }
 

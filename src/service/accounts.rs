@@ -15,7 +15,7 @@ use crate::domain::status::Status;
 use crate::domain::text::quoted;
 use crate::error::{Error, Result, What};
 use crate::store::accounts::{self as table, Change};
-use crate::store::{Lock, Session, Store, members, registries};
+use crate::store::{Lock, Session, Store, app_tokens, members, registries};
 
 /// The role that must never be without an enabled account.
 const ADMIN: &str = "Admin";
@@ -250,6 +250,7 @@ pub(super) fn remove(
 ) -> Result<()> {
     keep_an_admin(connection, &account.name, |connection| {
         members::remove_all_of_account(connection, account.key)?;
+        app_tokens::remove_all_of_account(connection, account.key)?;
         table::delete(connection, account.key, now)
     })
 }

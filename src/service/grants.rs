@@ -1,7 +1,7 @@
 //! What tokens and accounts may do with a registry, and the proof of it that the registry takes.
 //!
-//! Owns the login of a registry's clients: by a registry token's secret, by an account's password, by a refresh token,
-//! or by a JWT that was issued here; and what each is granted. Refuses to know HTTP, keys and the wording of JWTs.
+//! Owns the login of a registry's clients: by a registry token's secret, by an app token's code, by an account's
+//! password, by a refresh token, or by a JWT that was issued here; and what each is granted. Refuses to know HTTP, keys and the wording of JWTs.
 //! Whatever is presented, what it opens is read from the database in the request's own store call, so disabling,
 //! expiry and deletion bite on the next one.
 
@@ -10,24 +10,28 @@ use std::sync::Arc;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
+use uuid::Uuid;
 
 use super::access::Presented;
 use super::jwt::{AccessClaim, Claims, named_key};
 use super::keys::Keys;
+use super::uses::Used;
+use super::vault::Vault;
 use super::{Core, Policy};
 use crate::domain::account::Actor;
-use crate::domain::id::{AccountKey, RegistryKey, TokenId, TokenKey};
+use crate::domain::app_token;
+use crate::domain::id::{AccountKey, AppTokenKey, RegistryKey, TokenKey};
 use crate::domain::registry::Tenant;
 use crate::domain::scope::{self, Access};
-use crate::domain::secret::{SecretKind, is_machine_secret};
+use crate::domain::secret::SecretKind;
 use crate::domain::signing::KeyRole;
 use crate::domain::status::Status;
 use crate::domain::text::{has_control, quoted};
 use crate::domain::token::Scope;
 use crate::error::{Error, Result};
 use crate::store::signing_keys::Current;
-use crate::store::tokens::Credential;
-use crate::store::{Session, accounts, members, registries, signing_keys, tokens};
+use crate::store::tokens::{Credential, SecretDigest};
+use crate::store::{Session, accounts, app_tokens, members, registries, signing_keys, tokens};
 
 /// What every refresh token begins with, for scanners and people.
 const REFRESH_PREFIX: &str = "whrr_";
@@ -39,7 +43,7 @@ const JWT: &str = "jwt";
 /// How a client of the token endpoint says who it is.
 #[derive(Debug)]
 pub enum Login {
-    /// By name and password: those of a registry token or of an account.
+    /// By name and password: those of a registry token, an app token or an account.
     Password(Presented),
     /// By what an earlier login got.
     Refresh {
@@ -284,15 +288,19 @@ impl<'a> Grants<'a> {
         Ok(Verdict::Pass)
     }
 
-    /// A password in the form of a machine secret is a registry token's and nothing else, any other an account's.
+    /// A password in the form of a machine secret is a token's of that kind and nothing else, any other an account's.
     async fn by_password(
         &self,
         presented: Presented,
         service: String,
         purpose: Purpose,
     ) -> Result<Standing> {
-        if is_machine_secret(presented.password.expose_secret()) {
-            return self.by_secret(presented, service, purpose).await;
+        match SecretKind::of(presented.password.expose_secret()) {
+            Some(SecretKind::RegistryToken) => {
+                return self.by_secret(presented, service, purpose).await;
+            }
+            Some(SecretKind::AppToken) => return self.by_code(presented, service, purpose).await,
+            None => {}
         }
         let policy = Arc::clone(&self.core.policy);
         let caller = self.core.access.identify(presented).await?;
@@ -327,21 +335,43 @@ impl<'a> Grants<'a> {
                 } else {
                     tokens::credential_named(connection, tenant.key, name)?
                 };
-                let right = if let Some(found) = &found {
-                    vault.matches(
-                        SecretKind::RegistryToken,
-                        found.id,
-                        &presented.password,
-                        &found.secret,
-                    )
-                } else {
-                    // An unknown name costs what a wrong secret does.
-                    let nobody = TokenId(uuid::Uuid::nil());
-                    vault.digest(SecretKind::RegistryToken, nobody, &presented.password)?;
-                    false
-                };
+                let known = found.as_ref().map(|found| (found.id.0, &found.secret));
+                let right = is_right(
+                    &vault,
+                    SecretKind::RegistryToken,
+                    &presented.password,
+                    known,
+                )?;
                 let found = found.filter(|_| right).ok_or(Error::Unauthenticated)?;
                 let holder = token_holder(found, &tenant, now)?;
+                Standing::read(connection, tenant, holder, purpose)
+            })
+            .await
+    }
+
+    async fn by_code(
+        &self,
+        presented: Presented,
+        service: String,
+        purpose: Purpose,
+    ) -> Result<Standing> {
+        let (policy, vault, now) = (
+            Arc::clone(&self.core.policy),
+            Arc::clone(&self.core.vault),
+            self.core.clock.now(),
+        );
+        self.core
+            .store
+            .read(move |connection| {
+                let tenant = find_tenant(connection, &policy, &service)?;
+                let code = presented.password.expose_secret();
+                let found = app_tokens::credential_for(connection, code)?;
+                let known = found.as_ref().map(|found| (found.id.0, &found.secret));
+                let right = is_right(&vault, SecretKind::AppToken, &presented.password, known)?;
+                let found = found
+                    .filter(|_| right && presented.name == app_token::USER)
+                    .ok_or(Error::Unauthenticated)?;
+                let holder = app_token_holder(connection, &found, &tenant, now)?;
                 Standing::read(connection, tenant, holder, purpose)
             })
             .await
@@ -395,12 +425,17 @@ impl<'a> Grants<'a> {
     }
 
     fn note(&self, holder: &Holder, now: DateTime<Utc>, source: IpAddr, access: &[Access]) {
-        if let Who::Token(token) = holder.reference.who {
+        let used = match holder.reference.who {
+            Who::Token(token) => Some(Used::Token(token)),
+            Who::AppToken(token) => Some(Used::AppToken(token)),
+            Who::Account(_) => None,
+        };
+        if let Some(used) = used {
             let repository = access
                 .iter()
                 .find(|access| access.r#type == "repository" && !access.name.is_empty());
             let repository = repository.map(|access| access.name.as_str());
-            self.core.uses.note(token, now, source, repository);
+            self.core.uses.note(used, now, Some(source), repository);
         }
     }
 
@@ -440,6 +475,21 @@ fn find_tenant(connection: &mut Session, policy: &Policy, service: &str) -> Resu
     registries::tenant_named(connection, name)?.ok_or_else(unknown)
 }
 
+/// Is this the secret of a token of this kind, known by its id and what is kept of its own? None being known costs what
+/// a wrong secret does.
+fn is_right(
+    vault: &Vault,
+    kind: SecretKind,
+    secret: &SecretString,
+    known: Option<(Uuid, &SecretDigest)>,
+) -> Result<bool> {
+    let Some((token, stored)) = known else {
+        vault.digest(kind, Uuid::nil(), secret)?;
+        return Ok(false);
+    };
+    Ok(vault.matches(kind, token, secret, stored))
+}
+
 /// A token whose secret or reference was right, if it is in use.
 fn token_holder(found: Credential, tenant: &Tenant, now: DateTime<Utc>) -> Result<Holder> {
     if found.status != Status::Enabled || found.expires_at.is_some_and(|end| end <= now) {
@@ -476,6 +526,30 @@ fn account_holder(connection: &mut Session, actor: &Actor, tenant: &Tenant) -> R
     })
 }
 
+/// The account of an app token whose code or reference was right, if both are in use.
+fn app_token_holder(
+    connection: &mut Session,
+    found: &app_tokens::Credential,
+    tenant: &Tenant,
+    now: DateTime<Utc>,
+) -> Result<Holder> {
+    if found.expires_at.is_some_and(|end| end <= now) {
+        return Err(Error::Unauthenticated);
+    }
+    let owner = accounts::standing(connection, found.account)?
+        .filter(|standing| standing.status == Status::Enabled)
+        .ok_or(Error::Unauthenticated)?;
+    Ok(Holder {
+        expires_at: found.expires_at,
+        reference: Reference {
+            registry: tenant.key,
+            who: Who::AppToken(found.key),
+            version: 0,
+        },
+        ..account_holder(connection, &owner.actor, tenant)?
+    })
+}
+
 /// Whom a reference names, if that is what it was when the reference was made, and in use.
 fn referred(
     connection: &mut Session,
@@ -502,6 +576,10 @@ fn referred(
                 .ok_or(Error::Unauthenticated)?;
             account_holder(connection, &standing.actor, tenant)
         }
+        Who::AppToken(token) => {
+            let found = app_tokens::credential(connection, token)?.ok_or(Error::Unauthenticated)?;
+            app_token_holder(connection, &found, tenant, now)
+        }
     }
 }
 
@@ -510,7 +588,8 @@ fn referred(
 struct Reference {
     registry: RegistryKey,
     who: Who,
-    /// Of the token's secret, or of the account: what was issued before it changed is worth nothing after.
+    /// Of the token's secret, or of the account: what was issued before it changed is worth nothing after. An app token
+    /// never changes.
     version: i64,
 }
 
@@ -518,6 +597,7 @@ struct Reference {
 enum Who {
     Token(TokenKey),
     Account(AccountKey),
+    AppToken(AppTokenKey),
 }
 
 impl Reference {
@@ -527,6 +607,7 @@ impl Reference {
         let (kind, key) = match self.who {
             Who::Token(token) => (1, token.0),
             Who::Account(account) => (2, account.0),
+            Who::AppToken(token) => (3, token.0),
         };
         let mut bytes = [kind; Self::LENGTH];
         let parts = [self.registry.0, key, self.version];
@@ -549,6 +630,7 @@ impl Reference {
         let who = match kind {
             1 => Who::Token(TokenKey(key)),
             2 => Who::Account(AccountKey(key)),
+            3 => Who::AppToken(AppTokenKey(key)),
             _ => return None,
         };
         Some(Self {
@@ -565,7 +647,11 @@ mod tests {
 
     #[test]
     fn references_come_back_as_they_were() {
-        for who in [Who::Token(TokenKey(7)), Who::Account(AccountKey(i64::MAX))] {
+        for who in [
+            Who::Token(TokenKey(7)),
+            Who::Account(AccountKey(i64::MAX)),
+            Who::AppToken(AppTokenKey(1)),
+        ] {
             let reference = Reference {
                 registry: RegistryKey(-3),
                 who,
@@ -577,7 +663,7 @@ mod tests {
             );
         }
         assert_eq!(Reference::from_bytes(&[]), None);
-        assert_eq!(Reference::from_bytes(&[3; 25]), None);
+        assert_eq!(Reference::from_bytes(&[4; 25]), None);
         assert_eq!(Reference::from_bytes(&[1; 26]), None);
     }
 }

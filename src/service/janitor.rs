@@ -1,8 +1,10 @@
-//! The work that nobody waits for: the rows of deleted registries, tokens that expired long enough ago, API tokens that
-//! are over or soon will be, signing keys whose time has come.
+//! The work that nobody waits for: the rows of deleted registries, tokens and app tokens that expired long enough ago,
+//! API tokens that are over or soon will be, signing keys whose time has come.
 //!
 //! One replica at a time, by a lease, in small batches, so that it never holds the writer for long. Everything here
 //! can be done twice or stop half-way without harm.
+
+use std::time::Duration;
 
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 
@@ -13,7 +15,9 @@ use crate::domain::id::{RegistryId, RegistryKey};
 use crate::error::{Error, Result};
 use crate::store::api_tokens::{self, Deadlines};
 use crate::store::signing_keys::Due;
-use crate::store::{Lock, Session, leases, registries, signing_keys, token_uses, tokens};
+use crate::store::{
+    Lock, Session, app_tokens, leases, registries, signing_keys, token_uses, tokens,
+};
 
 /// The lease that the working replica holds.
 const LEASE: &str = "janitor";
@@ -37,6 +41,8 @@ enum Work {
     Over(Deadlines),
     /// API tokens that end soon are to be spoken of.
     Ending,
+    /// App tokens that expired by then are to go.
+    ExpiredAppTokens(DateTime<Utc>),
 }
 
 /// What a round did.
@@ -56,6 +62,8 @@ pub struct Round {
     pub over: usize,
     /// API tokens that the log was told will end soon.
     pub ending: usize,
+    /// Expired app tokens that were removed.
+    pub app_tokens: usize,
 }
 
 /// Janitor use cases.
@@ -155,6 +163,15 @@ impl<'a> Janitor<'a> {
                 }
                 round.ending += ending.len();
             }
+            Some(Work::ExpiredAppTokens(before)) => {
+                let delete = move |connection: &mut Session| {
+                    app_tokens::delete_expired(connection, before, BATCH)
+                };
+                let Some(removed) = self.leased(holder, Lock::Nothing, delete).await? else {
+                    return Ok(None);
+                };
+                round.app_tokens += removed;
+            }
             // Without the lease: of several replicas that make the same key one is heard. Last, so that a key which
             // cannot be made keeps nothing else waiting.
             None => {
@@ -186,7 +203,9 @@ impl<'a> Janitor<'a> {
 
     /// What there is to do. Looking first keeps an idle service from writing.
     async fn look(&self, now: DateTime<Utc>) -> Result<Option<Work>> {
-        let deadline = self.deadline();
+        let policy = &self.core.policy;
+        let deadline = before(now, policy.expired_token_retention);
+        let app_tokens_before = before(now, policy.app_token_retention);
         let retired = now - RETIRED;
         let over = self.api_token_deadlines();
         self.core
@@ -208,7 +227,15 @@ impl<'a> Janitor<'a> {
                 {
                     return Ok(Some(Work::Over(over)));
                 }
-                Ok(api_tokens::any_ending(connection, now)?.then_some(Work::Ending))
+                if api_tokens::any_ending(connection, now)? {
+                    return Ok(Some(Work::Ending));
+                }
+                if let Some(before) = app_tokens_before
+                    && app_tokens::any_expired(connection, before)?
+                {
+                    return Ok(Some(Work::ExpiredAppTokens(before)));
+                }
+                Ok(None)
             })
             .await
     }
@@ -228,12 +255,11 @@ impl<'a> Janitor<'a> {
             expired: hour.checked_sub_signed(retention)?,
         })
     }
+}
 
-    /// Tokens that expired at or before this go.
-    fn deadline(&self) -> Option<DateTime<Utc>> {
-        let retention = TimeDelta::from_std(self.core.policy.expired_token_retention?).ok()?;
-        self.core.clock.now().checked_sub_signed(retention)
-    }
+/// What expired by then has been kept long enough.
+fn before(now: DateTime<Utc>, retention: Option<Duration>) -> Option<DateTime<Utc>> {
+    now.checked_sub_signed(TimeDelta::from_std(retention?).ok()?)
 }
 
 /// What StackRox's log says of such a token.
@@ -257,7 +283,7 @@ impl Round {
 }
 
 /// Runs rounds for ever, `pause` apart. Failures are logged and tried again with the next round.
-pub async fn run_for_ever(service: super::Service, holder: String, pause: std::time::Duration) {
+pub async fn run_for_ever(service: super::Service, holder: String, pause: Duration) {
     let mut ticks = tokio::time::interval(pause);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -272,6 +298,7 @@ pub async fn run_for_ever(service: super::Service, holder: String, pause: std::t
                     forgotten = round.forgotten,
                     api_tokens = round.over,
                     notices = round.ending,
+                    app_tokens = round.app_tokens,
                     "purged rows and rotated keys"
                 );
             }

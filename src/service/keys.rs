@@ -16,7 +16,6 @@ use super::Core;
 use super::access::{self, Caller};
 use super::certificates::{self, Authority, Made, Subject};
 use super::jwt::{self, Signer, Verifier};
-use super::vault::Sealed;
 use crate::domain::account::Actor;
 use crate::domain::auth_config::{self, BundlePath, Facts, Product};
 use crate::domain::id::{RegistryId, RegistryKey, SigningKeyNumber};
@@ -25,6 +24,7 @@ use crate::domain::role::{Level, Resource};
 use crate::domain::signing::{Algorithm, KeyRole};
 use crate::domain::text::quoted;
 use crate::error::{Error, Result, What};
+use crate::store::keys::Sealed;
 use crate::store::signing_keys::{self, Current, Due, NewSigningKey, SigningKey};
 use crate::store::{Lock, Session, members, registries};
 

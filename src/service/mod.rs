@@ -7,6 +7,7 @@ pub mod access;
 pub mod accounts;
 pub mod api_keys;
 pub mod api_tokens;
+pub mod app_tokens;
 pub mod certificates;
 pub mod directory;
 pub mod grants;
@@ -16,6 +17,7 @@ pub mod keys;
 pub mod members;
 pub mod passwords;
 pub mod registries;
+pub mod sessions;
 pub mod tokens;
 pub mod uses;
 pub mod vault;
@@ -30,6 +32,7 @@ use self::access::{Access, Caller, Presented, admit};
 use self::accounts::Accounts;
 use self::api_keys::{ApiKeys, ReadyApiKeys};
 use self::api_tokens::ApiTokens;
+use self::app_tokens::AppTokens;
 use self::directory::Directory;
 use self::grants::Grants;
 use self::janitor::Janitor;
@@ -37,8 +40,9 @@ use self::keys::{Keys, ReadyKeys};
 use self::members::Members;
 use self::passwords::{Hashing, Passwords};
 use self::registries::Registries;
+use self::sessions::Sessions;
 use self::tokens::Tokens;
-use self::uses::Uses;
+use self::uses::{Used, Uses};
 use self::vault::{ServerKey, Vault};
 use crate::clock::{Clock, Random};
 use crate::domain::account::{Actor, NewPassword};
@@ -72,6 +76,14 @@ pub struct Policy {
     pub api_token_retention: Duration,
     /// Whether what an API token makes ends no later than itself.
     pub bounded_delegation: bool,
+    /// How long app tokens last; for ever if none.
+    pub app_token_life: Option<Duration>,
+    /// How long expired app tokens stay listed; `None` is for ever.
+    pub app_token_retention: Option<Duration>,
+    /// Whether the codes of app tokens are kept sealed, to be shown again.
+    pub app_token_reveal: bool,
+    /// How recent a sign-in has to be for what shows or changes codes.
+    pub fresh_login: Duration,
 }
 
 impl Policy {
@@ -181,6 +193,18 @@ impl Service {
     #[must_use]
     pub fn api_tokens(&self) -> ApiTokens<'_> {
         ApiTokens::new(&self.core)
+    }
+
+    /// Tokens that open registries on behalf of an account.
+    #[must_use]
+    pub fn app_tokens(&self) -> AppTokens<'_> {
+        AppTokens::new(&self.core)
+    }
+
+    /// Sessions of clients that sign in.
+    #[must_use]
+    pub fn sessions(&self) -> Sessions<'_> {
+        Sessions::new(&self.core)
     }
 
     /// What tokens and accounts may do with registries, and the proof of it.
@@ -332,7 +356,12 @@ impl Core {
                 None => self.store.read(run).await?,
             };
             match done {
-                Some(done) => return Ok(done),
+                Some(done) => {
+                    if let Some(token) = caller.api_token() {
+                        self.uses.note(Used::ApiToken(token), now, None, None);
+                    }
+                    return Ok(done);
+                }
                 None if last => break,
                 None => caller = self.access.identify_again(&caller).await?,
             }

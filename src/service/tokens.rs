@@ -75,7 +75,7 @@ impl<'a> Tokens<'a> {
         let digest = self
             .core
             .vault
-            .digest(SecretKind::RegistryToken, id, &secret)?;
+            .digest(SecretKind::RegistryToken, id.0, &secret)?;
         let now = self.core.clock.now();
         let token = self
             .core
@@ -131,7 +131,7 @@ impl<'a> Tokens<'a> {
         let digest = self
             .core
             .vault
-            .digest(SecretKind::RegistryToken, id, &secret)?;
+            .digest(SecretKind::RegistryToken, id.0, &secret)?;
         let now = self.core.clock.now();
         let put = self
             .core
@@ -217,10 +217,7 @@ impl<'a> Tokens<'a> {
     }
 
     fn mint(&self) -> Result<SecretString> {
-        Ok(secret::mint(
-            SecretKind::RegistryToken,
-            self.core.random.bytes()?,
-        ))
+        Ok(secret::token_secret(self.core.random.bytes()?))
     }
 }
 

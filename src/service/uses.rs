@@ -13,11 +13,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::Service;
-use crate::domain::id::TokenKey;
+use crate::domain::id::{ApiTokenId, AppTokenKey, TokenKey};
 use crate::domain::text::has_control;
 use crate::domain::token::LastUse;
 use crate::error::{Error, Outage, Result};
-use crate::store::{Lock, Store, token_uses};
+use crate::store::{Lock, Session, Store, api_tokens, app_tokens, token_uses};
 
 /// The most tokens whose uses wait to be written.
 const TOKENS: usize = 200_000;
@@ -28,6 +28,17 @@ const REPOSITORY: usize = 255;
 /// How long a stop waits for the last write.
 const LAST_WRITE: Duration = Duration::from_secs(5);
 
+/// A token of any kind, by what never comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Used {
+    /// A registry token.
+    Token(TokenKey),
+    /// An app token.
+    AppToken(AppTokenKey),
+    /// An API token.
+    ApiToken(ApiTokenId),
+}
+
 /// Uses that are not written yet.
 #[derive(Debug, Default)]
 pub struct Uses {
@@ -36,13 +47,13 @@ pub struct Uses {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    uses: HashMap<TokenKey, LastUse>,
+    uses: HashMap<Used, LastUse>,
     /// Uses of further tokens, for which there was no room.
     dropped: u64,
 }
 
 impl Waiting {
-    fn add(&mut self, token: TokenKey, last: LastUse) {
+    fn add(&mut self, token: Used, last: LastUse) {
         let full = self.uses.len() >= TOKENS;
         match self.uses.entry(token) {
             Entry::Occupied(mut known) => known.get_mut().merge(last),
@@ -53,19 +64,19 @@ impl Waiting {
 }
 
 impl Uses {
-    /// Notes that a token was used: by whom, the peer of the connection, and for which repository, if the use named
-    /// one. Never waits for the database and never fails.
+    /// Notes that a token was used: from where, if that is kept of its kind, the peer of the connection, and for which
+    /// repository, if the use named one. Never waits for the database and never fails.
     pub fn note(
         &self,
-        token: TokenKey,
+        token: Used,
         at: DateTime<Utc>,
-        address: IpAddr,
+        address: Option<IpAddr>,
         repository: Option<&str>,
     ) {
         let last = LastUse {
             at,
             // A socket for both families tells IPv4 in the form of IPv6.
-            address: Some(address.to_canonical()),
+            address: address.map(|address| address.to_canonical()),
             // What the database refuses would take the uses beside it along.
             repository: repository
                 .filter(|name| name.len() <= REPOSITORY && !has_control(name))
@@ -86,9 +97,7 @@ impl Uses {
             }
             let count = batch.len();
             let done = store
-                .write(Lock::Nothing, move |connection| {
-                    token_uses::record(connection, &batch)
-                })
+                .write(Lock::Nothing, move |connection| record(connection, &batch))
                 .await;
             match done {
                 Ok(changed) => {
@@ -128,12 +137,12 @@ impl Uses {
 struct Taken<'a> {
     uses: &'a Uses,
     /// By token, the last one first.
-    rest: Vec<(TokenKey, LastUse)>,
+    rest: Vec<(Used, LastUse)>,
 }
 
 impl Taken<'_> {
     /// The next to be written, in the order of their tokens.
-    fn next_batch(&self) -> Vec<(TokenKey, LastUse)> {
+    fn next_batch(&self) -> Vec<(Used, LastUse)> {
         self.rest.iter().rev().take(BATCH).cloned().collect()
     }
 
@@ -153,6 +162,21 @@ impl Drop for Taken<'_> {
             }
         }
     }
+}
+
+/// Keeps the uses of tokens, which come in order.
+fn record(connection: &mut Session, uses: &[(Used, LastUse)]) -> Result<usize> {
+    let (mut of_tokens, mut of_app_tokens, mut of_bearers) = (Vec::new(), Vec::new(), Vec::new());
+    for (used, last) in uses.iter().cloned() {
+        match used {
+            Used::Token(token) => of_tokens.push((token, last)),
+            Used::AppToken(token) => of_app_tokens.push((token, last)),
+            Used::ApiToken(token) => of_bearers.push((token, last)),
+        }
+    }
+    Ok(token_uses::record(connection, &of_tokens)?
+        + app_tokens::record(connection, &of_app_tokens)?
+        + api_tokens::record(connection, &of_bearers)?)
 }
 
 /// Writes what was noted for ever, `pause` apart. Failures are logged and tried again with the next round.
@@ -197,7 +221,11 @@ mod tests {
 
     fn note(uses: &Uses, token: i64, second: i64) {
         let address = IpAddr::from([192, 0, 2, 1]);
-        uses.note(TokenKey(token), at(second), address, Some("app"));
+        uses.note(used(token), at(second), Some(address), Some("app"));
+    }
+
+    fn used(token: i64) -> Used {
+        Used::Token(TokenKey(token))
     }
 
     fn waiting(uses: &Uses) -> Vec<(i64, i64)> {
@@ -205,7 +233,10 @@ mod tests {
             .lock()
             .uses
             .iter()
-            .map(|(token, last)| (token.0, last.at.timestamp()))
+            .map(|(token, last)| match token {
+                Used::Token(token) => (token.0, last.at.timestamp()),
+                other => panic!("{other:?} is no registry token"),
+            })
             .collect();
         all.sort_unstable();
         all
@@ -221,9 +252,14 @@ mod tests {
         assert!(waiting(&uses).is_empty());
         let batch = taken.next_batch();
         assert_eq!(batch.len(), BATCH);
-        assert!(batch.iter().map(|(token, _)| token.0).eq(1..=500));
+        assert!(
+            batch
+                .iter()
+                .map(|(token, _)| *token)
+                .eq((1..=500).map(used))
+        );
         taken.forget(batch.len());
-        assert_eq!(taken.next_batch()[0].0, TokenKey(501));
+        assert_eq!(taken.next_batch()[0].0, used(501));
         // Meanwhile one of the written and one of the others are used again, and an old use comes late.
         note(&uses, 1, 2);
         note(&uses, 600, 2);
@@ -242,7 +278,7 @@ mod tests {
         }
         note(&uses, 0, 2);
         assert_eq!(uses.lock().uses.len(), TOKENS);
-        assert_eq!(uses.lock().uses[&TokenKey(0)].at, at(2));
+        assert_eq!(uses.lock().uses[&used(0)].at, at(2));
         assert_eq!(uses.lock().dropped, 3);
         // What comes back finds room only beside what was noted meanwhile.
         let taken = uses.take();
@@ -250,7 +286,7 @@ mod tests {
         note(&uses, -1, 1);
         drop(taken);
         assert_eq!(uses.lock().uses.len(), TOKENS);
-        assert!(uses.lock().uses.contains_key(&TokenKey(-1)));
+        assert!(uses.lock().uses.contains_key(&used(-1)));
         assert_eq!(uses.lock().dropped, 1);
     }
 
@@ -259,7 +295,7 @@ mod tests {
         let uses = Uses::default();
         let address = "::ffff:192.0.2.1".parse().unwrap();
         for (token, repository) in [(1, "team/app"), (2, "a\0b"), (3, &*"a".repeat(256))] {
-            uses.note(TokenKey(token), at(1), address, Some(repository));
+            uses.note(used(token), at(1), Some(address), Some(repository));
         }
         let taken = uses.take();
         let shown: Vec<_> = taken

@@ -15,11 +15,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretBox, SecretString};
+use uuid::Uuid;
 
 use crate::clock::{Clock, Random};
-use crate::domain::id::TokenId;
 use crate::domain::secret::{self, SecretKind};
 use crate::error::{Error, Result};
+use crate::store::keys::Sealed;
 use crate::store::tokens::SecretDigest;
 use crate::store::{Lock, Session, Store, keys};
 
@@ -181,15 +182,6 @@ pub struct Vault {
     seal: BTreeMap<i64, Sealer>,
 }
 
-/// A sealed value, and the data key that sealed it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sealed {
-    /// The sealed bytes.
-    pub bytes: Vec<u8>,
-    /// The data key's number.
-    pub key: i64,
-}
-
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Vault")
@@ -314,11 +306,11 @@ impl Vault {
         Ok(vault)
     }
 
-    /// What is stored of a token's secret, under the newest digest key.
+    /// What is stored of a token's secret, under the newest digest key. It belongs to the token with this id.
     pub fn digest(
         &self,
         kind: SecretKind,
-        token: TokenId,
+        token: Uuid,
         secret: &SecretString,
     ) -> Result<SecretDigest> {
         let (number, key) = self
@@ -326,7 +318,7 @@ impl Vault {
             .last_key_value()
             .ok_or_else(|| Error::internal("there is no digest key"))?;
         Ok(SecretDigest {
-            digest: secret::digest(key, kind, token.0, secret),
+            digest: secret::digest(key, kind, token, secret),
             key: *number,
         })
     }
@@ -336,12 +328,12 @@ impl Vault {
     pub fn matches(
         &self,
         kind: SecretKind,
-        token: TokenId,
+        token: Uuid,
         secret: &SecretString,
         stored: &SecretDigest,
     ) -> bool {
         self.digest.get(&stored.key).is_some_and(|key| {
-            let digest = secret::digest(key, kind, token.0, secret);
+            let digest = secret::digest(key, kind, token, secret);
             constant_time::verify_slices_are_equal(&digest, &stored.digest).is_ok()
         })
     }
@@ -371,9 +363,14 @@ impl Vault {
 
     /// Seals a value for a row of the database. Its context says what it is and whose.
     pub fn seal(&self, random: &dyn Random, context: &str, value: &[u8]) -> Result<Sealed> {
+        self.seal_with(random.bytes()?, context, value)
+    }
+
+    /// Seals a value in a store job, which draws no random bytes of its own: the nonce was made before.
+    pub fn seal_with(&self, nonce: [u8; NONCE_LEN], context: &str, value: &[u8]) -> Result<Sealed> {
         let (number, sealer) = newest(&self.seal)?;
         Ok(Sealed {
-            bytes: sealer.seal(random.bytes()?, context, value)?,
+            bytes: sealer.seal(nonce, context, value)?,
             key: number,
         })
     }

@@ -10,6 +10,7 @@ use super::schema::api_tokens;
 use super::session::Session;
 use crate::domain::api_token::{ApiToken, NOTICE, NOTICE_AGAIN, NewApiToken};
 use crate::domain::id::{AccountId, AccountKey, ApiTokenId};
+use crate::domain::token::LastUse;
 use crate::error::Result;
 
 /// A token as a request that comes with it needs it.
@@ -117,6 +118,22 @@ pub fn revoke(
         ))
         .execute(connection)?;
     Ok(revoked > 0 || find(connection, id)?.is_some())
+}
+
+/// Keeps the last uses of tokens that are still there. Uses no later than what is known are left out. Returns how many
+/// were kept. To be called with the tokens in the order of their ids, in which replicas then meet.
+pub fn record(connection: &mut Session, uses: &[(ApiTokenId, LastUse)]) -> Result<usize> {
+    let mut kept = 0;
+    for (token, last) in uses {
+        let older = api_tokens::used_at
+            .is_null()
+            .or(api_tokens::used_at.lt(micros(last.at)));
+        let token = api_tokens::table.filter(api_tokens::uuid.eq(bytes(token.0)));
+        kept += diesel::update(token.filter(older))
+            .set(api_tokens::used_at.eq(micros(last.at)))
+            .execute(connection)?;
+    }
+    Ok(kept)
 }
 
 /// Until when tokens have to be over to be removed.

@@ -21,6 +21,15 @@ pub struct SealedKey {
     pub server_key_id: String,
 }
 
+/// A value that a data key sealed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// The sealed bytes.
+    pub bytes: Vec<u8>,
+    /// The data key's number.
+    pub key: i64,
+}
+
 /// A fact about the data set.
 pub fn fact(connection: &mut Session, name: &str) -> Result<Option<Vec<u8>>> {
     Ok(meta::table

@@ -91,6 +91,19 @@ pub fn level(
     Ok(membership(level.as_deref()))
 }
 
+/// What an account is to registries: every level that it has anywhere, once.
+pub fn levels(connection: &mut Session, account: AccountKey) -> Result<Vec<Membership>> {
+    let levels: Vec<String> = registry_members::table
+        .filter(registry_members::account_key.eq(account.0))
+        .select(registry_members::level)
+        .distinct()
+        .load(connection)?;
+    Ok(levels
+        .iter()
+        .filter_map(|level| membership(Some(level)))
+        .collect())
+}
+
 /// A page of a registry's members in the order in which their accounts were made, and how many there are in all. To be
 /// called in a snapshot.
 pub fn page(

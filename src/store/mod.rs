@@ -13,6 +13,7 @@ mod writer;
 
 pub mod accounts;
 pub mod api_tokens;
+pub mod app_tokens;
 pub mod keys;
 pub mod leases;
 pub mod members;

@@ -44,6 +44,24 @@ diesel::table! {
 }
 
 diesel::table! {
+    app_tokens (key) {
+        key -> BigInt,
+        uuid -> Binary,
+        account_key -> BigInt,
+        title -> Text,
+        lookup -> Text,
+        secret_digest -> Binary,
+        secret_key -> BigInt,
+        sealed_code -> Nullable<Binary>,
+        seal_key -> Nullable<BigInt>,
+        created_at -> BigInt,
+        expires_at -> Nullable<BigInt>,
+        used_at -> Nullable<BigInt>,
+        used_address -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
     data_keys (key) {
         key -> BigInt,
         purpose -> Text,
@@ -187,6 +205,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     account_roles,
     accounts,
     api_tokens,
+    app_tokens,
     data_keys,
     meta,
     registries,

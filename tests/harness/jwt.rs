@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use wharfinger::clock::SystemRandom;
 use wharfinger::domain::id::RegistryId;
 use wharfinger::domain::signing::KeyRole;
-use wharfinger::service::vault::{Sealed, ServerKey, Vault};
+use wharfinger::service::vault::{ServerKey, Vault};
+use wharfinger::store::keys::Sealed;
 use wharfinger::store::{Settings, Store, Target, registries, signing_keys};
 
 use super::Server;

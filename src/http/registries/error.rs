@@ -102,10 +102,11 @@ impl Surface for Registries {
 
     fn status(error: &Error) -> StatusCode {
         match error {
-            Error::Unauthenticated | Error::NoRole => StatusCode::UNAUTHORIZED,
-            Error::Forbidden(_) | Error::Unpermitted(_) | Error::Excessive(_) => {
-                StatusCode::FORBIDDEN
-            }
+            Error::Unauthenticated | Error::NoRole | Error::StaleLogin => StatusCode::UNAUTHORIZED,
+            Error::CsrfToken
+            | Error::Forbidden(_)
+            | Error::Unpermitted(_)
+            | Error::Excessive(_) => StatusCode::FORBIDDEN,
             Error::NotFound { .. } | Error::Elsewhere { .. } => StatusCode::NOT_FOUND,
             Error::Conflict { .. } | Error::Unsuited(_) => StatusCode::CONFLICT,
             Error::Invalid(_) => StatusCode::BAD_REQUEST,
@@ -149,8 +150,10 @@ fn code(error: &Error) -> String {
             return format!("{what}-not-found");
         }
         Error::Conflict { what, .. } => return format!("{what}-exists"),
-        Error::Unauthenticated | Error::NoRole => "unauthenticated",
-        Error::Forbidden(_) | Error::Unpermitted(_) | Error::Excessive(_) => "forbidden",
+        Error::Unauthenticated | Error::NoRole | Error::StaleLogin => "unauthenticated",
+        Error::CsrfToken | Error::Forbidden(_) | Error::Unpermitted(_) | Error::Excessive(_) => {
+            "forbidden"
+        }
         Error::Unsuited(_) => "conflict",
         Error::Invalid(_) => "invalid-body",
         Error::MethodNotAllowed { .. } => "method-not-allowed",

@@ -77,9 +77,10 @@ impl Surface for TokenEndpoint {
     /// Never 403: containerd asks by POST first and falls back to GET on 400, 401, 404 and 405, not on 403.
     fn status(error: &Error) -> StatusCode {
         match error {
-            Error::Forbidden(_) | Error::Unpermitted(_) | Error::Excessive(_) => {
-                StatusCode::BAD_REQUEST
-            }
+            Error::CsrfToken
+            | Error::Forbidden(_)
+            | Error::Unpermitted(_)
+            | Error::Excessive(_) => StatusCode::BAD_REQUEST,
             other => status(other),
         }
     }
@@ -107,8 +108,10 @@ impl Surface for Passing {
 
 fn status(error: &Error) -> StatusCode {
     match error {
-        Error::Unauthenticated | Error::NoRole => StatusCode::UNAUTHORIZED,
-        Error::Forbidden(_) | Error::Unpermitted(_) | Error::Excessive(_) => StatusCode::FORBIDDEN,
+        Error::Unauthenticated | Error::NoRole | Error::StaleLogin => StatusCode::UNAUTHORIZED,
+        Error::CsrfToken | Error::Forbidden(_) | Error::Unpermitted(_) | Error::Excessive(_) => {
+            StatusCode::FORBIDDEN
+        }
         Error::NotFound { .. } | Error::Elsewhere { .. } => StatusCode::NOT_FOUND,
         Error::Conflict { .. } | Error::Unsuited(_) => StatusCode::CONFLICT,
         Error::Invalid(_) => StatusCode::BAD_REQUEST,
@@ -150,8 +153,10 @@ fn body(error: &Error) -> Value {
 /// The codes of the specification, and Distribution's own two for our failures.
 fn code(error: &Error) -> &'static str {
     match error {
-        Error::Unauthenticated | Error::NoRole => "UNAUTHORIZED",
-        Error::Forbidden(_) | Error::Unpermitted(_) | Error::Excessive(_) => "DENIED",
+        Error::Unauthenticated | Error::NoRole | Error::StaleLogin => "UNAUTHORIZED",
+        Error::CsrfToken | Error::Forbidden(_) | Error::Unpermitted(_) | Error::Excessive(_) => {
+            "DENIED"
+        }
         Error::RateLimited { .. } => "TOOMANYREQUESTS",
         Error::TooLarge { .. } => "SIZE_INVALID",
         Error::Unavailable { .. } => "UNAVAILABLE",

@@ -93,8 +93,10 @@ pub(super) fn body(code: Code, message: String) -> Value {
 fn code(error: &Error) -> Code {
     use crate::error::What;
     match error {
-        Error::Unauthenticated | Error::NoRole => Code::Unauthenticated,
-        Error::Forbidden(_) | Error::Unpermitted(_) | Error::Excessive(_) => Code::PermissionDenied,
+        Error::Unauthenticated | Error::NoRole | Error::StaleLogin => Code::Unauthenticated,
+        Error::CsrfToken | Error::Forbidden(_) | Error::Unpermitted(_) | Error::Excessive(_) => {
+            Code::PermissionDenied
+        }
         // StackRox has no 404 for ids.
         Error::NotFound {
             what: What::ApiToken,

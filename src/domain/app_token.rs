@@ -1,0 +1,110 @@
+//! App tokens: what opens every registry that an account may use, on its behalf.
+//!
+//! Owns titles, how codes are looked up, and when a token counts as one that ends soon. The code itself belongs to
+//! [`secret`](super::secret). Facts about Quay, whose clients call these tokens app specific, are in `docs/QUAY.md`.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::id::AppTokenId;
+use super::text::{has_control, quoted};
+use crate::error::{Error, Result};
+
+/// The user name that a code is the password of.
+pub const USER: &str = "$app";
+/// How many of a code's characters it is looked up by: the half that is no secret without the other.
+const LOOKUP: usize = 60;
+/// The longest title, in characters: that of Quay's column.
+const TITLE_LENGTH: usize = 255;
+/// The life of which the last tenth counts as soon, where the service sets no life.
+const LIFE: TimeDelta = TimeDelta::weeks(4);
+
+/// What an account calls one of its tokens, as it was sent. Others may have the same title, and it may be empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Title(String);
+
+impl Title {
+    /// Reads a title: up to 255 characters, no control characters.
+    pub fn parse(text: String) -> Result<Self> {
+        if text.chars().count() > TITLE_LENGTH {
+            return Err(Error::invalid(
+                "title",
+                format!("the title is longer than {TITLE_LENGTH} characters"),
+            ));
+        }
+        // PostgreSQL refuses a NUL in a text, and logs and terminals act on the others.
+        if has_control(&text) {
+            return Err(Error::invalid(
+                "title",
+                format!("title {} contains a control character", quoted(&text)),
+            ));
+        }
+        Ok(Self(text))
+    }
+
+    /// As it was sent.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<Title> for String {
+    fn from(title: Title) -> Self {
+        title.0
+    }
+}
+
+/// What its owner sees of a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppToken {
+    /// Public id.
+    pub id: AppTokenId,
+    /// What it is called.
+    pub title: String,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it ends; never if none.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// When it last opened a registry, as far as that is written.
+    pub used_at: Option<DateTime<Utc>>,
+}
+
+/// The part of a code that tells which token it may be of.
+#[must_use]
+pub fn lookup(code: &str) -> &str {
+    code.get(..LOOKUP).unwrap_or(code)
+}
+
+/// How long before its end a token counts as one that ends soon, where tokens live so long: a tenth, at least a second.
+#[must_use]
+pub fn notice(life: Option<TimeDelta>) -> TimeDelta {
+    let seconds = life.unwrap_or(LIFE).num_seconds().max(1);
+    TimeDelta::seconds((seconds + 9) / 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn titles_are_kept_as_they_are() {
+        for right in ["", " ", " a ", "ä", &"ä".repeat(255)] {
+            assert_eq!(Title::parse(right.to_owned()).unwrap().as_str(), right);
+        }
+        for wrong in ["a\0", "a\nb", &"ä".repeat(256)] {
+            assert!(
+                Title::parse(wrong.to_owned()).is_err(),
+                "{wrong:?} was accepted"
+            );
+        }
+    }
+
+    #[test]
+    fn soon_is_a_tenth_of_a_life() {
+        let notice = |life| notice(life).num_seconds();
+        assert_eq!(notice(None), 241_920);
+        for (life, soon) in [(1, 1), (9, 1), (10, 1), (11, 2), (100, 10)] {
+            assert_eq!(notice(Some(TimeDelta::seconds(life))), soon, "{life} s");
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! App tokens: made, listed, shown again and deleted by the account that they belong to.
+//!
+//! Owns who may use them: an account by its password, and an API token only if nothing is taken away from its account,
+//! since a code opens all that the account may open. Refuses to know how codes are presented to registries, which is
+//! for [`grants`](super::grants), and how faults are worded.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::access::Caller;
+use super::{Core, Policy};
+use crate::domain::account::Actor;
+use crate::domain::app_token::{AppToken, Title, lookup, notice};
+use crate::domain::id::{AccountId, AppTokenId};
+use crate::domain::role::{Level, Resource};
+use crate::domain::secret::{self, SecretKind};
+use crate::domain::text::quoted;
+use crate::error::{Error, Result, What};
+use crate::store::app_tokens::{self as table, Ending, NewAppToken};
+use crate::store::keys::Sealed;
+use crate::store::{Lock, Session, members};
+
+/// A token with its code.
+#[derive(Debug)]
+pub struct Revealed {
+    /// What is kept of it.
+    pub token: AppToken,
+    /// The code; `None` if the operator wants it shown but once, and this is later.
+    pub code: Option<SecretString>,
+}
+
+/// App token use cases.
+#[derive(Debug)]
+pub struct AppTokens<'a> {
+    core: &'a Core,
+}
+
+impl<'a> AppTokens<'a> {
+    pub(super) fn new(core: &'a Core) -> Self {
+        Self { core }
+    }
+
+    /// May the caller use app tokens at all, and if that is asked for, is the sign-in recent enough? For answers that
+    /// need nothing else of the database.
+    pub async fn admit(&self, caller: &Caller, fresh: bool) -> Result<()> {
+        let stale = fresh && self.is_stale(caller);
+        self.core
+            .read(caller, move |connection, actor| {
+                enter(connection, actor, stale)
+            })
+            .await
+    }
+
+    /// The caller's tokens, oldest first; only those that end soon if that is asked for.
+    pub async fn list(&self, caller: &Caller, expiring: bool) -> Result<Vec<AppToken>> {
+        let ending = self.ending(expiring);
+        self.core
+            .read(caller, move |connection, actor| {
+                enter(connection, actor, false)?;
+                table::list(connection, Some(actor.key), ending)
+            })
+            .await
+    }
+
+    /// Every account's tokens, oldest first, for whoever may read accounts.
+    pub async fn list_all(&self, caller: &Caller, expiring: bool) -> Result<Vec<AppToken>> {
+        let (ending, stale) = (self.ending(expiring), self.is_stale(caller));
+        self.core
+            .read(caller, move |connection, actor| {
+                enter(connection, actor, stale)?;
+                actor.permissions.require(Resource::Access, Level::Read)?;
+                table::list(connection, None, ending)
+            })
+            .await
+    }
+
+    /// Makes a token. It ends when the service says.
+    pub async fn create(&self, caller: &Caller, title: Title) -> Result<Revealed> {
+        let (policy, vault) = (Arc::clone(&self.core.policy), Arc::clone(&self.core.vault));
+        let random = &self.core.random;
+        let (id, nonce) = (AppTokenId(random.uuid()?), random.bytes()?);
+        let code = secret::app_token_code(random.bytes()?);
+        let digest = vault.digest(SecretKind::AppToken, id.0, &code)?;
+        let (now, stale) = (self.core.clock.now(), self.is_stale(caller));
+        let secret = code.clone();
+        let token = self
+            .core
+            .write(caller, Lock::Nothing, move |connection, actor| {
+                enter(connection, actor, stale)?;
+                let secret = secret.expose_secret();
+                let context = context(id, actor.id);
+                let sealed = policy
+                    .app_token_reveal
+                    .then(|| vault.seal_with(nonce, &context, secret.as_bytes()));
+                let new = NewAppToken {
+                    id,
+                    account: actor.key,
+                    title: title.clone(),
+                    lookup: lookup(secret).to_owned(),
+                    secret: digest.clone(),
+                    code: sealed.transpose()?,
+                    created_at: now,
+                    expires_at: policy.app_token_end(now, actor),
+                };
+                table::insert(connection, &new)?;
+                Ok(AppToken::from(new))
+            })
+            .await?;
+        Ok(Revealed {
+            token,
+            code: Some(code),
+        })
+    }
+
+    /// One token of the caller's with its code, by its id as the caller has it: what is no id is none of a token. One
+    /// that has expired is as if it were gone.
+    pub async fn show(&self, caller: &Caller, id: String) -> Result<Revealed> {
+        let (policy, vault) = (Arc::clone(&self.core.policy), Arc::clone(&self.core.vault));
+        let (now, stale) = (self.core.clock.now(), self.is_stale(caller));
+        self.core
+            .read(caller, move |connection, actor| {
+                enter(connection, actor, stale)?;
+                let found = match AppTokenId::parse(&id) {
+                    Ok(id) => table::find(connection, actor.key, id)?,
+                    Err(_) => None,
+                };
+                let (token, sealed) = found
+                    .filter(|(token, _)| token.expires_at.is_none_or(|end| now < end))
+                    .ok_or_else(|| Error::not_found(What::AppToken, quoted(&id)))?;
+                let end = policy.app_token_bound(actor);
+                if end.is_some_and(|end| token.expires_at.is_none_or(|own| own > end)) {
+                    return Err(Error::Forbidden(
+                        "this app token outlives the API token that asks for its code".to_owned(),
+                    ));
+                }
+                let context = context(token.id, actor.id);
+                let open = |sealed: Sealed| {
+                    vault
+                        .open_sealed(&context, &sealed)
+                        .and_then(|code| String::from_utf8(code).ok())
+                        .map(SecretString::from)
+                        .ok_or_else(|| Error::internal("the code of an app token does not open"))
+                };
+                let sealed = sealed.filter(|_| policy.app_token_reveal);
+                let code = sealed.map(open).transpose()?;
+                Ok(Revealed { token, code })
+            })
+            .await
+    }
+
+    /// Deletes a token of the caller's, expired or not: its code opens nothing from the next request on.
+    pub async fn delete(&self, caller: &Caller, id: String) -> Result<()> {
+        let stale = self.is_stale(caller);
+        self.core
+            .write(caller, Lock::Nothing, move |connection, actor| {
+                enter(connection, actor, stale)?;
+                let deleted = match AppTokenId::parse(&id) {
+                    Ok(id) => table::delete(connection, actor.key, id)?,
+                    Err(_) => false,
+                };
+                deleted
+                    .then_some(())
+                    .ok_or_else(|| Error::not_found(What::AppToken, quoted(&id)))
+            })
+            .await
+    }
+
+    /// Is the caller's session too old for what shows or changes codes?
+    fn is_stale(&self, caller: &Caller) -> bool {
+        let fresh = TimeDelta::from_std(self.core.policy.fresh_login).unwrap_or(TimeDelta::MAX);
+        caller
+            .signed_in_at()
+            .is_some_and(|at| self.core.clock.now() - at > fresh)
+    }
+
+    /// From when until when those end that end soon.
+    fn ending(&self, expiring: bool) -> Option<Ending> {
+        let now = self.core.clock.now();
+        let until = now + notice(self.core.policy.app_token_life());
+        expiring.then_some((now, until))
+    }
+}
+
+impl Policy {
+    /// How long app tokens last, if they end.
+    fn app_token_life(&self) -> Option<TimeDelta> {
+        TimeDelta::from_std(self.app_token_life?).ok()
+    }
+
+    /// When one ends that somebody makes now.
+    fn app_token_end(&self, now: DateTime<Utc>, actor: &Actor) -> Option<DateTime<Utc>> {
+        let life = self.app_token_life();
+        let ends = [
+            life.and_then(|life| now.checked_add_signed(life)),
+            self.app_token_bound(actor),
+        ];
+        ends.into_iter().flatten().min()
+    }
+
+    /// When all has to end that somebody makes or learns.
+    fn app_token_bound(&self, actor: &Actor) -> Option<DateTime<Utc>> {
+        let bearer = actor.bearer.as_ref();
+        bearer
+            .filter(|_| self.bounded_delegation)
+            .map(|bearer| bearer.expires_at)
+    }
+}
+
+/// What a code is sealed to: moved to another row or another account's, it does not open.
+fn context(token: AppTokenId, owner: AccountId) -> String {
+    format!("app-token/{token}/{owner}")
+}
+
+/// Refuses whom app tokens are no business of: a code opens all that its account may open, so who comes with an API
+/// token needs one that takes nothing away from the account.
+fn enter(connection: &mut Session, actor: &Actor, stale: bool) -> Result<()> {
+    if actor.bearer.is_some() {
+        let memberships = members::levels(connection, actor.key)?;
+        if !actor.permissions.whole(&memberships) {
+            return Err(Error::Forbidden(
+                "app tokens open all that their account may open, and this API token may do less; \
+                 use one with all roles of the account, or its password"
+                    .to_owned(),
+            ));
+        }
+    }
+    if stale {
+        return Err(Error::StaleLogin);
+    }
+    Ok(())
+}

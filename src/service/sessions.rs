@@ -1,0 +1,176 @@
+//! Sessions of clients that sign in with a password and then send a cookie, as those of Quay do.
+//!
+//! A session is kept nowhere: its cookie is sealed and says whose it is, since when, and which CSRF token goes with it.
+//! It ends after [`SESSION_LIFE`], and with any change to its account; a client that signs out forgets it. Owns what
+//! holds and what does not. Refuses to know how cookies and headers are named.
+
+use aws_lc_rs::constant_time;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, TimeDelta, Utc};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::Core;
+use super::access::{Caller, Presented};
+use crate::domain::id::AccountKey;
+use crate::error::{Error, Result};
+
+/// How long a session lasts.
+pub const SESSION_LIFE: TimeDelta = TimeDelta::hours(1);
+/// What cookies are sealed to.
+const SESSION: &str = "session";
+/// Random bytes in a CSRF token.
+const CSRF: usize = 18;
+
+/// What a client of a session holds.
+#[derive(Debug, Clone)]
+pub struct Ticket {
+    /// What it sends with every request, sealed.
+    pub cookie: SecretString,
+    /// What it sends beside it with requests that change something.
+    pub csrf_token: SecretString,
+}
+
+/// Session use cases.
+#[derive(Debug)]
+pub struct Sessions<'a> {
+    core: &'a Core,
+}
+
+impl<'a> Sessions<'a> {
+    pub(super) fn new(core: &'a Core) -> Self {
+        Self { core }
+    }
+
+    /// A session of nobody yet, which can sign in; the same one again if the client has one that holds.
+    pub fn visit(&self, cookie: Option<&str>) -> Result<Ticket> {
+        match cookie.and_then(|cookie| Some((cookie, self.open(cookie)?))) {
+            Some((cookie, session)) => Ok(session.ticket(cookie.to_owned())),
+            None => self.begin(None),
+        }
+    }
+
+    /// Makes a session of an account, by its password.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CsrfToken`] without a session before it, or without its token: else a foreign page could sign a browser
+    /// in to an account of its choice.
+    pub async fn sign_in(
+        &self,
+        cookie: Option<&str>,
+        csrf_token: Option<&str>,
+        presented: Presented,
+    ) -> Result<Ticket> {
+        let visitor = cookie.and_then(|cookie| self.open(cookie));
+        visitor.ok_or(Error::CsrfToken)?.confirm(csrf_token)?;
+        let caller = self.core.access.identify(presented).await?;
+        let account = self
+            .core
+            .read(&caller, |_, actor| Ok((actor.key, actor.version)))
+            .await?;
+        self.begin(Some(account))
+    }
+
+    /// Refuses a request that does not come from where its session was made. A cookie that does not hold is nobody's
+    /// and no matter here.
+    pub fn confirm(&self, cookie: &str, csrf_token: Option<&str>) -> Result<()> {
+        self.open(cookie)
+            .map_or(Ok(()), |session| session.confirm(csrf_token))
+    }
+
+    /// Whose session it is. Whether the account is still what it was is read with the request's own work.
+    pub fn identify(&self, cookie: &str) -> Result<Caller> {
+        let session = self.open(cookie).ok_or(Error::Unauthenticated)?;
+        let (account, version) = session.account.ok_or(Error::Unauthenticated)?;
+        Ok(Caller::by_session(account, version, session.at))
+    }
+
+    fn begin(&self, account: Option<(AccountKey, i64)>) -> Result<Ticket> {
+        let session = Session {
+            account,
+            at: self.core.clock.now(),
+            csrf: self.core.random.bytes()?,
+        };
+        let sealed = self
+            .core
+            .vault
+            .seal_text(&*self.core.random, SESSION, &session.to_bytes())?;
+        Ok(session.ticket(sealed))
+    }
+
+    fn open(&self, cookie: &str) -> Option<Session> {
+        let session = Session::from_bytes(&self.core.vault.open_text(SESSION, cookie)?)?;
+        let age = self.core.clock.now() - session.at;
+        (TimeDelta::zero() <= age && age < SESSION_LIFE).then_some(session)
+    }
+}
+
+/// What a cookie says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Session {
+    /// Whose it is, as of which version; nobody's before the sign-in.
+    account: Option<(AccountKey, i64)>,
+    at: DateTime<Utc>,
+    csrf: [u8; CSRF],
+}
+
+impl Session {
+    fn ticket(&self, cookie: String) -> Ticket {
+        Ticket {
+            cookie: cookie.into(),
+            csrf_token: URL_SAFE_NO_PAD.encode(self.csrf).into(),
+        }
+    }
+
+    fn confirm(&self, csrf_token: Option<&str>) -> Result<()> {
+        let own = self.ticket(String::new()).csrf_token;
+        let own = own.expose_secret().as_bytes();
+        csrf_token
+            .filter(|sent| constant_time::verify_slices_are_equal(own, sent.as_bytes()).is_ok())
+            .map(drop)
+            .ok_or(Error::CsrfToken)
+    }
+
+    /// Keys begin at one, so zero is nobody.
+    fn to_bytes(self) -> Vec<u8> {
+        let (account, version) = self
+            .account
+            .map_or((0, 0), |(key, version)| (key.0, version));
+        let numbers = [account, version, self.at.timestamp_micros()].map(i64::to_be_bytes);
+        let mut bytes = numbers.as_flattened().to_vec();
+        bytes.extend_from_slice(&self.csrf);
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (account, rest) = bytes.split_first_chunk::<8>()?;
+        let (version, rest) = rest.split_first_chunk::<8>()?;
+        let (at, rest) = rest.split_first_chunk::<8>()?;
+        let account = AccountKey(i64::from_be_bytes(*account));
+        Some(Self {
+            account: (account.0 != 0).then_some((account, i64::from_be_bytes(*version))),
+            at: DateTime::from_timestamp_micros(i64::from_be_bytes(*at))?,
+            csrf: rest.try_into().ok()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_come_back_as_they_were() {
+        for account in [None, Some((AccountKey(7), 3))] {
+            let session = Session {
+                account,
+                at: DateTime::from_timestamp_micros(1_795_262_400_250_000).unwrap(),
+                csrf: [9; CSRF],
+            };
+            assert_eq!(Session::from_bytes(&session.to_bytes()), Some(session));
+        }
+        assert_eq!(Session::from_bytes(&[]), None);
+        assert_eq!(Session::from_bytes(&[1; 43]), None);
+    }
+}

@@ -1,0 +1,276 @@
+//! The table `app_tokens`: what opens registries on behalf of an account.
+//!
+//! A row belongs to its account for good and goes with it; its id and its code never come back.
+
+use chrono::{DateTime, Utc};
+use diesel::{
+    BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl,
+    SelectableHelper,
+};
+
+use super::keys::Sealed;
+use super::rows::{bytes, instant, micros, uuid};
+use super::schema::app_tokens;
+use super::session::Session;
+use super::tokens::SecretDigest;
+use crate::domain::app_token::{AppToken, Title, lookup};
+use crate::domain::id::{AccountKey, AppTokenId, AppTokenKey};
+use crate::domain::token::LastUse;
+use crate::error::{Error, Result};
+
+/// A token to be kept.
+#[derive(Debug, Clone)]
+pub struct NewAppToken {
+    /// Public id.
+    pub id: AppTokenId,
+    /// Whose it is.
+    pub account: AccountKey,
+    /// What it is called.
+    pub title: Title,
+    /// What its code is found by.
+    pub lookup: String,
+    /// What is kept of its code.
+    pub secret: SecretDigest,
+    /// The code, if it is to be shown again.
+    pub code: Option<Sealed>,
+    /// When it is made.
+    pub created_at: DateTime<Utc>,
+    /// When it ends.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl From<NewAppToken> for AppToken {
+    fn from(new: NewAppToken) -> Self {
+        Self {
+            id: new.id,
+            title: new.title.into(),
+            created_at: new.created_at,
+            expires_at: new.expires_at,
+            used_at: None,
+        }
+    }
+}
+
+#[derive(diesel::Queryable, diesel::Selectable)]
+#[diesel(table_name = app_tokens)]
+struct AppTokenRow {
+    uuid: Vec<u8>,
+    title: String,
+    created_at: i64,
+    expires_at: Option<i64>,
+    used_at: Option<i64>,
+}
+
+impl TryFrom<AppTokenRow> for AppToken {
+    type Error = Error;
+
+    fn try_from(row: AppTokenRow) -> Result<Self> {
+        Ok(Self {
+            id: AppTokenId(uuid(&row.uuid)?),
+            title: row.title,
+            created_at: instant(row.created_at)?,
+            expires_at: row.expires_at.map(instant).transpose()?,
+            used_at: row.used_at.map(instant).transpose()?,
+        })
+    }
+}
+
+/// Adds a token.
+pub fn insert(connection: &mut Session, new: &NewAppToken) -> Result<()> {
+    diesel::insert_into(app_tokens::table)
+        .values((
+            app_tokens::uuid.eq(bytes(new.id.0)),
+            app_tokens::account_key.eq(new.account.0),
+            app_tokens::title.eq(new.title.as_str()),
+            app_tokens::lookup.eq(&new.lookup),
+            app_tokens::secret_digest.eq(&new.secret.digest),
+            app_tokens::secret_key.eq(new.secret.key),
+            app_tokens::sealed_code.eq(new.code.as_ref().map(|sealed| &sealed.bytes)),
+            app_tokens::seal_key.eq(new.code.as_ref().map(|sealed| sealed.key)),
+            app_tokens::created_at.eq(micros(new.created_at)),
+            app_tokens::expires_at.eq(new.expires_at.map(micros)),
+        ))
+        .execute(connection)?;
+    Ok(())
+}
+
+/// Tokens that end after the first instant and not after the second.
+pub type Ending = (DateTime<Utc>, DateTime<Utc>);
+
+/// The tokens of an account, or of every account, in the order in which they were made; only those that end in a time
+/// if one is given.
+pub fn list(
+    connection: &mut Session,
+    account: Option<AccountKey>,
+    ending: Option<Ending>,
+) -> Result<Vec<AppToken>> {
+    let mut wanted = app_tokens::table
+        .order(app_tokens::key)
+        .select(AppTokenRow::as_select())
+        .into_boxed();
+    if let Some(account) = account {
+        wanted = wanted.filter(app_tokens::account_key.eq(account.0));
+    }
+    if let Some((after, until)) = ending {
+        wanted = wanted.filter(
+            app_tokens::expires_at
+                .gt(micros(after))
+                .and(app_tokens::expires_at.le(micros(until))),
+        );
+    }
+    let rows = wanted.load::<AppTokenRow>(connection)?;
+    rows.into_iter().map(AppToken::try_from).collect()
+}
+
+/// A token of an account, expired ones too, and its code if that may be shown again.
+pub fn find(
+    connection: &mut Session,
+    account: AccountKey,
+    id: AppTokenId,
+) -> Result<Option<(AppToken, Option<Sealed>)>> {
+    type Row = (AppTokenRow, Option<Vec<u8>>, Option<i64>);
+    let row: Option<Row> = app_tokens::table
+        .filter(
+            app_tokens::account_key
+                .eq(account.0)
+                .and(app_tokens::uuid.eq(bytes(id.0))),
+        )
+        .select((
+            AppTokenRow::as_select(),
+            app_tokens::sealed_code,
+            app_tokens::seal_key,
+        ))
+        .first(connection)
+        .optional()?;
+    let Some((row, code, key)) = row else {
+        return Ok(None);
+    };
+    let code = code.zip(key).map(|(bytes, key)| Sealed { bytes, key });
+    Ok(Some((row.try_into()?, code)))
+}
+
+/// Removes a token of an account. Returns whether there was one.
+pub fn delete(connection: &mut Session, account: AccountKey, id: AppTokenId) -> Result<bool> {
+    let token = app_tokens::table.filter(
+        app_tokens::account_key
+            .eq(account.0)
+            .and(app_tokens::uuid.eq(bytes(id.0))),
+    );
+    Ok(diesel::delete(token).execute(connection)? > 0)
+}
+
+/// Removes every token of an account.
+pub fn remove_all_of_account(connection: &mut Session, account: AccountKey) -> Result<()> {
+    diesel::delete(app_tokens::table.filter(app_tokens::account_key.eq(account.0)))
+        .execute(connection)?;
+    Ok(())
+}
+
+/// A token as far as its use needs it.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    /// Internal key.
+    pub key: AppTokenKey,
+    /// Public id.
+    pub id: AppTokenId,
+    /// On whose behalf it opens registries.
+    pub account: AccountKey,
+    /// What is kept of its code.
+    pub secret: SecretDigest,
+    /// When it ends.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+#[derive(diesel::Queryable, diesel::Selectable)]
+#[diesel(table_name = app_tokens)]
+struct CredentialRow {
+    key: i64,
+    uuid: Vec<u8>,
+    account_key: i64,
+    secret_digest: Vec<u8>,
+    secret_key: i64,
+    expires_at: Option<i64>,
+}
+
+impl TryFrom<CredentialRow> for Credential {
+    type Error = Error;
+
+    fn try_from(row: CredentialRow) -> Result<Self> {
+        Ok(Self {
+            key: AppTokenKey(row.key),
+            id: AppTokenId(uuid(&row.uuid)?),
+            account: AccountKey(row.account_key),
+            secret: SecretDigest {
+                digest: row.secret_digest,
+                key: row.secret_key,
+            },
+            expires_at: row.expires_at.map(instant).transpose()?,
+        })
+    }
+}
+
+/// What a login with a code needs, of the token that the code may be of.
+pub fn credential_for(connection: &mut Session, code: &str) -> Result<Option<Credential>> {
+    app_tokens::table
+        .filter(app_tokens::lookup.eq(lookup(code)))
+        .select(CredentialRow::as_select())
+        .first::<CredentialRow>(connection)
+        .optional()?
+        .map(Credential::try_from)
+        .transpose()
+}
+
+/// What going on after a login needs.
+pub fn credential(connection: &mut Session, key: AppTokenKey) -> Result<Option<Credential>> {
+    app_tokens::table
+        .find(key.0)
+        .select(CredentialRow::as_select())
+        .first::<CredentialRow>(connection)
+        .optional()?
+        .map(Credential::try_from)
+        .transpose()
+}
+
+/// Keeps the last uses of tokens that are still there. Uses no later than what is known are left out. Returns how many
+/// were kept. To be called with the tokens in the order of their keys, in which replicas then meet.
+pub fn record(connection: &mut Session, uses: &[(AppTokenKey, LastUse)]) -> Result<usize> {
+    let mut kept = 0;
+    for (token, last) in uses {
+        let older = app_tokens::used_at
+            .is_null()
+            .or(app_tokens::used_at.lt(micros(last.at)));
+        kept += diesel::update(app_tokens::table.find(token.0).filter(older))
+            .set((
+                app_tokens::used_at.eq(micros(last.at)),
+                app_tokens::used_address.eq(last.address.map(|address| address.to_string())),
+            ))
+            .execute(connection)?;
+    }
+    Ok(kept)
+}
+
+/// Removes tokens that expired before an instant, up to `limit`. Returns how many.
+pub fn delete_expired(
+    connection: &mut Session,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> Result<usize> {
+    let keys = expired(connection, before, limit)?;
+    Ok(
+        diesel::delete(app_tokens::table.filter(app_tokens::key.eq_any(keys)))
+            .execute(connection)?,
+    )
+}
+
+/// Is there a token that expired before an instant?
+pub fn any_expired(connection: &mut Session, before: DateTime<Utc>) -> Result<bool> {
+    Ok(!expired(connection, before, 1)?.is_empty())
+}
+
+fn expired(connection: &mut Session, before: DateTime<Utc>, limit: i64) -> Result<Vec<i64>> {
+    Ok(app_tokens::table
+        .filter(app_tokens::expires_at.lt(micros(before)))
+        .select(app_tokens::key)
+        .limit(limit)
+        .load(connection)?)
+}
