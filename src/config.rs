@@ -297,7 +297,7 @@ pub struct Settings {
     /// How long expired API tokens stay listed, such as 24h; revoked ones go within the hour
     #[arg(long, env = "WHARFINGER_API_TOKEN_RETENTION", default_value = "24h", global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub api_token_retention: Duration,
-    /// Let no API token be made to end later than the API token that it is made with
+    /// Let no API token or app token be made to end later than the API token that it is made with
     #[arg(long, env = "WHARFINGER_BOUNDED_DELEGATION", global = true, value_parser = BoolishValueParser::new())]
     pub bounded_delegation: bool,
     /// How long app tokens last that are made from now on, such as 4w [default: for ever]

@@ -12,6 +12,7 @@ mod harness;
 
 mod access;
 mod api_tokens;
+mod app_tokens;
 mod architecture;
 mod bad_input;
 mod catalog;

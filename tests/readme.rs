@@ -340,7 +340,9 @@ fn possible_codes() -> BTreeSet<String> {
     let elsewhere = [
         "src/domain/signing.rs",
         "src/domain/api_token.rs",
+        "src/domain/app_token.rs",
         "src/service/api_tokens.rs",
+        "src/service/app_tokens.rs",
         "src/http/stackrox/call.rs",
         "src/http/stackrox/wire.rs",
         "src/http/registry_auth/check.rs",
@@ -400,7 +402,9 @@ fn possible_codes() -> BTreeSet<String> {
     let (_, fixed) = errors[Path::new("src/http/registries/error.rs")]
         .split_once("fncode(")
         .unwrap();
-    codes.extend(following(fixed, "=>\"").map(str::to_owned));
+    for arm in ["=>\"", "=>{\""] {
+        codes.extend(following(fixed, arm).map(str::to_owned));
+    }
     codes
 }
 
