@@ -27,6 +27,11 @@ pub enum Error {
         "the X-CSRF-Token header is missing or not that of this session; GET /csrf_token answers with the right one"
     )]
     CsrfToken,
+    /// A web page of another origin made a browser send this.
+    #[error(
+        "a web page of another origin may not do this; if that is this service's own address, set --public-url to it"
+    )]
+    ForeignOrigin,
     /// The caller is known and may not do this.
     #[error("{0}")]
     Forbidden(String),

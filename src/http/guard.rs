@@ -103,9 +103,7 @@ fn check_origin(request: &ServiceRequest, state: Option<&State>) -> Result<()> {
         .get_all(ORIGIN)
         .any(|origin| !is_own(origin, request, state));
     if foreign_site || foreign_origin {
-        return Err(Error::Forbidden(
-            "a web page of another origin may not do this; if that is this service's own address, set --public-url to it".to_owned(),
-        ));
+        return Err(Error::ForeignOrigin);
     }
     Ok(())
 }

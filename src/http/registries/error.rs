@@ -104,6 +104,7 @@ impl Surface for Registries {
         match error {
             Error::Unauthenticated | Error::NoRole | Error::StaleLogin => StatusCode::UNAUTHORIZED,
             Error::CsrfToken
+            | Error::ForeignOrigin
             | Error::Forbidden(_)
             | Error::Unpermitted(_)
             | Error::Excessive(_) => StatusCode::FORBIDDEN,
@@ -151,9 +152,11 @@ fn code(error: &Error) -> String {
         }
         Error::Conflict { what, .. } => return format!("{what}-exists"),
         Error::Unauthenticated | Error::NoRole | Error::StaleLogin => "unauthenticated",
-        Error::CsrfToken | Error::Forbidden(_) | Error::Unpermitted(_) | Error::Excessive(_) => {
-            "forbidden"
-        }
+        Error::CsrfToken
+        | Error::ForeignOrigin
+        | Error::Forbidden(_)
+        | Error::Unpermitted(_)
+        | Error::Excessive(_) => "forbidden",
         Error::Unsuited(_) => "conflict",
         Error::Invalid(_) => "invalid-body",
         Error::MethodNotAllowed { .. } => "method-not-allowed",

@@ -78,6 +78,7 @@ impl Surface for TokenEndpoint {
     fn status(error: &Error) -> StatusCode {
         match error {
             Error::CsrfToken
+            | Error::ForeignOrigin
             | Error::Forbidden(_)
             | Error::Unpermitted(_)
             | Error::Excessive(_) => StatusCode::BAD_REQUEST,
@@ -109,9 +110,11 @@ impl Surface for Passing {
 fn status(error: &Error) -> StatusCode {
     match error {
         Error::Unauthenticated | Error::NoRole | Error::StaleLogin => StatusCode::UNAUTHORIZED,
-        Error::CsrfToken | Error::Forbidden(_) | Error::Unpermitted(_) | Error::Excessive(_) => {
-            StatusCode::FORBIDDEN
-        }
+        Error::CsrfToken
+        | Error::ForeignOrigin
+        | Error::Forbidden(_)
+        | Error::Unpermitted(_)
+        | Error::Excessive(_) => StatusCode::FORBIDDEN,
         Error::NotFound { .. } | Error::Elsewhere { .. } => StatusCode::NOT_FOUND,
         Error::Conflict { .. } | Error::Unsuited(_) => StatusCode::CONFLICT,
         Error::Invalid(_) => StatusCode::BAD_REQUEST,
@@ -154,9 +157,11 @@ fn body(error: &Error) -> Value {
 fn code(error: &Error) -> &'static str {
     match error {
         Error::Unauthenticated | Error::NoRole | Error::StaleLogin => "UNAUTHORIZED",
-        Error::CsrfToken | Error::Forbidden(_) | Error::Unpermitted(_) | Error::Excessive(_) => {
-            "DENIED"
-        }
+        Error::CsrfToken
+        | Error::ForeignOrigin
+        | Error::Forbidden(_)
+        | Error::Unpermitted(_)
+        | Error::Excessive(_) => "DENIED",
         Error::RateLimited { .. } => "TOOMANYREQUESTS",
         Error::TooLarge { .. } => "SIZE_INVALID",
         Error::Unavailable { .. } => "UNAVAILABLE",

@@ -94,9 +94,11 @@ fn code(error: &Error) -> Code {
     use crate::error::What;
     match error {
         Error::Unauthenticated | Error::NoRole | Error::StaleLogin => Code::Unauthenticated,
-        Error::CsrfToken | Error::Forbidden(_) | Error::Unpermitted(_) | Error::Excessive(_) => {
-            Code::PermissionDenied
-        }
+        Error::CsrfToken
+        | Error::ForeignOrigin
+        | Error::Forbidden(_)
+        | Error::Unpermitted(_)
+        | Error::Excessive(_) => Code::PermissionDenied,
         // StackRox has no 404 for ids.
         Error::NotFound {
             what: What::ApiToken,
@@ -122,7 +124,7 @@ fn message(error: &Error) -> String {
     match error {
         Error::Unauthenticated => "credentials not found".to_owned(),
         Error::NoRole => "access for this user is not authorized: no valid role, please contact your system administrator".to_owned(),
-        Error::Forbidden(reason) => format!("not authorized: {reason}"),
+        Error::ForeignOrigin | Error::Forbidden(_) => format!("not authorized: {error}"),
         Error::Unpermitted(lack) => format!(
             "not authorized: \"{}\" for \"{}\"",
             access(lack.needed),
