@@ -377,6 +377,10 @@ fn listen(
         random,
         origins,
         settings.body_timeout,
+        settings
+            .quay_create_status
+            .parse()
+            .map_err(Error::internal)?,
     ));
     let mut server = HttpServer::new(move || http::app(state.clone()))
         .client_request_timeout(settings.head_timeout)

@@ -27,6 +27,7 @@ mod openapi;
 mod operations;
 mod paging;
 mod program;
+mod quay;
 mod readme;
 mod registries;
 mod registry_auth;

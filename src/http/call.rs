@@ -65,7 +65,11 @@ impl<S: Surface, H: Head, B: Body> FromRequest for Call<S, H, B> {
     }
 }
 
-async fn read<H: Head, B: Body>(request: &HttpRequest, payload: dev::Payload) -> Result<(H, B)> {
+/// Reads the head first, so that its faults are told first.
+pub(super) async fn read<H: Head, B: Body>(
+    request: &HttpRequest,
+    payload: dev::Payload,
+) -> Result<(H, B)> {
     let head = H::read(request)?;
     Ok((head, B::read(request, payload).await?))
 }

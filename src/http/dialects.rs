@@ -1,5 +1,6 @@
 //! Which dialect answers what reaches no handler, and the error behind an answer whatever its dialect.
 
+use super::quay::{self, Quay, SignIn};
 use super::registries::Registries;
 use super::registry_auth::{self, Passing, TokenEndpoint};
 use super::stackrox::{self, Revocation, StackRox};
@@ -14,6 +15,8 @@ pub(super) fn failure(path: &str, error: Error) -> actix_web::Error {
         Failure::<TokenEndpoint>::from(error).into()
     } else if stackrox::owns(path) {
         Failure::<StackRox>::from(error).into()
+    } else if quay::owns(path) {
+        Failure::<Quay>::from(error).into()
     } else {
         Failure::<Registries>::from(error).into()
     }
@@ -32,4 +35,6 @@ pub(super) fn cause(error: &actix_web::Error) -> Option<&Error> {
         .or_else(|| error.as_error::<Failure<Passing>>().map(Failure::error))
         .or_else(|| error.as_error::<Failure<StackRox>>().map(Failure::error))
         .or_else(|| error.as_error::<Failure<Revocation>>().map(Failure::error))
+        .or_else(|| error.as_error::<Failure<Quay>>().map(Failure::error))
+        .or_else(|| error.as_error::<Failure<SignIn>>().map(Failure::error))
 }

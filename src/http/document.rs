@@ -8,7 +8,7 @@ use utoipa::openapi::path::PathItem;
 use utoipa_actix_web::AppExt as _;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{registries, registry_auth, stackrox};
+use super::{quay, registries, registry_auth, stackrox};
 
 /// The document of all surfaces, from the same routes that serve them.
 #[must_use]
@@ -21,6 +21,9 @@ pub fn document() -> OpenApi {
     let mut api_tokens = surface(stackrox::base(), stackrox::routes);
     stackrox::illustrate(&mut api_tokens);
     document.merge(api_tokens);
+    let mut of_quay = surface(quay::base(), quay::routes);
+    quay::illustrate(&mut of_quay);
+    document.merge(of_quay);
     document
 }
 

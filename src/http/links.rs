@@ -24,6 +24,16 @@ pub(super) fn origin(request: &HttpRequest) -> Option<String> {
     }
 }
 
+/// Do clients reach this service by TLS, as far as we can know?
+pub(super) fn is_secure(request: &HttpRequest) -> bool {
+    let state = request.app_data::<Data<State>>();
+    let public = state.and_then(|state| state.origins.public_url.as_ref());
+    public.map_or_else(
+        || request.app_config().secure(),
+        |url| url.scheme() == "https",
+    )
+}
+
 /// The host that a request was sent to: `Host`, or what HTTP/2 has in its place.
 pub(super) fn host(request: &HttpRequest) -> Option<&str> {
     let header = request.headers().get(actix_web::http::header::HOST);

@@ -16,6 +16,7 @@ mod pages;
 mod surface;
 mod unrouted;
 
+mod quay;
 pub mod registries;
 mod registry_auth;
 mod stackrox;
@@ -24,6 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::http::StatusCode;
 use actix_web::web::{Bytes, Data};
 use actix_web::{App, middleware};
 use utoipa_actix_web::AppExt as _;
@@ -51,6 +53,8 @@ pub struct State {
     origins: Origins,
     /// How long a body may take to arrive.
     body_timeout: Duration,
+    /// What answers a request that made an app token.
+    quay_created: StatusCode,
     /// The `Allow` header of every path.
     methods: BTreeMap<String, String>,
     /// The OpenAPI document as JSON.
@@ -58,13 +62,15 @@ pub struct State {
 }
 
 impl State {
-    /// `random` is where request ids come from, `body_timeout` how long a body may take to arrive.
+    /// `random` is where request ids come from, `body_timeout` how long a body may take to arrive, `quay_created` what
+    /// answers a request that made an app token.
     #[must_use]
     pub fn new(
         service: Service,
         random: Arc<dyn Random>,
         origins: Origins,
         body_timeout: Duration,
+        quay_created: StatusCode,
     ) -> Self {
         let document = document();
         let mut methods = document::methods(&document);
@@ -79,6 +85,7 @@ impl State {
             random,
             origins,
             body_timeout,
+            quay_created,
             methods,
             document: document_json(&document).into(),
         }
@@ -101,12 +108,14 @@ pub fn app(
         .wrap(middleware::from_fn(guard::guard))
         // Outside of the guard, whose refusals are to look like all others.
         .wrap(middleware::from_fn(stackrox::dress))
+        .wrap(middleware::from_fn(quay::dress))
         .app_data(state)
         .into_utoipa_app()
         .configure(operations::routes)
         .configure(pages::routes)
         .configure(registry_auth::routes)
         .configure(stackrox::routes)
+        .configure(quay::routes)
         .configure(surfaces)
         .service(utoipa_actix_web::scope::scope(PREFIX).configure(surfaces))
         .default_service(actix_web::web::to(unrouted::unrouted))

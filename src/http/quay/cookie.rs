@@ -1,0 +1,54 @@
+//! The cookie of a session and the header that goes with it.
+
+use actix_web::HttpRequest;
+use actix_web::http::header::{self, HeaderName};
+use secrecy::ExposeSecret as _;
+
+use super::super::links;
+use crate::service::sessions::{SESSION_LIFE, Ticket};
+
+/// Quay's name for it.
+const NAME: &str = "session";
+/// Where a client proves that it may use the cookie.
+pub(super) const CSRF: HeaderName = HeaderName::from_static("x-csrf-token");
+/// Where it finds the proof for its next request.
+pub(super) const NEXT_CSRF: HeaderName = HeaderName::from_static("x-next-csrf-token");
+
+/// The session that a request comes with; the first of several.
+pub(super) fn sent(request: &HttpRequest) -> Option<&str> {
+    let headers = request.headers().get_all(header::COOKIE);
+    headers
+        .filter_map(|cookies| cookies.to_str().ok())
+        .flat_map(|cookies| cookies.split(';'))
+        .filter_map(|cookie| cookie.trim().split_once('='))
+        .find(|(name, _)| *name == NAME)
+        .map(|(_, value)| value)
+}
+
+/// The CSRF token that a request comes with.
+pub(super) fn csrf_token(request: &HttpRequest) -> Option<&str> {
+    request.headers().get(CSRF)?.to_str().ok()
+}
+
+/// The header that has a client keep a session.
+pub(super) fn keep(request: &HttpRequest, ticket: &Ticket) -> (HeaderName, String) {
+    let life = SESSION_LIFE.num_seconds();
+    set(request, ticket.cookie.expose_secret(), life)
+}
+
+/// The header that has a client forget its session.
+pub(super) fn forget(request: &HttpRequest) -> (HeaderName, String) {
+    set(request, "", 0)
+}
+
+fn set(request: &HttpRequest, value: &str, seconds: i64) -> (HeaderName, String) {
+    // Clients of a server without TLS would not send it back.
+    let secure = if links::is_secure(request) {
+        "; Secure"
+    } else {
+        ""
+    };
+    let cookie =
+        format!("{NAME}={value}; Max-Age={seconds}; Path=/; HttpOnly; SameSite=Lax{secure}");
+    (header::SET_COOKIE, cookie)
+}

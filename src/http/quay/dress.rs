@@ -1,0 +1,41 @@
+//! What every answer of this surface has in common, whoever made it: no cache keeps it, and errors say where they are
+//! explained by a whole address, as far as ours is known.
+
+use actix_web::body::{BoxBody, to_bytes};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
+use actix_web::middleware::Next;
+use serde_json::Value;
+
+use super::super::{dialects, links};
+use super::owns;
+use crate::error::Error;
+
+/// Wraps every request; those of other surfaces pass untouched.
+pub(in super::super) async fn dress(
+    request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    if !owns(request.path()) {
+        return next.call(request).await;
+    }
+    let origin = links::origin(request.request()).unwrap_or_default();
+    let mut response = next.call(request).await?;
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if response.response().error().is_none() {
+        return Ok(response);
+    }
+    let (request, response) = response.into_parts();
+    let (response, sent) = response.into_parts();
+    let mut body: Value = to_bytes(sent)
+        .await
+        .map_err(|error| Error::internal(error.to_string()))
+        .and_then(|bytes| serde_json::from_slice(&bytes).map_err(Error::internal))
+        .map_err(|error| dialects::failure(request.path(), error))?;
+    if let Some(Value::String(address)) = body.get_mut("type") {
+        address.insert_str(0, &origin);
+    }
+    let body = BoxBody::new(body.to_string());
+    Ok(ServiceResponse::new(request, response.set_body(body)))
+}

@@ -1,0 +1,311 @@
+//! Errors as Quay answers them: six members, two of them twice, and three shapes beside that its framework makes.
+
+use actix_web::http::StatusCode;
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::{IntoResponses, ToSchema};
+
+use super::super::surface::Surface;
+use super::titles;
+use crate::error::{Error, Violation};
+
+/// The dialect of this surface.
+#[derive(Debug)]
+pub(in super::super) struct Quay;
+
+impl Surface for Quay {
+    /// None: Quay has none on its 401.
+    const CHALLENGES: &'static [&'static str] = &[];
+
+    fn status(error: &Error) -> StatusCode {
+        match error {
+            Error::Unauthenticated | Error::NoRole | Error::StaleLogin => StatusCode::UNAUTHORIZED,
+            Error::CsrfToken
+            | Error::ForeignOrigin
+            | Error::Forbidden(_)
+            | Error::Unpermitted(_)
+            | Error::Excessive(_) => StatusCode::FORBIDDEN,
+            Error::NotFound { .. } | Error::Elsewhere { .. } => StatusCode::NOT_FOUND,
+            Error::Conflict { .. } | Error::Unsuited(_) | Error::Invalid(_) => {
+                StatusCode::BAD_REQUEST
+            }
+            Error::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Error::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Error::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Error::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// `type` is a path here, and made a whole address where the request's is known: see `dress`.
+    fn body(error: &Error) -> Value {
+        let message = |message| json!(Message { message });
+        match error {
+            Error::CsrfToken => json!(CsrfError {
+                error: "CSRF token was invalid or missing."
+            }),
+            Error::MethodNotAllowed { .. } => {
+                message("The method is not allowed for the requested URL.")
+            }
+            Error::UnsupportedMediaType { .. } => message(
+                "Did not attempt to load JSON data because the request Content-Type was not 'application/json'.",
+            ),
+            Error::Invalid(violations) if violations.iter().any(is_unreadable) => message(
+                "The browser (or proxy) sent a request that this server could not understand.",
+            ),
+            other => {
+                let (title, detail) = (title(other), detail(other));
+                json!(ApiError {
+                    status: Self::status(other).as_u16(),
+                    r#type: titles::path_of(title),
+                    title,
+                    error_type: title,
+                    error_message: detail.clone(),
+                    detail,
+                })
+            }
+        }
+    }
+}
+
+/// The dialect of signing in, where a wrong password is a 403 of its own shape.
+#[derive(Debug)]
+pub(in super::super) struct SignIn;
+
+impl Surface for SignIn {
+    const CHALLENGES: &'static [&'static str] = Quay::CHALLENGES;
+
+    fn status(error: &Error) -> StatusCode {
+        match error {
+            Error::Unauthenticated => StatusCode::FORBIDDEN,
+            other => Quay::status(other),
+        }
+    }
+
+    fn body(error: &Error) -> Value {
+        match error {
+            Error::Unauthenticated => json!(SignInError {
+                needs_email_verification: false,
+                invalid_credentials: true,
+                message: "Invalid Username or Password",
+            }),
+            other => Quay::body(other),
+        }
+    }
+}
+
+/// Is the body none that can be read at all, rather than one whose content is wrong?
+fn is_unreadable(violation: &Violation) -> bool {
+    violation.field == "body"
+}
+
+fn title(error: &Error) -> &'static str {
+    match error {
+        Error::Unauthenticated | Error::NoRole => "invalid_token",
+        Error::StaleLogin => "fresh_login_required",
+        Error::CsrfToken | Error::Forbidden(_) | Error::Unpermitted(_) | Error::Excessive(_) => {
+            "insufficient_scope"
+        }
+        Error::ForeignOrigin => "foreign_origin",
+        Error::NotFound { .. } | Error::Elsewhere { .. } => "not_found",
+        Error::Conflict { .. }
+        | Error::Unsuited(_)
+        | Error::Invalid(_)
+        | Error::MethodNotAllowed { .. }
+        | Error::UnsupportedMediaType { .. } => "invalid_request",
+        Error::RequestTimeout => "request_timeout",
+        Error::TooLarge { .. } => "request_too_large",
+        Error::RateLimited { .. } => "too_many_requests",
+        Error::Unavailable { .. } => "unavailable",
+        Error::Internal(_) => "internal_error",
+    }
+}
+
+/// Quay's words where it has some, else our own.
+fn detail(error: &Error) -> String {
+    match error {
+        Error::Unauthenticated | Error::NoRole => "Requires authentication".to_owned(),
+        Error::StaleLogin => "Requires fresh login".to_owned(),
+        Error::Forbidden(_) | Error::Unpermitted(_) | Error::Excessive(_) => {
+            "Unauthorized".to_owned()
+        }
+        Error::NotFound { .. } | Error::Elsewhere { .. } => "Not Found".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// An error
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ApiError {
+    /// The status of the response
+    #[schema(example = 404)]
+    status: u16,
+    /// Where the error is explained
+    #[schema(example = "https://wharfinger.example.com/api/v1/error/not_found")]
+    r#type: String,
+    /// What kind of error, for programs
+    #[schema(example = "not_found")]
+    title: &'static str,
+    /// What was wrong, for people
+    #[schema(example = "Not Found")]
+    detail: String,
+    /// `detail` again, under the name that older clients read
+    #[schema(example = "Not Found")]
+    error_message: String,
+    /// `title` again, under the name that older clients read
+    #[schema(example = "not_found")]
+    error_type: &'static str,
+}
+
+/// An error of the product's framework, which says no more than this
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ApiErrorMessageOnly)]
+pub(super) struct Message {
+    /// What was wrong, for people
+    #[schema(example = "The method is not allowed for the requested URL.")]
+    message: &'static str,
+}
+
+/// A request with a session's cookie and without the session's CSRF token
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CsrfError {
+    /// What was wrong, for people
+    #[schema(example = "CSRF token was invalid or missing.")]
+    error: &'static str,
+}
+
+/// A sign-in that failed
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SignInError {
+    /// Always `false`
+    #[schema(example = false)]
+    needs_email_verification: bool,
+    /// Whether name and password do not belong together
+    #[schema(example = true)]
+    invalid_credentials: bool,
+    /// What was wrong, for people
+    #[schema(example = "Invalid Username or Password")]
+    message: &'static str,
+}
+
+/// Why a sign-in is refused: for its password, or for its CSRF token
+#[derive(ToSchema)]
+#[schema(as = SignInRefusal)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub(super) enum Refusal {
+    Credentials(SignInError),
+    CsrfToken(CsrfError),
+}
+
+/// The errors of every operation on tokens: first those of the product's document.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub(super) enum Errors {
+    /// Bad Request
+    #[response(status = 400)]
+    Invalid(ApiError),
+    /// Session required
+    #[response(status = 401)]
+    Unauthenticated(ApiError),
+    /// Unauthorized access
+    #[response(status = 403)]
+    Forbidden(ApiError),
+    /// Not found
+    #[response(status = 404)]
+    NotFound(ApiError),
+    /// Too much under way from this address
+    #[response(status = 429)]
+    RateLimited(ApiError),
+    /// An internal error
+    #[response(status = 500)]
+    Internal(ApiError),
+    /// The service or its database cannot answer right now
+    #[response(status = 503)]
+    Unavailable(ApiError),
+}
+
+/// The errors of reading a body.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub(super) enum BodyErrors {
+    /// The body took too long to arrive
+    #[response(status = 408)]
+    RequestTimeout(ApiError),
+    /// The body is larger than 1 MiB
+    #[response(status = 413)]
+    TooLarge(ApiError),
+    /// The body is not JSON by its content type
+    #[response(status = 415)]
+    UnsupportedMediaType(Message),
+}
+
+/// The errors of signing in, beside those of its body.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub(super) enum SignInErrors {
+    /// Bad Request
+    #[response(status = 400)]
+    Invalid(ApiError),
+    /// Wrong credentials, or no CSRF token
+    #[response(status = 403)]
+    Forbidden(Refusal),
+    /// Too much under way from this address
+    #[response(status = 429)]
+    RateLimited(ApiError),
+    /// An internal error
+    #[response(status = 500)]
+    Internal(ApiError),
+    /// The service or its database cannot answer right now
+    #[response(status = 503)]
+    Unavailable(ApiError),
+}
+
+/// The error of signing out.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub(super) enum SignOutErrors {
+    /// No CSRF token, or that of another session
+    #[response(status = 403)]
+    Forbidden(CsrfError),
+}
+
+/// The one error of a page that all may read.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub(super) enum NotFoundError {
+    /// Not found
+    #[response(status = 404)]
+    NotFound(ApiError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::What;
+
+    #[test]
+    fn every_title_is_explained() {
+        for error in [
+            Error::Unauthenticated,
+            Error::NoRole,
+            Error::StaleLogin,
+            Error::CsrfToken,
+            Error::ForeignOrigin,
+            Error::Forbidden(String::new()),
+            Error::not_found(What::AppToken, ""),
+            Error::invalid("title", ""),
+            Error::Unsuited(String::new()),
+            Error::RequestTimeout,
+            Error::TooLarge { limit: 1 },
+            Error::RateLimited { retry_after: 1 },
+            Error::busy(),
+            Error::internal("x"),
+        ] {
+            assert!(titles::is_explained(title(&error)), "{error:?}");
+        }
+    }
+}

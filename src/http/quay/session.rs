@@ -1,0 +1,95 @@
+//! Signing in and out, for clients that have a password and keep cookies.
+
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse, get, post};
+use secrecy::ExposeSecret as _;
+use utoipa::IntoParams;
+
+use super::super::State;
+use super::super::call::source;
+use super::super::surface;
+use super::call::{Document, Visit};
+use super::error::{BodyErrors, SignIn, SignInErrors, SignOutErrors};
+use super::wire::{Credentials, CsrfToken, Success};
+use super::{Answer, cookie};
+use crate::service::access::Presented;
+
+/// What goes with the cookie.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only its shape is used")]
+struct Proof {
+    /// The session's CSRF token
+    #[param(
+        rename = "X-CSRF-Token",
+        nullable = false,
+        example = "ZXhhbXBsZWV4YW1wbGVleGFt"
+    )]
+    csrf_token: Option<String>,
+}
+
+/// The same again for who has a session.
+#[utoipa::path(
+    operation_id = "getCsrfToken",
+    summary = "Begin a session.",
+    description = "Answers with the session's CSRF token, and sets its cookie. Who has a session keeps it.",
+    tag = "user", security(()),
+    responses((status = 200, description = "Successful invocation", body = CsrfToken)),
+)]
+#[get("/csrf_token")]
+pub(super) async fn visit(state: Data<State>, request: HttpRequest) -> Answer {
+    let ticket = state.service.sessions().visit(cookie::sent(&request))?;
+    Ok(HttpResponse::Ok()
+        .insert_header(cookie::keep(&request, &ticket))
+        .json(CsrfToken {
+            csrf_token: ticket.csrf_token.expose_secret().to_owned(),
+        }))
+}
+
+/// The session is another one after that.
+#[utoipa::path(
+    operation_id = "signinUser",
+    summary = "Sign in the user with the specified credentials.",
+    description = "With the cookie of `GET /csrf_token`, and its CSRF token. Sets the cookie of another session, whose CSRF token is in the header `X-Next-CSRF-Token`.",
+    tag = "user", security(()), params(Proof), request_body = Credentials,
+    responses((status = 200, description = "Successful creation", body = Success), BodyErrors, SignInErrors),
+)]
+#[post("/api/v1/signin")]
+pub(super) async fn sign_in(
+    state: Data<State>,
+    request: HttpRequest,
+    attempt: Visit<Document<Credentials>>,
+) -> surface::Answer<SignIn> {
+    let Visit(Document(Credentials { username, password })) = attempt;
+    let presented = Presented {
+        name: username,
+        password,
+        source: source(&request),
+    };
+    let (cookie, csrf_token) = (cookie::sent(&request), cookie::csrf_token(&request));
+    let sessions = state.service.sessions();
+    let ticket = sessions.sign_in(cookie, csrf_token, presented).await?;
+    Ok(HttpResponse::Ok()
+        .insert_header(cookie::keep(&request, &ticket))
+        .insert_header((cookie::NEXT_CSRF, ticket.csrf_token.expose_secret()))
+        .json(Success { success: true }))
+}
+
+/// No error for who has no session.
+#[utoipa::path(
+    operation_id = "logout",
+    summary = "Request that the current user be signed out.",
+    description = "Has the client forget its cookie. No error for who has no session.",
+    tag = "user", security(()), params(Proof),
+    responses((status = 200, description = "Successful creation", body = Success), SignOutErrors),
+)]
+#[post("/api/v1/signout")]
+pub(super) async fn sign_out(state: Data<State>, request: HttpRequest) -> Answer {
+    if let Some(cookie) = cookie::sent(&request) {
+        let csrf_token = cookie::csrf_token(&request);
+        state.service.sessions().confirm(cookie, csrf_token)?;
+    }
+    Ok(HttpResponse::Ok()
+        .insert_header(cookie::forget(&request))
+        .json(Success { success: true }))
+}

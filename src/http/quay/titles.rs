@@ -1,0 +1,110 @@
+//! The titles of errors, and the page behind each: where the `type` of an error leads.
+
+use actix_web::{HttpRequest, HttpResponse, get};
+use utoipa::IntoParams;
+
+use super::super::call::segment;
+use super::super::links;
+use super::Answer;
+use super::error::NotFoundError;
+use super::wire::ErrorDescription;
+use crate::error::{Error, What};
+
+/// Every title with what it means: Quay's own, those included that never arise here, and ours for what it has no
+/// title for.
+const TITLES: [(&str, &str); 16] = [
+    (
+        "external_service_timeout",
+        "Another service did not answer in time. It may when it is asked again.",
+    ),
+    (
+        "invalid_request",
+        "The request is malformed, or one of its values breaks a rule. `detail` says which.",
+    ),
+    (
+        "invalid_response",
+        "Another service answered with something that cannot be read.",
+    ),
+    (
+        "invalid_token",
+        "There are no credentials, or they open nothing.",
+    ),
+    ("expired_token", "The access token has ended."),
+    (
+        "insufficient_scope",
+        "The credentials are good and do not permit this.",
+    ),
+    (
+        "fresh_login_required",
+        "The sign-in is too long ago for this. Sign in again.",
+    ),
+    ("exceeds_license", "The licence does not cover this."),
+    ("not_found", "There is no such thing, or not for you."),
+    ("downstream_issue", "Another service failed."),
+    (
+        "foreign_origin",
+        "A web page of another origin made a browser ask for this.",
+    ),
+    (
+        "request_timeout",
+        "The body of the request did not arrive in time.",
+    ),
+    (
+        "request_too_large",
+        "The body of the request is larger than this service reads.",
+    ),
+    (
+        "too_many_requests",
+        "Too much is under way from this address. Try again after `Retry-After`.",
+    ),
+    (
+        "unavailable",
+        "The service or its database cannot answer right now. Try again after `Retry-After`.",
+    ),
+    (
+        "internal_error",
+        "A defect of this service, whose log has the cause.",
+    ),
+];
+
+/// The path of the page on a title.
+pub(super) fn path_of(title: &str) -> String {
+    format!("/api/v1/error/{title}")
+}
+
+/// The title of a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "only its shape is used")]
+struct TitlePath {
+    /// The title of the error
+    #[param(example = "not_found")]
+    error_type: String,
+}
+
+/// Where the `type` of an error leads.
+#[utoipa::path(
+    operation_id = "getErrorDescription",
+    summary = "Get a detailed description of the error",
+    description = "Where the `type` of an error leads. Needs no credentials.",
+    tag = "error", security(()), params(TitlePath),
+    responses((status = 200, description = "Successful invocation", body = ErrorDescription), NotFoundError),
+)]
+#[get("/api/v1/error/{error_type}")]
+pub(super) async fn describe(request: HttpRequest) -> Answer {
+    let asked = segment(&request, "error_type")?;
+    let (title, description) = TITLES
+        .into_iter()
+        .find(|(title, _)| *title == asked)
+        .ok_or_else(|| Error::not_found(What::Path, asked))?;
+    Ok(HttpResponse::Ok().json(ErrorDescription {
+        r#type: links::origin(&request).unwrap_or_default() + &path_of(title),
+        title,
+        description,
+    }))
+}
+
+#[cfg(test)]
+pub(super) fn is_explained(title: &str) -> bool {
+    TITLES.iter().any(|(known, _)| *known == title)
+}

@@ -1,0 +1,126 @@
+//! `/api/v1/user/apptoken`, and the list of all for who may see it.
+
+use actix_web::web::Data;
+use actix_web::{HttpResponse, delete, get, post};
+use utoipa::IntoParams;
+
+use super::super::State;
+use super::Answer;
+use super::call::{Call, Document, Expiring, Uuid};
+use super::error::{BodyErrors, Errors};
+use super::wire::{NewToken, OneToken, TokenList, TokenView};
+use crate::domain::app_token::{AppToken, Title};
+
+/// The token of a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "only its shape is used")]
+struct TokenPath {
+    /// The uuid of the app specific token
+    #[param(example = "5a0c3b57-7a0f-4c2e-9a1c-8f1a60b7e2d4")]
+    token_uuid: String,
+}
+
+/// Which tokens.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only its shape is used")]
+struct Wanted {
+    /// If true, only returns those tokens expiring soon
+    #[param(example = json!(false))]
+    expiring: Option<bool>,
+}
+
+/// Without their codes, and expired ones among them until they are removed.
+#[utoipa::path(
+    operation_id = "listAppTokens",
+    summary = "Lists the app specific tokens for the user.",
+    description = "Without their codes, in the order in which they were made. Expired ones are among them until they are removed. Nobody sees another account's.",
+    tag = "appspecifictokens", params(Wanted),
+    security(("oauth2_implicit" = ["user:admin"]), ("basicAuth" = [])),
+    responses((status = 200, description = "Successful invocation", body = TokenList), Errors),
+)]
+#[get("/api/v1/user/apptoken")]
+pub(super) async fn list(state: Data<State>, call: Call<Expiring>) -> Answer {
+    let Expiring(expiring) = call.head;
+    let tokens = state.service.app_tokens();
+    let tokens = tokens
+        .list(&call.caller, expiring.unwrap_or_default())
+        .await?;
+    Ok(listed(tokens, expiring))
+}
+
+/// It ends when this server says.
+#[utoipa::path(
+    operation_id = "createAppToken",
+    summary = "Create a new app specific token for user.",
+    description = "It opens every registry that the account may use: log in as `$app` with `token_code` as the password. It ends when this server's settings say. A server that is set to answer as the product does answers 200 instead of 201.",
+    tag = "appspecifictokens",
+    security(("oauth2_implicit" = ["user:admin"]), ("basicAuth" = [])),
+    request_body(content = NewToken, description = "Description of a new token."),
+    responses((status = 201, description = "Successful creation", body = OneToken), BodyErrors, Errors),
+)]
+#[post("/api/v1/user/apptoken")]
+pub(super) async fn create(state: Data<State>, call: Call<(), Document<Title>>) -> Answer {
+    let tokens = state.service.app_tokens();
+    let made = tokens.create(&call.caller, call.body.0).await?;
+    Ok(HttpResponse::build(state.quay_created).json(OneToken::from(made)))
+}
+
+/// With its code, unless this server shows codes but once.
+#[utoipa::path(
+    operation_id = "getAppToken",
+    summary = "Returns a specific app token for the user.",
+    description = "With its code, unless this server shows codes but once. An expired token is not found.",
+    tag = "appspecifictokens", params(TokenPath),
+    security(("oauth2_implicit" = ["user:admin"]), ("basicAuth" = [])),
+    responses((status = 200, description = "Successful invocation", body = OneToken), Errors),
+)]
+#[get("/api/v1/user/apptoken/{token_uuid}")]
+pub(super) async fn show(state: Data<State>, call: Call<Uuid>) -> Answer {
+    let tokens = state.service.app_tokens();
+    let found = tokens.show(&call.caller, call.head.0).await?;
+    Ok(HttpResponse::Ok().json(OneToken::from(found)))
+}
+
+/// It opens nothing from its next use on.
+#[utoipa::path(
+    operation_id = "revokeAppToken",
+    summary = "Revokes a specific app token for the user.",
+    description = "It opens nothing from its next use on, and is gone. An expired one can be removed, too.",
+    tag = "appspecifictokens", params(TokenPath),
+    security(("oauth2_implicit" = ["user:admin"]), ("basicAuth" = [])),
+    responses((status = 204, description = "Deleted"), Errors),
+)]
+#[delete("/api/v1/user/apptoken/{token_uuid}")]
+pub(super) async fn delete(state: Data<State>, call: Call<Uuid>) -> Answer {
+    let tokens = state.service.app_tokens();
+    tokens.delete(&call.caller, call.head.0).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// For who may read accounts.
+#[utoipa::path(
+    operation_id = "listAllAppTokens",
+    summary = "Lists the app specific tokens of all accounts.",
+    description = "Without their codes, in the order in which they were made. For who may read accounts.",
+    tag = "superuser", params(Wanted),
+    security(("oauth2_implicit" = ["user:admin"]), ("basicAuth" = [])),
+    responses((status = 200, description = "Successful invocation", body = TokenList), Errors),
+)]
+#[get("/api/v1/superuser/apptokens")]
+pub(super) async fn list_all(state: Data<State>, call: Call<Expiring>) -> Answer {
+    let Expiring(expiring) = call.head;
+    let tokens = state.service.app_tokens();
+    let tokens = tokens
+        .list_all(&call.caller, expiring.unwrap_or_default())
+        .await?;
+    Ok(listed(tokens, expiring))
+}
+
+fn listed(tokens: Vec<AppToken>, only_expiring: Option<bool>) -> HttpResponse {
+    HttpResponse::Ok().json(TokenList {
+        tokens: tokens.into_iter().map(TokenView::from).collect(),
+        only_expiring,
+    })
+}

@@ -1,0 +1,267 @@
+//! What the calls take and answer.
+
+use chrono::{DateTime, Utc};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use crate::domain::app_token::{AppToken, Title};
+use crate::error::{Error, Result};
+use crate::service::app_tokens::Revealed;
+
+/// Description of a new token.
+#[derive(ToSchema)]
+#[schema(as = NewAppToken)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub(super) struct NewToken {
+    /// Friendly name to help identify the token
+    #[schema(max_length = 255, example = "MyAppToken")]
+    title: String,
+}
+
+impl TryFrom<Value> for Title {
+    type Error = Error;
+
+    fn try_from(body: Value) -> Result<Self> {
+        let mut members = members(body, printed)?;
+        Self::parse(text(&mut members, "title", printed)?)
+    }
+}
+
+/// Who wants to sign in.
+#[derive(ToSchema)]
+#[schema(as = SigninUser)]
+pub(super) struct Credentials {
+    /// The name of the account
+    #[schema(example = "admin")]
+    pub username: String,
+    /// The password of the account
+    #[schema(value_type = String, format = Password, example = "correct horse battery staple")]
+    pub password: SecretString,
+}
+
+impl TryFrom<Value> for Credentials {
+    type Error = Error;
+
+    fn try_from(body: Value) -> Result<Self> {
+        // What is in the wrong place may be the password.
+        let unshown = |_: &Value| "what was sent".to_owned();
+        let mut members = members(body, unshown)?;
+        require(&members, &["username", "password"])?;
+        Ok(Self {
+            username: text(&mut members, "username", unshown)?,
+            password: text(&mut members, "password", unshown)?.into(),
+        })
+    }
+}
+
+// Faults of bodies, in the words of the JSON Schema library of Quay. Each is one of a field, since the body could be
+// read.
+
+/// The members of an object; those that mean nothing are left there.
+fn members(body: Value, shown: impl Fn(&Value) -> String) -> Result<Map<String, Value>> {
+    match body {
+        Value::Object(members) => Ok(members),
+        Value::Null => Err(Error::invalid("document", "Missing JSON body")),
+        other => Err(mistyped("document", &shown(&other), "object")),
+    }
+}
+
+fn require(members: &Map<String, Value>, names: &[&str]) -> Result<()> {
+    let missing = names.iter().find(|name| !members.contains_key(**name));
+    missing.map_or(Ok(()), |name| {
+        Err(Error::invalid(
+            *name,
+            format!("'{name}' is a required property"),
+        ))
+    })
+}
+
+/// Takes a text out of an object.
+fn text(
+    members: &mut Map<String, Value>,
+    name: &str,
+    shown: impl Fn(&Value) -> String,
+) -> Result<String> {
+    require(members, &[name])?;
+    match members.remove(name) {
+        Some(Value::String(text)) => Ok(text),
+        other => Err(mistyped(name, &shown(&other.unwrap_or_default()), "string")),
+    }
+}
+
+fn mistyped(field: &str, shown: &str, wanted: &str) -> Error {
+    Error::invalid(field, format!("{shown} is not of type '{wanted}'"))
+}
+
+/// A value as Python prints it, as far as a value that is short goes.
+fn printed(value: &Value) -> String {
+    const LENGTH: usize = 100;
+    let text = match value {
+        Value::Null => "None".to_owned(),
+        Value::Bool(true) => "True".to_owned(),
+        Value::Bool(false) => "False".to_owned(),
+        Value::String(text) => format!("'{}'", text.escape_debug()),
+        other => other.to_string(),
+    };
+    match text.char_indices().nth(LENGTH) {
+        Some((end, _)) => format!("{}…", text.split_at(end).0),
+        None => text,
+    }
+}
+
+/// An app specific token
+#[derive(Serialize, ToSchema)]
+#[schema(as = AppToken)]
+pub(super) struct TokenView {
+    /// Its id
+    #[schema(example = "5a0c3b57-7a0f-4c2e-9a1c-8f1a60b7e2d4")]
+    uuid: String,
+    /// Its title, as it was sent; others may have the same
+    #[schema(example = "MyAppToken")]
+    title: String,
+    /// When it last opened a registry; null until it does
+    #[schema(required, example = "Sat, 21 Nov 2026 21:40:02 -0000")]
+    last_accessed: Option<String>,
+    /// When it was made
+    #[schema(example = "Sat, 21 Nov 2026 21:40:02 -0000")]
+    created: String,
+    /// When it ends; null if it never does
+    #[schema(required, example = "Sun, 21 Nov 2027 21:40:02 -0000")]
+    expiration: Option<String>,
+    /// What it opens registries with, as the password of the user `$app`: only in answers on one token. Null there if
+    /// this server shows codes but once
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(
+        value_type = Option<String>,
+        example = "WHAEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMP"
+    )]
+    token_code: Option<Option<String>>,
+}
+
+impl From<AppToken> for TokenView {
+    fn from(token: AppToken) -> Self {
+        Self {
+            uuid: token.id.to_string(),
+            title: token.title,
+            last_accessed: token.used_at.map(date),
+            created: date(token.created_at),
+            expiration: token.expires_at.map(date),
+            token_code: None,
+        }
+    }
+}
+
+/// As Python's `email.utils` prints an instant whose time zone is not known.
+fn date(instant: DateTime<Utc>) -> String {
+    instant.format("%a, %d %b %Y %H:%M:%S -0000").to_string()
+}
+
+/// Tokens
+#[derive(Serialize, ToSchema)]
+#[schema(as = AppTokens)]
+pub(super) struct TokenList {
+    /// All of them, in the order in which they were made
+    pub tokens: Vec<TokenView>,
+    /// What the query asked for; null if it did not say
+    #[schema(required, example = json!(null))]
+    pub only_expiring: Option<bool>,
+}
+
+/// A token
+#[derive(Serialize, ToSchema)]
+#[schema(as = AppTokenWithCode)]
+pub(super) struct OneToken {
+    /// The token, with its code
+    token: TokenView,
+}
+
+impl From<Revealed> for OneToken {
+    fn from(revealed: Revealed) -> Self {
+        let code = revealed.code.map(|code| code.expose_secret().to_owned());
+        Self {
+            token: TokenView {
+                token_code: Some(code),
+                ..revealed.token.into()
+            },
+        }
+    }
+}
+
+/// What a session needs for requests that change something
+#[derive(Serialize, ToSchema)]
+#[schema(as = CsrfToken)]
+pub(super) struct CsrfToken {
+    /// To be sent as `X-CSRF-Token`, beside the cookie
+    #[schema(example = "ZXhhbXBsZWV4YW1wbGVleGFt")]
+    pub csrf_token: String,
+}
+
+/// An answer that says no more than that it is one
+#[derive(Serialize, ToSchema)]
+pub(super) struct Success {
+    /// Always `true`
+    #[schema(example = true)]
+    pub success: bool,
+}
+
+/// Description of an error
+#[derive(Serialize, ToSchema)]
+#[schema(as = ApiErrorDescription)]
+pub(super) struct ErrorDescription {
+    /// Where this is
+    #[schema(example = "https://wharfinger.example.com/api/v1/error/not_found")]
+    pub r#type: String,
+    /// What kind of error
+    #[schema(example = "not_found")]
+    pub title: &'static str,
+    /// What it means
+    #[schema(example = "There is no such thing, or not for you.")]
+    pub description: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn faults_are_in_the_words_of_the_library() {
+        let told = |body: Value| Title::try_from(body).unwrap_err().to_string();
+        for (body, message) in [
+            (json!(null), "Missing JSON body"),
+            (json!({}), "'title' is a required property"),
+            (json!({"Title": "x"}), "'title' is a required property"),
+            (json!({"title": 1}), "1 is not of type 'string'"),
+            (json!({"title": null}), "None is not of type 'string'"),
+            (json!({"title": true}), "True is not of type 'string'"),
+            (json!([]), "[] is not of type 'object'"),
+            (json!("it's"), "'it\\'s' is not of type 'object'"),
+        ] {
+            assert_eq!(told(body.clone()), message, "{body}");
+        }
+        assert!(told(vec![0; 10_000].into()).chars().count() < 150);
+    }
+
+    #[test]
+    fn faults_of_a_sign_in_repeat_nothing() {
+        for body in [
+            json!("secret-word"),
+            json!(["secret-word"]),
+            json!({"username": "a", "password": ["secret-word"]}),
+            json!({"username": ["secret-word"], "password": "a"}),
+        ] {
+            let told = Credentials::try_from(body.clone()).err().unwrap();
+            assert!(!told.to_string().contains("secret-word"), "{body}: {told}");
+        }
+        let told = Credentials::try_from(json!({"username": 1})).err().unwrap();
+        assert_eq!(told.to_string(), "'password' is a required property");
+    }
+
+    #[test]
+    fn dates_have_two_digits_and_no_zone() {
+        let instant = DateTime::from_timestamp_micros(1_643_716_374_999_999).unwrap();
+        assert_eq!(date(instant), "Tue, 01 Feb 2022 11:52:54 -0000");
+    }
+}
