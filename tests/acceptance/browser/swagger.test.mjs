@@ -70,8 +70,9 @@ async function execute(id, { parameters = {}, body, form = {} } = {}) {
   const shown = block.locator(".live-responses-table tbody .response-col_status").first();
   await shown.filter({ hasText: String(response.status()) }).waitFor();
   const text = await response.text();
-  const isJson = response.headers()["content-type"]?.startsWith("application/json");
-  return { block, status: response.status(), text, json: isJson && text ? JSON.parse(text) : null, url: response.url() };
+  const headers = response.headers();
+  const isJson = headers["content-type"]?.startsWith("application/json");
+  return { block, status: response.status(), headers, text, json: isJson && text ? JSON.parse(text) : null, url: response.url() };
 }
 
 test("the page loads from this origin alone, with and without the slash", async () => {
@@ -180,6 +181,20 @@ test("every operation can be tried, and the secret of a token can be copied", as
   assert.ok((await step("GetAPITokens", 200)).json.tokens.some((token) => token.id === id));
   await step("GetAPIToken", 200, { parameters: { id } });
   await step("RevokeToken", 200, { parameters: { id } });
+
+  const app = (await step("createAppToken", 201, { body: { title: "explorer" } })).json.token;
+  assert.match(app.token_code, /^[0-9A-Z]{120}$/);
+  const its = { parameters: { token_uuid: app.uuid } };
+  assert.equal((await step("getAppToken", 200, its)).json.token.token_code, app.token_code);
+  for (const list of ["listAppTokens", "listAllAppTokens"]) {
+    assert.ok((await step(list, 200)).json.tokens.some(({ uuid }) => uuid === app.uuid));
+  }
+  await step("revokeAppToken", 204, its);
+  await step("getErrorDescription", 200, { parameters: { error_type: "not_found" } });
+  const proof = (csrf) => ({ parameters: { "X-CSRF-Token": csrf } });
+  const visited = await step("getCsrfToken", 200);
+  const signedIn = await step("signinUser", 200, { ...proof(visited.json.csrf_token), body: { username: name, password } });
+  await step("logout", 200, proof(signedIn.headers["x-next-csrf-token"]));
 
   const document = await (await fetch(`${base}/openapi.json`)).json();
   const ids = Object.values(document.paths).flatMap((item) => Object.values(item).flatMap((operation) => operation.operationId ?? []));
