@@ -24,6 +24,7 @@ use crate::domain::account::{AccountName, NewPassword};
 use crate::domain::auth_config::{BundlePath, Product};
 use crate::domain::membership::Membership;
 use crate::domain::status::Status;
+use crate::domain::text::quoted;
 use crate::error::{Error, Result};
 use crate::http;
 use crate::service::accounts::{Accounts, FIRST};
@@ -67,9 +68,25 @@ pub fn run(cli: Cli) -> Result<()> {
                 settings.server_key_path().display()
             ))
         }
-        Command::Openapi => print(http::document_json(&http::document()).trim_end()),
+        Command::Openapi { surface } => {
+            let document = match surface {
+                None => http::document(),
+                Some(name) => http::document_of(&name).ok_or_else(|| no_surface(&name))?,
+            };
+            print(http::document_json(&document).trim_end())
+        }
         Command::Healthcheck { ready } => healthcheck(&settings, ready),
     }
+}
+
+fn no_surface(name: &str) -> Error {
+    let names: Vec<_> = http::document_names().collect();
+    let message = format!(
+        "there is no surface {}; there are: {}",
+        quoted(name),
+        names.join(", ")
+    );
+    Error::invalid("surface", message)
 }
 
 fn clock() -> Arc<dyn Clock> {

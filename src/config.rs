@@ -58,7 +58,10 @@ pub enum Command {
         command: KeysCommand,
     },
     /// Print the OpenAPI document of this version
-    Openapi,
+    Openapi {
+        /// The surface that it is to be about, such as stackrox; all if left out
+        surface: Option<String>,
+    },
     /// Ask a server with the same settings whether it is well; the exit status tells
     Healthcheck {
         /// Ask whether it is ready to serve, not only alive

@@ -1,24 +1,42 @@
-//! The OpenAPI document: generated, committed, complete, and true to the documents that this API follows.
+//! The OpenAPI documents: generated, committed, complete, and true to the document that the registries API follows.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
+use utoipa::openapi::OpenApi;
+use wharfinger::http::{document_json, document_names};
 
 use crate::harness::{Backend, Server};
 
-const COMMITTED: &str = "openapi/wharfinger.json";
-
+/// The document of all surfaces.
 fn document() -> Value {
-    serde_json::from_str(&wharfinger::http::document_json(
-        &wharfinger::http::document(),
-    ))
-    .unwrap()
+    as_served(&wharfinger::http::document())
+}
+
+/// The document of one surface.
+pub fn document_of(name: &str) -> Value {
+    as_served(&wharfinger::http::document_of(name).unwrap())
+}
+
+fn as_served(document: &OpenApi) -> Value {
+    serde_json::from_str(&document_json(document)).unwrap()
+}
+
+/// What the program prints, by its argument, which is empty for the document of all surfaces.
+fn generated() -> Vec<(&'static str, String)> {
+    let surfaces =
+        document_names().map(|name| (name, wharfinger::http::document_of(name).unwrap()));
+    std::iter::once(("", wharfinger::http::document()))
+        .chain(surfaces)
+        .map(|(name, document)| (name, document_json(&document)))
+        .collect()
 }
 
 /// Every operation as (method, path, what the document says of it).
-fn operations(document: &Value) -> Vec<(String, String, Value)> {
+pub fn operations(document: &Value) -> Vec<(String, String, Value)> {
     let paths = document["paths"].as_object().unwrap();
     paths
         .iter()
@@ -35,41 +53,126 @@ fn operations(document: &Value) -> Vec<(String, String, Value)> {
 }
 
 #[test]
-fn the_committed_document_is_the_generated_one() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(COMMITTED);
-    let committed = std::fs::read_to_string(path).unwrap();
-    let generated = wharfinger::http::document_json(&wharfinger::http::document());
-    assert!(
-        committed == generated,
-        "{COMMITTED} is not what the code generates. If the change is meant, run: cargo run openapi > {COMMITTED}"
-    );
+fn the_committed_documents_are_the_generated_ones() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi");
+    let mut files = BTreeSet::new();
+    for (name, generated) in generated() {
+        let file = format!("{}.json", if name.is_empty() { "wharfinger" } else { name });
+        let committed = std::fs::read_to_string(folder.join(&file)).unwrap_or_default();
+        assert!(
+            committed == generated,
+            "openapi/{file} is not what the code generates. If the change is meant, run: \
+             cargo run openapi {name} > openapi/{file}"
+        );
+        files.insert(file);
+    }
+    let found: BTreeSet<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(found, files, "what generates the others?");
+}
+
+/// Every reference in a value.
+pub fn references(value: &Value) -> BTreeSet<String> {
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .flat_map(|(name, member)| match member {
+                Value::String(reference) if name == "$ref" => [reference.clone()].into(),
+                member => references(member),
+            })
+            .collect(),
+        Value::Array(items) => items.iter().flat_map(references).collect(),
+        _ => BTreeSet::new(),
+    }
 }
 
 #[test]
 fn every_reference_resolves() {
-    fn visit(value: &Value, found: &mut BTreeSet<String>) {
-        match value {
-            Value::Object(members) => {
-                if let Some(reference) = members.get("$ref").and_then(Value::as_str) {
-                    found.insert(reference.to_owned());
-                }
-                members.values().for_each(|member| visit(member, found));
-            }
-            Value::Array(items) => items.iter().for_each(|item| visit(item, found)),
-            _ => {}
+    for (name, document) in generated() {
+        let document: Value = serde_json::from_str(&document).unwrap();
+        let found = references(&document);
+        assert!(!found.is_empty(), "{name:?}");
+        for reference in found {
+            let pointer = reference.strip_prefix('#').unwrap();
+            assert!(
+                document.pointer(pointer).is_some(),
+                "{name:?}: {reference} leads nowhere"
+            );
         }
     }
-    let document = document();
-    let mut found = BTreeSet::new();
-    visit(&document, &mut found);
-    assert!(found.len() > 20, "only {found:?}");
-    for reference in found {
-        let pointer = reference.strip_prefix('#').unwrap();
+}
+
+/// The names of the security schemes that requirements ask for.
+fn schemes(requirements: &Value) -> impl Iterator<Item = String> {
+    let requirements = requirements.as_array().into_iter().flatten();
+    requirements.flat_map(|requirement| requirement.as_object().unwrap().keys().cloned())
+}
+
+#[test]
+fn the_document_of_a_surface_stands_alone() {
+    let whole = document();
+    let mut paths = BTreeSet::new();
+    let mut titles = BTreeSet::from([whole["info"]["title"].to_string()]);
+    for name in document_names() {
+        let document = document_of(name);
         assert!(
-            document.pointer(pointer).is_some(),
-            "{reference} leads nowhere"
+            titles.insert(document["info"]["title"].to_string()),
+            "{name}"
         );
+        for member in ["version", "license", "contact"] {
+            assert_eq!(document["info"][member], whole["info"][member], "{name}");
+        }
+
+        let mut tags = BTreeSet::new();
+        let mut demanded: BTreeSet<_> = schemes(&document["security"]).collect();
+        let mut inherits = false;
+        for (method, path, operation) in operations(&document) {
+            let place = format!("{name}: {method} {path}");
+            let there = &whole["paths"][&path];
+            assert_eq!(there[method.to_lowercase()], operation, "{place}");
+            // In the document of all surfaces a path says where it is, unless it is where most are.
+            let servers = there.get("servers").unwrap_or(&whole["servers"]);
+            assert_eq!(document["servers"], *servers, "{place}");
+            let security = operation.get("security");
+            demanded.extend(schemes(security.unwrap_or(&document["security"])));
+            inherits |= security.is_none();
+            tags.extend(
+                operation["tags"]
+                    .as_array()
+                    .unwrap()
+                    .clone()
+                    .into_iter()
+                    .map(|tag| tag.to_string()),
+            );
+            paths.insert(path);
+        }
+        assert_eq!(document.get("security").is_some(), inherits, "{name}");
+
+        // Nothing is missing, and nothing is of another surface.
+        let told = document["tags"].as_array().unwrap();
+        let told: BTreeSet<_> = told.iter().map(|tag| tag["name"].to_string()).collect();
+        assert_eq!(told, tags, "{name}");
+        let components = document["components"].as_object().unwrap();
+        let mut listed = BTreeSet::new();
+        for (kind, members) in components {
+            let names = members.as_object().unwrap().keys();
+            if kind == "securitySchemes" {
+                assert_eq!(names.cloned().collect::<BTreeSet<_>>(), demanded, "{name}");
+            } else {
+                listed.extend(names.map(|name| format!("#/components/{kind}/{name}")));
+            }
+        }
+        assert_eq!(references(&document), listed, "{name}");
     }
+    let all: BTreeSet<_> = whole["paths"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect();
+    assert_eq!(paths, all);
 }
 
 fn is_quays(path: &str) -> bool {
@@ -77,7 +180,7 @@ fn is_quays(path: &str) -> bool {
 }
 
 /// What a reference leads to; anything else is itself.
-fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
+pub fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
     match value["$ref"].as_str() {
         Some(reference) => document.pointer(&reference[1..]).unwrap(),
         None => value,
@@ -205,6 +308,70 @@ fn every_operation_is_complete() {
     }
 }
 
+#[actix_web::test]
+async fn every_document_is_served() {
+    let server = Server::start(Backend::Sqlite).await;
+    let anonymous = server.anonymous();
+    for (name, document) in generated() {
+        let path = match name {
+            "" => "/openapi.json".to_owned(),
+            name => format!("/openapi/{name}.json"),
+        };
+        for method in [Method::GET, Method::HEAD] {
+            let is_head = method == Method::HEAD;
+            let served = anonymous.send(anonymous.request(method, &path)).await;
+            assert_eq!(
+                (served.status, served.header("content-type")),
+                (200, "application/json"),
+                "{path}"
+            );
+            let text = if is_head { "" } else { &document };
+            assert!(served.text == text, "{path}: {}", served.text);
+        }
+        let refused = anonymous.send(anonymous.request(Method::POST, &path)).await;
+        assert_eq!(
+            (refused.status, refused.header("allow")),
+            (405, "GET, HEAD")
+        );
+    }
+    for path in [
+        "/openapi/nope.json",
+        "/openapi/",
+        "/openapi/stackrox",
+        "/openapi/wharfinger.json",
+    ] {
+        let refused = anonymous.get(path).await;
+        assert_eq!(refused.status, 404, "{path}");
+        assert_eq!(
+            refused.json["messages"][0]["errorCode"], "path-not-found",
+            "{path}"
+        );
+    }
+}
+
+#[actix_web::test]
+async fn the_page_has_every_document_to_choose_from() {
+    let server = Server::start(Backend::Sqlite).await;
+    let anonymous = server.anonymous();
+    let settings = anonymous.get("/docs/swagger-initializer.js").await.text;
+    let urls: Vec<_> = settings
+        .split("\"url\": \"")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap())
+        .collect();
+    let mut expected = vec!["../openapi.json".to_owned()];
+    expected.extend(document_names().map(|name| format!("../openapi/{name}.json")));
+    assert_eq!(urls, expected, "{settings}");
+    for setting in [
+        "\"layout\": \"StandaloneLayout\"",
+        "\"queryConfigEnabled\": false",
+        "\"persistAuthorization\": false",
+        "\"validatorUrl\": \"none\"",
+    ] {
+        assert!(settings.contains(setting), "{setting}: {settings}");
+    }
+}
+
 #[rstest]
 #[actix_web::test]
 async fn every_operation_is_served_with_and_without_the_prefix(
@@ -212,13 +379,7 @@ async fn every_operation_is_served_with_and_without_the_prefix(
 ) {
     let server = Server::start(backend).await;
     let anonymous = server.anonymous();
-    let served = anonymous.get("/openapi.json").await;
-    assert_eq!(
-        (served.status, served.header("content-type")),
-        (200, "application/json")
-    );
-    assert_eq!(served.json, document());
-    for (method, path, operation) in operations(&served.json) {
+    for (method, path, operation) in operations(&document()) {
         let path = path.replace("{registryId}", "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11");
         let path = path
             .replace("{tokenId}", "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10")

@@ -802,6 +802,21 @@ fn the_help_of_every_command_explains_every_flag() {
     }
 }
 
+#[test]
+fn the_documents_are_printed_by_surface() {
+    let database = Database::fresh(Backend::Sqlite);
+    let print = |surface: Option<&str>| {
+        let mut command = bare(&database);
+        end(command.arg("openapi").args(surface))
+    };
+    let committed = |name: &str| std::fs::read_to_string(format!("openapi/{name}.json")).unwrap();
+    assert!(print(None).ok() == committed("wharfinger"));
+    for name in wharfinger::http::document_names() {
+        assert!(print(Some(name)).ok() == committed(name), "{name}");
+    }
+    print(Some("nope")).refused(1, &["no surface \"nope\"", "registries, registry-access"]);
+}
+
 #[rstest]
 #[actix_web::test]
 async fn replicas_that_start_at_once_make_one_first_account(

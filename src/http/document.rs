@@ -1,39 +1,194 @@
-//! The OpenAPI document, generated from the routes.
+//! The OpenAPI documents, generated from the routes: one for each surface, and one for all of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use actix_web::App;
+use serde_json::Value;
+use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
-use utoipa::openapi::path::PathItem;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa_actix_web::AppExt as _;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{quay, registries, registry_auth, stackrox};
 
+/// A surface as the documents know it.
+pub(super) struct Chapter {
+    /// Names its document: `/openapi/{name}.json`.
+    pub(super) name: &'static str,
+    /// What pages call it.
+    pub(super) title: &'static str,
+    /// Where its document is, seen from `/docs/`.
+    pub(super) url: &'static str,
+    description: &'static str,
+    base: fn() -> OpenApi,
+    routes: fn(&mut ServiceConfig<'_>),
+    illustrate: fn(&mut OpenApi),
+}
+
+/// Every surface, in the order in which pages show them.
+pub(super) const CHAPTERS: [Chapter; 4] = [
+    Chapter {
+        name: "registries",
+        title: "Registries (IONOS)",
+        url: "../openapi/registries.json",
+        description: "Manages container registries, the tokens that open them, and the accounts that manage both. The \
+                      API of IONOS Container Registry, self-hosted.",
+        base: registries::base,
+        routes: registries::routes,
+        illustrate: registries::illustrate,
+    },
+    Chapter {
+        name: "registry-access",
+        title: "Registry access",
+        url: "../openapi/registry-access.json",
+        description: "Gives the clients of registries their JWTs, and tells the proxies in front of registries what \
+                      may pass.",
+        base: registry_auth::base,
+        routes: registry_auth::routes,
+        illustrate: registry_auth::illustrate,
+    },
+    Chapter {
+        name: "stackrox",
+        title: "API tokens (StackRox)",
+        url: "../openapi/stackrox.json",
+        description: "Makes, lists and revokes tokens of this service's own APIs. The API token service of StackRox, \
+                      self-hosted.",
+        base: stackrox::base,
+        routes: stackrox::routes,
+        illustrate: stackrox::illustrate,
+    },
+    Chapter {
+        name: "quay",
+        title: "App tokens (Quay)",
+        url: "../openapi/quay.json",
+        description: "Makes, lists, shows and revokes the tokens of an account that open every registry that it may use. \
+                      The app specific tokens of Quay, self-hosted.",
+        base: quay::base,
+        routes: quay::routes,
+        illustrate: quay::illustrate,
+    },
+];
+
 /// The document of all surfaces, from the same routes that serve them.
 #[must_use]
 pub fn document() -> OpenApi {
-    let mut document = surface(registries::base(), registries::routes);
-    registries::illustrate(&mut document);
-    let mut access = surface(registry_auth::base(), registry_auth::routes);
-    registry_auth::illustrate(&mut access);
-    document.merge(access);
-    let mut api_tokens = surface(stackrox::base(), stackrox::routes);
-    stackrox::illustrate(&mut api_tokens);
-    document.merge(api_tokens);
-    let mut of_quay = surface(quay::base(), quay::routes);
-    quay::illustrate(&mut of_quay);
-    document.merge(of_quay);
+    let mut document = preface();
+    for chapter in &CHAPTERS {
+        document.merge(chapter.written());
+    }
     document
 }
 
-fn surface(base: OpenApi, routes: fn(&mut ServiceConfig<'_>)) -> OpenApi {
-    App::new()
-        .into_utoipa_app()
-        .openapi(base)
-        .configure(routes)
-        .split_for_parts()
-        .1
+/// The names of the documents that are about one surface each.
+pub fn document_names() -> impl Iterator<Item = &'static str> {
+    CHAPTERS.iter().map(|chapter| chapter.name)
+}
+
+/// The document of the surface with this name, if there is one. It stands alone.
+#[must_use]
+pub fn document_of(name: &str) -> Option<OpenApi> {
+    let chapter = CHAPTERS.iter().find(|chapter| chapter.name == name)?;
+    Some(chapter.alone())
+}
+
+impl Chapter {
+    /// Its part of the document of all surfaces.
+    fn written(&self) -> OpenApi {
+        let mut document = App::new()
+            .into_utoipa_app()
+            .openapi((self.base)())
+            .configure(self.routes)
+            .split_for_parts()
+            .1;
+        (self.illustrate)(&mut document);
+        document
+    }
+
+    /// The same with what it needs of the preface, and no more.
+    fn alone(&self) -> OpenApi {
+        let preface = preface();
+        let mut document = self.written();
+        document.info = preface.info;
+        document.info.title = format!("{}: {}", document.info.title, self.title);
+        document.info.description = Some(self.description.to_owned());
+        hoist_servers(&mut document);
+        let operations = document.paths.paths.values().flat_map(operations);
+        let mut demands = Vec::new();
+        for (_, operation) in operations {
+            match &operation.security {
+                Some(own) => demands.extend(own),
+                None => document.security.clone_from(&preface.security),
+            }
+        }
+        let used: BTreeSet<_> = demands
+            .into_iter()
+            .chain(document.security.iter().flatten())
+            .flat_map(schemes)
+            .collect();
+        let components = document.components.get_or_insert_with(Default::default);
+        let known = preface.components.unwrap_or_default().security_schemes;
+        components.security_schemes.extend(known);
+        components
+            .security_schemes
+            .retain(|name, _| used.contains(name));
+        document
+    }
+}
+
+/// The product's own words.
+const BASIC_AUTH: &str = "You will need to base64 encode the string containing your credentials. Separate your username and password with a colon, i.e., username:password and send it as 'Authorization' request header. More details: https://en.wikipedia.org/wiki/Basic_access_authentication";
+
+/// Ours: the product has no such tokens.
+const BEARER_AUTH: &str = "An API token, as `POST /v1/apitokens/generate` gives it. It acts as the account that made it, within the token's roles.";
+
+/// What the documents have in common: whose they are, and how callers say who they are.
+fn preface() -> OpenApi {
+    #[derive(utoipa::OpenApi)]
+    #[openapi(
+        info(
+            title = "Wharfinger",
+            description = "Manages container registries and the tokens that open them. \
+                           The API of IONOS Container Registry, self-hosted.",
+            contact(name = "Whoever runs this server"),
+        ),
+        security(("basicAuth" = []), ("bearerAuth" = [])),
+    )]
+    struct Preface;
+
+    let mut document = Preface::openapi();
+    let mut basic = Http::new(HttpAuthScheme::Basic);
+    basic.description = Some(BASIC_AUTH.to_owned());
+    let mut bearer = Http::new(HttpAuthScheme::Bearer);
+    bearer.bearer_format = Some("JWT".to_owned());
+    bearer.description = Some(BEARER_AUTH.to_owned());
+    let components = document.components.get_or_insert_with(Default::default);
+    components.add_security_scheme("basicAuth", SecurityScheme::Http(basic));
+    components.add_security_scheme("bearerAuth", SecurityScheme::Http(bearer));
+    document
+}
+
+/// Servers that every path names are the document's.
+fn hoist_servers(document: &mut OpenApi) {
+    let mut items = document.paths.paths.values();
+    let Some(servers) = items.next().and_then(|item| item.servers.clone()) else {
+        return;
+    };
+    if items.all(|item| item.servers.as_ref() == Some(&servers)) {
+        for item in document.paths.paths.values_mut() {
+            item.servers = None;
+        }
+        document.servers = Some(servers);
+    }
+}
+
+/// The names of the security schemes that a requirement asks for, which utoipa shows as JSON only.
+fn schemes(requirement: &SecurityRequirement) -> Vec<String> {
+    match serde_json::to_value(requirement) {
+        Ok(Value::Object(demands)) => demands.into_iter().map(|(name, _)| name).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// A document as it is served and committed: JSON for people to read, with a line end.
@@ -56,6 +211,12 @@ pub(super) fn methods(document: &OpenApi) -> BTreeMap<String, String> {
 }
 
 fn allow(item: &PathItem) -> String {
+    let methods: Vec<_> = operations(item).map(|(method, _)| method).collect();
+    methods.join(", ")
+}
+
+/// The operations of a path, with their methods.
+fn operations(item: &PathItem) -> impl Iterator<Item = (&'static str, &Operation)> {
     let methods = [
         ("GET", &item.get),
         ("HEAD", &item.head),
@@ -64,10 +225,7 @@ fn allow(item: &PathItem) -> String {
         ("PATCH", &item.patch),
         ("DELETE", &item.delete),
     ];
-    let present: Vec<_> = methods
+    methods
         .into_iter()
-        .filter(|(_, operation)| operation.is_some())
-        .map(|(method, _)| method)
-        .collect();
-    present.join(", ")
+        .filter_map(|(method, operation)| Some((method, operation.as_ref()?)))
 }

@@ -31,7 +31,7 @@ use actix_web::{App, middleware};
 use utoipa_actix_web::AppExt as _;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-pub use self::document::{document, document_json};
+pub use self::document::{document, document_json, document_names, document_of};
 pub use self::guard::Origins;
 use crate::clock::Random;
 use crate::service::Service;
@@ -57,8 +57,8 @@ pub struct State {
     quay_created: StatusCode,
     /// The `Allow` header of every path.
     methods: BTreeMap<String, String>,
-    /// The OpenAPI document as JSON.
-    document: Bytes,
+    /// The OpenAPI documents as JSON, by their paths.
+    documents: BTreeMap<String, Bytes>,
 }
 
 impl State {
@@ -87,7 +87,7 @@ impl State {
             body_timeout,
             quay_created,
             methods,
-            document: document_json(&document).into(),
+            documents: pages::documents(&document),
         }
     }
 }

@@ -1,22 +1,32 @@
-//! The document and its pages: `/openapi.json`, and Swagger UI at `/docs`.
+//! The documents and their pages: `/openapi.json` for all surfaces, `/openapi/{name}.json` for one, and Swagger UI at
+//! `/docs`.
 //!
 //! Swagger UI comes from files inside the program: it asks no other host for anything, and a strict policy keeps it
-//! from doing so. A link cannot configure it, it keeps no credentials, and it sends the document to no validator.
+//! from doing so. A link cannot configure it, it keeps no credentials, and it sends no document to a validator.
+
+use std::collections::BTreeMap;
 
 use actix_web::http::header::{
     CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, X_FRAME_OPTIONS,
 };
 use actix_web::middleware::DefaultHeaders;
-use actix_web::web::{self, Data};
-use actix_web::{HttpResponse, route};
+use actix_web::web::{self, Bytes, Data};
+use actix_web::{HttpRequest, HttpResponse, route, routes};
+use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
-use utoipa_swagger_ui::{Config, SwaggerUi};
+use utoipa_swagger_ui::{Config, SwaggerUi, Url};
 
 use super::State;
+use super::document::{CHAPTERS, document_json, document_names, document_of};
+use super::registries::Registries;
+use super::surface::Answer;
+use crate::domain::text::quoted;
+use crate::error::{Error, What};
 
 /// The methods of these paths, which no document lists.
-pub(super) const METHODS: [(&str, &str); 3] = [
+pub(super) const METHODS: [(&str, &str); 4] = [
     ("/openapi.json", "GET, HEAD"),
+    ("/openapi/{name}.json", "GET, HEAD"),
     ("/docs", "GET, HEAD"),
     ("/docs/{_:.*}", "GET"),
 ];
@@ -44,23 +54,44 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>) {
 
 fn swagger_ui() -> SwaggerUi {
     // Relative, so that it works behind a proxy that adds a prefix.
-    let config = Config::from("../openapi.json")
+    let whole = Url::new("All of Wharfinger", "../openapi.json");
+    let chapters = CHAPTERS
+        .iter()
+        .map(|chapter| Url::new(chapter.title, chapter.url));
+    // The standalone layout, which is the default, has the list to choose from.
+    let config = Config::new(std::iter::once(whole).chain(chapters))
         .query_config_enabled(false)
         .validator_url("none")
         .persist_authorization(false)
         .deep_linking(true)
         .display_request_duration(true)
-        .try_it_out_enabled(true)
-        .use_base_layout();
+        .try_it_out_enabled(true);
     SwaggerUi::new("/{_:.*}").config(config)
 }
 
-/// The document, as it was generated when this process started.
-#[route("/openapi.json", method = "GET", method = "HEAD")]
-async fn openapi(state: Data<State>) -> HttpResponse {
-    HttpResponse::Ok()
+/// What is served as the documents, by path. `whole` is that of all surfaces.
+pub(super) fn documents(whole: &OpenApi) -> BTreeMap<String, Bytes> {
+    let chapters = document_names()
+        .filter_map(|name| Some((format!("/openapi/{name}.json"), document_of(name)?)));
+    chapters
+        .map(|(path, document)| (path, document_json(&document).into()))
+        .chain([("/openapi.json".to_owned(), document_json(whole).into())])
+        .collect()
+}
+
+/// A document, as it was generated when this process started.
+#[routes]
+#[get("/openapi.json")]
+#[head("/openapi.json")]
+#[get("/openapi/{name}.json")]
+#[head("/openapi/{name}.json")]
+async fn openapi(request: HttpRequest, state: Data<State>) -> Answer<Registries> {
+    let path = request.path();
+    let document = state.documents.get(path);
+    let document = document.ok_or_else(|| Error::not_found(What::Path, quoted(path)))?;
+    Ok(HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "application/json"))
-        .body(state.document.clone())
+        .body(document.clone()))
 }
 
 /// Without the slash the page's own relative links would lead astray.

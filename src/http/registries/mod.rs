@@ -17,7 +17,6 @@ mod wire;
 
 use actix_web::web;
 use utoipa::OpenApi;
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 pub(super) use self::examples::illustrate;
@@ -82,22 +81,10 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>) {
         });
 }
 
-/// The product's own words.
-const BASIC_AUTH: &str = "You will need to base64 encode the string containing your credentials. Separate your username and password with a colon, i.e., username:password and send it as 'Authorization' request header. More details: https://en.wikipedia.org/wiki/Basic_access_authentication";
-
-/// Ours: the product has no such tokens.
-const BEARER_AUTH: &str = "An API token, as `POST /v1/apitokens/generate` gives it. It acts as the account that made it, within the token's roles.";
-
 /// What the document says beside its paths.
 pub(super) fn base() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
     #[openapi(
-        info(
-            title = "Wharfinger",
-            description = "Manages container registries and the tokens that open them. \
-                           The API of IONOS Container Registry, self-hosted.",
-            contact(name = "Whoever runs this server"),
-        ),
         servers(
             (url = "/", description = "This server"),
             (url = "/containerregistries", description = "This server, under the prefix that IONOS clients use"),
@@ -110,19 +97,9 @@ pub(super) fn base() -> utoipa::openapi::OpenApi {
             (name = "Names", description = "Check whether a registry name is free"),
             (name = "Locations", description = "List where registries can be made"),
         ),
-        security(("basicAuth" = []), ("bearerAuth" = [])),
         components(schemas(ApiErrorResponse)),
     )]
     struct Base;
 
-    let mut document = Base::openapi();
-    let mut basic = Http::new(HttpAuthScheme::Basic);
-    basic.description = Some(BASIC_AUTH.to_owned());
-    let mut bearer = Http::new(HttpAuthScheme::Bearer);
-    bearer.bearer_format = Some("JWT".to_owned());
-    bearer.description = Some(BEARER_AUTH.to_owned());
-    let components = document.components.get_or_insert_with(Default::default);
-    components.add_security_scheme("basicAuth", SecurityScheme::Http(basic));
-    components.add_security_scheme("bearerAuth", SecurityScheme::Http(bearer));
-    document
+    Base::openapi()
 }

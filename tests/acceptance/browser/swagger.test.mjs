@@ -3,7 +3,7 @@
 // Environment: WHARFINGER_URL, ADMIN (name:password), SCREENSHOTS (a folder), CHROMIUM (the browser).
 
 import assert from "node:assert/strict";
-import { createServer } from "node:http";
+import { createServer, request } from "node:http";
 import { after, before, test } from "node:test";
 import { chromium } from "playwright-core";
 
@@ -62,7 +62,7 @@ async function execute(id, { parameters = {}, body, form = {} } = {}) {
   if (body !== undefined) {
     await block.locator("textarea.body-param__text").fill(JSON.stringify(body));
   }
-  const path = ({ pathname }) => !pathname.startsWith("/docs") && pathname !== "/openapi.json";
+  const path = ({ pathname }) => !pathname.startsWith("/docs") && !pathname.startsWith("/openapi");
   const [response] = await Promise.all([
     page.waitForResponse((response) => path(new URL(response.url()))),
     block.locator("button.execute").click(),
@@ -92,6 +92,72 @@ test("a link cannot configure the page", async () => {
   assert.equal(await page.locator(".info .title").innerText().then((text) => text.startsWith("Wharfinger")), true);
   assert.equal(asked.some((url) => url.startsWith("http://127.0.0.1:1/")), false);
   await page.goto(`${base}/docs/`, { waitUntil: "networkidle" });
+});
+
+// The ids of a document's operations, in an order of their own.
+function idsOf(document) {
+  const operations = Object.values(document.paths).flatMap((item) => Object.values(item));
+  return operations.flatMap(({ operationId }) => operationId ?? []).sort();
+}
+
+// Chooses every document in turn and compares what is shown with what is served.
+async function chooseEach(page, base, picture) {
+  const options = await page.locator("select#select option").evaluateAll((all) => all.map(({ label, value }) => ({ label, value })));
+  assert.ok(options.length > 3, JSON.stringify(options));
+  assert.equal(await page.locator("select#select").inputValue(), options[0].value);
+  const titles = [];
+  for (const { label, value } of options) {
+    const answer = await fetch(new URL(value, `${base}/docs/`));
+    assert.equal(answer.status, 200, value);
+    const document = await answer.json();
+    await page.locator("select#select").selectOption({ label });
+    const { title } = document.info;
+    // Behind the title, in the same element, comes the version.
+    await page.waitForFunction((title) => document.querySelector(".info .title")?.firstChild.textContent === title, title);
+    const ids = idsOf(document);
+    await page.waitForFunction((count) => document.querySelectorAll(".opblock").length === count, ids.length);
+    const shown = await page.locator(".opblock").evaluateAll((blocks) => blocks.map(({ id }) => id.split("-").at(-1)));
+    assert.deepEqual(shown.sort(), ids, label);
+    titles.push(title);
+    if (picture) await page.screenshot({ path: `${folder}/${picture}-${titles.length}.png` });
+  }
+  assert.equal(new Set(titles).size, titles.length);
+}
+
+test("every document can be chosen, the one for all is the first", async () => {
+  await chooseEach(page, base, "document");
+  // The choice is in the address, so that it can be passed on. It is by name: an address would not do.
+  await page.goto(page.url(), { waitUntil: "networkidle" });
+  const chosen = await page.locator(".info .title").innerText();
+  assert.ok(chosen.startsWith("Wharfinger: "), chosen);
+  await page.goto(`${base}/docs/?urls.primaryName=http://127.0.0.1:1/evil.json`, { waitUntil: "networkidle" });
+  assert.equal(await page.locator("select#select").evaluate((select) => select.selectedIndex), 0);
+  await page.goto(`${base}/docs/`, { waitUntil: "networkidle" });
+});
+
+test("behind a proxy that adds a prefix, every document can be chosen too", async () => {
+  const proxy = createServer((received, response) => {
+    if (!received.url.startsWith("/wharf/")) return response.writeHead(404).end();
+    const { method, headers } = received;
+    const onward = request(base + received.url.slice("/wharf".length), { method, headers }, (answer) => {
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(response);
+    });
+    received.pipe(onward);
+  });
+  await new Promise((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+  const other = await browser.newPage();
+  other.setDefaultTimeout(10_000);
+  try {
+    const prefixed = `http://127.0.0.1:${proxy.address().port}/wharf`;
+    await other.goto(`${prefixed}/docs`, { waitUntil: "networkidle" });
+    assert.equal(other.url(), `${prefixed}/docs/`);
+    await chooseEach(other, prefixed);
+  } finally {
+    await other.close();
+    proxy.closeAllConnections();
+    proxy.close();
+  }
 });
 
 test("every operation can be tried, and the secret of a token can be copied", async () => {
@@ -197,8 +263,7 @@ test("every operation can be tried, and the secret of a token can be copied", as
   await step("logout", 200, proof(signedIn.headers["x-next-csrf-token"]));
 
   const document = await (await fetch(`${base}/openapi.json`)).json();
-  const ids = Object.values(document.paths).flatMap((item) => Object.values(item).flatMap((operation) => operation.operationId ?? []));
-  assert.deepEqual([...used].sort(), ids.sort(), "an operation was not tried");
+  assert.deepEqual([...used].sort(), idsOf(document), "an operation was not tried");
 });
 
 test("the examples that the forms are filled with work as they are", async () => {
@@ -220,6 +285,9 @@ test("the examples that the forms are filled with work as they are", async () =>
 });
 
 test("credentials are kept nowhere", async () => {
+  assert.equal(await page.locator("button.authorize.locked").count(), 1);
+  await page.locator("select#select").selectOption({ index: 1 });
+  await page.locator("button.authorize.unlocked").waitFor();
   const kept = await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie]));
   assert.equal(kept.includes(password), false);
   assert.equal(kept.includes(Buffer.from(`${name}:${password}`).toString("base64")), false);
