@@ -18,6 +18,7 @@ mod bad_input;
 mod catalog;
 mod check;
 mod concurrency;
+mod documents;
 mod durability;
 mod evaluation;
 mod janitor;

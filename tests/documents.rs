@@ -1,0 +1,320 @@
+//! What other products' documents say of the operations that this service took over, held against our own documents.
+//!
+//! Each table has a block for the tag, for every operation and for every schema that those need. Lines that begin with
+//! `+` are ours: the product's document leaves the place blank, or we differ from it for a reason that `docs/` gives.
+//! `…` stands for words of ours, whichever they are.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::openapi::{document_of, operations, references, resolve};
+
+/// StackRox's `APITokenService`. "Object" is its document's word for an answer without members, 0 the code of a response
+/// that is none of the others.
+const STACKROX: &str = "
+tag APITokenService
++ …
+
+GenerateToken
+  POST /v1/apitokens/generate
+  tag APITokenService
+  GenerateToken generates API token for a given user and role.
+  body required
+    V1GenerateTokenRequest (application/json)
+  200 A successful response.
+    V1GenerateTokenResponse (application/json)
+  default An unexpected error response.
+    GooglerpcStatus (application/json)
++ security basicAuth
++ security bearerAuth
+
+GetAPIToken
+  GET /v1/apitokens/{id}
+  tag APITokenService
+  GetAPIToken returns API token metadata for a given id.
+  path id required
++   string; …
+  200 A successful response.
+    StorageTokenMetadata (application/json)
+  default An unexpected error response.
+    GooglerpcStatus (application/json)
++ security basicAuth
++ security bearerAuth
+
+GetAPITokens
+  GET /v1/apitokens
+  tag APITokenService
+  GetAPITokens returns all the API tokens.
+  query revoked optional
++   boolean; …
+  200 A successful response.
+    V1GetAPITokensResponse (application/json)
+  default An unexpected error response.
+    GooglerpcStatus (application/json)
++ security basicAuth
++ security bearerAuth
+
+ListAllowedTokenRoles
+  GET /v1/apitokens/generate/allowed-roles
+  tag APITokenService
+  GetAllowedTokenRoles return roles that user is allowed to request for API token.
+  200 A successful response.
+    V1ListAllowedTokenRolesResponse (application/json)
+  default An unexpected error response.
+    GooglerpcStatus (application/json)
++ security basicAuth
++ security bearerAuth
+
+RevokeToken
+  PATCH /v1/apitokens/revoke/{id}
+  tag APITokenService
+  RevokeToken removes the API token for a given id.
+  path id required
++   string; …
+  200 A successful response.
+    object (application/json)
+  default An unexpected error response.
+    GooglerpcStatus (application/json)
++ security basicAuth
++ security bearerAuth
+
+schema GooglerpcStatus
++ …
+  code: integer int32; …
+  details: list of ProtobufAny; …
++ error: string; …
+  message: string; …
++ required code, message, details, error
+
+schema ProtobufAny
++ …
+  @type: string; …
++ required @type
+
+schema StorageTokenMetadata
+  Next available tag: 8
++ expiration: string date-time; …
++ id: string; …
++ issuedAt: string date-time; …
++ name: string; …
++ revoked: boolean; …
++ role: string; …
++   deprecated true
++ roles: list of string; …
++ required id, name, roles, issuedAt, expiration, revoked, role
+
+schema V1GenerateTokenRequest
++ …
+  expiration: string date-time; …
++   or null
+  name: string; …
++   or null
+  role: string; …
++   deprecated true
++   or null
+  roles: list of string; …
++   or null
+
+schema V1GenerateTokenResponse
++ …
+  metadata: StorageTokenMetadata; …
+  token: string; …
++ required token, metadata
+
+schema V1GetAPITokensResponse
++ …
+  tokens: list of StorageTokenMetadata; …
++ required tokens
+
+schema V1ListAllowedTokenRolesResponse
++ …
+  roleNames: list of string; …
++ required roleNames
+";
+
+#[test]
+fn the_api_token_operations_are_those_of_stackrox() {
+    hold(STACKROX, "stackrox", "APITokenService");
+}
+
+/// Asserts that the operations of a tag are those of a table, with the schemas that they need and no others.
+fn hold(table: &str, name: &str, tag: &str) {
+    let document = document_of(name);
+    let told = told(&document, tag);
+    let said: BTreeMap<_, _> = table
+        .trim()
+        .split("\n\n")
+        .map(|block| block.split_once('\n').unwrap())
+        .map(|(title, lines)| (title.to_owned(), lines.lines().collect::<Vec<_>>()))
+        .collect();
+    assert_eq!(
+        told.keys().collect::<Vec<_>>(),
+        said.keys().collect::<Vec<_>>()
+    );
+    for (title, told) in told {
+        let said = &said[&title];
+        let same =
+            told.len() == said.len() && told.iter().zip(said).all(|(told, said)| says(said, told));
+        assert!(
+            same,
+            "{title}: the document says\n  {}\nand should say\n{}",
+            told.join("\n  "),
+            said.join("\n")
+        );
+    }
+}
+
+fn says(said: &str, told: &str) -> bool {
+    // What begins each line of a table.
+    let said = &said[2..];
+    match said.strip_suffix('…') {
+        Some(beginning) => told.len() > beginning.len() && told.starts_with(beginning),
+        None => told == said,
+    }
+}
+
+/// What a document says of the operations of a tag, in the form of the tables.
+fn told(document: &Value, tag: &str) -> BTreeMap<String, Vec<String>> {
+    let description = list(&document["tags"])
+        .find(|described| described["name"] == tag)
+        .map(|tag| text(&tag["description"]));
+    let mut blocks = BTreeMap::from([(format!("tag {tag}"), Vec::from_iter(description))]);
+    let mut needed = BTreeSet::new();
+    for (method, path, operation) in operations(document) {
+        if operation["tags"][0] != tag {
+            continue;
+        }
+        let lines = operation_lines(document, &method, &path, &operation);
+        blocks.insert(text(&operation["operationId"]), lines);
+        need(document, &operation, &mut needed);
+    }
+    for reference in needed {
+        if let Some(name) = reference.strip_prefix("#/components/schemas/") {
+            let schema = document.pointer(&reference[1..]).unwrap();
+            blocks.insert(format!("schema {name}"), schema_lines(schema));
+        }
+    }
+    blocks
+}
+
+/// Adds all that a value refers to, and what that refers to.
+fn need(document: &Value, value: &Value, needed: &mut BTreeSet<String>) {
+    for reference in references(value) {
+        if needed.insert(reference.clone()) {
+            need(document, document.pointer(&reference[1..]).unwrap(), needed);
+        }
+    }
+}
+
+fn operation_lines(document: &Value, method: &str, path: &str, operation: &Value) -> Vec<String> {
+    let tags: Vec<_> = list(&operation["tags"]).map(text).collect();
+    let mut lines = vec![
+        format!("{method} {path}"),
+        format!("tag {}", tags.join(", ")),
+        text(&operation["summary"]),
+    ];
+    for parameter in list(&operation["parameters"]) {
+        let (place, name) = (text(&parameter["in"]), text(&parameter["name"]));
+        let (kind, words) = (kind(&parameter["schema"]), text(&parameter["description"]));
+        lines.push(format!("{place} {name} {}", duty(parameter)));
+        lines.push(format!("  {kind}; {words}"));
+        lines.extend(conditions(&parameter["schema"]));
+    }
+    if let Some(body) = operation.get("requestBody") {
+        let words = body["description"].as_str();
+        lines.push(format!("body {}", duty(body)));
+        lines.extend(words.map(|words| format!("  {words}")));
+        lines.extend(contents(body));
+    }
+    for (status, response) in members(&operation["responses"]) {
+        let response = resolve(document, response);
+        lines.push(format!("{status} {}", text(&response["description"])));
+        lines.extend(contents(response));
+    }
+    let security = operation.get("security").unwrap_or(&document["security"]);
+    lines.extend(list(security).map(|way| format!("security {}", demand(way))));
+    lines
+}
+
+fn duty(value: &Value) -> &'static str {
+    if value["required"] == true {
+        "required"
+    } else {
+        "optional"
+    }
+}
+
+/// What a body may be, with its types.
+fn contents(body: &Value) -> impl Iterator<Item = String> {
+    members(&body["content"])
+        .map(|(name, content)| format!("  {} ({name})", kind(&content["schema"])))
+}
+
+/// One way for callers to say who they are.
+fn demand(requirement: &Value) -> String {
+    let schemes: Vec<_> = members(requirement)
+        .map(|(scheme, scopes)| {
+            let scopes: Vec<_> = list(scopes).map(text).collect();
+            if scopes.is_empty() {
+                scheme.clone()
+            } else {
+                format!("{scheme} ({})", scopes.join(", "))
+            }
+        })
+        .collect();
+    schemes.join(" and ")
+}
+
+fn schema_lines(schema: &Value) -> Vec<String> {
+    let mut lines = vec![text(&schema["description"])];
+    for (name, member) in members(&schema["properties"]) {
+        let (kind, words) = (kind(member), text(&member["description"]));
+        lines.push(format!("{name}: {kind}; {words}"));
+        lines.extend(conditions(member));
+    }
+    let required: Vec<_> = list(&schema["required"]).map(text).collect();
+    if !required.is_empty() {
+        lines.push(format!("required {}", required.join(", ")));
+    }
+    lines
+}
+
+/// The type of a value.
+fn kind(schema: &Value) -> String {
+    let kind = match (&schema["$ref"], &schema["type"]) {
+        (Value::String(reference), _) => reference.rsplit('/').next().unwrap().to_owned(),
+        (_, Value::Array(kinds)) => text(&kinds[0]),
+        (_, kind) => text(kind),
+    };
+    match (kind.as_str(), schema["format"].as_str()) {
+        ("array", _) => format!("list of {}", self::kind(&schema["items"])),
+        (kind, Some(format)) => format!("{kind} {format}"),
+        _ => kind,
+    }
+}
+
+/// What else a schema says beside words and examples.
+fn conditions(schema: &Value) -> Vec<String> {
+    let told = ["$ref", "description", "example", "format", "items", "type"];
+    let others = members(schema).filter(|(name, _)| !told.contains(&name.as_str()));
+    let mut lines: Vec<_> = others
+        .map(|(name, value)| format!("  {name} {value}"))
+        .collect();
+    if schema["type"][1] == "null" {
+        lines.push("  or null".to_owned());
+    }
+    lines
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    value.as_object().into_iter().flatten()
+}
