@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { env } from "node:process";
 import createClient from "openapi-fetch";
-import type { components, paths } from "./generated/schema.js";
+import type { components, paths } from "./generated/wharfinger.js";
 
 type Problem = components["schemas"]["ApiErrorResponse"];
 
