@@ -133,9 +133,173 @@ schema V1ListAllowedTokenRolesResponse
 + required roleNames
 ";
 
+/// Quay's `appspecifictokens`. Its document gives answers with a success no schema, and no schema its members.
+const QUAY: &str = "
+tag appspecifictokens
+  Manages app specific tokens for the current user.
+
+createAppToken
+  POST /api/v1/user/apptoken
+  tag appspecifictokens
+  Create a new app specific token for user.
+  body required
+    Description of a new token.
++   NewAppToken (application/json)
+  201 Successful creation
++   AppTokenWithCode (application/json)
+  400 Bad Request
+    ApiError (application/json)
+  401 Session required
+    ApiError (application/json)
+  403 Unauthorized access
+    ApiError (application/json)
+  404 Not found
+    ApiError (application/json)
++ 408 …
++   ApiError (application/json)
++ 413 …
++   ApiError (application/json)
++ 415 …
++   ApiErrorMessageOnly (application/json)
++ 429 …
++   ApiError (application/json)
++ 500 …
++   ApiError (application/json)
++ 503 …
++   ApiError (application/json)
+  security oauth2_implicit (user:admin)
++ security basicAuth
+
+listAppTokens
+  GET /api/v1/user/apptoken
+  tag appspecifictokens
+  Lists the app specific tokens for the user.
+  query expiring optional
+    boolean; If true, only returns those tokens expiring soon
+  200 Successful invocation
++   AppTokens (application/json)
+  400 Bad Request
+    ApiError (application/json)
+  401 Session required
+    ApiError (application/json)
+  403 Unauthorized access
+    ApiError (application/json)
+  404 Not found
+    ApiError (application/json)
++ 429 …
++   ApiError (application/json)
++ 500 …
++   ApiError (application/json)
++ 503 …
++   ApiError (application/json)
+  security oauth2_implicit (user:admin)
++ security basicAuth
+
+getAppToken
+  GET /api/v1/user/apptoken/{token_uuid}
+  tag appspecifictokens
+  Returns a specific app token for the user.
+  path token_uuid required
+    string; The uuid of the app specific token
+  200 Successful invocation
++   AppTokenWithCode (application/json)
+  400 Bad Request
+    ApiError (application/json)
+  401 Session required
+    ApiError (application/json)
+  403 Unauthorized access
+    ApiError (application/json)
+  404 Not found
+    ApiError (application/json)
++ 429 …
++   ApiError (application/json)
++ 500 …
++   ApiError (application/json)
++ 503 …
++   ApiError (application/json)
+  security oauth2_implicit (user:admin)
++ security basicAuth
+
+revokeAppToken
+  DELETE /api/v1/user/apptoken/{token_uuid}
+  tag appspecifictokens
+  Revokes a specific app token for the user.
+  path token_uuid required
+    string; The uuid of the app specific token
+  204 Deleted
+  400 Bad Request
+    ApiError (application/json)
+  401 Session required
+    ApiError (application/json)
+  403 Unauthorized access
+    ApiError (application/json)
+  404 Not found
+    ApiError (application/json)
++ 429 …
++   ApiError (application/json)
++ 500 …
++   ApiError (application/json)
++ 503 …
++   ApiError (application/json)
+  security oauth2_implicit (user:admin)
++ security basicAuth
+
+schema ApiError
++ …
++ detail: string; …
++ error_message: string; …
++ error_type: string; …
++ status: integer int32; …
++   minimum 0
++ title: string; …
++ type: string; …
++ required status, type, title, detail, error_message, error_type
+
+schema ApiErrorMessageOnly
++ …
++ message: string; …
++ required message
+
+schema AppToken
++ …
++ created: string; …
++ expiration: string; …
++   or null
++ last_accessed: string; …
++   or null
++ title: string; …
++ token_code: string; …
++   or null
++ uuid: string; …
++ required uuid, title, last_accessed, created, expiration
+
+schema AppTokenWithCode
++ …
++ token: AppToken; …
++ required token
+
+schema AppTokens
++ …
++ only_expiring: boolean; …
++   or null
++ tokens: list of AppToken; …
++ required tokens, only_expiring
+
+schema NewAppToken
+  Description of a new token.
+  title: string; Friendly name to help identify the token
++   maxLength 255
+  required title
+";
+
 #[test]
 fn the_api_token_operations_are_those_of_stackrox() {
     hold(STACKROX, "stackrox", "APITokenService");
+}
+
+#[test]
+fn the_app_token_operations_are_those_of_quay() {
+    hold(QUAY, "quay", "appspecifictokens");
 }
 
 /// Asserts that the operations of a tag are those of a table, with the schemas that they need and no others.
