@@ -27,7 +27,7 @@ use crate::domain::status::Status;
 use crate::domain::text::quoted;
 use crate::error::{Error, Result};
 use crate::http;
-use crate::service::accounts::{Accounts, FIRST};
+use crate::service::accounts::{Accounts, FIRST, LiveTokens};
 use crate::service::keys::{Consequence, Rotation};
 use crate::telemetry;
 
@@ -292,8 +292,16 @@ async fn account(settings: &Settings, command: AccountCommand) -> Result<()> {
             accounts.set_status(name.clone(), Status::Disabled).await?;
             print(&format!("Disabled {name}."))
         }
-        AccountCommand::Delete { name } => {
-            accounts.delete(name.clone()).await?;
+        AccountCommand::Delete {
+            name,
+            revoke_tokens,
+        } => {
+            let tokens = if revoke_tokens {
+                LiveTokens::Revoke
+            } else {
+                LiveTokens::Refuse
+            };
+            accounts.delete(name.clone(), tokens).await?;
             print(&format!("Deleted {name}."))
         }
     };

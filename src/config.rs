@@ -140,6 +140,9 @@ pub enum AccountCommand {
     Delete {
         /// Which
         name: String,
+        /// Revoke its API tokens that are in force; without this they keep it from being deleted
+        #[arg(long)]
+        revoke_tokens: bool,
     },
 }
 

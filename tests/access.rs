@@ -15,6 +15,7 @@ use utoipa::openapi::path::PathItem;
 use wharfinger::Error;
 use wharfinger::domain::account::NewPassword;
 use wharfinger::domain::status::Status;
+use wharfinger::service::accounts::LiveTokens;
 use wharfinger::service::passwords::{self, Passwords};
 
 use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Server};
@@ -250,7 +251,10 @@ async fn every_route_for_every_caller(
         .set_status("disabled".to_owned(), Status::Disabled)
         .await
         .unwrap();
-    accounts.delete("deleted".to_owned()).await.unwrap();
+    accounts
+        .delete("deleted".to_owned(), LiveTokens::Refuse)
+        .await
+        .unwrap();
 
     let members = Members::make(&admin).await;
 
@@ -421,7 +425,10 @@ async fn what_happens_to_an_account_bites_on_its_next_request(
     }
 
     let actors = known("deleted").await;
-    accounts.delete("deleted".to_owned()).await.unwrap();
+    accounts
+        .delete("deleted".to_owned(), LiveTokens::Refuse)
+        .await
+        .unwrap();
     shut_out(&actors, "deleted").await;
     // A namesake is somebody else, even with the same password on a server that remembers the old one's.
     server
@@ -747,7 +754,10 @@ async fn who_did_it_is_the_account_that_called(
         assert_eq!(alice.patch(path, change).await.json["metadata"], changed);
     }
     let accounts = server.service.accounts();
-    accounts.delete("bob@example.com".to_owned()).await.unwrap();
+    accounts
+        .delete("bob@example.com".to_owned(), LiveTokens::Refuse)
+        .await
+        .unwrap();
     let after = alice.get(&token).await;
     assert_eq!(after.json["metadata"]["lastModifiedBy"], "Bob@example.com");
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use wharfinger::clock::{Clock as _, SystemRandom};
 use wharfinger::domain::account::NewPassword;
 use wharfinger::domain::status::Status;
+use wharfinger::service::accounts::LiveTokens;
 use wharfinger::service::janitor::Round;
 use wharfinger::service::vault::{API_JWT, ServerKey, Vault};
 use wharfinger::store::{self, Store, Target, keys};
@@ -178,7 +179,15 @@ async fn a_token_is_what_its_creator_and_its_roles_are_now(
         .await
         .unwrap();
     assert_eq!(statuses(&bearer).await, (200, 200));
-    accounts.delete("bob".to_owned()).await.unwrap();
+    accounts
+        .delete("bob".to_owned(), LiveTokens::Revoke)
+        .await
+        .unwrap();
+    assert_eq!(statuses(&bearer).await, (401, 401));
+    // Nor would it open anything if nobody had revoked it.
+    server
+        .database
+        .execute("UPDATE api_tokens SET revoked_at = NULL");
     assert_eq!(statuses(&bearer).await, (401, 401));
     // Nor does a namesake that comes later.
     server.add_account("bob", "some-password", "Admin").await;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use wharfinger::domain::account::NewPassword;
 use wharfinger::domain::signing::KeyRole;
 use wharfinger::domain::status::Status;
+use wharfinger::service::accounts::LiveTokens;
 
 use crate::harness::{
     ADMIN_PASSWORD, Actor, Answer, Backend, KeyPair, Minted, Server, claims, fingerprint, header,
@@ -829,7 +830,10 @@ async fn what_happens_to_an_account_bites_on_its_next_request(
         (bench.status(&basic(second)), bench.status(&jwt)),
         (200, 200)
     );
-    accounts.delete(person.to_owned()).await.unwrap();
+    accounts
+        .delete(person.to_owned(), LiveTokens::Refuse)
+        .await
+        .unwrap();
     assert_eq!(
         (bench.status(&basic(second)), bench.status(&jwt)),
         (401, 401)
@@ -837,7 +841,10 @@ async fn what_happens_to_an_account_bites_on_its_next_request(
     // Another account gets the name and the password while the proof of the one before is remembered.
     bench.server.add_account(person, second, "Admin").await;
     let jwt = login(second).await;
-    accounts.delete(person.to_owned()).await.unwrap();
+    accounts
+        .delete(person.to_owned(), LiveTokens::Refuse)
+        .await
+        .unwrap();
     bench.server.add_account(person, second, "Admin").await;
     assert_eq!(
         (bench.status(&basic(second)), bench.status(&jwt)),

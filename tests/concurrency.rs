@@ -233,3 +233,33 @@ async fn one_of_many_puts_of_an_id_creates_and_the_others_replace(
     assert_eq!(u64::try_from(1 + made - removed).unwrap(), left);
     server.database.check_totals();
 }
+
+#[rstest]
+#[actix_web::test]
+async fn no_account_goes_whose_api_token_is_just_being_made(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let replica = server.replica().await;
+    let admin = server.admin();
+    // The key that signs is made at the first use.
+    let wish = |name: &str| json!({"name": name, "role": "Admin"});
+    let first = admin.post("/v1/apitokens/generate", wish("first")).await;
+    assert_eq!(first.status, 200, "{first:?}");
+    for round in 0..10 {
+        let name = format!("bob-{round}");
+        let account = admin.create_account(&name, &["Admin"]).await;
+        let bob = replica.actor(&name, "right-password");
+        assert_eq!(bob.get("/locations").await.status, 200);
+        let path = format!("/accounts/{account}");
+        let mut requests = vec![(admin.clone(), Method::DELETE, path, Value::Null)];
+        requests.extend((0..4).map(|_| {
+            let path = "/v1/apitokens/generate".to_owned();
+            (bob.clone(), Method::POST, path, wish(&name))
+        }));
+        let answers = at_once(requests).await;
+        let made = answers[1..].iter().filter(|made| made.status == 200);
+        let expected = if made.count() == 0 { 204 } else { 409 };
+        assert_eq!(answers[0].status, expected, "{answers:?}");
+    }
+}

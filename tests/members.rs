@@ -764,6 +764,122 @@ async fn accounts_are_made_shown_changed_and_deleted(
     admin.create_account("alice@EXAMPLE.com", &[]).await;
 }
 
+/// The API tokens, each with who revoked it.
+fn revocations(server: &Server) -> Vec<String> {
+    server.database.lines(
+        "SELECT name || CASE WHEN revoked_at IS NULL THEN '' ELSE ' by ' || \
+         COALESCE((SELECT accounts.name FROM accounts WHERE uuid = revoked_by), 'a command') END AS line \
+         FROM api_tokens ORDER BY key",
+    )
+}
+
+#[rstest]
+#[actix_web::test]
+async fn an_account_with_api_tokens_in_force_goes_only_with_them(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+    #[values("", "/containerregistries")] prefix: &str,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let id = admin.create_account("bob", &["Admin"]).await;
+    let (path, bob) = (
+        format!("{prefix}/accounts/{id}"),
+        server.actor("bob", "right-password"),
+    );
+    let registry = admin.create_registry("team-a").await;
+    admin.set_member(&registry, &id, "reader").await;
+    let generate = async |name: &str, end: &str| {
+        let wish = json!({"name": name, "role": "Admin", "expiration": end});
+        let made = bob.post("/v1/apitokens/generate", wish).await;
+        assert_eq!(made.status, 200, "{made:?}");
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        (
+            text(&made.json["token"]),
+            text(&made.json["metadata"]["id"]),
+        )
+    };
+    // One over, one revoked, and one in force to the last microsecond: a single one keeps the account.
+    generate("over", "2026-11-21T12:30:00Z").await;
+    let (_, revoked) = generate("revoked", "2027-01-01T00:00:00Z").await;
+    let (token, _) = generate("live", "2026-11-21T13:00:00Z").await;
+    let revoke = format!("/v1/apitokens/revoke/{revoked}");
+    assert_eq!(bob.patch(&revoke, json!({})).await.status, 200);
+    let last = chrono::TimeDelta::hours(1) - chrono::TimeDelta::microseconds(1);
+    server.clock.advance(last);
+
+    let before = ["over", "revoked by bob", "live"];
+    for query in ["", "?revokeTokens=false"] {
+        let kept = admin.delete(&format!("{path}{query}")).await;
+        assert_eq!((kept.status, kept.codes()), (409, vec!["conflict"]));
+        assert_eq!(
+            kept.message(),
+            "bob has 1 API token in force; revoke it first, or let the deletion do it: \
+             with ?revokeTokens=true, by the command with --revoke-tokens"
+        );
+    }
+    for (value, code) in [
+        ("", "invalid-revoke-tokens"),
+        ("1", "invalid-revoke-tokens"),
+        ("True", "invalid-revoke-tokens"),
+        ("true%20", "invalid-revoke-tokens"),
+        ("true&revokeTokens=true", "invalid-query"),
+    ] {
+        let refused = admin.delete(&format!("{path}?revokeTokens={value}")).await;
+        assert_eq!(
+            (refused.status, refused.codes()),
+            (400, vec![code]),
+            "{value}"
+        );
+    }
+    let with_tokens = format!("{path}?revokeTokens=true");
+    assert_eq!(server.analyst().delete(&with_tokens).await.status, 403);
+    // Nothing of all that changed anything.
+    assert_eq!(revocations(&server), before);
+    let bearer = server.bearer(&token);
+    assert_eq!(bearer.get("/locations").await.status, 200);
+    let members = format!("/registries/{registry}/members");
+    assert_eq!(admin.get(&members).await.json["total"], 1);
+
+    // Several are counted. A token may end its own account, and itself with it.
+    generate("other", "2027-01-01T00:00:00Z").await;
+    let kept = bearer.delete(&path).await;
+    assert!(
+        kept.message()
+            .starts_with("bob has 2 API tokens in force; revoke them first"),
+        "{kept:?}"
+    );
+    let deleted = bearer.delete(&with_tokens).await;
+    assert_eq!(deleted.status, 204, "{deleted:?}");
+    assert_eq!(bearer.get("/locations").await.status, 401);
+    let after = ["over", "revoked by bob", "live by bob", "other by bob"];
+    assert_eq!(revocations(&server), after);
+    let listed = admin.get("/v1/apitokens?revoked=true").await;
+    assert_eq!(listed.json["tokens"].as_array().unwrap().len(), 3);
+
+    // What is over keeps nobody, and the last Admin stays with all that it has.
+    let carol = admin.create_account("carol", &["Admin"]).await;
+    let wish = json!({"name": "carols", "expiration": "2026-11-21T13:00:00Z"});
+    let carols = server.actor("carol", "right-password");
+    let made = carols.post("/v1/apitokens/generate", wish).await;
+    assert_eq!(made.status, 200);
+    let wish = json!({"name": "admins", "role": "Admin"});
+    let made = admin.post("/v1/apitokens/generate", wish).await;
+    assert_eq!(made.status, 200);
+    server.clock.advance(chrono::TimeDelta::microseconds(1));
+    let carol = format!("{prefix}/accounts/{carol}");
+    assert_eq!(admin.delete(&carol).await.status, 204);
+    let own = json!(admin.get("/accounts").await.json["items"][0]["id"]);
+    let own = format!("{prefix}/accounts/{}", own.as_str().unwrap());
+    for query in ["", "?revokeTokens=true"] {
+        let refused = admin.delete(&format!("{own}{query}")).await;
+        assert!(
+            refused.status == 409 && refused.message().contains("last enabled account"),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(revocations(&server)[4..], ["carols", "admins"]);
+}
+
 #[rstest]
 #[actix_web::test]
 async fn nobody_gives_more_than_they_hold(

@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use wharfinger::domain::account::NewPassword;
 use wharfinger::domain::status::Status;
+use wharfinger::service::accounts::LiveTokens;
 
 use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Server};
 
@@ -954,7 +955,7 @@ async fn a_session_ends_with_what_its_account_was(
                 .set_status(name.to_owned(), Status::Disabled)
                 .await
                 .unwrap(),
-            _ => accounts.delete(name.to_owned()).await.unwrap(),
+            _ => accounts.delete(name.to_owned(), LiveTokens::Revoke).await.unwrap(),
         }
         let answer = browser.get(TOKENS).await;
         answer.is(401, &replica.unauthenticated(), name);

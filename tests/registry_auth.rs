@@ -13,6 +13,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use wharfinger::domain::account::NewPassword;
 use wharfinger::domain::status::Status;
+use wharfinger::service::accounts::LiveTokens;
 
 use crate::harness::{
     ADMIN_PASSWORD, Actor, Answer, Backend, Database, Minted, Program, Server, claims, encoded,
@@ -408,7 +409,7 @@ async fn credentials_that_open_nothing_all_look_alike(
         .await;
     let accounts = server.service.accounts();
     accounts
-        .delete("gone@example.com".to_owned())
+        .delete("gone@example.com".to_owned(), LiveTokens::Refuse)
         .await
         .unwrap();
     let off = "off@example.com".to_owned();
@@ -1022,7 +1023,10 @@ async fn refresh_tokens_end_with_what_they_were_made_by(
     set(Status::Enabled).await;
     let third = login(person, "second-password").await;
     assert!(works(&third).await);
-    accounts.delete(person.to_owned()).await.unwrap();
+    accounts
+        .delete(person.to_owned(), LiveTokens::Refuse)
+        .await
+        .unwrap();
     assert!(!works(&third).await);
     server.add_account(person, "second-password", "Admin").await;
     assert!(!works(&third).await, "another account of the name");

@@ -15,12 +15,21 @@ use crate::domain::status::Status;
 use crate::domain::text::quoted;
 use crate::error::{Error, Result, What};
 use crate::store::accounts::{self as table, Change};
-use crate::store::{Lock, Session, Store, app_tokens, members, registries};
+use crate::store::{Lock, Session, Store, api_tokens, app_tokens, members, registries};
 
 /// The role that must never be without an enabled account.
 const ADMIN: &str = "Admin";
 /// The name of the first account.
 pub const FIRST: &str = "admin";
+
+/// What becomes of the API tokens in force of an account that is to be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LiveTokens {
+    /// They keep it from being deleted: whoever uses them may not know whose they are.
+    Refuse,
+    /// They are revoked with it.
+    Revoke,
+}
 
 /// Account use cases. They need no keys, so commands can run them beside a running server.
 #[derive(Debug)]
@@ -128,12 +137,12 @@ impl<'a> Accounts<'a> {
     }
 
     /// Deletes an account. What it made stays and keeps its name.
-    pub async fn delete(&self, name: String) -> Result<()> {
+    pub async fn delete(&self, name: String, tokens: LiveTokens) -> Result<()> {
         let now = self.clock.now();
         self.store
             .write(Lock::Catalog, move |connection| {
                 let account = find_named(connection, &name)?;
-                remove(connection, &account, now)
+                remove(connection, &account, tokens, None, now)
             })
             .await
     }
@@ -243,16 +252,36 @@ fn still_there(connection: &mut Session, registry: &Tenant) -> Result<()> {
 }
 
 /// Removes an account and all that is worth nothing without it. What else comes to belong to accounts goes here too.
+/// `by` is who does it, if it is no command. To be called under the catalog's lock, as what makes API tokens is.
 pub(super) fn remove(
     connection: &mut Session,
     account: &Account,
+    tokens: LiveTokens,
+    by: Option<AccountId>,
     now: DateTime<Utc>,
 ) -> Result<()> {
     keep_an_admin(connection, &account.name, |connection| {
         members::remove_all_of_account(connection, account.key)?;
         app_tokens::remove_all_of_account(connection, account.key)?;
         table::delete(connection, account.key, now)
-    })
+    })?;
+    match api_tokens::revoke_all_of_account(connection, account.key, by, now)? {
+        0 => Ok(()),
+        _ if tokens == LiveTokens::Revoke => Ok(()),
+        count => Err(has_tokens(&account.name, count)),
+    }
+}
+
+fn has_tokens(name: &str, count: usize) -> Error {
+    let (tokens, them) = if count == 1 {
+        ("token", "it")
+    } else {
+        ("tokens", "them")
+    };
+    Error::Unsuited(format!(
+        "{name} has {count} API {tokens} in force; revoke {them} first, or let the deletion do it: \
+         with ?revokeTokens=true, by the command with --revoke-tokens"
+    ))
 }
 
 /// Makes a change to an account, unless it takes the last enabled Admin away. To be called under the catalog's lock, so

@@ -54,7 +54,8 @@ impl<'a> ApiTokens<'a> {
         let bounded = self.core.policy.bounded_delegation;
         let made = self
             .core
-            .write(caller, Lock::Nothing, move |connection, actor| {
+            // Accounts are deleted under the same lock, so none goes whose token is just being made.
+            .write(caller, Lock::Catalog, move |connection, actor| {
                 let permissions = &actor.permissions;
                 permissions.require(Resource::Access, Level::Read)?;
                 permissions.require(Resource::Integration, Level::Write)?;

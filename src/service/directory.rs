@@ -5,7 +5,7 @@
 
 use super::Core;
 use super::access::Caller;
-use super::accounts::{distinct, keep_an_admin, remove};
+use super::accounts::{LiveTokens, distinct, keep_an_admin, remove};
 use crate::domain::account::{Account, AccountPatch, Actor, CreateAccount, NewAccount};
 use crate::domain::id::AccountId;
 use crate::domain::membership::Membership;
@@ -117,14 +117,14 @@ impl<'a> Directory<'a> {
     }
 
     /// Deletes an account with its memberships. What it made stays and keeps its name.
-    pub async fn delete(&self, caller: &Caller, id: AccountId) -> Result<()> {
+    pub async fn delete(&self, caller: &Caller, id: AccountId, tokens: LiveTokens) -> Result<()> {
         let now = self.core.clock.now();
         self.core
             .write(caller, Lock::Catalog, move |connection, actor| {
                 actor.permissions.require(Resource::Access, Level::Write)?;
                 let account = find(connection, id)?;
                 require_account(connection, actor, &account)?;
-                remove(connection, &account, now)
+                remove(connection, &account, tokens, Some(actor.id), now)
             })
             .await
     }

@@ -136,6 +136,25 @@ pub fn record(connection: &mut Session, uses: &[(ApiTokenId, LastUse)]) -> Resul
     Ok(kept)
 }
 
+/// Revokes the tokens of an account that are in force. Returns how many.
+pub fn revoke_all_of_account(
+    connection: &mut Session,
+    account: AccountKey,
+    by: Option<AccountId>,
+    now: DateTime<Utc>,
+) -> Result<usize> {
+    let in_force = api_tokens::table
+        .filter(api_tokens::account_key.eq(account.0))
+        .filter(api_tokens::revoked_at.is_null())
+        .filter(api_tokens::expires_at.gt(micros(now)));
+    Ok(diesel::update(in_force)
+        .set((
+            api_tokens::revoked_at.eq(micros(now)),
+            api_tokens::revoked_by.eq(by.map(|by| bytes(by.0))),
+        ))
+        .execute(connection)?)
+}
+
 /// Until when tokens have to be over to be removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {

@@ -1,18 +1,22 @@
 //! `/accounts`.
 
-use actix_web::HttpResponse;
 use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
 use actix_web::{delete, get, patch, post};
+use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::super::State;
-use super::super::call::{Json, Query, Raw};
+use super::super::call::{Head, Json, Query, Raw};
 use super::people::{AccountList, AccountView, PatchAccount, PostAccount};
 use super::token::{Page, window_links};
 use super::{Answer, ApiErrorResponse, BodyErrors, Call, Errors};
 use crate::domain::account::{AccountPatch, CreateAccount};
 use crate::domain::id::AccountId;
 use crate::domain::page::Window;
+use crate::domain::text::quoted;
+use crate::error::{Error, Result};
+use crate::service::accounts::LiveTokens;
 
 /// The account of a path.
 #[derive(IntoParams)]
@@ -22,6 +26,30 @@ pub(super) struct AccountPath {
     /// The unique ID of the account
     #[param(rename = "accountId", format = Uuid, pattern = r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$", example = "7ee77dcf-093f-48e6-9a14-161c73568589")]
     account_id: String,
+}
+
+/// How an account is to be deleted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(rename_all = "camelCase")]
+struct Deletion {
+    /// Revoke the account's API tokens that are in force. Without it they keep the account from being deleted
+    #[param(value_type = Option<bool>, default = false, example = false)]
+    revoke_tokens: Option<String>,
+}
+
+impl Head for LiveTokens {
+    fn read(request: &HttpRequest) -> Result<Self> {
+        let Query(deletion) = Query::<Deletion>::read(request)?;
+        match deletion.revoke_tokens.as_deref() {
+            None | Some("false") => Ok(Self::Refuse),
+            Some("true") => Ok(Self::Revoke),
+            Some(other) => Err(Error::invalid(
+                "revoke-tokens",
+                format!("revokeTokens {} is neither true nor false", quoted(other)),
+            )),
+        }
+    }
 }
 
 /// List all accounts
@@ -114,19 +142,20 @@ pub(super) async fn update(
 
 /// Delete account
 ///
-/// Deletes an account with its memberships. What it made stays.
+/// Deletes an account with its memberships. What it made stays; its API tokens are revoked, if that is asked for.
 #[utoipa::path(
-    operation_id = "accountsDelete", tag = "Accounts", params(AccountPath),
+    operation_id = "accountsDelete", tag = "Accounts", params(AccountPath, Deletion),
     responses(
         (status = 204, description = "No content"),
         (status = 404, description = "The account does not exist", body = ApiErrorResponse),
-        (status = 409, description = "It is the last enabled account with the role Admin", body = ApiErrorResponse),
+        (status = 409, description = "It is the last enabled account with the role Admin, or has API tokens in force", body = ApiErrorResponse),
         Errors,
     ),
 )]
 #[delete("/accounts/{accountId}")]
-pub(super) async fn delete(state: Data<State>, call: Call<AccountId>) -> Answer {
+pub(super) async fn delete(state: Data<State>, call: Call<(AccountId, LiveTokens)>) -> Answer {
     let directory = state.service.directory();
-    directory.delete(&call.caller, call.head).await?;
+    let (id, tokens) = call.head;
+    directory.delete(&call.caller, id, tokens).await?;
     Ok(HttpResponse::NoContent().finish())
 }

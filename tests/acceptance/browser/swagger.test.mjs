@@ -54,7 +54,10 @@ async function execute(id, { parameters = {}, body, form = {} } = {}) {
     await block.locator(".opblock-summary-control").click();
   }
   for (const [parameter, value] of Object.entries(parameters)) {
-    await block.locator(`tr[data-param-name="${parameter}"] input`).fill(value);
+    const field = block.locator(`tr[data-param-name="${parameter}"]`).locator("input, select");
+    // A boolean is chosen, all else is typed.
+    const isChoice = await field.evaluate((element) => element.tagName === "SELECT");
+    await (isChoice ? field.selectOption(value) : field.fill(value));
   }
   for (const [property, value] of Object.entries(form)) {
     await block.locator(`tr[data-property-name="${property}"] input`).first().fill(value);
@@ -230,7 +233,7 @@ test("every operation can be tried, and the secret of a token can be copied", as
   await step("registriesMembersGet", 200, { parameters: { registryId: registry, offset: "0", limit: "10" } });
   await step("registriesMembersDelete", 204, member);
   await step("accountsPatch", 200, { ...who, body: { status: "disabled" } });
-  await step("accountsDelete", 204, who);
+  await step("accountsDelete", 204, { parameters: { ...who.parameters, revokeTokens: "true" } });
 
   const patched = await step("registriesTokensPatch", 200, { ...token, body: { status: "disabled", expiryDate: null } });
   assert.equal(patched.json.metadata.state, "disabled");
