@@ -163,6 +163,8 @@ fn policy(settings: &Settings) -> Policy {
         jwt_algorithm: settings.jwt_algorithm,
         key_rotation: settings.key_rotation,
         api_token_retention: settings.api_token_retention,
+        notice_window: settings.notice_window,
+        notice_repeat: settings.notice_repeat,
         bounded_delegation: settings.bounded_delegation,
         app_token_life: settings.app_token_life,
         app_token_retention: settings.app_token_retention.into(),

@@ -303,6 +303,12 @@ pub struct Settings {
     /// How long expired API tokens stay listed, such as 24h; revoked ones go within the hour
     #[arg(long, env = "WHARFINGER_API_TOKEN_RETENTION", default_value = "24h", global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub api_token_retention: Duration,
+    /// How long before its end the log speaks of an API token; 0s for never
+    #[arg(long, env = "WHARFINGER_NOTICE_WINDOW", default_value = "7d", global = true, value_name = "TIME", value_parser = notice_window)]
+    pub notice_window: Duration,
+    /// How long the log does not speak of that API token again, at least 1m
+    #[arg(long, env = "WHARFINGER_NOTICE_REPEAT", default_value = "24h", global = true, value_name = "TIME", value_parser = notice_repeat)]
+    pub notice_repeat: Duration,
     /// Let no API token or app token be made to end later than the API token that it is made with
     #[arg(long, env = "WHARFINGER_BOUNDED_DELEGATION", global = true, value_parser = BoolishValueParser::new())]
     pub bounded_delegation: bool,
@@ -561,6 +567,15 @@ fn key_rotation(text: &str) -> Parsed<Duration> {
 /// Shorter ones could hardly be used.
 fn app_token_life(text: &str) -> Parsed<Duration> {
     between(text, "1m", "100y")
+}
+
+fn notice_window(text: &str) -> Parsed<Duration> {
+    between(text, "0s", "3650d")
+}
+
+/// A round of the janitor ends when nothing is due any more: by then nothing may be due again.
+fn notice_repeat(text: &str) -> Parsed<Duration> {
+    between(text, "1m", "3650d")
 }
 
 /// It stands in every JWT and in the configuration of every registry.

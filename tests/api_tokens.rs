@@ -739,3 +739,29 @@ async fn tokens_that_end_soon_are_spoken_of_once_a_day(
         "one is over, and nobody speaks of it"
     );
 }
+
+#[rstest]
+#[case::never("0s", "1m", [0, 0, 0, 0])]
+#[case::an_hour("1h", "10m", [0, 1, 0, 1])]
+#[case::a_month("30d", "3650d", [1, 0, 0, 0])]
+#[actix_web::test]
+async fn when_and_how_often_tokens_are_spoken_of_are_settings(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+    #[case] window: &str,
+    #[case] repeat: &str,
+    #[case] spoken: [usize; 4],
+) {
+    let flags = ["--notice-window", window, "--notice-repeat", repeat];
+    let server = Server::start_with(backend, &flags).await;
+    reserve(&server, "test");
+    let end = server.clock.now() + TimeDelta::hours(1);
+    let wish = json!({"name": "soon", "expiration": end.to_rfc3339()});
+    generate(&server.admin(), wish).await;
+    // Exactly the window before its end, within it, not yet again, and again.
+    for (step, minutes) in [0, 1, 9, 1].into_iter().enumerate() {
+        server.clock.advance(TimeDelta::minutes(minutes));
+        let round = server.service.janitor().run("test").await.unwrap().unwrap();
+        assert_eq!(round.ending, spoken[step], "step {step}");
+        reserve(&server, "test");
+    }
+}

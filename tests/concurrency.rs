@@ -260,6 +260,6 @@ async fn no_account_goes_whose_api_token_is_just_being_made(
         let answers = at_once(requests).await;
         let made = answers[1..].iter().filter(|made| made.status == 200);
         let expected = if made.count() == 0 { 204 } else { 409 };
-        assert_eq!(answers[0].status, expected, "{answers:?}");
+        assert_eq!(answers[0].status, expected, "{:?}", statuses(&answers));
     }
 }

@@ -18,10 +18,6 @@ const LIFE: TimeDelta = TimeDelta::days(365);
 const NAME_LENGTH: usize = 1024;
 /// The most roles, which travel along too.
 const ROLES: usize = 100;
-/// How long before its end a token is spoken of.
-pub const NOTICE: TimeDelta = TimeDelta::days(7);
-/// How long a notice is not repeated.
-pub const NOTICE_AGAIN: TimeDelta = TimeDelta::hours(24);
 
 /// What a caller asks for; not yet judged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

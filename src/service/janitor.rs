@@ -13,7 +13,7 @@ use super::keys::Keys;
 use crate::domain::api_token::{ApiToken, days_until};
 use crate::domain::id::{RegistryId, RegistryKey};
 use crate::error::{Error, Result};
-use crate::store::api_tokens::{self, Deadlines};
+use crate::store::api_tokens::{self, Deadlines, Soon};
 use crate::store::signing_keys::Due;
 use crate::store::{
     Lock, Session, app_tokens, leases, registries, signing_keys, token_uses, tokens,
@@ -40,7 +40,7 @@ enum Work {
     /// API tokens that were over by then are to go.
     Over(Deadlines),
     /// API tokens that end soon are to be spoken of.
-    Ending,
+    Ending(Soon),
     /// App tokens that expired by then are to go.
     ExpiredAppTokens(DateTime<Utc>),
 }
@@ -152,9 +152,10 @@ impl<'a> Janitor<'a> {
                 };
                 round.over += removed;
             }
-            Some(Work::Ending) => {
-                let note =
-                    move |connection: &mut Session| api_tokens::note_ending(connection, now, BATCH);
+            Some(Work::Ending(soon)) => {
+                let note = move |connection: &mut Session| {
+                    api_tokens::note_ending(connection, soon, BATCH)
+                };
                 let Some(ending) = self.leased(holder, Lock::Nothing, note).await? else {
                     return Ok(None);
                 };
@@ -208,6 +209,7 @@ impl<'a> Janitor<'a> {
         let app_tokens_before = before(now, policy.app_token_retention);
         let retired = now - RETIRED;
         let over = self.api_token_deadlines();
+        let soon = self.soon(now);
         self.core
             .store
             .read(move |connection| {
@@ -227,8 +229,10 @@ impl<'a> Janitor<'a> {
                 {
                     return Ok(Some(Work::Over(over)));
                 }
-                if api_tokens::any_ending(connection, now)? {
-                    return Ok(Some(Work::Ending));
+                if let Some(soon) = soon
+                    && api_tokens::any_ending(connection, soon)?
+                {
+                    return Ok(Some(Work::Ending(soon)));
                 }
                 if let Some(before) = app_tokens_before
                     && app_tokens::any_expired(connection, before)?
@@ -253,6 +257,17 @@ impl<'a> Janitor<'a> {
         Some(Deadlines {
             revoked: hour,
             expired: hour.checked_sub_signed(retention)?,
+        })
+    }
+
+    fn soon(&self, now: DateTime<Utc>) -> Option<Soon> {
+        let policy = &self.core.policy;
+        let window = TimeDelta::from_std(policy.notice_window).ok()?;
+        let repeat = TimeDelta::from_std(policy.notice_repeat).ok()?;
+        Some(Soon {
+            now,
+            until: now.checked_add_signed(window)?,
+            silent_since: now.checked_sub_signed(repeat)?,
         })
     }
 }

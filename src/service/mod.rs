@@ -74,6 +74,10 @@ pub struct Policy {
     pub key_rotation: Duration,
     /// How long expired API tokens stay listed.
     pub api_token_retention: Duration,
+    /// How long before its end the log speaks of an API token; not at all, if that is no time.
+    pub notice_window: Duration,
+    /// How long the log does not speak of it again.
+    pub notice_repeat: Duration,
     /// Whether what an API token makes ends no later than itself.
     pub bounded_delegation: bool,
     /// How long app tokens last; for ever if none.

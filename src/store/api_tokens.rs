@@ -8,7 +8,7 @@ use diesel::{BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryD
 use super::rows::{bytes, from_json, instant, micros, to_json, uuid};
 use super::schema::api_tokens;
 use super::session::Session;
-use crate::domain::api_token::{ApiToken, NOTICE, NOTICE_AGAIN, NewApiToken};
+use crate::domain::api_token::{ApiToken, NewApiToken};
 use crate::domain::id::{AccountId, AccountKey, ApiTokenId};
 use crate::domain::token::LastUse;
 use crate::error::Result;
@@ -190,16 +190,23 @@ fn over(connection: &mut Session, until: Deadlines, limit: i64) -> Result<Vec<i6
         .load(connection)?)
 }
 
+/// Which tokens are to be spoken of: those that end soon, and were not spoken of lately.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Soon {
+    /// They are not over now,
+    pub now: DateTime<Utc>,
+    /// end before this,
+    pub until: DateTime<Utc>,
+    /// and were last spoken of at this time or before, if ever.
+    pub silent_since: DateTime<Utc>,
+}
+
 /// Notes that tokens which end soon are now spoken of, up to `limit`, and returns them, the first to end first.
-pub fn note_ending(
-    connection: &mut Session,
-    now: DateTime<Utc>,
-    limit: i64,
-) -> Result<Vec<ApiToken>> {
-    let due = ending(connection, now, limit)?;
+pub fn note_ending(connection: &mut Session, soon: Soon, limit: i64) -> Result<Vec<ApiToken>> {
+    let due = ending(connection, soon, limit)?;
     let keys: Vec<i64> = due.iter().map(|(key, _)| *key).collect();
     diesel::update(api_tokens::table.filter(api_tokens::key.eq_any(keys)))
-        .set(api_tokens::noticed_at.eq(micros(now)))
+        .set(api_tokens::noticed_at.eq(micros(soon.now)))
         .execute(connection)?;
     due.into_iter()
         .map(|(_, row)| Ok(read(row)?.token))
@@ -207,21 +214,21 @@ pub fn note_ending(
 }
 
 /// Is there a token that ends soon and is to be spoken of?
-pub fn any_ending(connection: &mut Session, now: DateTime<Utc>) -> Result<bool> {
-    Ok(!ending(connection, now, 1)?.is_empty())
+pub fn any_ending(connection: &mut Session, soon: Soon) -> Result<bool> {
+    Ok(!ending(connection, soon, 1)?.is_empty())
 }
 
-fn ending(connection: &mut Session, now: DateTime<Utc>, limit: i64) -> Result<Vec<(i64, Row)>> {
+fn ending(connection: &mut Session, soon: Soon, limit: i64) -> Result<Vec<(i64, Row)>> {
     Ok(api_tokens::table
         .filter(
             api_tokens::expires_at
-                .gt(micros(now))
-                .and(api_tokens::expires_at.lt(micros(now + NOTICE)))
+                .gt(micros(soon.now))
+                .and(api_tokens::expires_at.lt(micros(soon.until)))
                 .and(api_tokens::revoked_at.is_null())
                 .and(
                     api_tokens::noticed_at
                         .is_null()
-                        .or(api_tokens::noticed_at.le(micros(now - NOTICE_AGAIN))),
+                        .or(api_tokens::noticed_at.le(micros(soon.silent_since))),
                 ),
         )
         .order((api_tokens::expires_at, api_tokens::key))
