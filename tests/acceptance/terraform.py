@@ -3,7 +3,8 @@
 
 Neither can be installed from a package registry. What they send and what they make of the answers was measured
 once with the real ones; here it is done again, in their order, with their bodies and headers, each request on a
-connection of its own. WHARFINGER_URL and ADMIN say where and as whom, as scripts/with-server sets them.
+connection of its own. WHARFINGER_URL and ADMIN say where and as whom, as scripts/with-server sets them; IONOS_TOKEN,
+which tests/acceptance/with-token sets, wins, as it does there.
 """
 
 import base64
@@ -19,6 +20,7 @@ from urllib.parse import quote, urlsplit
 
 URL = urlsplit(os.environ["WHARFINGER_URL"])
 PREFIX = "/containerregistries"
+TOKEN = os.environ.get("IONOS_TOKEN")
 BASIC = "Basic " + base64.b64encode(os.environ["ADMIN"].encode()).decode()
 # Go's decoder takes only these, and the SDK adds a Z to a time of metadata that has none at its end.
 GO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z")
@@ -33,7 +35,7 @@ class Client:
     def __init__(self, user_agent):
         self.headers = {
             "Accept": "application/json",
-            "Authorization": BASIC,
+            "Authorization": f"Bearer {TOKEN}" if TOKEN else BASIC,
             "Connection": "close",
             "User-Agent": user_agent,
         }
