@@ -27,40 +27,49 @@ const CHALLENGES: [&str; 2] = [
 
 /// What the callers get. `token` sends a registry token's own name and password, `form` the name of an account with
 /// a password that has a token's form. `reader`, `maintainer` and `owner` are members of the registry at hand and have
-/// no role; `elsewhere` is an owner of another one. The account at hand is a reader.
+/// no role; `elsewhere` is an owner of another one. The account at hand is a reader. Names with `t-` come with an API
+/// token: of an Admin and with the role Admin, Analyst or Continuous Integration; with the role Admin, of who is no
+/// more than a maintainer now; and four that an Admin made and that are worth nothing any more, or never were.
 const TABLE: &str = "
-method path                                                none wrong unknown disabled deleted token form analyst elsewhere reader maintainer owner admin
-GET    /accounts                                            401   401     401      401     401   401  401     200       403    403        403   403   200
-POST   /accounts                                            401   401     401      401     401   401  401     403       403    403        403   403   201
-GET    /accounts/{accountId}                                401   401     401      401     401   401  401     200       403    403        403   403   200
-PATCH  /accounts/{accountId}                                401   401     401      401     401   401  401     403       403    403        403   403   200
-DELETE /accounts/{accountId}                                401   401     401      401     401   401  401     403       403    403        403   403   204
-GET    /locations                                           401   401     401      401     401   401  401     200       200    200        200   200   200
-HEAD   /names/{name}                                        401   401     401      401     401   401  401     200       200    200        200   200   200
-GET    /registries                                          401   401     401      401     401   401  401     200       200    200        200   200   200
-POST   /registries                                          401   401     401      401     401   401  401     403       403    403        403   403   201
-GET    /registries/{registryId}                             401   401     401      401     401   401  401     200       404    200        200   200   200
-PUT    /registries/{registryId}                             401   401     401      401     401   401  401     403       403    403        403   200   200
-PATCH  /registries/{registryId}                             401   401     401      401     401   401  401     403       404    403        403   200   200
-DELETE /registries/{registryId}                             401   401     401      401     401   401  401     403       404    403        403   204   204
-GET    /registries/{registryId}/auth-bundle.pem             401   401     401      401     401   401  401     200       404    200        200   200   200
-GET    /registries/{registryId}/auth-config                 401   401     401      401     401   401  401     200       404    200        200   200   200
-GET    /registries/{registryId}/jwks.json                   401   401     401      401     401   401  401     200       404    200        200   200   200
-GET    /registries/{registryId}/members                     401   401     401      401     401   401  401     200       404    403        403   200   200
-PUT    /registries/{registryId}/members/{accountId}         401   401     401      401     401   401  401     403       404    403        403   200   200
-DELETE /registries/{registryId}/members/{accountId}         401   401     401      401     401   401  401     403       404    403        403   204   204
-GET    /registries/{registryId}/tokens                      401   401     401      401     401   401  401     200       404    200        200   200   200
-POST   /registries/{registryId}/tokens                      401   401     401      401     401   401  401     403       404    403        201   201   201
-GET    /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401     200       404    200        200   200   200
-PUT    /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401     403       404    403        200   200   200
-PATCH  /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401     403       404    403        200   200   200
-DELETE /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401     403       404    403        204   204   204
-POST   /registries/{registryId}/tokens/{tokenId}/evaluate   401   401     401      401     401   401  401     200       404    200        200   200   200
-GET    /registries/{registryId}/repositories                401   401     401      401     401   401  401     404       404    404        404   404   404
-GET    /registries/{registryId}/repositories/a/b            401   401     401      401     401   401  401     404       404    404        404   404   404
-DELETE /registries/{registryId}/repositories/a              401   401     401      401     401   401  401     404       404    404        404   404   404
-GET    /registries/{registryId}/artifacts                   401   401     401      401     401   401  401     404       404    404        404   404   404
-GET    /vulnerabilities/CVE-2026-1                          401   401     401      401     401   401  401     404       404    404        404   404   404
+method path                                                none wrong unknown disabled deleted token form analyst elsewhere t-revoked t-expired t-orphan t-tampered t-analyst reader maintainer owner admin t-maintainer t-ci t-admin
+GET    /accounts                                            401   401     401      401     401   401  401     200       403       401       401      401        401       200    403        403   403   200          403  403     200
+POST   /accounts                                            401   401     401      401     401   401  401     403       403       401       401      401        401       403    403        403   403   201          403  403     201
+GET    /accounts/{accountId}                                401   401     401      401     401   401  401     200       403       401       401      401        401       200    403        403   403   200          403  403     200
+PATCH  /accounts/{accountId}                                401   401     401      401     401   401  401     403       403       401       401      401        401       403    403        403   403   200          403  403     200
+DELETE /accounts/{accountId}                                401   401     401      401     401   401  401     403       403       401       401      401        401       403    403        403   403   204          403  403     204
+GET    /locations                                           401   401     401      401     401   401  401     200       200       401       401      401        401       200    200        200   200   200          200  403     200
+HEAD   /names/{name}                                        401   401     401      401     401   401  401     200       200       401       401      401        401       200    200        200   200   200          200  403     200
+GET    /registries                                          401   401     401      401     401   401  401     200       200       401       401      401        401       200    200        200   200   200          200  403     200
+POST   /registries                                          401   401     401      401     401   401  401     403       403       401       401      401        401       403    403        403   403   201          403  403     201
+GET    /registries/{registryId}                             401   401     401      401     401   401  401     200       404       401       401      401        401       200    200        200   200   200          200  403     200
+PUT    /registries/{registryId}                             401   401     401      401     401   401  401     403       403       401       401      401        401       403    403        403   200   200          403  403     200
+PATCH  /registries/{registryId}                             401   401     401      401     401   401  401     403       404       401       401      401        401       403    403        403   200   200          403  403     200
+DELETE /registries/{registryId}                             401   401     401      401     401   401  401     403       404       401       401      401        401       403    403        403   204   204          403  403     204
+GET    /registries/{registryId}/auth-bundle.pem             401   401     401      401     401   401  401     200       404       401       401      401        401       200    200        200   200   200          200  403     200
+GET    /registries/{registryId}/auth-config                 401   401     401      401     401   401  401     200       404       401       401      401        401       200    200        200   200   200          200  403     200
+GET    /registries/{registryId}/jwks.json                   401   401     401      401     401   401  401     200       404       401       401      401        401       200    200        200   200   200          200  403     200
+GET    /registries/{registryId}/members                     401   401     401      401     401   401  401     200       404       401       401      401        401       200    403        403   200   200          403  403     200
+PUT    /registries/{registryId}/members/{accountId}         401   401     401      401     401   401  401     403       404       401       401      401        401       403    403        403   200   200          403  403     200
+DELETE /registries/{registryId}/members/{accountId}         401   401     401      401     401   401  401     403       404       401       401      401        401       403    403        403   204   204          403  403     204
+GET    /registries/{registryId}/tokens                      401   401     401      401     401   401  401     200       404       401       401      401        401       200    200        200   200   200          200  200     200
+POST   /registries/{registryId}/tokens                      401   401     401      401     401   401  401     403       404       401       401      401        401       403    403        201   201   201          201  201     201
+GET    /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401     200       404       401       401      401        401       200    200        200   200   200          200  200     200
+PUT    /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401     403       404       401       401      401        401       403    403        200   200   200          200  200     200
+PATCH  /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401     403       404       401       401      401        401       403    403        200   200   200          200  200     200
+DELETE /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401     403       404       401       401      401        401       403    403        204   204   204          204  204     204
+POST   /registries/{registryId}/tokens/{tokenId}/evaluate   401   401     401      401     401   401  401     200       404       401       401      401        401       200    200        200   200   200          200  200     200
+GET    /v1/apitokens                                        401   401     401      401     401   401  401     200       403       401       401      401        401       200    403        403   403   200          403  403     200
+POST   /v1/apitokens/generate                               401   401     401      401     401   401  401     403       403       401       401      401        401       403    403        403   403   200          403  403     200
+GET    /v1/apitokens/generate/allowed-roles                 401   401     401      401     401   401  401     200       403       401       401      401        401       200    403        403   403   200          403  403     200
+PATCH  /v1/apitokens/revoke/{id}                            401   401     401      401     401   401  401     403       403       401       401      401        401       403    403        403   403   200          403  403     200
+GET    /v1/apitokens/{id}                                   401   401     401      401     401   401  401     200       403       401       401      401        401       200    403        403   403   200          403  403     200
+GET    /v1/auth/status                                      401   401     401      401     401   401  401     200       200       401       401      401        401       200    200        200   200   200          200  200     200
+GET    /v1/ping                                             200   200     200      200     200   200  200     200       200       200       200      200        200       200    200        200   200   200          200  200     200
+GET    /registries/{registryId}/repositories                401   401     401      401     401   401  401     404       404       401       401      401        401       404    404        404   404   404          404  403     404
+GET    /registries/{registryId}/repositories/a/b            401   401     401      401     401   401  401     404       404       401       401      401        401       404    404        404   404   404          404  403     404
+DELETE /registries/{registryId}/repositories/a              401   401     401      401     401   401  401     404       404       401       401      401        401       404    404        404   404   404          404  403     404
+GET    /registries/{registryId}/artifacts                   401   401     401      401     401   401  401     404       404       401       401      401        401       404    404        404   404   404          404  403     404
+GET    /vulnerabilities/CVE-2026-1                          401   401     401      401     401   401  401     404       404       401       401      401        401       404    404        404   404   404          404  404     404
 ";
 
 /// Paths of the product that the document does not list, since they are the registry's own business.
@@ -72,7 +81,49 @@ const ELSEWHERE: [(&str, &str); 5] = [
     ("GET", "/vulnerabilities/CVE-2026-1"),
 ];
 
-/// Every route of the registries API, from the document that is made from the code.
+/// Whose words an answer is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Surface {
+    Registries,
+    StackRox,
+}
+
+impl Surface {
+    /// The surface of a path whose routes are in the table.
+    fn of(path: &str) -> Option<Self> {
+        match path {
+            // What registries' clients ask has tests of its own.
+            "/token" | "/v2/check" | "/csrf_token" => None,
+            path if path.starts_with("/api/v1/") => None,
+            path if path.starts_with("/v1/") => Some(Self::StackRox),
+            _ => Some(Self::Registries),
+        }
+    }
+
+    /// Asserts that a refusal is worded as all others of its kind are.
+    fn check(self, answer: &Answer, what: &str) {
+        match (self, answer.status) {
+            (Self::Registries, 401) => assert_unauthenticated(answer, what),
+            // An answer to HEAD has no body.
+            (Self::Registries, 403) if answer.text.is_empty() => {}
+            (Self::Registries, 403) => assert_eq!(answer.codes(), ["forbidden"], "{what}"),
+            (Self::StackRox, 401) => {
+                assert_eq!(answer.json["code"], 16, "{what}: {answer:?}");
+                let message = answer.json["message"].as_str().unwrap();
+                assert_eq!(answer.header("www-authenticate"), message, "{what}");
+                assert_eq!(
+                    answer.header("cache-control"),
+                    "no-store, no-cache",
+                    "{what}"
+                );
+            }
+            (Self::StackRox, 403) => assert_eq!(answer.json["code"], 7, "{what}: {answer:?}"),
+            _ => {}
+        }
+    }
+}
+
+/// Every route that has to be in the table, from the document that is made from the code.
 fn routes() -> Vec<(Method, String)> {
     let of = |path: &str, item: &PathItem| {
         let methods = [
@@ -93,11 +144,7 @@ fn routes() -> Vec<(Method, String)> {
         .paths
         .into_iter()
         .collect();
-    // What registries' clients, StackRox's and Quay's ask is no part of it and has tests of its own.
-    paths.retain(|(path, _)| {
-        let own = ["/token", "/v2/", "/v1/", "/api/v1/", "/csrf_token"];
-        !own.iter().any(|own| path.starts_with(own))
-    });
+    paths.retain(|(path, _)| Surface::of(path).is_some());
     paths.sort_by(|one, other| one.0.cmp(&other.0));
     let documented = paths.iter().flat_map(|(path, item)| of(path, item));
     let elsewhere = ELSEWHERE.map(|(method, path)| (method.parse().unwrap(), path.to_owned()));
@@ -105,14 +152,14 @@ fn routes() -> Vec<(Method, String)> {
 }
 
 /// Accounts without a role that are named after what they are to every place.
-struct Members([(&'static str, String); 3]);
+struct Members(Vec<(&'static str, String)>);
 
 impl Members {
     async fn make(admin: &Actor) -> Self {
         let owner = admin.create_account("elsewhere", &[]).await;
         let registry = admin.create_registry("elsewhere").await;
         admin.set_member(&registry, &owner, "owner").await;
-        Self([
+        Self(vec![
             ("reader", admin.create_account("reader", &[]).await),
             ("maintainer", admin.create_account("maintainer", &[]).await),
             ("owner", admin.create_account("owner", &[]).await),
@@ -120,7 +167,75 @@ impl Members {
     }
 }
 
-/// A registry with a token, for one route to be tried on.
+/// API tokens, by what they are worth.
+struct Bearers {
+    admin: String,
+    analyst: String,
+    builder: String,
+    maintainer: String,
+    revoked: String,
+    expired: String,
+    orphan: String,
+    tampered: String,
+}
+
+impl Bearers {
+    /// `maintainer` is the account that is to be no more than that; it has to have the role Admin until then.
+    async fn make(server: &Server, maintainer: &str) -> Self {
+        let admin = server.admin();
+        let generate = async |actor: &Actor, role: &str, end: &str| {
+            let wish = json!({"name": "t", "role": role, "expiration": end});
+            let made = actor.post("/v1/apitokens/generate", wish).await;
+            assert_eq!(made.status, 200, "{made:?}");
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            (
+                text(&made.json["token"]),
+                text(&made.json["metadata"]["id"]),
+            )
+        };
+        let of_admin = async |role: &str| generate(&admin, role, "2027-01-01T00:00:00Z").await;
+        let of = async |name: &str| {
+            let actor = server.actor(name, "right-password");
+            generate(&actor, "Admin", "2027-01-01T00:00:00Z").await.0
+        };
+
+        let (revoked, id) = of_admin("Admin").await;
+        let path = format!("/v1/apitokens/revoke/{id}");
+        assert_eq!(admin.patch(&path, json!({})).await.status, 200);
+        let (expired, _) = generate(&admin, "Admin", "2026-11-21T12:01:00Z").await;
+        server.clock.advance(TimeDelta::minutes(1));
+        server
+            .add_account("orphan", "right-password", "Admin")
+            .await;
+        let orphan = of("orphan").await;
+        let accounts = server.service.accounts();
+        accounts
+            .set_status("orphan".to_owned(), Status::Disabled)
+            .await
+            .unwrap();
+        let held = of(maintainer).await;
+        accounts
+            .set_roles(maintainer.to_owned(), Vec::new())
+            .await
+            .unwrap();
+        let (whole, _) = of_admin("Admin").await;
+        // The signature of one token under what another one says.
+        let (said, _) = whole.rsplit_once('.').unwrap();
+        let (_, signature) = revoked.rsplit_once('.').unwrap();
+        Self {
+            tampered: format!("{said}.{signature}"),
+            admin: whole,
+            analyst: of_admin("Analyst").await.0,
+            builder: of_admin("Continuous Integration").await.0,
+            maintainer: held,
+            revoked,
+            expired,
+            orphan,
+        }
+    }
+}
+
+/// A registry with a token, an account and an API token, for one route to be tried on.
 struct Place {
     name: String,
     registry: String,
@@ -128,6 +243,7 @@ struct Place {
     secret: String,
     /// An account that is a reader of the registry.
     account: String,
+    api_token: String,
 }
 
 impl Place {
@@ -152,7 +268,13 @@ impl Place {
         for (level, member) in &members.0 {
             admin.set_member(&registry, member, level).await;
         }
+        let generated = admin
+            .post("/v1/apitokens/generate", json!({"name": name}))
+            .await;
+        assert_eq!(generated.status, 200, "{generated:?}");
+        let api_token = generated.json["metadata"]["id"].as_str().unwrap();
         Self {
+            api_token: api_token.to_owned(),
             name: name.to_owned(),
             registry,
             token: made.json["id"].as_str().unwrap().to_owned(),
@@ -168,6 +290,7 @@ impl Place {
             .replace("{tokenId}", &self.token)
             .replace("{accountId}", &self.account)
             .replace("{name}", &self.name)
+            .replace("{id}", &self.api_token)
             .replace(
                 "/auth-config",
                 "/auth-config?for=distribution2&bundle=/etc/bundle.pem",
@@ -186,6 +309,7 @@ impl Place {
             ("PUT", "{accountId}") => json!({"level": "maintainer"}),
             ("POST", "tokens") => json!({"properties": {"name": "new"}}),
             ("PUT", "{tokenId}") => json!({"properties": {"name": "ci"}}),
+            ("POST", "generate") => json!({"name": "new"}),
             ("POST", "evaluate") => json!({"scope": "repository:a:pull"}),
             ("PATCH", _) => json!({}),
             _ => return request,
@@ -194,7 +318,7 @@ impl Place {
     }
 
     /// All that a caller could have changed.
-    async fn contents(&self, admin: &Actor) -> [Value; 5] {
+    async fn contents(&self, admin: &Actor) -> [Value; 6] {
         [
             admin.get("/registries?limit=1000").await.json,
             admin
@@ -210,6 +334,7 @@ impl Place {
                 .await
                 .json,
             admin.get("/accounts?limit=1000").await.json,
+            admin.get("/v1/apitokens").await.json,
         ]
     }
 }
@@ -256,11 +381,19 @@ async fn every_route_for_every_caller(
         .await
         .unwrap();
 
-    let members = Members::make(&admin).await;
+    let mut members = Members::make(&admin).await;
+    let demoted = admin.create_account("demoted", &["Admin"]).await;
+    let bearers = Bearers::make(&server, "demoted").await;
+    members.0.push(("maintainer", demoted));
 
+    let is_here = |path: &str| prefix.is_empty() || Surface::of(path) == Some(Surface::Registries);
     let header = TABLE.trim().lines().next().unwrap();
     let mut table = vec![header.to_owned()];
     for (number, (method, path)) in routes().iter().enumerate() {
+        if !is_here(path) {
+            continue;
+        }
+        let surface = Surface::of(path).unwrap();
         let place = Place::make(&admin, &format!("place-{number}"), &members).await;
         let before = place.contents(&admin).await;
         let callers = [
@@ -273,16 +406,26 @@ async fn every_route_for_every_caller(
             ("form", server.actor("admin", &place.secret)),
             ("analyst", server.analyst()),
             ("elsewhere", server.actor("elsewhere", "right-password")),
+            ("t-revoked", server.bearer(&bearers.revoked)),
+            ("t-expired", server.bearer(&bearers.expired)),
+            ("t-orphan", server.bearer(&bearers.orphan)),
+            ("t-tampered", server.bearer(&bearers.tampered)),
+            ("t-analyst", server.bearer(&bearers.analyst)),
             ("reader", server.actor("reader", "right-password")),
             ("maintainer", server.actor("maintainer", "right-password")),
             ("owner", server.actor("owner", "right-password")),
             ("admin", server.admin()),
+            ("t-maintainer", server.bearer(&bearers.maintainer)),
+            ("t-ci", server.bearer(&bearers.builder)),
+            ("t-admin", server.bearer(&bearers.admin)),
         ];
         let mut line = format!("{:<6} {path:<51}", method.as_str());
         for (who, caller) in &callers {
             // Those who may change something do so to a place of their own.
             let own = match *who {
-                "maintainer" | "owner" | "admin" => {
+                "maintainer" | "owner" | "admin" | "t-maintainer" | "t-ci" | "t-admin"
+                    if !method.is_safe() =>
+                {
                     let name = format!("place-{number}-{who}");
                     Some(Place::make(&admin, &name, &members).await)
                 }
@@ -292,13 +435,10 @@ async fn every_route_for_every_caller(
             let answer = caller
                 .send(place.request(caller, prefix, method, path))
                 .await;
-            match answer.status {
-                401 => assert_unauthenticated(&answer, &format!("{who}: {method} {path}")),
-                403 => assert_eq!(answer.codes(), ["forbidden"], "{who}: {method} {path}"),
-                404 if *who == "elsewhere" && path.contains("{registryId}") => {
-                    assert_eq!(answer.codes(), ["registry-not-found"], "{method} {path}");
-                }
-                _ => {}
+            surface.check(&answer, &format!("{who}: {method} {path}"));
+            let hidden = *who == "elsewhere" && path.contains("{registryId}");
+            if hidden && answer.status == 404 {
+                assert_eq!(answer.codes(), ["registry-not-found"], "{method} {path}");
             }
             write!(line, " {:>width$}", answer.status, width = who.len()).unwrap();
             if *who == "reader" {
@@ -312,7 +452,16 @@ async fn every_route_for_every_caller(
         table.push(line);
     }
     let table = table.join("\n");
-    assert_eq!(table, TABLE.trim(), "this is the table now:\n{table}\n");
+    let expected: Vec<_> = TABLE
+        .trim()
+        .lines()
+        .filter(|line| is_here(line.split_whitespace().nth(1).unwrap()))
+        .collect();
+    assert_eq!(
+        table,
+        expected.join("\n"),
+        "this is the table now:\n{table}\n"
+    );
 }
 
 #[rstest]
@@ -334,7 +483,9 @@ async fn a_request_of_a_known_caller_asks_the_store_once(
             server.service.store_calls() - calls,
             server.service.password_checks() - checks,
         );
-        assert_eq!(counted, (1, 0), "{method} {path}: {answer:?}");
+        // Nobody has to say who they are to be told that the service works.
+        let calls = u64::from(path != "/v1/ping");
+        assert_eq!(counted, (calls, 0), "{method} {path}: {answer:?}");
     }
     // The first request reads the hash that the password is checked against; a wrong password ends there.
     for (name, secret, status, expected) in [
