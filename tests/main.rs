@@ -20,6 +20,7 @@ mod check;
 mod concurrency;
 mod documents;
 mod durability;
+mod errors;
 mod evaluation;
 mod janitor;
 mod members;

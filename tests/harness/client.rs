@@ -76,7 +76,8 @@ impl Server {
         self.actor(&token.name, &token.secret)
     }
 
-    /// Sends bytes as they are, after which nothing follows, and reads what comes until the server closes.
+    /// Sends bytes as they are, after which nothing follows, and reads an answer: to its announced end, or until the
+    /// server closes.
     pub fn raw(&self, bytes: &[u8]) -> Answer {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream
@@ -85,7 +86,13 @@ impl Server {
         // A server that answered early may have closed.
         let _ = stream.write_all(bytes);
         let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
+        let mut chunk = [0; 4096];
+        while let Ok(length @ 1..) = stream.read(&mut chunk) {
+            answer.extend_from_slice(&chunk[..length]);
+            if is_whole(&answer) {
+                break;
+            }
+        }
         let answer = String::from_utf8(answer).unwrap();
         let (head, text) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
         let mut lines = head.lines();
@@ -105,6 +112,18 @@ impl Server {
             json: serde_json::from_str(text).unwrap_or_default(),
         }
     }
+}
+
+/// Has all come that the head announces?
+fn is_whole(answer: &[u8]) -> bool {
+    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return false;
+    };
+    let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
+    let announced = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "));
+    announced.is_some_and(|length| answer.len() - end - 4 >= length.parse::<usize>().unwrap())
 }
 
 impl Answer {

@@ -86,6 +86,9 @@ impl Server {
     async fn on(database: Arc<Database>, clock: Arc<Clock>, flags: &[&str]) -> Self {
         let folder = database.folder().to_str().unwrap().to_owned();
         let mut arguments = vec!["wharfinger".to_owned()];
+        if !flags.contains(&"--bcrypt-cost") {
+            arguments.extend(["--bcrypt-cost", "4"].map(str::to_owned));
+        }
         arguments.extend(
             [
                 "--listen",
@@ -94,8 +97,6 @@ impl Server {
                 "1",
                 "--readers",
                 "2",
-                "--bcrypt-cost",
-                "4",
                 "--data-dir",
                 &folder,
             ]

@@ -1,0 +1,518 @@
+//! Every kind of error on every surface, in one table: status, what says how to go on, and the exact body.
+//!
+//! A surface is a list of ways to go wrong, by kind; a further one is a line in `surfaces`. What cannot go wrong on a
+//! surface is not in its list.
+
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::Method;
+use rstest::rstest;
+use serde_json::json;
+
+use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Server};
+
+const NOBODY: &str = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11";
+
+/// The kinds of errors, in the order of the table.
+const KINDS: [&str; 25] = [
+    "no credentials",
+    "a wrong password",
+    "a token that is none",
+    "a token without a role",
+    "not permitted",
+    "an id of nothing",
+    "an id of nothing, to be revoked",
+    "an id that is none",
+    "a path of nothing",
+    "the registry's own data",
+    "another method",
+    "a query that breaks a rule",
+    "no JSON",
+    "a member of another type",
+    "a missing member",
+    "an unknown member",
+    "a value that breaks a rule",
+    "a name that is taken",
+    "another content type",
+    "a content encoding",
+    "a body too large",
+    "a body that does not arrive",
+    "a foreign origin",
+    "too many passwords to check",
+    "no database",
+];
+
+/// A request, byte for byte but for its credentials.
+#[derive(Debug, Clone)]
+struct Sent {
+    who: Who,
+    method: &'static str,
+    path: String,
+    headers: Vec<(&'static str, String)>,
+    body: String,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Who {
+    Nobody,
+    Wrong,
+    Nonsense,
+    Roleless,
+    Analyst,
+    Client,
+    Admin,
+}
+
+/// By an Admin, who may do everything.
+fn send(method: &'static str, path: impl Into<String>) -> Sent {
+    Sent {
+        who: Who::Admin,
+        method,
+        path: path.into(),
+        headers: Vec::new(),
+        body: String::new(),
+    }
+}
+
+impl Sent {
+    fn by(mut self, who: Who) -> Self {
+        self.who = who;
+        self
+    }
+
+    fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
+        self
+    }
+
+    /// A body in full.
+    fn body(self, kind: &str, body: &str) -> Self {
+        let announced = self.announces(kind, body.len());
+        Self {
+            body: body.to_owned(),
+            ..announced
+        }
+    }
+
+    /// A body of which nothing comes.
+    fn announces(self, kind: &str, length: usize) -> Self {
+        self.with("Content-Type", kind)
+            .with("Content-Length", &length.to_string())
+    }
+}
+
+/// Ways to go wrong on one surface.
+struct Surface {
+    name: &'static str,
+    errors: Vec<(&'static str, Sent)>,
+    /// What it answers well if the credentials are right; none where nobody is asked for any.
+    login: Option<Sent>,
+}
+
+const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
+const FOREIGN: (&str, &str) = ("Origin", "https://evil.example.com");
+
+/// What is wrong with bodies in JSON wherever they are read.
+fn bodies(method: &'static str, path: &str, good: &str) -> Vec<(&'static str, Sent)> {
+    let sent = || send(method, path);
+    vec![
+        ("no JSON", sent().body(JSON, "{")),
+        (
+            "a content encoding",
+            sent().with("Content-Encoding", "gzip").body(JSON, good),
+        ),
+        (
+            "a body too large",
+            sent().announces(JSON, wharfinger::http::BODY_LIMIT + 1),
+        ),
+        (
+            "a body that does not arrive",
+            sent().announces(JSON, good.len()),
+        ),
+        (
+            "a foreign origin",
+            sent().with(FOREIGN.0, FOREIGN.1).body(JSON, good),
+        ),
+    ]
+}
+
+fn credentials(login: &Sent) -> Vec<(&'static str, Sent)> {
+    let by = |who| login.clone().by(who);
+    vec![
+        ("no credentials", by(Who::Nobody)),
+        ("a wrong password", by(Who::Wrong)),
+        ("a token that is none", by(Who::Nonsense)),
+    ]
+}
+
+fn registries(name: &'static str, prefix: &str, registry: &str) -> Surface {
+    let all = format!("{prefix}/registries");
+    let good = json!({"properties": {"name": "team-b", "location": "de/fra"}}).to_string();
+    let make = |body: &str| send("POST", &all).body(JSON, body);
+    let login = send("GET", &all);
+    let errors = vec![
+        ("a token without a role", login.clone().by(Who::Roleless)),
+        ("not permitted", make(&good).by(Who::Analyst)),
+        ("an id of nothing", send("GET", format!("{all}/{NOBODY}"))),
+        ("an id that is none", send("GET", format!("{all}/x"))),
+        (
+            "a path of nothing",
+            send("GET", format!("{prefix}/nothing")),
+        ),
+        (
+            "the registry's own data",
+            send("GET", format!("{all}/{registry}/repositories")),
+        ),
+        ("another method", send("PATCH", &all)),
+        (
+            "a query that breaks a rule",
+            send("GET", format!("{all}/{registry}/tokens?limit=x")),
+        ),
+        (
+            "a member of another type",
+            make(r#"{"properties": {"name": 1, "location": "de/fra"}}"#),
+        ),
+        (
+            "a missing member",
+            make(r#"{"properties": {"name": "team-b"}}"#),
+        ),
+        (
+            "an unknown member",
+            make(r#"{"properties": {"name": "team-b", "locatoin": "de/fra"}}"#),
+        ),
+        (
+            "a value that breaks a rule",
+            make(r#"{"properties": {"name": "-", "location": "no/where"}}"#),
+        ),
+        (
+            "a name that is taken",
+            make(r#"{"properties": {"name": "team-a", "location": "de/fra"}}"#),
+        ),
+        (
+            "another content type",
+            send("POST", &all).body("text/plain", &good),
+        ),
+    ];
+    Surface {
+        name,
+        errors: [credentials(&login), errors, bodies("POST", &all, &good)].concat(),
+        login: Some(login),
+    }
+}
+
+fn stackrox() -> Surface {
+    let (all, generate) = ("/v1/apitokens", "/v1/apitokens/generate");
+    let make = |body: &str| send("POST", generate).body(JSON, body);
+    let login = send("GET", all);
+    let errors = vec![
+        ("a token without a role", login.clone().by(Who::Roleless)),
+        ("not permitted", make(r#"{"name": "t"}"#).by(Who::Analyst)),
+        ("an id of nothing", send("GET", format!("{all}/{NOBODY}"))),
+        (
+            "an id of nothing, to be revoked",
+            send("PATCH", format!("{all}/revoke/{NOBODY}")),
+        ),
+        ("an id that is none", send("GET", format!("{all}/x"))),
+        ("a path of nothing", send("GET", "/v1/nothing")),
+        ("another method", send("DELETE", all)),
+        (
+            "a query that breaks a rule",
+            send("GET", format!("{all}?revoked=x")),
+        ),
+        ("a member of another type", make(r#"{"name": 1}"#)),
+        ("a missing member", make("{}")),
+        (
+            "a value that breaks a rule",
+            make(r#"{"name": "t", "roles": ["Nobody"]}"#),
+        ),
+    ];
+    let mut bodies = bodies("POST", generate, r#"{"name": "t"}"#);
+    // Bodies are read whatever is said of them.
+    bodies.retain(|(kind, _)| *kind != "a content encoding");
+    Surface {
+        name: "StackRox",
+        errors: [credentials(&login), errors, bodies].concat(),
+        login: Some(login),
+    }
+}
+
+fn token() -> Surface {
+    let path = "/token?service=team-a.localhost";
+    let form = "grant_type=password&service=team-a.localhost&username=ci&password=x";
+    let post = || send("POST", "/token");
+    let login = send("GET", path);
+    let errors = vec![
+        (
+            "an id of nothing",
+            send("GET", "/token?service=nothing.localhost"),
+        ),
+        ("a path of nothing", send("GET", "/token/nothing")),
+        ("another method", send("PUT", "/token")),
+        (
+            "a query that breaks a rule",
+            send("GET", format!("{path}&scope=nonsense")),
+        ),
+        (
+            "a missing member",
+            post().body(FORM, "service=team-a.localhost"),
+        ),
+        (
+            "a value that breaks a rule",
+            post().body(FORM, "grant_type=none&service=team-a.localhost"),
+        ),
+        ("another content type", post().body(JSON, form)),
+        (
+            "a content encoding",
+            post().with("Content-Encoding", "gzip").body(FORM, form),
+        ),
+        ("a body too large", post().announces(FORM, 64 * 1024 + 1)),
+        ("a body that does not arrive", post().announces(FORM, 10)),
+        (
+            "a foreign origin",
+            post().with(FOREIGN.0, FOREIGN.1).body(FORM, form),
+        ),
+    ];
+    Surface {
+        name: "/token",
+        errors: [credentials(&login), errors].concat(),
+        login: Some(login),
+    }
+}
+
+fn check() -> Surface {
+    let ask = |service: &str, repository: &str| {
+        send("GET", format!("/v2/check{service}"))
+            .with("X-Original-Method", "GET")
+            .with("X-Original-URI", &format!("/v2/{repository}/tags/list"))
+    };
+    let service = "?service=team-a.localhost";
+    let login = ask(service, "a");
+    let errors = vec![
+        ("not permitted", ask(service, "b").by(Who::Client)),
+        ("an id of nothing", ask("?service=nothing.localhost", "a")),
+        ("a path of nothing", send("GET", "/v2/nothing")),
+        (
+            "another method",
+            send("POST", format!("/v2/check{service}")),
+        ),
+        ("a missing member", ask("", "a")),
+        (
+            "a value that breaks a rule",
+            send("GET", format!("/v2/check{service}")),
+        ),
+        (
+            "a foreign origin",
+            send("POST", "/v2/check").with(FOREIGN.0, FOREIGN.1),
+        ),
+    ];
+    Surface {
+        name: "/v2/check",
+        errors: [credentials(&login), errors].concat(),
+        login: Some(login),
+    }
+}
+
+/// What needs no credentials, and what nobody answers for.
+fn pages() -> [Surface; 2] {
+    let docs = vec![
+        ("a path of nothing", send("GET", "/docs/nothing")),
+        ("another method", send("POST", "/docs")),
+        (
+            "a foreign origin",
+            send("POST", "/docs").with(FOREIGN.0, FOREIGN.1),
+        ),
+    ];
+    let nowhere = vec![
+        ("no credentials", send("GET", "/nothing").by(Who::Nobody)),
+        ("a path of nothing", send("GET", "/nothing/at%20all?x=y")),
+        ("no JSON", send("POST", "/nothing").body(JSON, "{")),
+        (
+            "a body that does not arrive",
+            send("POST", "/nothing").announces(JSON, 10),
+        ),
+        (
+            "a foreign origin",
+            send("POST", "/nothing").with(FOREIGN.0, FOREIGN.1),
+        ),
+    ];
+    let surface = |name, errors| Surface {
+        name,
+        errors,
+        login: None,
+    };
+    [surface("pages", docs), surface("nowhere", nowhere)]
+}
+
+fn surfaces(registry: &str) -> Vec<Surface> {
+    let mut surfaces = vec![
+        registries("registries", "", registry),
+        registries("registries, prefixed", "/containerregistries", registry),
+        stackrox(),
+        token(),
+        check(),
+    ];
+    surfaces.extend(pages());
+    surfaces
+}
+
+/// A server with something on it, and the secrets of those who ask.
+struct Bench {
+    server: Server,
+    registry: String,
+    roleless: String,
+    client: String,
+}
+
+impl Bench {
+    async fn new(backend: Backend) -> Self {
+        // The cost makes passwords wait for each other, and nobody for long.
+        let flags = ["--body-timeout", "300ms", "--password-threads", "1"];
+        let cost = ["--bcrypt-cost", "8"];
+        let server = Server::start_with(backend, &[flags.as_slice(), &cost].concat()).await;
+        let admin = server.admin();
+        let registry = admin.create_registry("team-a").await;
+        let client = admin.mint(&registry, "ci", &["repository:a:pull"]).await;
+        let wish = json!({"name": "roleless", "roles": ["None"]});
+        let made = admin.post("/v1/apitokens/generate", wish).await;
+        Self {
+            registry,
+            roleless: made.json["token"].as_str().unwrap().to_owned(),
+            client: client.secret,
+            server,
+        }
+    }
+
+    fn authorization(&self, who: Who) -> Option<String> {
+        let basic = |name: &str, secret: &str| {
+            Some(format!(
+                "Basic {}",
+                STANDARD.encode(format!("{name}:{secret}"))
+            ))
+        };
+        match who {
+            Who::Nobody => None,
+            Who::Wrong => basic("admin", "wrong-password"),
+            Who::Nonsense => Some("Bearer nonsense".to_owned()),
+            Who::Roleless => Some(format!("Bearer {}", self.roleless)),
+            Who::Analyst => basic("analyst@example.com", "analyst:pässword"),
+            Who::Client => basic("ci", &self.client),
+            Who::Admin => basic("admin", ADMIN_PASSWORD),
+        }
+    }
+
+    fn send(&self, sent: &Sent) -> Answer {
+        let mut head = format!(
+            "{} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n",
+            sent.method, sent.path, self.server.address
+        );
+        if let Some(authorization) = self.authorization(sent.who) {
+            write!(head, "Authorization: {authorization}\r\n").unwrap();
+        }
+        for (name, value) in &sent.headers {
+            write!(head, "{name}: {value}\r\n").unwrap();
+        }
+        let request = format!("{head}\r\n{}", sent.body);
+        self.server.raw(request.as_bytes())
+    }
+
+    /// One of many who come at once, none of whom is known, and is not let in line.
+    async fn one_too_many(&self, login: &Sent) -> Answer {
+        let crowd: Vec<_> = (0..60)
+            .map(|number| {
+                let (somebody, login) = (
+                    self.server.actor(&format!("nobody-{number}"), "wrong"),
+                    login.clone(),
+                );
+                actix_web::rt::spawn(async move {
+                    let method: Method = login.method.parse().unwrap();
+                    let mut request = somebody.request(method, &login.path);
+                    for (name, value) in &login.headers {
+                        request = request.header(*name, value);
+                    }
+                    Actor::send(&somebody, request).await
+                })
+            })
+            .collect();
+        let mut refused = Vec::new();
+        for one in crowd {
+            let answer = one.await.unwrap();
+            if answer.status != 401 {
+                refused.push(answer);
+            }
+        }
+        refused.pop().expect("all of them were let in line")
+    }
+
+    /// What of an answer is to stay as it is.
+    fn show(&self, answer: &Answer) -> String {
+        let mut shown = answer.status.to_string();
+        for name in ["content-type", "www-authenticate", "retry-after", "allow"] {
+            for value in answer.headers.get_all(name) {
+                write!(shown, "\n    {name}: {}", value.to_str().unwrap()).unwrap();
+            }
+        }
+        write!(shown, "\n    {}", answer.text).unwrap();
+        shown
+            .replace(&self.registry, "[registry]")
+            .replace(&self.server.address.to_string(), "[host]")
+    }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn every_error_on_every_surface(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
+    let surfaces = surfaces(&bench.registry);
+    let mut found: Vec<(&str, &str, Answer)> = Vec::new();
+    for surface in &surfaces {
+        for (kind, sent) in &surface.errors {
+            found.push((kind, surface.name, bench.send(sent)));
+        }
+        if let Some(login) = &surface.login {
+            let well = bench.send(login);
+            assert_eq!(well.status, 200, "{}: {well:?}", surface.name);
+            let answer = bench.one_too_many(login).await;
+            found.push(("too many passwords to check", surface.name, answer));
+        }
+    }
+    bench.server.service.close();
+    for surface in &surfaces {
+        if let Some(login) = &surface.login {
+            found.push(("no database", surface.name, bench.send(login)));
+        }
+    }
+
+    let mut table = String::new();
+    for kind in KINDS {
+        writeln!(table, "{kind}").unwrap();
+        let of_kind: Vec<_> = found.iter().filter(|(of, ..)| *of == kind).collect();
+        for (_, surface, answer) in &of_kind {
+            let (_, first, model) = of_kind[0];
+            let shown = bench.show(answer);
+            if surface != first && shown == bench.show(model) {
+                writeln!(table, "  {surface}: as {first}").unwrap();
+            } else {
+                writeln!(table, "  {surface}: {shown}").unwrap();
+            }
+        }
+        writeln!(table).unwrap();
+    }
+    for (kind, surface, answer) in &found {
+        assert!(KINDS.contains(kind), "{kind} is not in the table");
+        let place = format!("{kind}, {surface}: {answer:?}");
+        assert!(answer.status >= 400, "{place}");
+        // The one error of ours that is none: StackRox's word for it.
+        let expected = *kind == "an id of nothing, to be revoked";
+        assert_eq!(answer.status == 500, expected, "{place}");
+        assert!(!answer.header("x-request-id").is_empty(), "{place}");
+        let secrets = [ADMIN_PASSWORD, &bench.client, &bench.roleless];
+        let told = secrets.iter().any(|secret| answer.text.contains(*secret));
+        assert!(!told, "{place}");
+    }
+    insta::assert_snapshot!("every_error", table);
+}
