@@ -36,6 +36,7 @@ mod registry_auth;
 mod signing;
 mod smoke;
 mod stackrox;
+mod surfaces;
 mod tokens;
 mod uses;
 mod writer;

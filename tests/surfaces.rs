@@ -1,0 +1,374 @@
+//! One service behind several surfaces: what is done on one counts on all, and none is a way around another.
+
+use reqwest::Method;
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::harness::{Actor, Backend, Server};
+
+/// Makes an API token and returns it with its id.
+async fn generate(actor: &Actor, role: &str) -> (String, String) {
+    let wish = json!({"name": "t", "role": role});
+    let made = actor.post("/v1/apitokens/generate", wish).await;
+    assert_eq!(made.status, 200, "{made:?}");
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    (
+        text(&made.json["token"]),
+        text(&made.json["metadata"]["id"]),
+    )
+}
+
+/// What each surface answers to somebody.
+async fn statuses(actor: &Actor) -> [u16; 4] {
+    [
+        actor.get("/registries").await.status,
+        actor.get("/containerregistries/registries").await.status,
+        actor.get("/v1/apitokens").await.status,
+        actor.get("/v1/auth/status").await.status,
+    ]
+}
+
+#[rstest]
+#[actix_web::test]
+async fn what_ends_a_token_on_one_surface_ends_it_on_all(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let id = admin.create_account("bob", &["Admin"]).await;
+    let account = format!("/accounts/{id}");
+    let bob = server.actor("bob", "right-password");
+
+    // Made on StackRox's surface, used on the registries', revoked on the first.
+    let (token, id) = generate(&bob, "Admin").await;
+    let bearer = server.bearer(&token);
+    let registry = bearer.create_registry("team-a").await;
+    bearer.create_token(&registry, "ci").await;
+    let revoke = format!("/v1/apitokens/revoke/{id}");
+    assert_eq!(admin.patch(&revoke, json!({})).await.status, 200);
+    let tokens = format!("/registries/{registry}/tokens");
+    let late = json!({"properties": {"name": "late"}});
+    assert_eq!(bearer.post(&tokens, late).await.status, 401);
+    assert_eq!(statuses(&bearer).await, [401; 4]);
+
+    // Its creator is changed on the registries' surface: that counts on StackRox's.
+    let (token, id) = generate(&bob, "Admin").await;
+    let bearer = server.bearer(&token);
+    for (change, expected) in [
+        (json!({"status": "disabled"}), [401; 4]),
+        (json!({"status": "enabled"}), [200; 4]),
+        // Without a role its account sees the registries that it is a member of, and no API tokens.
+        (json!({"roles": []}), [200, 200, 403, 200]),
+        (json!({"roles": ["Admin"]}), [200; 4]),
+        (json!({"password": "other-password"}), [200; 4]),
+    ] {
+        let changed = admin.patch(&account, change.clone()).await;
+        assert_eq!(changed.status, 200, "{changed:?}");
+        assert_eq!(statuses(&bearer).await, expected, "{change}");
+    }
+    let deleted = admin.delete(&format!("{account}?revokeTokens=true")).await;
+    assert_eq!(deleted.status, 204, "{deleted:?}");
+    assert_eq!(statuses(&bearer).await, [401; 4]);
+    let shown = admin.get(&format!("/v1/apitokens/{id}")).await;
+    assert_eq!(shown.json["revoked"], true, "{shown:?}");
+    // What it made stays.
+    assert_eq!(admin.get(&tokens).await.json["total"], 1);
+}
+
+/// What there is to be had.
+struct Treasure {
+    admin: String,
+    api_token: String,
+    registry: String,
+    token: String,
+}
+
+impl Treasure {
+    /// What would make the account `own` more than it is, or others less. Whoever may write tokens may do what is in
+    /// the second list.
+    fn attempts(&self, own: &str) -> [Vec<(Method, String, Value)>; 2] {
+        let Self {
+            admin,
+            api_token,
+            registry,
+            token,
+        } = self;
+        let place = format!("/registries/{registry}");
+        let minted = |actions: Value| {
+            json!({"properties": {"name": "evil",
+                "scopes": [{"type": "repository", "name": "*", "actions": actions}]}})
+        };
+        let generate = |body: Value| (Method::POST, "/v1/apitokens/generate".to_owned(), body);
+        let always = vec![
+            generate(json!({"name": "evil", "roles": ["Admin"]})),
+            generate(json!({"name": "evil", "roles": ["Analyst", "Admin"]})),
+            generate(json!({"name": "evil", "roles": ["Continuous Integration"]})),
+            generate(json!({"name": "evil", "role": "Analyst"})),
+            generate(json!({"name": "evil"})),
+            (
+                Method::PATCH,
+                format!("/v1/apitokens/revoke/{api_token}"),
+                json!({}),
+            ),
+            (
+                Method::POST,
+                "/accounts".to_owned(),
+                json!({"properties": {"name": "evil", "password": "right-password", "roles": ["Admin"]}}),
+            ),
+            (
+                Method::POST,
+                "/accounts".to_owned(),
+                json!({"properties": {"name": "evil", "password": "right-password"}}),
+            ),
+            (
+                Method::PATCH,
+                format!("/accounts/{own}"),
+                json!({"roles": ["Admin", "Analyst"]}),
+            ),
+            (
+                Method::PATCH,
+                format!("/accounts/{own}"),
+                json!({"password": "evil-password"}),
+            ),
+            (
+                Method::PATCH,
+                format!("/accounts/{admin}"),
+                json!({"password": "evil-password"}),
+            ),
+            (
+                Method::PATCH,
+                format!("/accounts/{admin}"),
+                json!({"status": "disabled"}),
+            ),
+            (
+                Method::DELETE,
+                format!("/accounts/{admin}?revokeTokens=true"),
+                Value::Null,
+            ),
+            (
+                Method::PUT,
+                format!("{place}/members/{own}"),
+                json!({"level": "owner"}),
+            ),
+            (
+                Method::DELETE,
+                format!("{place}/members/{own}"),
+                Value::Null,
+            ),
+            (
+                Method::POST,
+                "/registries".to_owned(),
+                json!({"properties": {"name": "evil", "location": "de/fra"}}),
+            ),
+            (
+                Method::PUT,
+                place.clone(),
+                json!({"properties": {"name": "team-a", "location": "de/fra", "apiSubnetAllowList": ["10.0.0.0/8"]}}),
+            ),
+            (
+                Method::PATCH,
+                place.clone(),
+                json!({"apiSubnetAllowList": ["10.0.0.0/8"]}),
+            ),
+            (Method::DELETE, place.clone(), Value::Null),
+        ];
+        let tokens = vec![
+            (
+                Method::POST,
+                format!("{place}/tokens"),
+                minted(json!(["pull"])),
+            ),
+            (
+                Method::POST,
+                format!("{place}/tokens"),
+                minted(json!(["pull", "push", "delete"])),
+            ),
+            (
+                Method::PUT,
+                format!("{place}/tokens/0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11"),
+                minted(json!(["push"])),
+            ),
+            (
+                Method::PATCH,
+                format!("{place}/tokens/{token}"),
+                json!({"scopes": [{"type": "repository", "name": "*", "actions": ["push"]}]}),
+            ),
+        ];
+        [always, tokens]
+    }
+
+    /// All that somebody could have changed.
+    async fn state(&self, admin: &Actor) -> Vec<Value> {
+        let registry = format!("/registries/{}", self.registry);
+        let mut state = Vec::new();
+        for path in [
+            "/accounts",
+            "/registries",
+            &registry,
+            &format!("{registry}/tokens"),
+            &format!("{registry}/members"),
+            "/v1/apitokens",
+        ] {
+            let answer = admin.get(path).await;
+            assert_eq!(answer.status, 200, "{path}: {answer:?}");
+            state.push(answer.json);
+        }
+        state
+    }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn no_surface_is_a_way_to_more_than_one_holds(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let listed = admin.get("/accounts").await.json;
+    let id = |number: usize| listed["items"][number]["id"].as_str().unwrap().to_owned();
+    let (first, analyst) = (id(0), id(1));
+    let reader = admin.create_account("reader", &[]).await;
+    let registry = admin.create_registry("team-a").await;
+    admin.set_member(&registry, &reader, "reader").await;
+    let mut bearers = Vec::new();
+    for role in ["Analyst", "Continuous Integration", "Sensor Creator"] {
+        bearers.push(server.bearer(&generate(&admin, role).await.0));
+    }
+    let [analyst_token, builder, sensor] = bearers.try_into().unwrap();
+    let treasure = Treasure {
+        admin: first.clone(),
+        api_token: generate(&admin, "Admin").await.1,
+        token: admin.create_token(&registry, "ci").await,
+        registry,
+    };
+    let before = treasure.state(&admin).await;
+
+    // Of a token it is its creator that is its own account.
+    for (who, caller, own, mints) in [
+        ("an Analyst", server.analyst(), &analyst, false),
+        (
+            "a reader",
+            server.actor("reader", "right-password"),
+            &reader,
+            false,
+        ),
+        ("an Analyst's token", analyst_token, &first, false),
+        ("a token of Continuous Integration", builder, &first, true),
+        // It may write tokens, and no images: so none that opens any.
+        ("a token of Sensor Creator", sensor, &first, false),
+    ] {
+        let [always, tokens] = treasure.attempts(own);
+        let attempts = always.iter().chain(tokens.iter().filter(|_| !mints));
+        for (method, path, body) in attempts {
+            for prefix in ["", "/containerregistries"] {
+                if path.starts_with("/v1/") && !prefix.is_empty() {
+                    continue;
+                }
+                let mut request = caller.request(method.clone(), &format!("{prefix}{path}"));
+                if !body.is_null() {
+                    request = request.json(body);
+                }
+                let answer = caller.send(request).await;
+                assert_eq!(
+                    answer.status, 403,
+                    "{who}: {method} {prefix}{path} {body}: {answer:?}"
+                );
+            }
+        }
+        assert_eq!(treasure.state(&admin).await, before, "{who}");
+    }
+    // Nor does anybody read what they may not.
+    let reader = server.actor("reader", "right-password");
+    let other = admin.create_registry("team-b").await;
+    for (path, status) in [
+        ("/accounts".to_owned(), 403),
+        (format!("/accounts/{}", treasure.admin), 403),
+        ("/v1/apitokens".to_owned(), 403),
+        (format!("/v1/apitokens/{}", treasure.api_token), 403),
+        (format!("/v1/apitokens/{}", treasure.registry), 403),
+        (format!("/registries/{}/members", treasure.registry), 403),
+        (format!("/registries/{other}"), 404),
+        (format!("/registries/{other}/tokens"), 404),
+    ] {
+        let answer = reader.get(&path).await;
+        assert_eq!(answer.status, status, "{path}: {answer:?}");
+    }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn a_narrow_token_of_an_admin_gives_no_more_than_it_may(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let mut tokens = Vec::new();
+    for (role, permissions) in [
+        ("Minter", [("Access", 1), ("Integration", 2)]),
+        ("Manager", [("Access", 2), ("Registry", 1)]),
+    ] {
+        server.database.execute(&format!(
+            "INSERT INTO roles (name, description, built_in) VALUES ('{role}', '', 0)"
+        ));
+        for (resource, level) in permissions {
+            server.database.execute(&format!(
+                "INSERT INTO role_permissions (role_key, resource, level) \
+                 SELECT key, '{resource}', {level} FROM roles WHERE name = '{role}'"
+            ));
+        }
+        tokens.push(server.bearer(&generate(&admin, role).await.0));
+    }
+    let [minter, manager] = tokens.try_into().unwrap();
+    let first = json!(admin.get("/accounts").await.json["items"][0]["id"]);
+    let other = admin.create_account("other", &["Analyst"]).await;
+    let registry = admin.create_registry("team-a").await;
+    let treasure = Treasure {
+        admin: first.as_str().unwrap().to_owned(),
+        api_token: generate(&admin, "Admin").await.1,
+        token: admin.create_token(&registry, "ci").await,
+        registry,
+    };
+    let before = treasure.state(&admin).await;
+
+    let generate = "/v1/apitokens/generate";
+    for body in [
+        json!({"name": "evil", "role": "Admin"}),
+        json!({"name": "evil", "roles": ["Minter", "Analyst"]}),
+        json!({"name": "evil", "roles": ["Manager"]}),
+        json!({"name": "evil", "roles": ["Sensor Creator"]}),
+    ] {
+        let answer = minter.post(generate, body.clone()).await;
+        assert_eq!(answer.status, 403, "{body}: {answer:?}");
+    }
+    let account = |roles: Value| json!({"properties": {"name": "evil", "password": "right-password", "roles": roles}});
+    let (own, other) = (
+        format!("/accounts/{}", treasure.admin),
+        format!("/accounts/{other}"),
+    );
+    let member = format!(
+        "/registries/{}/members/{}",
+        treasure.registry, treasure.admin
+    );
+    for (method, path, body) in [
+        (Method::POST, "/accounts", account(json!(["Admin"]))),
+        (Method::POST, "/accounts", account(json!(["Minter"]))),
+        (Method::PATCH, &own, json!({"password": "evil-password"})),
+        (Method::PATCH, &own, json!({"status": "disabled"})),
+        (Method::PATCH, &other, json!({"roles": ["Admin"]})),
+        (Method::PATCH, &other, json!({"password": "evil-password"})),
+        (Method::DELETE, &other, json!({})),
+        (Method::PUT, &member, json!({"level": "owner"})),
+        (Method::POST, generate, json!({"name": "evil"})),
+    ] {
+        let request = manager.request(method.clone(), path).json(&body);
+        let answer = manager.send(request).await;
+        assert_eq!(answer.status, 403, "{method} {path} {body}: {answer:?}");
+    }
+    assert_eq!(treasure.state(&admin).await, before);
+
+    // What they may, they do.
+    let made = minter.post(generate, json!({"name": "t", "role": "Minter"}));
+    assert_eq!(made.await.status, 200);
+    let made = manager.post("/accounts", account(json!(["Manager"]))).await;
+    assert_eq!(made.status, 201, "{made:?}");
+}
