@@ -541,6 +541,24 @@ async fn what_happens_to_an_account_bites_on_its_next_request(
                 .await;
             assert_unauthenticated(&write, what);
             // Nor does anybody who is shut out learn what else was wrong.
+            for query in [
+                "/registries?limit=x",
+                "/accounts?offset=x",
+                "/names/No_name",
+                &format!("/registries/{registry}/tokens?limit=x"),
+                &format!("/registries/{registry}/members?limit=x"),
+                &format!("/registries/{registry}/auth-config?for=x&bundle=x"),
+            ] {
+                let method = if query.starts_with("/names") {
+                    Method::HEAD
+                } else {
+                    Method::GET
+                };
+                let answer = actor.send(actor.request(method, query)).await;
+                assert_unauthenticated(&answer, &format!("{what}: {query}"));
+            }
+            let query = format!("/accounts/{registry}?revokeTokens=x");
+            assert_unauthenticated(&actor.delete(&query).await, what);
             for (path, body) in [
                 ("/registries/no-id/tokens".to_owned(), json!({})),
                 (

@@ -60,9 +60,8 @@ impl Head for LiveTokens {
     responses((status = 200, description = "OK", body = AccountList), Errors),
 )]
 #[get("/accounts")]
-pub(super) async fn list(state: Data<State>, call: Call<(Query<Page>, Raw)>) -> Answer {
-    let (Query(page), Raw(request)) = call.head;
-    let window = Window::parse(page.offset.as_deref(), page.limit.as_deref())?;
+pub(super) async fn list(state: Data<State>, call: Call<(Window, Raw)>) -> Answer {
+    let (window, Raw(request)) = call.head;
     let page = state.service.directory().list(&call.caller, window).await?;
     let items: Vec<AccountView> = page.accounts.into_iter().map(Into::into).collect();
     Ok(HttpResponse::Ok().json(AccountList {

@@ -5,7 +5,7 @@ use actix_web::web::Data;
 use actix_web::{delete, get, put};
 
 use super::super::State;
-use super::super::call::{Json, Query, Raw};
+use super::super::call::{Json, Raw};
 use super::account::AccountPath;
 use super::people::{MemberList, MemberView, PutMember};
 use super::token::{Page, RegistryPath, window_links};
@@ -24,12 +24,8 @@ use crate::service::Put;
     responses((status = 200, description = "OK", body = MemberList), (status = 404, description = "The registry does not exist", body = ApiErrorResponse), Errors),
 )]
 #[get("/registries/{registryId}/members")]
-pub(super) async fn list(
-    state: Data<State>,
-    call: Call<(RegistryId, (Query<Page>, Raw))>,
-) -> Answer {
-    let (registry, (Query(page), Raw(request))) = call.head;
-    let window = Window::parse(page.offset.as_deref(), page.limit.as_deref())?;
+pub(super) async fn list(state: Data<State>, call: Call<(RegistryId, (Window, Raw))>) -> Answer {
+    let (registry, (window, Raw(request))) = call.head;
     let members = state.service.members();
     let page = members.list(&call.caller, registry, window).await?;
     let items: Vec<MemberView> = page.members.into_iter().map(Into::into).collect();

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::super::State;
-use super::super::call::{Json, Query, Raw};
+use super::super::call::{Head, Json, Query, Raw};
 use super::super::links;
 use super::token::RegistryPath;
 use super::wire::{CreateRegistry, Links, Pagination, PatchRegistry, RegistryList, RegistryView};
@@ -14,6 +14,7 @@ use super::{Answer, ApiErrorResponse, BodyErrors, Call, Errors};
 use crate::domain::id::RegistryId;
 use crate::domain::page::parse_limit;
 use crate::domain::registry::{NewRegistry, Registry, RegistryPatch};
+use crate::error::Result;
 use crate::service::Put;
 use crate::service::registries::Listing;
 
@@ -38,6 +39,18 @@ struct Filter {
     token: Option<String>,
 }
 
+impl Head for Listing {
+    fn read(request: &HttpRequest) -> Result<Self> {
+        let Query(filter) = Query::<Filter>::read(request)?;
+        Ok(Self {
+            name_contains: filter.name,
+            limit: parse_limit(filter.limit.as_deref())?,
+            // An empty token is what the last page gives, and some clients send it back.
+            token: filter.token.filter(|token| !token.is_empty()),
+        })
+    }
+}
+
 /// List all container registries
 ///
 /// Lists registries in the order they were made. At most 1000 elements are returned at once.
@@ -46,16 +59,9 @@ struct Filter {
     responses((status = 200, description = "OK", body = RegistryList), Errors),
 )]
 #[get("/registries")]
-pub(super) async fn list(state: Data<State>, call: Call<(Query<Filter>, Raw)>) -> Answer {
-    let (Query(filter), Raw(request)) = call.head;
-    let limit = parse_limit(filter.limit.as_deref())?;
-    // An empty token is what the last page gives, and some clients send it back.
-    let token = filter.token.filter(|token| !token.is_empty());
-    let listing = Listing {
-        name_contains: filter.name,
-        limit,
-        token: token.clone(),
-    };
+pub(super) async fn list(state: Data<State>, call: Call<(Listing, Raw)>) -> Answer {
+    let (listing, Raw(request)) = call.head;
+    let (limit, token) = (listing.limit, listing.token.clone());
     let page = state
         .service
         .registries()

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::super::State;
-use super::super::call::{Json, Query, Raw};
+use super::super::call::{Head, Json, Query, Raw};
 use super::super::links;
 use super::evaluation::{EvaluateToken, EvaluationView};
 use super::wire::{CreateToken, Links, PatchToken, TokenList, TokenView};
@@ -16,6 +16,7 @@ use crate::domain::id::{RegistryId, TokenId};
 use crate::domain::page::Window;
 use crate::domain::scope::Access;
 use crate::domain::token::{NewToken, TokenPatch};
+use crate::error::Result;
 use crate::service::Put;
 use crate::service::tokens::Minted;
 
@@ -59,10 +60,17 @@ struct PutTokenPath {
 pub(super) struct Page {
     /// The first element (from the complete list of the elements) to include in the response (used together with limit for pagination)
     #[param(default = "0", pattern = "^0*[0-9]{1,18}$", example = "0")]
-    pub(super) offset: Option<String>,
+    offset: Option<String>,
     /// The maximum number of elements to return (used together with offset for pagination)
     #[param(default = "100", pattern = "^0*([0-9]{1,3}|1000)$", example = "100")]
-    pub(super) limit: Option<String>,
+    limit: Option<String>,
+}
+
+impl Head for Window {
+    fn read(request: &HttpRequest) -> Result<Self> {
+        let Query(page) = Query::<Page>::read(request)?;
+        Self::parse(page.offset.as_deref(), page.limit.as_deref())
+    }
 }
 
 /// List all tokens for the container registry
@@ -73,12 +81,8 @@ pub(super) struct Page {
     responses((status = 200, description = "OK", body = TokenList), (status = 404, description = "The registry does not exist", body = ApiErrorResponse), Errors),
 )]
 #[get("/registries/{registryId}/tokens")]
-pub(super) async fn list(
-    state: Data<State>,
-    call: Call<(RegistryId, (Query<Page>, Raw))>,
-) -> Answer {
-    let (registry, (Query(page), Raw(request))) = call.head;
-    let window = Window::parse(page.offset.as_deref(), page.limit.as_deref())?;
+pub(super) async fn list(state: Data<State>, call: Call<(RegistryId, (Window, Raw))>) -> Answer {
+    let (registry, (window, Raw(request))) = call.head;
     let page = state
         .service
         .tokens()

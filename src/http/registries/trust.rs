@@ -1,19 +1,19 @@
 //! What a registry has to be given so that it takes the tokens made for it: `/registries/{registryId}/auth-config`,
 //! `auth-bundle.pem` and `jwks.json`.
 
-use actix_web::HttpResponse;
-use actix_web::get;
 use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse, get};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::super::call::{Query, Raw};
+use super::super::call::{Head, Query, Raw};
 use super::super::{State, TOKEN_PATH, links};
 use super::token::RegistryPath;
 use super::{Answer, ApiErrorResponse, Call, Errors};
 use crate::domain::auth_config::{BundlePath, Product};
 use crate::domain::id::RegistryId;
+use crate::error::Result;
 
 /// For which product, and where the bundle will lie.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -35,6 +35,22 @@ struct Target {
     bundle: String,
 }
 
+/// The same, understood.
+struct Destination {
+    product: Product,
+    path: BundlePath,
+}
+
+impl Head for Destination {
+    fn read(request: &HttpRequest) -> Result<Self> {
+        let Query(target) = Query::<Target>::read(request)?;
+        Ok(Self {
+            product: Product::parse(&target.r#for)?,
+            path: BundlePath::parse(&target.bundle)?,
+        })
+    }
+}
+
 /// Get the configuration that makes a registry take these tokens
 ///
 /// The text to paste: for Distribution the `auth:` block of its YAML, for zot the `http.auth` of its JSON.
@@ -50,11 +66,9 @@ struct Target {
 #[get("/registries/{registryId}/auth-config")]
 pub(super) async fn config(
     state: Data<State>,
-    call: Call<(RegistryId, (Query<Target>, Raw))>,
+    call: Call<(RegistryId, (Destination, Raw))>,
 ) -> Answer {
-    let (registry, (Query(target), Raw(request))) = call.head;
-    let product = Product::parse(&target.r#for)?;
-    let path = BundlePath::parse(&target.bundle)?;
+    let (registry, (Destination { product, path }, Raw(request))) = call.head;
     let realm = links::origin(&request).map(|origin| format!("{origin}{TOKEN_PATH}"));
     let text = state
         .service
