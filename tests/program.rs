@@ -761,6 +761,16 @@ fn bad_settings_are_refused_in_a_sentence_that_names_them() {
             &["--tls-key", text],
         ),
         (1, &["--log", "a=b=c"], &["--log", "a=b=c"]),
+        (
+            2,
+            &["--notice-repeat", "59s"],
+            &["--notice-repeat", "from 1m"],
+        ),
+        (
+            2,
+            &["--notice-window", "3651d"],
+            &["--notice-window", "from 0s"],
+        ),
     ];
     for (number, (code, arguments, parts)) in cases.iter().enumerate() {
         let mut command = bare(&database);
