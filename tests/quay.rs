@@ -955,7 +955,10 @@ async fn a_session_ends_with_what_its_account_was(
                 .set_status(name.to_owned(), Status::Disabled)
                 .await
                 .unwrap(),
-            _ => accounts.delete(name.to_owned(), LiveTokens::Revoke).await.unwrap(),
+            _ => accounts
+                .delete(name.to_owned(), LiveTokens::Revoke)
+                .await
+                .unwrap(),
         }
         let answer = browser.get(TOKENS).await;
         answer.is(401, &replica.unauthenticated(), name);
