@@ -169,6 +169,7 @@ createAppToken
 +   ApiError (application/json)
   security oauth2_implicit (user:admin)
 + security basicAuth
++ security bearerAuth
 
 listAppTokens
   GET /api/v1/user/apptoken
@@ -194,6 +195,7 @@ listAppTokens
 +   ApiError (application/json)
   security oauth2_implicit (user:admin)
 + security basicAuth
++ security bearerAuth
 
 getAppToken
   GET /api/v1/user/apptoken/{token_uuid}
@@ -219,6 +221,7 @@ getAppToken
 +   ApiError (application/json)
   security oauth2_implicit (user:admin)
 + security basicAuth
++ security bearerAuth
 
 revokeAppToken
   DELETE /api/v1/user/apptoken/{token_uuid}
@@ -243,6 +246,7 @@ revokeAppToken
 +   ApiError (application/json)
   security oauth2_implicit (user:admin)
 + security basicAuth
++ security bearerAuth
 
 schema ApiError
 + …

@@ -37,7 +37,7 @@ struct Wanted {
     summary = "Lists the app specific tokens for the user.",
     description = "Without their codes, in the order in which they were made. Expired ones are among them until they are removed. Nobody sees another account's.",
     tag = "appspecifictokens", params(Wanted),
-    security(("oauth2_implicit" = ["user:admin"]), ("basicAuth" = [])),
+    security(("oauth2_implicit" = ["user:admin"]), ("basicAuth" = []), ("bearerAuth" = [])),
     responses((status = 200, description = "Successful invocation", body = TokenList), Errors),
 )]
 #[get("/api/v1/user/apptoken")]
@@ -56,7 +56,7 @@ pub(super) async fn list(state: Data<State>, call: Call<Expiring>) -> Answer {
     summary = "Create a new app specific token for user.",
     description = "It opens every registry that the account may use: log in as `$app` with `token_code` as the password. It ends when this server's settings say. A server that is set to answer as the product does answers 200 instead of 201.",
     tag = "appspecifictokens",
-    security(("oauth2_implicit" = ["user:admin"]), ("basicAuth" = [])),
+    security(("oauth2_implicit" = ["user:admin"]), ("basicAuth" = []), ("bearerAuth" = [])),
     request_body(content = NewToken, description = "Description of a new token."),
     responses((status = 201, description = "Successful creation", body = OneToken), BodyErrors, Errors),
 )]
@@ -73,7 +73,7 @@ pub(super) async fn create(state: Data<State>, call: Call<(), Document<Title>>) 
     summary = "Returns a specific app token for the user.",
     description = "With its code, unless this server shows codes but once. An expired token is not found.",
     tag = "appspecifictokens", params(TokenPath),
-    security(("oauth2_implicit" = ["user:admin"]), ("basicAuth" = [])),
+    security(("oauth2_implicit" = ["user:admin"]), ("basicAuth" = []), ("bearerAuth" = [])),
     responses((status = 200, description = "Successful invocation", body = OneToken), Errors),
 )]
 #[get("/api/v1/user/apptoken/{token_uuid}")]
@@ -89,7 +89,7 @@ pub(super) async fn show(state: Data<State>, call: Call<Uuid>) -> Answer {
     summary = "Revokes a specific app token for the user.",
     description = "It opens nothing from its next use on, and is gone. An expired one can be removed, too.",
     tag = "appspecifictokens", params(TokenPath),
-    security(("oauth2_implicit" = ["user:admin"]), ("basicAuth" = [])),
+    security(("oauth2_implicit" = ["user:admin"]), ("basicAuth" = []), ("bearerAuth" = [])),
     responses((status = 204, description = "Deleted"), Errors),
 )]
 #[delete("/api/v1/user/apptoken/{token_uuid}")]
@@ -105,7 +105,7 @@ pub(super) async fn delete(state: Data<State>, call: Call<Uuid>) -> Answer {
     summary = "Lists the app specific tokens of all accounts.",
     description = "Without their codes, in the order in which they were made. For who may read accounts.",
     tag = "superuser", params(Wanted),
-    security(("oauth2_implicit" = ["user:admin"]), ("basicAuth" = [])),
+    security(("oauth2_implicit" = ["user:admin"]), ("basicAuth" = []), ("bearerAuth" = [])),
     responses((status = 200, description = "Successful invocation", body = TokenList), Errors),
 )]
 #[get("/api/v1/superuser/apptokens")]
