@@ -7,21 +7,26 @@ use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use chrono::TimeDelta;
 use reqwest::Method;
 use rstest::rstest;
 use serde_json::json;
 
-use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Server};
+use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Server, Ticket};
 
 const NOBODY: &str = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11";
 
 /// The kinds of errors, in the order of the table.
-const KINDS: [&str; 25] = [
+const KINDS: [&str; 30] = [
     "no credentials",
     "a wrong password",
     "a token that is none",
     "a token without a role",
+    "no right CSRF token",
+    "a session that is none",
+    "a sign-in too long ago",
     "not permitted",
+    "more than one holds",
     "an id of nothing",
     "an id of nothing, to be revoked",
     "an id that is none",
@@ -30,6 +35,7 @@ const KINDS: [&str; 25] = [
     "another method",
     "a query that breaks a rule",
     "no JSON",
+    "a body of null",
     "a member of another type",
     "a missing member",
     "an unknown member",
@@ -60,7 +66,9 @@ enum Who {
     Wrong,
     Nonsense,
     Roleless,
+    Delegate,
     Analyst,
+    Member,
     Client,
     Admin,
 }
@@ -85,6 +93,11 @@ impl Sent {
     fn with(mut self, name: &'static str, value: &str) -> Self {
         self.headers.push((name, value.to_owned()));
         self
+    }
+
+    fn session(self, ticket: &Ticket) -> Self {
+        self.with("Cookie", &ticket.cookie)
+            .with("X-CSRF-Token", &ticket.csrf_token)
     }
 
     /// A body in full.
@@ -120,6 +133,7 @@ fn bodies(method: &'static str, path: &str, good: &str) -> Vec<(&'static str, Se
     let sent = || send(method, path);
     vec![
         ("no JSON", sent().body(JSON, "{")),
+        ("a body of null", sent().body(JSON, "null")),
         (
             "a content encoding",
             sent().with("Content-Encoding", "gzip").body(JSON, good),
@@ -151,11 +165,20 @@ fn credentials(login: &Sent) -> Vec<(&'static str, Sent)> {
 fn registries(name: &'static str, prefix: &str, registry: &str) -> Surface {
     let all = format!("{prefix}/registries");
     let good = json!({"properties": {"name": "team-b", "location": "de/fra"}}).to_string();
+    let account =
+        json!({"properties": {"name": "t", "password": "right-password", "roles": ["Admin"]}})
+            .to_string();
     let make = |body: &str| send("POST", &all).body(JSON, body);
     let login = send("GET", &all);
     let errors = vec![
         ("a token without a role", login.clone().by(Who::Roleless)),
         ("not permitted", make(&good).by(Who::Analyst)),
+        (
+            "more than one holds",
+            send("POST", format!("{prefix}/accounts"))
+                .by(Who::Delegate)
+                .body(JSON, &account),
+        ),
         ("an id of nothing", send("GET", format!("{all}/{NOBODY}"))),
         ("an id that is none", send("GET", format!("{all}/x"))),
         (
@@ -210,6 +233,10 @@ fn stackrox() -> Surface {
     let errors = vec![
         ("a token without a role", login.clone().by(Who::Roleless)),
         ("not permitted", make(r#"{"name": "t"}"#).by(Who::Analyst)),
+        (
+            "more than one holds",
+            make(r#"{"name": "t", "role": "Continuous Integration"}"#).by(Who::Delegate),
+        ),
         ("an id of nothing", send("GET", format!("{all}/{NOBODY}"))),
         (
             "an id of nothing, to be revoked",
@@ -236,6 +263,99 @@ fn stackrox() -> Surface {
         name: "StackRox",
         errors: [credentials(&login), errors, bodies].concat(),
         login: Some(login),
+    }
+}
+
+fn quay(stale: &Ticket, fresh: &Ticket) -> Surface {
+    let all = "/api/v1/user/apptoken";
+    let good = r#"{"title": "t"}"#;
+    let make = |body: &str| send("POST", all).body(JSON, body);
+    let login = send("GET", all);
+    let everybodys = || send("GET", "/api/v1/superuser/apptokens");
+    let errors = vec![
+        ("a token without a role", login.clone().by(Who::Roleless)),
+        (
+            "no right CSRF token",
+            make(good)
+                .by(Who::Nobody)
+                .with("Cookie", &fresh.cookie)
+                .with("X-CSRF-Token", &stale.csrf_token),
+        ),
+        (
+            "a session that is none",
+            login
+                .clone()
+                .by(Who::Nobody)
+                .with("Cookie", "session=nonsense"),
+        ),
+        (
+            "a sign-in too long ago",
+            make(good).by(Who::Nobody).session(stale),
+        ),
+        ("not permitted", everybodys().by(Who::Member)),
+        ("more than one holds", make(good).by(Who::Delegate)),
+        ("an id of nothing", send("GET", format!("{all}/{NOBODY}"))),
+        (
+            "an id of nothing, to be revoked",
+            send("DELETE", format!("{all}/{NOBODY}")),
+        ),
+        ("an id that is none", send("GET", format!("{all}/x"))),
+        ("a path of nothing", send("GET", "/api/v1/nothing")),
+        ("another method", send("PUT", all)),
+        ("a member of another type", make(r#"{"title": 1}"#)),
+        ("a missing member", make("{}")),
+        ("a value that breaks a rule", make(r#"{"title": "\u0007"}"#)),
+        (
+            "another content type",
+            send("POST", all).body("text/plain", good),
+        ),
+    ];
+    Surface {
+        name: "Quay",
+        errors: [credentials(&login), errors, bodies("POST", all, good)].concat(),
+        login: Some(login),
+    }
+}
+
+/// Its clients' way in has words of its own for who is refused.
+fn quays_sign_in(visit: &Ticket) -> Surface {
+    let path = "/api/v1/signin";
+    let good = json!({"username": "admin", "password": ADMIN_PASSWORD}).to_string();
+    let post = || send("POST", path).by(Who::Nobody).session(visit);
+    let sent = |body: &str| post().body(JSON, body);
+    let errors = vec![
+        (
+            "a wrong password",
+            sent(r#"{"username": "admin", "password": "wrong-password"}"#),
+        ),
+        ("no right CSRF token", send("POST", path).body(JSON, &good)),
+        ("another method", send("GET", path)),
+        ("no JSON", sent("{")),
+        ("a body of null", sent("null")),
+        (
+            "a member of another type",
+            sent(r#"{"username": 1, "password": "x"}"#),
+        ),
+        ("a missing member", sent(r#"{"username": "admin"}"#)),
+        ("another content type", post().body(FORM, "username=admin")),
+        (
+            "a content encoding",
+            post().with("Content-Encoding", "gzip").body(JSON, &good),
+        ),
+        (
+            "a body too large",
+            post().announces(JSON, wharfinger::http::BODY_LIMIT + 1),
+        ),
+        (
+            "a body that does not arrive",
+            post().announces(JSON, good.len()),
+        ),
+        ("a foreign origin", sent(&good).with(FOREIGN.0, FOREIGN.1)),
+    ];
+    Surface {
+        name: "Quay, signing in",
+        errors,
+        login: Some(sent(&good)),
     }
 }
 
@@ -346,11 +466,14 @@ fn pages() -> [Surface; 2] {
     [surface("pages", docs), surface("nowhere", nowhere)]
 }
 
-fn surfaces(registry: &str) -> Vec<Surface> {
+fn surfaces(bench: &Bench) -> Vec<Surface> {
+    let registry = &bench.registry;
     let mut surfaces = vec![
         registries("registries", "", registry),
         registries("registries, prefixed", "/containerregistries", registry),
         stackrox(),
+        quay(&bench.stale, &bench.fresh),
+        quays_sign_in(&bench.visit),
         token(),
         check(),
     ];
@@ -363,7 +486,12 @@ struct Bench {
     server: Server,
     registry: String,
     roleless: String,
+    delegate: String,
     client: String,
+    /// Sessions: of nobody, of who signed in too long ago for what matters, and of who did not.
+    visit: Ticket,
+    stale: Ticket,
+    fresh: Ticket,
 }
 
 impl Bench {
@@ -375,12 +503,30 @@ impl Bench {
         let admin = server.admin();
         let registry = admin.create_registry("team-a").await;
         let client = admin.mint(&registry, "ci", &["repository:a:pull"]).await;
-        let wish = json!({"name": "roleless", "roles": ["None"]});
-        let made = admin.post("/v1/apitokens/generate", wish).await;
+        admin.create_account("member", &[]).await;
+        // It may make accounts and API tokens, and may little itself.
+        server.database.execute(
+            "INSERT INTO roles (name, description, built_in) VALUES ('Delegate', '', 0); \
+             INSERT INTO role_permissions (role_key, resource, level) \
+             SELECT key, 'Access', 2 FROM roles WHERE name = 'Delegate' \
+             UNION ALL SELECT key, 'Integration', 2 FROM roles WHERE name = 'Delegate'",
+        );
+        let generate = async |role: &str| {
+            let wish = json!({"name": "t", "role": role});
+            let made = admin.post("/v1/apitokens/generate", wish).await;
+            made.json["token"].as_str().unwrap().to_owned()
+        };
+        let (roleless, delegate) = (generate("None").await, generate("Delegate").await);
+        let stale = server.sign_in("admin", ADMIN_PASSWORD).await;
+        server.clock.advance(TimeDelta::minutes(11));
         Self {
             registry,
-            roleless: made.json["token"].as_str().unwrap().to_owned(),
+            roleless,
+            delegate,
             client: client.secret,
+            visit: server.visit().await,
+            fresh: server.sign_in("admin", ADMIN_PASSWORD).await,
+            stale,
             server,
         }
     }
@@ -397,7 +543,9 @@ impl Bench {
             Who::Wrong => basic("admin", "wrong-password"),
             Who::Nonsense => Some("Bearer nonsense".to_owned()),
             Who::Roleless => Some(format!("Bearer {}", self.roleless)),
+            Who::Delegate => Some(format!("Bearer {}", self.delegate)),
             Who::Analyst => basic("analyst@example.com", "analyst:pässword"),
+            Who::Member => basic("member", "right-password"),
             Who::Client => basic("ci", &self.client),
             Who::Admin => basic("admin", ADMIN_PASSWORD),
         }
@@ -432,14 +580,17 @@ impl Bench {
                     for (name, value) in &login.headers {
                         request = request.header(*name, value);
                     }
-                    Actor::send(&somebody, request).await
+                    // A password in the body has to be wrong too, and as long.
+                    let wrong = format!("{number:0>width$}", width = ADMIN_PASSWORD.len());
+                    let body = login.body.replace(ADMIN_PASSWORD, &wrong);
+                    Actor::send(&somebody, request.body(body)).await
                 })
             })
             .collect();
         let mut refused = Vec::new();
         for one in crowd {
             let answer = one.await.unwrap();
-            if answer.status != 401 {
+            if !matches!(answer.status, 401 | 403) {
                 refused.push(answer);
             }
         }
@@ -467,7 +618,7 @@ async fn every_error_on_every_surface(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
     let bench = Bench::new(backend).await;
-    let surfaces = surfaces(&bench.registry);
+    let surfaces = surfaces(&bench);
     let mut found: Vec<(&str, &str, Answer)> = Vec::new();
     for surface in &surfaces {
         for (kind, sent) in &surface.errors {
@@ -492,12 +643,13 @@ async fn every_error_on_every_surface(
         writeln!(table, "{kind}").unwrap();
         let of_kind: Vec<_> = found.iter().filter(|(of, ..)| *of == kind).collect();
         for (_, surface, answer) in &of_kind {
-            let (_, first, model) = of_kind[0];
             let shown = bench.show(answer);
-            if surface != first && shown == bench.show(model) {
-                writeln!(table, "  {surface}: as {first}").unwrap();
-            } else {
+            let same = |other: &Answer| bench.show(other) == shown;
+            let (_, first, _) = of_kind.iter().find(|(.., other)| same(other)).unwrap();
+            if surface == first {
                 writeln!(table, "  {surface}: {shown}").unwrap();
+            } else {
+                writeln!(table, "  {surface}: as {first}").unwrap();
             }
         }
         writeln!(table).unwrap();
@@ -507,10 +659,17 @@ async fn every_error_on_every_surface(
         let place = format!("{kind}, {surface}: {answer:?}");
         assert!(answer.status >= 400, "{place}");
         // The one error of ours that is none: StackRox's word for it.
-        let expected = *kind == "an id of nothing, to be revoked";
+        let expected = (*kind, *surface) == ("an id of nothing, to be revoked", "StackRox");
         assert_eq!(answer.status == 500, expected, "{place}");
         assert!(!answer.header("x-request-id").is_empty(), "{place}");
-        let secrets = [ADMIN_PASSWORD, &bench.client, &bench.roleless];
+        let secrets = [
+            ADMIN_PASSWORD,
+            &bench.client,
+            &bench.roleless,
+            &bench.delegate,
+            &bench.fresh.cookie,
+            &bench.fresh.csrf_token,
+        ];
         let told = secrets.iter().any(|secret| answer.text.contains(*secret));
         assert!(!told, "{place}");
     }

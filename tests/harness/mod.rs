@@ -16,4 +16,4 @@ pub use jwt::{
 };
 pub use mask::masked;
 pub use program::Program;
-pub use server::{ADMIN_PASSWORD, Actor, Answer, Server};
+pub use server::{ADMIN_PASSWORD, Actor, Answer, Server, Ticket};

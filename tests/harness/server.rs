@@ -187,7 +187,7 @@ impl Server {
     /// Somebody with this name and password.
     pub fn actor(&self, name: &str, password: &str) -> Actor {
         Actor {
-            credentials: Some((name.to_owned(), password.to_owned())),
+            credentials: Credentials::Password(name.to_owned(), password.to_owned()),
             ..self.anonymous()
         }
     }
@@ -195,9 +195,33 @@ impl Server {
     /// Somebody with this API token.
     pub fn bearer(&self, token: &str) -> Actor {
         Actor {
-            token: Some(token.to_owned()),
+            credentials: Credentials::Token(token.to_owned()),
             ..self.anonymous()
         }
+    }
+
+    /// Somebody with this session.
+    pub fn session(&self, ticket: &Ticket) -> Actor {
+        Actor {
+            credentials: Credentials::Session(ticket.clone()),
+            ..self.anonymous()
+        }
+    }
+
+    /// Begins a session of nobody.
+    pub async fn visit(&self) -> Ticket {
+        let answer = self.anonymous().get("/csrf_token").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        Ticket::of(&answer, answer.json["csrf_token"].as_str().unwrap())
+    }
+
+    /// Begins a session of an account.
+    pub async fn sign_in(&self, name: &str, password: &str) -> Ticket {
+        let visitor = self.session(&self.visit().await);
+        let body = json!({"username": name, "password": password});
+        let answer = visitor.post("/api/v1/signin", body).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        Ticket::of(&answer, answer.header("x-next-csrf-token"))
     }
 
     /// Somebody without credentials.
@@ -205,8 +229,7 @@ impl Server {
         Actor {
             base: format!("http://{}", self.address),
             client: self.client.clone(),
-            credentials: None,
-            token: None,
+            credentials: Credentials::None,
         }
     }
 }
@@ -229,8 +252,35 @@ impl Drop for Server {
 pub struct Actor {
     base: String,
     client: Client,
-    credentials: Option<(String, String)>,
-    token: Option<String>,
+    credentials: Credentials,
+}
+
+/// How somebody says who they are.
+#[derive(Debug, Clone)]
+enum Credentials {
+    None,
+    Password(String, String),
+    Token(String),
+    Session(Ticket),
+}
+
+/// What a browser keeps of a session.
+#[derive(Debug, Clone)]
+pub struct Ticket {
+    /// The value of the header `Cookie`.
+    pub cookie: String,
+    pub csrf_token: String,
+}
+
+impl Ticket {
+    /// What an answer that begins a session gives.
+    fn of(answer: &Answer, csrf_token: &str) -> Self {
+        let (cookie, _) = answer.header("set-cookie").split_once(';').unwrap();
+        Self {
+            cookie: cookie.to_owned(),
+            csrf_token: csrf_token.to_owned(),
+        }
+    }
 }
 
 /// What came back.
@@ -278,15 +328,14 @@ impl Actor {
         Self {
             base: base.to_owned(),
             client,
-            credentials: Some((name.to_owned(), password.to_owned())),
-            token: None,
+            credentials: Credentials::Password(name.to_owned(), password.to_owned()),
         }
     }
 
     /// Sends requests of another process's server, without credentials.
     pub fn anonymous_of(base: &str) -> Self {
         Self {
-            credentials: None,
+            credentials: Credentials::None,
             ..Self::of(base, "", "")
         }
     }
@@ -294,10 +343,13 @@ impl Actor {
     /// A request to be completed and given to [`Actor::send`].
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.base));
-        match (&self.credentials, &self.token) {
-            (Some((name, password)), _) => request.basic_auth(name, Some(password)),
-            (None, Some(token)) => request.bearer_auth(token),
-            (None, None) => request,
+        match &self.credentials {
+            Credentials::None => request,
+            Credentials::Password(name, password) => request.basic_auth(name, Some(password)),
+            Credentials::Token(token) => request.bearer_auth(token),
+            Credentials::Session(ticket) => request
+                .header("cookie", &ticket.cookie)
+                .header("x-csrf-token", &ticket.csrf_token),
         }
     }
 
