@@ -4,7 +4,7 @@ use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{Actor, Backend, Server};
+use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Server};
 
 /// Makes an API token and returns it with its id.
 async fn generate(actor: &Actor, role: &str) -> (String, String) {
@@ -18,13 +18,26 @@ async fn generate(actor: &Actor, role: &str) -> (String, String) {
     )
 }
 
+const APP_TOKENS: &str = "/api/v1/user/apptoken";
+const ALL_APP_TOKENS: &str = "/api/v1/superuser/apptokens";
+
+/// Makes an app token and returns its path with its code.
+async fn create_app_token(actor: &Actor) -> (String, String) {
+    let made = actor.post(APP_TOKENS, json!({"title": "t"})).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let text = |name: &str| made.json["token"][name].as_str().unwrap().to_owned();
+    (format!("{APP_TOKENS}/{}", text("uuid")), text("token_code"))
+}
+
 /// What each surface answers to somebody.
-async fn statuses(actor: &Actor) -> [u16; 4] {
+async fn statuses(actor: &Actor) -> [u16; 6] {
     [
         actor.get("/registries").await.status,
         actor.get("/containerregistries/registries").await.status,
         actor.get("/v1/apitokens").await.status,
         actor.get("/v1/auth/status").await.status,
+        actor.get(APP_TOKENS).await.status,
+        actor.get(ALL_APP_TOKENS).await.status,
     ]
 }
 
@@ -49,18 +62,18 @@ async fn what_ends_a_token_on_one_surface_ends_it_on_all(
     let tokens = format!("/registries/{registry}/tokens");
     let late = json!({"properties": {"name": "late"}});
     assert_eq!(bearer.post(&tokens, late).await.status, 401);
-    assert_eq!(statuses(&bearer).await, [401; 4]);
+    assert_eq!(statuses(&bearer).await, [401; 6]);
 
     // Its creator is changed on the registries' surface: that counts on StackRox's.
     let (token, id) = generate(&bob, "Admin").await;
     let bearer = server.bearer(&token);
     for (change, expected) in [
-        (json!({"status": "disabled"}), [401; 4]),
-        (json!({"status": "enabled"}), [200; 4]),
-        // Without a role its account sees the registries that it is a member of, and no API tokens.
-        (json!({"roles": []}), [200, 200, 403, 200]),
-        (json!({"roles": ["Admin"]}), [200; 4]),
-        (json!({"password": "other-password"}), [200; 4]),
+        (json!({"status": "disabled"}), [401; 6]),
+        (json!({"status": "enabled"}), [200; 6]),
+        // Without a role its account sees the registries that it is a member of, its app tokens, and no API tokens.
+        (json!({"roles": []}), [200, 200, 403, 200, 200, 403]),
+        (json!({"roles": ["Admin"]}), [200; 6]),
+        (json!({"password": "other-password"}), [200; 6]),
     ] {
         let changed = admin.patch(&account, change.clone()).await;
         assert_eq!(changed.status, 200, "{changed:?}");
@@ -68,17 +81,99 @@ async fn what_ends_a_token_on_one_surface_ends_it_on_all(
     }
     let deleted = admin.delete(&format!("{account}?revokeTokens=true")).await;
     assert_eq!(deleted.status, 204, "{deleted:?}");
-    assert_eq!(statuses(&bearer).await, [401; 4]);
+    assert_eq!(statuses(&bearer).await, [401; 6]);
     let shown = admin.get(&format!("/v1/apitokens/{id}")).await;
     assert_eq!(shown.json["revoked"], true, "{shown:?}");
     // What it made stays.
     assert_eq!(admin.get(&tokens).await.json["total"], 1);
 }
 
+/// What the clients of a registry, and the proxy in front of it, are answered with these credentials.
+async fn opened(actor: &Actor) -> [u16; 3] {
+    let service = [("service", "team-a.localhost")];
+    [
+        actor.ask("/token", &service).await.status,
+        actor.ask("/v2/auth", &service).await.status,
+        checked(actor).await,
+    ]
+}
+
+/// Would a proxy let it pull?
+async fn checked(actor: &Actor) -> u16 {
+    let request = actor
+        .request(Method::GET, "/v2/check?service=team-a.localhost")
+        .header("x-original-method", "GET")
+        .header("x-original-uri", "/v2/a/manifests/latest");
+    actor.send(request).await.status
+}
+
+#[rstest]
+#[actix_web::test]
+async fn an_api_token_makes_an_app_token_that_outlasts_it_and_ends_alone(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let replica = server.replica().await;
+    let admin = server.admin();
+    admin.create_registry("team-a").await;
+
+    // Made on StackRox's surface, it makes on Quay's what opens registries.
+    let (token, id) = generate(&admin, "Admin").await;
+    let bearer = server.bearer(&token);
+    let (path, code) = create_app_token(&bearer).await;
+    let app = replica.actor("$app", &code);
+    assert_eq!(opened(&app).await, [200; 3]);
+    let scope = [
+        ("service", "team-a.localhost"),
+        ("scope", "repository:a:pull"),
+    ];
+    let given = app.ask("/token", &scope).await;
+    let jwt = replica.bearer(given.json["token"].as_str().unwrap());
+    assert_eq!(checked(&jwt).await, 200);
+    // It is the account's, however it comes.
+    let session = server.session(&server.sign_in("admin", ADMIN_PASSWORD).await);
+    for actor in [&bearer, &admin, &session] {
+        assert_eq!(actor.get(&path).await.json["token"]["token_code"], code);
+    }
+    // None of what opens registries opens what it was made with.
+    assert_eq!(statuses(&app).await, [401; 6]);
+    assert_eq!(statuses(&jwt).await, [401; 6]);
+
+    // Revoked on StackRox's surface it is refused on Quay's. What it made is the account's and stays.
+    let revoke = format!("/v1/apitokens/revoke/{id}");
+    assert_eq!(admin.patch(&revoke, json!({})).await.status, 200);
+    for bearer in [&bearer, &replica.bearer(&token)] {
+        assert_eq!(bearer.get(&path).await.status, 401);
+        assert_eq!(bearer.delete(&path).await.status, 401);
+        let late = bearer.post(APP_TOKENS, json!({"title": "late"})).await;
+        assert_eq!(late.status, 401);
+    }
+    assert_eq!(opened(&app).await, [200; 3]);
+    assert_eq!(checked(&jwt).await, 200);
+
+    // Deleted on Quay's surface it opens no registry, nor does what it was exchanged for.
+    assert_eq!(admin.delete(&path).await.status, 204);
+    assert_eq!(opened(&app).await, [401; 3]);
+    assert_eq!(checked(&jwt).await, 401);
+    let listed = admin.get(ALL_APP_TOKENS).await;
+    assert_eq!(listed.json["tokens"], json!([]));
+}
+
+/// Sends a request, without a body if that is null.
+async fn attempt(caller: &Actor, method: &Method, path: &str, body: &Value) -> Answer {
+    let mut request = caller.request(method.clone(), path);
+    if !body.is_null() {
+        request = request.json(body);
+    }
+    caller.send(request).await
+}
+
 /// What there is to be had.
 struct Treasure {
     admin: String,
     api_token: String,
+    /// The path of an app token of the Admin.
+    app_token: String,
     registry: String,
     token: String,
 }
@@ -92,6 +187,7 @@ impl Treasure {
             api_token,
             registry,
             token,
+            ..
         } = self;
         let place = format!("/registries/{registry}");
         let minted = |actions: Value| {
@@ -197,6 +293,19 @@ impl Treasure {
         [always, tokens]
     }
 
+    /// What would open registries as the Admin; then what everybody may do with app tokens of their own.
+    fn app_token_attempts(&self) -> [Vec<(Method, &str, Value)>; 2] {
+        let foreign = vec![
+            (Method::GET, self.app_token.as_str(), Value::Null),
+            (Method::DELETE, &self.app_token, Value::Null),
+        ];
+        let own = vec![
+            (Method::GET, APP_TOKENS, Value::Null),
+            (Method::POST, APP_TOKENS, json!({"title": "evil"})),
+        ];
+        [foreign, own]
+    }
+
     /// All that somebody could have changed.
     async fn state(&self, admin: &Actor) -> Vec<Value> {
         let registry = format!("/registries/{}", self.registry);
@@ -208,6 +317,8 @@ impl Treasure {
             &format!("{registry}/tokens"),
             &format!("{registry}/members"),
             "/v1/apitokens",
+            ALL_APP_TOKENS,
+            &self.app_token,
         ] {
             let answer = admin.get(path).await;
             assert_eq!(answer.status, 200, "{path}: {answer:?}");
@@ -238,6 +349,7 @@ async fn no_surface_is_a_way_to_more_than_one_holds(
     let treasure = Treasure {
         admin: first.clone(),
         api_token: generate(&admin, "Admin").await.1,
+        app_token: create_app_token(&admin).await.0,
         token: admin.create_token(&registry, "ci").await,
         registry,
     };
@@ -264,17 +376,29 @@ async fn no_surface_is_a_way_to_more_than_one_holds(
                 if path.starts_with("/v1/") && !prefix.is_empty() {
                     continue;
                 }
-                let mut request = caller.request(method.clone(), &format!("{prefix}{path}"));
-                if !body.is_null() {
-                    request = request.json(body);
-                }
-                let answer = caller.send(request).await;
+                let answer = attempt(&caller, method, &format!("{prefix}{path}"), body).await;
                 assert_eq!(
                     answer.status, 403,
                     "{who}: {method} {prefix}{path} {body}: {answer:?}"
                 );
             }
         }
+        // An account has app tokens of its own, and is not told of others'. A narrow token has no business with any.
+        let narrow = own == &first;
+        let [foreign, of_its_own] = treasure.app_token_attempts();
+        let attempts = foreign.iter().chain(of_its_own.iter().filter(|_| narrow));
+        for (method, path, body) in attempts {
+            let answer = attempt(&caller, method, path, body).await;
+            let expected = if narrow { 403 } else { 404 };
+            assert_eq!(
+                answer.status, expected,
+                "{who}: {method} {path}: {answer:?}"
+            );
+        }
+        let listed = caller.get(ALL_APP_TOKENS).await;
+        let expected = if who == "an Analyst" { 200 } else { 403 };
+        assert_eq!(listed.status, expected, "{who}: {listed:?}");
+        assert!(!listed.text.contains("token_code"), "{who}: {listed:?}");
         assert_eq!(treasure.state(&admin).await, before, "{who}");
     }
     // Nor does anybody read what they may not.
@@ -325,6 +449,7 @@ async fn a_narrow_token_of_an_admin_gives_no_more_than_it_may(
     let treasure = Treasure {
         admin: first.as_str().unwrap().to_owned(),
         api_token: generate(&admin, "Admin").await.1,
+        app_token: create_app_token(&admin).await.0,
         token: admin.create_token(&registry, "ci").await,
         registry,
     };
@@ -360,9 +485,16 @@ async fn a_narrow_token_of_an_admin_gives_no_more_than_it_may(
         (Method::PUT, &member, json!({"level": "owner"})),
         (Method::POST, generate, json!({"name": "evil"})),
     ] {
-        let request = manager.request(method.clone(), path).json(&body);
-        let answer = manager.send(request).await;
+        let answer = attempt(&manager, &method, path, &body).await;
         assert_eq!(answer.status, 403, "{method} {path} {body}: {answer:?}");
+    }
+    for narrow in [&minter, &manager] {
+        for (method, path, body) in treasure.app_token_attempts().concat() {
+            let answer = attempt(narrow, &method, path, &body).await;
+            assert_eq!(answer.status, 403, "{method} {path} {body}: {answer:?}");
+        }
+        // Not even who may read accounts.
+        assert_eq!(narrow.get(ALL_APP_TOKENS).await.status, 403);
     }
     assert_eq!(treasure.state(&admin).await, before);
 
