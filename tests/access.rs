@@ -26,50 +26,61 @@ const CHALLENGES: [&str; 2] = [
 ];
 
 /// What the callers get. `token` sends a registry token's own name and password, `form` the name of an account with
-/// a password that has a token's form. `reader`, `maintainer` and `owner` are members of the registry at hand and have
-/// no role; `elsewhere` is an owner of another one. The account at hand is a reader. Names with `t-` come with an API
-/// token: of an Admin and with the role Admin, Analyst or Continuous Integration; with the role Admin, of who is no
-/// more than a maintainer now; and four that an Admin made and that are worth nothing any more, or never were.
+/// a password that has a token's form, `app` the code of an app token of an Admin, `session` an Admin's cookie with its
+/// CSRF token. `reader`, `maintainer` and `owner` are members of the registry at hand and have no role; `elsewhere` is
+/// an owner of another one. The account at hand is a reader, the app token at hand an Admin's. Names with `t-` come
+/// with an API token: of an Admin and with the role Admin, Analyst or Continuous Integration; with the role Admin, of
+/// who is no more than a maintainer now; and four that an Admin made and that are worth nothing any more, or never
+/// were.
 const TABLE: &str = "
-method path                                                none wrong unknown disabled deleted token form analyst elsewhere t-revoked t-expired t-orphan t-tampered t-analyst reader maintainer owner admin t-maintainer t-ci t-admin
-GET    /accounts                                            401   401     401      401     401   401  401     200       403       401       401      401        401       200    403        403   403   200          403  403     200
-POST   /accounts                                            401   401     401      401     401   401  401     403       403       401       401      401        401       403    403        403   403   201          403  403     201
-GET    /accounts/{accountId}                                401   401     401      401     401   401  401     200       403       401       401      401        401       200    403        403   403   200          403  403     200
-PATCH  /accounts/{accountId}                                401   401     401      401     401   401  401     403       403       401       401      401        401       403    403        403   403   200          403  403     200
-DELETE /accounts/{accountId}                                401   401     401      401     401   401  401     403       403       401       401      401        401       403    403        403   403   204          403  403     204
-GET    /locations                                           401   401     401      401     401   401  401     200       200       401       401      401        401       200    200        200   200   200          200  403     200
-HEAD   /names/{name}                                        401   401     401      401     401   401  401     200       200       401       401      401        401       200    200        200   200   200          200  403     200
-GET    /registries                                          401   401     401      401     401   401  401     200       200       401       401      401        401       200    200        200   200   200          200  403     200
-POST   /registries                                          401   401     401      401     401   401  401     403       403       401       401      401        401       403    403        403   403   201          403  403     201
-GET    /registries/{registryId}                             401   401     401      401     401   401  401     200       404       401       401      401        401       200    200        200   200   200          200  403     200
-PUT    /registries/{registryId}                             401   401     401      401     401   401  401     403       403       401       401      401        401       403    403        403   200   200          403  403     200
-PATCH  /registries/{registryId}                             401   401     401      401     401   401  401     403       404       401       401      401        401       403    403        403   200   200          403  403     200
-DELETE /registries/{registryId}                             401   401     401      401     401   401  401     403       404       401       401      401        401       403    403        403   204   204          403  403     204
-GET    /registries/{registryId}/auth-bundle.pem             401   401     401      401     401   401  401     200       404       401       401      401        401       200    200        200   200   200          200  403     200
-GET    /registries/{registryId}/auth-config                 401   401     401      401     401   401  401     200       404       401       401      401        401       200    200        200   200   200          200  403     200
-GET    /registries/{registryId}/jwks.json                   401   401     401      401     401   401  401     200       404       401       401      401        401       200    200        200   200   200          200  403     200
-GET    /registries/{registryId}/members                     401   401     401      401     401   401  401     200       404       401       401      401        401       200    403        403   200   200          403  403     200
-PUT    /registries/{registryId}/members/{accountId}         401   401     401      401     401   401  401     403       404       401       401      401        401       403    403        403   200   200          403  403     200
-DELETE /registries/{registryId}/members/{accountId}         401   401     401      401     401   401  401     403       404       401       401      401        401       403    403        403   204   204          403  403     204
-GET    /registries/{registryId}/tokens                      401   401     401      401     401   401  401     200       404       401       401      401        401       200    200        200   200   200          200  200     200
-POST   /registries/{registryId}/tokens                      401   401     401      401     401   401  401     403       404       401       401      401        401       403    403        201   201   201          201  201     201
-GET    /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401     200       404       401       401      401        401       200    200        200   200   200          200  200     200
-PUT    /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401     403       404       401       401      401        401       403    403        200   200   200          200  200     200
-PATCH  /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401     403       404       401       401      401        401       403    403        200   200   200          200  200     200
-DELETE /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401     403       404       401       401      401        401       403    403        204   204   204          204  204     204
-POST   /registries/{registryId}/tokens/{tokenId}/evaluate   401   401     401      401     401   401  401     200       404       401       401      401        401       200    200        200   200   200          200  200     200
-GET    /v1/apitokens                                        401   401     401      401     401   401  401     200       403       401       401      401        401       200    403        403   403   200          403  403     200
-POST   /v1/apitokens/generate                               401   401     401      401     401   401  401     403       403       401       401      401        401       403    403        403   403   200          403  403     200
-GET    /v1/apitokens/generate/allowed-roles                 401   401     401      401     401   401  401     200       403       401       401      401        401       200    403        403   403   200          403  403     200
-PATCH  /v1/apitokens/revoke/{id}                            401   401     401      401     401   401  401     403       403       401       401      401        401       403    403        403   403   200          403  403     200
-GET    /v1/apitokens/{id}                                   401   401     401      401     401   401  401     200       403       401       401      401        401       200    403        403   403   200          403  403     200
-GET    /v1/auth/status                                      401   401     401      401     401   401  401     200       200       401       401      401        401       200    200        200   200   200          200  200     200
-GET    /v1/ping                                             200   200     200      200     200   200  200     200       200       200       200      200        200       200    200        200   200   200          200  200     200
-GET    /registries/{registryId}/repositories                401   401     401      401     401   401  401     404       404       401       401      401        401       404    404        404   404   404          404  403     404
-GET    /registries/{registryId}/repositories/a/b            401   401     401      401     401   401  401     404       404       401       401      401        401       404    404        404   404   404          404  403     404
-DELETE /registries/{registryId}/repositories/a              401   401     401      401     401   401  401     404       404       401       401      401        401       404    404        404   404   404          404  403     404
-GET    /registries/{registryId}/artifacts                   401   401     401      401     401   401  401     404       404       401       401      401        401       404    404        404   404   404          404  403     404
-GET    /vulnerabilities/CVE-2026-1                          401   401     401      401     401   401  401     404       404       401       401      401        401       404    404        404   404   404          404  404     404
+method path                                                none wrong unknown disabled deleted token form app analyst elsewhere t-revoked t-expired t-orphan t-tampered t-analyst reader maintainer owner admin t-maintainer t-ci t-admin session
+GET    /accounts                                            401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401
+POST   /accounts                                            401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   201          403  403     201     401
+GET    /accounts/{accountId}                                401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401
+PATCH  /accounts/{accountId}                                401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401
+DELETE /accounts/{accountId}                                401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   204          403  403     204     401
+GET    /api/v1/error/{error_type}                           200   200     200      200     200   200  200 200     200       200       200       200      200        200       200    200        200   200   200          200  200     200     200
+POST   /api/v1/signin                                       403   403     403      403     403   403  403 403     403       403       403       403      403        403       403    403        403   403   403          403  403     403     200
+POST   /api/v1/signout                                      200   200     200      200     200   200  200 200     200       200       200       200      200        200       200    200        200   200   200          200  200     200     200
+GET    /api/v1/superuser/apptokens                          401   401     401      401     401   401  401 401     200       403       401       401      401        401       403    403        403   403   200          403  403     200     200
+GET    /api/v1/user/apptoken                                401   401     401      401     401   401  401 401     200       200       401       401      401        401       403    200        200   200   200          200  403     200     200
+POST   /api/v1/user/apptoken                                401   401     401      401     401   401  401 401     201       201       401       401      401        401       403    201        201   201   201          201  403     201     201
+GET    /api/v1/user/apptoken/{token_uuid}                   401   401     401      401     401   401  401 401     404       404       401       401      401        401       403    404        404   404   200          404  403     200     200
+DELETE /api/v1/user/apptoken/{token_uuid}                   401   401     401      401     401   401  401 401     404       404       401       401      401        401       403    404        404   404   204          404  403     204     204
+GET    /csrf_token                                          200   200     200      200     200   200  200 200     200       200       200       200      200        200       200    200        200   200   200          200  200     200     200
+GET    /locations                                           401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  403     200     401
+HEAD   /names/{name}                                        401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  403     200     401
+GET    /registries                                          401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  403     200     401
+POST   /registries                                          401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   201          403  403     201     401
+GET    /registries/{registryId}                             401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  403     200     401
+PUT    /registries/{registryId}                             401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   200   200          403  403     200     401
+PATCH  /registries/{registryId}                             401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        403   200   200          403  403     200     401
+DELETE /registries/{registryId}                             401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        403   204   204          403  403     204     401
+GET    /registries/{registryId}/auth-bundle.pem             401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  403     200     401
+GET    /registries/{registryId}/auth-config                 401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  403     200     401
+GET    /registries/{registryId}/jwks.json                   401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  403     200     401
+GET    /registries/{registryId}/members                     401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    403        403   200   200          403  403     200     401
+PUT    /registries/{registryId}/members/{accountId}         401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        403   200   200          403  403     200     401
+DELETE /registries/{registryId}/members/{accountId}         401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        403   204   204          403  403     204     401
+GET    /registries/{registryId}/tokens                      401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  200     200     401
+POST   /registries/{registryId}/tokens                      401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        201   201   201          201  201     201     401
+GET    /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  200     200     401
+PUT    /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        200   200   200          200  200     200     401
+PATCH  /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        200   200   200          200  200     200     401
+DELETE /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        204   204   204          204  204     204     401
+POST   /registries/{registryId}/tokens/{tokenId}/evaluate   401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  200     200     401
+GET    /v1/apitokens                                        401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401
+POST   /v1/apitokens/generate                               401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401
+GET    /v1/apitokens/generate/allowed-roles                 401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401
+PATCH  /v1/apitokens/revoke/{id}                            401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401
+GET    /v1/apitokens/{id}                                   401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401
+GET    /v1/auth/status                                      401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  200     200     401
+GET    /v1/ping                                             200   200     200      200     200   200  200 200     200       200       200       200      200        200       200    200        200   200   200          200  200     200     200
+GET    /registries/{registryId}/repositories                401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        404   404   404          404  403     404     401
+GET    /registries/{registryId}/repositories/a/b            401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        404   404   404          404  403     404     401
+DELETE /registries/{registryId}/repositories/a              401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        404   404   404          404  403     404     401
+GET    /registries/{registryId}/artifacts                   401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        404   404   404          404  403     404     401
+GET    /vulnerabilities/CVE-2026-1                          401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        404   404   404          404  404     404     401
 ";
 
 /// Paths of the product that the document does not list, since they are the registry's own business.
@@ -81,11 +92,23 @@ const ELSEWHERE: [(&str, &str); 5] = [
     ("GET", "/vulnerabilities/CVE-2026-1"),
 ];
 
+/// What asks for a session before it asks for anything else.
+const SIGN_IN: &str = "POST /api/v1/signin";
+
+/// What asks nobody who they are, and the store nothing.
+const OPEN: [&str; 4] = [
+    "/v1/ping",
+    "/csrf_token",
+    "/api/v1/error/{error_type}",
+    "/api/v1/signout",
+];
+
 /// Whose words an answer is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Surface {
     Registries,
     StackRox,
+    Quay,
 }
 
 impl Surface {
@@ -93,8 +116,9 @@ impl Surface {
     fn of(path: &str) -> Option<Self> {
         match path {
             // What registries' clients ask has tests of its own.
-            "/token" | "/v2/check" | "/csrf_token" => None,
-            path if path.starts_with("/api/v1/") => None,
+            "/token" | "/v2/check" => None,
+            "/csrf_token" => Some(Self::Quay),
+            path if path.starts_with("/api/v1/") => Some(Self::Quay),
             path if path.starts_with("/v1/") => Some(Self::StackRox),
             _ => Some(Self::Registries),
         }
@@ -118,6 +142,20 @@ impl Surface {
                 );
             }
             (Self::StackRox, 403) => assert_eq!(answer.json["code"], 7, "{what}: {answer:?}"),
+            (Self::Quay, 401) => {
+                assert_eq!(answer.json["title"], "invalid_token", "{what}: {answer:?}");
+                assert_eq!(answer.header("www-authenticate"), "", "{what}");
+                assert_eq!(answer.header("cache-control"), "no-store", "{what}");
+            }
+            // Who signs in needs a session, whatever else there is.
+            (Self::Quay, 403) if what.ends_with(SIGN_IN) => {
+                let error = json!({"error": "CSRF token was invalid or missing."});
+                assert_eq!(answer.json, error, "{what}");
+            }
+            (Self::Quay, 403) => {
+                let title = &answer.json["title"];
+                assert_eq!(title, "insufficient_scope", "{what}: {answer:?}");
+            }
             _ => {}
         }
     }
@@ -235,7 +273,7 @@ impl Bearers {
     }
 }
 
-/// A registry with a token, an account and an API token, for one route to be tried on.
+/// A registry with a token, an account, an API token and an Admin's app token, for one route to be tried on.
 struct Place {
     name: String,
     registry: String,
@@ -244,6 +282,9 @@ struct Place {
     /// An account that is a reader of the registry.
     account: String,
     api_token: String,
+    app_token: String,
+    /// What the app token opens registries with.
+    code: String,
 }
 
 impl Place {
@@ -272,12 +313,18 @@ impl Place {
             .post("/v1/apitokens/generate", json!({"name": name}))
             .await;
         assert_eq!(generated.status, 200, "{generated:?}");
-        let api_token = generated.json["metadata"]["id"].as_str().unwrap();
+        let app_token = admin
+            .post("/api/v1/user/apptoken", json!({"title": name}))
+            .await;
+        assert_eq!(app_token.status, 201, "{app_token:?}");
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
         Self {
-            api_token: api_token.to_owned(),
+            api_token: text(&generated.json["metadata"]["id"]),
+            app_token: text(&app_token.json["token"]["uuid"]),
+            code: text(&app_token.json["token"]["token_code"]),
             name: name.to_owned(),
             registry,
-            token: made.json["id"].as_str().unwrap().to_owned(),
+            token: text(&made.json["id"]),
             secret: secret_of(&made),
             account,
         }
@@ -291,6 +338,8 @@ impl Place {
             .replace("{accountId}", &self.account)
             .replace("{name}", &self.name)
             .replace("{id}", &self.api_token)
+            .replace("{token_uuid}", &self.app_token)
+            .replace("{error_type}", "not_found")
             .replace(
                 "/auth-config",
                 "/auth-config?for=distribution2&bundle=/etc/bundle.pem",
@@ -311,6 +360,8 @@ impl Place {
             ("PUT", "{tokenId}") => json!({"properties": {"name": "ci"}}),
             ("POST", "generate") => json!({"name": "new"}),
             ("POST", "evaluate") => json!({"scope": "repository:a:pull"}),
+            ("POST", "apptoken") => json!({"title": "new"}),
+            ("POST", "signin") => json!({"username": "admin", "password": ADMIN_PASSWORD}),
             ("PATCH", _) => json!({}),
             _ => return request,
         };
@@ -318,7 +369,7 @@ impl Place {
     }
 
     /// All that a caller could have changed.
-    async fn contents(&self, admin: &Actor) -> [Value; 6] {
+    async fn contents(&self, admin: &Actor) -> [Value; 7] {
         [
             admin.get("/registries?limit=1000").await.json,
             admin
@@ -335,6 +386,8 @@ impl Place {
                 .json,
             admin.get("/accounts?limit=1000").await.json,
             admin.get("/v1/apitokens").await.json,
+            // Everybody may make their own.
+            admin.get("/api/v1/user/apptoken").await.json,
         ]
     }
 }
@@ -385,6 +438,7 @@ async fn every_route_for_every_caller(
     let demoted = admin.create_account("demoted", &["Admin"]).await;
     let bearers = Bearers::make(&server, "demoted").await;
     members.0.push(("maintainer", demoted));
+    let ticket = server.sign_in("admin", ADMIN_PASSWORD).await;
 
     let is_here = |path: &str| prefix.is_empty() || Surface::of(path) == Some(Surface::Registries);
     let header = TABLE.trim().lines().next().unwrap();
@@ -404,6 +458,7 @@ async fn every_route_for_every_caller(
             ("deleted", server.actor("deleted", "right-password")),
             ("token", server.actor("ci", &place.secret)),
             ("form", server.actor("admin", &place.secret)),
+            ("app", server.actor("$app", &place.code)),
             ("analyst", server.analyst()),
             ("elsewhere", server.actor("elsewhere", "right-password")),
             ("t-revoked", server.bearer(&bearers.revoked)),
@@ -418,12 +473,14 @@ async fn every_route_for_every_caller(
             ("t-maintainer", server.bearer(&bearers.maintainer)),
             ("t-ci", server.bearer(&bearers.builder)),
             ("t-admin", server.bearer(&bearers.admin)),
+            ("session", server.session(&ticket)),
         ];
         let mut line = format!("{:<6} {path:<51}", method.as_str());
         for (who, caller) in &callers {
             // Those who may change something do so to a place of their own.
             let own = match *who {
                 "maintainer" | "owner" | "admin" | "t-maintainer" | "t-ci" | "t-admin"
+                | "session"
                     if !method.is_safe() =>
                 {
                     let name = format!("place-{number}-{who}");
@@ -472,20 +529,38 @@ async fn a_request_of_a_known_caller_asks_the_store_once(
     let server = Server::start(backend).await;
     let admin = server.admin();
     let members = Members::make(&admin).await;
+    let generated = admin
+        .post(
+            "/v1/apitokens/generate",
+            json!({"name": "t", "role": "Admin"}),
+        )
+        .await;
+    let bearer = server.bearer(generated.json["token"].as_str().unwrap());
+    let session = server.session(&server.sign_in("admin", ADMIN_PASSWORD).await);
     for (number, (method, path)) in routes().iter().enumerate() {
-        let place = Place::make(&admin, &format!("place-{number}"), &members).await;
-        let (calls, checks) = (
-            server.service.store_calls(),
-            server.service.password_checks(),
-        );
-        let answer = admin.send(place.request(&admin, "", method, path)).await;
-        let counted = (
-            server.service.store_calls() - calls,
-            server.service.password_checks() - checks,
-        );
-        // Nobody has to say who they are to be told that the service works.
-        let calls = u64::from(path != "/v1/ping");
-        assert_eq!(counted, (calls, 0), "{method} {path}: {answer:?}");
+        for (who, caller) in [
+            ("password", &admin),
+            ("token", &bearer),
+            ("session", &session),
+        ] {
+            let quay = Surface::of(path) == Some(Surface::Quay);
+            let signs_in = path == "/api/v1/signin";
+            if (who == "session" && !quay) || (who != "session" && signs_in) {
+                continue;
+            }
+            let place = Place::make(&admin, &format!("place-{number}-{who}"), &members).await;
+            let (calls, checks) = (
+                server.service.store_calls(),
+                server.service.password_checks(),
+            );
+            let answer = caller.send(place.request(caller, "", method, path)).await;
+            let counted = (
+                server.service.store_calls() - calls,
+                server.service.password_checks() - checks,
+            );
+            let calls = u64::from(!OPEN.contains(&path.as_str()));
+            assert_eq!(counted, (calls, 0), "{who}: {method} {path}: {answer:?}");
+        }
     }
     // The first request reads the hash that the password is checked against; a wrong password ends there.
     for (name, secret, status, expected) in [
