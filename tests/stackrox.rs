@@ -171,6 +171,12 @@ async fn what_is_wrong_with_a_wish_is_told_in_one_order(
             "role(s) B,a,admin don't exist: invalid arguments",
         ),
         (
+            json!({"name": "n", "roles": ["a\0"]}),
+            400,
+            3,
+            "role(s) a\0 don't exist: invalid arguments",
+        ),
+        (
             json!({"name": "n", "role": "Pusher", "expiration": past}),
             403,
             7,

@@ -48,14 +48,24 @@ impl SecretKind {
         let covered = text.len().checked_sub(kind.checksum_digits())?;
         let whole = covered == kind.prefix().len() + kind.random_digits();
         let (covered, checksum) = text.split_at_checked(covered)?;
-        (whole && kind.checksum_of(covered) == checksum).then_some(kind)
+        // A checksum is no secret: what has a right one may still hold anything, such as a NUL.
+        let digits = covered.strip_prefix(kind.prefix())?.bytes();
+        let plain = digits
+            .into_iter()
+            .all(|digit| kind.alphabet().contains(&digit));
+        (whole && plain && kind.checksum_of(covered) == checksum).then_some(kind)
+    }
+
+    fn alphabet(self) -> &'static [u8] {
+        let (capitals, _) = DIGITS.split_at(36);
+        match self {
+            Self::RegistryToken => DIGITS,
+            Self::AppToken => capitals,
+        }
     }
 
     fn base(self) -> usize {
-        match self {
-            Self::RegistryToken => DIGITS.len(),
-            Self::AppToken => 36,
-        }
+        self.alphabet().len()
     }
 
     /// As many as hold the entropy: ⌈192 / log₂ 62⌉, ⌈568 / log₂ 36⌉.
@@ -177,6 +187,17 @@ mod tests {
                 assert!(!is_machine_secret(wrong), "{wrong:?} passed");
             }
         }
+        for kind in SecretKind::ALL {
+            for odd in ['\0', 'ä', '-', '_', '{'] {
+                let plain = "0".repeat(kind.random_digits() - odd.len_utf8());
+                let covered = format!("{}{odd}{plain}", kind.prefix());
+                let whole = format!("{covered}{}", kind.checksum_of(&covered));
+                assert!(!is_machine_secret(&whole), "{whole:?} passed");
+            }
+        }
+        let lower = format!("WHAx{}", "0".repeat(109));
+        let lower = format!("{lower}{}", SecretKind::AppToken.checksum_of(&lower));
+        assert!(!is_machine_secret(&lower), "{lower:?} passed");
         for wrong in ["", "whrt_", "whrt_ä", "WHA", "WHAä"] {
             assert!(!is_machine_secret(wrong), "{wrong:?} passed");
         }

@@ -6,6 +6,7 @@ use super::schema::{account_roles, role_permissions, roles};
 use super::session::Session;
 use crate::domain::id::AccountKey;
 use crate::domain::role::{Level, Permissions, Role};
+use crate::domain::text::has_control;
 use crate::error::Result;
 
 /// A role's name, and one thing that it permits.
@@ -27,6 +28,8 @@ pub fn list(connection: &mut Session) -> Result<Vec<Role>> {
 
 /// The roles of these names that exist, oldest first.
 pub fn named(connection: &mut Session, names: &[String]) -> Result<Vec<Role>> {
+    // PostgreSQL refuses a NUL in a text, and no role has one in its name.
+    let names = names.iter().filter(|name| !has_control(name));
     let rows: Vec<Row> = roles::table
         .left_join(role_permissions::table.on(role_permissions::role_key.eq(roles::key)))
         .filter(roles::name.eq_any(names))
