@@ -25,13 +25,15 @@ use crate::error::{Error, Result};
 use crate::http::{self, Origins, State};
 use crate::service::accounts::FIRST;
 use crate::service::vault::{self, ServerKey};
-use crate::service::{Policy, Service, janitor, uses};
+use crate::service::{Policy, Service, incidents, janitor, uses};
 use crate::store::{self, Store};
 
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How often the janitor looks.
 const JANITOR_PAUSE: Duration = Duration::from_secs(10);
+/// How often logins and refusals are written: what a killed process forgets.
+const INCIDENTS_PAUSE: Duration = Duration::from_secs(1);
 /// How often last uses of tokens are written: each token at most once in this time.
 const USES_PAUSE: Duration = Duration::from_mins(1);
 
@@ -47,6 +49,7 @@ pub struct App {
     pub first_password: Option<FirstPassword>,
     janitor: actix_web::rt::task::JoinHandle<()>,
     uses: actix_web::rt::task::JoinHandle<()>,
+    incidents: actix_web::rt::task::JoinHandle<()>,
 }
 
 /// What became of the password of the account `admin`.
@@ -92,6 +95,8 @@ impl App {
             JANITOR_PAUSE,
         ));
         let uses = actix_web::rt::spawn(uses::run_for_ever(service.clone(), USES_PAUSE));
+        let incidents =
+            actix_web::rt::spawn(incidents::run_for_ever(service.clone(), INCIDENTS_PAUSE));
         Ok(Self {
             server,
             addresses,
@@ -99,6 +104,7 @@ impl App {
             first_password,
             janitor,
             uses,
+            incidents,
         })
     }
 
@@ -107,9 +113,12 @@ impl App {
         let served = self.server.await;
         self.janitor.abort();
         self.uses.abort();
-        // Until it has ended, it may hold what the last write is to take.
+        self.incidents.abort();
+        // Until they have ended, they may hold what the last writes are to take.
         let _ = self.uses.await;
+        let _ = self.incidents.await;
         uses::run_last(&self.service).await;
+        incidents::run_last(&self.service).await;
         self.service.close();
         served.map_err(Error::internal)
     }
@@ -169,6 +178,7 @@ fn policy(settings: &Settings) -> Policy {
         app_token_life: settings.app_token_life,
         app_token_retention: settings.app_token_retention.into(),
         app_token_reveal: settings.app_token_reveal,
+        audit_retention: settings.audit_retention.into(),
         fresh_login: settings.fresh_login,
     }
 }
@@ -387,9 +397,9 @@ fn listen(
     let mut server = HttpServer::new(move || http::app(state.clone()))
         .client_request_timeout(settings.head_timeout)
         .keep_alive(KEEP_ALIVE)
-        // In whole seconds there: half a second must not become none.
         // The commands listen for signals, before they say where the service is.
         .disable_signals()
+        // In whole seconds there: half a second must not become none.
         .shutdown_timeout(
             u64::try_from(settings.shutdown_timeout.as_millis().div_ceil(1000)).unwrap_or(u64::MAX),
         );

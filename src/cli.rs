@@ -17,8 +17,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::app::{self, App, FirstPassword};
 use crate::clock::{Clock, Random, SystemClock, SystemRandom};
 use crate::config::{
-    AccountCommand, Cli, Command, KeysCommand, PasswordSource, RegistryCommand, Settings,
-    read_secret, without_line_end,
+    AccountCommand, AuditCommand, Cli, Command, KeysCommand, PasswordSource, RegistryCommand,
+    Settings, read_secret, without_line_end,
 };
 use crate::domain::account::{AccountName, NewPassword};
 use crate::domain::auth_config::{BundlePath, Product};
@@ -68,6 +68,9 @@ pub fn run(cli: Cli) -> Result<()> {
                 settings.server_key_path().display()
             ))
         }
+        Command::Audit {
+            command: AuditCommand::Verify,
+        } => actix_web::rt::System::new().block_on(verify(&settings)),
         Command::Openapi { surface } => {
             let document = match surface {
                 None => http::document(),
@@ -87,6 +90,25 @@ fn no_surface(name: &str) -> Error {
         names.join(", ")
     );
     Error::invalid("surface", message)
+}
+
+/// Looks for what somebody else did to the audit trail.
+async fn verify(settings: &Settings) -> Result<()> {
+    let service = app::open_service(settings, clock(), Arc::new(SystemRandom)).await?;
+    let report = service.audit().verify().await;
+    service.close();
+    let report = report?;
+    for fault in &report.faults {
+        print(fault)?;
+    }
+    let looked = format!("{} events in {} chains", report.events, report.chains);
+    if report.faults.is_empty() {
+        return print(&format!("Nothing was changed: {looked}."));
+    }
+    Err(Error::invalid(
+        "audit",
+        format!("the audit trail is not as it was written: {looked} looked at"),
+    ))
 }
 
 fn clock() -> Arc<dyn Clock> {
@@ -229,10 +251,8 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 async fn account(settings: &Settings, command: AccountCommand) -> Result<()> {
-    let (clock, random) = (clock(), SystemRandom);
-    let holder = (&random as &dyn Random).uuid()?.to_string();
-    let store = app::open_store(settings, &clock, &holder)?;
-    let accounts = Accounts::new(&store, &*clock, &random, settings.bcrypt_cost);
+    let service = app::open_service(settings, clock(), Arc::new(SystemRandom)).await?;
+    let accounts = service.accounts();
     let done = match command {
         AccountCommand::Add {
             name,
@@ -305,7 +325,7 @@ async fn account(settings: &Settings, command: AccountCommand) -> Result<()> {
             print(&format!("Deleted {name}."))
         }
     };
-    store.close();
+    service.close();
     done
 }
 

@@ -57,6 +57,12 @@ pub enum Command {
         #[command(subcommand)]
         command: KeysCommand,
     },
+    /// Look at the audit trail; works beside a running server
+    Audit {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
     /// Print the OpenAPI document of this version
     Openapi {
         /// The surface that it is to be about, such as stackrox; all if left out
@@ -174,6 +180,13 @@ pub enum KeysCommand {
         #[arg(long)]
         authority: bool,
     },
+}
+
+/// What can be done with the audit trail.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Find events that were changed, removed, put in between or cut off; the exit status tells
+    Verify,
 }
 
 /// What can be done with registries.
@@ -309,7 +322,7 @@ pub struct Settings {
     /// How long the log does not speak of that API token again, at least 1m
     #[arg(long, env = "WHARFINGER_NOTICE_REPEAT", default_value = "24h", global = true, value_name = "TIME", value_parser = notice_repeat)]
     pub notice_repeat: Duration,
-    /// Let no API token or app token be made to end later than the API token that it is made with
+    /// Let nothing made with an API token last longer than it: no token of any kind, and no password
     #[arg(long, env = "WHARFINGER_BOUNDED_DELEGATION", global = true, value_parser = BoolishValueParser::new())]
     pub bounded_delegation: bool,
     /// How long app tokens last that are made from now on, such as 4w [default: for ever]
@@ -321,7 +334,10 @@ pub struct Settings {
     /// Whether the code of an app token can be seen again; with `false` it is shown once, and kept as a hash only
     #[arg(long, env = "WHARFINGER_APP_TOKEN_REVEAL", default_value = "true", global = true, value_name = "BOOL", value_parser = BoolishValueParser::new(), action = clap::ArgAction::Set)]
     pub app_token_reveal: bool,
-    /// How long after its sign-in a session may make, show and delete app tokens
+    /// How long events stay in the audit trail, such as 90d, or `forever`
+    #[arg(long, env = "WHARFINGER_AUDIT_RETENTION", default_value = "365d", global = true, value_name = "TIME", value_parser = retention)]
+    pub audit_retention: Retention,
+    /// How long after its sign-in a session may make, show and delete app tokens, and list all
     #[arg(long, env = "WHARFINGER_FRESH_LOGIN", default_value = "10m", global = true, value_name = "TIME", value_parser = bound)]
     pub fresh_login: Duration,
     /// What answers the creation of an app token: 201, as Quay's document says, or 200, as Quay does

@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use wharfinger::Error;
 use wharfinger::domain::app_token::{AppToken, Title};
+use wharfinger::domain::audit::Origin;
 use wharfinger::domain::secret::SecretKind;
 use wharfinger::domain::status::Status;
 use wharfinger::service::access::{Caller, Presented};
@@ -28,7 +29,11 @@ async fn caller(server: &Server, name: &str, password: &str) -> Caller {
         password: SecretString::from(password.to_owned()),
         source: IpAddr::V4(Ipv4Addr::LOCALHOST),
     };
-    server.service.identify(presented).await.unwrap()
+    server
+        .service
+        .identify(presented, Origin::command())
+        .await
+        .unwrap()
 }
 
 fn title(text: &str) -> Title {
@@ -162,6 +167,8 @@ async fn only_a_whole_code_of_the_user_app_opens_anything(
     };
     assert_eq!(SecretKind::of(&mixed), Some(SecretKind::AppToken));
     let lower = code.to_lowercase();
+    let odd = format!("WHA\0{}", "A".repeat(109));
+    let odd = format!("{odd}{}", crc32(odd.as_bytes()));
     let wrong = [
         ("admin", code.as_str()),
         ("$APP", &code),
@@ -173,6 +180,8 @@ async fn only_a_whole_code_of_the_user_app_opens_anything(
         (APP, &code[..60]),
         (APP, &code[..119]),
         (APP, &lower),
+        // With a right checksum, and what PostgreSQL refuses in a text.
+        (APP, &odd),
         (APP, &format!("{code} ")),
         (APP, ADMIN_PASSWORD),
         (APP, &secret),
@@ -578,10 +587,14 @@ async fn an_api_token_needs_all_that_its_account_may(
             .await;
         assert_eq!(made.status, 200, "{name} {roles:?}: {made:?}");
         let bearer = SecretString::from(made.json["token"].as_str().unwrap().to_owned());
-        let bearer = server.service.identify_bearer(&bearer).await.unwrap();
+        let bearer = server
+            .service
+            .identify_bearer(&bearer, Origin::command())
+            .await
+            .unwrap();
         let done = outcomes(&server, &bearer, &token.id.to_string()).await;
         assert_eq!(done, [whole; 4], "{name} with {roles:?}");
-        let admitted = server.service.app_tokens().admit(&bearer, true).await;
+        let admitted = server.service.app_tokens().admit(&bearer).await;
         assert_eq!(admitted.is_ok(), whole, "{name} with {roles:?}");
     }
     // An account gets more than its token has: by a membership.
@@ -599,10 +612,14 @@ async fn an_api_token_needs_all_that_its_account_may(
         )
         .await;
     let bearer = SecretString::from(made.json["token"].as_str().unwrap().to_owned());
-    let bearer = server.service.identify_bearer(&bearer).await.unwrap();
+    let bearer = server
+        .service
+        .identify_bearer(&bearer, Origin::command())
+        .await
+        .unwrap();
     let nothing = uuid::Uuid::from_u128(1).to_string();
     let tokens = server.service.app_tokens();
-    assert!(tokens.admit(&bearer, false).await.is_ok());
+    assert!(tokens.admit(&bearer).await.is_ok());
     admin.set_member(&registry, &account, "reader").await;
     let refused = tokens.show(&bearer, nothing).await;
     assert!(matches!(refused, Err(Error::Forbidden(_))), "{refused:?}");
@@ -621,8 +638,13 @@ async fn bounded_delegation_bounds_codes_too(
     let end = server.service.now() + TimeDelta::days(2);
     let wish = json!({"name": "a", "roles": ["Admin"], "expiration": end.to_rfc3339()});
     let made = server.admin().post("/v1/apitokens/generate", wish).await;
-    let bearer = SecretString::from(made.json["token"].as_str().unwrap().to_owned());
-    let bearer = server.service.identify_bearer(&bearer).await.unwrap();
+    let jwt = made.json["token"].as_str().unwrap().to_owned();
+    let bearer = SecretString::from(jwt.clone());
+    let bearer = server
+        .service
+        .identify_bearer(&bearer, Origin::command())
+        .await
+        .unwrap();
     let (made, _) = create(&server, &bearer, "by a bearer").await;
     assert_eq!(made.expires_at, Some(end));
     let tokens = server.service.app_tokens();
@@ -630,6 +652,54 @@ async fn bounded_delegation_bounds_codes_too(
     let longer = tokens.show(&bearer, for_ever.id.to_string()).await;
     assert!(matches!(longer, Err(Error::Forbidden(_))), "{longer:?}");
     assert!(tokens.show(&owner, for_ever.id.to_string()).await.is_ok());
+
+    // And all else that could be made with it.
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let tokens = format!("/registries/{registry}/tokens");
+    let with = |expiry: Option<&str>| match expiry {
+        Some(expiry) => json!({"properties": {"name": "ci", "expiryDate": expiry}}),
+        None => json!({"properties": {"name": "ci"}}),
+    };
+    let (then, later) = ("2026-11-23T12:00:00Z", "2026-11-23T12:00:01Z");
+    let bearer = server.bearer(&jwt);
+    for expiry in [None, Some(later)] {
+        let answer = bearer.post(&tokens, with(expiry)).await;
+        assert_eq!(answer.codes(), ["invalid-expiry-date"], "{expiry:?}");
+        let id = uuid::Uuid::from_u128(7);
+        let answer = bearer.put(&format!("{tokens}/{id}"), with(expiry)).await;
+        assert_eq!(answer.codes(), ["invalid-expiry-date"], "{expiry:?}");
+    }
+    let made = bearer.post(&tokens, with(Some(then))).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let made = format!("{tokens}/{}", made.json["id"].as_str().unwrap());
+    let answer = bearer.patch(&made, json!({"expiryDate": later})).await;
+    assert_eq!(answer.codes(), ["invalid-expiry-date"]);
+    assert_eq!(
+        admin
+            .patch(&made, json!({"expiryDate": later}))
+            .await
+            .status,
+        200
+    );
+    // What has a later end already can be changed otherwise.
+    let answer = bearer.patch(&made, json!({"status": "disabled"})).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let account = admin.create_account("bob", &[]).await;
+    let path = format!("/accounts/{account}");
+    let password = json!({"password": "another-password"});
+    assert_eq!(bearer.patch(&path, password.clone()).await.status, 403);
+    let person =
+        json!({"properties": {"name": "carol", "password": "another-password", "roles": []}});
+    assert_eq!(bearer.post("/accounts", person).await.status, 403);
+    assert_eq!(
+        bearer
+            .patch(&path, json!({"status": "disabled"}))
+            .await
+            .status,
+        200
+    );
+    assert_eq!(admin.patch(&path, password).await.status, 200);
 }
 
 #[rstest]

@@ -14,6 +14,7 @@ mod access;
 mod api_tokens;
 mod app_tokens;
 mod architecture;
+mod audit;
 mod bad_input;
 mod catalog;
 mod check;

@@ -268,10 +268,10 @@ async fn several_start_at_once_and_a_later_start_changes_nothing(
     let database = Arc::new(Database::fresh(backend));
     let programs = start_at_once(&database);
     assert_eq!(database.number("SELECT COUNT(*) FROM accounts"), 1);
-    assert_eq!(database.number("SELECT COUNT(*) FROM data_keys"), 3);
+    assert_eq!(database.number("SELECT COUNT(*) FROM data_keys"), 4);
     assert_eq!(
         database.number("SELECT COUNT(DISTINCT purpose) FROM data_keys"),
-        3
+        4
     );
 
     // One password was made that counts, it is in one file, and it opens every replica.

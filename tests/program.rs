@@ -29,6 +29,13 @@ fn bare(database: &Database) -> Command {
     command
 }
 
+/// The program with the settings of a server that runs.
+fn beside(database: &Database) -> Command {
+    let mut command = bare(database);
+    command.env("WHARFINGER_SERVER_KEY", "A".repeat(43) + "=");
+    command
+}
+
 /// A folder that the program has to make.
 fn data(database: &Database) -> PathBuf {
     database.folder().join("new/data")
@@ -513,7 +520,7 @@ async fn accounts_are_managed_beside_a_running_server(
 ) {
     let database = Arc::new(Database::fresh(backend));
     let program = Program::start(&database);
-    let account = |arguments: &[&str]| end(bare(&database).arg("account").args(arguments));
+    let account = |arguments: &[&str]| end(beside(&database).arg("account").args(arguments));
     let status = async |name: &str, password: &str| {
         Actor::of(&program.base, name, password)
             .get("/registries")
@@ -568,7 +575,7 @@ async fn accounts_are_managed_beside_a_running_server(
         ),
         (401, 200)
     );
-    let mut from_input = bare(&database)
+    let mut from_input = beside(&database)
         .args(["account", "passwd", "bob", "--password-file", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -794,11 +801,34 @@ fn bad_settings_are_refused_in_a_sentence_that_names_them() {
     }
 }
 
+#[rstest]
+#[actix_web::test]
+async fn the_audit_trail_is_verified_beside_a_running_server(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let database = Arc::new(Database::fresh(backend));
+    let program = Program::start(&database);
+    let command = |arguments: &[&str]| end(beside(&database).args(arguments));
+    command(&["account", "add", "bob"]).ok();
+    program.admin().create_registry("team-a").await;
+    let said = command(&["audit", "verify"]).ok();
+    // The first account and the registry by the server, the second account by the command.
+    assert_eq!(said, "Nothing was changed: 3 events in 2 chains.\n");
+    database.execute("DELETE FROM audit_events WHERE subject_kind = 'registry'");
+    let said = command(&["audit", "verify"]);
+    said.refused(1, &["not as it was written", "2 events in 2 chains"]);
+    assert!(
+        said.out.contains("chain 1: events 2 to 2 are missing"),
+        "{said:?}"
+    );
+}
+
 #[test]
 fn the_help_of_every_command_explains_every_flag() {
     let database = Database::fresh(Backend::Sqlite);
     let commands = "|serve|migrate|account|account add|account list|account show|account role|account grant|\
-                    account revoke|account passwd|account enable|account disable|account delete|keys|keys init|openapi|healthcheck";
+                    account revoke|account passwd|account enable|account disable|account delete|keys|keys init|audit|audit verify|\
+                    openapi|healthcheck";
     for name in commands.split('|') {
         let mut command = bare(&database);
         command.args(name.split(' ').filter(|word| !word.is_empty()));

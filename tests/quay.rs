@@ -137,7 +137,10 @@ impl Browser {
     async fn send(&mut self, method: Method, path: &str, body: Option<Value>) -> Answer {
         let mut request = self.actor.request(method, path);
         if let Some(cookie) = &self.cookie {
-            request = request.header("cookie", format!("other=1; session={cookie}"));
+            request = request.header(
+                "cookie",
+                format!("session=a-neighbour-s; wharfinger-session={cookie}"),
+            );
         }
         if let Some(csrf) = &self.csrf {
             request = request.header("x-csrf-token", csrf);
@@ -149,7 +152,7 @@ impl Browser {
         if let Some(kept) = answer.headers.get("set-cookie") {
             let kept = kept.to_str().unwrap();
             let (name, value) = kept.split(';').next().unwrap().split_once('=').unwrap();
-            assert_eq!(name, "session");
+            assert_eq!(name, "wharfinger-session");
             self.cookie = Some(value.to_owned()).filter(|value| !value.is_empty());
         }
         if answer.headers.contains_key("x-next-csrf-token") {
@@ -705,7 +708,7 @@ async fn a_session_signs_in_works_and_signs_out(
     let cookie = browser.cookie.clone().unwrap();
     assert_eq!(
         visited.header("set-cookie"),
-        format!("session={cookie}; Max-Age=3600; Path=/; HttpOnly; SameSite=Lax")
+        format!("wharfinger-session={cookie}; Max-Age=3600; Path=/; HttpOnly; SameSite=Lax")
     );
     // The same again, for who comes back.
     browser.visit().await;
@@ -727,7 +730,7 @@ async fn a_session_signs_in_works_and_signs_out(
     assert_ne!(own, cookie);
     assert_eq!(
         signed_in.header("set-cookie"),
-        format!("session={own}; Max-Age=3600; Path=/; HttpOnly; SameSite=Lax")
+        format!("wharfinger-session={own}; Max-Age=3600; Path=/; HttpOnly; SameSite=Lax")
     );
     browser.visit().await;
     assert_eq!(
@@ -750,7 +753,7 @@ async fn a_session_signs_in_works_and_signs_out(
     signed_out.is(200, &json!({"success": true}), "signed out");
     assert_eq!(
         signed_out.header("set-cookie"),
-        "session=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax"
+        "wharfinger-session=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax"
     );
     let after = browser.get(TOKENS).await;
     after.is(401, &server.unauthenticated(), "signed out");
@@ -803,7 +806,7 @@ async fn a_cookie_alone_changes_nothing(
     }
     assert_eq!(titles(&admin, TOKENS).await, ["kept"]);
     // Nor does who says another way who it is, cookie or not.
-    let cookie = format!("session={}", browser.cookie.clone().unwrap());
+    let cookie = format!("wharfinger-session={}", browser.cookie.clone().unwrap());
     for actor in [admin.clone(), bearer(&server, &admin, &["Admin"]).await] {
         let request = actor
             .request(Method::POST, TOKENS)
@@ -870,6 +873,14 @@ async fn a_sign_in_is_refused_in_the_shape_of_quay(
     stranger.cookie = Some("nonsense".to_owned());
     let answer = stranger.sign_in("admin", ADMIN_PASSWORD).await;
     answer.is(403, &csrf_error, "a cookie that does not hold");
+    let answer = stranger
+        .send(Method::POST, "/api/v1/signin", Some(json!(null)))
+        .await;
+    answer.is(
+        403,
+        &csrf_error,
+        "a cookie that does not hold, before the body",
+    );
 
     for (body, detail) in [
         (json!(null), "Missing JSON body"),
@@ -935,7 +946,14 @@ async fn a_session_ends_with_what_its_account_was(
 ) {
     let server = Server::start(backend).await;
     let replica = server.replica().await;
-    for name in ["changed", "disabled", "deleted"] {
+    for name in [
+        "changed",
+        "promoted",
+        "disabled",
+        "enabled again",
+        "deleted",
+        "remade",
+    ] {
         server.add_account(name, "right-password", "None").await;
         let mut browser = Browser::signed_in(&server, name, "right-password").await;
         // Wherever it asks.
@@ -951,18 +969,45 @@ async fn a_session_ends_with_what_its_account_was(
                     .await
                     .unwrap();
             }
+            "promoted" => accounts
+                .set_roles(name.to_owned(), vec!["Admin".to_owned()])
+                .await
+                .unwrap(),
             "disabled" => accounts
                 .set_status(name.to_owned(), Status::Disabled)
                 .await
                 .unwrap(),
+            "enabled again" => {
+                for status in [Status::Disabled, Status::Enabled] {
+                    accounts.set_status(name.to_owned(), status).await.unwrap();
+                }
+            }
             _ => accounts
                 .delete(name.to_owned(), LiveTokens::Revoke)
                 .await
                 .unwrap(),
         }
+        if name == "remade" {
+            server.add_account(name, "right-password", "None").await;
+        }
         let answer = browser.get(TOKENS).await;
         answer.is(401, &replica.unauthenticated(), name);
     }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn a_session_of_a_replica_whose_clock_is_ahead_holds(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let mut browser = Browser::signed_in(&server, "admin", ADMIN_PASSWORD).await;
+    server.clock.advance(TimeDelta::seconds(-30));
+    assert_eq!(browser.get(TOKENS).await.status, 200);
+    assert_eq!(browser.sign_in("admin", ADMIN_PASSWORD).await.status, 200);
+    server.clock.advance(TimeDelta::seconds(-31));
+    let answer = browser.get(TOKENS).await;
+    answer.is(401, &server.unauthenticated(), "from the future");
 }
 
 #[rstest]
@@ -1067,6 +1112,15 @@ async fn other_methods_and_paths_are_refused_in_the_words_of_quay(
             actor.get(path).await.is(404, &server.not_found(), path);
         }
     }
+    // However it is written, it is one of this surface's to the router: so are the words and what caches are told.
+    let (uuid, code) = create(&admin, "a").await;
+    let path = format!("/%61pi/v1/user/apptoken/{uuid}");
+    let answer = admin.get(&path).await;
+    assert_eq!(answer.json["token"]["token_code"], code);
+    answer.is_dressed(&path);
+    for path in ["/%61pi/v1/user/apptoken/nonsense", "/api/%76%31/nonsense"] {
+        admin.get(path).await.is(404, &server.not_found(), path);
+    }
     // Another surface's, by its words.
     for path in [
         "/api/v2",
@@ -1129,7 +1183,7 @@ async fn foreign_pages_are_refused_before_anything_is_read(
     let detail = "a web page of another origin may not do this; \
                   if that is this service's own address, set --public-url to it";
     let error = server.api_error(403, "foreign_origin", detail);
-    let cookie = format!("session={}", browser.cookie.clone().unwrap());
+    let cookie = format!("wharfinger-session={}", browser.cookie.clone().unwrap());
     let csrf = browser.csrf.clone().unwrap();
     for (name, value) in [
         ("origin", "https://evil.example.com"),

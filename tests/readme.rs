@@ -362,6 +362,10 @@ fn possible_codes() -> BTreeSet<String> {
         "invalid-registry-id",
         "invalid-token-id",
         "invalid-account-id",
+        "invalid-since",
+        "invalid-until",
+        "invalid-kind",
+        "invalid-outcome",
     ]
     .map(str::to_owned)
     .into();
@@ -394,7 +398,13 @@ fn possible_codes() -> BTreeSet<String> {
             );
         }
     }
-    let known = ["src/domain/id.rs", "src/error.rs", "src/http/body.rs"];
+    let known = [
+        "src/domain/audit.rs",
+        "src/domain/id.rs",
+        "src/error.rs",
+        "src/http/body.rs",
+        "src/http/registries/audit.rs",
+    ];
     assert_eq!(
         put_together,
         known.map(PathBuf::from).into(),

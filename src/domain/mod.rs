@@ -6,6 +6,7 @@
 pub mod account;
 pub mod api_token;
 pub mod app_token;
+pub mod audit;
 pub mod auth_config;
 pub mod evaluation;
 pub mod id;

@@ -10,7 +10,7 @@ use std::pin::Pin;
 
 use actix_web::http::header::{AUTHORIZATION, HeaderValue};
 use actix_web::web::Data;
-use actix_web::{FromRequest, HttpRequest, dev, web};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::SecretString;
@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use super::State;
 use super::body;
 use super::surface::{Failure, Surface};
+use crate::domain::audit::Origin;
 use crate::domain::id::{AccountId, RegistryId, TokenId};
 use crate::error::{Error, Result};
 use crate::service::access::{Caller, Presented};
@@ -82,16 +83,44 @@ pub(super) fn state(request: &HttpRequest) -> Result<&Data<State>> {
 
 async fn identify(request: &HttpRequest) -> Result<Caller> {
     if let Some(token) = bearer(request) {
-        let service = &state(request)?.service;
-        return service.identify_bearer(&token.into()).await;
+        return prove_bearer(request, token).await;
     }
-    let (name, password) = basic(request).ok_or(Error::Unauthenticated)?;
+    prove_password(request, basic(request).ok_or(Error::Unauthenticated)?).await
+}
+
+/// Who somebody with an API token is.
+pub(super) async fn prove_bearer(request: &HttpRequest, token: String) -> Result<Caller> {
+    let service = &state(request)?.service;
+    service
+        .identify_bearer(&token.into(), origin(request))
+        .await
+}
+
+/// Who somebody with a name and a password is.
+pub(super) async fn prove_password(
+    request: &HttpRequest,
+    (name, password): (String, SecretString),
+) -> Result<Caller> {
     let presented = Presented {
         name,
         password,
         source: source(request),
     };
-    state(request)?.service.identify(presented).await
+    let service = &state(request)?.service;
+    service.identify(presented, origin(request)).await
+}
+
+/// The id of a request, by which answers and log lines name it.
+#[derive(Debug, Clone)]
+pub(super) struct RequestId(pub String);
+
+/// Where a request comes from, and its id.
+pub(super) fn origin(request: &HttpRequest) -> Origin {
+    let id = request.extensions().get::<RequestId>().cloned();
+    Origin {
+        address: Some(source(request)),
+        request_id: id.map(|id| id.0).unwrap_or_default(),
+    }
 }
 
 /// Where a request comes from: the peer of its connection.

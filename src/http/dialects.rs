@@ -1,11 +1,18 @@
 //! Which dialect answers what reaches no handler, and the error behind an answer whatever its dialect.
 
+use actix_web::HttpRequest;
+
 use super::quay::{self, Quay, SignIn};
 use super::registries::Registries;
 use super::registry_auth::{self, Passing, TokenEndpoint};
 use super::stackrox::{self, Revocation, StackRox};
 use super::surface::Failure;
 use crate::error::Error;
+
+/// The path of a request as it is routed: `/%761/ping` is `/v1/ping` to the router, and so to all that words answers.
+pub(super) fn routed(request: &HttpRequest) -> &str {
+    request.match_info().as_str()
+}
 
 /// An error for a path that no handler has seen, in the dialect of those who ask there.
 pub(super) fn failure(path: &str, error: Error) -> actix_web::Error {

@@ -1,5 +1,6 @@
 //! What every request passes: a request id, the origin check, the log.
 
+use actix_web::HttpMessage as _;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
@@ -9,8 +10,8 @@ use actix_web::web::Data;
 use tracing::Instrument as _;
 use url::Url;
 
-use super::State;
-use super::{dialects, links};
+use super::call::RequestId;
+use super::{State, dialects, links};
 use crate::error::{Error, Result};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -18,7 +19,7 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// The longest request id taken over from a client, in bytes.
 const ID_LENGTH: usize = 64;
 
-/// Where this service is reached, and from where browsers may write.
+/// Where this service is reached, which is from where browsers may write.
 #[derive(Debug, Clone, Default)]
 pub struct Origins {
     /// The URL of the settings, which links are made with.
@@ -34,12 +35,13 @@ pub(super) async fn guard(
     let state = state.as_ref().map(Data::get_ref);
     let id = request_id(&request, state);
     // Escaping keeps control characters of the caller's text out of the log.
+    request.extensions_mut().insert(RequestId(id.clone()));
     let span = tracing::info_span!("request", id = %id, method = %request.method(), path = %request.path().escape_debug());
     async move {
         let response = match check_origin(&request, state) {
             Ok(()) => next.call(request).await?.map_into_boxed_body(),
             Err(error) => {
-                let failure = dialects::failure(request.path(), error);
+                let failure = dialects::failure(dialects::routed(request.request()), error);
                 request.error_response(failure)
             }
         };

@@ -28,5 +28,5 @@ pub(super) async fn unrouted(
         },
         None => Error::not_found(What::Path, crate::domain::text::quoted(request.path())),
     };
-    Err(dialects::failure(request.path(), error))
+    Err(dialects::failure(dialects::routed(&request), error))
 }

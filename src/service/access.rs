@@ -18,7 +18,8 @@ use super::passwords::Passwords;
 use crate::clock::{Clock, Random};
 use crate::domain::account::{Actor, name_key};
 use crate::domain::api_token::Bearer;
-use crate::domain::id::{AccountKey, ApiTokenId, RegistryId};
+use crate::domain::audit::{By, Credential, Origin};
+use crate::domain::id::{AccountId, AccountKey, ApiTokenId, RegistryId};
 use crate::domain::membership::{Membership, Rights};
 use crate::domain::secret;
 use crate::domain::status::Status;
@@ -43,7 +44,10 @@ pub struct Presented {
 
 /// A request that proved who makes it.
 #[derive(Debug, Clone)]
-pub struct Caller(Evidence);
+pub struct Caller {
+    evidence: Evidence,
+    origin: Origin,
+}
 
 /// What the proof was.
 #[derive(Debug, Clone)]
@@ -60,47 +64,80 @@ enum Evidence {
 }
 
 impl Caller {
-    /// Somebody with an API token whose signature was right.
-    pub(super) fn by_token(id: ApiTokenId) -> Self {
-        Self(Evidence::ApiToken(id))
+    fn new(evidence: Evidence) -> Self {
+        Self {
+            evidence,
+            origin: Origin::command(),
+        }
     }
 
-    /// Somebody with a session that was made at a time, for an account as it was then.
-    pub(super) fn by_session(account: AccountKey, version: i64, at: DateTime<Utc>) -> Self {
-        Self(Evidence::Session(Proof {
-            account,
-            version,
-            at,
-        }))
+    /// The same caller, of whose request the audit trail tells where it came from.
+    #[must_use]
+    pub fn from(self, origin: Origin) -> Self {
+        Self { origin, ..self }
+    }
+
+    /// Where the request came from.
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// What the request came with.
+    pub(super) fn credential(&self) -> Credential {
+        match &self.evidence {
+            Evidence::Password { .. } => Credential::Password,
+            Evidence::ApiToken(id) => Credential::ApiToken(*id),
+            Evidence::Session(_) => Credential::Session,
+        }
+    }
+
+    /// Who it is, as far as that is known without the database.
+    pub(super) fn by(&self) -> By {
+        let (actor, actor_name) = match &self.evidence {
+            Evidence::Password { proof, presented } => {
+                (Some(proof.id), Some(presented.name.clone()))
+            }
+            Evidence::Session(proof) => (Some(proof.id), None),
+            Evidence::ApiToken(_) => (None, None),
+        };
+        By {
+            actor,
+            actor_name,
+            credential: Some(self.credential()),
+            origin: self.origin.clone(),
+        }
+    }
+
+    /// Somebody with an API token whose signature was right.
+    pub(super) fn by_token(id: ApiTokenId) -> Self {
+        Self::new(Evidence::ApiToken(id))
+    }
+
+    /// Somebody with a session.
+    pub(super) fn by_session(proof: Proof) -> Self {
+        Self::new(Evidence::Session(proof))
     }
 
     /// When the session was made that the request came with, if it did.
     pub(super) fn signed_in_at(&self) -> Option<DateTime<Utc>> {
-        match &self.0 {
+        match &self.evidence {
             Evidence::Session(proof) => Some(proof.at),
             Evidence::Password { .. } | Evidence::ApiToken(_) => None,
         }
     }
 
-    /// The API token that the request came with, if it did.
-    pub(super) fn api_token(&self) -> Option<ApiTokenId> {
-        match &self.0 {
-            Evidence::ApiToken(id) => Some(*id),
-            Evidence::Password { .. } | Evidence::Session(_) => None,
-        }
-    }
-
     fn by_password(proof: Proof, presented: Arc<Presented>) -> Self {
-        Self(Evidence::Password { proof, presented })
+        Self::new(Evidence::Password { proof, presented })
     }
 }
 
 /// That a password was right for a version of an account.
-#[derive(Debug, Clone, Copy)]
-struct Proof {
-    account: AccountKey,
-    version: i64,
-    at: DateTime<Utc>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Proof {
+    pub account: AccountKey,
+    pub id: AccountId,
+    pub version: i64,
+    pub at: DateTime<Utc>,
 }
 
 /// Why there is no proof, in a form that requests waiting for the same check can share.
@@ -205,7 +242,7 @@ impl Access {
     /// Proves again, for an account that changed since: whether the password was among the changes only bcrypt can
     /// tell.
     pub(super) async fn identify_again(&self, caller: &Caller) -> Result<Caller> {
-        let Evidence::Password { proof, presented } = &caller.0 else {
+        let Evidence::Password { proof, presented } = &caller.evidence else {
             // The proof of a token or a session never ages.
             return Ok(caller.clone());
         };
@@ -220,7 +257,8 @@ impl Access {
             .try_get_with(digest, self.prove(Arc::clone(presented)))
             .await;
         let proof = proof.map_err(|refusal| Error::from(&*refusal))?;
-        Ok(Caller::by_password(proof, Arc::clone(presented)))
+        let renewed = Caller::by_password(proof, Arc::clone(presented));
+        Ok(renewed.from(caller.origin.clone()))
     }
 
     pub(super) fn password_checks(&self) -> u64 {
@@ -249,6 +287,7 @@ impl Access {
         match login {
             Some(login) if right => Ok(Proof {
                 account: login.key,
+                id: login.id,
                 version: login.version,
                 at: self.clock.now(),
             }),
@@ -298,7 +337,7 @@ pub(super) fn admit(
     caller: &Caller,
     now: DateTime<Utc>,
 ) -> Result<Option<Actor>> {
-    match &caller.0 {
+    match &caller.evidence {
         Evidence::Password { proof, .. } => {
             let Some(standing) = accounts::standing(connection, proof.account)? else {
                 return Ok(None);

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 
-use super::passwords;
-use crate::clock::{Clock, Random};
+use super::{Core, Done, passwords};
 use crate::domain::account::{Account, AccountName, NewAccount, NewPassword};
+use crate::domain::audit;
 use crate::domain::id::AccountId;
 use crate::domain::membership::Membership;
 use crate::domain::registry::Tenant;
@@ -15,7 +15,7 @@ use crate::domain::status::Status;
 use crate::domain::text::quoted;
 use crate::error::{Error, Result, What};
 use crate::store::accounts::{self as table, Change};
-use crate::store::{Lock, Session, Store, api_tokens, app_tokens, members, registries};
+use crate::store::{Lock, Session, api_tokens, app_tokens, members, registries};
 
 /// The role that must never be without an enabled account.
 const ADMIN: &str = "Admin";
@@ -31,35 +31,21 @@ pub enum LiveTokens {
     Revoke,
 }
 
-/// Account use cases. They need no keys, so commands can run them beside a running server.
+/// Account use cases.
 #[derive(Debug)]
 pub struct Accounts<'a> {
-    store: &'a Store,
-    clock: &'a dyn Clock,
-    random: &'a dyn Random,
-    bcrypt_cost: u32,
+    core: &'a Core,
 }
 
 impl<'a> Accounts<'a> {
-    /// `bcrypt_cost` is for the passwords that are set.
-    pub fn new(
-        store: &'a Store,
-        clock: &'a dyn Clock,
-        random: &'a dyn Random,
-        bcrypt_cost: u32,
-    ) -> Self {
-        Self {
-            store,
-            clock,
-            random,
-            bcrypt_cost,
-        }
+    pub(super) fn new(core: &'a Core) -> Self {
+        Self { core }
     }
 
     /// A random password: 24 characters that need no quoting in a shell, 143 bits.
     pub fn generate_password(&self) -> Result<SecretString> {
         use base64::Engine as _;
-        let bytes: [u8; 18] = self.random.bytes()?;
+        let bytes: [u8; 18] = self.core.random.bytes()?;
         Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD
             .encode(bytes)
             .replace(['-', '_'], "x")
@@ -68,7 +54,7 @@ impl<'a> Accounts<'a> {
 
     /// Every account, oldest first.
     pub async fn list(&self) -> Result<Vec<Account>> {
-        self.store.read(table::list).await
+        self.core.store.read(table::list).await
     }
 
     /// Adds an enabled account.
@@ -79,16 +65,19 @@ impl<'a> Accounts<'a> {
         roles: Vec<String>,
     ) -> Result<()> {
         let new = self.prepare(name, password, roles)?;
-        self.store
-            .write(Lock::Catalog, move |connection| {
-                table::insert(connection, &new).map(drop)
+        self.core
+            .command(Lock::Catalog, move |connection| {
+                table::insert(connection, &new)?;
+                let account = find_named(connection, new.name.as_str())?;
+                Ok(Done::told((), audit::Change::created(&account)))
             })
             .await
     }
 
     /// Is this a first start: has there never been an account?
     pub async fn none_ever(&self) -> Result<bool> {
-        self.store
+        self.core
+            .store
             .read(|connection| Ok(!table::any_ever(connection)?))
             .await
     }
@@ -97,20 +86,25 @@ impl<'a> Accounts<'a> {
     /// several replicas that start at once one wins.
     pub async fn create_first(&self, password: &NewPassword) -> Result<bool> {
         let new = self.prepare(AccountName::parse(FIRST)?, password, vec![ADMIN.to_owned()])?;
-        self.store
-            .write(Lock::Catalog, move |connection| {
-                let first = !table::any_ever(connection)?;
-                if first {
-                    table::insert(connection, &new)?;
+        self.core
+            .command(Lock::Catalog, move |connection| {
+                if table::any_ever(connection)? {
+                    return Ok(Done::nothing(false));
                 }
-                Ok(first)
+                table::insert(connection, &new)?;
+                let account = find_named(connection, FIRST)?;
+                Ok(Done::told(true, audit::Change::created(&account)))
             })
             .await
     }
 
     /// Sets a password. The old one fails on the next request.
     pub async fn set_password(&self, name: String, password: &NewPassword) -> Result<()> {
-        let hash = passwords::hash(password.secret(), self.bcrypt_cost, self.random.bytes()?)?;
+        let hash = passwords::hash(
+            password.secret(),
+            self.core.policy.bcrypt_cost,
+            self.core.random.bytes()?,
+        )?;
         let change = Change {
             password_hash: Some(hash),
             ..Change::default()
@@ -138,11 +132,12 @@ impl<'a> Accounts<'a> {
 
     /// Deletes an account. What it made stays and keeps its name.
     pub async fn delete(&self, name: String, tokens: LiveTokens) -> Result<()> {
-        let now = self.clock.now();
-        self.store
-            .write(Lock::Catalog, move |connection| {
+        let now = self.core.clock.now();
+        self.core
+            .command(Lock::Catalog, move |connection| {
                 let account = find_named(connection, &name)?;
-                remove(connection, &account, tokens, None, now)
+                remove(connection, &account, tokens, None, now)?;
+                Ok(Done::told((), audit::Change::deleted(&account)))
             })
             .await
     }
@@ -150,11 +145,17 @@ impl<'a> Accounts<'a> {
     /// Makes an account a member of a registry, or changes its level there.
     pub async fn grant(&self, name: String, registry: String, level: Membership) -> Result<()> {
         let registry = self.find_registry(registry).await?;
-        self.store
-            .write(Lock::CatalogAndRegistry(registry.id), move |connection| {
+        self.core
+            .command(Lock::CatalogAndRegistry(registry.id), move |connection| {
                 let account = find_named(connection, &name)?;
                 still_there(connection, &registry)?;
-                members::set(connection, registry.key, account.key, level)
+                let before = members::level(connection, registry.key, account.key)?;
+                members::set(connection, registry.key, account.key, level)?;
+                let change = level_change(account.id, before, level);
+                Ok(Done::of(
+                    (),
+                    change.map(|change| change.within(registry.id)),
+                ))
             })
             .await
     }
@@ -162,22 +163,26 @@ impl<'a> Accounts<'a> {
     /// Ends an account's membership of a registry.
     pub async fn revoke(&self, name: String, registry: String) -> Result<()> {
         let registry = self.find_registry(registry).await?;
-        self.store
-            .write(Lock::CatalogAndRegistry(registry.id), move |connection| {
+        self.core
+            .command(Lock::CatalogAndRegistry(registry.id), move |connection| {
                 let account = find_named(connection, &name)?;
-                if members::remove(connection, registry.key, account.key)? {
-                    Ok(())
-                } else {
+                let missing = || {
                     let which = format!("{} of {}", account.name, registry.name);
-                    Err(Error::not_found(What::Member, which))
-                }
+                    Error::not_found(What::Member, which)
+                };
+                let level = members::level(connection, registry.key, account.key)?;
+                let level = level.ok_or_else(missing)?;
+                members::remove(connection, registry.key, account.key)?;
+                let change = audit::Change::deleted(&(account.id, level));
+                Ok(Done::told((), change.within(registry.id)))
             })
             .await
     }
 
     /// An account, and the registries that it is a member of by name.
     pub async fn show(&self, name: String) -> Result<(Account, Vec<(String, Membership)>)> {
-        self.store
+        self.core
+            .store
             .read(move |connection| {
                 let account = find_named(connection, &name)?;
                 let memberships = members::of_account(connection, account.key)?
@@ -192,6 +197,7 @@ impl<'a> Accounts<'a> {
     async fn find_registry(&self, name: String) -> Result<Tenant> {
         let missing = Error::not_found(What::Registry, quoted(&name));
         let found = self
+            .core
             .store
             .read(move |connection| registries::tenant_named(connection, &name))
             .await?;
@@ -199,13 +205,15 @@ impl<'a> Accounts<'a> {
     }
 
     async fn update(&self, name: String, change: Change) -> Result<()> {
-        let now = self.clock.now();
-        self.store
-            .write(Lock::Catalog, move |connection| {
-                let account = find_named(connection, &name)?;
-                keep_an_admin(connection, &account.name, |connection| {
-                    table::update(connection, account.key, &change, now)
-                })
+        let now = self.core.clock.now();
+        self.core
+            .command(Lock::Catalog, move |connection| {
+                let before = find_named(connection, &name)?;
+                keep_an_admin(connection, &before.name, |connection| {
+                    table::update(connection, before.key, &change, now)
+                })?;
+                let after = find_named(connection, &name)?;
+                Ok(Done::told((), account_change(&before, &after, &change)))
             })
             .await
     }
@@ -217,17 +225,42 @@ impl<'a> Accounts<'a> {
         roles: Vec<String>,
     ) -> Result<NewAccount> {
         Ok(NewAccount {
-            id: AccountId(self.random.uuid()?),
+            id: AccountId(self.core.random.uuid()?),
             name,
             password_hash: passwords::hash(
                 password.secret(),
-                self.bcrypt_cost,
-                self.random.bytes()?,
+                self.core.policy.bcrypt_cost,
+                self.core.random.bytes()?,
             )?,
             roles: distinct(roles),
             status: Status::Enabled,
-            at: self.clock.now(),
+            at: self.core.clock.now(),
         })
+    }
+}
+
+/// What the audit trail is told of a changed account; a new password shows in no record of it.
+pub(super) fn account_change(before: &Account, after: &Account, change: &Change) -> audit::Change {
+    let told = audit::Change::updated(before, after);
+    if change.password_hash.is_some() {
+        return told.with("password", "changed");
+    }
+    told
+}
+
+/// What the audit trail is told of an account's level on a registry; nothing if it is what it was.
+pub(super) fn level_change(
+    account: AccountId,
+    before: Option<Membership>,
+    after: Membership,
+) -> Option<audit::Change> {
+    match before {
+        None => Some(audit::Change::created(&(account, after))),
+        Some(before) if before == after => None,
+        Some(before) => Some(audit::Change::updated(
+            &(account, before),
+            &(account, after),
+        )),
     }
 }
 

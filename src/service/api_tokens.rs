@@ -6,15 +6,16 @@
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 
-use super::Core;
 use super::access::Caller;
 use super::api_keys::ApiKeys;
+use super::{Core, Done};
 use crate::domain::account::Actor;
 use crate::domain::api_token::{ApiToken, Wish, allowed_roles};
+use crate::domain::audit::{Change, Kind};
 use crate::domain::id::ApiTokenId;
 use crate::domain::role::{Level, Resource, Role};
 use crate::error::{Error, Result, What};
-use crate::store::{Lock, api_tokens as table, roles};
+use crate::store::{Lock, Session, api_tokens as table, roles};
 
 /// A token that was just made, with what nobody can be told again.
 #[derive(Debug)]
@@ -62,7 +63,8 @@ impl<'a> ApiTokens<'a> {
                 let known = roles::named(connection, &wish.roles()?)?;
                 let new = wish.clone().grant(id, actor, &known, bounded, now)?;
                 table::insert(connection, &new)?;
-                Ok(new)
+                let change = Change::created(&new.token);
+                Ok(Done::told(new, change))
             })
             .await?;
         tracing::info!(
@@ -98,13 +100,7 @@ impl<'a> ApiTokens<'a> {
                 actor
                     .permissions
                     .require(Resource::Integration, Level::Read)?;
-                let found = match ApiTokenId::parse(&id) {
-                    Ok(id) => table::find(connection, id)?,
-                    Err(_) => None,
-                };
-                found
-                    .map(|found| found.token)
-                    .ok_or_else(|| Error::not_found(What::ApiToken, &id))
+                find(connection, &id)
             })
             .await
     }
@@ -117,13 +113,12 @@ impl<'a> ApiTokens<'a> {
                 actor
                     .permissions
                     .require(Resource::Integration, Level::Write)?;
-                let found = match ApiTokenId::parse(&id) {
-                    Ok(parsed) => table::revoke(connection, parsed, actor.id, now)?,
-                    Err(_) => false,
-                };
-                found
-                    .then_some(())
-                    .ok_or_else(|| Error::not_found(What::ApiToken, &id))
+                let token = find(connection, &id)?;
+                if token.revoked {
+                    return Ok(Done::nothing(()));
+                }
+                table::revoke(connection, token.id, actor.id, now)?;
+                Ok(Done::told((), Change::done(Kind::Revoke, &token)))
             })
             .await
     }
@@ -153,6 +148,17 @@ impl<'a> ApiTokens<'a> {
             })
             .await
     }
+}
+
+/// A token by its id as a caller has it: what is no id is none of a token.
+fn find(connection: &mut Session, id: &str) -> Result<ApiToken> {
+    let found = match ApiTokenId::parse(id) {
+        Ok(id) => table::find(connection, id)?,
+        Err(_) => None,
+    };
+    found
+        .map(|found| found.token)
+        .ok_or_else(|| Error::not_found(What::ApiToken, id))
 }
 
 impl Whoami {

@@ -10,9 +10,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::access::Caller;
-use super::{Core, Policy};
+use super::{Core, Done, Policy};
 use crate::domain::account::Actor;
 use crate::domain::app_token::{AppToken, Title, lookup, notice};
+use crate::domain::audit::{Change, Event, Kind, Outcome, SubjectKind};
 use crate::domain::id::{AccountId, AppTokenId};
 use crate::domain::role::{Level, Resource};
 use crate::domain::secret::{self, SecretKind};
@@ -42,10 +43,9 @@ impl<'a> AppTokens<'a> {
         Self { core }
     }
 
-    /// May the caller use app tokens at all, and if that is asked for, is the sign-in recent enough? For answers that
-    /// need nothing else of the database.
-    pub async fn admit(&self, caller: &Caller, fresh: bool) -> Result<()> {
-        let stale = fresh && self.is_stale(caller);
+    /// May the caller make, see and delete app tokens now? For answers that need nothing else of the database.
+    pub async fn admit(&self, caller: &Caller) -> Result<()> {
+        let stale = self.is_stale(caller);
         self.core
             .read(caller, move |connection, actor| {
                 enter(connection, actor, stale)
@@ -105,7 +105,9 @@ impl<'a> AppTokens<'a> {
                     expires_at: policy.app_token_end(now, actor),
                 };
                 table::insert(connection, &new)?;
-                Ok(AppToken::from(new))
+                let token = AppToken::from(new);
+                let change = Change::created(&token);
+                Ok(Done::told(token, change))
             })
             .await?;
         Ok(Revealed {
@@ -119,17 +121,15 @@ impl<'a> AppTokens<'a> {
     pub async fn show(&self, caller: &Caller, id: String) -> Result<Revealed> {
         let (policy, vault) = (Arc::clone(&self.core.policy), Arc::clone(&self.core.vault));
         let (now, stale) = (self.core.clock.now(), self.is_stale(caller));
-        self.core
+        let revealed: Revealed = self
+            .core
             .read(caller, move |connection, actor| {
                 enter(connection, actor, stale)?;
-                let found = match AppTokenId::parse(&id) {
-                    Ok(id) => table::find(connection, actor.key, id)?,
-                    Err(_) => None,
-                };
-                let (token, sealed) = found
-                    .filter(|(token, _)| token.expires_at.is_none_or(|end| now < end))
-                    .ok_or_else(|| Error::not_found(What::AppToken, quoted(&id)))?;
-                let end = policy.app_token_bound(actor);
+                let (token, sealed) = find(connection, actor, &id)?;
+                if token.expires_at.is_some_and(|end| end <= now) {
+                    return Err(missing(&id));
+                }
+                let end = policy.bound(actor);
                 if end.is_some_and(|end| token.expires_at.is_none_or(|own| own > end)) {
                     return Err(Error::Forbidden(
                         "this app token outlives the API token that asks for its code".to_owned(),
@@ -147,7 +147,13 @@ impl<'a> AppTokens<'a> {
                 let code = sealed.map(open).transpose()?;
                 Ok(Revealed { token, code })
             })
-            .await
+            .await?;
+        if revealed.code.is_some() {
+            let subject = (SubjectKind::AppToken, Some(revealed.token.id.0));
+            let event = Event::of(Kind::Reveal, Outcome::Success, subject, caller.by(), now);
+            self.core.incidents.count(event);
+        }
+        Ok(revealed)
     }
 
     /// Deletes a token of the caller's, expired or not: its code opens nothing from the next request on.
@@ -156,13 +162,9 @@ impl<'a> AppTokens<'a> {
         self.core
             .write(caller, Lock::Nothing, move |connection, actor| {
                 enter(connection, actor, stale)?;
-                let deleted = match AppTokenId::parse(&id) {
-                    Ok(id) => table::delete(connection, actor.key, id)?,
-                    Err(_) => false,
-                };
-                deleted
-                    .then_some(())
-                    .ok_or_else(|| Error::not_found(What::AppToken, quoted(&id)))
+                let (token, _) = find(connection, actor, &id)?;
+                table::delete(connection, actor.key, token.id)?;
+                Ok(Done::told((), Change::deleted(&token)))
             })
             .await
     }
@@ -194,18 +196,23 @@ impl Policy {
         let life = self.app_token_life();
         let ends = [
             life.and_then(|life| now.checked_add_signed(life)),
-            self.app_token_bound(actor),
+            self.bound(actor),
         ];
         ends.into_iter().flatten().min()
     }
+}
 
-    /// When all has to end that somebody makes or learns.
-    fn app_token_bound(&self, actor: &Actor) -> Option<DateTime<Utc>> {
-        let bearer = actor.bearer.as_ref();
-        bearer
-            .filter(|_| self.bounded_delegation)
-            .map(|bearer| bearer.expires_at)
-    }
+/// A token of the actor's by its id as they have it: what is no id is none of a token.
+fn find(connection: &mut Session, actor: &Actor, id: &str) -> Result<(AppToken, Option<Sealed>)> {
+    let found = match AppTokenId::parse(id) {
+        Ok(id) => table::find(connection, actor.key, id)?,
+        Err(_) => None,
+    };
+    found.ok_or_else(|| missing(id))
+}
+
+fn missing(id: &str) -> Error {
+    Error::not_found(What::AppToken, quoted(id))
 }
 
 /// What a code is sealed to: moved to another row or another account's, it does not open.

@@ -3,10 +3,15 @@
 //! Owns that nobody gives more than they hold: roles, and the password of an account, which would open all that it
 //! may do. What the operator of the machine may do without any caller is in `accounts`.
 
-use super::Core;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
 use super::access::Caller;
-use super::accounts::{LiveTokens, distinct, keep_an_admin, remove};
+use super::accounts::{LiveTokens, account_change, distinct, keep_an_admin, remove};
+use super::{Core, Done};
 use crate::domain::account::{Account, AccountPatch, Actor, CreateAccount, NewAccount};
+use crate::domain::audit;
 use crate::domain::id::AccountId;
 use crate::domain::membership::Membership;
 use crate::domain::page::Window;
@@ -69,12 +74,16 @@ impl<'a> Directory<'a> {
             status: new.status,
             at: self.core.clock.now(),
         };
+        let policy = Arc::clone(&self.core.policy);
         self.core
             .write(caller, Lock::Catalog, move |connection, actor| {
                 actor.permissions.require(Resource::Access, Level::Write)?;
                 require_roles(connection, actor, &new.roles)?;
+                require_unbounded(policy.bound(actor))?;
                 table::insert(connection, &new)?;
-                find(connection, new.id)
+                let account = find(connection, new.id)?;
+                let change = audit::Change::created(&account);
+                Ok(Done::told(account, change))
             })
             .await
     }
@@ -91,12 +100,15 @@ impl<'a> Directory<'a> {
             None => None,
         };
         let (roles, status) = (patch.roles.map(distinct), patch.status);
-        let now = self.core.clock.now();
+        let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
         self.core
             .write(caller, Lock::Catalog, move |connection, actor| {
                 actor.permissions.require(Resource::Access, Level::Write)?;
                 let account = find(connection, id)?;
                 require_account(connection, actor, &account)?;
+                if password_hash.is_some() {
+                    require_unbounded(policy.bound(actor))?;
+                }
                 let change = Change {
                     password_hash: password_hash.clone(),
                     roles: roles.clone().filter(|roles| *roles != account.roles),
@@ -106,12 +118,14 @@ impl<'a> Directory<'a> {
                     require_roles(connection, actor, roles)?;
                 }
                 if change.is_none() {
-                    return Ok(account);
+                    return Ok(Done::nothing(account));
                 }
                 keep_an_admin(connection, &account.name, |connection| {
                     table::update(connection, account.key, &change, now)
                 })?;
-                find(connection, id)
+                let after = find(connection, id)?;
+                let told = account_change(&account, &after, &change);
+                Ok(Done::told(after, told))
             })
             .await
     }
@@ -124,7 +138,8 @@ impl<'a> Directory<'a> {
                 actor.permissions.require(Resource::Access, Level::Write)?;
                 let account = find(connection, id)?;
                 require_account(connection, actor, &account)?;
-                remove(connection, &account, tokens, Some(actor.id), now)
+                remove(connection, &account, tokens, Some(actor.id), now)?;
+                Ok(Done::told((), audit::Change::deleted(&account)))
             })
             .await
     }
@@ -132,6 +147,16 @@ impl<'a> Directory<'a> {
 
 pub(super) fn find(connection: &mut Session, id: AccountId) -> Result<Account> {
     table::find(connection, id)?.ok_or_else(|| Error::not_found(What::Account, id))
+}
+
+/// Refuses to set a password, which never ends, on behalf of an API token that all has to end with.
+fn require_unbounded(bound: Option<DateTime<Utc>>) -> Result<()> {
+    bound.map_or(Ok(()), |_| {
+        Err(Error::Forbidden(
+            "a password would outlive the API token that it is set with; set it with a password"
+                .to_owned(),
+        ))
+    })
 }
 
 /// Refuses to give roles that permit more than one has.

@@ -5,7 +5,6 @@
 //! Whatever is presented, what it opens is read from the database in the request's own store call, so disabling,
 //! expiry and deletion bite on the next one.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
@@ -20,7 +19,8 @@ use super::vault::Vault;
 use super::{Core, Policy};
 use crate::domain::account::Actor;
 use crate::domain::app_token;
-use crate::domain::id::{AccountKey, AppTokenKey, RegistryKey, TokenKey};
+use crate::domain::audit::{By, Event, Kind, Origin, Outcome, SubjectKind};
+use crate::domain::id::{AccountId, AccountKey, AppTokenKey, RegistryKey, TokenKey};
 use crate::domain::registry::Tenant;
 use crate::domain::scope::{self, Access};
 use crate::domain::secret::SecretKind;
@@ -46,12 +46,7 @@ pub enum Login {
     /// By name and password: those of a registry token, an app token or an account.
     Password(Presented),
     /// By what an earlier login got.
-    Refresh {
-        /// The refresh token.
-        token: SecretString,
-        /// Where the request comes from.
-        source: IpAddr,
-    },
+    Refresh(SecretString),
 }
 
 /// A request for a JWT.
@@ -65,6 +60,8 @@ pub struct Ask {
     pub wanted: Vec<Access>,
     /// Whether a refresh token is wanted too.
     pub offline: bool,
+    /// Where the request comes from.
+    pub origin: Origin,
 }
 
 /// The answer: what was granted, which may be less than was asked for, or nothing.
@@ -88,12 +85,7 @@ pub enum Pass {
     /// By name and password.
     Password(Presented),
     /// By a JWT of the token endpoint.
-    Jwt {
-        /// The JWT.
-        jwt: SecretString,
-        /// Where the request comes from.
-        source: IpAddr,
-    },
+    Jwt(SecretString),
 }
 
 /// A request that a proxy asks about.
@@ -106,6 +98,8 @@ pub struct Passage {
     /// What the request needs, first for what it does, then for what it wants to take over from elsewhere. Nothing if
     /// any proven client may make it, `None` if nobody may.
     pub needed: Option<Vec<Access>>,
+    /// Where the request comes from.
+    pub origin: Origin,
 }
 
 /// Whether a request may pass.
@@ -123,6 +117,10 @@ pub enum Verdict {
 #[derive(Debug, Clone)]
 struct Holder {
     name: String,
+    /// What it came with: a token, or the account itself.
+    subject: (SubjectKind, Uuid),
+    /// On whose behalf it comes, where there is somebody.
+    account: Option<AccountId>,
     /// What it is allowed.
     scopes: Vec<Scope>,
     /// When it stops to work.
@@ -188,16 +186,15 @@ impl<'a> Grants<'a> {
     /// [`Error::Unauthenticated`] for anything wrong with the credentials, [`Error::Invalid`] for a service that no
     /// registry has.
     pub async fn issue(&self, ask: Ask) -> Result<Granted> {
-        let (standing, source) = match ask.login {
+        let origin = &ask.origin;
+        let standing = match ask.login {
             Login::Password(presented) => {
-                let source = presented.source;
-                let standing = self
-                    .by_password(presented, ask.service, Purpose::Issue)
-                    .await?;
-                (standing, source)
+                self.by_password(presented, ask.service, Purpose::Issue, origin)
+                    .await?
             }
-            Login::Refresh { token, source } => {
-                (self.by_refresh_token(&token, ask.service).await?, source)
+            Login::Refresh(token) => {
+                let standing = self.by_refresh_token(&token, ask.service).await;
+                self.heard(standing, By::nobody(origin.clone()))?
             }
         };
         let Standing {
@@ -231,7 +228,16 @@ impl<'a> Grants<'a> {
             .then(|| self.seal(REFRESH, &holder.reference))
             .transpose()?
             .map(|sealed| format!("{REFRESH_PREFIX}{sealed}").into());
-        self.note(&holder, now, source, &access);
+        self.note(&holder, now, origin, &access);
+        let by = By {
+            actor: holder.account,
+            actor_name: Some(holder.name),
+            ..By::nobody(ask.origin)
+        };
+        let (kind, id) = holder.subject;
+        let mut login = Event::of(Kind::Login, Outcome::Success, (kind, Some(id)), by, now);
+        login.registry = Some(tenant.id);
+        self.core.incidents.count(login);
         Ok(Granted {
             jwt,
             access,
@@ -248,44 +254,35 @@ impl<'a> Grants<'a> {
     /// [`Error::Unauthenticated`] for anything wrong with the credentials, [`Error::Forbidden`] for what they do not
     /// allow, [`Error::Invalid`] for a service that no registry has.
     pub async fn check(&self, passage: Passage) -> Result<Verdict> {
-        let (holder, claims, source) = match passage.pass {
+        let origin = &passage.origin;
+        let (holder, claims) = match passage.pass {
             Pass::Password(presented) => {
-                let source = presented.source;
                 let standing = self
-                    .by_password(presented, passage.service, Purpose::Check)
+                    .by_password(presented, passage.service, Purpose::Check, origin)
                     .await?;
-                (standing.holder, None, source)
+                (standing.holder, None)
             }
-            Pass::Jwt { jwt, source } => {
-                let (holder, claims) = self.by_jwt(&jwt, passage.service).await?;
-                (holder, Some(claims), source)
+            Pass::Jwt(jwt) => {
+                let found = self.by_jwt(&jwt, passage.service).await;
+                let (holder, claims) = self.heard(found, By::nobody(origin.clone()))?;
+                (holder, Some(claims))
             }
         };
-        let needed = passage.needed.ok_or_else(|| {
-            Error::Forbidden("this path is none that a registry token opens".to_owned())
-        })?;
-        for (place, need) in needed.iter().enumerate() {
-            let allowed = scope::granted(&holder.scopes, need);
-            if let Some(action) = need.actions.iter().find(|action| !allowed.contains(action)) {
-                if place > 0 {
-                    return Ok(Verdict::NotFromThere);
-                }
-                return Err(Error::Forbidden(format!(
-                    "the scopes of {} do not grant {} on {} {}",
-                    quoted(&holder.name),
-                    quoted(action),
-                    need.r#type,
-                    quoted(&need.name),
-                )));
-            }
+        let verdict = decide(&holder, claims.as_ref(), passage.needed);
+        let by = || By {
+            actor: holder.account,
+            ..By::named(&holder.name, origin.clone())
+        };
+        let (verdict, needed) = verdict.inspect_err(|error| self.core.refused(error, by()))?;
+        if verdict == Verdict::Pass {
+            self.note(&holder, self.core.clock.now(), origin, &needed);
         }
-        if let Some(claims) = claims
-            && !needed.iter().all(|need| claims.covers(need))
-        {
-            return Ok(Verdict::AskForMore);
-        }
-        self.note(&holder, self.core.clock.now(), source, &needed);
-        Ok(Verdict::Pass)
+        Ok(verdict)
+    }
+
+    /// Tells the audit trail where this is a refusal.
+    fn heard<T>(&self, result: Result<T>, by: By) -> Result<T> {
+        result.inspect_err(|error| self.core.refused(error, by))
     }
 
     /// A password in the form of a machine secret is a token's of that kind and nothing else, any other an account's.
@@ -294,16 +291,22 @@ impl<'a> Grants<'a> {
         presented: Presented,
         service: String,
         purpose: Purpose,
+        origin: &Origin,
     ) -> Result<Standing> {
+        let by = By::named(&presented.name, origin.clone());
         match SecretKind::of(presented.password.expose_secret()) {
             Some(SecretKind::RegistryToken) => {
-                return self.by_secret(presented, service, purpose).await;
+                let standing = self.by_secret(presented, service, purpose).await;
+                return self.heard(standing, by);
             }
-            Some(SecretKind::AppToken) => return self.by_code(presented, service, purpose).await,
+            Some(SecretKind::AppToken) => {
+                let standing = self.by_code(presented, service, purpose).await;
+                return self.heard(standing, by);
+            }
             None => {}
         }
         let policy = Arc::clone(&self.core.policy);
-        let caller = self.core.access.identify(presented).await?;
+        let caller = self.core.identify(presented, origin.clone()).await?;
         self.core
             .read(&caller, move |connection, actor| {
                 let tenant = find_tenant(connection, &policy, &service)?;
@@ -424,7 +427,7 @@ impl<'a> Grants<'a> {
         Ok((holder, claims))
     }
 
-    fn note(&self, holder: &Holder, now: DateTime<Utc>, source: IpAddr, access: &[Access]) {
+    fn note(&self, holder: &Holder, now: DateTime<Utc>, origin: &Origin, access: &[Access]) {
         let used = match holder.reference.who {
             Who::Token(token) => Some(Used::Token(token)),
             Who::AppToken(token) => Some(Used::AppToken(token)),
@@ -435,7 +438,7 @@ impl<'a> Grants<'a> {
                 .iter()
                 .find(|access| access.r#type == "repository" && !access.name.is_empty());
             let repository = repository.map(|access| access.name.as_str());
-            self.core.uses.note(used, now, Some(source), repository);
+            self.core.uses.note(used, now, origin.address, repository);
         }
     }
 
@@ -458,6 +461,39 @@ impl From<&Access> for AccessClaim {
             actions: access.actions.clone(),
         }
     }
+}
+
+/// Whether somebody may do what a request needs, and what that is.
+fn decide(
+    holder: &Holder,
+    claims: Option<&Claims>,
+    needed: Option<Vec<Access>>,
+) -> Result<(Verdict, Vec<Access>)> {
+    let needed = needed.ok_or_else(|| {
+        Error::Forbidden("this path is none that a registry token opens".to_owned())
+    })?;
+    for (place, need) in needed.iter().enumerate() {
+        let allowed = scope::granted(&holder.scopes, need);
+        if let Some(action) = need.actions.iter().find(|action| !allowed.contains(action)) {
+            if place > 0 {
+                return Ok((Verdict::NotFromThere, needed));
+            }
+            return Err(Error::Forbidden(format!(
+                "the scopes of {} do not grant {} on {} {}",
+                quoted(&holder.name),
+                quoted(action),
+                need.r#type,
+                quoted(&need.name),
+            )));
+        }
+    }
+    let covered = claims.is_none_or(|claims| needed.iter().all(|need| claims.covers(need)));
+    let verdict = if covered {
+        Verdict::Pass
+    } else {
+        Verdict::AskForMore
+    };
+    Ok((verdict, needed))
 }
 
 fn find_tenant(connection: &mut Session, policy: &Policy, service: &str) -> Result<Tenant> {
@@ -496,6 +532,8 @@ fn token_holder(found: Credential, tenant: &Tenant, now: DateTime<Utc>) -> Resul
         return Err(Error::Unauthenticated);
     }
     Ok(Holder {
+        subject: (SubjectKind::Token, found.id.0),
+        account: None,
         reference: Reference {
             registry: tenant.key,
             who: Who::Token(found.key),
@@ -516,6 +554,8 @@ fn account_holder(connection: &mut Session, actor: &Actor, tenant: &Tenant) -> R
     }
     Ok(Holder {
         name: actor.name.clone(),
+        subject: (SubjectKind::Account, actor.id.0),
+        account: Some(actor.id),
         scopes: rights.images.scopes(),
         expires_at: None,
         reference: Reference {
@@ -540,6 +580,7 @@ fn app_token_holder(
         .filter(|standing| standing.status == Status::Enabled)
         .ok_or(Error::Unauthenticated)?;
     Ok(Holder {
+        subject: (SubjectKind::AppToken, found.id.0),
         expires_at: found.expires_at,
         reference: Reference {
             registry: tenant.key,

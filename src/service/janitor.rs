@@ -4,19 +4,20 @@
 //! One replica at a time, by a lease, in small batches, so that it never holds the writer for long. Everything here
 //! can be done twice or stop half-way without harm.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 
-use super::Core;
 use super::keys::Keys;
+use super::{Core, chain};
 use crate::domain::api_token::{ApiToken, days_until};
 use crate::domain::id::{RegistryId, RegistryKey};
 use crate::error::{Error, Result};
 use crate::store::api_tokens::{self, Deadlines, Soon};
 use crate::store::signing_keys::Due;
 use crate::store::{
-    Lock, Session, app_tokens, leases, registries, signing_keys, token_uses, tokens,
+    Lock, Session, app_tokens, audit, leases, registries, signing_keys, token_uses, tokens,
 };
 
 /// The lease that the working replica holds.
@@ -43,6 +44,8 @@ enum Work {
     Ending(Soon),
     /// App tokens that expired by then are to go.
     ExpiredAppTokens(DateTime<Utc>),
+    /// Audit events of a chain from before then are to go.
+    OldEvents(i64, DateTime<Utc>),
 }
 
 /// What a round did.
@@ -64,6 +67,8 @@ pub struct Round {
     pub ending: usize,
     /// Expired app tokens that were removed.
     pub app_tokens: usize,
+    /// Audit events that were removed.
+    pub events: usize,
 }
 
 /// Janitor use cases.
@@ -173,6 +178,15 @@ impl<'a> Janitor<'a> {
                 };
                 round.app_tokens += removed;
             }
+            Some(Work::OldEvents(chain, before)) => {
+                let vault = Arc::clone(&self.core.vault);
+                let cut =
+                    move |connection: &mut Session| chain::cut(connection, &vault, chain, before);
+                let Some(removed) = self.leased(holder, Lock::Nothing, cut).await? else {
+                    return Ok(None);
+                };
+                round.events += removed;
+            }
             // Without the lease: of several replicas that make the same key one is heard. Last, so that a key which
             // cannot be made keeps nothing else waiting.
             None => {
@@ -207,6 +221,7 @@ impl<'a> Janitor<'a> {
         let policy = &self.core.policy;
         let deadline = before(now, policy.expired_token_retention);
         let app_tokens_before = before(now, policy.app_token_retention);
+        let events_before = before(now, policy.audit_retention);
         let retired = now - RETIRED;
         let over = self.api_token_deadlines();
         let soon = self.soon(now);
@@ -238,6 +253,11 @@ impl<'a> Janitor<'a> {
                     && app_tokens::any_expired(connection, before)?
                 {
                     return Ok(Some(Work::ExpiredAppTokens(before)));
+                }
+                if let Some(before) = events_before
+                    && let Some(chain) = audit::due(connection, before)?
+                {
+                    return Ok(Some(Work::OldEvents(chain, before)));
                 }
                 Ok(None)
             })
@@ -314,6 +334,7 @@ pub async fn run_for_ever(service: super::Service, holder: String, pause: Durati
                     api_tokens = round.over,
                     notices = round.ending,
                     app_tokens = round.app_tokens,
+                    events = round.events,
                     "purged rows and rotated keys"
                 );
             }

@@ -17,6 +17,7 @@ use super::access::{self, Caller};
 use super::certificates::{self, Authority, Made, Subject};
 use super::jwt::{self, Signer, Verifier};
 use crate::domain::account::Actor;
+use crate::domain::audit::{By, Credential, Event, Kind, Outcome, SubjectKind};
 use crate::domain::auth_config::{self, BundlePath, Facts, Product};
 use crate::domain::id::{RegistryId, RegistryKey, SigningKeyNumber};
 use crate::domain::registry::{Tenant, TokenVerifier};
@@ -178,7 +179,9 @@ impl<'a> Keys<'a> {
     /// Replaces a registry's keys now.
     pub async fn rotate(&self, tenant: &Tenant, rotation: Rotation) -> Result<Consequence> {
         let state = self.state(tenant).await?;
-        let (_, consequence) = self.make(tenant, state, rotation).await?;
+        let (_, consequence) = self
+            .make(tenant, state, rotation, Credential::Command)
+            .await?;
         Ok(consequence)
     }
 
@@ -207,7 +210,8 @@ impl<'a> Keys<'a> {
             ..tenant
         };
         let state = self.state(&tenant).await?;
-        match self.make(&tenant, state, Rotation::Signer).await {
+        let by = Credential::Service;
+        match self.make(&tenant, state, Rotation::Signer, by).await {
             Ok(_) => {}
             Err(error @ Error::Unavailable { .. }) => return Err(error),
             Err(error) => {
@@ -329,7 +333,10 @@ impl<'a> Keys<'a> {
         let state = self.state(tenant).await?;
         match state.signer {
             Some(current) if self.will_do(&current) => Ok(current.number),
-            _ => Ok(self.make(tenant, state, Rotation::Signer).await?.0),
+            _ => {
+                let by = Credential::Service;
+                Ok(self.make(tenant, state, Rotation::Signer, by).await?.0)
+            }
         }
     }
 
@@ -347,10 +354,17 @@ impl<'a> Keys<'a> {
         tenant: &Tenant,
         mut state: State,
         rotation: Rotation,
+        by: Credential,
     ) -> Result<(SigningKeyNumber, Consequence)> {
+        let by = By {
+            credential: Some(by),
+            ..By::command()
+        };
+        let pen = self.core.trail.open(self.core).await?;
         for _ in 0..ATTEMPTS {
             let fresh = self.generate(tenant, &state, rotation).await?;
             let (seen, tenant, now) = (state.numbers(), tenant.clone(), self.core.clock.now());
+            let (pen, by) = (pen.clone(), by.clone());
             let done = self
                 .core
                 .store
@@ -378,9 +392,12 @@ impl<'a> Keys<'a> {
                         signing_keys::retire(connection, tenant.key, key.role, now)?;
                         signer = Some(signing_keys::insert(connection, key)?);
                     }
-                    signer
-                        .ok_or_else(|| Error::internal("no key was made"))
-                        .map(|signer| Ok((signer, consequence)))
+                    let signer = signer.ok_or_else(|| Error::internal("no key was made"))?;
+                    let (subject, by) = ((SubjectKind::SigningKey, None), by.clone());
+                    let mut event = Event::of(Kind::Rotate, Outcome::Success, subject, by, now);
+                    event.registry = Some(tenant.id);
+                    pen.write(connection, [event])?;
+                    Ok(Ok((signer, consequence)))
                 })
                 .await?;
             match done {

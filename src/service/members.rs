@@ -1,9 +1,11 @@
 //! Members of registries: shown, made, changed and removed by owners, and by accounts that manage access.
 
 use super::access::{Caller, visible};
+use super::accounts::level_change;
 use super::directory::find;
-use super::{Core, Put};
+use super::{Core, Done, Put};
 use crate::domain::account::Actor;
+use crate::domain::audit::Change;
 use crate::domain::id::{AccountId, RegistryId, RegistryKey};
 use crate::domain::membership::{Member, Membership, Rights};
 use crate::domain::page::Window;
@@ -71,16 +73,18 @@ impl<'a> Members<'a> {
                     if before != Some(level) {
                         table::set(connection, key, account.key, level)?;
                     }
+                    let change = level_change(account.id, before, level);
                     let member = Member {
                         account: account.id,
                         name: account.name,
                         status: account.status,
                         level,
                     };
-                    Ok(match before {
+                    let put = match before {
                         None => Put::Created(member),
                         Some(_) => Put::Replaced(member),
-                    })
+                    };
+                    Ok(Done::of(put, change.map(|change| change.within(registry))))
                 },
             )
             .await
@@ -102,11 +106,10 @@ impl<'a> Members<'a> {
                     rights.require(Resource::Access, Level::Write)?;
                     let missing = || Error::not_found(What::Member, account);
                     let found = accounts::find(connection, account)?.ok_or_else(missing)?;
-                    if table::remove(connection, key, found.key)? {
-                        Ok(())
-                    } else {
-                        Err(missing())
-                    }
+                    let level = table::level(connection, key, found.key)?.ok_or_else(missing)?;
+                    table::remove(connection, key, found.key)?;
+                    let change = Change::deleted(&(found.id, level));
+                    Ok(Done::told((), change.within(registry)))
                 },
             )
             .await

@@ -8,9 +8,12 @@ pub mod accounts;
 pub mod api_keys;
 pub mod api_tokens;
 pub mod app_tokens;
+pub mod audit;
 pub mod certificates;
+pub mod chain;
 pub mod directory;
 pub mod grants;
+pub mod incidents;
 pub mod janitor;
 pub mod jwt;
 pub mod keys;
@@ -33,8 +36,11 @@ use self::accounts::Accounts;
 use self::api_keys::{ApiKeys, ReadyApiKeys};
 use self::api_tokens::ApiTokens;
 use self::app_tokens::AppTokens;
+use self::audit::Audit;
+use self::chain::Trail;
 use self::directory::Directory;
 use self::grants::Grants;
+use self::incidents::Incidents;
 use self::janitor::Janitor;
 use self::keys::{Keys, ReadyKeys};
 use self::members::Members;
@@ -46,6 +52,7 @@ use self::uses::{Used, Uses};
 use self::vault::{ServerKey, Vault};
 use crate::clock::{Clock, Random};
 use crate::domain::account::{Actor, NewPassword};
+use crate::domain::audit::{By, Change, Credential, Event, Kind, Origin, Outcome, SubjectKind};
 use crate::domain::registry::RegistryName;
 use crate::domain::signing::Algorithm;
 use crate::error::{Error, Result};
@@ -86,6 +93,8 @@ pub struct Policy {
     pub app_token_retention: Option<Duration>,
     /// Whether the codes of app tokens are kept sealed, to be shown again.
     pub app_token_reveal: bool,
+    /// How long events stay in the audit trail; `None` is for ever.
+    pub audit_retention: Option<Duration>,
     /// How recent a sign-in has to be for what shows or changes codes.
     pub fresh_login: Duration,
 }
@@ -104,6 +113,14 @@ impl Policy {
             .strip_suffix(self.registry_domain.as_str())?
             .strip_suffix('.')?;
         RegistryName::parse(name).ok().map(|_| name)
+    }
+
+    /// When all has to end that somebody makes or learns, if they came with an API token and that is to bound it.
+    fn bound(&self, actor: &Actor) -> Option<DateTime<Utc>> {
+        let bearer = actor.bearer.as_ref();
+        bearer
+            .filter(|_| self.bounded_delegation)
+            .map(|bearer| bearer.expires_at)
     }
 
     fn jwt_life(&self) -> TimeDelta {
@@ -128,6 +145,8 @@ pub struct Core {
     access: Access,
     hashing: Hashing,
     uses: Uses,
+    trail: Trail,
+    incidents: Incidents,
 }
 
 /// All use cases. Cheap to clone.
@@ -148,6 +167,7 @@ impl Service {
         let vault = Vault::open(&store, server_key, &*clock, &*random).await?;
         let passwords = Passwords::start(policy.password_threads, policy.bcrypt_cost)?;
         let access = Access::new(store.clone(), Arc::clone(&clock), &*random, passwords)?;
+        let trail = Trail::new(&*random)?;
         Ok(Self {
             core: Arc::new(Core {
                 store,
@@ -160,20 +180,26 @@ impl Service {
                 access,
                 hashing: Hashing::default(),
                 uses: Uses::default(),
+                trail,
+                incidents: Incidents::default(),
             }),
         })
     }
 
     /// Proves a request's password, see [`Access::identify`].
-    pub async fn identify(&self, presented: Presented) -> Result<Caller> {
-        self.core.access.identify(presented).await
+    pub async fn identify(&self, presented: Presented, origin: Origin) -> Result<Caller> {
+        self.core.identify(presented, origin).await
     }
 
     /// Proves that a request's API token is one of ours, by its signature. Whether it is in force is read with the
     /// request's own work.
-    pub async fn identify_bearer(&self, token: &SecretString) -> Result<Caller> {
+    pub async fn identify_bearer(&self, token: &SecretString, origin: Origin) -> Result<Caller> {
         let id = ApiKeys::new(&self.core).verify(token).await?;
-        id.map(Caller::by_token).ok_or(Error::Unauthenticated)
+        let proven = id.map(Caller::by_token).ok_or(Error::Unauthenticated);
+        let proven = proven.inspect_err(|error| {
+            self.core.refused(error, By::nobody(origin.clone()));
+        });
+        Ok(proven?.from(origin))
     }
 
     /// Is the caller's account still let in? For answers that need nothing else of the database.
@@ -205,6 +231,12 @@ impl Service {
         AppTokens::new(&self.core)
     }
 
+    /// What was done and refused.
+    #[must_use]
+    pub fn audit(&self) -> Audit<'_> {
+        Audit::new(&self.core)
+    }
+
     /// Sessions of clients that sign in.
     #[must_use]
     pub fn sessions(&self) -> Sessions<'_> {
@@ -226,12 +258,7 @@ impl Service {
     /// Accounts, as the operator of the machine manages them.
     #[must_use]
     pub fn accounts(&self) -> Accounts<'_> {
-        Accounts::new(
-            &self.core.store,
-            &*self.core.clock,
-            &*self.core.random,
-            self.core.policy.bcrypt_cost,
-        )
+        Accounts::new(&self.core)
     }
 
     /// Accounts, as those manage them whom a role permits to.
@@ -261,6 +288,11 @@ impl Service {
     /// Writes what was noted of tokens' uses, see [`Uses::flush`].
     pub async fn flush_uses(&self) -> Result<usize> {
         self.core.uses.flush(&self.core.store).await
+    }
+
+    /// Writes what happened and changed nothing to the audit trail, see [`Incidents`]; at a stop with all sums.
+    pub async fn flush_incidents(&self, last: bool) -> Result<usize> {
+        self.core.incidents.flush(&self.core, last).await
     }
 
     /// The present, as every rule of this service sees it.
@@ -323,6 +355,28 @@ impl Core {
         self.hashing.hash(password.secret(), cost, salt).await
     }
 
+    /// Proves a password, and tells the audit trail where none is right.
+    async fn identify(&self, presented: Presented, origin: Origin) -> Result<Caller> {
+        let name = presented.name.clone();
+        let proven = self.access.identify(presented).await;
+        let proven = proven.inspect_err(|error| {
+            self.refused(error, By::named(&name, origin.clone()));
+        });
+        Ok(proven?.from(origin))
+    }
+
+    /// Tells the audit trail of an error, if it is a refusal.
+    fn refused(&self, error: &Error, by: By) {
+        if let Some(outcome) = Outcome::of(error) {
+            let subject = match by.credential {
+                Some(Credential::ApiToken(id)) => (SubjectKind::ApiToken, Some(id.0)),
+                _ => (SubjectKind::Service, None),
+            };
+            let event = Event::of(Kind::Refuse, outcome, subject, by, self.clock.now());
+            self.incidents.count(event);
+        }
+    }
+
     /// Reads on behalf of a caller: one store call that first reads what the caller is now.
     async fn read<T, F>(&self, caller: &Caller, job: F) -> Result<T>
     where
@@ -332,18 +386,57 @@ impl Core {
         self.admitted(caller, None, job).await
     }
 
-    /// Writes on behalf of a caller: one store call that first reads, in its own transaction, what the caller is now.
+    /// Writes on behalf of a caller: one store call that first reads, in its own transaction, what the caller is now,
+    /// and at last tells the audit trail what the job did.
     async fn write<T, F>(&self, caller: &Caller, lock: Lock, job: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnMut(&mut Session, &Actor) -> Result<T> + Clone + Send + 'static,
+        F: FnMut(&mut Session, &Actor) -> Result<Done<T>> + Clone + Send + 'static,
     {
-        self.admitted(caller, Some(lock), job).await
+        let (pen, now) = (self.trail.open(self).await?, self.clock.now());
+        let (credential, origin) = (caller.credential(), caller.origin().clone());
+        let mut job = job;
+        let told = move |connection: &mut Session, actor: &Actor| {
+            let done = job(connection, actor)?;
+            let by = By::actor(actor, credential, origin.clone());
+            let changes = done.changes.into_iter();
+            let events = changes.map(|change| Event::of_change(change, &by, now));
+            pen.write(connection, events)?;
+            Ok(done.value)
+        };
+        self.admitted(caller, Some(lock), told).await
+    }
+
+    /// Writes on behalf of whoever works on the machine itself, and tells the audit trail.
+    async fn command<T, F>(&self, lock: Lock, mut job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Session) -> Result<Done<T>> + Send + 'static,
+    {
+        let (pen, now) = (self.trail.open(self).await?, self.clock.now());
+        self.store
+            .write(lock, move |connection| {
+                let done = job(connection)?;
+                let (by, changes) = (By::command(), done.changes.into_iter());
+                let events = changes.map(|change| Event::of_change(change, &by, now));
+                pen.write(connection, events)?;
+                Ok(done.value)
+            })
+            .await
     }
 
     /// Runs a job through the writing door if it has a lock, else through the reading one. If the account changed
     /// since the proof, the proof is renewed and the job tried once more.
     async fn admitted<T, F>(&self, caller: &Caller, lock: Option<Lock>, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Session, &Actor) -> Result<T> + Clone + Send + 'static,
+    {
+        let done = self.attempt(caller, lock, job).await;
+        done.inspect_err(|error| self.refused(error, caller.by()))
+    }
+
+    async fn attempt<T, F>(&self, caller: &Caller, lock: Option<Lock>, job: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnMut(&mut Session, &Actor) -> Result<T> + Clone + Send + 'static,
@@ -361,7 +454,7 @@ impl Core {
             };
             match done {
                 Some(done) => {
-                    if let Some(token) = caller.api_token() {
+                    if let Credential::ApiToken(token) = caller.credential() {
                         self.uses.note(Used::ApiToken(token), now, None, None);
                     }
                     return Ok(done);
@@ -372,6 +465,33 @@ impl Core {
         }
         // The account changes faster than it can be proven.
         Err(Error::busy())
+    }
+}
+
+/// What a write came to, and what the audit trail is to be told of it.
+#[derive(Debug)]
+struct Done<T> {
+    value: T,
+    changes: Vec<Change>,
+}
+
+impl<T> Done<T> {
+    /// Something was changed.
+    fn told(value: T, change: Change) -> Self {
+        Self::of(value, Some(change))
+    }
+
+    /// All was as it was to be.
+    fn nothing(value: T) -> Self {
+        Self::of(value, None)
+    }
+
+    /// Something was changed, or not.
+    fn of(value: T, change: Option<Change>) -> Self {
+        Self {
+            value,
+            changes: change.into_iter().collect(),
+        }
     }
 }
 

@@ -206,7 +206,7 @@ impl Passwords {
 
 /// What counts as one source: an IPv4 address, or the 64 bits of an IPv6 address that name its network. Whoever has
 /// one IPv6 address has all that share these, and would otherwise be as many sources as he likes.
-fn network(source: IpAddr) -> IpAddr {
+pub(super) fn network(source: IpAddr) -> IpAddr {
     match source.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(
             address.to_bits() & !u128::from(u64::MAX),

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::access::{Caller, visible};
-use super::{Core, Put};
+use super::{Core, Done, Put};
+use crate::domain::audit::Change;
 use crate::domain::id::{RegistryId, RegistryKey};
 use crate::domain::registry::{NewRegistry, Registry, RegistryName, RegistryPatch};
 use crate::domain::role::{Level, Resource};
@@ -142,7 +143,9 @@ impl<'a> Registries<'a> {
                 if let Some(message) = &location {
                     return Err(Error::invalid("location", message));
                 }
-                table::insert(connection, id, &new, &actor.stamp(now))
+                let registry = table::insert(connection, id, &new, &actor.stamp(now))?;
+                let change = Change::created(&registry);
+                Ok(Done::told(registry, change))
             })
             .await
     }
@@ -185,14 +188,18 @@ impl<'a> Registries<'a> {
                         if let Some(message) = &location {
                             return Err(Error::invalid("location", message));
                         }
-                        return table::insert(connection, id, &new, &actor.stamp(now))
-                            .map(Put::Created);
+                        let registry = table::insert(connection, id, &new, &actor.stamp(now))?;
+                        let change = Change::created(&registry);
+                        return Ok(Done::told(Put::Created(registry), change));
                     };
                     rights.require(Resource::Registry, Level::Write)?;
-                    if registry.replace(new.clone())? {
-                        table::update(connection, &mut registry, actor.stamp(now))?;
+                    let before = registry.clone();
+                    if !registry.replace(new.clone())? {
+                        return Ok(Done::nothing(Put::Replaced(registry)));
                     }
-                    Ok(Put::Replaced(registry))
+                    table::update(connection, &mut registry, actor.stamp(now))?;
+                    let change = Change::updated(&before, &registry);
+                    Ok(Done::told(Put::Replaced(registry), change))
                 },
             )
             .await
@@ -211,10 +218,13 @@ impl<'a> Registries<'a> {
                 let found = members::registry(connection, id, actor.key)?;
                 let (mut registry, rights) = visible(actor, id, found)?;
                 rights.require(Resource::Registry, Level::Write)?;
-                if registry.update(patch.clone())? {
-                    table::update(connection, &mut registry, actor.stamp(now))?;
+                let before = registry.clone();
+                if !registry.update(patch.clone())? {
+                    return Ok(Done::nothing(registry));
                 }
-                Ok(registry)
+                table::update(connection, &mut registry, actor.stamp(now))?;
+                let change = Change::updated(&before, &registry);
+                Ok(Done::told(registry, change))
             })
             .await
     }
@@ -224,13 +234,14 @@ impl<'a> Registries<'a> {
         let now = self.core.clock.now();
         self.core
             .write(caller, Lock::Registry(id), move |connection, actor| {
-                let found = members::registry_key(connection, id, actor.key)?;
-                let (key, rights) = visible(actor, id, found)?;
+                let found = members::registry(connection, id, actor.key)?;
+                let (registry, rights) = visible(actor, id, found)?;
                 rights.require(Resource::Registry, Level::Write)?;
-                members::remove_all_of_registry(connection, key)?;
+                members::remove_all_of_registry(connection, registry.key)?;
                 // At once, not with the rows: what they could sign must not outlive the registry.
-                signing_keys::delete_all(connection, key)?;
-                table::mark_deleted(connection, key, now)
+                signing_keys::delete_all(connection, registry.key)?;
+                table::mark_deleted(connection, registry.key, now)?;
+                Ok(Done::told((), Change::deleted(&registry)))
             })
             .await
     }

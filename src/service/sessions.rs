@@ -9,14 +9,18 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
+use uuid::Uuid;
 
 use super::Core;
-use super::access::{Caller, Presented};
-use crate::domain::id::AccountKey;
+use super::access::{Caller, Presented, Proof};
+use crate::domain::audit::{By, Event, Kind, Origin, Outcome, SubjectKind};
+use crate::domain::id::{AccountId, AccountKey};
 use crate::error::{Error, Result};
 
 /// How long a session lasts.
 pub const SESSION_LIFE: TimeDelta = TimeDelta::hours(1);
+/// How far the clock of another replica may be ahead that made a session.
+const SKEW: TimeDelta = TimeDelta::seconds(30);
 /// What cookies are sealed to.
 const SESSION: &str = "session";
 /// Random bytes in a CSRF token.
@@ -61,15 +65,29 @@ impl<'a> Sessions<'a> {
         cookie: Option<&str>,
         csrf_token: Option<&str>,
         presented: Presented,
+        origin: Origin,
     ) -> Result<Ticket> {
-        let visitor = cookie.and_then(|cookie| self.open(cookie));
-        visitor.ok_or(Error::CsrfToken)?.confirm(csrf_token)?;
-        let caller = self.core.access.identify(presented).await?;
-        let account = self
+        self.visitor(cookie, csrf_token)?;
+        let caller = self.core.identify(presented, origin).await?;
+        let actor = self
             .core
-            .read(&caller, |_, actor| Ok((actor.key, actor.version)))
+            .read(&caller, |_, actor| Ok(actor.clone()))
             .await?;
-        self.begin(Some(account))
+        let by = By::actor(&actor, caller.credential(), caller.origin().clone());
+        let (subject, now) = ((SubjectKind::Session, None), self.core.clock.now());
+        let login = Event::of(Kind::Login, Outcome::Success, subject, by, now);
+        self.core.incidents.count(login);
+        self.begin(Some(Owner {
+            key: actor.key,
+            id: actor.id,
+            version: actor.version,
+        }))
+    }
+
+    /// Refuses who has no session, somebody's or nobody's yet, or does not come from where it was made.
+    pub fn visitor(&self, cookie: Option<&str>, csrf_token: Option<&str>) -> Result<()> {
+        let session = cookie.and_then(|cookie| self.open(cookie));
+        session.ok_or(Error::CsrfToken)?.confirm(csrf_token)
     }
 
     /// Refuses a request that does not come from where its session was made. A cookie that does not hold is nobody's
@@ -82,13 +100,18 @@ impl<'a> Sessions<'a> {
     /// Whose session it is. Whether the account is still what it was is read with the request's own work.
     pub fn identify(&self, cookie: &str) -> Result<Caller> {
         let session = self.open(cookie).ok_or(Error::Unauthenticated)?;
-        let (account, version) = session.account.ok_or(Error::Unauthenticated)?;
-        Ok(Caller::by_session(account, version, session.at))
+        let owner = session.owner.ok_or(Error::Unauthenticated)?;
+        Ok(Caller::by_session(Proof {
+            account: owner.key,
+            id: owner.id,
+            version: owner.version,
+            at: session.at,
+        }))
     }
 
-    fn begin(&self, account: Option<(AccountKey, i64)>) -> Result<Ticket> {
+    fn begin(&self, owner: Option<Owner>) -> Result<Ticket> {
         let session = Session {
-            account,
+            owner,
             at: self.core.clock.now(),
             csrf: self.core.random.bytes()?,
         };
@@ -102,15 +125,23 @@ impl<'a> Sessions<'a> {
     fn open(&self, cookie: &str) -> Option<Session> {
         let session = Session::from_bytes(&self.core.vault.open_text(SESSION, cookie)?)?;
         let age = self.core.clock.now() - session.at;
-        (TimeDelta::zero() <= age && age < SESSION_LIFE).then_some(session)
+        (-SKEW <= age && age < SESSION_LIFE).then_some(session)
     }
+}
+
+/// An account as it was at the sign-in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Owner {
+    key: AccountKey,
+    id: AccountId,
+    version: i64,
 }
 
 /// What a cookie says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Session {
-    /// Whose it is, as of which version; nobody's before the sign-in.
-    account: Option<(AccountKey, i64)>,
+    /// Whose it is; nobody's before the sign-in.
+    owner: Option<Owner>,
     at: DateTime<Utc>,
     csrf: [u8; CSRF],
 }
@@ -132,26 +163,36 @@ impl Session {
             .ok_or(Error::CsrfToken)
     }
 
-    /// Keys begin at one, so zero is nobody.
     fn to_bytes(self) -> Vec<u8> {
-        let (account, version) = self
-            .account
-            .map_or((0, 0), |(key, version)| (key.0, version));
-        let numbers = [account, version, self.at.timestamp_micros()].map(i64::to_be_bytes);
-        let mut bytes = numbers.as_flattened().to_vec();
+        let mut bytes = self.at.timestamp_micros().to_be_bytes().to_vec();
         bytes.extend_from_slice(&self.csrf);
+        if let Some(owner) = self.owner {
+            bytes.extend_from_slice(&owner.key.0.to_be_bytes());
+            bytes.extend_from_slice(&owner.version.to_be_bytes());
+            bytes.extend_from_slice(owner.id.0.as_bytes());
+        }
         bytes
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (account, rest) = bytes.split_first_chunk::<8>()?;
-        let (version, rest) = rest.split_first_chunk::<8>()?;
-        let (at, rest) = rest.split_first_chunk::<8>()?;
-        let account = AccountKey(i64::from_be_bytes(*account));
+        let (at, rest) = bytes.split_first_chunk::<8>()?;
+        let (csrf, rest) = rest.split_first_chunk::<CSRF>()?;
+        let owner = match rest {
+            [] => None,
+            owner => {
+                let (key, rest) = owner.split_first_chunk::<8>()?;
+                let (version, id) = rest.split_first_chunk::<8>()?;
+                Some(Owner {
+                    key: AccountKey(i64::from_be_bytes(*key)),
+                    id: AccountId(Uuid::from_slice(id).ok()?),
+                    version: i64::from_be_bytes(*version),
+                })
+            }
+        };
         Some(Self {
-            account: (account.0 != 0).then_some((account, i64::from_be_bytes(*version))),
+            owner,
             at: DateTime::from_timestamp_micros(i64::from_be_bytes(*at))?,
-            csrf: rest.try_into().ok()?,
+            csrf: *csrf,
         })
     }
 }
@@ -162,9 +203,14 @@ mod tests {
 
     #[test]
     fn sessions_come_back_as_they_were() {
-        for account in [None, Some((AccountKey(7), 3))] {
+        let owner = Owner {
+            key: AccountKey(7),
+            id: AccountId(Uuid::from_u128(8)),
+            version: 3,
+        };
+        for owner in [None, Some(owner)] {
             let session = Session {
-                account,
+                owner,
                 at: DateTime::from_timestamp_micros(1_795_262_400_250_000).unwrap(),
                 csrf: [9; CSRF],
             };

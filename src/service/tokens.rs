@@ -1,10 +1,15 @@
 //! Registry tokens: made, shown, changed and removed within their registry.
 
+use std::sync::Arc;
+
+use chrono::{DateTime, SecondsFormat, Utc};
 use secrecy::SecretString;
 
 use super::access::{Caller, visible};
-use super::{Core, Put};
+use super::{Core, Done, Put};
+use crate::domain::Stamp;
 use crate::domain::account::Actor;
+use crate::domain::audit::Change;
 use crate::domain::evaluation::{Evaluation, evaluate};
 use crate::domain::id::{RegistryId, RegistryKey, TokenId};
 use crate::domain::membership::Rights;
@@ -12,7 +17,7 @@ use crate::domain::page::Window;
 use crate::domain::role::{Level, Resource};
 use crate::domain::scope;
 use crate::domain::secret::{self, SecretKind};
-use crate::domain::token::{NewToken, Scope, Token, TokenPatch};
+use crate::domain::token::{NewToken, Token, TokenPatch};
 use crate::error::{Error, Result, What};
 use crate::store::{Lock, Session, members, tokens as table};
 
@@ -76,7 +81,7 @@ impl<'a> Tokens<'a> {
             .core
             .vault
             .digest(SecretKind::RegistryToken, id.0, &secret)?;
-        let now = self.core.clock.now();
+        let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
         let token = self
             .core
             .write(
@@ -87,7 +92,11 @@ impl<'a> Tokens<'a> {
                     rights.require(Resource::Token, Level::Write)?;
                     new.check(now)?;
                     rights.require_scopes(&new.scopes)?;
-                    table::insert(connection, key, id, &new, &digest, &actor.stamp(now))
+                    require_end(new.expires_at, policy.bound(actor))?;
+                    let stamp = actor.stamp(now);
+                    let token = table::insert(connection, key, id, &new, &digest, &stamp)?;
+                    let change = Change::created(&token).within(registry);
+                    Ok(Done::told(token, change))
                 },
             )
             .await?;
@@ -132,7 +141,7 @@ impl<'a> Tokens<'a> {
             .core
             .vault
             .digest(SecretKind::RegistryToken, id.0, &secret)?;
-        let now = self.core.clock.now();
+        let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
         let put = self
             .core
             .write(
@@ -144,22 +153,19 @@ impl<'a> Tokens<'a> {
                     let Some(mut token) = table::find(connection, key, id)? else {
                         new.check(now)?;
                         rights.require_scopes(&new.scopes)?;
-                        return table::insert(
-                            connection,
-                            key,
-                            id,
-                            &new,
-                            &digest,
-                            &actor.stamp(now),
-                        )
-                        .map(Put::Created);
+                        require_end(new.expires_at, policy.bound(actor))?;
+                        let stamp = actor.stamp(now);
+                        let token = table::insert(connection, key, id, &new, &digest, &stamp)?;
+                        let change = Change::created(&token).within(registry);
+                        return Ok(Done::told(Put::Created(token), change));
                     };
-                    let before = token.scopes.clone();
-                    if token.replace(new.clone(), now)? {
-                        require_change(rights, &before, &token)?;
-                        table::update(connection, &mut token, actor.stamp(now))?;
+                    let before = token.clone();
+                    if !token.replace(new.clone(), now)? {
+                        return Ok(Done::nothing(Put::Replaced(token)));
                     }
-                    Ok(Put::Replaced(token))
+                    let (bound, stamp) = (policy.bound(actor), actor.stamp(now));
+                    let change = keep(connection, rights, bound, &before, &mut token, stamp)?;
+                    Ok(Done::told(Put::Replaced(token), change.within(registry)))
                 },
             )
             .await?;
@@ -177,7 +183,7 @@ impl<'a> Tokens<'a> {
         id: TokenId,
         patch: TokenPatch,
     ) -> Result<Token> {
-        let now = self.core.clock.now();
+        let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
         self.core
             .write(
                 caller,
@@ -186,12 +192,13 @@ impl<'a> Tokens<'a> {
                     let (key, rights) = enter(connection, actor, registry)?;
                     rights.require(Resource::Token, Level::Write)?;
                     let mut token = find(connection, key, id)?;
-                    let before = token.scopes.clone();
-                    if token.update(patch.clone(), now)? {
-                        require_change(rights, &before, &token)?;
-                        table::update(connection, &mut token, actor.stamp(now))?;
+                    let before = token.clone();
+                    if !token.update(patch.clone(), now)? {
+                        return Ok(Done::nothing(token));
                     }
-                    Ok(token)
+                    let (bound, stamp) = (policy.bound(actor), actor.stamp(now));
+                    let change = keep(connection, rights, bound, &before, &mut token, stamp)?;
+                    Ok(Done::told(token, change.within(registry)))
                 },
             )
             .await
@@ -206,11 +213,9 @@ impl<'a> Tokens<'a> {
                 move |connection, actor| {
                     let (key, rights) = enter(connection, actor, registry)?;
                     rights.require(Resource::Token, Level::Write)?;
-                    if table::delete(connection, key, id)? {
-                        Ok(())
-                    } else {
-                        Err(Error::not_found(What::Token, id))
-                    }
+                    let token = find(connection, key, id)?;
+                    table::delete(connection, key, id)?;
+                    Ok(Done::told((), Change::deleted(&token).within(registry)))
                 },
             )
             .await
@@ -230,10 +235,35 @@ fn find(connection: &mut Session, registry: RegistryKey, id: TokenId) -> Result<
     table::find(connection, registry, id)?.ok_or_else(|| Error::not_found(What::Token, id))
 }
 
-/// Scopes that stay as they are may be more than one holds oneself; new ones may not.
-fn require_change(rights: Rights, before: &[Scope], token: &Token) -> Result<()> {
-    if token.scopes == before {
-        return Ok(());
+/// Keeps a changed token. Scopes that stay as they are may be more than one holds oneself; new ones may not.
+fn keep(
+    connection: &mut Session,
+    rights: Rights,
+    bound: Option<DateTime<Utc>>,
+    before: &Token,
+    token: &mut Token,
+    stamp: Stamp,
+) -> Result<Change> {
+    if token.scopes != before.scopes {
+        rights.require_scopes(&token.scopes)?;
     }
-    rights.require_scopes(&token.scopes)
+    if token.expires_at != before.expires_at {
+        require_end(token.expires_at, bound)?;
+    }
+    table::update(connection, token, stamp)?;
+    Ok(Change::updated(before, token))
+}
+
+/// Refuses what would outlive the API token that it is made with, where that is not to be.
+fn require_end(end: Option<DateTime<Utc>>, bound: Option<DateTime<Utc>>) -> Result<()> {
+    let Some(bound) = bound.filter(|bound| end.is_none_or(|end| end > *bound)) else {
+        return Ok(());
+    };
+    Err(Error::invalid(
+        "expiry-date",
+        format!(
+            "the token would last longer than the API token that it is made with; give an expiry date up to {}",
+            bound.to_rfc3339_opts(SecondsFormat::Secs, true)
+        ),
+    ))
 }

@@ -105,16 +105,19 @@ enum Purpose {
     Cursor,
     /// Values that only this service reads again: private keys, refresh tokens.
     Seal,
+    /// The chains of the audit trail.
+    Audit,
 }
 
 impl Purpose {
-    const ALL: [Self; 3] = [Self::Digest, Self::Cursor, Self::Seal];
+    const ALL: [Self; 4] = [Self::Digest, Self::Cursor, Self::Seal, Self::Audit];
 
     fn name(self) -> &'static str {
         match self {
             Self::Digest => "digest",
             Self::Cursor => "cursor",
             Self::Seal => "seal",
+            Self::Audit => "audit",
         }
     }
 }
@@ -180,6 +183,7 @@ pub struct Vault {
     digest: BTreeMap<i64, hmac::Key>,
     cursor: BTreeMap<i64, Sealer>,
     seal: BTreeMap<i64, Sealer>,
+    audit: BTreeMap<i64, hmac::Key>,
 }
 
 impl fmt::Debug for Vault {
@@ -188,6 +192,7 @@ impl fmt::Debug for Vault {
             .field("digest", &self.digest.keys())
             .field("cursor", &self.cursor.keys())
             .field("seal", &self.seal.keys())
+            .field("audit", &self.audit.keys())
             .finish_non_exhaustive()
     }
 }
@@ -281,6 +286,7 @@ impl Vault {
             digest: BTreeMap::new(),
             cursor: BTreeMap::new(),
             seal: BTreeMap::new(),
+            audit: BTreeMap::new(),
         };
         for key in sealed {
             let material = opener
@@ -292,11 +298,8 @@ impl Vault {
                     ))
                 })?;
             match key.purpose.as_str() {
-                "digest" => drop(
-                    vault
-                        .digest
-                        .insert(key.key, hmac::Key::new(hmac::HMAC_SHA256, &material)),
-                ),
+                "digest" => drop(vault.digest.insert(key.key, mac_key(&material))),
+                "audit" => drop(vault.audit.insert(key.key, mac_key(&material))),
                 "cursor" => drop(vault.cursor.insert(key.key, Sealer::new(&material)?)),
                 "seal" => drop(vault.seal.insert(key.key, Sealer::for_many(&material)?)),
                 // Opened where they are used; or a newer release's purpose, running beside this one.
@@ -306,6 +309,17 @@ impl Vault {
         Ok(vault)
     }
 
+    /// The key of new chains of the audit trail, and its number.
+    pub fn newest_audit_key(&self) -> Result<(i64, &hmac::Key)> {
+        newest(&self.audit)
+    }
+
+    /// The key of a chain of the audit trail.
+    #[must_use]
+    pub fn audit_key(&self, number: i64) -> Option<&hmac::Key> {
+        self.audit.get(&number)
+    }
+
     /// What is stored of a token's secret, under the newest digest key. It belongs to the token with this id.
     pub fn digest(
         &self,
@@ -313,13 +327,10 @@ impl Vault {
         token: Uuid,
         secret: &SecretString,
     ) -> Result<SecretDigest> {
-        let (number, key) = self
-            .digest
-            .last_key_value()
-            .ok_or_else(|| Error::internal("there is no digest key"))?;
+        let (number, key) = newest(&self.digest)?;
         Ok(SecretDigest {
             digest: secret::digest(key, kind, token, secret),
-            key: *number,
+            key: number,
         })
     }
 
@@ -404,7 +415,11 @@ impl Vault {
     }
 }
 
-fn newest(keys: &BTreeMap<i64, Sealer>) -> Result<(i64, &Sealer)> {
+fn mac_key(material: &[u8]) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, material)
+}
+
+fn newest<K>(keys: &BTreeMap<i64, K>) -> Result<(i64, &K)> {
     keys.last_key_value()
         .map(|(number, sealer)| (*number, sealer))
         .ok_or_else(|| Error::internal("a data key is missing"))

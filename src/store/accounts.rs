@@ -25,6 +25,8 @@ use crate::error::{Error, Result, What};
 pub struct Login {
     /// Whose.
     pub key: AccountKey,
+    /// Public id.
+    pub id: AccountId,
     /// The account's version, which changes with the password.
     pub version: i64,
     /// The bcrypt hash; none for an account without password.
@@ -42,20 +44,29 @@ pub struct Standing {
 
 /// Finds what verifying a password needs. The name is compared without regard to ASCII case.
 pub fn login(connection: &mut Session, name: &str) -> Result<Option<Login>> {
-    let row: Option<(i64, i64, Option<String>)> = accounts::table
+    let row: Option<(i64, Vec<u8>, i64, Option<String>)> = accounts::table
         .filter(
             accounts::name_key
                 .eq(name_key(name))
                 .and(accounts::deleted_at.is_null()),
         )
-        .select((accounts::key, accounts::version, accounts::password_hash))
+        .select((
+            accounts::key,
+            accounts::uuid,
+            accounts::version,
+            accounts::password_hash,
+        ))
         .first(connection)
         .optional()?;
-    Ok(row.map(|(key, version, password_hash)| Login {
-        key: AccountKey(key),
-        version,
-        password_hash,
-    }))
+    row.map(|(key, id, version, password_hash)| {
+        Ok(Login {
+            key: AccountKey(key),
+            id: AccountId(uuid(&id)?),
+            version,
+            password_hash,
+        })
+    })
+    .transpose()
 }
 
 /// Reads an account with all its roles permit, in one query: every request does this. None once it is deleted.

@@ -1,7 +1,8 @@
 //! The tables `meta` and `data_keys`: facts about the data set, and the sealed keys of its secrets.
 
 use chrono::{DateTime, Utc};
-use diesel::{ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl};
+use diesel::sql_types::{Binary, Text};
+use diesel::{ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, sql_query};
 
 use super::rows::micros;
 use super::schema::{data_keys, meta};
@@ -44,6 +45,18 @@ pub fn note_fact(connection: &mut Session, name: &str, value: &[u8]) -> Result<(
     diesel::insert_into(meta::table)
         .values((meta::name.eq(name), meta::value.eq(value)))
         .execute(connection)?;
+    Ok(())
+}
+
+/// Keeps a fact about the data set, whatever was known before.
+pub fn set_fact(connection: &mut Session, name: &str, value: &[u8]) -> Result<()> {
+    sql_query(
+        "INSERT INTO meta (name, value) VALUES ($1, $2) \
+         ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    )
+    .bind::<Text, _>(name)
+    .bind::<Binary, _>(value)
+    .execute(connection)?;
     Ok(())
 }
 

@@ -14,6 +14,7 @@ mod writer;
 pub mod accounts;
 pub mod api_tokens;
 pub mod app_tokens;
+pub mod audit;
 pub mod keys;
 pub mod leases;
 pub mod members;

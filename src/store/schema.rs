@@ -62,6 +62,39 @@ diesel::table! {
 }
 
 diesel::table! {
+    audit_chains (chain) {
+        chain -> BigInt,
+        writer -> Binary,
+        opened_at -> BigInt,
+        data_key -> BigInt,
+        base_sequence -> BigInt,
+        base_mac -> Binary,
+        head_sequence -> BigInt,
+        head_mac -> Binary,
+        seal -> Binary,
+    }
+}
+
+diesel::table! {
+    audit_events (chain, sequence) {
+        chain -> BigInt,
+        sequence -> BigInt,
+        at -> BigInt,
+        kind -> Text,
+        outcome -> Text,
+        actor -> Nullable<Binary>,
+        actor_name -> Nullable<Text>,
+        registry -> Nullable<Binary>,
+        subject_kind -> Text,
+        subject -> Nullable<Binary>,
+        address -> Nullable<Text>,
+        request_id -> Text,
+        detail -> Text,
+        mac -> Binary,
+    }
+}
+
+diesel::table! {
     data_keys (key) {
         key -> BigInt,
         purpose -> Text,
@@ -206,6 +239,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     accounts,
     api_tokens,
     app_tokens,
+    audit_chains,
+    audit_events,
     data_keys,
     meta,
     registries,

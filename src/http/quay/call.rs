@@ -9,12 +9,13 @@ use actix_web::{FromRequest, HttpRequest, dev};
 use serde_json::Value;
 
 use super::super::call::{
-    Body, Head, Json, authorization, basic, bearer, read, segment, source, state,
+    Body, Head, Json, authorization, basic, bearer, origin, prove_bearer, prove_password, read,
+    segment, state,
 };
 use super::super::surface::Failure;
 use super::{Quay, SignIn, cookie};
 use crate::error::{Error, Result};
-use crate::service::access::{Caller, Presented};
+use crate::service::access::Caller;
 
 /// A request of a known caller with head `H` and body `B`.
 #[derive(Debug)]
@@ -38,10 +39,9 @@ impl<H: Head, B: Body> FromRequest for Call<H, B> {
             match read(&request, payload).await {
                 Ok((head, body)) => Ok(Self { caller, head, body }),
                 Err(error) => {
-                    // Who may not do this learns nothing of what else was wrong. All that has a body asks for a
-                    // recent sign-in.
+                    // Who may not do this learns nothing of what else was wrong.
                     let tokens = state(&request)?.service.app_tokens();
-                    tokens.admit(&caller, true).await?;
+                    tokens.admit(&caller).await?;
                     Err(error.into())
                 }
             }
@@ -50,27 +50,21 @@ impl<H: Head, B: Body> FromRequest for Call<H, B> {
 }
 
 async fn identify(request: &HttpRequest) -> Result<Caller> {
-    let service = &state(request)?.service;
     if has_two_words(request) {
         if let Some(token) = bearer(request) {
-            return service.identify_bearer(&token.into()).await;
+            return prove_bearer(request, token).await;
         }
         // Quay takes no password here. It needs no CSRF token: foreign pages were refused before.
-        if let Some((name, password)) = basic(request) {
-            let presented = Presented {
-                name,
-                password,
-                source: source(request),
-            };
-            return service.identify(presented).await;
+        if let Some(pair) = basic(request) {
+            return prove_password(request, pair).await;
         }
     }
     let cookie = cookie::sent(request).ok_or(Error::Unauthenticated)?;
-    let sessions = service.sessions();
+    let sessions = state(request)?.service.sessions();
     if !request.method().is_safe() {
         sessions.confirm(cookie, cookie::csrf_token(request))?;
     }
-    sessions.identify(cookie)
+    Ok(sessions.identify(cookie)?.from(origin(request)))
 }
 
 /// Quay takes an `Authorization` header of more or fewer words for none.
@@ -135,9 +129,8 @@ impl<B: Body> FromRequest for Visit<B> {
     fn from_request(request: &HttpRequest, payload: &mut dev::Payload) -> Self::Future {
         let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
-            let cookie = cookie::sent(&request).ok_or(Error::CsrfToken)?;
             let sessions = state(&request)?.service.sessions();
-            sessions.confirm(cookie, cookie::csrf_token(&request))?;
+            sessions.visitor(cookie::sent(&request), cookie::csrf_token(&request))?;
             Ok(Self(B::read(&request, payload).await?))
         })
     }

@@ -7,8 +7,10 @@ use secrecy::ExposeSecret as _;
 use super::super::links;
 use crate::service::sessions::{SESSION_LIFE, Ticket};
 
-/// Quay's name for it.
-const NAME: &str = "session";
+/// Quay's is `session`, which a neighbour on the same domain may use too.
+const NAME: &str = "wharfinger-session";
+/// By TLS no neighbour can set it, nor what a plain connection was made to take (RFC 6265bis §4.1.3.2).
+const NAME_BY_TLS: &str = "__Host-wharfinger-session";
 /// Where a client proves that it may use the cookie.
 pub(super) const CSRF: HeaderName = HeaderName::from_static("x-csrf-token");
 /// Where it finds the proof for its next request.
@@ -21,8 +23,16 @@ pub(super) fn sent(request: &HttpRequest) -> Option<&str> {
         .filter_map(|cookies| cookies.to_str().ok())
         .flat_map(|cookies| cookies.split(';'))
         .filter_map(|cookie| cookie.trim().split_once('='))
-        .find(|(name, _)| *name == NAME)
+        .find(|(sent, _)| *sent == name(request))
         .map(|(_, value)| value)
+}
+
+fn name(request: &HttpRequest) -> &'static str {
+    if links::is_secure(request) {
+        NAME_BY_TLS
+    } else {
+        NAME
+    }
 }
 
 /// The CSRF token that a request comes with.
@@ -48,7 +58,8 @@ fn set(request: &HttpRequest, value: &str, seconds: i64) -> (HeaderName, String)
     } else {
         ""
     };
+    let name = name(request);
     let cookie =
-        format!("{NAME}={value}; Max-Age={seconds}; Path=/; HttpOnly; SameSite=Lax{secure}");
+        format!("{name}={value}; Max-Age={seconds}; Path=/; HttpOnly; SameSite=Lax{secure}");
     (header::SET_COOKIE, cookie)
 }

@@ -16,7 +16,7 @@ pub(in super::super) async fn dress(
     request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    if !owns(request.path()) {
+    if !owns(dialects::routed(request.request())) {
         return next.call(request).await;
     }
     let origin = links::origin(request.request()).unwrap_or_default();
@@ -32,7 +32,7 @@ pub(in super::super) async fn dress(
         .await
         .map_err(|error| Error::internal(error.to_string()))
         .and_then(|bytes| serde_json::from_slice(&bytes).map_err(Error::internal))
-        .map_err(|error| dialects::failure(request.path(), error))?;
+        .map_err(|error| dialects::failure(dialects::routed(&request), error))?;
     if let Some(Value::String(address)) = body.get_mut("type") {
         address.insert_str(0, &origin);
     }

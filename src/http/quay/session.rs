@@ -6,7 +6,7 @@ use secrecy::ExposeSecret as _;
 use utoipa::IntoParams;
 
 use super::super::State;
-use super::super::call::source;
+use super::super::call::{origin, source};
 use super::super::surface;
 use super::call::{Document, Visit};
 use super::error::{BodyErrors, SignIn, SignInErrors, SignOutErrors};
@@ -68,7 +68,9 @@ pub(super) async fn sign_in(
     };
     let (cookie, csrf_token) = (cookie::sent(&request), cookie::csrf_token(&request));
     let sessions = state.service.sessions();
-    let ticket = sessions.sign_in(cookie, csrf_token, presented).await?;
+    let ticket = sessions
+        .sign_in(cookie, csrf_token, presented, origin(&request))
+        .await?;
     Ok(HttpResponse::Ok()
         .insert_header(cookie::keep(&request, &ticket))
         .insert_header((cookie::NEXT_CSRF, ticket.csrf_token.expose_secret()))

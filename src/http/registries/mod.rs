@@ -3,6 +3,7 @@
 //! Served under `/` and under [`PREFIX`](super::PREFIX). Where it differs from the product, `docs/API.md` says why.
 
 mod account;
+mod audit;
 mod catalog;
 mod elsewhere;
 mod error;
@@ -57,6 +58,8 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>) {
         .service(account::show)
         .service(account::update)
         .service(account::delete)
+        .service(audit::export)
+        .service(audit::list)
         .service(trust::config)
         .service(trust::bundle)
         .service(trust::key_set)
@@ -94,6 +97,7 @@ pub(super) fn base() -> utoipa::openapi::OpenApi {
             (name = "Registries", description = "Manage registries"),
             (name = "Members", description = "Say which accounts belong to a registry"),
             (name = "Accounts", description = "Manage accounts and their roles"),
+            (name = "Audit", description = "Look at what was done and refused"),
             (name = "Names", description = "Check whether a registry name is free"),
             (name = "Locations", description = "List where registries can be made"),
         ),

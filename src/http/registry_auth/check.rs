@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::super::call::{basic, bearer, source};
+use super::super::call::{basic, bearer, origin, source};
 use super::super::surface::{self, Failure};
 use super::super::{State, TOKEN_PATH, links};
 use super::demand::needed;
@@ -122,11 +122,12 @@ async fn decide(
     let Some(pass) = credentials(request) else {
         return Ok(refuse(&challenge(&service, None)));
     };
-    let rejected = matches!(pass, Pass::Jwt { .. }).then_some("invalid_token");
+    let rejected = matches!(pass, Pass::Jwt(_)).then_some("invalid_token");
     let passage = Passage {
         pass,
         service: service.clone(),
         needed,
+        origin: origin(request),
     };
     match state.service.grants().check(passage).await {
         Ok(Verdict::Pass) => Ok(HttpResponse::Ok()
@@ -221,10 +222,7 @@ fn is_form(request: &HttpRequest) -> bool {
 
 fn credentials(request: &HttpRequest) -> Option<Pass> {
     if let Some(jwt) = bearer(request) {
-        return Some(Pass::Jwt {
-            jwt: SecretString::from(jwt),
-            source: source(request),
-        });
+        return Some(Pass::Jwt(SecretString::from(jwt)));
     }
     let (name, password) = basic(request)?;
     Some(Pass::Password(Presented {

@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::super::State;
 use super::super::body;
-use super::super::call::{basic, source, state};
+use super::super::call::{basic, origin, source, state};
 use super::super::surface::{self, Failure};
 use super::error::{Errors, FormErrors, TokenEndpoint};
 use crate::domain::scope::{self, Access};
@@ -184,6 +184,7 @@ fn read_query(request: &HttpRequest) -> Result<Ask> {
         service: parameters.required("service")?,
         wanted: parameters.wanted()?,
         offline: parameters.one("offline_token")?.as_deref() == Some("true"),
+        origin: origin(request),
     })
 }
 
@@ -214,10 +215,7 @@ fn read_form(request: &HttpRequest, body: &[u8]) -> Result<Ask> {
             password: parameters.secret("password")?,
             source: source(request),
         }),
-        "refresh_token" => Login::Refresh {
-            token: parameters.secret("refresh_token")?,
-            source: source(request),
-        },
+        "refresh_token" => Login::Refresh(parameters.secret("refresh_token")?),
         other => {
             return Err(Error::invalid(
                 "grant_type",
@@ -233,6 +231,7 @@ fn read_form(request: &HttpRequest, body: &[u8]) -> Result<Ask> {
         service: parameters.required("service")?,
         wanted: parameters.wanted()?,
         offline: parameters.one("access_type")?.as_deref() == Some("offline"),
+        origin: origin(request),
     })
 }
 

@@ -8,12 +8,14 @@ use std::pin::Pin;
 use actix_web::{FromRequest, HttpRequest, dev};
 
 use super::super::body;
-use super::super::call::{Body, Head, authorization, basic, bearer, segment, source, state};
+use super::super::call::{
+    Body, Head, authorization, basic, bearer, prove_bearer, prove_password, segment, state,
+};
 use super::super::surface::{Failure, Surface};
 use super::wire::GenerateToken;
 use crate::domain::api_token::Wish;
 use crate::error::{Error, Result};
-use crate::service::access::{Caller, Presented};
+use crate::service::access::Caller;
 
 /// A request of dialect `S` with head `H` and body `B`.
 #[derive(Debug)]
@@ -73,17 +75,9 @@ impl Attempt {
 }
 
 async fn identify(request: &HttpRequest) -> Result<Caller> {
-    let service = &state(request)?.service;
     match (Attempt::of(request), bearer(request), basic(request)) {
-        (Attempt::Bearer, Some(token), _) => service.identify_bearer(&token.into()).await,
-        (Attempt::Basic(name), _, Some((_, password))) => {
-            let presented = Presented {
-                name,
-                password,
-                source: source(request),
-            };
-            service.identify(presented).await
-        }
+        (Attempt::Bearer, Some(token), _) => prove_bearer(request, token).await,
+        (Attempt::Basic(_), _, Some(pair)) => prove_password(request, pair).await,
         _ => Err(Error::Unauthenticated),
     }
 }

@@ -27,7 +27,7 @@ pub(in super::super) async fn dress(
     request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    if !owns(request.path()) {
+    if !owns(dialects::routed(request.request())) {
         return next.call(request).await;
     }
     let attempt = Attempt::of(request.request());

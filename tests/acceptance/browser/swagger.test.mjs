@@ -233,6 +233,9 @@ test("every operation can be tried, and the secret of a token can be copied", as
   await step("registriesMembersGet", 200, { parameters: { registryId: registry, offset: "0", limit: "10" } });
   await step("registriesMembersDelete", 204, member);
   await step("accountsPatch", 200, { ...who, body: { status: "disabled" } });
+  const wanted = { since: "2026-01-01T00:00:00Z", until: "2126-01-01T00:00:00Z", actor: "", registry: "", subject: account, kind: "create", outcome: "success" };
+  assert.equal((await step("auditGet", 200, { parameters: { ...wanted, limit: "10", "pagination.token": "" } })).json.items[0].subject, account);
+  await step("auditExport", 200, { parameters: wanted });
   await step("accountsDelete", 204, { parameters: { ...who.parameters, revokeTokens: "true" } });
 
   const patched = await step("registriesTokensPatch", 200, { ...token, body: { status: "disabled", expiryDate: null } });

@@ -1,0 +1,544 @@
+//! The audit trail: what an event says.
+//!
+//! Owns the kinds of events and what is told of each thing before and after a change: never a secret. Refuses to know
+//! how events are chained and kept.
+
+use std::net::IpAddr;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::account::{Account, Actor};
+use super::api_token::ApiToken;
+use super::app_token::AppToken;
+use super::id::{AccountId, ApiTokenId, RegistryId};
+use super::membership::Membership;
+use super::registry::Registry;
+use super::secret::is_machine_secret;
+use super::text::quoted;
+use super::token::Token;
+use crate::error::{Error, Result};
+
+/// The longest name that is kept of somebody unknown, in characters.
+const NAME: usize = 255;
+/// What JSON Web Tokens begin with: `{"` in base64.
+const JWT: &str = "eyJ";
+
+/// Where a request comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The peer, or who a trusted proxy says it is; none for a command on the machine itself.
+    pub address: Option<IpAddr>,
+    /// What answers and log lines name the request by; empty for a command.
+    pub request_id: String,
+}
+
+impl Origin {
+    /// A command on the machine itself.
+    #[must_use]
+    pub fn command() -> Self {
+        Self {
+            address: None,
+            request_id: String::new(),
+        }
+    }
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident, $field:literal { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)*
+        }
+
+        impl $name {
+            /// Every one, in the order of their declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The word on the wire and in the tables.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)*
+                }
+            }
+
+            /// Reads the word as a caller sends it.
+            pub fn parse(text: &str) -> Result<Self> {
+                let found = Self::ALL.iter().copied().find(|known| known.as_str() == text);
+                found.ok_or_else(|| {
+                    let known: Vec<_> = Self::ALL.iter().map(|known| known.as_str()).collect();
+                    Error::invalid(
+                        $field,
+                        format!("{} {} is none of {}", $field, quoted(text), known.join(", ")),
+                    )
+                })
+            }
+        }
+    };
+}
+
+words! {
+    /// What an event tells of.
+    Kind, "kind" {
+        /// A thing was made.
+        Create = "create",
+        /// A thing was changed.
+        Update = "update",
+        /// A thing was deleted.
+        Delete = "delete",
+        /// A token was revoked: it stays listed and opens nothing.
+        Revoke = "revoke",
+        /// The code of an app token was shown again.
+        Reveal = "reveal",
+        /// The key that signs for a registry was replaced.
+        Rotate = "rotate",
+        /// Somebody proved who they are to get something that lasts: a JWT for a registry, or a session.
+        Login = "login",
+        /// A request was refused.
+        Refuse = "refuse",
+    }
+}
+
+words! {
+    /// What became of it.
+    Outcome, "outcome" {
+        /// It was done.
+        Success = "success",
+        /// It was refused for want of credentials.
+        Unauthenticated = "unauthenticated",
+        /// It was refused for want of permission.
+        Forbidden = "forbidden",
+    }
+}
+
+words! {
+    /// What kind of thing an event is about.
+    SubjectKind, "subject-kind" {
+        /// A registry.
+        Registry = "registry",
+        /// A registry token.
+        Token = "token",
+        /// An app token.
+        AppToken = "app-token",
+        /// An API token.
+        ApiToken = "api-token",
+        /// An account.
+        Account = "account",
+        /// An account as a member of a registry.
+        Member = "member",
+        /// The keys that sign for a registry.
+        SigningKey = "signing-key",
+        /// A session.
+        Session = "session",
+        /// The service: what belongs to nothing else.
+        Service = "service",
+    }
+}
+
+impl Outcome {
+    /// What an error is to whoever asked, if it is a refusal.
+    #[must_use]
+    pub fn of(error: &Error) -> Option<Self> {
+        match error {
+            Error::Unauthenticated | Error::NoRole | Error::StaleLogin => {
+                Some(Self::Unauthenticated)
+            }
+            Error::CsrfToken
+            | Error::Forbidden(_)
+            | Error::Unpermitted(_)
+            | Error::Excessive(_) => Some(Self::Forbidden),
+            _ => None,
+        }
+    }
+}
+
+/// With what somebody came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Credential {
+    /// An account's password.
+    Password,
+    /// A session, made with one.
+    Session,
+    /// An API token.
+    ApiToken(ApiTokenId),
+    /// The machine itself: whoever may read the server key.
+    Command,
+    /// Nothing: the service does it by itself.
+    Service,
+}
+
+impl Credential {
+    fn record(self) -> Value {
+        match self {
+            Self::Password => json!({"kind": "password"}),
+            Self::Session => json!({"kind": "session"}),
+            Self::ApiToken(id) => json!({"kind": "api-token", "id": id.to_string()}),
+            Self::Command => json!({"kind": "command"}),
+            Self::Service => json!({"kind": "service"}),
+        }
+    }
+}
+
+/// Who did something, with what and from where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct By {
+    /// The account; none if nobody is known.
+    pub actor: Option<AccountId>,
+    /// The name at that time.
+    pub actor_name: Option<String>,
+    /// What it came with.
+    pub credential: Option<Credential>,
+    /// From where.
+    pub origin: Origin,
+}
+
+impl By {
+    /// A command on the machine itself.
+    #[must_use]
+    pub fn command() -> Self {
+        Self {
+            actor: None,
+            actor_name: None,
+            credential: Some(Credential::Command),
+            origin: Origin::command(),
+        }
+    }
+
+    /// Nobody that is known.
+    #[must_use]
+    pub fn nobody(origin: Origin) -> Self {
+        Self {
+            actor: None,
+            actor_name: None,
+            credential: None,
+            origin,
+        }
+    }
+
+    /// Somebody who says this is their name. People paste secrets where names belong: those are not kept.
+    #[must_use]
+    pub fn named(name: &str, origin: Origin) -> Self {
+        let secret = is_machine_secret(name) || name.starts_with(JWT);
+        let shown = name.chars().filter(|c| !c.is_control()).take(NAME);
+        Self {
+            actor_name: (!secret).then(|| shown.collect()),
+            ..Self::nobody(origin)
+        }
+    }
+
+    /// The account on whose behalf a request acts.
+    #[must_use]
+    pub fn actor(actor: &Actor, credential: Credential, origin: Origin) -> Self {
+        Self {
+            actor: Some(actor.id),
+            actor_name: Some(actor.name.clone()),
+            credential: Some(credential),
+            origin,
+        }
+    }
+}
+
+/// What happened to a thing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// What was done.
+    pub kind: Kind,
+    /// To what kind of thing.
+    pub subject_kind: SubjectKind,
+    /// To which one.
+    pub subject: Option<Uuid>,
+    /// In which registry, or which registry.
+    pub registry: Option<RegistryId>,
+    /// What it was.
+    pub before: Option<Value>,
+    /// What it is.
+    pub after: Option<Value>,
+}
+
+impl Change {
+    /// A thing was made.
+    pub fn created<T: Recorded>(thing: &T) -> Self {
+        Self::of(Kind::Create, None, Some(thing))
+    }
+
+    /// A thing was changed.
+    pub fn updated<T: Recorded>(before: &T, after: &T) -> Self {
+        Self::of(Kind::Update, Some(before), Some(after))
+    }
+
+    /// A thing is gone.
+    pub fn deleted<T: Recorded>(thing: &T) -> Self {
+        Self::of(Kind::Delete, Some(thing), None)
+    }
+
+    /// Something was done to a thing that leaves what is recorded of it as it was.
+    pub fn done<T: Recorded>(kind: Kind, thing: &T) -> Self {
+        Self {
+            before: None,
+            ..Self::of(kind, None, Some(thing))
+        }
+    }
+
+    fn of<T: Recorded>(kind: Kind, before: Option<&T>, after: Option<&T>) -> Self {
+        let thing = after.or(before);
+        Self {
+            kind,
+            subject_kind: T::KIND,
+            subject: thing.map(Recorded::id),
+            registry: thing.and_then(Recorded::registry),
+            before: before.map(Recorded::record),
+            after: after.map(Recorded::record),
+        }
+    }
+
+    /// The same, with a word on what no record of the thing shows.
+    #[must_use]
+    pub fn with(mut self, name: &str, word: &str) -> Self {
+        if let Some(Value::Object(after)) = &mut self.after {
+            after.insert(name.to_owned(), word.into());
+        }
+        self
+    }
+
+    /// The same of something in a registry.
+    #[must_use]
+    pub fn within(mut self, registry: RegistryId) -> Self {
+        self.registry = Some(registry);
+        self
+    }
+}
+
+/// An event to be kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// What was done or tried.
+    pub kind: Kind,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Who; none if nobody is known.
+    pub actor: Option<AccountId>,
+    /// The name at that time, or the name that was tried.
+    pub actor_name: Option<String>,
+    /// In which registry, or which registry.
+    pub registry: Option<RegistryId>,
+    /// What kind of thing it is about.
+    pub subject_kind: SubjectKind,
+    /// Which one.
+    pub subject: Option<Uuid>,
+    /// From where, and in which request.
+    pub origin: Origin,
+    /// All else.
+    pub detail: Map<String, Value>,
+}
+
+impl Event {
+    /// Something that changed nothing: about a thing, or about the service itself.
+    #[must_use]
+    pub fn of(
+        kind: Kind,
+        outcome: Outcome,
+        subject: (SubjectKind, Option<Uuid>),
+        by: By,
+        at: DateTime<Utc>,
+    ) -> Self {
+        let credential = by.credential.map(Credential::record);
+        Self {
+            at,
+            kind,
+            outcome,
+            actor: by.actor,
+            actor_name: by.actor_name,
+            registry: None,
+            subject_kind: subject.0,
+            subject: subject.1,
+            origin: by.origin,
+            detail: credential
+                .map(|credential| ("credential".to_owned(), credential))
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    /// A change that was made.
+    #[must_use]
+    pub fn of_change(change: Change, by: &By, at: DateTime<Utc>) -> Self {
+        let credential = by.credential.map(Credential::record);
+        let members = [
+            ("credential", credential),
+            ("before", change.before),
+            ("after", change.after),
+        ];
+        let detail: Map<_, _> = members
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect();
+        Self {
+            at,
+            kind: change.kind,
+            outcome: Outcome::Success,
+            actor: by.actor,
+            actor_name: by.actor_name.clone(),
+            registry: change.registry,
+            subject_kind: change.subject_kind,
+            subject: change.subject,
+            origin: by.origin.clone(),
+            detail,
+        }
+    }
+}
+
+/// An event as it is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeptEvent {
+    /// Whose chain it is in.
+    pub chain: i64,
+    /// Its place there, from 1.
+    pub sequence: i64,
+    /// What it says. Words of a later release are told as they are.
+    pub said: Said,
+}
+
+/// What a kept event says, in the words of whoever kept it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Said {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// See [`Kind`].
+    pub kind: String,
+    /// See [`Outcome`].
+    pub outcome: String,
+    /// Who.
+    pub actor: Option<Uuid>,
+    /// The name at that time.
+    pub actor_name: Option<String>,
+    /// In which registry, or which registry.
+    pub registry: Option<Uuid>,
+    /// See [`SubjectKind`].
+    pub subject_kind: String,
+    /// Which one.
+    pub subject: Option<Uuid>,
+    /// From where.
+    pub address: Option<String>,
+    /// In which request.
+    pub request_id: String,
+    /// All else: JSON, verbatim.
+    pub detail: String,
+}
+
+/// Something whose changes are told.
+pub trait Recorded {
+    /// What kind of thing it is.
+    const KIND: SubjectKind;
+
+    /// Its public id.
+    fn id(&self) -> Uuid;
+
+    /// The registry that it is or belongs to, where the thing knows.
+    fn registry(&self) -> Option<RegistryId> {
+        None
+    }
+
+    /// What is told of it: no secret and nothing that is kept of one.
+    fn record(&self) -> Value;
+}
+
+impl Recorded for Registry {
+    const KIND: SubjectKind = SubjectKind::Registry;
+
+    fn id(&self) -> Uuid {
+        self.id.0
+    }
+
+    fn registry(&self) -> Option<RegistryId> {
+        Some(self.id)
+    }
+
+    fn record(&self) -> Value {
+        json!({
+            "name": self.name,
+            "location": self.location,
+            "schedule": self.schedule,
+            "features": self.features,
+            "subnets": self.subnets,
+            "verifier": self.verifier.as_str(),
+            "version": self.version,
+        })
+    }
+}
+
+impl Recorded for Token {
+    const KIND: SubjectKind = SubjectKind::Token;
+
+    fn id(&self) -> Uuid {
+        self.id.0
+    }
+
+    fn record(&self) -> Value {
+        json!({
+            "name": self.name,
+            "status": self.status.as_str(),
+            "expires": self.expires_at,
+            "scopes": self.scopes,
+            "version": self.version,
+        })
+    }
+}
+
+impl Recorded for Account {
+    const KIND: SubjectKind = SubjectKind::Account;
+
+    fn id(&self) -> Uuid {
+        self.id.0
+    }
+
+    fn record(&self) -> Value {
+        json!({
+            "name": self.name,
+            "status": self.status.as_str(),
+            "roles": self.roles,
+            "version": self.version,
+        })
+    }
+}
+
+impl Recorded for AppToken {
+    const KIND: SubjectKind = SubjectKind::AppToken;
+
+    fn id(&self) -> Uuid {
+        self.id.0
+    }
+
+    fn record(&self) -> Value {
+        json!({"title": self.title, "expires": self.expires_at})
+    }
+}
+
+impl Recorded for ApiToken {
+    const KIND: SubjectKind = SubjectKind::ApiToken;
+
+    fn id(&self) -> Uuid {
+        self.id.0
+    }
+
+    fn record(&self) -> Value {
+        json!({"name": self.name, "roles": self.roles, "expires": self.expires_at})
+    }
+}
+
+/// What an account is to a registry.
+impl Recorded for (AccountId, Membership) {
+    const KIND: SubjectKind = SubjectKind::Member;
+
+    fn id(&self) -> Uuid {
+        self.0.0
+    }
+
+    fn record(&self) -> Value {
+        json!({"level": self.1.as_str()})
+    }
+}

@@ -1,0 +1,255 @@
+//! The audit trail: what was done and refused, listed, exported and verified.
+//!
+//! A change is kept in the transaction that makes it, so that there is neither without the other; what changes nothing
+//! is gathered by [`incidents`](super::incidents). Owns who may look, and what a look at the [chains](super::chain) finds.
+
+use std::sync::Arc;
+
+use super::Core;
+use super::access::Caller;
+use super::chain::{BATCH, count, link, same, seal};
+use crate::domain::account::Actor;
+use crate::domain::audit::KeptEvent;
+use crate::domain::role::{Level, Resource};
+use crate::error::{Error, Result};
+use crate::store::audit::{self as table, Chain, Order};
+pub use crate::store::audit::{Filter, Place};
+
+/// Looking into the trail is looking into the service itself.
+fn permitted(actor: &Actor) -> Result<()> {
+    let permissions = &actor.permissions;
+    permissions.require(Resource::Administration, Level::Read)
+}
+
+/// What a look at all chains found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Chains looked at.
+    pub chains: usize,
+    /// Events looked at.
+    pub events: u64,
+    /// What is not as it was written; empty if all is.
+    pub faults: Vec<String>,
+}
+
+/// A page of events.
+#[derive(Debug, Clone)]
+pub struct EventPage {
+    /// The newest first.
+    pub events: Vec<KeptEvent>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<String>,
+}
+
+/// A part of an export.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// The oldest first.
+    pub events: Vec<KeptEvent>,
+    /// Beyond which place there may be more.
+    pub next: Option<Place>,
+}
+
+/// Audit use cases.
+#[derive(Debug)]
+pub struct Audit<'a> {
+    core: &'a Core,
+}
+
+impl<'a> Audit<'a> {
+    pub(super) fn new(core: &'a Core) -> Self {
+        Self { core }
+    }
+
+    /// A page of the events that a filter lets through, the newest first.
+    pub async fn list(
+        &self,
+        caller: &Caller,
+        filter: Filter,
+        limit: i64,
+        token: Option<&str>,
+    ) -> Result<EventPage> {
+        let context = format!("audit {filter:?}");
+        let beyond = token
+            .map(|token| self.open_cursor(&context, token))
+            .transpose()?;
+        let mut events = self
+            .core
+            .read(caller, move |connection, actor| {
+                permitted(actor)?;
+                // One more than asked for tells whether there is a next page.
+                table::list(connection, &filter, Order::NewestFirst, beyond, limit + 1)
+            })
+            .await?;
+        let kept = usize::try_from(limit).map_err(Error::internal)?;
+        let more = events.len() > kept;
+        events.truncate(kept);
+        let next = match events.last().filter(|_| more) {
+            Some(last) => Some(self.seal_cursor(&context, Place::from(last))?),
+            None => None,
+        };
+        Ok(EventPage { events, next })
+    }
+
+    /// The next part of an export.
+    pub async fn export(
+        &self,
+        caller: &Caller,
+        filter: Filter,
+        beyond: Option<Place>,
+    ) -> Result<Part> {
+        let events = self
+            .core
+            .read(caller, move |connection, actor| {
+                permitted(actor)?;
+                table::list(connection, &filter, Order::OldestFirst, beyond, BATCH)
+            })
+            .await?;
+        let full = i64::try_from(events.len()).map_err(Error::internal)? == BATCH;
+        let next = events.last().filter(|_| full).map(Place::from);
+        Ok(Part { events, next })
+    }
+
+    /// Looks at every event of every chain. Works beside servers that go on writing.
+    pub async fn verify(&self) -> Result<Report> {
+        let vault = Arc::clone(&self.core.vault);
+        let (chains, expected) = self
+            .core
+            .store
+            .read(move |connection| {
+                connection.snapshot(|connection| {
+                    let chains = table::chains(connection)?;
+                    Ok((chains, count(connection, &vault)))
+                })
+            })
+            .await?;
+        let mut report = Report {
+            chains: chains.len(),
+            ..Report::default()
+        };
+        match expected {
+            Ok(expected) => {
+                let found = i64::try_from(chains.len()).map_err(Error::internal)?;
+                let expected = expected.unwrap_or(0);
+                if found != expected {
+                    report.faults.push(format!(
+                        "there are {found} chains where {expected} were opened"
+                    ));
+                }
+            }
+            Err(error @ Error::Internal(_)) => report.faults.push(error.cause()),
+            Err(error) => return Err(error),
+        }
+        for chain in chains {
+            self.verify_chain(chain, &mut report).await?;
+        }
+        Ok(report)
+    }
+
+    async fn verify_chain(&self, chain: Chain, report: &mut Report) -> Result<()> {
+        let name = format!("chain {}", chain.chain);
+        let vault = Arc::clone(&self.core.vault);
+        let Some(key) = vault.audit_key(chain.data_key) else {
+            report
+                .faults
+                .push(format!("{name}: its row names a key that there is not"));
+            return Ok(());
+        };
+        if !same(&seal(key, &chain), &chain.seal) {
+            report.faults.push(format!("{name}: its row was changed"));
+            return Ok(());
+        }
+        let (mut sequence, mut mac) = (chain.base_sequence, chain.base_mac.clone());
+        loop {
+            let (number, from) = (chain.chain, sequence);
+            let (events, now) = self
+                .core
+                .store
+                .read(move |connection| {
+                    connection.snapshot(|connection| {
+                        let events = table::after(connection, number, from, BATCH)?;
+                        Ok((events, table::find(connection, number)?))
+                    })
+                })
+                .await?;
+            // What is older than the retention may go meanwhile, and what comes later may come.
+            if let Some(now) = &now
+                && now.base_sequence > sequence
+                && same(&seal(key, now), &now.seal)
+            {
+                (sequence, mac) = (now.base_sequence, now.base_mac.clone());
+                continue;
+            }
+            let head = now.map_or(chain.head_sequence, |now| now.head_sequence);
+            let read = events.len();
+            for (event, stored) in events {
+                if event.sequence != sequence + 1 {
+                    report.faults.push(format!(
+                        "{name}: events {} to {} are missing",
+                        sequence + 1,
+                        event.sequence - 1
+                    ));
+                    return Ok(());
+                }
+                if event.sequence > head {
+                    report.faults.push(format!(
+                        "{name}: there is an event {} behind its end",
+                        event.sequence
+                    ));
+                    return Ok(());
+                }
+                let linked = link(key, &mac, &event);
+                if !same(&linked, &stored) {
+                    report
+                        .faults
+                        .push(format!("{name}: event {} was changed", event.sequence));
+                    return Ok(());
+                }
+                (sequence, mac) = (event.sequence, linked);
+                report.events += 1;
+                if event.sequence == chain.head_sequence && !same(&mac, &chain.head_mac) {
+                    report
+                        .faults
+                        .push(format!("{name}: event {} is not its last", event.sequence));
+                    return Ok(());
+                }
+            }
+            if i64::try_from(read).map_err(Error::internal)? < BATCH {
+                if sequence < head {
+                    report.faults.push(format!(
+                        "{name}: events {} to {head} are missing",
+                        sequence + 1
+                    ));
+                }
+                return Ok(());
+            }
+        }
+    }
+
+    fn seal_cursor(&self, context: &str, place: Place) -> Result<String> {
+        let bytes = [place.at, place.chain, place.sequence].map(i64::to_be_bytes);
+        let random = &*self.core.random;
+        self.core
+            .vault
+            .seal_cursor(random, context, bytes.as_flattened())
+    }
+
+    fn open_cursor(&self, context: &str, token: &str) -> Result<Place> {
+        let read = || {
+            let bytes = self.core.vault.open_cursor(context, token)?;
+            let (at, rest) = bytes.split_first_chunk::<8>()?;
+            let (chain, rest) = rest.split_first_chunk::<8>()?;
+            Some(Place {
+                at: i64::from_be_bytes(*at),
+                chain: i64::from_be_bytes(*chain),
+                sequence: i64::from_be_bytes(rest.try_into().ok()?),
+            })
+        };
+        read().ok_or_else(|| {
+            Error::invalid(
+                "pagination-token",
+                "the pagination token is none that this list gave with this filter",
+            )
+        })
+    }
+}

@@ -1,0 +1,257 @@
+//! The chains of the audit trail.
+//!
+//! Each process links its events to a chain of its own by a keyed hash: every event covers the one before, and the
+//! chain's row, sealed, says where it begins and ends. So whatever was changed, removed, put in between or cut off can be
+//! found; what cannot is a database that was set back as a whole to an earlier state. Owns what is linked and how.
+//! Refuses to know what events mean.
+
+use std::sync::Arc;
+
+use aws_lc_rs::{constant_time, hmac};
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::Core;
+use super::vault::Vault;
+use crate::clock::Random;
+use crate::domain::audit::{Event, KeptEvent, Said};
+use crate::error::{Error, Result};
+use crate::store::audit::{self as table, Chain};
+use crate::store::{Lock, Session, keys};
+
+/// The name of the number of chains among the data set's facts.
+const CHAINS: &str = "audit-chains";
+/// Events read at once.
+pub(super) const BATCH: i64 = 1000;
+
+/// The chain of this process.
+#[derive(Debug)]
+pub struct Trail {
+    writer: Uuid,
+    /// Opened when the first event comes: most commands write none.
+    chain: tokio::sync::OnceCell<i64>,
+}
+
+impl Trail {
+    /// A chain that is not opened yet.
+    pub fn new(random: &dyn Random) -> Result<Self> {
+        Ok(Self {
+            writer: random.uuid()?,
+            chain: tokio::sync::OnceCell::new(),
+        })
+    }
+
+    /// What adds events to this process's chain, which is opened if it is not yet.
+    pub(super) async fn open(&self, core: &Core) -> Result<Pen> {
+        let open = || async {
+            let (vault, writer, now) = (Arc::clone(&core.vault), self.writer, core.clock.now());
+            core.store
+                .write(Lock::Catalog, move |connection| {
+                    let (number, key) = vault.newest_audit_key()?;
+                    let known = count(connection, &vault)?;
+                    let mut chain = table::open(connection, writer, number, now)?;
+                    chain.seal = seal(key, &chain);
+                    table::keep(connection, &chain)?;
+                    let fact = count_fact(key, number, known.unwrap_or(0) + 1);
+                    keys::set_fact(connection, CHAINS, &fact)?;
+                    Ok(chain.chain)
+                })
+                .await
+        };
+        Ok(Pen {
+            chain: *self.chain.get_or_try_init(open).await?,
+            vault: Arc::clone(&core.vault),
+        })
+    }
+}
+
+/// Adds events to a chain.
+#[derive(Debug, Clone)]
+pub struct Pen {
+    chain: i64,
+    vault: Arc<Vault>,
+}
+
+impl Pen {
+    /// Adds events, in the caller's transaction.
+    pub fn write(
+        &self,
+        connection: &mut Session,
+        events: impl IntoIterator<Item = Event>,
+    ) -> Result<()> {
+        append(connection, &self.vault, self.chain, events)
+    }
+}
+
+fn append(
+    connection: &mut Session,
+    vault: &Vault,
+    chain: i64,
+    events: impl IntoIterator<Item = Event>,
+) -> Result<()> {
+    let mut events = events.into_iter().peekable();
+    if events.peek().is_none() {
+        return Ok(());
+    }
+    let lost = || Error::internal("the audit chain of this process is gone");
+    let mut chain = table::lock(connection, chain)?.ok_or_else(lost)?;
+    let key = vault.audit_key(chain.data_key).ok_or_else(lost)?;
+    for event in events {
+        let kept = KeptEvent {
+            chain: chain.chain,
+            sequence: chain.head_sequence + 1,
+            said: said(event),
+        };
+        let mac = link(key, &chain.head_mac, &kept);
+        table::insert(connection, &kept, &mac)?;
+        chain.head_sequence = kept.sequence;
+        chain.head_mac = mac;
+    }
+    chain.seal = seal(key, &chain);
+    table::keep(connection, &chain)
+}
+
+fn said(event: Event) -> Said {
+    Said {
+        at: event.at,
+        kind: event.kind.as_str().to_owned(),
+        outcome: event.outcome.as_str().to_owned(),
+        actor: event.actor.map(|id| id.0),
+        actor_name: event.actor_name,
+        registry: event.registry.map(|id| id.0),
+        subject_kind: event.subject_kind.as_str().to_owned(),
+        subject: event.subject,
+        address: event
+            .origin
+            .address
+            .map(|address| address.to_canonical().to_string()),
+        request_id: event.origin.request_id,
+        detail: Value::Object(event.detail).to_string(),
+    }
+}
+
+/// Bytes to be hashed, each part with its length, so that no two meanings have the same bytes.
+struct Message(hmac::Context);
+
+impl Message {
+    fn new(key: &hmac::Key, what: &str) -> Self {
+        Self(hmac::Context::with_key(key)).part(what.as_bytes())
+    }
+
+    fn part(mut self, bytes: &[u8]) -> Self {
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.0.update(&length.to_be_bytes());
+        self.0.update(bytes);
+        self
+    }
+
+    fn number(self, number: i64) -> Self {
+        self.part(&number.to_be_bytes())
+    }
+
+    /// A part that may be missing, which is something else than an empty one.
+    fn optional(self, bytes: Option<&[u8]>) -> Self {
+        match bytes {
+            Some(bytes) => self.part(&[1]).part(bytes),
+            None => self.part(&[0]),
+        }
+    }
+
+    fn mac(self) -> Vec<u8> {
+        self.0.sign().as_ref().to_vec()
+    }
+}
+
+/// What links an event to the one before.
+pub(super) fn link(key: &hmac::Key, before: &[u8], event: &KeptEvent) -> Vec<u8> {
+    let said = &event.said;
+    let id = |id: &Option<Uuid>| id.map(Uuid::into_bytes);
+    Message::new(key, "event")
+        .part(before)
+        .number(event.chain)
+        .number(event.sequence)
+        .number(said.at.timestamp_micros())
+        .part(said.kind.as_bytes())
+        .part(said.outcome.as_bytes())
+        .optional(id(&said.actor).as_ref().map(<[u8; 16]>::as_slice))
+        .optional(said.actor_name.as_deref().map(str::as_bytes))
+        .optional(id(&said.registry).as_ref().map(<[u8; 16]>::as_slice))
+        .part(said.subject_kind.as_bytes())
+        .optional(id(&said.subject).as_ref().map(<[u8; 16]>::as_slice))
+        .optional(said.address.as_deref().map(str::as_bytes))
+        .part(said.request_id.as_bytes())
+        .part(said.detail.as_bytes())
+        .mac()
+}
+
+/// What a chain's row has to have, so that nobody moves its ends.
+pub(super) fn seal(key: &hmac::Key, chain: &Chain) -> Vec<u8> {
+    Message::new(key, "chain")
+        .number(chain.chain)
+        .part(&chain.writer)
+        .number(chain.opened_at)
+        .number(chain.data_key)
+        .number(chain.base_sequence)
+        .part(&chain.base_mac)
+        .number(chain.head_sequence)
+        .part(&chain.head_mac)
+        .mac()
+}
+
+pub(super) fn same(one: &[u8], other: &[u8]) -> bool {
+    constant_time::verify_slices_are_equal(one, other).is_ok()
+}
+
+/// How many chains there are, with what keeps a chain from going as a whole unseen.
+fn count_fact(key: &hmac::Key, number: i64, count: i64) -> Vec<u8> {
+    let mac = Message::new(key, CHAINS).number(number).number(count).mac();
+    [&number.to_be_bytes()[..], &count.to_be_bytes(), &mac].concat()
+}
+
+/// How many chains there have to be; `None` before the first.
+pub(super) fn count(connection: &mut Session, vault: &Vault) -> Result<Option<i64>> {
+    let Some(fact) = keys::fact(connection, CHAINS)? else {
+        return Ok(None);
+    };
+    let read = || {
+        let (number, rest) = fact.split_first_chunk::<8>()?;
+        let (count, _) = rest.split_first_chunk::<8>()?;
+        let (number, count) = (i64::from_be_bytes(*number), i64::from_be_bytes(*count));
+        let whole = count_fact(vault.audit_key(number)?, number, count);
+        same(&whole, &fact).then_some(count)
+    };
+    let damaged = || Error::internal("the number of audit chains was changed by somebody else");
+    read().map(Some).ok_or_else(damaged)
+}
+
+/// Removes events from before an instant from the beginning of a chain, up to a batch. Returns how many.
+pub fn cut(
+    connection: &mut Session,
+    vault: &Vault,
+    chain: i64,
+    before: DateTime<Utc>,
+) -> Result<usize> {
+    let Some(mut chain) = table::lock(connection, chain)? else {
+        return Ok(0);
+    };
+    let key = vault
+        .audit_key(chain.data_key)
+        .ok_or_else(|| Error::internal("an audit chain names a key that there is not"))?;
+    // A chain that somebody changed is evidence: it stays.
+    if !same(&seal(key, &chain), &chain.seal) {
+        return Ok(0);
+    }
+    let events = table::after(connection, chain.chain, chain.base_sequence, BATCH)?;
+    let old = events
+        .into_iter()
+        .take_while(|(event, _)| event.said.at < before);
+    let Some((last, mac)) = old.last() else {
+        return Ok(0);
+    };
+    chain.base_sequence = last.sequence;
+    chain.base_mac = mac;
+    chain.seal = seal(key, &chain);
+    table::keep(connection, &chain)?;
+    table::cut(connection, chain.chain, last.sequence)
+}

@@ -1,0 +1,193 @@
+//! What happened and changed nothing: logins, refusals, codes that were shown again.
+//!
+//! Such events gather in memory and are written once a second, so that no request waits for them and a flood costs
+//! little: of equal ones (the same thing done or refused, to the same name, from the same network) the first in a minute
+//! is written at once and the others as one sum when the minute is over. A process that is killed forgets at most the
+//! last second, and the sums of the running minute. Owns what waits, and bounds it.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
+use uuid::Uuid;
+
+use super::passwords::network;
+use super::{Core, Service};
+use crate::domain::audit::{Event, Kind, Outcome};
+use crate::error::{Error, Result};
+use crate::store::Lock;
+
+/// The most events that wait to be written.
+const EVENTS: usize = 20_000;
+/// The most sums that are kept at once.
+const SUMS: usize = 20_000;
+/// Events in a store job: the writer has others to serve.
+const BATCH: usize = 200;
+/// How long a stop waits for the last write.
+const LAST_WRITE: Duration = Duration::from_secs(5);
+
+/// Events that are not written yet.
+#[derive(Debug, Default)]
+pub struct Incidents {
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    events: Vec<Event>,
+    sums: HashMap<Key, Sum>,
+    /// Events for which there was no room.
+    dropped: u64,
+}
+
+/// What makes events equal.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Key {
+    minute: i64,
+    kind: Kind,
+    outcome: Outcome,
+    network: Option<IpAddr>,
+    name: Option<String>,
+    registry: Option<Uuid>,
+    subject: Option<Uuid>,
+}
+
+/// Events like one that is written or waits to be.
+#[derive(Debug)]
+struct Sum {
+    /// The last one.
+    last: Event,
+    /// How many, but for the first.
+    count: u64,
+}
+
+impl Waiting {
+    fn add(&mut self, event: Event) {
+        if self.events.len() < EVENTS {
+            self.events.push(event);
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    /// Lets the sums of minutes that are over wait to be written.
+    fn close(&mut self, before: i64) {
+        let over: HashMap<_, _> = self.sums.extract_if(|key, _| key.minute < before).collect();
+        for mut sum in over.into_values().filter(|sum| sum.count > 0) {
+            let detail = &mut sum.last.detail;
+            detail.insert("count".to_owned(), sum.count.into());
+            self.add(sum.last);
+        }
+    }
+}
+
+/// The minute of an instant.
+fn minute(at: DateTime<Utc>) -> i64 {
+    at.duration_trunc(TimeDelta::minutes(1))
+        .unwrap_or(at)
+        .timestamp()
+}
+
+impl Incidents {
+    /// Notes an event to be written as it is.
+    pub fn note(&self, event: Event) {
+        self.lock().add(event);
+    }
+
+    /// Notes an event that may come often.
+    pub fn count(&self, event: Event) {
+        let key = Key {
+            minute: minute(event.at),
+            kind: event.kind,
+            outcome: event.outcome,
+            network: event.origin.address.map(network),
+            name: event.actor_name.clone(),
+            registry: event.registry.map(|id| id.0),
+            subject: event.subject,
+        };
+        let mut waiting = self.lock();
+        if let Some(sum) = waiting.sums.get_mut(&key) {
+            sum.count += 1;
+            sum.last = event;
+        } else if waiting.sums.len() < SUMS {
+            let last = event.clone();
+            waiting.sums.insert(key, Sum { last, count: 0 });
+            waiting.add(event);
+        } else {
+            waiting.dropped += 1;
+        }
+    }
+
+    /// Writes what waits; at the end of a process also the sums of a minute that is not over. Returns how many events
+    /// were written. What could not be written waits for the next time.
+    pub(super) async fn flush(&self, core: &Core, last: bool) -> Result<usize> {
+        let before = if last {
+            i64::MAX
+        } else {
+            minute(core.clock.now())
+        };
+        {
+            let mut waiting = self.lock();
+            waiting.close(before);
+            let dropped = std::mem::take(&mut waiting.dropped);
+            if dropped > 0 {
+                tracing::warn!(
+                    dropped,
+                    "too much happened at once; the audit trail lacks events"
+                );
+            }
+        }
+        let mut written = 0;
+        loop {
+            // They stay where they are until they are written, in case this is given up half-way.
+            let batch: Arc<[Event]> = self.lock().events.iter().take(BATCH).cloned().collect();
+            if batch.is_empty() {
+                return Ok(written);
+            }
+            write(core, Arc::clone(&batch)).await?;
+            self.lock().events.drain(..batch.len());
+            written += batch.len();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn write(core: &Core, events: Arc<[Event]>) -> Result<()> {
+    let pen = core.trail.open(core).await?;
+    core.store
+        .write(Lock::Nothing, move |connection| {
+            pen.write(connection, events.iter().cloned())
+        })
+        .await
+}
+
+/// Writes what was noted for ever, `pause` apart. Failures are logged and tried again with the next round.
+pub async fn run_for_ever(service: Service, pause: Duration) {
+    let mut ticks = tokio::time::interval(pause);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        report(service.flush_incidents(false).await);
+    }
+}
+
+/// Writes what was noted before a stop. A database that is away does not keep the process from ending.
+pub async fn run_last(service: &Service) {
+    let done = tokio::time::timeout(LAST_WRITE, service.flush_incidents(true)).await;
+    report(done.unwrap_or_else(|_| Err(Error::busy())));
+}
+
+fn report(done: Result<usize>) {
+    match done {
+        Ok(_) => {}
+        Err(Error::Unavailable { outage, .. }) => {
+            tracing::warn!(%outage, "logins and refusals could not be written to the audit trail");
+        }
+        Err(error) => tracing::error!(error = error.chain(), "writing the audit trail failed"),
+    }
+}

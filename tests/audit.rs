@@ -1,0 +1,610 @@
+//! The audit trail: what it tells, who may look, and what nobody can do to it unseen.
+
+use chrono::TimeDelta;
+use reqwest::Method;
+use rstest::rstest;
+use serde_json::{Value, json};
+use wharfinger::domain::account::AccountName;
+use wharfinger::domain::account::NewPassword;
+use wharfinger::service::accounts::LiveTokens;
+use wharfinger::service::keys::Rotation;
+
+use crate::harness::{ADMIN_PASSWORD, Actor, Backend, Server};
+
+/// Every event that meets a query, the oldest first.
+async fn told(admin: &Actor, query: &str) -> Vec<Value> {
+    let answer = admin.get(&format!("/audit/export?{query}")).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.header("content-type"), "application/x-ndjson");
+    let events = answer.text.lines();
+    events
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// The words of an event, and its actor's name.
+fn line(event: &Value) -> String {
+    let word = |name: &str| event[name].as_str().unwrap_or("-");
+    format!(
+        "{} {} {} {}",
+        word("actorName"),
+        word("kind"),
+        word("subjectKind"),
+        word("outcome")
+    )
+}
+
+fn lines(events: &[Value]) -> Vec<String> {
+    events.iter().map(line).collect()
+}
+
+async fn faults(server: &Server) -> Vec<String> {
+    server.service.audit().verify().await.unwrap().faults
+}
+
+#[rstest]
+#[actix_web::test]
+async fn every_change_is_told_with_who_and_what(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let made = admin.mint(&registry, "ci", &["repository:a:pull"]).await;
+    let token = made.path.rsplit('/').next().unwrap().to_owned();
+    let change = async |method: Method, path: &str, body: Value| {
+        let request = admin.request(method.clone(), path).json(&body);
+        let answer = admin.send(request).await;
+        assert!(answer.status < 300, "{method} {path}: {answer:?}");
+        answer.header("x-request-id").to_owned()
+    };
+    let disable = json!({"status": "disabled"});
+    let request = change(Method::PATCH, &made.path, disable.clone()).await;
+    // What changes nothing is no event.
+    change(Method::PATCH, &made.path, disable).await;
+    let path = format!("/registries/{registry}");
+    let subnets = json!({"apiSubnetAllowList": ["10.0.0.0/8"]});
+    change(Method::PATCH, &path, subnets).await;
+    let account = admin.create_account("bob", &[]).await;
+    let password = json!({"password": "another-password"});
+    change(Method::PATCH, &format!("/accounts/{account}"), password).await;
+    let member = format!("{path}/members/{account}");
+    for level in ["reader", "reader", "owner"] {
+        change(Method::PUT, &member, json!({"level": level})).await;
+    }
+    change(Method::DELETE, &member, Value::Null).await;
+    let wish = json!({"name": "a", "roles": ["Analyst"]});
+    let minted = admin.post("/v1/apitokens/generate", wish).await;
+    let api_token = minted.json["metadata"]["id"].as_str().unwrap();
+    for _ in 0..2 {
+        let revoke = format!("/v1/apitokens/revoke/{api_token}");
+        change(Method::PATCH, &revoke, Value::Null).await;
+    }
+    let app_token = admin
+        .post("/api/v1/user/apptoken", json!({"title": "t"}))
+        .await;
+    let uuid = app_token.json["token"]["uuid"].as_str().unwrap();
+    let code = app_token.json["token"]["token_code"].as_str().unwrap();
+    let app_path = format!("/api/v1/user/apptoken/{uuid}");
+    assert_eq!(admin.get(&app_path).await.status, 200);
+    change(Method::DELETE, &app_path, Value::Null).await;
+    change(Method::DELETE, &made.path, Value::Null).await;
+    change(Method::DELETE, &format!("/accounts/{account}"), Value::Null).await;
+    change(Method::DELETE, &path, Value::Null).await;
+    server.service.flush_incidents(true).await.unwrap();
+
+    let who = admin.get("/accounts").await.json["items"][0]["id"].clone();
+    let events = told(&admin, &format!("actor={}", who.as_str().unwrap())).await;
+    assert_eq!(
+        lines(&events),
+        [
+            "admin create registry success",
+            "admin create token success",
+            "admin update token success",
+            "admin update registry success",
+            "admin create account success",
+            "admin update account success",
+            "admin create member success",
+            "admin update member success",
+            "admin delete member success",
+            "admin create api-token success",
+            "admin revoke api-token success",
+            "admin create app-token success",
+            "admin delete app-token success",
+            "admin delete token success",
+            "admin delete account success",
+            "admin delete registry success",
+            "admin reveal app-token success",
+        ]
+    );
+    let mut update = events[2].clone();
+    assert!(update["id"].as_str().unwrap().contains('.'));
+    update["id"] = Value::Null;
+    let record = |status: &str, version: i64| {
+        let scopes = json!([{"actions": ["pull"], "name": "a", "type": "repository"}]);
+        json!({"name": "ci", "status": status, "expires": null, "scopes": scopes, "version": version})
+    };
+    let expected = json!({
+        "id": null,
+        "at": "2026-11-21T12:00:00.000000Z",
+        "kind": "update",
+        "outcome": "success",
+        "actor": who,
+        "actorName": "admin",
+        "registry": registry,
+        "subjectKind": "token",
+        "subject": token,
+        "address": "127.0.0.1",
+        "requestId": request,
+        "detail": {
+            "credential": {"kind": "password"},
+            "before": record("enabled", 1),
+            "after": record("disabled", 2),
+        },
+    });
+    assert_eq!(update, expected);
+    assert_eq!(events[5]["detail"]["after"]["password"], "changed");
+    let everything = Value::Array(events).to_string();
+    for secret in [code, &made.secret, "another-password", "right-password"] {
+        assert!(!everything.contains(secret), "a secret is told");
+    }
+    assert_eq!(faults(&server).await, Vec::<String>::new());
+}
+
+#[rstest]
+#[actix_web::test]
+async fn a_change_that_fails_is_not_told(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    admin.create_registry("team-a").await;
+    let before = told(&admin, "").await.len();
+    let taken = json!({"properties": {"name": "team-a", "location": "de/fra"}});
+    assert_eq!(admin.post("/registries", taken).await.status, 409);
+    let only = admin.get("/accounts").await.json["items"][0]["id"].clone();
+    let path = format!("/accounts/{}", only.as_str().unwrap());
+    assert_eq!(admin.delete(&path).await.status, 409);
+    assert_eq!(told(&admin, "").await.len(), before);
+    assert_eq!(faults(&server).await, Vec::<String>::new());
+}
+
+#[rstest]
+#[actix_web::test]
+async fn commands_and_the_service_itself_are_told(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let token = admin.mint(&registry, "ci", &["repository:a:pull"]).await;
+    let accounts = server.service.accounts();
+    let name = || "bob".to_owned();
+    let password = NewPassword::parse("right-password".to_owned().into()).unwrap();
+    let parsed = AccountName::parse("bob").unwrap();
+    accounts.create(parsed, &password, vec![]).await.unwrap();
+    accounts.set_password(name(), &password).await.unwrap();
+    let level = wharfinger::domain::membership::Membership::Owner;
+    let there = || "team-a".to_owned();
+    accounts.grant(name(), there(), level).await.unwrap();
+    accounts.grant(name(), there(), level).await.unwrap();
+    accounts.revoke(name(), there()).await.unwrap();
+    accounts.delete(name(), LiveTokens::Refuse).await.unwrap();
+    let login = [("service", "team-a.localhost")];
+    assert_eq!(
+        server.client(&token).ask("/token", &login).await.status,
+        200
+    );
+    let keys = server.service.keys();
+    let tenant = keys.tenant("team-a").await.unwrap();
+    keys.rotate(&tenant, Rotation::Signer).await.unwrap();
+
+    let events = told(&admin, "").await;
+    let by = |kind: &str| {
+        let by: Vec<_> = events
+            .iter()
+            .filter(|event| event["detail"]["credential"]["kind"] == kind)
+            .cloned()
+            .collect();
+        lines(&by)
+    };
+    let accounts = [
+        // The first account, and the tests' own.
+        "- create account success",
+        "- create account success",
+        "- create account success",
+        "- update account success",
+        "- create member success",
+        "- delete member success",
+        "- delete account success",
+        "- rotate signing-key success",
+    ];
+    assert_eq!(by("command"), accounts);
+    assert_eq!(by("service"), ["- rotate signing-key success"]);
+}
+
+#[rstest]
+#[actix_web::test]
+async fn logins_and_refusals_are_told_and_summed_up(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let token = admin.mint(&registry, "ci", &["repository:a:pull"]).await;
+    let client = server.client(&token);
+    let login = [("service", "team-a.localhost")];
+    for _ in 0..3 {
+        assert_eq!(client.ask("/token", &login).await.status, 200);
+        let wrong = server.actor("admin", "wrong-password");
+        assert_eq!(wrong.get("/registries").await.status, 401);
+        assert_eq!(
+            server
+                .actor("ci", "wrong")
+                .ask("/token", &login)
+                .await
+                .status,
+            401
+        );
+        let refused = server.analyst().delete(&token.path).await;
+        assert_eq!(refused.status, 403);
+        assert_eq!(
+            server.bearer("nonsense").get("/registries").await.status,
+            401
+        );
+        let other = server.actor(&token.secret, "pasted in the wrong field");
+        assert_eq!(other.get("/registries").await.status, 401);
+    }
+    // Nobody who says nothing is refused: clients ask so to learn what to send.
+    assert_eq!(server.anonymous().get("/registries").await.status, 401);
+    let expected = [
+        // What was no name, and who gave none.
+        "- refuse service unauthenticated",
+        "admin refuse service unauthenticated",
+        "analyst@example.com refuse service forbidden",
+        "ci login token success",
+        "ci refuse service unauthenticated",
+    ];
+    let since = async || {
+        let kinds = ["login", "refuse"].map(|kind| format!("kind={kind}"));
+        let mut all = told(&admin, &kinds[0]).await;
+        all.extend(told(&admin, &kinds[1]).await);
+        all.sort_by_key(|event| (event["detail"]["count"].as_u64(), line(event)));
+        all
+    };
+    // The first of each within a second, the others when their minute is over.
+    server.service.flush_incidents(false).await.unwrap();
+    let first = since().await;
+    assert_eq!(lines(&first), expected);
+    assert!(first.iter().all(|event| event["detail"]["count"].is_null()));
+    assert!(first.iter().all(|event| event["address"] == "127.0.0.1"));
+    server.clock.advance(TimeDelta::seconds(59));
+    server.service.flush_incidents(false).await.unwrap();
+    assert_eq!(since().await.len(), expected.len());
+    server.clock.advance(TimeDelta::seconds(1));
+    server.service.flush_incidents(false).await.unwrap();
+    let all = since().await;
+    let mut sums: Vec<_> = all[expected.len()..]
+        .iter()
+        .map(|event| (line(event), event["detail"]["count"].as_u64().unwrap()))
+        .collect();
+    sums.sort_unstable();
+    let expected =
+        expected.map(|line| (line.to_owned(), if line.starts_with('-') { 5 } else { 2 }));
+    assert_eq!(sums, expected);
+    assert!(!Value::Array(all).to_string().contains(&token.secret));
+    // The sums of a minute that is not over are written at a stop.
+    for _ in 0..2 {
+        assert_eq!(client.ask("/token", &login).await.status, 200);
+    }
+    assert_eq!(server.service.flush_incidents(true).await.unwrap(), 2);
+    assert_eq!(server.service.flush_incidents(true).await.unwrap(), 0);
+    assert_eq!(faults(&server).await, Vec::<String>::new());
+}
+
+#[rstest]
+#[actix_web::test]
+async fn lists_filter_and_go_on(#[values(Backend::Sqlite, Backend::Postgres)] backend: Backend) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let start = server.service.now();
+    let mut registries = Vec::new();
+    for name in ["one", "two", "three"] {
+        server.clock.advance(TimeDelta::seconds(1));
+        registries.push(admin.create_registry(name).await);
+    }
+    let names = |answer: &Value| {
+        let items = answer["items"].as_array().unwrap().iter();
+        let names = items.map(|event| event["detail"]["after"]["name"].as_str().unwrap());
+        names.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let get = async |query: &str| {
+        let answer = admin.get(&format!("/audit?{query}")).await;
+        assert_eq!(answer.status, 200, "{query}: {answer:?}");
+        answer.json
+    };
+    let mut found = Vec::new();
+    let mut page = get("kind=create&limit=2").await;
+    loop {
+        found.extend(names(&page));
+        let next = page["_links"]["next"].as_str().unwrap().to_owned();
+        let token = page["pagination"]["token"].as_str().unwrap();
+        assert_eq!(next.is_empty(), token.is_empty());
+        if next.is_empty() {
+            break;
+        }
+        // New events come before what is still to be listed.
+        admin
+            .create_registry(&format!("later-{}", found.len()))
+            .await;
+        let (_, query) = next.split_once('?').unwrap();
+        page = get(query).await;
+    }
+    assert_eq!(
+        found,
+        ["three", "two", "one", "analyst@example.com", "admin"]
+    );
+    let at = |second: i64| {
+        let at = start + TimeDelta::seconds(second);
+        at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
+    };
+    for (query, expected) in [
+        (format!("registry={}", registries[1]), &["two"][..]),
+        (format!("subject={}", registries[0]), &["one"]),
+        (format!("since={}&until={}", at(1), at(3)), &["two", "one"]),
+        ("kind=delete".to_owned(), &[]),
+        ("outcome=forbidden".to_owned(), &[]),
+        (format!("actor={}", uuid::Uuid::nil()), &[]),
+    ] {
+        assert_eq!(names(&get(&query).await), expected, "{query}");
+    }
+    for (query, code) in [
+        ("since=yesterday", "invalid-since"),
+        ("until=1", "invalid-until"),
+        ("actor=admin", "invalid-account-id"),
+        ("registry=one", "invalid-registry-id"),
+        ("subject=x", "invalid-subject"),
+        ("kind=made", "invalid-kind"),
+        ("outcome=ok", "invalid-outcome"),
+        ("limit=1001", "invalid-limit"),
+        ("pagination.token=x", "invalid-pagination-token"),
+    ] {
+        let answer = admin.get(&format!("/audit?{query}")).await;
+        assert_eq!(
+            (answer.status, answer.codes()),
+            (400, vec![code]),
+            "{query}"
+        );
+    }
+    // A page's token is none of another filter's.
+    let page = get("limit=1").await;
+    let token = page["pagination"]["token"].as_str().unwrap();
+    let other = admin
+        .get(&format!("/audit?kind=create&pagination.token={token}"))
+        .await;
+    assert_eq!(other.codes(), ["invalid-pagination-token"]);
+}
+
+#[rstest]
+#[actix_web::test]
+async fn only_administrators_look(#[values(Backend::Sqlite, Backend::Postgres)] backend: Backend) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let owner = admin.create_account("owner", &[]).await;
+    admin.set_member(&registry, &owner, "owner").await;
+    let wish = json!({"name": "a", "roles": ["Analyst"]});
+    let minted = admin.post("/v1/apitokens/generate", wish).await;
+    let narrow = server.bearer(minted.json["token"].as_str().unwrap());
+    for path in ["/audit", "/audit/export", "/containerregistries/audit"] {
+        assert_eq!(admin.get(path).await.status, 200);
+        for other in [
+            &server.analyst(),
+            &server.actor("owner", "right-password"),
+            &narrow,
+        ] {
+            assert_eq!(other.get(path).await.codes(), ["forbidden"], "{path}");
+        }
+        assert_eq!(server.anonymous().get(path).await.status, 401);
+    }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn an_export_sends_all_in_order(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    for number in 0..30 {
+        // Several at one instant, and of two processes.
+        server.clock.advance(TimeDelta::seconds(number % 2));
+        admin.create_registry(&format!("team-{number}")).await;
+    }
+    let replica = server.replica().await;
+    replica.admin().create_registry("of-replica").await;
+    // More than are read at once.
+    for power in 0..6 {
+        let further = 1000 << power;
+        server.database.execute(&format!(
+            "INSERT INTO audit_events SELECT chain, sequence + {further}, at, kind, outcome, actor, actor_name, \
+             registry, subject_kind, subject, address, request_id, detail, mac FROM audit_events"
+        ));
+    }
+    let events = told(&admin, "").await;
+    let kept = server.database.number("SELECT COUNT(*) FROM audit_events");
+    assert!(kept > 2000, "{kept}");
+    assert_eq!(i64::try_from(events.len()).unwrap(), kept);
+    let ids: std::collections::BTreeSet<_> =
+        events.iter().map(|event| event["id"].to_string()).collect();
+    assert_eq!(ids.len(), events.len());
+    assert!(events.is_sorted_by_key(|event| event["at"].as_str().unwrap().to_owned()));
+}
+
+#[rstest]
+#[actix_web::test]
+async fn what_somebody_does_to_the_rows_is_found(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    for name in ["one", "two", "three", "four"] {
+        admin.create_registry(name).await;
+    }
+    let replica = server.replica().await;
+    replica.admin().create_registry("of-replica").await;
+    assert_eq!(faults(&server).await, Vec::<String>::new());
+    let chain = server
+        .database
+        .number("SELECT MIN(chain) FROM audit_events");
+    let last = format!("SELECT MAX(sequence) FROM audit_events WHERE chain = {chain}");
+    let last = server.database.number(&last);
+    assert!(last >= 5, "{last}");
+    let events = "audit_events";
+    let kept = "CREATE TABLE kept_events AS SELECT * FROM audit_events";
+    let kept_chains = "CREATE TABLE kept_chains AS SELECT * FROM audit_chains";
+    server.database.execute(kept);
+    server.database.execute(kept_chains);
+    let here = format!("chain = {chain}");
+    let mac = |sequence: i64| {
+        format!("(SELECT mac FROM kept_events WHERE {here} AND sequence = {sequence})")
+    };
+    let attacks = [
+        format!("UPDATE {events} SET outcome = 'forbidden' WHERE {here} AND sequence = 2"),
+        format!("UPDATE {events} SET at = at + 1 WHERE {here} AND sequence = 2"),
+        format!("UPDATE {events} SET actor_name = 'bob' WHERE {here} AND sequence = 3"),
+        format!("UPDATE {events} SET address = NULL WHERE {here} AND sequence = 3"),
+        format!("UPDATE {events} SET detail = '{{}}' WHERE {here} AND sequence = {last}"),
+        format!(
+            "UPDATE {events} SET subject = NULL, registry = NULL WHERE {here} AND sequence = 3"
+        ),
+        format!(
+            "UPDATE {events} SET mac = {} WHERE {here} AND sequence = 3",
+            mac(2)
+        ),
+        format!("DELETE FROM {events} WHERE {here} AND sequence = 3"),
+        format!("DELETE FROM {events} WHERE {here} AND sequence = 1"),
+        format!("DELETE FROM {events} WHERE {here} AND sequence = {last}"),
+        format!("DELETE FROM {events} WHERE {here}"),
+        // Two change places.
+        format!(
+            "UPDATE {events} SET sequence = 5 - sequence + 1000 WHERE {here} AND sequence IN (2, 3); \
+                 UPDATE {events} SET sequence = sequence - 1000 WHERE {here} AND sequence > 1000"
+        ),
+        // One is put in between, one behind the end.
+        format!(
+            "INSERT INTO {events} SELECT chain, sequence + 1, at, kind, outcome, actor, actor_name, registry, \
+                 subject_kind, subject, address, request_id, detail, mac FROM {events} WHERE {here} AND sequence = {last}"
+        ),
+        // The end is moved, with what is known of the event there.
+        format!(
+            "DELETE FROM {events} WHERE {here} AND sequence = {last}; UPDATE audit_chains \
+                 SET head_sequence = {0}, head_mac = {1} WHERE {here}",
+            last - 1,
+            mac(last - 1)
+        ),
+        // So is the beginning.
+        format!(
+            "DELETE FROM {events} WHERE {here} AND sequence <= 2; UPDATE audit_chains \
+                 SET base_sequence = 2, base_mac = {} WHERE {here}",
+            mac(2)
+        ),
+        // A whole chain goes.
+        format!("DELETE FROM {events} WHERE {here}; DELETE FROM audit_chains WHERE {here}"),
+        format!("UPDATE audit_chains SET data_key = 4711 WHERE {here}"),
+        "DELETE FROM meta WHERE name = 'audit-chains'".to_owned(),
+    ];
+    let number = "CREATE TABLE kept_meta AS SELECT * FROM meta";
+    server.database.execute(number);
+    for attack in attacks {
+        for statement in attack.split("; ") {
+            server.database.execute(statement);
+        }
+        let found = faults(&server).await;
+        assert_eq!(found.len(), 1, "{attack}: {found:?}");
+        for (table, kept) in [
+            ("audit_events", "kept_events"),
+            ("audit_chains", "kept_chains"),
+            ("meta", "kept_meta"),
+        ] {
+            server.database.execute(&format!("DELETE FROM {table}"));
+            server
+                .database
+                .execute(&format!("INSERT INTO {table} SELECT * FROM {kept}"));
+        }
+        assert_eq!(faults(&server).await, Vec::<String>::new(), "{attack}");
+    }
+    for kept in ["kept_events", "kept_chains", "kept_meta"] {
+        server.database.execute(&format!("DROP TABLE {kept}"));
+    }
+    // And all goes on.
+    admin.create_registry("five").await;
+    assert_eq!(faults(&server).await, Vec::<String>::new());
+}
+
+#[rstest]
+#[actix_web::test]
+async fn old_events_go_and_the_rest_holds(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start_with(backend, &["--audit-retention", "1h"]).await;
+    let admin = server.admin();
+    admin.create_registry("one").await;
+    let replica = server.replica().await;
+    replica.admin().create_registry("of-replica").await;
+    server.clock.advance(TimeDelta::minutes(30));
+    admin.create_registry("two").await;
+    let kept = told(&admin, "").await.len();
+    let janitor = server.service.janitor();
+    server.clock.advance(TimeDelta::minutes(30));
+    assert_eq!(janitor.run("test").await.unwrap().unwrap().events, 0);
+    server.clock.advance(TimeDelta::microseconds(1));
+    let gone = janitor.run("test").await.unwrap().unwrap().events;
+    assert_eq!(gone, kept - 1);
+    assert_eq!(told(&admin, "").await.len(), 1);
+    assert_eq!(faults(&server).await, Vec::<String>::new());
+    // Both processes go on where they were.
+    admin.create_registry("three").await;
+    replica.admin().create_registry("of-replica-too").await;
+    assert_eq!(faults(&server).await, Vec::<String>::new());
+    assert_eq!(told(&admin, "").await.len(), 3);
+    // What is gone by the rule is no fault; what is gone beyond it is.
+    let chain = server
+        .database
+        .number("SELECT MIN(chain) FROM audit_events");
+    server.database.execute(&format!(
+        "DELETE FROM audit_events WHERE chain = {chain} AND sequence = (SELECT base_sequence + 1 FROM audit_chains WHERE chain = {chain})"
+    ));
+    assert_eq!(faults(&server).await.len(), 1);
+}
+
+#[rstest]
+#[actix_web::test]
+async fn replicas_write_side_by_side(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let replica = server.replica().await;
+    let actors = [server.admin(), replica.admin()];
+    let work = actors.iter().enumerate().map(|(place, admin)| {
+        let admin = admin.clone();
+        actix_web::rt::spawn(async move {
+            for number in 0..20 {
+                admin
+                    .create_registry(&format!("team-{place}-{number}"))
+                    .await;
+            }
+        })
+    });
+    for work in work.collect::<Vec<_>>() {
+        work.await.unwrap();
+    }
+    let report = server.service.audit().verify().await.unwrap();
+    assert_eq!(report.faults, Vec::<String>::new());
+    assert_eq!(report.chains, 2);
+    let made = told(&server.actor("admin", ADMIN_PASSWORD), "kind=create").await;
+    let registries = made
+        .iter()
+        .filter(|event| event["subjectKind"] == "registry");
+    assert_eq!(registries.count(), 40);
+}
