@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{Actor, Answer, Backend, Server, masked};
+use crate::harness::{Actor, Answer, Backend, Server, masked, scopes};
 
 const ID: &str = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10";
 /// An id that nothing has.
@@ -702,4 +702,52 @@ async fn pages_are_windows_and_totals_are_right(
         (&empty["items"], &empty["total"], &empty["count"]),
         (&json!([]), &json!(0), &json!(0))
     );
+}
+
+#[rstest]
+#[actix_web::test]
+async fn a_name_has_few_wildcards_unless_it_had_more_before(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let tokens = format!("/registries/{registry}/tokens");
+    let with = |name: &str, pattern: &str| {
+        let scopes = scopes(&["repository:a:pull", &format!("repository:{pattern}:pull")]);
+        json!({"properties": {"name": name, "scopes": scopes}})
+    };
+    let (most, more) = ("a*/b*/**/c*", "a*/b*/**/c*d*");
+    let refused = "scope name \"a*/b*/**/c*d*\" has 5 wildcards; at most 4 are allowed";
+    let made = admin.post(&tokens, with("ci", most)).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let token = format!("{tokens}/{}", made.json["id"].as_str().unwrap());
+    let patch = |pattern| json!({"scopes": with("ci", pattern)["properties"]["scopes"]});
+    let answers = [
+        admin.post(&tokens, with("other", more)).await,
+        admin
+            .put(&format!("{tokens}/{NOBODY}"), with("other", more))
+            .await,
+        admin.put(&token, with("ci", more)).await,
+        admin.patch(&token, patch(more)).await,
+    ];
+    for answer in answers {
+        assert_eq!(answer.status, 400, "{answer:?}");
+        assert_eq!(answer.codes(), ["invalid-scopes"]);
+        assert_eq!(answer.message(), refused);
+    }
+    assert_eq!(admin.get(&tokens).await.json["total"], 1);
+
+    // As a release before this one could leave it.
+    server.database.execute(&format!(
+        "UPDATE tokens SET scopes = REPLACE(scopes, '{most}', '{more}')"
+    ));
+    assert_eq!(admin.put(&token, with("ci", more)).await.status, 200);
+    assert_eq!(admin.patch(&token, patch(more)).await.status, 200);
+    let disabled = admin.patch(&token, json!({"status": "disabled"})).await;
+    assert_eq!(disabled.status, 200, "{disabled:?}");
+    let kept = &disabled.json["properties"]["scopes"][1]["name"];
+    assert_eq!(kept, more);
+    assert_eq!(admin.patch(&token, patch(most)).await.status, 200);
+    assert_eq!(admin.patch(&token, patch(more)).await.status, 400);
 }

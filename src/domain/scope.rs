@@ -320,6 +320,18 @@ pub fn matches(pattern: &str, name: &str) -> bool {
     fits.holds(name.len())
 }
 
+/// How many wildcards a pattern has: `*` or `**`, the longer first.
+#[must_use]
+pub fn wildcards(pattern: &str) -> usize {
+    let mut rest = pattern;
+    let mut count = 0;
+    while let Some((_, after)) = rest.split_once(ANY) {
+        rest = after.strip_prefix(ANY).unwrap_or(after);
+        count += 1;
+    }
+    count
+}
+
 /// The words that have a bit for each place in the longest name: before each of its bytes, and after the last.
 const WORDS: usize = NAME_LENGTH / 64 + 1;
 
@@ -378,6 +390,22 @@ impl Places {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn wildcards_are_counted_as_they_are_read() {
+        for (pattern, count) in [
+            ("", 0),
+            ("team/app", 0),
+            ("*", 1),
+            ("**", 1),
+            ("***", 2),
+            ("****", 2),
+            ("a*b**c*", 3),
+            ("*/*", 2),
+        ] {
+            assert_eq!(wildcards(pattern), count, "{pattern:?}");
+        }
+    }
     use proptest::prelude::*;
 
     fn scope(r#type: &str, name: &str, actions: &[&str]) -> Scope {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Stamp;
 use super::id::{RegistryKey, TokenId, TokenKey};
+use super::scope::wildcards;
 use super::status::Status;
 use super::text::{has_control, quoted};
 use crate::error::{Error, Result};
@@ -57,6 +58,8 @@ const SCOPES: usize = 100;
 const ACTIONS: usize = 20;
 /// The longest text in a scope, in characters.
 const SCOPE_TEXT: usize = 256;
+/// The most wildcards in a scope's name.
+const WILDCARDS: usize = 4;
 /// All texts of a token's scopes together, in bytes: a page of a list has a thousand tokens.
 const SCOPE_TEXTS: usize = 16 * 1024;
 
@@ -112,6 +115,24 @@ pub fn check_scopes(scopes: &[Scope]) -> Result<()> {
                 "the texts of all scopes are {length} bytes long; at most {SCOPE_TEXTS} are allowed"
             ),
         ));
+    }
+    Ok(())
+}
+
+/// Refuses names with more wildcards than anybody can read. Tokens that have such from an earlier release keep them, so
+/// this is asked of scopes that are new.
+fn check_wildcards(scopes: &[Scope]) -> Result<()> {
+    for scope in scopes {
+        let count = wildcards(&scope.name);
+        if count > WILDCARDS {
+            return Err(Error::invalid(
+                "scopes",
+                format!(
+                    "scope name {} has {count} wildcards; at most {WILDCARDS} are allowed",
+                    quoted(&scope.name)
+                ),
+            ));
+        }
     }
     Ok(())
 }
@@ -229,6 +250,9 @@ impl Token {
             self.expires_at = expires_at;
         }
         if let Some(scopes) = patch.scopes {
+            if scopes != self.scopes {
+                check_wildcards(&scopes)?;
+            }
             self.scopes = scopes;
         }
         if let Some(status) = patch.status {
@@ -252,9 +276,10 @@ pub struct NewToken {
 }
 
 impl NewToken {
-    /// Refuses an expiry that has passed.
+    /// Refuses an expiry that has passed, and scopes that no new token may have.
     pub fn check(&self, now: DateTime<Utc>) -> Result<()> {
-        check_expiry(self.expires_at, now)
+        check_expiry(self.expires_at, now)?;
+        check_wildcards(&self.scopes)
     }
 }
 

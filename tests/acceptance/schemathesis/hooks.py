@@ -80,6 +80,10 @@ RULES = {
     ("PATCH /accounts/{accountId}", "invalid-password"),
     # All of a question together has bounds.
     ("POST /registries/{registryId}/tokens/{tokenId}/evaluate", "invalid-scopes"),
+    # A name has few wildcards.
+    ("POST /registries/{registryId}/tokens", "invalid-scopes"),
+    ("PUT /registries/{registryId}/tokens/{tokenId}", "invalid-scopes"),
+    ("PATCH /registries/{registryId}/tokens/{tokenId}", "invalid-scopes"),
     # An expiry has to be in the future, and between 1970 and 9999.
     ("POST /registries/{registryId}/tokens", "invalid-expiry-date"),
     ("PUT /registries/{registryId}/tokens/{tokenId}", "invalid-expiry-date"),
