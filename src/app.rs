@@ -21,6 +21,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::clock::{Clock, Random};
 use crate::config::{Settings, read_secret};
 use crate::domain::account::NewPassword;
+use crate::domain::caps::Caps;
 use crate::error::{Error, Result};
 use crate::http::{self, Origins, State};
 use crate::service::accounts::FIRST;
@@ -180,6 +181,13 @@ fn policy(settings: &Settings) -> Policy {
         app_token_reveal: settings.app_token_reveal,
         audit_retention: settings.audit_retention.into(),
         fresh_login: settings.fresh_login,
+        caps: Caps {
+            registries: settings.maximum_registries.into(),
+            tokens: settings.maximum_tokens.into(),
+            members: settings.maximum_members.into(),
+            app_tokens: settings.maximum_app_tokens.into(),
+            api_tokens: settings.maximum_api_tokens.into(),
+        },
     }
 }
 

@@ -340,6 +340,21 @@ pub struct Settings {
     /// How long after its sign-in a session may make, show and delete app tokens, and list all
     #[arg(long, env = "WHARFINGER_FRESH_LOGIN", default_value = "10m", global = true, value_name = "TIME", value_parser = bound)]
     pub fresh_login: Duration,
+    /// The most registries that an account can have made and not deleted
+    #[arg(long, env = "WHARFINGER_MAXIMUM_REGISTRIES", default_value = "1000", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub maximum_registries: u32,
+    /// The most tokens of a registry
+    #[arg(long, env = "WHARFINGER_MAXIMUM_TOKENS", default_value = "1000000", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub maximum_tokens: u32,
+    /// The most members of a registry
+    #[arg(long, env = "WHARFINGER_MAXIMUM_MEMBERS", default_value = "1000", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub maximum_members: u32,
+    /// The most app tokens of an account, expired ones that are still listed included
+    #[arg(long, env = "WHARFINGER_MAXIMUM_APP_TOKENS", default_value = "500", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub maximum_app_tokens: u32,
+    /// The most API tokens that are neither revoked nor expired, of all accounts
+    #[arg(long, env = "WHARFINGER_MAXIMUM_API_TOKENS", default_value = "10000", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub maximum_api_tokens: u32,
     /// What answers the creation of an app token: 201, as Quay's document says, or 200, as Quay does
     #[arg(long, env = "WHARFINGER_QUAY_CREATE_STATUS", default_value = "201", global = true, value_name = "STATUS", value_parser = ["200", "201"])]
     pub quay_create_status: String,

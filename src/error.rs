@@ -74,6 +74,9 @@ pub enum Error {
     /// The thing exists and is not of a kind or in a state for this.
     #[error("{0}")]
     Unsuited(String),
+    /// There are as many of them as there may be.
+    #[error("{0}")]
+    Full(String),
     /// The request breaks one or more rules; all that were found, in the order of the request.
     #[error("{}", DisplayViolations(.0))]
     Invalid(Vec<Violation>),

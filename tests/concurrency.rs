@@ -263,3 +263,113 @@ async fn no_account_goes_whose_api_token_is_just_being_made(
         assert_eq!(answers[0].status, expected, "{:?}", statuses(&answers));
     }
 }
+
+/// Both servers get twice as many as there may be of everything that is counted, all at the same moment.
+#[rstest]
+#[actix_web::test]
+async fn of_what_is_counted_no_more_are_made_than_the_cap_by_two_replicas_at_once(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    type Make<'a> = Box<dyn Fn(usize) -> (Method, String, Value) + 'a>;
+    const CAP: usize = 6;
+    let flags = [
+        "--maximum-registries",
+        "--maximum-tokens",
+        "--maximum-members",
+        "--maximum-app-tokens",
+        "--maximum-api-tokens",
+    ]
+    .map(|flag| [flag, "6"]);
+    let flags = flags.as_flattened();
+    let server = Server::start_with(backend, flags).await;
+    let replica = server.replica_with(flags).await;
+    let (here, there) = (server.admin(), replica.admin());
+    let one = here.create_registry("team-a").await;
+    let mut members = Vec::new();
+    for number in 0..4 * CAP {
+        members.push(here.create_account(&format!("member-{number}"), &[]).await);
+    }
+    // Of those that there are none of yet; the key that signs API tokens is made at its first use.
+    let wish = |name: &str| json!({"name": name, "role": "None"});
+    let first = here.post("/v1/apitokens/generate", wish("first")).await;
+    assert_eq!(first.status, 200, "{first:?}");
+
+    let create = |list: String, number: usize, body: Value| {
+        let id = format!("11111111-1111-4111-8111-{number:012}");
+        if number.is_multiple_of(2) {
+            (Method::POST, list, body)
+        } else {
+            (Method::PUT, format!("{list}/{id}"), body)
+        }
+    };
+    let kinds: [(&str, usize, u16, Make<'_>); 5] = [
+        (
+            "registries",
+            CAP - 1,
+            409,
+            Box::new(|number| {
+                let body = registry(&format!("r-{number}"));
+                create("/registries".to_owned(), number, body)
+            }),
+        ),
+        (
+            "tokens",
+            CAP,
+            409,
+            Box::new(|number| {
+                let list = format!("/registries/{one}/tokens");
+                create(list, number, named(&format!("t-{number}")))
+            }),
+        ),
+        (
+            "registry_members",
+            CAP,
+            409,
+            Box::new(|number| {
+                let path = format!("/registries/{one}/members/{}", members[number]);
+                (Method::PUT, path, json!({"level": "reader"}))
+            }),
+        ),
+        (
+            "app_tokens",
+            CAP,
+            409,
+            Box::new(|number| {
+                let path = "/api/v1/user/apptoken".to_owned();
+                (Method::POST, path, json!({"title": number.to_string()}))
+            }),
+        ),
+        (
+            "api_tokens",
+            CAP - 1,
+            400,
+            Box::new(|number| {
+                let path = "/v1/apitokens/generate".to_owned();
+                (Method::POST, path, wish(&number.to_string()))
+            }),
+        ),
+    ];
+    for (table, room, full, make) in kinds {
+        let requests = (0..4 * CAP)
+            .map(|number| {
+                let actor = if number % 4 < 2 { &here } else { &there };
+                let (method, path, body) = make(number);
+                (actor.clone(), method, path, body)
+            })
+            .collect();
+        let answers = at_once(requests).await;
+        let seen = statuses(&answers);
+        assert_eq!(
+            seen.get(&full),
+            Some(&(4 * CAP - room)),
+            "{table}: {seen:?}"
+        );
+        let made = answers.iter().filter(|answer| answer.status < 300).count();
+        assert_eq!(made, room, "{table}: {seen:?}");
+        let rows = server
+            .database
+            .number(&format!("SELECT COUNT(*) FROM {table}"));
+        assert_eq!(usize::try_from(rows).unwrap(), CAP, "{table}");
+    }
+    server.database.check_totals();
+}

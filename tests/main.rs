@@ -16,6 +16,7 @@ mod app_tokens;
 mod architecture;
 mod audit;
 mod bad_input;
+mod caps;
 mod catalog;
 mod check;
 mod concurrency;

@@ -138,6 +138,8 @@ fn both_databases_get_the_same_tables(#[values(Backend::Postgres)] other: Backen
         "token_uses (registry_key,seen_at)",
         "registry_members (registry_key,account_key) primary",
         "registry_members (account_key)",
+        "registries (created_by) WHERE deleted_at IS NULL",
+        "api_tokens (expires_at) WHERE revoked_at IS NULL",
     ] {
         assert!(
             indexes(&sqlite).contains(index),

@@ -8,6 +8,7 @@ pub mod api_token;
 pub mod app_token;
 pub mod audit;
 pub mod auth_config;
+pub mod caps;
 pub mod evaluation;
 pub mod id;
 pub mod membership;

@@ -52,16 +52,17 @@ impl<'a> ApiTokens<'a> {
         // First, so that no row is kept of a token that cannot be signed.
         keys.prepare().await?;
         let (id, now) = (ApiTokenId(self.core.random.uuid()?), self.core.clock.now());
-        let bounded = self.core.policy.bounded_delegation;
+        let (bounded, caps) = (self.core.policy.bounded_delegation, self.core.policy.caps);
         let made = self
             .core
-            // Accounts are deleted under the same lock, so none goes whose token is just being made.
+            // Tokens are counted under this lock; and accounts deleted, so none goes whose token is just being made.
             .write(caller, Lock::Catalog, move |connection, actor| {
                 let permissions = &actor.permissions;
                 permissions.require(Resource::Access, Level::Read)?;
                 permissions.require(Resource::Integration, Level::Write)?;
                 let known = roles::named(connection, &wish.roles()?)?;
                 let new = wish.clone().grant(id, actor, &known, bounded, now)?;
+                caps.admit_api_token(table::count_in_force(connection, now)?)?;
                 table::insert(connection, &new)?;
                 let change = Change::created(&new.token);
                 Ok(Done::told(new, change))

@@ -87,8 +87,11 @@ impl<'a> AppTokens<'a> {
         let secret = code.clone();
         let token = self
             .core
-            .write(caller, Lock::Nothing, move |connection, actor| {
+            // Tokens are counted under this lock; and accounts deleted, so none goes whose token is just being made.
+            .write(caller, Lock::Catalog, move |connection, actor| {
                 enter(connection, actor, stale)?;
+                let held = table::count(connection, actor.key)?;
+                policy.caps.admit_app_token(held)?;
                 let secret = secret.expose_secret();
                 let context = context(id, actor.id);
                 let sealed = policy

@@ -59,6 +59,7 @@ impl<'a> Members<'a> {
         account: AccountId,
         level: Membership,
     ) -> Result<Put<Member, Member>> {
+        let caps = self.core.policy.caps;
         self.core
             .write(
                 caller,
@@ -70,6 +71,9 @@ impl<'a> Members<'a> {
                     rights.require_cover(level)?;
                     let account = find(connection, account)?;
                     let before = table::level(connection, key, account.key)?;
+                    if before.is_none() {
+                        caps.admit_member(table::count(connection, key)?)?;
+                    }
                     if before != Some(level) {
                         table::set(connection, key, account.key, level)?;
                     }

@@ -53,6 +53,7 @@ use self::vault::{ServerKey, Vault};
 use crate::clock::{Clock, Random};
 use crate::domain::account::{Actor, NewPassword};
 use crate::domain::audit::{By, Change, Credential, Event, Kind, Origin, Outcome, SubjectKind};
+use crate::domain::caps::Caps;
 use crate::domain::registry::RegistryName;
 use crate::domain::signing::Algorithm;
 use crate::error::{Error, Result};
@@ -97,6 +98,8 @@ pub struct Policy {
     pub audit_retention: Option<Duration>,
     /// How recent a sign-in has to be for what shows or changes codes.
     pub fresh_login: Duration,
+    /// How many there may be of what is made.
+    pub caps: Caps,
 }
 
 impl Policy {

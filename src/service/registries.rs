@@ -134,6 +134,7 @@ impl<'a> Registries<'a> {
         let location = self.check_location(&new);
         let location = location.err().map(|error| error.to_string());
         let (id, now) = (RegistryId(self.core.random.uuid()?), self.core.clock.now());
+        let caps = self.core.policy.caps;
         self.core
             .write(caller, Lock::Catalog, move |connection, actor| {
                 actor
@@ -143,6 +144,7 @@ impl<'a> Registries<'a> {
                 if let Some(message) = &location {
                     return Err(Error::invalid("location", message));
                 }
+                caps.admit_registry(table::count_made_by(connection, actor.id)?)?;
                 let registry = table::insert(connection, id, &new, &actor.stamp(now))?;
                 let change = Change::created(&registry);
                 Ok(Done::told(registry, change))
@@ -173,7 +175,7 @@ impl<'a> Registries<'a> {
             .check_location(&new)
             .err()
             .map(|error| error.to_string());
-        let now = self.core.clock.now();
+        let (now, caps) = (self.core.clock.now(), self.core.policy.caps);
         self.core
             .write(
                 caller,
@@ -188,6 +190,7 @@ impl<'a> Registries<'a> {
                         if let Some(message) = &location {
                             return Err(Error::invalid("location", message));
                         }
+                        caps.admit_registry(table::count_made_by(connection, actor.id)?)?;
                         let registry = table::insert(connection, id, &new, &actor.stamp(now))?;
                         let change = Change::created(&registry);
                         return Ok(Done::told(Put::Created(registry), change));

@@ -82,6 +82,7 @@ impl<'a> Tokens<'a> {
             .vault
             .digest(SecretKind::RegistryToken, id.0, &secret)?;
         let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
+        let caps = policy.caps;
         let token = self
             .core
             .write(
@@ -94,7 +95,7 @@ impl<'a> Tokens<'a> {
                     rights.require_scopes(&new.scopes)?;
                     require_end(new.expires_at, policy.bound(actor))?;
                     let stamp = actor.stamp(now);
-                    let token = table::insert(connection, key, id, &new, &digest, &stamp)?;
+                    let token = table::insert(connection, key, id, &new, &digest, &stamp, caps)?;
                     let change = Change::created(&token).within(registry);
                     Ok(Done::told(token, change))
                 },
@@ -142,6 +143,7 @@ impl<'a> Tokens<'a> {
             .vault
             .digest(SecretKind::RegistryToken, id.0, &secret)?;
         let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
+        let caps = policy.caps;
         let put = self
             .core
             .write(
@@ -155,7 +157,8 @@ impl<'a> Tokens<'a> {
                         rights.require_scopes(&new.scopes)?;
                         require_end(new.expires_at, policy.bound(actor))?;
                         let stamp = actor.stamp(now);
-                        let token = table::insert(connection, key, id, &new, &digest, &stamp)?;
+                        let token =
+                            table::insert(connection, key, id, &new, &digest, &stamp, caps)?;
                         let change = Change::created(&token).within(registry);
                         return Ok(Done::told(Put::Created(token), change));
                     };

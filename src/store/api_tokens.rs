@@ -103,6 +103,18 @@ pub fn list(connection: &mut Session, revoked: Option<bool>) -> Result<Vec<ApiTo
         .collect()
 }
 
+/// How many tokens are neither revoked nor expired.
+pub fn count_in_force(connection: &mut Session, now: DateTime<Utc>) -> Result<i64> {
+    Ok(api_tokens::table
+        .filter(
+            api_tokens::revoked_at
+                .is_null()
+                .and(api_tokens::expires_at.gt(micros(now))),
+        )
+        .count()
+        .get_result(connection)?)
+}
+
 /// Revokes a token; one that is revoked already stays as it is. Returns whether there is one.
 pub fn revoke(
     connection: &mut Session,

@@ -122,6 +122,14 @@ pub fn list(
     rows.into_iter().map(AppToken::try_from).collect()
 }
 
+/// How many tokens an account has, expired ones too.
+pub fn count(connection: &mut Session, account: AccountKey) -> Result<i64> {
+    Ok(app_tokens::table
+        .filter(app_tokens::account_key.eq(account.0))
+        .count()
+        .get_result(connection)?)
+}
+
 /// A token of an account, expired ones too, and its code if that may be shown again.
 pub fn find(
     connection: &mut Session,

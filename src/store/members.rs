@@ -147,6 +147,14 @@ pub fn page(
     Ok((found, total))
 }
 
+/// How many members a registry has. Accounts that are deleted are none.
+pub fn count(connection: &mut Session, registry: RegistryKey) -> Result<i64> {
+    Ok(registry_members::table
+        .filter(registry_members::registry_key.eq(registry.0))
+        .count()
+        .get_result(connection)?)
+}
+
 /// The registries that an account is a member of, in creation order, by key and name.
 pub fn of_account(
     connection: &mut Session,

@@ -12,7 +12,7 @@ use super::rows::{bytes, from_json, micros, optional_stamp, stamp, to_json, uuid
 use super::schema::{registries, registry_counters, registry_members, signing_keys};
 use super::session::Session;
 use crate::domain::Stamp;
-use crate::domain::id::{AccountKey, RegistryId, RegistryKey};
+use crate::domain::id::{AccountId, AccountKey, RegistryId, RegistryKey};
 use crate::domain::registry::{NewRegistry, Registry, Tenant, TokenVerifier};
 use crate::domain::signing::KeyRole;
 use crate::error::{Error, Result, What};
@@ -154,6 +154,18 @@ pub fn is_name_taken(connection: &mut Session, name: &str) -> Result<bool> {
         .first::<i64>(connection)
         .optional()?;
     Ok(key.is_some())
+}
+
+/// How many living registries an account made.
+pub fn count_made_by(connection: &mut Session, account: AccountId) -> Result<i64> {
+    Ok(registries::table
+        .filter(
+            registries::created_by
+                .eq(bytes(account.0))
+                .and(registries::deleted_at.is_null()),
+        )
+        .count()
+        .get_result(connection)?)
 }
 
 /// Living registries after a key, in creation order, whose name contains a text in lower case: all of them, or those

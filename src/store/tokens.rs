@@ -20,6 +20,7 @@ use super::session::Session;
 use super::token_uses::{self as uses, UseRow};
 use crate::domain::Stamp;
 use crate::domain::account::name_key;
+use crate::domain::caps::Caps;
 use crate::domain::id::{RegistryId, RegistryKey, TokenId, TokenKey};
 use crate::domain::page::Window;
 use crate::domain::status::Status;
@@ -237,7 +238,16 @@ pub fn page(
     ))
 }
 
-/// Adds a token at the end of its registry's order.
+/// How many live tokens a registry has: a sum of its buckets.
+fn total(connection: &mut Session, registry: RegistryKey) -> Result<i64> {
+    let buckets: Vec<i64> = token_counts::table
+        .filter(token_counts::registry_key.eq(registry.0))
+        .select(token_counts::live)
+        .load(connection)?;
+    Ok(buckets.iter().sum())
+}
+
+/// Adds a token at the end of its registry's order, unless the registry is full.
 pub fn insert(
     connection: &mut Session,
     registry: RegistryKey,
@@ -245,12 +255,17 @@ pub fn insert(
     new: &NewToken,
     secret: &SecretDigest,
     created: &Stamp,
+    caps: Caps,
 ) -> Result<Token> {
     let name = new.name.as_str();
     let position: i64 = diesel::update(registry_counters::table.find(registry.0))
         .set(registry_counters::next_position.eq(registry_counters::next_position + 1))
         .returning(registry_counters::next_position)
         .get_result(connection)?;
+    // There are no more tokens than positions were handed out, so most registries need not be asked.
+    if position > caps.tokens {
+        caps.admit_token(total(connection, registry)?)?;
+    }
     let inserted = diesel::insert_into(tokens::table)
         .values((
             tokens::uuid.eq(bytes(id.0)),

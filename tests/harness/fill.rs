@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use uuid::Uuid;
 use wharfinger::clock::{Clock as _, Random, SystemRandom};
 use wharfinger::domain::Stamp;
+use wharfinger::domain::caps::Caps;
 use wharfinger::domain::id::{AccountId, RegistryId, RegistryKey, TokenId};
 use wharfinger::domain::status::Status;
 use wharfinger::domain::token::{NewToken, TokenName};
@@ -15,6 +16,14 @@ use super::{Backend, Server};
 /// So many tokens are made by the product's own code, enough to fill a bucket; the others by SQL that leaves what
 /// the product would, since a hundred thousand by the product take minutes.
 const BY_PRODUCT: usize = 4_500;
+/// No cap keeps a test from its numbers.
+const UNBOUNDED: Caps = Caps {
+    registries: i64::MAX,
+    tokens: i64::MAX,
+    members: i64::MAX,
+    app_tokens: i64::MAX,
+    api_tokens: i64::MAX,
+};
 
 /// Adds tokens named `t0`, `t1` and so on to an empty registry, in that order. Returns their ids in that order.
 pub async fn fill(server: &Server, registry: &str, count: usize) -> Vec<String> {
@@ -74,7 +83,15 @@ async fn insert(
                     digest: vec![0; 32],
                     key: 1,
                 };
-                tokens::insert(connection, key, TokenId(*id), &new, &secret, &created)?;
+                tokens::insert(
+                    connection,
+                    key,
+                    TokenId(*id),
+                    &new,
+                    &secret,
+                    &created,
+                    UNBOUNDED,
+                )?;
             }
             Ok(())
         })

@@ -75,7 +75,12 @@ impl Server {
 
     /// Starts another server on the same database, with the same clock.
     pub async fn replica(&self) -> Self {
-        Self::on(Arc::clone(&self.database), Arc::clone(&self.clock), &[]).await
+        self.replica_with(&[]).await
+    }
+
+    /// Starts another server on the same database, with the same clock and further settings.
+    pub async fn replica_with(&self, flags: &[&str]) -> Self {
+        Self::on(Arc::clone(&self.database), Arc::clone(&self.clock), flags).await
     }
 
     /// Starts a server on a database of a test's making.

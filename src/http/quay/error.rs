@@ -29,6 +29,7 @@ impl Surface for Quay {
             Error::Conflict { .. } | Error::Unsuited(_) | Error::Invalid(_) => {
                 StatusCode::BAD_REQUEST
             }
+            Error::Full(_) => StatusCode::CONFLICT,
             Error::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Error::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Error::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -109,6 +110,7 @@ fn title(error: &Error) -> &'static str {
             "insufficient_scope"
         }
         Error::ForeignOrigin => "foreign_origin",
+        Error::Full(_) => "quota_exceeded",
         Error::NotFound { .. } | Error::Elsewhere { .. } => "not_found",
         Error::Conflict { .. }
         | Error::Unsuited(_)
@@ -228,6 +230,15 @@ pub(super) enum Errors {
     Unavailable(ApiError),
 }
 
+/// The error of making one more.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub(super) enum FullError {
+    /// The account has as many as it may have
+    #[response(status = 409)]
+    Full(ApiError),
+}
+
 /// The errors of reading a body.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "only its shape is used")]
@@ -299,6 +310,7 @@ mod tests {
             Error::not_found(What::AppToken, ""),
             Error::invalid("title", ""),
             Error::Unsuited(String::new()),
+            Error::Full(String::new()),
             Error::RequestTimeout,
             Error::TooLarge { limit: 1 },
             Error::RateLimited { retry_after: 1 },

@@ -25,6 +25,11 @@ fn error(path: &str, status: &str) -> Option<Error> {
         "403" => Error::Forbidden(String::new()),
         "404" => Error::not_found(What::AppToken, ""),
         "408" => Error::RequestTimeout,
+        "409" => Error::Full(
+            "your account has 500 app tokens, and no more than 500 are allowed; \
+             delete one that is not needed any more"
+                .to_owned(),
+        ),
         "413" => Error::TooLarge { limit: BODY_LIMIT },
         "415" => Error::UnsupportedMediaType {
             sent: String::new(),

@@ -12,7 +12,7 @@ use crate::error::{Error, What};
 
 /// Every title with what it means: Quay's own, those included that never arise here, and ours for what it has no
 /// title for.
-const TITLES: [(&str, &str); 16] = [
+const TITLES: [(&str, &str); 17] = [
     (
         "external_service_timeout",
         "Another service did not answer in time. It may when it is asked again.",
@@ -44,6 +44,10 @@ const TITLES: [(&str, &str); 16] = [
     (
         "foreign_origin",
         "A web page of another origin made a browser ask for this.",
+    ),
+    (
+        "quota_exceeded",
+        "There are as many of them as this service allows. Delete one that is not needed any more.",
     ),
     (
         "request_timeout",

@@ -7,7 +7,7 @@ use utoipa::IntoParams;
 use super::super::State;
 use super::Answer;
 use super::call::{Call, Document, Expiring, Uuid};
-use super::error::{BodyErrors, Errors};
+use super::error::{BodyErrors, Errors, FullError};
 use super::wire::{NewToken, OneToken, TokenList, TokenView};
 use crate::domain::app_token::{AppToken, Title};
 
@@ -58,7 +58,7 @@ pub(super) async fn list(state: Data<State>, call: Call<Expiring>) -> Answer {
     tag = "appspecifictokens",
     security(("oauth2_implicit" = ["user:admin"]), ("basicAuth" = []), ("bearerAuth" = [])),
     request_body(content = NewToken, description = "Description of a new token."),
-    responses((status = 201, description = "Successful creation", body = OneToken), BodyErrors, Errors),
+    responses((status = 201, description = "Successful creation", body = OneToken), FullError, BodyErrors, Errors),
 )]
 #[post("/api/v1/user/apptoken")]
 pub(super) async fn create(state: Data<State>, call: Call<(), Document<Title>>) -> Answer {

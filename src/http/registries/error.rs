@@ -109,7 +109,7 @@ impl Surface for Registries {
             | Error::Unpermitted(_)
             | Error::Excessive(_) => StatusCode::FORBIDDEN,
             Error::NotFound { .. } | Error::Elsewhere { .. } => StatusCode::NOT_FOUND,
-            Error::Conflict { .. } | Error::Unsuited(_) => StatusCode::CONFLICT,
+            Error::Conflict { .. } | Error::Unsuited(_) | Error::Full(_) => StatusCode::CONFLICT,
             Error::Invalid(_) => StatusCode::BAD_REQUEST,
             Error::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Error::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -158,6 +158,7 @@ fn code(error: &Error) -> String {
         | Error::Unpermitted(_)
         | Error::Excessive(_) => "forbidden",
         Error::Unsuited(_) => "conflict",
+        Error::Full(_) => "quota-exceeded",
         Error::Invalid(_) => "invalid-body",
         Error::MethodNotAllowed { .. } => "method-not-allowed",
         Error::UnsupportedMediaType { .. } => "unsupported-media-type",

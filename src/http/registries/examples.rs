@@ -41,6 +41,11 @@ fn error(path: &str, status: &str) -> Option<Error> {
         "409" if path.ends_with("/auth-config") => auth_config::no_address(),
         "409" if path == "/accounts" => Error::name_taken(What::Account, "alice@example.com"),
         "409" if path.starts_with("/accounts") => accounts::last_admin("admin"),
+        "409" if path.ends_with("/members/{accountId}") => Error::Full(
+            "this registry has 1000 members, and no more than 1000 are allowed; \
+             remove one that is not needed any more"
+                .to_owned(),
+        ),
         "409" if of_tokens => Error::name_taken(What::Token, "push-token"),
         "409" => Error::name_taken(What::Registry, "team-a"),
         "413" => Error::TooLarge { limit: BODY_LIMIT },

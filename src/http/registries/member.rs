@@ -53,6 +53,7 @@ pub(super) async fn list(state: Data<State>, call: Call<(RegistryId, (Window, Ra
         (status = 200, description = "The member, changed", body = MemberView),
         (status = 201, description = "The new member", body = MemberView),
         (status = 404, description = "The registry or the account does not exist", body = ApiErrorResponse),
+        (status = 409, description = "The registry has as many members as it may", body = ApiErrorResponse),
         BodyErrors, Errors,
     ),
 )]

@@ -112,7 +112,7 @@ fn view(state: &State, registry: Registry) -> RegistryView {
     operation_id = "registriesPost", tag = "Registries", request_body = CreateRegistry,
     responses(
         (status = 201, description = "The registry", body = RegistryView),
-        (status = 409, description = "A registry of this name exists", body = ApiErrorResponse),
+        (status = 409, description = "A registry of this name exists, or the account has made as many as it may", body = ApiErrorResponse),
         BodyErrors, Errors,
     ),
 )]
@@ -153,7 +153,7 @@ pub(super) async fn show(state: Data<State>, call: Call<RegistryId>) -> Answer {
     responses(
         (status = 200, description = "The replaced registry", body = RegistryView),
         (status = 201, description = "The created registry", body = RegistryView),
-        (status = 409, description = "Another registry has this name", body = ApiErrorResponse),
+        (status = 409, description = "Another registry has this name, or the account has made as many as it may", body = ApiErrorResponse),
         BodyErrors, Errors,
     ),
 )]

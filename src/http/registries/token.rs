@@ -128,7 +128,7 @@ pub(super) fn window_links(request: &HttpRequest, window: Window, total: i64) ->
     responses(
         (status = 201, description = "The token, with its password", body = TokenView),
         (status = 404, description = "The registry does not exist", body = ApiErrorResponse),
-        (status = 409, description = "A token of this name exists", body = ApiErrorResponse),
+        (status = 409, description = "A token of this name exists, or the registry has as many as it may", body = ApiErrorResponse),
         BodyErrors, Errors,
     ),
 )]
@@ -185,7 +185,7 @@ pub(super) async fn show(state: Data<State>, call: Call<(RegistryId, TokenId)>) 
         (status = 200, description = "The replaced token", body = TokenView),
         (status = 201, description = "The created token, with its password", body = TokenView),
         (status = 404, description = "The registry does not exist", body = ApiErrorResponse),
-        (status = 409, description = "Another token has this name", body = ApiErrorResponse),
+        (status = 409, description = "Another token has this name, or the registry has as many as it may", body = ApiErrorResponse),
         BodyErrors, Errors,
     ),
 )]

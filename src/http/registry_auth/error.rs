@@ -116,7 +116,7 @@ fn status(error: &Error) -> StatusCode {
         | Error::Unpermitted(_)
         | Error::Excessive(_) => StatusCode::FORBIDDEN,
         Error::NotFound { .. } | Error::Elsewhere { .. } => StatusCode::NOT_FOUND,
-        Error::Conflict { .. } | Error::Unsuited(_) => StatusCode::CONFLICT,
+        Error::Conflict { .. } | Error::Unsuited(_) | Error::Full(_) => StatusCode::CONFLICT,
         Error::Invalid(_) => StatusCode::BAD_REQUEST,
         Error::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
         Error::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -109,7 +109,8 @@ fn code(error: &Error) -> Code {
         | Error::TooLarge { .. } => Code::InvalidArgument,
         Error::NotFound { .. } | Error::Elsewhere { .. } => Code::NotFound,
         Error::Conflict { .. } => Code::AlreadyExists,
-        Error::Unsuited(_) => Code::FailedPrecondition,
+        // Not ResourceExhausted: its 429 has clients wait and ask again, and no waiting makes room.
+        Error::Unsuited(_) | Error::Full(_) => Code::FailedPrecondition,
         Error::MethodNotAllowed { .. } => Code::Unimplemented,
         Error::RequestTimeout => Code::DeadlineExceeded,
         Error::RateLimited { .. } => Code::ResourceExhausted,

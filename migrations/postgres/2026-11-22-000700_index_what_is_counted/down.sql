@@ -1,0 +1,2 @@
+DROP INDEX api_tokens_in_force;
+DROP INDEX registries_created_by;

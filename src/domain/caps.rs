@@ -1,0 +1,97 @@
+//! How many there may be of what somebody can make again and again. The numbers are the operator's, the words are
+//! here; counting is for whoever adds one, in the same transaction.
+
+use crate::error::{Error, Result};
+
+/// The most of each kind at once. What is there beyond a number that was lowered stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caps {
+    /// Living registries that one account made.
+    pub registries: i64,
+    /// Tokens of one registry.
+    pub tokens: i64,
+    /// Members of one registry.
+    pub members: i64,
+    /// App tokens of one account, expired ones that are still listed included.
+    pub app_tokens: i64,
+    /// API tokens that are neither revoked nor expired, of all accounts.
+    pub api_tokens: i64,
+}
+
+impl Caps {
+    /// Refuses a registry to an account that made so many.
+    pub fn admit_registry(self, made: i64) -> Result<()> {
+        let full = "your account has made";
+        admit(made, self.registries, full, "registries", "delete")
+    }
+
+    /// Refuses a token to a registry that has so many.
+    pub fn admit_token(self, held: i64) -> Result<()> {
+        admit(held, self.tokens, "this registry has", "tokens", "delete")
+    }
+
+    /// Refuses a member to a registry that has so many.
+    pub fn admit_member(self, held: i64) -> Result<()> {
+        admit(held, self.members, "this registry has", "members", "remove")
+    }
+
+    /// Refuses an app token to an account that has so many.
+    pub fn admit_app_token(self, held: i64) -> Result<()> {
+        let full = "your account has";
+        admit(held, self.app_tokens, full, "app tokens", "delete")
+    }
+
+    /// Refuses an API token where so many are in force.
+    pub fn admit_api_token(self, in_force: i64) -> Result<()> {
+        let full = "this service has";
+        admit(
+            in_force,
+            self.api_tokens,
+            full,
+            "API tokens in force",
+            "revoke",
+        )
+    }
+}
+
+fn admit(count: i64, most: i64, full: &str, things: &str, remedy: &str) -> Result<()> {
+    if count < most {
+        return Ok(());
+    }
+    Err(Error::Full(format!(
+        "{full} {count} {things}, and no more than {most} are allowed; {remedy} one that is not needed any more"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_place_is_given_and_no_more() {
+        let caps = Caps {
+            registries: 3,
+            tokens: 3,
+            members: 3,
+            app_tokens: 3,
+            api_tokens: 3,
+        };
+        for admit in [
+            Caps::admit_registry,
+            Caps::admit_token,
+            Caps::admit_member,
+            Caps::admit_app_token,
+            Caps::admit_api_token,
+        ] {
+            assert!(admit(caps, 2).is_ok());
+            // A number that was lowered leaves more than it allows.
+            for count in [3, 4] {
+                let refused = admit(caps, count).unwrap_err();
+                assert!(matches!(refused, Error::Full(_)), "{refused:?}");
+                let text = refused.to_string();
+                assert!(text.contains(&format!(" {count} ")), "{text}");
+                assert!(text.contains("more than 3 are"), "{text}");
+            }
+        }
+    }
+}
