@@ -122,7 +122,7 @@ async fn every_change_is_told_with_who_and_what(
     update["id"] = Value::Null;
     let record = |status: &str, version: i64| {
         let scopes = json!([{"actions": ["pull"], "name": "a", "type": "repository"}]);
-        json!({"name": "ci", "status": status, "expires": null, "scopes": scopes, "version": version})
+        json!({"name": "ci", "status": status, "expires": null, "scopes": scopes, "allowed": [], "version": version})
     };
     let expected = json!({
         "id": null,

@@ -799,19 +799,19 @@ async fn unknown_members_are_named_with_the_nearest_known_one(
             "PATCH",
             one,
             r#"{"properties": {"status": "disabled"}}"#.into(),
-            r#"unknown member "properties"; known are expiryDate, scopes, status"#,
+            r#"unknown member "properties"; known are expiryDate, scopes, status, allowedCidrs"#,
         ),
         (
             "PATCH",
             one,
             r#"{"": 1}"#.into(),
-            r#"unknown member ""; known are expiryDate, scopes, status"#,
+            r#"unknown member ""; known are expiryDate, scopes, status, allowedCidrs"#,
         ),
         (
             "PATCH",
             one,
             r#"{"a\n`, expected `b": 1}"#.into(),
-            r#"unknown member "a\n`, expected `b"; known are expiryDate, scopes, status"#,
+            r#"unknown member "a\n`, expected `b"; known are expiryDate, scopes, status, allowedCidrs"#,
         ),
         (
             "POST",

@@ -431,7 +431,7 @@ async fn questions_that_no_registry_asks_are_refused(
         (
             json!({"name": "team/app"}),
             "invalid-body",
-            r#"unknown member "name"; known are scopes, scope"#,
+            r#"unknown member "name"; known are scopes, scope, address"#,
         ),
     ] {
         let answer = admin.post(&path, body.clone()).await;

@@ -11,6 +11,7 @@
 mod harness;
 
 mod access;
+mod allow_lists;
 mod api_tokens;
 mod app_tokens;
 mod architecture;

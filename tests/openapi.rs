@@ -807,4 +807,12 @@ fn what_is_our_own_is_documented_and_asked_of_nobody() {
     }
     assert_eq!(schemas["TokenVerifier"]["enum"], json!(["x5c", "pinned"]));
     assert_eq!(schemas["TokenVerifier"].get("default"), None);
+    for schema in ["TokenProperties", "PostTokenProperties", "PatchTokenInput"] {
+        let property = &schemas[schema]["properties"]["allowedCidrs"];
+        assert_eq!(property["items"]["type"], "string", "{schema}");
+        assert_eq!(property.get("default"), None, "{schema}");
+        let required = schemas[schema]["required"].as_array();
+        let held = required.is_some_and(|names| names.contains(&json!("allowedCidrs")));
+        assert!(!held, "{schema}");
+    }
 }

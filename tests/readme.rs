@@ -357,7 +357,7 @@ fn possible_codes() -> BTreeSet<String> {
         "src/service/vault.rs",
         "src/store/session.rs",
     ];
-    // Codes that are put together: of ids, and of members whose JSON has the wrong type.
+    // Codes that are put together: of ids, of the two allow lists, and of members whose JSON has the wrong type.
     let mut codes: BTreeSet<_> = [
         "invalid-registry-id",
         "invalid-token-id",
@@ -366,6 +366,8 @@ fn possible_codes() -> BTreeSet<String> {
         "invalid-until",
         "invalid-kind",
         "invalid-outcome",
+        "invalid-api-subnet-allow-list",
+        "invalid-allowed-cidrs",
     ]
     .map(str::to_owned)
     .into();
@@ -399,6 +401,7 @@ fn possible_codes() -> BTreeSet<String> {
         }
     }
     let known = [
+        "src/domain/allow_list.rs",
         "src/domain/audit.rs",
         "src/domain/id.rs",
         "src/error.rs",

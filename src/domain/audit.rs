@@ -484,6 +484,7 @@ impl Recorded for Token {
             "status": self.status.as_str(),
             "expires": self.expires_at,
             "scopes": self.scopes,
+            "allowed": self.allowed,
             "version": self.version,
         })
     }

@@ -3,6 +3,8 @@
 //! Owns the reasons. Leaves the decision itself to [`super::scope`], which decides for registries: so the two cannot
 //! disagree.
 
+use std::net::IpAddr;
+
 use super::scope::{
     ANY, Access, CATALOG, Grantable, REGISTRY, REPOSITORY, REPOSITORY_ACTIONS, distinct, fitting,
     grantable, grants, is_action, is_name, is_word, matches, merge, parse_requested, resource,
@@ -107,6 +109,28 @@ fn parse_object(index: usize, object: &Scope) -> Result<Access> {
         r#type: object.r#type.clone(),
         name: object.name.clone(),
         actions: distinct(object.actions.iter().map(String::as_str)),
+    })
+}
+
+/// What a token is to be evaluated for.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// What it would be asked for.
+    pub wanted: Vec<Access>,
+    /// Where it would be used from, if that is to be looked at.
+    pub address: Option<IpAddr>,
+}
+
+/// Reads the address of a question.
+pub fn parse_address(text: &str) -> Result<IpAddr> {
+    text.parse().map_err(|_| {
+        Error::invalid(
+            "address",
+            format!(
+                "address {} is no address such as 192.0.2.1 or 2001:db8::1",
+                quoted(text)
+            ),
+        )
     })
 }
 

@@ -4,6 +4,7 @@
 //! an instant that a rule needs is an argument. A value of one of these types is valid by construction.
 
 pub mod account;
+pub mod allow_list;
 pub mod api_token;
 pub mod app_token;
 pub mod audit;

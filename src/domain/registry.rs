@@ -1,17 +1,14 @@
 //! Registries: the tenants. Each keeps its own tokens and has a host name that its clients log in to.
 
 use chrono::NaiveTime;
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
 
 use super::Stamp;
+use super::allow_list::AllowList;
 use super::id::{RegistryId, RegistryKey};
 use super::text::quoted;
 use crate::error::{Error, Result, Violations};
 
-/// The most entries of an allow list.
-const SUBNETS: usize = 25;
 /// The most JSON in the scanning properties, in bytes.
 const PROPERTIES: usize = 4096;
 const DAYS: [&str; 7] = [
@@ -168,41 +165,6 @@ pub struct VulnerabilityScanning {
     pub properties: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
-/// Addresses that may use a registry's tokens, as sent; none is no restriction.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Subnets(Vec<String>);
-
-impl Subnets {
-    /// Reads up to 25 addresses of either family, with or without a prefix length; host bits may be set.
-    pub fn parse(entries: Vec<String>) -> Result<Self> {
-        let mut violations = Violations::default();
-        if entries.len() > SUBNETS {
-            violations.push(
-                "api-subnet-allow-list",
-                format!(
-                    "apiSubnetAllowList has {} entries; at most {SUBNETS} are allowed",
-                    entries.len()
-                ),
-            );
-        }
-        for entry in entries.iter().take(SUBNETS) {
-            if entry.parse::<IpNet>().is_err() && entry.parse::<IpAddr>().is_err() {
-                violations.push(
-                    "api-subnet-allow-list",
-                    format!("apiSubnetAllowList: {} is no address or network such as 10.1.0.0/16 or 2001:db8::/32", quoted(entry)),
-                );
-            }
-        }
-        violations.finish(Some(Self(entries)))
-    }
-
-    /// The entries as they were sent.
-    #[must_use]
-    pub fn entries(&self) -> &[String] {
-        &self.0
-    }
-}
-
 /// A registry as far as its tokens' use needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tenant {
@@ -214,6 +176,8 @@ pub struct Tenant {
     pub name: String,
     /// How the registry verifies JWTs.
     pub verifier: TokenVerifier,
+    /// Where its tokens may be used from.
+    pub subnets: AllowList,
 }
 
 /// What a registry trusts when it verifies a JWT of this service, and so how its signing key may change.
@@ -279,8 +243,8 @@ pub struct Registry {
     pub schedule: Option<Schedule>,
     /// What it does beside keeping images.
     pub features: Features,
-    /// Who may use its tokens.
-    pub subnets: Subnets,
+    /// Where its tokens may be used from.
+    pub subnets: AllowList,
     /// What it trusts when it verifies a JWT.
     pub verifier: TokenVerifier,
     /// Counts every change.
@@ -373,8 +337,8 @@ pub struct NewRegistry {
     pub schedule: Option<Schedule>,
     /// What it does beside keeping images.
     pub features: Features,
-    /// Who may use its tokens.
-    pub subnets: Subnets,
+    /// Where its tokens may be used from.
+    pub subnets: AllowList,
     /// What it trusts when it verifies a JWT. `None` is the default for a registry to be made, and leaves one that is
     /// replaced as it is: a client that has never heard of it must not lock a registry out that trusts one key.
     pub verifier: Option<TokenVerifier>,
@@ -388,7 +352,7 @@ pub struct RegistryPatch {
     /// Replaces the features.
     pub features: Option<Features>,
     /// Replaces the allow list; an empty one lifts the restriction.
-    pub subnets: Option<Subnets>,
+    pub subnets: Option<AllowList>,
     /// Changes what it trusts when it verifies a JWT.
     pub verifier: Option<TokenVerifier>,
 }
@@ -463,27 +427,5 @@ mod tests {
             let expected = format!("tokenVerifier {wrong:?} is neither \"x5c\" nor \"pinned\"");
             assert_eq!(error, expected);
         }
-    }
-
-    #[test]
-    fn subnets_are_kept_verbatim() {
-        let sent: Vec<String> = ["192.168.0.167/24", "2001:0db8:85a3::/24", "10.0.0.1", "::1"]
-            .map(str::to_owned)
-            .into();
-        assert_eq!(Subnets::parse(sent.clone()).unwrap().entries(), sent);
-        for wrong in [
-            "",
-            "10.0.0.0/33",
-            "10.0.0",
-            "::1/129",
-            "example.com",
-            "10.0.0.0/",
-        ] {
-            assert!(
-                Subnets::parse(vec![wrong.to_owned()]).is_err(),
-                "{wrong:?} was accepted"
-            );
-        }
-        assert!(Subnets::parse(vec!["10.0.0.1".to_owned(); 26]).is_err());
     }
 }

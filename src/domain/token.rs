@@ -6,7 +6,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::Stamp;
+use super::allow_list::AllowList;
 use super::id::{RegistryKey, TokenId, TokenKey};
+use super::registry::Tenant;
 use super::scope::wildcards;
 use super::status::Status;
 use super::text::{has_control, quoted};
@@ -156,6 +158,8 @@ pub struct Token {
     pub expires_at: Option<DateTime<Utc>>,
     /// What it opens.
     pub scopes: Vec<Scope>,
+    /// Where it may be used from, beside what the registry says.
+    pub allowed: AllowList,
     /// Counts every change.
     pub version: i64,
     /// By whom and when it was made.
@@ -215,6 +219,18 @@ impl Token {
         }
     }
 
+    /// Why the token opens nothing from an address; `None` if both its registry's list and its own hold that.
+    #[must_use]
+    pub fn closed_to(&self, tenant: &Tenant, address: IpAddr) -> Option<String> {
+        if !tenant.subnets.admits(address) {
+            return Some(format!(
+                "the registry's apiSubnetAllowList does not hold {address}"
+            ));
+        }
+        (!self.allowed.admits(address))
+            .then(|| format!("the token's allowedCidrs do not hold {address}"))
+    }
+
     /// Replaces all that can be replaced: what the caller left out has its default in `new`. The name stays.
     ///
     /// Returns whether anything changed.
@@ -233,6 +249,7 @@ impl Token {
             TokenPatch {
                 expires_at: Some(new.expires_at),
                 scopes: Some(new.scopes),
+                allowed: new.allowed,
                 status: Some(new.status),
             },
             now,
@@ -241,7 +258,7 @@ impl Token {
 
     /// Changes what the patch names. Returns whether anything changed.
     pub fn update(&mut self, patch: TokenPatch, now: DateTime<Utc>) -> Result<bool> {
-        let before = (self.expires_at, self.scopes.clone(), self.status);
+        let before = self.clone();
         if let Some(expires_at) = patch.expires_at {
             // A script that applies what it read before must not fail because time went on.
             if expires_at != self.expires_at {
@@ -255,10 +272,13 @@ impl Token {
             }
             self.scopes = scopes;
         }
+        if let Some(allowed) = patch.allowed {
+            self.allowed = allowed;
+        }
         if let Some(status) = patch.status {
             self.status = status;
         }
-        Ok(before != (self.expires_at, self.scopes.clone(), self.status))
+        Ok(before != *self)
     }
 }
 
@@ -271,6 +291,9 @@ pub struct NewToken {
     pub expires_at: Option<DateTime<Utc>>,
     /// What it opens.
     pub scopes: Vec<Scope>,
+    /// Where it may be used from. `None` is everywhere for a token to be made, and leaves one that is replaced as it is:
+    /// a client that has never heard of it must not open a token to the world.
+    pub allowed: Option<AllowList>,
     /// In use or not.
     pub status: Status,
 }
@@ -290,6 +313,8 @@ pub struct TokenPatch {
     pub expires_at: Option<Option<DateTime<Utc>>>,
     /// Replaces all scopes.
     pub scopes: Option<Vec<Scope>>,
+    /// Replaces where it may be used from; an empty list is everywhere.
+    pub allowed: Option<AllowList>,
     /// Enables or disables.
     pub status: Option<Status>,
 }

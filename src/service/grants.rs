@@ -5,6 +5,7 @@
 //! Whatever is presented, what it opens is read from the database in the request's own store call, so disabling,
 //! expiry and deletion bite on the next one.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
@@ -46,7 +47,12 @@ pub enum Login {
     /// By name and password: those of a registry token, an app token or an account.
     Password(Presented),
     /// By what an earlier login got.
-    Refresh(SecretString),
+    Refresh {
+        /// The refresh token.
+        token: SecretString,
+        /// Where the request comes from.
+        source: IpAddr,
+    },
 }
 
 /// A request for a JWT.
@@ -85,7 +91,12 @@ pub enum Pass {
     /// By name and password.
     Password(Presented),
     /// By a JWT of the token endpoint.
-    Jwt(SecretString),
+    Jwt {
+        /// The JWT.
+        jwt: SecretString,
+        /// Where the request comes from.
+        source: IpAddr,
+    },
 }
 
 /// A request that a proxy asks about.
@@ -192,8 +203,8 @@ impl<'a> Grants<'a> {
                 self.by_password(presented, ask.service, Purpose::Issue, origin)
                     .await?
             }
-            Login::Refresh(token) => {
-                let standing = self.by_refresh_token(&token, ask.service).await;
+            Login::Refresh { token, source } => {
+                let standing = self.by_refresh_token(&token, ask.service, source).await;
                 self.heard(standing, By::nobody(origin.clone()))?
             }
         };
@@ -262,8 +273,8 @@ impl<'a> Grants<'a> {
                     .await?;
                 (standing.holder, None)
             }
-            Pass::Jwt(jwt) => {
-                let found = self.by_jwt(&jwt, passage.service).await;
+            Pass::Jwt { jwt, source } => {
+                let found = self.by_jwt(&jwt, passage.service, source).await;
                 let (holder, claims) = self.heard(found, By::nobody(origin.clone()))?;
                 (holder, Some(claims))
             }
@@ -305,11 +316,11 @@ impl<'a> Grants<'a> {
             }
             None => {}
         }
-        let policy = Arc::clone(&self.core.policy);
+        let (policy, source) = (Arc::clone(&self.core.policy), presented.source);
         let caller = self.core.identify(presented, origin.clone()).await?;
         self.core
             .read(&caller, move |connection, actor| {
-                let tenant = find_tenant(connection, &policy, &service)?;
+                let tenant = enter(connection, &policy, &service, source)?;
                 let holder = account_holder(connection, actor, &tenant)?;
                 Standing::read(connection, tenant, holder, purpose)
             })
@@ -330,7 +341,7 @@ impl<'a> Grants<'a> {
         self.core
             .store
             .read(move |connection| {
-                let tenant = find_tenant(connection, &policy, &service)?;
+                let tenant = enter(connection, &policy, &service, presented.source)?;
                 let name = presented.name.as_str();
                 // A NUL is an error to PostgreSQL, and no token has one in its name.
                 let found = if has_control(name) {
@@ -346,7 +357,7 @@ impl<'a> Grants<'a> {
                     known,
                 )?;
                 let found = found.filter(|_| right).ok_or(Error::Unauthenticated)?;
-                let holder = token_holder(found, &tenant, now)?;
+                let holder = token_holder(found, &tenant, now, presented.source)?;
                 Standing::read(connection, tenant, holder, purpose)
             })
             .await
@@ -366,7 +377,7 @@ impl<'a> Grants<'a> {
         self.core
             .store
             .read(move |connection| {
-                let tenant = find_tenant(connection, &policy, &service)?;
+                let tenant = enter(connection, &policy, &service, presented.source)?;
                 let code = presented.password.expose_secret();
                 let found = app_tokens::credential_for(connection, code)?;
                 let known = found.as_ref().map(|found| (found.id.0, &found.secret));
@@ -380,7 +391,12 @@ impl<'a> Grants<'a> {
             .await
     }
 
-    async fn by_refresh_token(&self, token: &SecretString, service: String) -> Result<Standing> {
+    async fn by_refresh_token(
+        &self,
+        token: &SecretString,
+        service: String,
+        source: IpAddr,
+    ) -> Result<Standing> {
         let reference = token
             .expose_secret()
             .strip_prefix(REFRESH_PREFIX)
@@ -390,14 +406,19 @@ impl<'a> Grants<'a> {
         self.core
             .store
             .read(move |connection| {
-                let tenant = find_tenant(connection, &policy, &service)?;
-                let holder = referred(connection, &tenant, &reference, now)?;
+                let tenant = enter(connection, &policy, &service, source)?;
+                let holder = referred(connection, &tenant, &reference, now, source)?;
                 Standing::read(connection, tenant, holder, Purpose::Issue)
             })
             .await
     }
 
-    async fn by_jwt(&self, jwt: &SecretString, service: String) -> Result<(Holder, Claims)> {
+    async fn by_jwt(
+        &self,
+        jwt: &SecretString,
+        service: String,
+        source: IpAddr,
+    ) -> Result<(Holder, Claims)> {
         let jwt = jwt.expose_secret();
         let kid = named_key(jwt).ok_or(Error::Unauthenticated)?;
         let verifier = Keys::new(self.core)
@@ -415,13 +436,13 @@ impl<'a> Grants<'a> {
             .core
             .store
             .read(move |connection| {
-                let tenant = find_tenant(connection, &policy, &service)?;
+                let tenant = enter(connection, &policy, &service, source)?;
                 if verifier.registry != tenant.key
                     || !signing_keys::stands(connection, tenant.key, verifier.number, since)?
                 {
                     return Err(Error::Unauthenticated);
                 }
-                referred(connection, &tenant, &reference, now)
+                referred(connection, &tenant, &reference, now, source)
             })
             .await?;
         Ok((holder, claims))
@@ -496,7 +517,14 @@ fn decide(
     Ok((verdict, needed))
 }
 
-fn find_tenant(connection: &mut Session, policy: &Policy, service: &str) -> Result<Tenant> {
+/// The registry that a client wants into, if that may be entered from where the client is. Whoever may not is told what a
+/// wrong secret is told: a thief who has the right one must not learn that it is.
+fn enter(
+    connection: &mut Session,
+    policy: &Policy,
+    service: &str,
+    source: IpAddr,
+) -> Result<Tenant> {
     let unknown = || {
         Error::invalid(
             "service",
@@ -508,7 +536,12 @@ fn find_tenant(connection: &mut Session, policy: &Policy, service: &str) -> Resu
         )
     };
     let name = policy.registry_name(service).ok_or_else(unknown)?;
-    registries::tenant_named(connection, name)?.ok_or_else(unknown)
+    let tenant = registries::tenant_named(connection, name)?.ok_or_else(unknown)?;
+    if !tenant.subnets.admits(source) {
+        tracing::debug!(registry = %tenant.id, address = %source, "the registry's allow list does not hold this address");
+        return Err(Error::Unauthenticated);
+    }
+    Ok(tenant)
 }
 
 /// Is this the secret of a token of this kind, known by its id and what is kept of its own? None being known costs what
@@ -526,9 +559,18 @@ fn is_right(
     Ok(vault.matches(kind, token, secret, stored))
 }
 
-/// A token whose secret or reference was right, if it is in use.
-fn token_holder(found: Credential, tenant: &Tenant, now: DateTime<Utc>) -> Result<Holder> {
+/// A token whose secret or reference was right, if it is in use and may be used from where the client is.
+fn token_holder(
+    found: Credential,
+    tenant: &Tenant,
+    now: DateTime<Utc>,
+    source: IpAddr,
+) -> Result<Holder> {
     if found.status != Status::Enabled || found.expires_at.is_some_and(|end| end <= now) {
+        return Err(Error::Unauthenticated);
+    }
+    if !found.allowed()?.admits(source) {
+        tracing::debug!(registry = %tenant.id, token = %found.id, address = %source, "the token's allow list does not hold this address");
         return Err(Error::Unauthenticated);
     }
     Ok(Holder {
@@ -597,6 +639,7 @@ fn referred(
     tenant: &Tenant,
     reference: &Reference,
     now: DateTime<Utc>,
+    source: IpAddr,
 ) -> Result<Holder> {
     if reference.registry != tenant.key {
         return Err(Error::Unauthenticated);
@@ -606,7 +649,7 @@ fn referred(
             let found = tokens::credential(connection, tenant.key, token)?
                 .filter(|found| found.secret_version == reference.version)
                 .ok_or(Error::Unauthenticated)?;
-            token_holder(found, tenant, now)
+            token_holder(found, tenant, now, source)
         }
         Who::Account(account) => {
             let standing = accounts::standing(connection, account)?

@@ -10,12 +10,11 @@ use super::{Core, Done, Put};
 use crate::domain::Stamp;
 use crate::domain::account::Actor;
 use crate::domain::audit::Change;
-use crate::domain::evaluation::{Evaluation, evaluate};
+use crate::domain::evaluation::{Evaluation, Question, evaluate};
 use crate::domain::id::{RegistryId, RegistryKey, TokenId};
 use crate::domain::membership::Rights;
 use crate::domain::page::Window;
 use crate::domain::role::{Level, Resource};
-use crate::domain::scope;
 use crate::domain::secret::{self, SecretKind};
 use crate::domain::token::{NewToken, Token, TokenPatch};
 use crate::error::{Error, Result, What};
@@ -121,11 +120,21 @@ impl<'a> Tokens<'a> {
         caller: &Caller,
         registry: RegistryId,
         id: TokenId,
-        wanted: &[scope::Access],
+        question: &Question,
     ) -> Result<Evaluation> {
         let now = self.core.clock.now();
-        let token = self.show(caller, registry, id).await?;
-        Ok(evaluate(&token.scopes, wanted, token.unusable_at(now)))
+        let (token, tenant) = self
+            .core
+            .read(caller, move |connection, actor| {
+                let found = members::tenant(connection, registry, actor.key)?;
+                let (tenant, rights) = visible(actor, registry, found)?;
+                rights.require(Resource::Token, Level::Read)?;
+                Ok((find(connection, tenant.key, id)?, tenant))
+            })
+            .await?;
+        let closed = || token.closed_to(&tenant, question.address?);
+        let unusable = token.unusable_at(now).or_else(closed);
+        Ok(evaluate(&token.scopes, &question.wanted, unusable))
     }
 
     /// Makes a token with a given id, or replaces all that can be replaced of the one that has it. Replacing gives no

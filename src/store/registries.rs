@@ -71,26 +71,29 @@ pub fn find_key(connection: &mut Session, id: RegistryId) -> Result<Option<Regis
     Ok(key.map(RegistryKey))
 }
 
-pub(super) type TenantRow = (i64, Vec<u8>, String, String);
+pub(super) type TenantRow = (i64, Vec<u8>, String, String, String);
 /// The columns of a [`TenantRow`].
 pub(super) const TENANT: (
     registries::key,
     registries::uuid,
     registries::name,
     registries::verifier,
+    registries::subnets,
 ) = (
     registries::key,
     registries::uuid,
     registries::name,
     registries::verifier,
+    registries::subnets,
 );
 
-pub(super) fn to_tenant((key, id, name, verifier): TenantRow) -> Result<Tenant> {
+pub(super) fn to_tenant((key, id, name, verifier, subnets): TenantRow) -> Result<Tenant> {
     Ok(Tenant {
         key: RegistryKey(key),
         id: RegistryId(uuid(&id)?),
         name,
         verifier: TokenVerifier::from_stored(&verifier),
+        subnets: from_json(&subnets)?,
     })
 }
 

@@ -20,6 +20,7 @@ use super::session::Session;
 use super::token_uses::{self as uses, UseRow};
 use crate::domain::Stamp;
 use crate::domain::account::name_key;
+use crate::domain::allow_list::AllowList;
 use crate::domain::caps::Caps;
 use crate::domain::id::{RegistryId, RegistryKey, TokenId, TokenKey};
 use crate::domain::page::Window;
@@ -50,6 +51,7 @@ struct TokenRow {
     status: String,
     expires_at: Option<i64>,
     scopes: String,
+    cidrs: String,
     version: i64,
     created_at: i64,
     created_by: Vec<u8>,
@@ -72,6 +74,7 @@ impl TryFrom<(TokenRow, Option<UseRow>)> for Token {
             status: Status::from_stored(&row.status),
             expires_at: row.expires_at.map(instant).transpose()?,
             scopes: from_json(&row.scopes)?,
+            allowed: from_json(&row.cidrs)?,
             version: row.version,
             created: stamp(row.created_at, &row.created_by, row.created_by_name)?,
             modified: optional_stamp(row.modified_at, row.modified_by, row.modified_by_name)?,
@@ -111,6 +114,8 @@ pub struct Credential {
     pub expires_at: Option<DateTime<Utc>>,
     /// What it opens, as it is kept: reading it costs more than a wrong secret should.
     scopes: String,
+    /// Where it may be used from, likewise.
+    cidrs: String,
     /// What is kept of its secret.
     pub secret: SecretDigest,
     /// Counts its secrets.
@@ -126,6 +131,7 @@ struct CredentialRow {
     status: String,
     expires_at: Option<i64>,
     scopes: String,
+    cidrs: String,
     secret_digest: Vec<u8>,
     secret_key: i64,
     secret_version: i64,
@@ -142,6 +148,7 @@ impl TryFrom<CredentialRow> for Credential {
             status: Status::from_stored(&row.status),
             expires_at: row.expires_at.map(instant).transpose()?,
             scopes: row.scopes,
+            cidrs: row.cidrs,
             secret: SecretDigest {
                 digest: row.secret_digest,
                 key: row.secret_key,
@@ -155,6 +162,11 @@ impl Credential {
     /// What it opens.
     pub fn scopes(&self) -> Result<Vec<Scope>> {
         from_json(&self.scopes)
+    }
+
+    /// Where it may be used from.
+    pub fn allowed(&self) -> Result<AllowList> {
+        from_json(&self.cidrs)
     }
 }
 
@@ -258,6 +270,7 @@ pub fn insert(
     caps: Caps,
 ) -> Result<Token> {
     let name = new.name.as_str();
+    let allowed = new.allowed.clone().unwrap_or_default();
     let position: i64 = diesel::update(registry_counters::table.find(registry.0))
         .set(registry_counters::next_position.eq(registry_counters::next_position + 1))
         .returning(registry_counters::next_position)
@@ -276,7 +289,7 @@ pub fn insert(
             tokens::status.eq(new.status.as_str()),
             tokens::expires_at.eq(new.expires_at.map(micros)),
             tokens::scopes.eq(to_json(&new.scopes)?),
-            tokens::cidrs.eq("[]"),
+            tokens::cidrs.eq(to_json(&allowed)?),
             tokens::secret_digest.eq(&secret.digest),
             tokens::secret_key.eq(secret.key),
             tokens::secret_version.eq(1),
@@ -300,6 +313,7 @@ pub fn insert(
         status: new.status,
         expires_at: new.expires_at,
         scopes: new.scopes.clone(),
+        allowed,
         version: 1,
         created: created.clone(),
         modified: None,
@@ -321,6 +335,7 @@ pub fn update(connection: &mut Session, token: &mut Token, modified: Stamp) -> R
         tokens::status.eq(token.status.as_str()),
         tokens::expires_at.eq(token.expires_at.map(micros)),
         tokens::scopes.eq(to_json(&token.scopes)?),
+        tokens::cidrs.eq(to_json(&token.allowed)?),
         tokens::version.eq(token.version),
         tokens::modified_at.eq(micros(modified.at)),
         tokens::modified_by.eq(bytes(modified.by.0)),

@@ -77,6 +77,7 @@ async fn insert(
                     name: TokenName::parse(&format!("t{number}"))?,
                     expires_at: None,
                     scopes: Vec::new(),
+                    allowed: None,
                     status: Status::Enabled,
                 };
                 let secret = tokens::SecretDigest {

@@ -345,6 +345,17 @@ impl Actor {
         }
     }
 
+    /// The same at another address of this machine.
+    pub fn at(&self, address: [u8; 4]) -> Self {
+        let client = Client::builder()
+            .no_proxy()
+            .local_address(std::net::IpAddr::from(address));
+        Self {
+            client: client.build().unwrap(),
+            ..self.clone()
+        }
+    }
+
     /// A request to be completed and given to [`Actor::send`].
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.base));

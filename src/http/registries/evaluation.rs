@@ -4,15 +4,15 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::wire::nullable_list;
-use crate::domain::evaluation::{Decision, Evaluation, parse_wanted};
-use crate::domain::scope::{Access, joined};
+use crate::domain::evaluation::{Decision, Evaluation, Question, parse_address, parse_wanted};
+use crate::domain::scope::joined;
 use crate::domain::token::Scope;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Violations};
 
 /// The example of what a token is to be evaluated for.
 pub(super) const WANTED: &str = "repository:team/app:pull,push registry:catalog:*";
 
-/// What a token is to be evaluated for; at least one of the two, and the two together where both are
+/// What a token is to be evaluated for: at least one of `scope` and `scopes`, and the two together where both are
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = EvaluateTokenInput, min_properties = 1)]
@@ -30,6 +30,10 @@ pub(super) struct EvaluateToken {
         example = json!(WANTED)
     )]
     scope: Option<String>,
+    /// Where the token would be used from; without it nothing is said of allow lists
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false, example = "10.1.2.3")]
+    address: Option<String>,
 }
 
 /// A member that is there says something: null would be a question about nothing.
@@ -61,7 +65,7 @@ struct WantedScope {
 #[expect(dead_code, reason = "only its shape is used")]
 struct WantedAction(String);
 
-impl TryFrom<EvaluateToken> for Vec<Access> {
+impl TryFrom<EvaluateToken> for Question {
     type Error = Error;
 
     fn try_from(body: EvaluateToken) -> Result<Self> {
@@ -75,7 +79,16 @@ impl TryFrom<EvaluateToken> for Vec<Access> {
                 })
                 .collect()
         });
-        parse_wanted(objects.as_deref(), body.scope.as_deref())
+        let mut violations = Violations::default();
+        let wanted = violations.take(parse_wanted(objects.as_deref(), body.scope.as_deref()));
+        let address = violations.take(body.address.as_deref().map(parse_address).transpose());
+        let question = (|| {
+            Some(Self {
+                wanted: wanted?,
+                address: address?,
+            })
+        })();
+        violations.finish(question)
     }
 }
 

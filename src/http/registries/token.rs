@@ -12,9 +12,9 @@ use super::super::links;
 use super::evaluation::{EvaluateToken, EvaluationView};
 use super::wire::{CreateToken, Links, PatchToken, TokenList, TokenView};
 use super::{Answer, ApiErrorResponse, BodyErrors, Call, Errors};
+use crate::domain::evaluation::Question;
 use crate::domain::id::{RegistryId, TokenId};
 use crate::domain::page::Window;
-use crate::domain::scope::Access;
 use crate::domain::token::{NewToken, TokenPatch};
 use crate::error::Result;
 use crate::service::Put;
@@ -261,7 +261,7 @@ pub(super) async fn delete(state: Data<State>, call: Call<(RegistryId, TokenId)>
 ///
 /// * "scope" takes what a registry's challenge or a client's request says
 ///
-/// * a token that is disabled or expired is granted nothing; the rules are still named
+/// * a token that is disabled or expired, or closed to "address", is granted nothing; the rules are still named
 #[utoipa::path(
     operation_id = "registriesTokensEvaluate", tag = "Tokens", params(RegistryPath, TokenPath), request_body = EvaluateToken,
     responses((status = 200, description = "What would be granted, action by action", body = EvaluationView), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), BodyErrors, Errors),
@@ -269,7 +269,7 @@ pub(super) async fn delete(state: Data<State>, call: Call<(RegistryId, TokenId)>
 #[post("/registries/{registryId}/tokens/{tokenId}/evaluate")]
 pub(super) async fn evaluate(
     state: Data<State>,
-    call: Call<(RegistryId, TokenId), Json<EvaluateToken, Vec<Access>>>,
+    call: Call<(RegistryId, TokenId), Json<EvaluateToken, Question>>,
 ) -> Answer {
     let (registry, id) = call.head;
     let evaluation = state

@@ -10,9 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::domain::Stamp;
-use crate::domain::registry::{
-    self, NewRegistry, RegistryName, RegistryPatch, Subnets, TokenVerifier,
-};
+use crate::domain::allow_list::AllowList;
+use crate::domain::registry::{self, NewRegistry, RegistryName, RegistryPatch, TokenVerifier};
 use crate::domain::status::Status;
 use crate::domain::token::{
     self, LastUse, NewToken, TokenName, TokenPatch, check_scopes, parse_expiry,
@@ -219,6 +218,10 @@ struct Credentials {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct TokenProperties {
+    /// Addresses and networks that the token may be used from; absent if it may be from all that its registry allows
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(required = false, example = json!(["10.1.0.0/16"]))]
+    allowed_cidrs: Vec<String>,
     credentials: Credentials,
     /// When the token stops to work; null if never
     #[schema(format = DateTime, example = "2027-01-13T16:27:42Z")]
@@ -270,6 +273,7 @@ impl TokenView {
             href: "",
             metadata: Metadata::new(token.created, token.modified, state).used(token.last_used),
             properties: TokenProperties {
+                allowed_cidrs: token.allowed.entries().to_vec(),
                 credentials: Credentials {
                     username: token.name.clone(),
                     password: secret
@@ -353,6 +357,10 @@ struct CreateTokenProperties {
     /// Whether the token is in use; enabled if absent
     #[schema(value_type = Option<TokenStatus>, nullable = false)]
     status: Option<String>,
+    /// Up to 25 addresses or networks that it may be used from, kept as sent; none is no restriction. Absent: none for a
+    /// token that is made, unchanged for one that is replaced
+    #[schema(max_items = 25, example = json!(["10.1.0.0/16"]))]
+    allowed_cidrs: Option<Vec<String>>,
     #[serde(default, rename = "credentials")]
     #[schema(ignore)]
     _credentials: IgnoredAny,
@@ -367,6 +375,7 @@ impl TryFrom<CreateToken> for NewToken {
             expiry_date,
             scopes,
             status,
+            allowed_cidrs,
             ..
         } = body.properties;
         let mut violations = Violations::default();
@@ -374,11 +383,13 @@ impl TryFrom<CreateToken> for NewToken {
         let expires_at = violations.take(expiry_date.as_deref().map(parse_expiry).transpose());
         let scopes = violations.take(to_scopes(scopes.unwrap_or_default()));
         let status = violations.take(status.as_deref().map_or(Ok(Status::Enabled), Status::parse));
+        let allowed = violations.take(allowed_cidrs.map(AllowList::of_token).transpose());
         let new = (|| {
             Some(Self {
                 name: name?,
                 expires_at: expires_at?,
                 scopes: scopes?,
+                allowed: allowed?,
                 status: status?,
             })
         })();
@@ -401,6 +412,9 @@ pub(super) struct PatchToken {
     /// Enables or disables the token
     #[schema(value_type = Option<TokenStatus>, nullable = false)]
     status: Option<String>,
+    /// Replaces where the token may be used from; an empty list lifts the restriction
+    #[schema(max_items = 25, example = json!(["10.1.0.0/16"]))]
+    allowed_cidrs: Option<Vec<String>>,
     #[serde(default, rename = "id")]
     #[schema(ignore)]
     _id: IgnoredAny,
@@ -427,10 +441,12 @@ impl TryFrom<PatchToken> for TokenPatch {
         );
         let scopes = violations.take(body.scopes.map(to_scopes).transpose());
         let status = violations.take(body.status.as_deref().map(Status::parse).transpose());
+        let allowed = violations.take(body.allowed_cidrs.map(AllowList::of_token).transpose());
         let patch = (|| {
             Some(Self {
                 expires_at: expires_at?,
                 scopes: scopes?,
+                allowed: allowed?,
                 status: status?,
             })
         })();
@@ -725,7 +741,7 @@ impl TryFrom<CreateRegistry> for NewRegistry {
                 .map(registry::Schedule::try_from)
                 .transpose(),
         );
-        let subnets = violations.take(Subnets::parse(
+        let subnets = violations.take(AllowList::of_registry(
             properties.api_subnet_allow_list.unwrap_or_default(),
         ));
         let features = properties.features.map(registry::Features::try_from);
@@ -792,7 +808,11 @@ impl TryFrom<PatchRegistry> for RegistryPatch {
             .garbage_collection_schedule
             .map(|schedule| schedule.map(registry::Schedule::try_from).transpose());
         let schedule = violations.take(schedule.transpose());
-        let subnets = violations.take(body.api_subnet_allow_list.map(Subnets::parse).transpose());
+        let subnets = violations.take(
+            body.api_subnet_allow_list
+                .map(AllowList::of_registry)
+                .transpose(),
+        );
         // Features without scanning say nothing about it, and in a PATCH that means unchanged.
         let features = body
             .features

@@ -122,7 +122,7 @@ async fn decide(
     let Some(pass) = credentials(request) else {
         return Ok(refuse(&challenge(&service, None)));
     };
-    let rejected = matches!(pass, Pass::Jwt(_)).then_some("invalid_token");
+    let rejected = matches!(pass, Pass::Jwt { .. }).then_some("invalid_token");
     let passage = Passage {
         pass,
         service: service.clone(),
@@ -222,7 +222,10 @@ fn is_form(request: &HttpRequest) -> bool {
 
 fn credentials(request: &HttpRequest) -> Option<Pass> {
     if let Some(jwt) = bearer(request) {
-        return Some(Pass::Jwt(SecretString::from(jwt)));
+        return Some(Pass::Jwt {
+            jwt: SecretString::from(jwt),
+            source: source(request),
+        });
     }
     let (name, password) = basic(request)?;
     Some(Pass::Password(Presented {

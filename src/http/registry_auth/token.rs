@@ -215,7 +215,10 @@ fn read_form(request: &HttpRequest, body: &[u8]) -> Result<Ask> {
             password: parameters.secret("password")?,
             source: source(request),
         }),
-        "refresh_token" => Login::Refresh(parameters.secret("refresh_token")?),
+        "refresh_token" => Login::Refresh {
+            token: parameters.secret("refresh_token")?,
+            source: source(request),
+        },
         other => {
             return Err(Error::invalid(
                 "grant_type",

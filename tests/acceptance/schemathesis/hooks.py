@@ -24,6 +24,7 @@ ADDRESSES = strategies.one_of(
     ),
 ).map(str)
 schemathesis.openapi.format("address-or-network", ADDRESSES)
+schemathesis.openapi.format("address", strategies.ip_addresses().map(str))
 
 # The only instants in requests are expiries, which have to be in the future.
 INSTANTS = strategies.datetimes(
@@ -139,6 +140,9 @@ def before_load_schema(context, raw_schema):
     schemas["PostRegistryProperties"]["properties"]["location"]["enum"] = locations()
     for name in ["PostRegistryProperties", "PatchRegistryInput"]:
         schemas[name]["properties"]["apiSubnetAllowList"]["items"]["format"] = "address-or-network"
+    for name in ["PostTokenProperties", "PatchTokenInput"]:
+        schemas[name]["properties"]["allowedCidrs"]["items"]["format"] = "address-or-network"
+    schemas["EvaluateTokenInput"]["properties"]["address"]["format"] = "address"
     # A service is the host name of a registry that is there; the document cannot say which. Nor can it say that a login
     # by password needs one.
     for path in ["/token", "/v2/check"]:
