@@ -461,8 +461,11 @@ fn links_between_the_documents_lead_somewhere() {
         "CHANGELOG.md",
         "docs/API.md",
         "docs/ARCHITECTURE.md",
+        "docs/AUDIT.md",
         "docs/OPERATIONS.md",
+        "docs/QUAY.md",
         "docs/REGISTRIES.md",
+        "docs/SECURITY.md",
         "docs/STACKROX.md",
     ];
     for page in pages {
@@ -488,4 +491,22 @@ fn links_between_the_documents_lead_somewhere() {
             );
         }
     }
+}
+
+#[test]
+fn the_security_page_names_tests_that_there_are() {
+    let page = read("docs/SECURITY.md");
+    let mut named = 0;
+    for words in page.split('`').skip(1).step_by(2) {
+        let Some((file, test)) = words.split_once("::") else {
+            continue;
+        };
+        named += 1;
+        let tests = read(format!("tests/{file}.rs"));
+        assert!(
+            tests.contains(&format!("fn {test}(")),
+            "there is no {words}"
+        );
+    }
+    assert!(named > 30, "{named}");
 }
