@@ -287,7 +287,7 @@ fn link(request: &HttpRequest, limit: i64, token: Option<&str>) -> String {
 #[utoipa::path(
     operation_id = "auditExport", tag = "Audit", params(Wanted),
     responses(
-        (status = 200, description = "One event a line", body = EventView, content_type = "application/x-ndjson"),
+        (status = 200, description = "One event a line, as the list has them", body = String, content_type = "application/x-ndjson", example = json!("{\"id\":\"1.42\",\"at\":\"2026-11-21T21:40:02.123456Z\",\"kind\":\"create\",\"outcome\":\"success\",…}\n")),
         Errors,
     ),
 )]

@@ -220,7 +220,7 @@ struct Credentials {
 struct TokenProperties {
     /// Addresses and networks that the token may be used from; absent if it may be from all that its registry allows
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    #[schema(required = false, example = json!(["10.1.0.0/16"]))]
+    #[schema(required = false, example = json!(["0.0.0.0/0", "::/0"]))]
     allowed_cidrs: Vec<String>,
     credentials: Credentials,
     /// When the token stops to work; null if never
@@ -359,7 +359,7 @@ struct CreateTokenProperties {
     status: Option<String>,
     /// Up to 25 addresses or networks that it may be used from, kept as sent; none is no restriction. Absent: none for a
     /// token that is made, unchanged for one that is replaced
-    #[schema(max_items = 25, example = json!(["10.1.0.0/16"]))]
+    #[schema(max_items = 25, example = json!(["0.0.0.0/0", "::/0"]))]
     allowed_cidrs: Option<Vec<String>>,
     #[serde(default, rename = "credentials")]
     #[schema(ignore)]
@@ -413,7 +413,7 @@ pub(super) struct PatchToken {
     #[schema(value_type = Option<TokenStatus>, nullable = false)]
     status: Option<String>,
     /// Replaces where the token may be used from; an empty list lifts the restriction
-    #[schema(max_items = 25, example = json!(["10.1.0.0/16"]))]
+    #[schema(max_items = 25, example = json!(["0.0.0.0/0", "::/0"]))]
     allowed_cidrs: Option<Vec<String>>,
     #[serde(default, rename = "id")]
     #[schema(ignore)]
@@ -589,7 +589,7 @@ struct RegistryProperties {
     storage_usage: StorageUsage,
     features: Features,
     /// Addresses that are to use its tokens; kept and shown, and not acted on yet
-    #[schema(example = json!(["10.1.0.0/16"]))]
+    #[schema(example = json!(["0.0.0.0/0", "::/0"]))]
     api_subnet_allow_list: Vec<String>,
     #[schema(value_type = Verifier)]
     token_verifier: &'static str,
@@ -711,7 +711,7 @@ struct CreateRegistryProperties {
     #[schema(nullable = false)]
     features: Option<Features>,
     /// Up to 25 addresses or networks that may use its tokens, kept as sent; none is no restriction
-    #[schema(max_items = 25, example = json!(["10.1.0.0/16"]))]
+    #[schema(max_items = 25, example = json!(["0.0.0.0/0", "::/0"]))]
     api_subnet_allow_list: Option<Vec<String>>,
     /// What verifies its JWTs; absent: `x5c` for a registry that is made, unchanged for one that is replaced
     #[schema(value_type = Option<Verifier>, nullable = false)]
@@ -777,7 +777,7 @@ pub(super) struct PatchRegistry {
     #[schema(nullable = false)]
     features: Option<Features>,
     /// Replaces the allow list; an empty one lifts the restriction
-    #[schema(max_items = 25, example = json!(["10.1.0.0/16"]))]
+    #[schema(max_items = 25, example = json!(["0.0.0.0/0", "::/0"]))]
     api_subnet_allow_list: Option<Vec<String>>,
     /// Changes what verifies its JWTs
     #[schema(value_type = Option<Verifier>, nullable = false)]
