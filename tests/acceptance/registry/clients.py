@@ -84,6 +84,16 @@ class Wharfinger:
         body = {"properties": {"name": name, "location": "de/fra"}}
         return Owned(self, name, json.loads(self.api("POST", "/registries", body))["id"])
 
+    def app_token(self, title):
+        """Makes an app token of the Admin, as Quay's clients do."""
+        made = json.loads(self.api("POST", "/api/v1/user/apptoken", {"title": title}))
+        return Credentials("$app", made["token"]["token_code"])
+
+    def delete_app_tokens(self):
+        """Deletes every app token of the Admin."""
+        for token in json.loads(self.api("GET", "/api/v1/user/apptoken"))["tokens"]:
+            self.api("DELETE", f"/api/v1/user/apptoken/{token['uuid']}")
+
     def command(self, *words, **environment):
         """Runs a command of the program against the server's database; what it printed."""
         done = subprocess.run(
