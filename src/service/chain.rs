@@ -49,12 +49,20 @@ impl Trail {
             core.store
                 .write(Lock::Catalog, move |connection| {
                     let (number, key) = vault.newest_audit_key()?;
-                    let known = count(connection, &vault)?;
                     let mut chain = table::open(connection, writer, number, now)?;
                     chain.seal = seal(key, &chain);
                     table::keep(connection, &chain)?;
-                    let fact = count_fact(key, number, known.unwrap_or(0) + 1);
-                    keys::set_fact(connection, CHAINS, &fact)?;
+                    match count(connection, &vault) {
+                        Ok(known) => {
+                            let fact = count_fact(key, number, known.unwrap_or(0) + 1);
+                            keys::set_fact(connection, CHAINS, &fact)?;
+                        }
+                        // What somebody did to it is for `verify` to tell, and no reason to stop to serve.
+                        Err(error @ Error::Internal(_)) => {
+                            tracing::error!(error = error.chain(), "look at the audit trail");
+                        }
+                        Err(error) => return Err(error),
+                    }
                     Ok(chain.chain)
                 })
                 .await

@@ -1,9 +1,10 @@
 //! What happened and changed nothing: logins, refusals, codes that were shown again.
 //!
 //! Such events gather in memory and are written once a second, so that no request waits for them and a flood costs
-//! little: of equal ones (the same thing done or refused, to the same name, from the same network) the first in a minute
-//! is written at once and the others as one sum when the minute is over. A process that is killed forgets at most the
-//! last second, and the sums of the running minute. Owns what waits, and bounds it.
+//! little: of equal ones the first in a minute is written at once and the others as one sum when the minute is over.
+//! Equal is what comes from the same network to the same end, by the same account or token; names that nobody proved make
+//! no difference, or a flood of made-up ones would fill the trail. A process that is killed forgets at most the last
+//! second, and the sums of the running minute. Owns what waits, and bounds it.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -32,6 +33,8 @@ const LAST_WRITE: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub struct Incidents {
     waiting: Mutex<Waiting>,
+    /// Held while events are written, so that none is written twice.
+    writing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -63,9 +66,17 @@ struct Sum {
     count: u64,
 }
 
+/// How much of the room an event may use. Anybody can be refused, so refusals leave half of it to the others.
+fn share(event: &Event, room: usize) -> usize {
+    match event.kind {
+        Kind::Refuse => room / 2,
+        _ => room,
+    }
+}
+
 impl Waiting {
     fn add(&mut self, event: Event) {
-        if self.events.len() < EVENTS {
+        if self.events.len() < share(&event, EVENTS) {
             self.events.push(event);
         } else {
             self.dropped += 1;
@@ -91,19 +102,15 @@ fn minute(at: DateTime<Utc>) -> i64 {
 }
 
 impl Incidents {
-    /// Notes an event to be written as it is.
-    pub fn note(&self, event: Event) {
-        self.lock().add(event);
-    }
-
-    /// Notes an event that may come often.
+    /// Notes an event.
     pub fn count(&self, event: Event) {
+        let proven = event.kind != Kind::Refuse || event.actor.is_some();
         let key = Key {
             minute: minute(event.at),
             kind: event.kind,
             outcome: event.outcome,
             network: event.origin.address.map(network),
-            name: event.actor_name.clone(),
+            name: event.actor_name.clone().filter(|_| proven),
             registry: event.registry.map(|id| id.0),
             subject: event.subject,
         };
@@ -111,7 +118,7 @@ impl Incidents {
         if let Some(sum) = waiting.sums.get_mut(&key) {
             sum.count += 1;
             sum.last = event;
-        } else if waiting.sums.len() < SUMS {
+        } else if waiting.sums.len() < share(&event, SUMS) {
             let last = event.clone();
             waiting.sums.insert(key, Sum { last, count: 0 });
             waiting.add(event);
@@ -123,6 +130,7 @@ impl Incidents {
     /// Writes what waits; at the end of a process also the sums of a minute that is not over. Returns how many events
     /// were written. What could not be written waits for the next time.
     pub(super) async fn flush(&self, core: &Core, last: bool) -> Result<usize> {
+        let _writing = self.writing.lock().await;
         let before = if last {
             i64::MAX
         } else {
@@ -146,8 +154,12 @@ impl Incidents {
             if batch.is_empty() {
                 return Ok(written);
             }
-            write(core, Arc::clone(&batch)).await?;
-            self.lock().events.drain(..batch.len());
+            let done = write(core, Arc::clone(&batch)).await;
+            // A defect comes again with the same events: they must not keep the others from being written for ever.
+            if !matches!(done, Err(Error::Unavailable { .. })) {
+                self.lock().events.drain(..batch.len());
+            }
+            done?;
             written += batch.len();
         }
     }
