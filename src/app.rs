@@ -25,6 +25,7 @@ use crate::domain::caps::Caps;
 use crate::error::{Error, Result};
 use crate::http::{self, Origins, State};
 use crate::service::accounts::FIRST;
+use crate::service::throttle::Limits;
 use crate::service::vault::{self, ServerKey};
 use crate::service::{Policy, Service, incidents, janitor, uses};
 use crate::store::{self, Store};
@@ -181,6 +182,10 @@ fn policy(settings: &Settings) -> Policy {
         app_token_reveal: settings.app_token_reveal,
         audit_retention: settings.audit_retention.into(),
         fresh_login: settings.fresh_login,
+        failures: Limits {
+            source: settings.failures_per_source,
+            identity: settings.failures_per_identity,
+        },
         caps: Caps {
             registries: settings.maximum_registries.into(),
             tokens: settings.maximum_tokens.into(),
@@ -391,6 +396,7 @@ fn listen(
 ) -> Result<(Server, Vec<SocketAddr>)> {
     let origins = Origins {
         public_url: settings.public_url.clone(),
+        proxies: settings.trusted_proxies.clone(),
     };
     let state = Data::new(State::new(
         service.clone(),

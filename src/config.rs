@@ -3,12 +3,13 @@
 //! Owns names, defaults and help texts. A secret can also come from a file (`…_FILE`), which is how it should come:
 //! command lines and environments are readable by other processes of the same user.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
 use secrecy::SecretString;
 use url::Url;
 
@@ -355,6 +356,15 @@ pub struct Settings {
     /// The most API tokens that are neither revoked nor expired, of all accounts
     #[arg(long, env = "WHARFINGER_MAXIMUM_API_TOKENS", default_value = "10000", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub maximum_api_tokens: u32,
+    /// How many wrong passwords, and wrong tokens, an address may send in a minute; an IPv6 address counts with its /64
+    #[arg(long, env = "WHARFINGER_FAILURES_PER_SOURCE", default_value = "100", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub failures_per_source: u32,
+    /// How many of these under one and the same name
+    #[arg(long, env = "WHARFINGER_FAILURES_PER_IDENTITY", default_value = "10", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub failures_per_identity: u32,
+    /// The proxies whose `X-Forwarded-For` says where requests come from: addresses and networks, separated by commas
+    #[arg(long, env = "WHARFINGER_TRUSTED_PROXIES", value_delimiter = ',', global = true, value_name = "LIST", value_parser = network)]
+    pub trusted_proxies: Vec<IpNet>,
     /// What answers the creation of an app token: 201, as Quay's document says, or 200, as Quay does
     #[arg(long, env = "WHARFINGER_QUAY_CREATE_STATUS", default_value = "201", global = true, value_name = "STATUS", value_parser = ["200", "201"])]
     pub quay_create_status: String,
@@ -607,6 +617,15 @@ fn notice_window(text: &str) -> Parsed<Duration> {
 /// A round of the janitor ends when nothing is due any more: by then nothing may be due again.
 fn notice_repeat(text: &str) -> Parsed<Duration> {
     between(text, "1m", "3650d")
+}
+
+/// An address is the network that has it alone.
+fn network(text: &str) -> Parsed<IpNet> {
+    let alone = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    let network = text.parse::<IpNet>().ok().or_else(alone);
+    network.ok_or_else(|| {
+        "an address or network such as 10.1.0.0/16 or 2001:db8::1 is needed".to_owned()
+    })
 }
 
 /// It stands in every JWT and in the configuration of every registry.

@@ -105,8 +105,10 @@ pub enum Error {
         /// The largest body read, in bytes.
         limit: usize,
     },
-    /// This source has too much under way.
-    #[error("too many requests under way from this address; try again in {retry_after} s")]
+    /// Too much failed from this source, or is under way.
+    #[error(
+        "too many wrong credentials came from this address, or too many are being checked; try again in {retry_after} s"
+    )]
     RateLimited {
         /// Seconds to wait before the next try.
         retry_after: u64,

@@ -550,20 +550,32 @@ async fn a_request_of_a_known_caller_asks_the_store_once(
             if (who == "session" && !quay) || (who != "session" && signs_in) {
                 continue;
             }
-            let place = Place::make(&admin, &format!("place-{number}-{who}"), &members).await;
-            // What is written without a request is not to fall among the calls of one.
-            server.service.flush_incidents(true).await.unwrap();
-            let (calls, checks) = (
-                server.service.store_calls(),
-                server.service.password_checks(),
-            );
-            let answer = caller.send(place.request(caller, "", method, path)).await;
-            let counted = (
-                server.service.store_calls() - calls,
-                server.service.password_checks() - checks,
-            );
-            let calls = u64::from(!OPEN.contains(&path.as_str()));
-            assert_eq!(counted, (calls, 0), "{who}: {method} {path}: {answer:?}");
+            let expected = (u64::from(!OPEN.contains(&path.as_str())), 0);
+            // On a slow machine a round of the janitor can fall among the calls of one request, but not of two.
+            let mut counted = Vec::new();
+            for attempt in ["once", "again"] {
+                let place = format!("place-{number}-{who}-{attempt}");
+                let place = Place::make(&admin, &place, &members).await;
+                // Nor is what is written without a request to.
+                server.service.flush_incidents(true).await.unwrap();
+                let (calls, checks) = (
+                    server.service.store_calls(),
+                    server.service.password_checks(),
+                );
+                let answer = caller.send(place.request(caller, "", method, path)).await;
+                let counts = (
+                    server.service.store_calls() - calls,
+                    server.service.password_checks() - checks,
+                );
+                counted.push((counts, answer));
+                if counts == expected {
+                    break;
+                }
+            }
+            let met = counted
+                .last()
+                .is_some_and(|(counts, _)| *counts == expected);
+            assert!(met, "{who}: {method} {path}: {counted:?}");
         }
     }
     // The first request reads the hash that the password is checked against; a wrong password ends there.

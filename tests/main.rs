@@ -40,6 +40,7 @@ mod signing;
 mod smoke;
 mod stackrox;
 mod surfaces;
+mod throttle;
 mod tokens;
 mod uses;
 mod writer;

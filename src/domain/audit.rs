@@ -111,6 +111,8 @@ words! {
         Unauthenticated = "unauthenticated",
         /// It was refused for want of permission.
         Forbidden = "forbidden",
+        /// It was refused since too much had failed before, or was under way.
+        Throttled = "throttled",
     }
 }
 
@@ -150,6 +152,7 @@ impl Outcome {
             | Error::Forbidden(_)
             | Error::Unpermitted(_)
             | Error::Excessive(_) => Some(Self::Forbidden),
+            Error::RateLimited { .. } => Some(Self::Throttled),
             _ => None,
         }
     }
@@ -180,6 +183,14 @@ impl Credential {
             Self::Service => json!({"kind": "service"}),
         }
     }
+}
+
+/// What is told of a name that nobody proved. People paste secrets where names belong: those are not kept.
+#[must_use]
+pub fn told_name(name: &str) -> Option<String> {
+    let secret = is_machine_secret(name) || name.starts_with(JWT);
+    let shown = name.chars().filter(|c| !c.is_control()).take(NAME);
+    (!secret).then(|| shown.collect())
 }
 
 /// Who did something, with what and from where.
@@ -218,13 +229,11 @@ impl By {
         }
     }
 
-    /// Somebody who says this is their name. People paste secrets where names belong: those are not kept.
+    /// Somebody who says this is their name.
     #[must_use]
     pub fn named(name: &str, origin: Origin) -> Self {
-        let secret = is_machine_secret(name) || name.starts_with(JWT);
-        let shown = name.chars().filter(|c| !c.is_control()).take(NAME);
         Self {
-            actor_name: (!secret).then(|| shown.collect()),
+            actor_name: told_name(name),
             ..Self::nobody(origin)
         }
     }

@@ -21,6 +21,7 @@ pub mod secret;
 pub mod signing;
 pub mod status;
 pub mod text;
+pub mod throttle;
 pub mod token;
 
 use chrono::{DateTime, Utc};

@@ -5,7 +5,6 @@
 
 use std::future::Future;
 use std::marker::PhantomData;
-use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 
 use actix_web::http::header::{AUTHORIZATION, HeaderValue};
@@ -18,6 +17,7 @@ use serde::de::DeserializeOwned;
 
 use super::State;
 use super::body;
+use super::source::source;
 use super::surface::{Failure, Surface};
 use crate::domain::audit::Origin;
 use crate::domain::id::{AccountId, RegistryId, TokenId};
@@ -121,13 +121,6 @@ pub(super) fn origin(request: &HttpRequest) -> Origin {
         address: Some(source(request)),
         request_id: id.map(|id| id.0).unwrap_or_default(),
     }
-}
-
-/// Where a request comes from: the peer of its connection.
-pub(super) fn source(request: &HttpRequest) -> IpAddr {
-    request
-        .peer_addr()
-        .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip())
 }
 
 /// The one `Authorization` header. Two are two opinions on who is asking.

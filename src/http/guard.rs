@@ -7,6 +7,7 @@ use actix_web::http::Method;
 use actix_web::http::header::{HeaderName, HeaderValue, ORIGIN, X_CONTENT_TYPE_OPTIONS};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
+use ipnet::IpNet;
 use tracing::Instrument as _;
 use url::Url;
 
@@ -19,11 +20,13 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// The longest request id taken over from a client, in bytes.
 const ID_LENGTH: usize = 64;
 
-/// Where this service is reached, which is from where browsers may write.
+/// Where this service is reached, which is from where browsers may write, and through whom.
 #[derive(Debug, Clone, Default)]
 pub struct Origins {
     /// The URL of the settings, which links are made with.
     pub public_url: Option<Url>,
+    /// Who is believed where requests come from.
+    pub proxies: Vec<IpNet>,
 }
 
 /// Wraps every request.

@@ -13,6 +13,7 @@ mod links;
 mod objects;
 mod operations;
 mod pages;
+mod source;
 mod surface;
 mod unrouted;
 

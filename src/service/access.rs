@@ -15,6 +15,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::passwords::Passwords;
+use super::throttle::{Throttle, Tried};
 use crate::clock::{Clock, Random};
 use crate::domain::account::{Actor, name_key};
 use crate::domain::api_token::Bearer;
@@ -30,6 +31,8 @@ use crate::store::{Session, Store, accounts, api_tokens, roles};
 const REMEMBERED: TimeDelta = TimeDelta::seconds(60);
 /// Proofs remembered at once.
 const PROOFS: u64 = 100_000;
+/// How long it is remembered that a password was right, to tell who has it from who guesses. It proves nothing.
+const FAMILIAR: Duration = Duration::from_hours(1);
 
 /// What a request presents.
 #[derive(Debug)]
@@ -145,8 +148,8 @@ pub(super) struct Proof {
 enum Refusal {
     #[error("wrong")]
     Wrong,
-    #[error("rate limited")]
-    RateLimited,
+    #[error("rate limited for {0} s")]
+    RateLimited(u64),
     #[error("unavailable: {1}")]
     Unavailable(Outage, String),
     #[error("internal: {0}")]
@@ -159,7 +162,7 @@ impl From<Error> for Refusal {
             .map(ToString::to_string)
             .unwrap_or_default();
         match error {
-            Error::RateLimited { .. } => Self::RateLimited,
+            Error::RateLimited { retry_after } => Self::RateLimited(retry_after),
             Error::Unavailable { outage, .. } => Self::Unavailable(outage, cause),
             _ => Self::Internal(cause),
         }
@@ -170,8 +173,8 @@ impl From<&Refusal> for Error {
     fn from(refusal: &Refusal) -> Self {
         match refusal {
             Refusal::Wrong => Self::Unauthenticated,
-            Refusal::RateLimited => Self::RateLimited {
-                retry_after: Self::RETRY_AFTER,
+            Refusal::RateLimited(retry_after) => Self::RateLimited {
+                retry_after: *retry_after,
             },
             Refusal::Unavailable(outage, cause) => Self::Unavailable {
                 outage: *outage,
@@ -188,7 +191,9 @@ pub struct Access {
     store: Store,
     clock: Arc<dyn Clock>,
     passwords: Passwords,
+    throttle: Arc<Throttle>,
     proofs: moka::future::Cache<[u8; 32], Proof>,
+    familiar: moka::sync::Cache<[u8; 32], ()>,
     /// Made anew by every process: what is remembered cannot be turned back into passwords elsewhere.
     key: hmac::Key,
 }
@@ -200,15 +205,21 @@ impl Access {
         clock: Arc<dyn Clock>,
         random: &dyn Random,
         passwords: Passwords,
+        throttle: Arc<Throttle>,
     ) -> Result<Self> {
         let ttl = Duration::from_secs(REMEMBERED.num_seconds().unsigned_abs());
         Ok(Self {
             store,
             clock,
             passwords,
+            throttle,
             proofs: moka::future::Cache::builder()
                 .max_capacity(PROOFS)
                 .time_to_live(ttl)
+                .build(),
+            familiar: moka::sync::Cache::builder()
+                .max_capacity(PROOFS)
+                .time_to_live(FAMILIAR)
                 .build(),
             key: hmac::Key::new(hmac::HMAC_SHA256, &random.bytes::<32>()?),
         })
@@ -233,7 +244,7 @@ impl Access {
         }
         let proof = self
             .proofs
-            .try_get_with(digest, self.prove(Arc::clone(&presented)))
+            .try_get_with(digest, self.prove(digest, Arc::clone(&presented)))
             .await;
         let proof = proof.map_err(|refusal| Error::from(&*refusal))?;
         Ok(Caller::by_password(proof, presented))
@@ -254,7 +265,7 @@ impl Access {
         }
         let proof = self
             .proofs
-            .try_get_with(digest, self.prove(Arc::clone(presented)))
+            .try_get_with(digest, self.prove(digest, Arc::clone(presented)))
             .await;
         let proof = proof.map_err(|refusal| Error::from(&*refusal))?;
         let renewed = Caller::by_password(proof, Arc::clone(presented));
@@ -265,7 +276,12 @@ impl Access {
         self.passwords.checks()
     }
 
-    async fn prove(&self, presented: Arc<Presented>) -> std::result::Result<Proof, Refusal> {
+    async fn prove(
+        &self,
+        digest: [u8; 32],
+        presented: Arc<Presented>,
+    ) -> std::result::Result<Proof, Refusal> {
+        self.admits_guess(&digest, &presented)?;
         let name = presented.name.clone();
         // A NUL is an error to PostgreSQL, and no account has one in its name.
         let known = !crate::domain::text::has_control(&name);
@@ -285,14 +301,36 @@ impl Access {
             .check(presented.source, presented.password.clone(), hash)
             .await?;
         match login {
-            Some(login) if right => Ok(Proof {
-                account: login.key,
-                id: login.id,
-                version: login.version,
-                at: self.clock.now(),
-            }),
-            _ => Err(Refusal::Wrong),
+            Some(login) if right => {
+                self.familiar.insert(digest, ());
+                Ok(Proof {
+                    account: login.key,
+                    id: login.id,
+                    version: login.version,
+                    at: self.clock.now(),
+                })
+            }
+            _ => {
+                self.familiar.invalidate(&digest);
+                Err(Refusal::Wrong)
+            }
         }
+    }
+
+    /// Lets a password be checked that was right lately, or whose source has room for one more failure.
+    fn admits_guess(
+        &self,
+        digest: &[u8; 32],
+        presented: &Presented,
+    ) -> std::result::Result<(), Refusal> {
+        if self.familiar.contains_key(digest) {
+            return Ok(());
+        }
+        let (source, name) = (presented.source, presented.name.as_str());
+        let wait = self
+            .throttle
+            .wait(Tried::Password, source, name, self.clock.now());
+        wait.map_or(Ok(()), |seconds| Err(Refusal::RateLimited(seconds)))
     }
 
     /// What a proof is remembered by. The name's length keeps `a:bc` and `ab:c` apart.

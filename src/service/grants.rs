@@ -284,16 +284,16 @@ impl<'a> Grants<'a> {
             actor: holder.account,
             ..By::named(&holder.name, origin.clone())
         };
-        let (verdict, needed) = verdict.inspect_err(|error| self.core.refused(error, by()))?;
+        let (verdict, needed) = verdict.map_err(|error| self.core.refused(error, by()))?;
         if verdict == Verdict::Pass {
             self.note(&holder, self.core.clock.now(), origin, &needed);
         }
         Ok(verdict)
     }
 
-    /// Tells the audit trail where this is a refusal.
+    /// Counts and tells the audit trail where this is a refusal.
     fn heard<T>(&self, result: Result<T>, by: By) -> Result<T> {
-        result.inspect_err(|error| self.core.refused(error, by))
+        result.map_err(|error| self.core.refused(error, by))
     }
 
     /// A password in the form of a machine secret is a token's of that kind and nothing else, any other an account's.

@@ -21,6 +21,7 @@ pub mod members;
 pub mod passwords;
 pub mod registries;
 pub mod sessions;
+pub mod throttle;
 pub mod tokens;
 pub mod uses;
 pub mod vault;
@@ -47,6 +48,7 @@ use self::members::Members;
 use self::passwords::{Hashing, Passwords};
 use self::registries::Registries;
 use self::sessions::Sessions;
+use self::throttle::{Limits, Throttle, Tried};
 use self::tokens::Tokens;
 use self::uses::{Used, Uses};
 use self::vault::{ServerKey, Vault};
@@ -100,6 +102,8 @@ pub struct Policy {
     pub fresh_login: Duration,
     /// How many there may be of what is made.
     pub caps: Caps,
+    /// How many failures are borne.
+    pub failures: Limits,
 }
 
 impl Policy {
@@ -146,6 +150,7 @@ pub struct Core {
     ready_keys: ReadyKeys,
     ready_api_keys: ReadyApiKeys,
     access: Access,
+    throttle: Arc<Throttle>,
     hashing: Hashing,
     uses: Uses,
     trail: Trail,
@@ -169,7 +174,14 @@ impl Service {
     ) -> Result<Self> {
         let vault = Vault::open(&store, server_key, &*clock, &*random).await?;
         let passwords = Passwords::start(policy.password_threads, policy.bcrypt_cost)?;
-        let access = Access::new(store.clone(), Arc::clone(&clock), &*random, passwords)?;
+        let throttle = Arc::new(Throttle::new(policy.failures));
+        let access = Access::new(
+            store.clone(),
+            Arc::clone(&clock),
+            &*random,
+            passwords,
+            Arc::clone(&throttle),
+        )?;
         let trail = Trail::new(&*random)?;
         Ok(Self {
             core: Arc::new(Core {
@@ -181,6 +193,7 @@ impl Service {
                 ready_keys: ReadyKeys::default(),
                 ready_api_keys: ReadyApiKeys::default(),
                 access,
+                throttle,
                 hashing: Hashing::default(),
                 uses: Uses::default(),
                 trail,
@@ -199,10 +212,8 @@ impl Service {
     pub async fn identify_bearer(&self, token: &SecretString, origin: Origin) -> Result<Caller> {
         let id = ApiKeys::new(&self.core).verify(token).await?;
         let proven = id.map(Caller::by_token).ok_or(Error::Unauthenticated);
-        let proven = proven.inspect_err(|error| {
-            self.core.refused(error, By::nobody(origin.clone()));
-        });
-        Ok(proven?.from(origin))
+        let refuse = |error| self.core.refused(error, By::nobody(origin.clone()));
+        Ok(proven.map_err(refuse)?.from(origin))
     }
 
     /// Is the caller's account still let in? For answers that need nothing else of the database.
@@ -362,15 +373,20 @@ impl Core {
     async fn identify(&self, presented: Presented, origin: Origin) -> Result<Caller> {
         let name = presented.name.clone();
         let proven = self.access.identify(presented).await;
-        let proven = proven.inspect_err(|error| {
-            self.refused(error, By::named(&name, origin.clone()));
-        });
-        Ok(proven?.from(origin))
+        let refuse = |error| {
+            let by = By {
+                credential: Some(Credential::Password),
+                ..By::named(&name, origin.clone())
+            };
+            self.refused(error, by)
+        };
+        Ok(proven.map_err(refuse)?.from(origin))
     }
 
-    /// Tells the audit trail of an error, if it is a refusal.
-    fn refused(&self, error: &Error, by: By) {
-        if let Some(outcome) = Outcome::of(error) {
+    /// What somebody is told who is refused: to wait, if too much failed already. The audit trail is told too.
+    fn refused(&self, error: Error, by: By) -> Error {
+        let error = self.counted(error, &by);
+        if let Some(outcome) = Outcome::of(&error) {
             let subject = match by.credential {
                 Some(Credential::ApiToken(id)) => (SubjectKind::ApiToken, Some(id.0)),
                 _ => (SubjectKind::Service, None),
@@ -378,6 +394,26 @@ impl Core {
             let event = Event::of(Kind::Refuse, outcome, subject, by, self.clock.now());
             self.incidents.count(event);
         }
+        error
+    }
+
+    /// Counts a failure to say who one is.
+    fn counted(&self, error: Error, by: &By) -> Error {
+        let (Error::Unauthenticated, Some(address)) = (&error, by.origin.address) else {
+            return error;
+        };
+        let tried = match by.credential {
+            Some(Credential::Password) => Tried::Password,
+            _ => Tried::Secret,
+        };
+        let identity = match by.credential {
+            Some(Credential::ApiToken(id)) => id.to_string(),
+            _ => by.actor_name.clone().unwrap_or_default(),
+        };
+        let wait = self
+            .throttle
+            .fail(tried, address, &identity, self.clock.now());
+        wait.map_or(error, |retry_after| Error::RateLimited { retry_after })
     }
 
     /// Reads on behalf of a caller: one store call that first reads what the caller is now.
@@ -436,7 +472,7 @@ impl Core {
         F: FnMut(&mut Session, &Actor) -> Result<T> + Clone + Send + 'static,
     {
         let done = self.attempt(caller, lock, job).await;
-        done.inspect_err(|error| self.refused(error, caller.by()))
+        done.map_err(|error| self.refused(error, caller.by()))
     }
 
     async fn attempt<T, F>(&self, caller: &Caller, lock: Option<Lock>, job: F) -> Result<T>

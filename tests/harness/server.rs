@@ -116,6 +116,12 @@ impl Server {
             ]
             .map(str::to_owned),
         );
+        // Tests come from one address, and fail on purpose.
+        for limit in ["--failures-per-source", "--failures-per-identity"] {
+            if !flags.contains(&limit) {
+                arguments.extend([limit, "1000000"].map(str::to_owned));
+            }
+        }
         // One key for all tests on PostgreSQL, where it must be given.
         arguments.extend(["--server-key".to_owned(), "A".repeat(43) + "="]);
         arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));

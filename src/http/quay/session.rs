@@ -6,7 +6,8 @@ use secrecy::ExposeSecret as _;
 use utoipa::IntoParams;
 
 use super::super::State;
-use super::super::call::{origin, source};
+use super::super::call::origin;
+use super::super::source::source;
 use super::super::surface;
 use super::call::{Document, Visit};
 use super::error::{BodyErrors, SignIn, SignInErrors, SignOutErrors};

@@ -47,7 +47,10 @@ pub(super) struct Wanted {
     )]
     kind: Option<String>,
     /// What became of it
-    #[param(pattern = "^(success|unauthenticated|forbidden)$", example = "success")]
+    #[param(
+        pattern = "^(success|unauthenticated|forbidden|throttled)$",
+        example = "success"
+    )]
     outcome: Option<String>,
 }
 

@@ -13,7 +13,8 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::super::call::{basic, bearer, origin, source};
+use super::super::call::{basic, bearer, origin};
+use super::super::source::source;
 use super::super::surface::{self, Failure};
 use super::super::{State, TOKEN_PATH, links};
 use super::demand::needed;

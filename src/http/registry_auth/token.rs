@@ -13,7 +13,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::super::State;
 use super::super::body;
-use super::super::call::{basic, origin, source, state};
+use super::super::call::{basic, origin, state};
+use super::super::source::source;
 use super::super::surface::{self, Failure};
 use super::error::{Errors, FormErrors, TokenEndpoint};
 use crate::domain::scope::{self, Access};
