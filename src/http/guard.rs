@@ -1,5 +1,7 @@
 //! What every request passes: a request id, the origin check, the log.
 
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
 use actix_web::HttpMessage as _;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -13,7 +15,7 @@ use url::Url;
 
 use super::call::RequestId;
 use super::{State, dialects, links};
-use crate::error::{Error, Result};
+use crate::error::{Error, Outage, Result};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -49,7 +51,7 @@ pub(super) async fn guard(
             }
         };
         let response = label(response, &id);
-        log(&response);
+        log(&response, state);
         Ok(response)
     }
     .instrument(span)
@@ -133,13 +135,49 @@ fn is_own(origin: &HeaderValue, request: &ServiceRequest, state: Option<&State>)
         .is_some_and(|own| own.origin() == origin.origin())
 }
 
+/// Requests that were turned away since a queue was full. Under a flood a line for each would fill the disk, and tell
+/// no more than one with their number.
+#[derive(Debug, Default)]
+pub(super) struct TurnedAway {
+    count: AtomicU64,
+    /// When the log was last told, in seconds since 1970.
+    told: AtomicI64,
+}
+
+/// How often the log is told of those turned away, in seconds.
+const TELLING: i64 = 10;
+
+impl TurnedAway {
+    /// Counts one. Returns how many there are to tell of, if it is time to.
+    fn count(&self, now: i64) -> Option<u64> {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let told = self.told.load(Ordering::Relaxed);
+        let due = now >= told + TELLING
+            && self
+                .told
+                .compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        due.then(|| self.count.swap(0, Ordering::Relaxed))
+    }
+}
+
 /// One line a request: what failed on our side as an error with its whole cause, the rest for those who debug.
-fn log(response: &ServiceResponse<BoxBody>) {
+fn log(response: &ServiceResponse<BoxBody>, state: Option<&State>) {
     let status = response.status().as_u16();
     let error = response.response().error().and_then(dialects::cause);
     match error {
         Some(error @ Error::Internal(_)) => {
             tracing::error!(status, error = error.chain(), "failed");
+        }
+        Some(Error::Unavailable {
+            outage: Outage::Busy,
+            ..
+        }) if let Some(state) = state => {
+            tracing::debug!(status, "turned away");
+            let told = state.turned_away.count(state.service.now().timestamp());
+            if let Some(requests) = told {
+                tracing::warn!(requests, "turned away, as a queue was full");
+            }
         }
         Some(error @ Error::Unavailable { .. }) => {
             tracing::warn!(status, error = error.chain(), "unavailable");
@@ -149,5 +187,19 @@ fn log(response: &ServiceResponse<BoxBody>) {
         None if status >= 500 => tracing::error!(status, "failed"),
         // StackRox answers some refusals with 500 and 501.
         _ => tracing::debug!(status, "answered"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_turned_away_are_told_of_every_ten_seconds() {
+        let away = TurnedAway::default();
+        let told: Vec<_> = [100, 100, 104, 109, 110, 111, 125]
+            .map(|now| away.count(now))
+            .into();
+        assert_eq!(told, [Some(1), None, None, None, Some(4), None, Some(2)]);
     }
 }

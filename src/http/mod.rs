@@ -47,7 +47,7 @@ pub const TOKEN_PATH: &str = "/token";
 pub const BODY_LIMIT: usize = 1024 * 1024;
 
 /// What every request can reach.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct State {
     service: Service,
     random: Arc<dyn Random>,
@@ -56,6 +56,7 @@ pub struct State {
     body_timeout: Duration,
     /// What answers a request that made an app token.
     quay_created: StatusCode,
+    turned_away: guard::TurnedAway,
     /// The `Allow` header of every path.
     methods: BTreeMap<String, String>,
     /// The OpenAPI documents as JSON, by their paths.
@@ -87,6 +88,7 @@ impl State {
             origins,
             body_timeout,
             quay_created,
+            turned_away: guard::TurnedAway::default(),
             methods,
             documents: pages::documents(&document),
         }
