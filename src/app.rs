@@ -19,7 +19,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::clock::{Clock, Random};
-use crate::config::{Settings, read_secret};
+use crate::config::{LeakedTokens, Settings, read_secret};
 use crate::domain::account::NewPassword;
 use crate::domain::caps::Caps;
 use crate::error::{Error, Result};
@@ -143,7 +143,7 @@ async fn open_service_as(
     random: &Arc<dyn Random>,
 ) -> Result<Service> {
     // Before the database: a start that lacks its key should leave nothing behind.
-    let given_key = given_server_key(settings)?;
+    let (given_key, policy) = (given_server_key(settings)?, policy(settings)?);
     let store = open_store(settings, clock, holder)?;
     let server_key = match given_key {
         Some(key) => key,
@@ -154,14 +154,14 @@ async fn open_service_as(
         Arc::clone(clock),
         Arc::clone(random),
         &server_key,
-        policy(settings),
+        policy,
     )
     .await
 }
 
-fn policy(settings: &Settings) -> Policy {
+fn policy(settings: &Settings) -> Result<Policy> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    Policy {
+    Ok(Policy {
         registry_domain: settings.registry_domain.clone(),
         locations: settings.locations.clone(),
         bcrypt_cost: settings.bcrypt_cost,
@@ -193,7 +193,9 @@ fn policy(settings: &Settings) -> Policy {
             app_tokens: settings.maximum_app_tokens.into(),
             api_tokens: settings.maximum_api_tokens.into(),
         },
-    }
+        secret_scanner: settings.given_secret_scanning_token()?,
+        end_leaked_tokens: settings.leaked_tokens == LeakedTokens::Disable,
+    })
 }
 
 /// Opens the database, migrated, in a data folder that others cannot look into.

@@ -18,6 +18,9 @@ use crate::domain::signing::Algorithm;
 use crate::error::{Error, Result};
 use crate::store::Target;
 
+/// The fewest characters of a secret scanner's token: nobody guesses so many.
+const SCANNING_TOKEN: usize = 32;
+
 /// A self-hosted service that manages the tokens of container registries.
 ///
 /// Without a command it serves: it makes its data folder, its database, its key and the account `admin` when they are
@@ -227,6 +230,15 @@ pub enum LogFormat {
     Json,
 }
 
+/// What becomes of tokens that are reported as leaked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LeakedTokens {
+    /// They open nothing any more, and the audit trail and the log tell
+    Disable,
+    /// The audit trail and the log tell
+    Report,
+}
+
 /// Every setting.
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
@@ -338,6 +350,27 @@ pub struct Settings {
     /// How long events stay in the audit trail, such as 90d, or `forever`
     #[arg(long, env = "WHARFINGER_AUDIT_RETENTION", default_value = "365d", global = true, value_name = "TIME", value_parser = retention)]
     pub audit_retention: Retention,
+    /// What the operator's secret scanner comes with, as Bearer, to report leaked secrets: at least 32 characters; better given by file
+    #[arg(long, env = "WHARFINGER_SECRET_SCANNING_TOKEN", hide_env_values = true, global = true, value_name = "TOKEN", value_parser = secret)]
+    pub secret_scanning_token: Option<SecretString>,
+    /// A file that holds what the secret scanner comes with
+    #[arg(
+        long,
+        env = "WHARFINGER_SECRET_SCANNING_TOKEN_FILE",
+        global = true,
+        value_name = "FILE",
+        conflicts_with = "secret_scanning_token"
+    )]
+    pub secret_scanning_token_file: Option<PathBuf>,
+    /// What becomes of tokens that are reported as leaked
+    #[arg(
+        long,
+        env = "WHARFINGER_LEAKED_TOKENS",
+        default_value = "disable",
+        global = true,
+        value_name = "POLICY"
+    )]
+    pub leaked_tokens: LeakedTokens,
     /// How long after its sign-in a session may make, show and delete app tokens, and list all
     #[arg(long, env = "WHARFINGER_FRESH_LOGIN", default_value = "10m", global = true, value_name = "TIME", value_parser = bound)]
     pub fresh_login: Duration,
@@ -480,6 +513,35 @@ impl Settings {
         parsed
             .map(Some)
             .map_err(|error| Error::invalid("admin-password", format!("{setting}: {error}")))
+    }
+
+    /// What the secret scanner comes with, if there is one.
+    pub fn given_secret_scanning_token(&self) -> Result<Option<SecretString>> {
+        use secrecy::ExposeSecret as _;
+        let (setting, token) = match (
+            &self.secret_scanning_token,
+            &self.secret_scanning_token_file,
+        ) {
+            (Some(token), _) => ("--secret-scanning-token", token.clone()),
+            (None, Some(file)) => {
+                let setting = "--secret-scanning-token-file";
+                (setting, read_secret(setting, file)?)
+            }
+            (None, None) => return Ok(None),
+        };
+        let text = token.expose_secret();
+        // A header carries no others.
+        let sendable = text.bytes().all(|byte| byte.is_ascii_graphic());
+        if text.len() < SCANNING_TOKEN || !sendable {
+            return Err(Error::invalid(
+                "secret-scanning-token",
+                format!(
+                    "{setting}: at least {SCANNING_TOKEN} ASCII characters without spaces are needed, such as from \
+                     `openssl rand -hex 32`"
+                ),
+            ));
+        }
+        Ok(Some(token))
     }
 
     /// The file that a made password of the first account goes to when there is no terminal to show it on.
@@ -679,6 +741,8 @@ mod tests {
             "--server-key",
             "hunter22",
             "--admin-password",
+            "hunter22",
+            "--secret-scanning-token",
             "hunter22",
         ]);
         assert!(!format!("{cli:?}").contains("hunter22"));

@@ -71,6 +71,7 @@ PUT    /registries/{registryId}/tokens/{tokenId}            401   401     401   
 PATCH  /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        200   200   200          200  200     200     401
 DELETE /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        204   204   204          204  204     204     401
 POST   /registries/{registryId}/tokens/{tokenId}/evaluate   401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  200     200     401
+POST   /secret-scanning/report                              401   401     401      401     401   401  401 401     401       401       401       401      401        401       401    401        401   401   401          401  401     401     401
 GET    /v1/apitokens                                        401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401
 POST   /v1/apitokens/generate                               401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401
 GET    /v1/apitokens/generate/allowed-roles                 401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401
@@ -98,17 +99,23 @@ const ELSEWHERE: [(&str, &str); 5] = [
 const SIGN_IN: &str = "POST /api/v1/signin";
 
 /// What asks nobody who they are, and the store nothing.
-const OPEN: [&str; 4] = [
+const OPEN: [&str; 5] = [
+    // Where no token is set for it, there is no such thing.
+    SCANNING,
     "/v1/ping",
     "/csrf_token",
     "/api/v1/error/{error_type}",
     "/api/v1/signout",
 ];
 
+/// What a secret scanner alone may ask.
+const SCANNING: &str = "/secret-scanning/report";
+
 /// Whose words an answer is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Surface {
     Registries,
+    Scanning,
     StackRox,
     Quay,
 }
@@ -120,6 +127,7 @@ impl Surface {
             // What registries' clients ask has tests of its own.
             "/token" | "/v2/check" => None,
             "/csrf_token" => Some(Self::Quay),
+            SCANNING => Some(Self::Scanning),
             path if path.starts_with("/api/v1/") => Some(Self::Quay),
             path if path.starts_with("/v1/") => Some(Self::StackRox),
             _ => Some(Self::Registries),
@@ -130,6 +138,10 @@ impl Surface {
     fn check(self, answer: &Answer, what: &str) {
         match (self, answer.status) {
             (Self::Registries, 401) => assert_unauthenticated(answer, what),
+            (Self::Scanning, 401) => {
+                assert_eq!(answer.header("www-authenticate"), CHALLENGES[1], "{what}");
+                assert_eq!(answer.codes(), ["unauthenticated"], "{what}");
+            }
             // An answer to HEAD has no body.
             (Self::Registries, 403) if answer.text.is_empty() => {}
             (Self::Registries, 403) => assert_eq!(answer.codes(), ["forbidden"], "{what}"),
@@ -421,7 +433,11 @@ async fn every_route_for_every_caller(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
     #[values("", "/containerregistries")] prefix: &str,
 ) {
-    let server = Server::start(backend).await;
+    let scanner = [
+        "--secret-scanning-token",
+        "a-secret-scanner-that-never-comes",
+    ];
+    let server = Server::start_with(backend, &scanner).await;
     let admin = server.admin();
     for (name, role) in [("disabled", "Admin"), ("deleted", "Admin")] {
         server.add_account(name, "right-password", role).await;
@@ -442,7 +458,10 @@ async fn every_route_for_every_caller(
     members.0.push(("maintainer", demoted));
     let ticket = server.sign_in("admin", ADMIN_PASSWORD).await;
 
-    let is_here = |path: &str| prefix.is_empty() || Surface::of(path) == Some(Surface::Registries);
+    let prefixed = [Surface::Registries, Surface::Scanning];
+    let is_here = |path: &str| {
+        prefix.is_empty() || Surface::of(path).is_some_and(|surface| prefixed.contains(&surface))
+    };
     let header = TABLE.trim().lines().next().unwrap();
     let mut table = vec![header.to_owned()];
     for (number, (method, path)) in routes().iter().enumerate() {

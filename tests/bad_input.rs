@@ -1034,6 +1034,7 @@ async fn wrong_methods_learn_the_right_ones_and_unknown_paths_are_told_so(
         ("/registries/R/tokens", "GET, POST"),
         ("/registries/R/tokens/T", "GET, PUT, PATCH, DELETE"),
         ("/registries/R/tokens/T/evaluate", "POST"),
+        ("/secret-scanning/report", "POST"),
     ] {
         for prefix in ["", "/containerregistries"] {
             let path = format!("{prefix}{path}");

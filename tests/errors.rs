@@ -14,6 +14,8 @@ use serde_json::json;
 
 use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Server, Ticket};
 
+/// What the secret scanner comes with.
+const SCANNER: &str = "a-secret-scanner-of-this-table-01";
 const NOBODY: &str = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11";
 
 /// The kinds of errors, in the order of the table.
@@ -223,6 +225,34 @@ fn registries(name: &'static str, prefix: &str, registry: &str) -> Surface {
         name,
         errors: [credentials(&login), errors, bodies("POST", &all, &good)].concat(),
         login: Some(login),
+    }
+}
+
+fn scanning() -> Surface {
+    let path = "/secret-scanning/report";
+    let good = r#"[{"token": "x"}]"#;
+    let by_scanner = |sent: Sent| {
+        let token = format!("Bearer {SCANNER}");
+        sent.by(Who::Nobody).with("Authorization", &token)
+    };
+    let make = |body: &str| by_scanner(send("POST", path).body(JSON, body));
+    let mut errors = credentials(&send("POST", path).body(JSON, good));
+    errors.extend([
+        ("another method", send("GET", path)),
+        ("a member of another type", make(r#"[{"token": 1}]"#)),
+        ("a missing member", make("[{}]")),
+        ("a value that breaks a rule", make("[]")),
+        (
+            "another content type",
+            by_scanner(send("POST", path).body("text/plain", good)),
+        ),
+    ]);
+    let bodies = bodies("POST", path, good).into_iter();
+    errors.extend(bodies.map(|(kind, sent)| (kind, by_scanner(sent))));
+    Surface {
+        name: "secret scanning",
+        errors,
+        login: None,
     }
 }
 
@@ -471,6 +501,7 @@ fn surfaces(bench: &Bench) -> Vec<Surface> {
     let mut surfaces = vec![
         registries("registries", "", registry),
         registries("registries, prefixed", "/containerregistries", registry),
+        scanning(),
         stackrox(),
         quay(&bench.stale, &bench.fresh),
         quays_sign_in(&bench.visit),
@@ -499,7 +530,9 @@ impl Bench {
         // The cost makes passwords wait for each other, and nobody for long.
         let flags = ["--body-timeout", "300ms", "--password-threads", "1"];
         let cost = ["--bcrypt-cost", "8"];
-        let server = Server::start_with(backend, &[flags.as_slice(), &cost].concat()).await;
+        let scanner = ["--secret-scanning-token", SCANNER];
+        let flags = [flags.as_slice(), &cost, &scanner].concat();
+        let server = Server::start_with(backend, &flags).await;
         let admin = server.admin();
         let registry = admin.create_registry("team-a").await;
         let client = admin.mint(&registry, "ci", &["repository:a:pull"]).await;

@@ -26,6 +26,7 @@ mod durability;
 mod errors;
 mod evaluation;
 mod janitor;
+mod leaks;
 mod members;
 mod migrations;
 mod openapi;

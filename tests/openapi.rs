@@ -282,7 +282,9 @@ fn every_operation_is_complete() {
             for (kind, content) in body["content"].as_object().into_iter().flatten() {
                 let example = &content["example"];
                 assert!(
-                    example.is_object() || (kind != "application/json" && example.is_string()),
+                    example.is_object()
+                        || example.is_array()
+                        || (kind != "application/json" && example.is_string()),
                     "{place} has a body of {kind} without an example"
                 );
             }
@@ -377,7 +379,11 @@ async fn the_page_has_every_document_to_choose_from() {
 async fn every_operation_is_served_with_and_without_the_prefix(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
-    let server = Server::start(backend).await;
+    let scanner = [
+        "--secret-scanning-token",
+        "a-secret-scanner-that-never-comes",
+    ];
+    let server = Server::start_with(backend, &scanner).await;
     let anonymous = server.anonymous();
     for (method, path, operation) in operations(&document()) {
         let path = path.replace("{registryId}", "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11");
@@ -717,6 +723,28 @@ const OWN_OPERATIONS: [(&str, &str, &str); 1] = [(
     "/registries/{registryId}/tokens/{tokenId}/evaluate",
     "registriesTokensEvaluate",
 )];
+
+#[test]
+fn reports_of_leaked_secrets_are_in_the_document() {
+    let document = document();
+    let operation = &document["paths"]["/secret-scanning/report"]["post"];
+    assert_eq!(operation["operationId"], "secretScanningReport");
+    assert_eq!(operation["security"], json!([{"scannerAuth": []}]));
+    assert_eq!(operation["responses"]["202"].get("content"), None);
+    let refused = &operation["responses"]["401"]["headers"]["WWW-Authenticate"];
+    assert_eq!(refused["example"], r#"Bearer realm="wharfinger""#);
+    let scheme = &document["components"]["securitySchemes"]["scannerAuth"];
+    assert_eq!(scheme["scheme"], "bearer");
+    let schemas = &document["components"]["schemas"];
+    let report = &schemas["LeakReport"];
+    assert_eq!(
+        (&report["minItems"], &report["maxItems"]),
+        (&json!(1), &json!(100))
+    );
+    assert_eq!(schemas["Leak"]["required"], json!(["token"]));
+    // Scanners add members.
+    assert_eq!(schemas["Leak"].get("additionalProperties"), None);
+}
 
 /// The operations of accounts and members, which are our own.
 const ACCESS_OPERATIONS: [(&str, &str, &str, &[&str]); 8] = [

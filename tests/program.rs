@@ -705,6 +705,36 @@ fn bad_settings_are_refused_in_a_sentence_that_names_them() {
             &["--admin-password", "A", "--admin-password-file", "B"],
             &["--admin-password", "--admin-password-file"],
         ),
+        (
+            2,
+            &[
+                "--secret-scanning-token",
+                "A",
+                "--secret-scanning-token-file",
+                "B",
+            ],
+            &["--secret-scanning-token", "--secret-scanning-token-file"],
+        ),
+        (
+            2,
+            &["--leaked-tokens", "keep"],
+            &["--leaked-tokens", "disable"],
+        ),
+        (
+            1,
+            &["--secret-scanning-token", "hidden-word"],
+            &["--secret-scanning-token", "32"],
+        ),
+        (
+            1,
+            &["--secret-scanning-token-file", text],
+            &["--secret-scanning-token-file", "32"],
+        ),
+        (
+            1,
+            &["--secret-scanning-token-file", folder],
+            &["--secret-scanning-token-file", folder],
+        ),
         (2, &["--tls-cert", &certificate], &["--tls-key"]),
         (2, &["--colour"], &["--colour"]),
         (

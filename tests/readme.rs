@@ -368,6 +368,10 @@ fn possible_codes() -> BTreeSet<String> {
         "invalid-outcome",
         "invalid-api-subnet-allow-list",
         "invalid-allowed-cidrs",
+        "invalid-token",
+        "invalid-type",
+        "invalid-url",
+        "invalid-source",
     ]
     .map(str::to_owned)
     .into();
@@ -407,6 +411,7 @@ fn possible_codes() -> BTreeSet<String> {
         "src/error.rs",
         "src/http/body.rs",
         "src/http/registries/audit.rs",
+        "src/service/leaks.rs",
     ];
     assert_eq!(
         put_together,

@@ -95,6 +95,8 @@ words! {
         Reveal = "reveal",
         /// The key that signs for a registry was replaced.
         Rotate = "rotate",
+        /// A secret was found where it does not belong.
+        Leak = "leak",
         /// Somebody proved who they are to get something that lasts: a JWT for a registry, or a session.
         Login = "login",
         /// A request was refused.
@@ -169,6 +171,8 @@ pub enum Credential {
     ApiToken(ApiTokenId),
     /// The machine itself: whoever may read the server key.
     Command,
+    /// The token of the operator's secret scanner.
+    Scanner,
     /// Nothing: the service does it by itself.
     Service,
 }
@@ -180,6 +184,7 @@ impl Credential {
             Self::Session => json!({"kind": "session"}),
             Self::ApiToken(id) => json!({"kind": "api-token", "id": id.to_string()}),
             Self::Command => json!({"kind": "command"}),
+            Self::Scanner => json!({"kind": "secret-scanner"}),
             Self::Service => json!({"kind": "service"}),
         }
     }
@@ -215,6 +220,15 @@ impl By {
             actor_name: None,
             credential: Some(Credential::Command),
             origin: Origin::command(),
+        }
+    }
+
+    /// The operator's secret scanner.
+    #[must_use]
+    pub fn scanner(origin: Origin) -> Self {
+        Self {
+            credential: Some(Credential::Scanner),
+            ..Self::nobody(origin)
         }
     }
 
@@ -265,6 +279,8 @@ pub struct Change {
     pub before: Option<Value>,
     /// What it is.
     pub after: Option<Value>,
+    /// What else is told.
+    pub beside: Map<String, Value>,
 }
 
 impl Change {
@@ -300,6 +316,7 @@ impl Change {
             registry: thing.and_then(Recorded::registry),
             before: before.map(Recorded::record),
             after: after.map(Recorded::record),
+            beside: Map::new(),
         }
     }
 
@@ -385,6 +402,7 @@ impl Event {
         let detail: Map<_, _> = members
             .into_iter()
             .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .chain(change.beside)
             .collect();
         Self {
             at,

@@ -3,7 +3,7 @@
 use actix_web::HttpRequest;
 
 use super::quay::{self, Quay, SignIn};
-use super::registries::Registries;
+use super::registries::{Registries, Scanning};
 use super::registry_auth::{self, Passing, TokenEndpoint};
 use super::stackrox::{self, Revocation, StackRox};
 use super::surface::Failure;
@@ -34,6 +34,7 @@ pub(super) fn cause(error: &actix_web::Error) -> Option<&Error> {
     error
         .as_error::<Failure<Registries>>()
         .map(Failure::error)
+        .or_else(|| error.as_error::<Failure<Scanning>>().map(Failure::error))
         .or_else(|| {
             error
                 .as_error::<Failure<TokenEndpoint>>()

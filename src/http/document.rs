@@ -143,6 +143,8 @@ const BASIC_AUTH: &str = "You will need to base64 encode the string containing y
 /// Ours: the product has no such tokens.
 const BEARER_AUTH: &str = "An API token, as `POST /v1/apitokens/generate` gives it. It acts as the account that made it, within the token's roles.";
 
+const SCANNER_AUTH: &str = "The token of the setting `--secret-scanning-token`. It opens nothing else, and nothing else opens what it does.";
+
 /// What the documents have in common: whose they are, and how callers say who they are.
 fn preface() -> OpenApi {
     #[derive(utoipa::OpenApi)]
@@ -166,6 +168,9 @@ fn preface() -> OpenApi {
     let components = document.components.get_or_insert_with(Default::default);
     components.add_security_scheme("basicAuth", SecurityScheme::Http(basic));
     components.add_security_scheme("bearerAuth", SecurityScheme::Http(bearer));
+    let mut scanner = Http::new(HttpAuthScheme::Bearer);
+    scanner.description = Some(SCANNER_AUTH.to_owned());
+    components.add_security_scheme("scannerAuth", SecurityScheme::Http(scanner));
     document
 }
 

@@ -118,7 +118,7 @@ impl<'a> ApiTokens<'a> {
                 if token.revoked {
                     return Ok(Done::nothing(()));
                 }
-                table::revoke(connection, token.id, actor.id, now)?;
+                table::revoke(connection, token.id, Some(actor.id), now)?;
                 Ok(Done::told((), Change::done(Kind::Revoke, &token)))
             })
             .await

@@ -397,11 +397,7 @@ impl<'a> Grants<'a> {
         service: String,
         source: IpAddr,
     ) -> Result<Standing> {
-        let reference = token
-            .expose_secret()
-            .strip_prefix(REFRESH_PREFIX)
-            .and_then(|sealed| self.open(REFRESH, sealed))
-            .ok_or(Error::Unauthenticated)?;
+        let reference = self.refreshed(token).ok_or(Error::Unauthenticated)?;
         let (policy, now) = (Arc::clone(&self.core.policy), self.core.clock.now());
         self.core
             .store
@@ -467,6 +463,12 @@ impl<'a> Grants<'a> {
         self.core
             .vault
             .seal_text(&*self.core.random, context, &reference.to_bytes())
+    }
+
+    /// To whom a refresh token was issued, if it is one of ours. `None` says no more.
+    pub(super) fn refreshed(&self, token: &SecretString) -> Option<Reference> {
+        let sealed = token.expose_secret().strip_prefix(REFRESH_PREFIX)?;
+        self.open(REFRESH, sealed)
     }
 
     fn open(&self, context: &str, text: &str) -> Option<Reference> {
@@ -669,16 +671,17 @@ fn referred(
 
 /// To whom something was issued: internal keys and a version, since names and ids come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Reference {
-    registry: RegistryKey,
-    who: Who,
+pub(super) struct Reference {
+    pub registry: RegistryKey,
+    pub who: Who,
     /// Of the token's secret, or of the account: what was issued before it changed is worth nothing after. An app token
     /// never changes.
-    version: i64,
+    pub version: i64,
 }
 
+/// Whom a reference names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Who {
+pub(super) enum Who {
     Token(TokenKey),
     Account(AccountKey),
     AppToken(AppTokenKey),

@@ -17,6 +17,7 @@ pub mod incidents;
 pub mod janitor;
 pub mod jwt;
 pub mod keys;
+pub mod leaks;
 pub mod members;
 pub mod passwords;
 pub mod registries;
@@ -44,6 +45,7 @@ use self::grants::Grants;
 use self::incidents::Incidents;
 use self::janitor::Janitor;
 use self::keys::{Keys, ReadyKeys};
+use self::leaks::{Leaks, Walks};
 use self::members::Members;
 use self::passwords::{Hashing, Passwords};
 use self::registries::Registries;
@@ -104,6 +106,10 @@ pub struct Policy {
     pub caps: Caps,
     /// How many failures are borne.
     pub failures: Limits,
+    /// What the operator's secret scanner comes with; without it there is none.
+    pub secret_scanner: Option<SecretString>,
+    /// Whether what is reported as leaked opens nothing any more.
+    pub end_leaked_tokens: bool,
 }
 
 impl Policy {
@@ -155,6 +161,7 @@ pub struct Core {
     uses: Uses,
     trail: Trail,
     incidents: Incidents,
+    walks: Walks,
 }
 
 /// All use cases. Cheap to clone.
@@ -198,6 +205,7 @@ impl Service {
                 uses: Uses::default(),
                 trail,
                 incidents: Incidents::default(),
+                walks: Walks::default(),
             }),
         })
     }
@@ -249,6 +257,12 @@ impl Service {
     #[must_use]
     pub fn audit(&self) -> Audit<'_> {
         Audit::new(&self.core)
+    }
+
+    /// Secrets that were found where they do not belong.
+    #[must_use]
+    pub fn leaks(&self) -> Leaks<'_> {
+        Leaks::new(&self.core)
     }
 
     /// Sessions of clients that sign in.
@@ -447,7 +461,16 @@ impl Core {
     }
 
     /// Writes on behalf of whoever works on the machine itself, and tells the audit trail.
-    async fn command<T, F>(&self, lock: Lock, mut job: F) -> Result<T>
+    async fn command<T, F>(&self, lock: Lock, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Session) -> Result<Done<T>> + Send + 'static,
+    {
+        self.write_by(By::command(), lock, job).await
+    }
+
+    /// Writes on behalf of somebody who is no account, and tells the audit trail.
+    async fn write_by<T, F>(&self, by: By, lock: Lock, mut job: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnMut(&mut Session) -> Result<Done<T>> + Send + 'static,
@@ -456,7 +479,7 @@ impl Core {
         self.store
             .write(lock, move |connection| {
                 let done = job(connection)?;
-                let (by, changes) = (By::command(), done.changes.into_iter());
+                let changes = done.changes.into_iter();
                 let events = changes.map(|change| Event::of_change(change, &by, now));
                 pen.write(connection, events)?;
                 Ok(done.value)
@@ -525,11 +548,11 @@ impl<T> Done<T> {
         Self::of(value, None)
     }
 
-    /// Something was changed, or not.
-    fn of(value: T, change: Option<Change>) -> Self {
+    /// This was changed, if anything.
+    fn of(value: T, changes: impl IntoIterator<Item = Change>) -> Self {
         Self {
             value,
-            changes: change.into_iter().collect(),
+            changes: changes.into_iter().collect(),
         }
     }
 }

@@ -119,14 +119,14 @@ pub fn count_in_force(connection: &mut Session, now: DateTime<Utc>) -> Result<i6
 pub fn revoke(
     connection: &mut Session,
     id: ApiTokenId,
-    by: AccountId,
+    by: Option<AccountId>,
     now: DateTime<Utc>,
 ) -> Result<bool> {
     let token = api_tokens::table.filter(api_tokens::uuid.eq(bytes(id.0)));
     let revoked = diesel::update(token.filter(api_tokens::revoked_at.is_null()))
         .set((
             api_tokens::revoked_at.eq(micros(now)),
-            api_tokens::revoked_by.eq(bytes(by.0)),
+            api_tokens::revoked_by.eq(by.map(|by| bytes(by.0))),
         ))
         .execute(connection)?;
     Ok(revoked > 0 || find(connection, id)?.is_some())

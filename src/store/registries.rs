@@ -71,6 +71,20 @@ pub fn find_key(connection: &mut Session, id: RegistryId) -> Result<Option<Regis
     Ok(key.map(RegistryKey))
 }
 
+/// The public id of a registry that lives.
+pub fn find_id(connection: &mut Session, key: RegistryKey) -> Result<Option<RegistryId>> {
+    let id: Option<Vec<u8>> = registries::table
+        .filter(
+            registries::key
+                .eq(key.0)
+                .and(registries::deleted_at.is_null()),
+        )
+        .select(registries::uuid)
+        .first(connection)
+        .optional()?;
+    id.map(|id| Ok(RegistryId(uuid(&id)?))).transpose()
+}
+
 pub(super) type TenantRow = (i64, Vec<u8>, String, String, String);
 /// The columns of a [`TenantRow`].
 pub(super) const TENANT: (

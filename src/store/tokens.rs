@@ -208,6 +208,54 @@ pub fn credential(
         .transpose()
 }
 
+/// What is kept of a token's secret, and whose it is.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// Internal key.
+    pub key: TokenKey,
+    /// Public id, to which the secret is bound.
+    pub id: TokenId,
+    /// The registry that it opens, or did.
+    pub registry: RegistryKey,
+    /// The keyed hash.
+    pub secret: SecretDigest,
+    /// Counts its secrets.
+    pub secret_version: i64,
+}
+
+/// What is kept of the secrets of all registries' tokens, in the order of the tokens' keys: up to `limit`, beyond a key.
+/// Those of deleted registries are among them until they are purged.
+pub fn secrets(connection: &mut Session, beyond: TokenKey, limit: i64) -> Result<Vec<Kept>> {
+    type Row = (i64, Vec<u8>, i64, Vec<u8>, i64, i64);
+    let rows: Vec<Row> = tokens::table
+        .filter(tokens::key.gt(beyond.0))
+        .order(tokens::key)
+        .limit(limit)
+        .select((
+            tokens::key,
+            tokens::uuid,
+            tokens::registry_key,
+            tokens::secret_digest,
+            tokens::secret_key,
+            tokens::secret_version,
+        ))
+        .load(connection)?;
+    let kept = rows.into_iter();
+    kept.map(|(key, id, registry, digest, secret_key, secret_version)| {
+        Ok(Kept {
+            key: TokenKey(key),
+            id: TokenId(uuid(&id)?),
+            registry: RegistryKey(registry),
+            secret: SecretDigest {
+                digest,
+                key: secret_key,
+            },
+            secret_version,
+        })
+    })
+    .collect()
+}
+
 /// A page of a registry's tokens in creation order, and how many there are in all. To be called in a snapshot.
 pub fn page(
     connection: &mut Session,

@@ -122,27 +122,36 @@ impl Surface for Registries {
     }
 
     fn body(error: &Error) -> serde_json::Value {
-        let message = |error_code: String, message: String| ApiErrorMessage {
+        match error {
+            Error::Invalid(violations) => {
+                let messages = violations.iter().map(|violation| ApiErrorMessage {
+                    error_code: format!("invalid-{}", violation.field),
+                    message: violation.message.clone(),
+                });
+                worded(error, messages.collect())
+            }
+            other => said(other, other.to_string()),
+        }
+    }
+}
+
+/// The body of an error in words of a handler's own.
+pub(super) fn said(error: &Error, message: String) -> serde_json::Value {
+    let error_code = code(error);
+    worded(
+        error,
+        vec![ApiErrorMessage {
             error_code,
             message,
-        };
-        let messages = match error {
-            Error::Invalid(violations) => violations
-                .iter()
-                .map(|violation| {
-                    message(
-                        format!("invalid-{}", violation.field),
-                        violation.message.clone(),
-                    )
-                })
-                .collect(),
-            other => vec![message(code(other), other.to_string())],
-        };
-        serde_json::json!(ApiErrorResponse {
-            http_status: Self::status(error).as_u16(),
-            messages
-        })
-    }
+        }],
+    )
+}
+
+fn worded(error: &Error, messages: Vec<ApiErrorMessage>) -> serde_json::Value {
+    serde_json::json!(ApiErrorResponse {
+        http_status: Registries::status(error).as_u16(),
+        messages
+    })
 }
 
 fn code(error: &Error) -> String {

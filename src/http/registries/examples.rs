@@ -6,13 +6,14 @@ use utoipa::openapi::OpenApi;
 use super::super::{BODY_LIMIT, examples};
 use super::Registries;
 use super::evaluation::{EvaluationView, WANTED};
+use super::leak::{PATH, Scanning};
 use crate::domain::auth_config;
 use crate::domain::evaluation::{evaluate, parse_wanted};
 use crate::domain::id::RegistryId;
 use crate::domain::role::{Level, Permissions, Resource};
 use crate::domain::token::Scope;
 use crate::error::{Error, What};
-use crate::service::accounts;
+use crate::service::{accounts, leaks};
 
 const REGISTRY: &str = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11";
 const TOKEN: &str = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10";
@@ -22,6 +23,11 @@ const SECRET: &str = "whrt_exampleexampleexampleexampleexampleexam";
 /// Adds the examples.
 pub(in super::super) fn illustrate(document: &mut OpenApi) {
     examples::illustrate::<Registries>(document, "", error, fit);
+    // What is refused in words of its own.
+    let refused = |path: &str, status: &str| {
+        ((path, status) == (PATH, "401")).then_some(Error::Unauthenticated)
+    };
+    examples::illustrate::<Scanning>(document, "", refused, |_, _, _| {});
 }
 
 /// An error behind a status.
@@ -29,10 +35,12 @@ fn error(path: &str, status: &str) -> Option<Error> {
     let of_tokens = path.ends_with("/tokens") || path.contains("{tokenId}");
     Some(match status {
         "400" => RegistryId::parse("team-a").err()?,
+        "401" if path == PATH => return None,
         "401" => Error::Unauthenticated,
         "403" => Permissions::default()
             .require(Resource::Registry, Level::Read)
             .err()?,
+        "404" if path == PATH => leaks::off(),
         "404" if path.ends_with("/members/{accountId}") => Error::not_found(What::Member, ACCOUNT),
         "404" if path.starts_with("/accounts") => Error::not_found(What::Account, ACCOUNT),
         "404" if path.contains("{tokenId}") => Error::not_found(What::Token, TOKEN),

@@ -9,6 +9,7 @@ mod elsewhere;
 mod error;
 mod evaluation;
 mod examples;
+mod leak;
 mod member;
 mod people;
 mod registry;
@@ -21,6 +22,7 @@ use utoipa::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 pub(super) use self::examples::illustrate;
+pub(super) use self::leak::Scanning;
 
 use self::error::{ApiErrorResponse, BareErrors, BodyErrors, Errors};
 use super::surface;
@@ -60,6 +62,7 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>) {
         .service(account::delete)
         .service(audit::export)
         .service(audit::list)
+        .service(leak::report)
         .service(trust::config)
         .service(trust::bundle)
         .service(trust::key_set)
@@ -98,6 +101,7 @@ pub(super) fn base() -> utoipa::openapi::OpenApi {
             (name = "Members", description = "Say which accounts belong to a registry"),
             (name = "Accounts", description = "Manage accounts and their roles"),
             (name = "Audit", description = "Look at what was done and refused"),
+            (name = "Secret scanning", description = "Report secrets that were found where they do not belong"),
             (name = "Names", description = "Check whether a registry name is free"),
             (name = "Locations", description = "List where registries can be made"),
         ),

@@ -1,0 +1,494 @@
+//! Secrets that were found where they do not belong, as a secret scanner reports them.
+//!
+//! Owns who may report, what a string has to look like before the database is asked, what is behind it, and what then
+//! happens to that. Whoever reports learns nothing: not whether a string was a secret, nor of what. Refuses to know how
+//! reports travel.
+//!
+//! The secret of a registry token cannot be looked up: what is kept of it is bound to its row. So all rows are looked
+//! through, in parts, by one report at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use aws_lc_rs::{constant_time, digest};
+use chrono::{DateTime, Utc};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::api_keys::ApiKeys;
+use super::grants::{Grants, Reference, Who};
+use super::vault::Vault;
+use super::{Core, Done};
+use crate::domain::Stamp;
+use crate::domain::audit::{By, Change, Kind, Origin, SubjectKind};
+use crate::domain::id::{AccountId, AccountKey, ApiTokenId, AppTokenId, RegistryId, TokenKey};
+use crate::domain::secret::SecretKind;
+use crate::domain::status::Status;
+use crate::domain::text::has_control;
+use crate::error::{Error, Result, Violations, What};
+use crate::store::tokens::Kept;
+use crate::store::{Lock, Session, accounts, api_tokens, app_tokens, registries, tokens};
+
+/// The most strings of a report.
+const STRINGS: usize = 100;
+/// The longest string that may be a secret, in characters.
+const TOKEN_LENGTH: usize = 4096;
+/// The longest other text, in characters.
+const TEXT_LENGTH: usize = 1024;
+/// Tokens that are looked through at once.
+const BATCH: i64 = 1000;
+/// Reports that look through the tokens or wait to, at most.
+const WALKS: usize = 4;
+/// Who disabled a token, where no account did. Its id is that of nobody.
+const SCANNER: &str = "secret scanner";
+
+/// Where and as what a scanner found a string, in its own words.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// What the scanner took it for.
+    pub r#type: Option<String>,
+    /// Where it was.
+    pub url: Option<String>,
+    /// What kind of place that is.
+    pub source: Option<String>,
+}
+
+impl Place {
+    fn texts(&self) -> [(&'static str, Option<&String>); 3] {
+        [
+            ("type", self.r#type.as_ref()),
+            ("url", self.url.as_ref()),
+            ("source", self.source.as_ref()),
+        ]
+    }
+
+    /// The change with what was reported of it. An address of a search holds what was looked for: that is not kept.
+    fn tell(&self, mut change: Change, secrets: &[SecretString]) -> Change {
+        for (name, text) in self.texts() {
+            let Some(text) = text else { continue };
+            let text = secrets.iter().fold(text.clone(), |text, secret| {
+                text.replace(secret.expose_secret(), "[secret]")
+            });
+            change.beside.insert(name.to_owned(), Value::String(text));
+        }
+        change
+    }
+}
+
+/// A string that a scanner found.
+#[derive(Debug, Clone)]
+pub struct Sighting {
+    /// The string.
+    pub token: SecretString,
+    /// Where and as what.
+    pub place: Place,
+}
+
+/// What a scanner reports.
+#[derive(Debug)]
+pub struct Report(Vec<Sighting>);
+
+impl Report {
+    /// Takes a report that is neither empty nor too large, without control characters in it.
+    pub fn new(sightings: Vec<Sighting>) -> Result<Self> {
+        if sightings.is_empty() || sightings.len() > STRINGS {
+            return Err(Error::invalid(
+                "body",
+                format!(
+                    "the body is an array of {}; 1 to {STRINGS} are allowed",
+                    sightings.len()
+                ),
+            ));
+        }
+        let mut violations = Violations::default();
+        let mut check = |place: usize, name: &str, text: &str, most: usize| {
+            let length = text.chars().count();
+            if length > most {
+                violations.push(
+                    name,
+                    format!("[{place}].{name} has {length} characters; at most {most} are allowed"),
+                );
+            } else if has_control(text) {
+                violations.push(
+                    name,
+                    format!("[{place}].{name} contains a control character"),
+                );
+            }
+        };
+        for (place, sighting) in sightings.iter().enumerate() {
+            let token = sighting.token.expose_secret();
+            check(place, "token", token, TOKEN_LENGTH);
+            for (name, text) in sighting.place.texts() {
+                check(place, name, text.map_or("", String::as_str), TEXT_LENGTH);
+            }
+        }
+        // People copy more than there is.
+        let trimmed = sightings.into_iter().map(|sighting| Sighting {
+            token: sighting.token.expose_secret().trim().into(),
+            ..sighting
+        });
+        violations.finish(Some(Self(trimmed.collect())))
+    }
+}
+
+/// A scanner that proved to be the operator's.
+#[derive(Debug)]
+pub struct Scanner {
+    origin: Origin,
+}
+
+/// What a string looks like, as far as that is known without what is kept of tokens.
+#[derive(Debug)]
+enum Form {
+    /// The secret of some registry token.
+    Secret,
+    /// The code of some app token.
+    Code,
+    /// An API token with our signature.
+    ApiToken(ApiTokenId),
+    /// What one who logged in to a registry got: a reference to whom.
+    Reference(Reference),
+}
+
+/// What opens something, or did, and is known to others now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Leaked {
+    Token {
+        registry: RegistryId,
+        token: TokenKey,
+        /// Of its secret.
+        version: i64,
+    },
+    AppToken(AccountKey, AppTokenId),
+    ApiToken(ApiTokenId),
+    /// By a refresh token that somebody got with the account's password.
+    Account(AccountId),
+}
+
+/// Keeps reports from looking through all tokens side by side.
+#[derive(Debug)]
+pub struct Walks {
+    places: Semaphore,
+    turn: Semaphore,
+}
+
+impl Default for Walks {
+    fn default() -> Self {
+        Self {
+            places: Semaphore::new(WALKS),
+            turn: Semaphore::new(1),
+        }
+    }
+}
+
+/// Leak use cases.
+#[derive(Debug)]
+pub struct Leaks<'a> {
+    core: &'a Core,
+}
+
+impl<'a> Leaks<'a> {
+    pub(super) fn new(core: &'a Core) -> Self {
+        Self { core }
+    }
+
+    /// Is this the operator's scanner? No account is, and its token opens nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] if the operator has none.
+    pub fn admit(&self, token: Option<&SecretString>, origin: Origin) -> Result<Scanner> {
+        let Some(own) = &self.core.policy.secret_scanner else {
+            return Err(off());
+        };
+        // Hashes are of one length, and what is compared tells nothing of the token.
+        let hash = |token: &SecretString| {
+            digest::digest(&digest::SHA256, token.expose_secret().as_bytes())
+        };
+        let (sent, own) = (hash(token.ok_or(Error::Unauthenticated)?), hash(own));
+        if constant_time::verify_slices_are_equal(sent.as_ref(), own.as_ref()).is_ok() {
+            return Ok(Scanner { origin });
+        }
+        Err(self
+            .core
+            .refused(Error::Unauthenticated, By::nobody(origin)))
+    }
+
+    /// Ends what is behind the strings of a report, if the operator wants that, and tells the audit trail and the log.
+    pub async fn report(&self, scanner: &Scanner, report: Report) -> Result<()> {
+        let found = self.find(report).await?;
+        let secrets: Vec<_> = found.iter().map(|(_, found)| found.token.clone()).collect();
+        let mut leaks: BTreeMap<Leaked, BTreeSet<Place>> = BTreeMap::new();
+        for (leaked, sighting) in found {
+            leaks.entry(leaked).or_default().insert(sighting.place);
+        }
+        let secrets: Arc<[SecretString]> = secrets.into();
+        for (leaked, places) in leaks {
+            self.answer(scanner, leaked, places, Arc::clone(&secrets))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// The strings that are, or were, secrets of ours, and what is behind them.
+    async fn find(&self, report: Report) -> Result<Vec<(Leaked, Sighting)>> {
+        let mut suspects = Vec::new();
+        for sighting in report.0 {
+            if let Some(form) = self.form(&sighting.token).await? {
+                suspects.push((form, sighting));
+            }
+        }
+        if suspects.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut secrets = Vec::new();
+        for (place, (form, sighting)) in suspects.iter().enumerate() {
+            if matches!(form, Form::Secret) {
+                secrets.push((place, sighting.token.clone()));
+            }
+        }
+        for (place, reference) in self.walk(secrets).await? {
+            if let Some((form, _)) = suspects.get_mut(place) {
+                *form = Form::Reference(reference);
+            }
+        }
+        let vault = Arc::clone(&self.core.vault);
+        self.core
+            .store
+            .read(move |connection| {
+                let mut found = Vec::new();
+                for (form, sighting) in &suspects {
+                    let leaked = behind(connection, &vault, form, &sighting.token)?;
+                    found.extend(leaked.map(|leaked| (leaked, sighting.clone())));
+                }
+                Ok(found)
+            })
+            .await
+    }
+
+    /// What a string looks like: by its checksum, its seal or its signature.
+    async fn form(&self, token: &SecretString) -> Result<Option<Form>> {
+        match SecretKind::of(token.expose_secret()) {
+            Some(SecretKind::RegistryToken) => return Ok(Some(Form::Secret)),
+            Some(SecretKind::AppToken) => return Ok(Some(Form::Code)),
+            None => {}
+        }
+        if let Some(reference) = Grants::new(self.core).refreshed(token) {
+            return Ok(Some(Form::Reference(reference)));
+        }
+        let id = ApiKeys::new(self.core).verify(token).await?;
+        Ok(id.map(Form::ApiToken))
+    }
+
+    /// Looks for the tokens of secrets, each with a number of the caller's. All rows are looked at, whatever is found:
+    /// the time says nothing.
+    async fn walk(&self, secrets: Vec<(usize, SecretString)>) -> Result<Vec<(usize, Reference)>> {
+        let (mut beyond, mut found) = (TokenKey(0), Vec::new());
+        if secrets.is_empty() {
+            return Ok(found);
+        }
+        let walks = &self.core.walks;
+        let _place = walks.places.try_acquire().map_err(|_| Error::busy())?;
+        let _turn = walks.turn.acquire().await.map_err(Error::internal)?;
+        let secrets: Arc<[_]> = secrets.into();
+        loop {
+            let store = &self.core.store;
+            let kept = store
+                .read(move |connection| tokens::secrets(connection, beyond, BATCH))
+                .await?;
+            let Some(last) = kept.last() else {
+                return Ok(found);
+            };
+            beyond = last.key;
+            let (vault, secrets) = (Arc::clone(&self.core.vault), Arc::clone(&secrets));
+            // Neither on a thread of the store nor on one that answers requests.
+            let matched = tokio::task::spawn_blocking(move || matching(&vault, &secrets, &kept));
+            found.extend(matched.await.map_err(Error::internal)?);
+        }
+    }
+
+    async fn answer(
+        &self,
+        scanner: &Scanner,
+        leaked: Leaked,
+        places: BTreeSet<Place>,
+        secrets: Arc<[SecretString]>,
+    ) -> Result<()> {
+        let lock = match leaked {
+            Leaked::Token { registry, .. } => Lock::Registry(registry),
+            Leaked::AppToken(..) | Leaked::ApiToken(_) | Leaked::Account(_) => Lock::Nothing,
+        };
+        let (ends, now) = (self.core.policy.end_leaked_tokens, self.core.clock.now());
+        let by = By::scanner(scanner.origin.clone());
+        let (count, job) = (places.len(), move |connection: &mut Session| {
+            let change = end(connection, leaked, ends, now)?;
+            let told = change.iter().flat_map(|change| {
+                let places = places.iter();
+                places.map(|place| place.tell(change.clone(), &secrets))
+            });
+            let told: Vec<_> = told.collect();
+            Ok(Done::of(change, told))
+        });
+        if let Some(change) = self.core.write_by(by, lock, job).await? {
+            for _ in 0..count {
+                warn(&change);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the service answers without a scanner's token of its own.
+#[must_use]
+pub fn off() -> Error {
+    Error::not_found(
+        What::Path,
+        "/secret-scanning/report, which is served only with --secret-scanning-token,",
+    )
+}
+
+/// Which secrets are those of which tokens.
+fn matching(
+    vault: &Vault,
+    secrets: &[(usize, SecretString)],
+    kept: &[Kept],
+) -> Vec<(usize, Reference)> {
+    let mut found = Vec::new();
+    for token in kept {
+        for (place, secret) in secrets {
+            if vault.matches(SecretKind::RegistryToken, token.id.0, secret, &token.secret) {
+                let reference = Reference {
+                    registry: token.registry,
+                    who: Who::Token(token.key),
+                    version: token.secret_version,
+                };
+                found.push((*place, reference));
+            }
+        }
+    }
+    found
+}
+
+/// What is behind a string, if that is there and the string is not what it once opened it with.
+fn behind(
+    connection: &mut Session,
+    vault: &Vault,
+    form: &Form,
+    secret: &SecretString,
+) -> Result<Option<Leaked>> {
+    Ok(match form {
+        // Of none that there is.
+        Form::Secret => None,
+        Form::Code => app_tokens::credential_for(connection, secret.expose_secret())?
+            .filter(|found| vault.matches(SecretKind::AppToken, found.id.0, secret, &found.secret))
+            .map(|found| Leaked::AppToken(found.account, found.id)),
+        Form::ApiToken(id) => Some(Leaked::ApiToken(*id)),
+        Form::Reference(reference) => match reference.who {
+            Who::Token(token) => {
+                registries::find_id(connection, reference.registry)?.map(|registry| Leaked::Token {
+                    registry,
+                    token,
+                    version: reference.version,
+                })
+            }
+            Who::AppToken(token) => app_tokens::credential(connection, token)?
+                .map(|found| Leaked::AppToken(found.account, found.id)),
+            Who::Account(account) => accounts::standing(connection, account)?
+                .filter(|standing| standing.actor.version == reference.version)
+                .map(|standing| Leaked::Account(standing.actor.id)),
+        },
+    })
+}
+
+/// Ends what leaked, if that is wanted and it opens anything still, and says what it was and is. `None` if it is gone
+/// meanwhile.
+fn end(
+    connection: &mut Session,
+    leaked: Leaked,
+    wanted: bool,
+    now: DateTime<Utc>,
+) -> Result<Option<Change>> {
+    let lasts = |end: Option<DateTime<Utc>>| wanted && end.is_none_or(|end| now < end);
+    let change = match leaked {
+        Leaked::Token {
+            registry,
+            token,
+            version,
+        } => {
+            let Some(key) = registries::find_key(connection, registry)? else {
+                return Ok(None);
+            };
+            let known = tokens::credential(connection, key, token)?
+                .filter(|known| known.secret_version == version);
+            let found = match known {
+                Some(known) => tokens::find(connection, key, known.id)?,
+                None => None,
+            };
+            let Some(mut token) = found else {
+                return Ok(None);
+            };
+            let before = token.clone();
+            if token.status == Status::Enabled && lasts(token.expires_at) {
+                token.status = Status::Disabled;
+                let stamp = Stamp {
+                    at: now,
+                    by: AccountId(Uuid::nil()),
+                    by_name: SCANNER.to_owned(),
+                };
+                tokens::update(connection, &mut token, stamp)?;
+            }
+            Change::updated(&before, &token).within(registry)
+        }
+        Leaked::AppToken(account, id) => {
+            let Some((token, _)) = app_tokens::find(connection, account, id)? else {
+                return Ok(None);
+            };
+            if lasts(token.expires_at) {
+                app_tokens::delete(connection, account, id)?;
+                Change::deleted(&token)
+            } else {
+                Change::updated(&token, &token)
+            }
+        }
+        Leaked::ApiToken(id) => {
+            let Some(standing) = api_tokens::find(connection, id)? else {
+                return Ok(None);
+            };
+            let token = standing.token;
+            let change = Change::updated(&token, &token);
+            if !token.revoked && lasts(Some(token.expires_at)) {
+                api_tokens::revoke(connection, id, None, now)?;
+                change.with("status", "revoked")
+            } else {
+                change
+            }
+        }
+        Leaked::Account(id) => {
+            let Some(account) = accounts::find(connection, id)? else {
+                return Ok(None);
+            };
+            Change::updated(&account, &account)
+        }
+    };
+    Ok(Some(Change {
+        kind: Kind::Leak,
+        ..change
+    }))
+}
+
+/// Tells the log, by ids alone.
+fn warn(change: &Change) {
+    let id = change.subject.map(tracing::field::display);
+    let registry = change.registry.map(tracing::field::display);
+    let (kind, ended) = (change.subject_kind.as_str(), change.before != change.after);
+    if change.subject_kind == SubjectKind::Account {
+        tracing::warn!(
+            id,
+            "A refresh token of an account has leaked; give the account a new password"
+        );
+    } else {
+        tracing::warn!(kind, id, registry, ended, "A token has leaked");
+    }
+}
