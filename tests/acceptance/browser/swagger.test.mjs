@@ -1,13 +1,13 @@
 // Swagger UI, used as a person uses it, in Debian's Chromium.
 //
-// Environment: WHARFINGER_URL, ADMIN (name:password), SCREENSHOTS (a folder), CHROMIUM (the browser).
+// Environment: WHARFINGER_URL, ADMIN (name:password), WHARFINGER_SECRET_SCANNING_TOKEN, SCREENSHOTS (a folder), CHROMIUM (the browser).
 
 import assert from "node:assert/strict";
 import { createServer, request } from "node:http";
 import { after, before, test } from "node:test";
 import { chromium } from "playwright-core";
 
-const { WHARFINGER_URL: base, ADMIN: admin, SCREENSHOTS: folder, CHROMIUM } = process.env;
+const { WHARFINGER_URL: base, ADMIN: admin, SCREENSHOTS: folder, CHROMIUM, WHARFINGER_SECRET_SCANNING_TOKEN: scanner } = process.env;
 const [name, ...rest] = admin.split(":");
 const password = rest.join(":");
 
@@ -170,6 +170,9 @@ test("every operation can be tried, and the secret of a token can be copied", as
   await form.locator('input[name="username"]').fill(name);
   await form.locator('input[name="password"]').fill(password);
   await form.locator('button[type="submit"]').click();
+  const scanning = page.locator(".auth-container", { hasText: "scannerAuth" });
+  await scanning.locator("input").fill(scanner);
+  await scanning.locator('button[type="submit"]').click();
   await page.locator(".btn-done").first().click();
   await page.screenshot({ path: `${folder}/docs.png` });
 
@@ -237,6 +240,7 @@ test("every operation can be tried, and the secret of a token can be copied", as
   const events = { since: "2026-01-01T00:00:00Z", until: "2126-01-01T00:00:00Z", actor: "", registry: "", subject: account, kind: "create", outcome: "success" };
   assert.equal((await step("auditGet", 200, { parameters: { ...events, limit: "10", "pagination.token": "" } })).json.items[0].subject, account);
   await step("auditExport", 200, { parameters: events });
+  await step("secretScanningReport", 202, { body: [{ token: "whrt_none" }] });
   await step("accountsDelete", 204, { parameters: { ...who.parameters, revokeTokens: "true" } });
 
   const patched = await step("registriesTokensPatch", 200, { ...token, body: { status: "disabled", expiryDate: null } });
