@@ -399,6 +399,7 @@ fn listen(
     let origins = Origins {
         public_url: settings.public_url.clone(),
         proxies: settings.trusted_proxies.clone(),
+        tls: settings.tls_cert.is_some(),
     };
     let state = Data::new(State::new(
         service.clone(),

@@ -25,6 +25,7 @@ mod documents;
 mod durability;
 mod errors;
 mod evaluation;
+mod hardening;
 mod janitor;
 mod leaks;
 mod members;

@@ -12,7 +12,7 @@ use wharfinger::http::{document_json, document_names};
 use crate::harness::{Backend, Server};
 
 /// The document of all surfaces.
-fn document() -> Value {
+pub fn document() -> Value {
     as_served(&wharfinger::http::document())
 }
 

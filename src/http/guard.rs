@@ -1,4 +1,4 @@
-//! What every request passes: a request id, the origin check, the log.
+//! What every request passes: a request id, the origin check, the log, and the headers that bind browsers.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -6,7 +6,10 @@ use actix_web::HttpMessage as _;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
-use actix_web::http::header::{HeaderName, HeaderValue, ORIGIN, X_CONTENT_TYPE_OPTIONS};
+use actix_web::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, ORIGIN, REFERRER_POLICY,
+    STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use ipnet::IpNet;
@@ -19,6 +22,26 @@ use crate::error::{Error, Outage, Result};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// What browsers make of every answer: what its type says, in no frame, told to no other page, of use to this origin.
+const BINDING: [(HeaderName, HeaderValue); 4] = [
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
+];
+/// The same where an answer says nothing itself: it is no page, and nobody keeps it.
+const UNLESS_SAID: [(HeaderName, HeaderValue); 2] = [
+    (
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+    ),
+    (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+];
+/// A year. Not for the domains below: they may be anybody's.
+const HTTPS_ONLY: HeaderValue = HeaderValue::from_static("max-age=31536000");
 /// The longest request id taken over from a client, in bytes.
 const ID_LENGTH: usize = 64;
 
@@ -29,6 +52,16 @@ pub struct Origins {
     pub public_url: Option<Url>,
     /// Who is believed where requests come from.
     pub proxies: Vec<IpNet>,
+    /// Whether this process itself speaks TLS.
+    pub tls: bool,
+}
+
+impl Origins {
+    /// May browsers be told to come by https alone?
+    fn https(&self) -> bool {
+        let public = self.public_url.as_ref();
+        self.tls || public.is_some_and(|url| url.scheme() == "https")
+    }
 }
 
 /// Wraps every request.
@@ -50,7 +83,8 @@ pub(super) async fn guard(
                 request.error_response(failure)
             }
         };
-        let response = label(response, &id);
+        let https = state.is_some_and(|state| state.origins.https());
+        let response = label(response, &id, https);
         log(&response, state);
         Ok(response)
     }
@@ -58,12 +92,26 @@ pub(super) async fn guard(
     .await
 }
 
-fn label(mut response: ServiceResponse<BoxBody>, id: &str) -> ServiceResponse<BoxBody> {
+fn label(
+    mut response: ServiceResponse<BoxBody>,
+    id: &str,
+    https: bool,
+) -> ServiceResponse<BoxBody> {
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(id) {
         headers.insert(REQUEST_ID, id);
     }
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    for (name, value) in BINDING {
+        headers.insert(name, value);
+    }
+    for (name, value) in UNLESS_SAID {
+        if !headers.contains_key(&name) {
+            headers.insert(name, value);
+        }
+    }
+    if https {
+        headers.insert(STRICT_TRANSPORT_SECURITY, HTTPS_ONLY);
+    }
     response
 }
 

@@ -26,12 +26,17 @@ pub(super) fn origin(request: &HttpRequest) -> Option<String> {
 
 /// Do clients reach this service by TLS, as far as we can know?
 pub(super) fn is_secure(request: &HttpRequest) -> bool {
+    let origins = request
+        .app_data::<Data<State>>()
+        .map(|state| &state.origins);
+    let public = origins.and_then(|origins| origins.public_url.as_ref());
+    public.map_or_else(|| serves_tls(request), |url| url.scheme() == "https")
+}
+
+/// Did this request come by TLS?
+fn serves_tls(request: &HttpRequest) -> bool {
     let state = request.app_data::<Data<State>>();
-    let public = state.and_then(|state| state.origins.public_url.as_ref());
-    public.map_or_else(
-        || request.app_config().secure(),
-        |url| url.scheme() == "https",
-    )
+    state.is_some_and(|state| state.origins.tls)
 }
 
 /// The host that a request was sent to: `Host`, or what HTTP/2 has in its place.
@@ -48,11 +53,7 @@ pub(super) fn host(request: &HttpRequest) -> Option<&str> {
 
 fn loopback_origin(request: &HttpRequest) -> Option<String> {
     let host = host(request)?;
-    let scheme = if request.app_config().secure() {
-        "https"
-    } else {
-        "http"
-    };
+    let scheme = if serves_tls(request) { "https" } else { "http" };
     let url = Url::parse(&format!("{scheme}://{host}")).ok()?;
     let bare = url.path() == "/"
         && url.username().is_empty()

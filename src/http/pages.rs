@@ -6,9 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::http::header::{
-    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, X_FRAME_OPTIONS,
-};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName};
 use actix_web::middleware::DefaultHeaders;
 use actix_web::web::{self, Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse, route, routes};
@@ -36,14 +34,15 @@ pub(super) const METHODS: [(&str, &str); 4] = [
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
                       img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";
+/// Nothing secret, and another version of this program has others.
+const REVALIDATED: &str = "no-cache";
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 
 pub(super) fn routes(config: &mut ServiceConfig<'_>) {
     config.map(|config| {
         let headers = DefaultHeaders::new()
             .add((CONTENT_SECURITY_POLICY, POLICY))
-            .add((X_FRAME_OPTIONS, "DENY"))
-            .add((REFERRER_POLICY, "no-referrer"))
+            .add((CACHE_CONTROL, REVALIDATED))
             .add((OPENER_POLICY, "same-origin"));
         config
             .service(openapi)
@@ -91,6 +90,7 @@ async fn openapi(request: HttpRequest, state: Data<State>) -> Answer<Registries>
     let document = document.ok_or_else(|| Error::not_found(What::Path, quoted(path)))?;
     Ok(HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "application/json"))
+        .insert_header((CACHE_CONTROL, REVALIDATED))
         .body(document.clone()))
 }
 

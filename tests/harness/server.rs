@@ -362,6 +362,17 @@ impl Actor {
         }
     }
 
+    /// The same, shown what leads elsewhere.
+    pub fn without_redirects(&self) -> Self {
+        let client = Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none());
+        Self {
+            client: client.build().unwrap(),
+            ..self.clone()
+        }
+    }
+
     /// A request to be completed and given to [`Actor::send`].
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.base));
