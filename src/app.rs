@@ -11,27 +11,25 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::HttpServer;
 use actix_web::dev::Server;
 use actix_web::web::Data;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::clock::{Clock, Random};
 use crate::config::{LeakedTokens, Settings, read_secret};
 use crate::domain::account::NewPassword;
 use crate::domain::caps::Caps;
 use crate::error::{Error, Result};
-use crate::http::{self, Origins, State};
+use crate::http::{Origins, State};
+use crate::server;
 use crate::service::accounts::FIRST;
 use crate::service::throttle::Limits;
 use crate::service::vault::{self, ServerKey};
 use crate::service::{Policy, Service, incidents, janitor, uses};
 use crate::store::{self, Store};
+use crate::tls::Identity;
 
-/// How long an idle connection is kept.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How often the janitor looks.
 const JANITOR_PAUSE: Duration = Duration::from_secs(10);
 /// How often logins and refusals are written: what a killed process forgets.
@@ -49,6 +47,7 @@ pub struct App {
     pub service: Service,
     /// What became of the first account's password, at a first start.
     pub first_password: Option<FirstPassword>,
+    certificate: Option<actix_web::rt::task::JoinHandle<()>>,
     janitor: actix_web::rt::task::JoinHandle<()>,
     uses: actix_web::rt::task::JoinHandle<()>,
     incidents: actix_web::rt::task::JoinHandle<()>,
@@ -86,11 +85,23 @@ impl App {
     ) -> Result<Self> {
         settings.check_listen()?;
         let holder = random.uuid()?.to_string();
+        let identity = match (&settings.tls_cert, &settings.tls_key) {
+            (Some(certificate), Some(key)) => Some(Arc::new(Identity::load(certificate, key)?)),
+            _ => None,
+        };
         let service = open_service_as(settings, &holder, &clock, &random).await?;
-        let (server, addresses) = listen(settings, &service, Arc::clone(&random))?;
+        let random_ids = Arc::clone(&random);
+        let (server, addresses) = listen(settings, &service, random_ids, identity.as_ref())?;
         // Last, and before the first answer: a start that fails on the way, as on a port in use, would otherwise have
         // made a password that nobody ever saw.
         let first_password = make_first_account(settings, &service, &*random).await?;
+        let certificate = match identity {
+            Some(identity) => {
+                let hangups = signal(SignalKind::hangup()).map_err(Error::internal)?;
+                Some(actix_web::rt::spawn(identity.follow(hangups)))
+            }
+            None => None,
+        };
         let janitor = actix_web::rt::spawn(janitor::run_for_ever(
             service.clone(),
             holder,
@@ -104,6 +115,7 @@ impl App {
             addresses,
             service,
             first_password,
+            certificate,
             janitor,
             uses,
             incidents,
@@ -113,6 +125,9 @@ impl App {
     /// Serves until it is stopped by its handle, finishes what is under way, and drains the writer.
     pub async fn run(self) -> Result<()> {
         let served = self.server.await;
+        if let Some(certificate) = &self.certificate {
+            certificate.abort();
+        }
         self.janitor.abort();
         self.uses.abort();
         self.incidents.abort();
@@ -395,11 +410,12 @@ fn listen(
     settings: &Settings,
     service: &Service,
     random: Arc<dyn Random>,
+    identity: Option<&Arc<Identity>>,
 ) -> Result<(Server, Vec<SocketAddr>)> {
     let origins = Origins {
         public_url: settings.public_url.clone(),
         proxies: settings.trusted_proxies.clone(),
-        tls: settings.tls_cert.is_some(),
+        tls: identity.is_some(),
     };
     let state = Data::new(State::new(
         service.clone(),
@@ -411,67 +427,5 @@ fn listen(
             .parse()
             .map_err(Error::internal)?,
     ));
-    let mut server = HttpServer::new(move || http::app(state.clone()))
-        .client_request_timeout(settings.head_timeout)
-        .keep_alive(KEEP_ALIVE)
-        // The commands listen for signals, before they say where the service is.
-        .disable_signals()
-        // In whole seconds there: half a second must not become none.
-        .shutdown_timeout(
-            u64::try_from(settings.shutdown_timeout.as_millis().div_ceil(1000)).unwrap_or(u64::MAX),
-        );
-    if let Some(workers) = settings.workers {
-        server = server.workers(usize::from(workers));
-    }
-    let bound = match (&settings.tls_cert, &settings.tls_key) {
-        (Some(certificate), Some(key)) => {
-            server.bind_rustls_0_23(settings.listen, tls(certificate, key)?)
-        }
-        _ => server.bind(settings.listen),
-    };
-    let bound = bound.map_err(|error| {
-        Error::invalid(
-            "listen",
-            format!("--listen: cannot listen on {}: {error}", settings.listen),
-        )
-    })?;
-    let addresses = bound.addrs();
-    Ok((bound.run(), addresses))
-}
-
-fn tls(certificate: &Path, key: &Path) -> Result<rustls::ServerConfig> {
-    let refused = |setting: &str, path: &Path, error: &dyn std::fmt::Display| {
-        Error::invalid(
-            "tls",
-            format!("{setting}: {} cannot be used: {error}", path.display()),
-        )
-    };
-    let chain = read_certificates(certificate)?;
-    let private =
-        PrivateKeyDer::from_pem_file(key).map_err(|error| refused("--tls-key", key, &error))?;
-    rustls::ServerConfig::builder_with_provider(
-        rustls::crypto::aws_lc_rs::default_provider().into(),
-    )
-    .with_safe_default_protocol_versions()
-    .map_err(Error::internal)?
-    .with_no_client_auth()
-    .with_single_cert(chain, private)
-    .map_err(|error| refused("--tls-cert", certificate, &error))
-}
-
-/// The certificates of a PEM file.
-pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let refused = |error: &dyn std::fmt::Display| {
-        Error::invalid(
-            "tls",
-            format!("--tls-cert: {} cannot be used: {error}", path.display()),
-        )
-    };
-    let chain: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(|error| refused(&error))?;
-    if chain.is_empty() {
-        return Err(refused(&"there is no certificate in it"));
-    }
-    Ok(chain)
+    server::listen(settings, state, identity.map(Identity::config).transpose()?)
 }

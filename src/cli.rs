@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
+use rustix::process::{Resource, Rlimit, setrlimit};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -30,6 +31,7 @@ use crate::http;
 use crate::service::accounts::{Accounts, FIRST, LiveTokens};
 use crate::service::keys::{Consequence, Rotation};
 use crate::telemetry;
+use crate::tls;
 
 /// How long a health check waits for a server.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,6 +39,9 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Runs one command to its end.
 pub fn run(cli: Cli) -> Result<()> {
     let settings = cli.settings;
+    if !settings.core_dumps {
+        forbid_core_dumps()?;
+    }
     telemetry::start(&settings.log, settings.log_format)?;
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => actix_web::rt::System::new().block_on(serve(&settings)),
@@ -80,6 +85,22 @@ pub fn run(cli: Cli) -> Result<()> {
         }
         Command::Healthcheck { ready } => healthcheck(&settings, ready),
     }
+}
+
+/// Keeps what a crash leaves behind free of secrets: there is nothing.
+///
+/// Both, since a limit of zero does not keep a dump from a program that the kernel is set to hand dumps to, and a
+/// process may be made dumpable again by what it executes.
+fn forbid_core_dumps() -> Result<()> {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(Resource::Core, none).map_err(Error::internal)?;
+    #[cfg(target_os = "linux")]
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+        .map_err(Error::internal)?;
+    Ok(())
 }
 
 fn no_surface(name: &str) -> Error {
@@ -519,7 +540,7 @@ fn pinned(
     stream: TcpStream,
     certificate: &Path,
 ) -> Result<StreamOwned<ClientConnection, TcpStream>> {
-    let own = app::read_certificates(certificate)?.into_iter().next();
+    let own = tls::read_certificates(certificate)?.into_iter().next();
     let own = own.ok_or_else(|| {
         Error::invalid(
             "tls",

@@ -241,6 +241,10 @@ pub enum LeakedTokens {
 
 /// Every setting.
 #[derive(Debug, Clone, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own"
+)]
 pub struct Settings {
     /// Where to listen
     #[arg(
@@ -431,15 +435,21 @@ pub struct Settings {
     /// Requests that may wait for the database before others are turned away with 503
     #[arg(long, env = "WHARFINGER_QUEUE", default_value = "4096", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub queue: u32,
-    /// How long a new connection may take to send the head of its first request
+    /// How long a connection may take to send the head of a request
     #[arg(long, env = "WHARFINGER_HEAD_TIMEOUT", default_value = "10s", global = true, value_name = "TIME", value_parser = bound)]
     pub head_timeout: Duration,
     /// How long the body of a request may take to arrive
     #[arg(long, env = "WHARFINGER_BODY_TIMEOUT", default_value = "15s", global = true, value_name = "TIME", value_parser = bound)]
     pub body_timeout: Duration,
+    /// How long a client may take nothing of its answer
+    #[arg(long, env = "WHARFINGER_ANSWER_TIMEOUT", default_value = "30s", global = true, value_name = "TIME", value_parser = bound)]
+    pub answer_timeout: Duration,
     /// How long requests under way may go on after a signal to stop
     #[arg(long, env = "WHARFINGER_SHUTDOWN_TIMEOUT", default_value = "30s", global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub shutdown_timeout: Duration,
+    /// Let a crash leave the memory of the process behind, secrets included, for who debugs it
+    #[arg(long, env = "WHARFINGER_CORE_DUMPS", global = true, value_parser = BoolishValueParser::new())]
+    pub core_dumps: bool,
     /// What to log: a level, or directives such as `info,wharfinger::http=debug`
     #[arg(
         long,

@@ -8,7 +8,7 @@
 //! - [`domain`] knows the rules that need neither database nor clock.
 //!
 //! Beside them [`error`] and [`clock`] are used by all and use none. [`config`] names the settings, [`app`] puts
-//! everything together, [`cli`] runs the commands. `docs/ARCHITECTURE.md` is the map with the reasons.
+//! everything together, [`server`] and [`tls`] listen, [`cli`] runs the commands. `docs/ARCHITECTURE.md` is the map with the reasons.
 
 pub mod app;
 pub mod cli;
@@ -17,8 +17,10 @@ pub mod config;
 pub mod domain;
 pub mod error;
 pub mod http;
+pub mod server;
 pub mod service;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 
 pub use error::Error;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules of the crate, and those that each may name. `app` and `cli` put everything together; `lib` and `main` hold
 /// nothing.
-const MAY_NAME: [(&str, &[&str]); 8] = [
+const MAY_NAME: [(&str, &[&str]); 10] = [
     ("error", &[]),
     ("clock", &["error"]),
     ("telemetry", &["error", "config"]),
@@ -14,13 +14,18 @@ const MAY_NAME: [(&str, &[&str]); 8] = [
     ("config", &["error", "clock", "domain", "store"]),
     ("service", &["error", "clock", "domain", "store"]),
     ("http", &["error", "clock", "domain", "service"]),
+    ("tls", &["error"]),
+    ("server", &["error", "config", "http"]),
 ];
 
 /// Crates, and the modules that may name them.
-const NAMED_BY: [(&str, &[&str]); 6] = [
+const NAMED_BY: [(&str, &[&str]); 9] = [
     ("diesel", &["store"]),
     ("diesel_migrations", &["store"]),
-    ("actix_web", &["http", "app", "cli"]),
+    ("actix_web", &["http", "app", "cli", "server"]),
+    ("actix_http", &["server"]),
+    ("actix_server", &["server"]),
+    ("actix_tls", &["server"]),
     ("utoipa", &["http"]),
     ("utoipa_actix_web", &["http"]),
     ("utoipa_swagger_ui", &["http"]),

@@ -1,9 +1,13 @@
 //! What hostile bytes on the wire, hostile pages in browsers and hostile neighbours on the machine meet.
 
+use std::os::unix::fs::MetadataExt as _;
+use std::process::Command;
+use std::sync::Arc;
+
 use reqwest::Method;
 use rstest::rstest;
 
-use crate::harness::{Actor, Answer, Backend, Server};
+use crate::harness::{Actor, Answer, Backend, Database, Program, Server};
 use crate::openapi::{document, operations};
 
 /// What is no operation of the document, as method, path and status without credentials.
@@ -155,4 +159,56 @@ async fn browsers_are_told_to_come_by_https_where_that_is_the_way() {
             );
         }
     }
+}
+
+/// Root may look into every process, unless it gives that right up.
+const PLAIN: [&str; 5] = [
+    "setpriv",
+    "--bounding-set",
+    "-sys_ptrace",
+    "--inh-caps",
+    "-sys_ptrace",
+];
+
+#[rstest]
+fn a_crash_leaves_no_memory_behind_unless_that_was_asked_for(#[values(false, true)] asked: bool) {
+    let database = Arc::new(Database::fresh(Backend::Sqlite));
+    let root = database.folder().metadata().unwrap().uid() == 0;
+    let mut command = Program::command(&database);
+    if asked {
+        command.arg("--core-dumps");
+    }
+    if root {
+        command = Program::through(&PLAIN, &command);
+    }
+    let program = Program::spawn(&database, command);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", program.child.id())).unwrap();
+    let own = std::fs::read_to_string("/proc/self/limits").unwrap();
+    let core = |limits: &str| {
+        let line = limits
+            .lines()
+            .find(|line| line.starts_with("Max core file size"));
+        line.unwrap()
+            .split_ascii_whitespace()
+            .skip(4)
+            .take(2)
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let expected = if asked {
+        core(&own)
+    } else {
+        vec!["0".to_owned(); 2]
+    };
+    assert_eq!(core(&limits), expected);
+    // What cannot be dumped cannot be looked into by other processes of its user either.
+    let mut look = Command::new("readlink");
+    look.arg(format!("/proc/{}/exe", program.child.id()))
+        .env("PATH", "/usr/bin:/bin");
+    if root {
+        look = Program::through(&PLAIN, &look);
+        look.env("PATH", "/usr/bin:/bin");
+    }
+    let looked = look.output().unwrap();
+    assert_eq!(looked.status.success(), asked, "{looked:?}");
 }

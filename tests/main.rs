@@ -43,6 +43,8 @@ mod smoke;
 mod stackrox;
 mod surfaces;
 mod throttle;
+mod tls;
 mod tokens;
 mod uses;
+mod wire;
 mod writer;

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use actix_web::http::Version;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use actix_web::{FromRequest as _, HttpMessage as _, HttpRequest, dev, web};
 use serde::de::DeserializeOwned;
@@ -60,12 +59,13 @@ pub(super) async fn form(
     arrive(request, payload, FORM_LIMIT, time).await
 }
 
-/// Reads a body as JSON whatever its type says; an empty one as the empty object.
+/// Reads a body as JSON whatever its type says, unless it is compressed; an empty one as the empty object.
 pub(super) async fn json_of_any_type<T: DeserializeOwned>(
     request: &HttpRequest,
     mut payload: dev::Payload,
     time: Duration,
 ) -> Result<T> {
+    check_encoding(request, JSON)?;
     let payload = web::Payload::from_request(request, &mut payload)
         .await
         .map_err(|error| Error::internal(error.to_string()))?;
@@ -105,8 +105,7 @@ fn may_have_body(request: &HttpRequest) -> bool {
     let headers = request.headers();
     match headers.get(CONTENT_LENGTH) {
         Some(length) => length != "0",
-        // HTTP/1 announces a body by one of the two, HTTP/2 need not.
-        None => headers.contains_key(TRANSFER_ENCODING) || request.version() >= Version::HTTP_2,
+        None => headers.contains_key(TRANSFER_ENCODING),
     }
 }
 

@@ -17,6 +17,7 @@ use tracing::Instrument as _;
 use url::Url;
 
 use super::call::RequestId;
+use super::connection::Requests;
 use super::{State, dialects, links};
 use crate::error::{Error, Outage, Result};
 
@@ -71,6 +72,7 @@ pub(super) async fn guard(
 ) -> std::result::Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let state = request.app_data::<Data<State>>().cloned();
     let state = state.as_ref().map(Data::get_ref);
+    let _under_way = request.request().conn_data().map(Requests::begin);
     let id = request_id(&request, state);
     // Escaping keeps control characters of the caller's text out of the log.
     request.extensions_mut().insert(RequestId(id.clone()));

@@ -39,16 +39,10 @@ fn serves_tls(request: &HttpRequest) -> bool {
     state.is_some_and(|state| state.origins.tls)
 }
 
-/// The host that a request was sent to: `Host`, or what HTTP/2 has in its place.
+/// The host that a request was sent to.
 pub(super) fn host(request: &HttpRequest) -> Option<&str> {
-    let header = request.headers().get(actix_web::http::header::HOST);
-    match header {
-        Some(host) => host.to_str().ok(),
-        None => request
-            .uri()
-            .authority()
-            .map(actix_web::http::uri::Authority::as_str),
-    }
+    let host = request.headers().get(actix_web::http::header::HOST);
+    host?.to_str().ok()
 }
 
 fn loopback_origin(request: &HttpRequest) -> Option<String> {

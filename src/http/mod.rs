@@ -5,6 +5,7 @@
 
 mod body;
 mod call;
+mod connection;
 mod dialects;
 mod document;
 mod examples;
@@ -32,6 +33,7 @@ use actix_web::{App, middleware};
 use utoipa_actix_web::AppExt as _;
 use utoipa_actix_web::service_config::ServiceConfig;
 
+pub use self::connection::{Connection, Patience};
 pub use self::document::{document, document_json, document_names, document_of};
 pub use self::guard::Origins;
 use crate::clock::Random;
