@@ -14,6 +14,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use zeroize::Zeroizing;
 
 use crate::app::{self, App, FirstPassword};
 use crate::clock::{Clock, Random, SystemClock, SystemRandom};
@@ -478,7 +479,7 @@ fn choose_password(accounts: &Accounts<'_>, source: &PasswordSource) -> Result<P
         None => accounts.generate_password().map(Password::Made),
         // Not by the name /dev/stdin, which cannot be opened where standard input is a socket.
         Some(path) if path == Path::new("-") => std::io::read_to_string(std::io::stdin())
-            .map(|text| Password::Given(without_line_end(&text)))
+            .map(|text| Password::Given(without_line_end(&Zeroizing::new(text))))
             .map_err(|error| {
                 Error::invalid(
                     "file",

@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use secrecy::SecretString;
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::domain::account::NewPassword;
 use crate::domain::signing::Algorithm;
@@ -578,20 +579,20 @@ impl Settings {
 
 /// Reads the secret of a setting from a file.
 pub fn read_secret(setting: &str, path: &Path) -> Result<SecretString> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = std::fs::read_to_string(path).map(Zeroizing::new);
+    text.map(|text| without_line_end(&text)).map_err(|error| {
         Error::invalid(
             "file",
             format!("{setting}: {} cannot be read: {error}", path.display()),
         )
-    })?;
-    Ok(without_line_end(&text))
+    })
 }
 
 /// A secret without the line end that editors add.
 #[must_use]
 pub fn without_line_end(text: &str) -> SecretString {
     let text = text.strip_suffix('\n').unwrap_or(text);
-    text.strip_suffix('\r').unwrap_or(text).to_owned().into()
+    text.strip_suffix('\r').unwrap_or(text).into()
 }
 
 type Parsed<T> = std::result::Result<T, String>;

@@ -1,14 +1,33 @@
 //! What hostile bytes on the wire, hostile pages in browsers and hostile neighbours on the machine meet.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::Parser as _;
 use reqwest::Method;
 use rstest::rstest;
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+use wharfinger::clock::SystemRandom;
+use wharfinger::config::Cli;
+use wharfinger::domain::account::NewPassword;
+use wharfinger::domain::api_token::Wish;
+use wharfinger::domain::app_token::Title;
+use wharfinger::domain::audit::Origin;
+use wharfinger::domain::status::Status;
+use wharfinger::domain::token::{NewToken, TokenName};
+use wharfinger::service::access::Presented;
+use wharfinger::service::certificates::make_rsa_key;
+use wharfinger::service::grants::{Ask, Login, Pass};
+use wharfinger::service::vault::ServerKey;
 
-use crate::harness::{Actor, Answer, Backend, Database, Program, Server};
+use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Database, Program, Server};
 use crate::openapi::{document, operations};
+use crate::wire::{exchange, statuses};
 
 /// What is no operation of the document, as method, path and status without credentials.
 const BESIDE: [(&str, &str, u16); 14] = [
@@ -211,4 +230,371 @@ fn a_crash_leaves_no_memory_behind_unless_that_was_asked_for(#[values(false, tru
     }
     let looked = look.output().unwrap();
     assert_eq!(looked.status.success(), asked, "{looked:?}");
+}
+
+/// What a terminal, a log or the next reader of a header would act on.
+const HOSTILE: [&str; 9] = [
+    "\r\nX-Evil: 1",
+    "\n{\"level\":\"ERROR\",\"evil\":1}",
+    "\n2026-01-01T00:00:00.000000Z ERROR evil",
+    "\u{1b}[31mevil\u{1b}]0;evil\u{7}",
+    "\u{0}",
+    "\u{9b}31mevil",
+    "\u{202e}evil\u{2028}evil\u{85}evil",
+    "\"; evil=\"1",
+    "\u{e9}\u{1f6a2}\u{301}",
+];
+
+/// The requests that carry a text in each place that one can be sent in.
+fn carriers(text: &str) -> Vec<String> {
+    let escaped: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
+    let as_json = json!(text).to_string();
+    let basic = |name: &str| STANDARD.encode(format!("{name}:{ADMIN_PASSWORD}"));
+    let (admin, stranger) = (basic("admin"), basic(text));
+    let mut requests = Vec::new();
+    let mut ask = |line: &str, headers: &str, body: &str| {
+        requests.push(format!(
+            "{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n{body}",
+            body.len()
+        ));
+    };
+    for path in [
+        "/",
+        "/registries/",
+        "/registries?filter.name=",
+        "/v1/",
+        "/v1/apitokens/",
+        "/api/v1/user/apptoken/",
+        "/docs/",
+        "/openapi/",
+        "/token?service=",
+        "/token?service=team-a.localhost&scope=",
+        "/v2/auth?account=",
+        "/audit?limit=",
+        "/containerregistries/registries/",
+        "/v2/check?registry=",
+    ] {
+        for authorization in [&admin, &stranger] {
+            let headers = format!("Authorization: Basic {authorization}\r\n");
+            ask(&format!("GET {path}{escaped}"), &headers, "");
+            ask(&format!("DELETE {path}{escaped}"), &headers, "");
+        }
+        ask(&format!("GET {path}{text}"), "", "");
+    }
+    for name in [
+        "X-Request-Id",
+        "Origin",
+        "User-Agent",
+        "Referer",
+        "X-Forwarded-For",
+        "X-Forwarded-Host",
+        "Forwarded",
+        "Cookie",
+        "X-Original-URI",
+        "X-Original-Method",
+        "Accept",
+        "Authorization",
+        "Content-Encoding",
+        "Sec-Fetch-Site",
+        "Host",
+        "X-CSRF-Token",
+        "Content-Type",
+    ] {
+        for line in [
+            "GET /registries",
+            "POST /registries",
+            "GET /v2/check",
+            "POST /v1/apitokens/generate",
+            "GET /nowhere",
+        ] {
+            ask(line, &format!("{name}: {text}\r\n"), "");
+        }
+    }
+    let headers = format!("Authorization: Basic {admin}\r\nContent-Type: application/json\r\n");
+    for (path, body) in [
+        (
+            "/registries",
+            format!(r#"{{"properties": {{"name": {as_json}, "location": "de/fra"}}}}"#),
+        ),
+        (
+            "/registries",
+            format!(r#"{{"properties": {{"name": "team-a", "location": {as_json}}}}}"#),
+        ),
+        ("/registries", format!("{{{as_json}: {as_json}}}")),
+        (
+            "/accounts",
+            format!(r#"{{"properties": {{"name": {as_json}, "password": "right-password"}}}}"#),
+        ),
+        (
+            "/v1/apitokens/generate",
+            format!(r#"{{"name": {as_json}, "roles": ["Admin"]}}"#),
+        ),
+        (
+            "/v1/apitokens/generate",
+            format!(r#"{{"name": "a", "roles": [{as_json}]}}"#),
+        ),
+        (
+            "/api/v1/user/apptoken",
+            format!(r#"{{"title": {as_json}}}"#),
+        ),
+    ] {
+        ask(&format!("POST {path}"), &headers, &body);
+    }
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    for parameter in ["grant_type", "service", "username", "scope", "client_id"] {
+        let body = format!(
+            "grant_type=password&service=a.localhost&username=a&password=b&{parameter}={escaped}"
+        );
+        ask("POST /token", form, &body);
+    }
+    requests
+}
+
+/// The names of headers that an answer may have.
+const HEADERS: [&str; 20] = [
+    "allow",
+    "cache-control",
+    "connection",
+    "content-length",
+    "content-security-policy",
+    "content-type",
+    "cross-origin-opener-policy",
+    "cross-origin-resource-policy",
+    "date",
+    "docker-distribution-api-version",
+    "etag",
+    "location",
+    "referrer-policy",
+    "retry-after",
+    "set-cookie",
+    "vary",
+    "www-authenticate",
+    "x-content-type-options",
+    "x-frame-options",
+    "x-request-id",
+];
+
+#[rstest]
+#[actix_web::test]
+async fn nothing_that_is_sent_becomes_a_header_or_a_line_of_the_log(
+    #[values("text", "json")] format: &str,
+) {
+    let database = Arc::new(Database::fresh(Backend::Sqlite));
+    let mut command = Program::command(&database);
+    command.args(["--log", "trace", "--log-format", format]);
+    let program = Program::spawn(&database, command);
+    program.admin().create_registry("team-a").await;
+    let address = program.base.trim_start_matches("http://").parse().unwrap();
+    let mut answered = 0;
+    for text in HOSTILE {
+        for request in carriers(text) {
+            let answers = exchange(address, request.as_bytes());
+            answered += statuses(&answers).len();
+            let (head, _) = answers
+                .split_once("\r\n\r\n")
+                .unwrap_or_else(|| panic!("{request:?}: {answers:?}"));
+            for line in head.split("\r\n").skip(1) {
+                let (name, value) = line
+                    .split_once(": ")
+                    .unwrap_or((line.trim_end_matches(':'), ""));
+                assert!(HEADERS.contains(&name), "{request:?}: {line:?}");
+                assert!(
+                    value.chars().all(|c| matches!(c, ' '..='~')),
+                    "{request:?}: {line:?}"
+                );
+            }
+        }
+    }
+    assert!(answered > 1000, "{answered}");
+    program.signal("TERM");
+    let (_, log) = program.wait();
+    assert!(log.lines().count() > 1000, "{}", log.lines().count());
+    for line in log.lines() {
+        let acts = |c: char| {
+            c.is_control()
+                || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        };
+        assert!(!line.contains(acts), "{line:?}");
+        if format == "json" {
+            let line: Value =
+                serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line:?}"));
+            assert!(
+                line["evil"].is_null() && line["timestamp"].is_string(),
+                "{line}"
+            );
+        } else {
+            let (time, rest) = line.split_once(' ').unwrap();
+            assert!(
+                chrono::DateTime::parse_from_rfc3339(time).is_ok(),
+                "{line:?}"
+            );
+            assert!(!rest.trim_start().starts_with("ERROR evil"), "{line:?}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn no_secret_is_in_the_debug_form_of_what_carries_it() {
+    let mut shown = Vec::new();
+    let mut secrets = vec!["known-word".to_owned(), ADMIN_PASSWORD.to_owned()];
+    let raw_key = *b"a server key of thirty-two bytes";
+    let key = STANDARD.encode(raw_key);
+    secrets.extend([
+        key.clone(),
+        "a server key".to_owned(),
+        format!("{:?}", &raw_key[..8]).replace(['[', ']'], ""),
+    ]);
+    let cli = Cli::parse_from([
+        "wharfinger",
+        "--database-url",
+        "postgres://user:known-word@127.0.0.1/x?password=known-word",
+        "--server-key",
+        &key,
+        "--admin-password",
+        "known-word",
+    ]);
+    shown.push(format!(
+        "{cli:?} {:?} {}",
+        cli.settings.target().unwrap(),
+        cli.settings.target().unwrap()
+    ));
+    shown.push(format!(
+        "{:?} {:?}",
+        cli.settings.given_admin_password().unwrap(),
+        ServerKey::parse(&key.into()).unwrap()
+    ));
+    let made = ServerKey::generate(&SystemRandom).unwrap();
+    secrets.push(made.encode().expose_secret().to_owned());
+    shown.push(format!("{made:?} {:?}", made.encode()));
+    let private = make_rsa_key().unwrap();
+    shown.push(format!("{private:?}"));
+    secrets.push(format!("{:?}", &private.expose_secret()[..12]).replace(['[', ']'], ""));
+
+    let server = Server::start(Backend::Sqlite).await;
+    let service = &server.service;
+    let source = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let origin = || Origin {
+        address: Some(source),
+        request_id: "x".to_owned(),
+    };
+    let presented = |password: &str| Presented {
+        name: "admin".to_owned(),
+        password: password.into(),
+        source,
+    };
+    shown.push(format!("{:?}", presented("known-word")));
+    shown.push(format!(
+        "{:?}",
+        NewPassword::parse("known-word".into()).unwrap()
+    ));
+    let caller = service
+        .identify(presented(ADMIN_PASSWORD), origin())
+        .await
+        .unwrap();
+    shown.push(format!("{caller:?}"));
+    shown.push(format!(
+        "{:?}",
+        service.identify(presented("known-word"), origin()).await
+    ));
+
+    let registry = server.admin().create_registry("team-a").await;
+    let registry = wharfinger::domain::id::RegistryId::parse(&registry).unwrap();
+    let new = NewToken {
+        name: TokenName::parse("ci").unwrap(),
+        expires_at: None,
+        scopes: Vec::new(),
+        allowed: None,
+        status: Status::Enabled,
+    };
+    let minted = service
+        .tokens()
+        .create(&caller, registry, new)
+        .await
+        .unwrap();
+    let revealed = service
+        .app_tokens()
+        .create(&caller, Title::parse("laptop".to_owned()).unwrap())
+        .await
+        .unwrap();
+    let wish = Wish {
+        name: "ci".to_owned(),
+        role: None,
+        roles: vec!["Admin".to_owned()],
+        expires_at: None,
+    };
+    let generated = service.api_tokens().generate(&caller, wish).await.unwrap();
+    let bearer = service
+        .identify_bearer(&generated.secret, origin())
+        .await
+        .unwrap();
+    let visit = service.sessions().visit(None).unwrap();
+    let csrf_token = visit.csrf_token.expose_secret();
+    let ticket = service
+        .sessions()
+        .sign_in(
+            Some(visit.cookie.expose_secret()),
+            Some(csrf_token),
+            presented(ADMIN_PASSWORD),
+            origin(),
+        )
+        .await
+        .unwrap();
+    let session = service
+        .sessions()
+        .identify(ticket.cookie.expose_secret())
+        .unwrap();
+    let ask = |login| Ask {
+        login,
+        service: "team-a.localhost".to_owned(),
+        wanted: Vec::new(),
+        offline: true,
+        origin: origin(),
+    };
+    let asked = ask(Login::Password(presented(ADMIN_PASSWORD)));
+    shown.push(format!("{asked:?}"));
+    let granted = service.grants().issue(asked).await.unwrap();
+    let refresh_token = granted.refresh_token.clone().unwrap();
+    shown.push(format!(
+        "{:?}",
+        ask(Login::Refresh {
+            token: refresh_token.clone(),
+            source
+        })
+    ));
+    shown.push(format!(
+        "{:?}",
+        Pass::Jwt {
+            jwt: granted.jwt.clone(),
+            source
+        }
+    ));
+    shown.push(format!("{:?}", Pass::Password(presented("known-word"))));
+    shown.push(format!("{minted:?} {revealed:?} {generated:?} {bearer:?} {visit:?} {ticket:?} {session:?} {granted:?}"));
+    // With the vault, the signers and the queues of passwords in it, all of them in use by now.
+    shown.push(format!("{service:?}"));
+    for secret in [
+        &minted.secret,
+        &revealed.code.unwrap(),
+        &generated.secret,
+        &visit.cookie,
+        &visit.csrf_token,
+        &ticket.cookie,
+        &ticket.csrf_token,
+        &granted.jwt,
+        &refresh_token,
+    ] {
+        secrets.push(secret.expose_secret().to_owned());
+    }
+    for secret in secrets {
+        assert!(secret.len() > 8, "{secret:?}");
+        for form in [
+            secret.clone(),
+            STANDARD.encode(&secret),
+            format!("{secret:?}").trim_matches('"').to_owned(),
+        ] {
+            for debugged in &shown {
+                assert!(!debugged.contains(&form), "{form:?} is in {debugged}");
+            }
+        }
+    }
 }

@@ -352,6 +352,8 @@ fn possible_codes() -> BTreeSet<String> {
         "src/service/grants.rs",
         "src/app.rs",
         "src/cli.rs",
+        "src/server.rs",
+        "src/tls.rs",
         "src/config.rs",
         "src/telemetry.rs",
         "src/service/vault.rs",

@@ -2,7 +2,7 @@
 //! compressed bodies.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -26,11 +26,12 @@ fn connect(address: SocketAddr, patience: Duration) -> TcpStream {
     stream
 }
 
-/// Sends bytes and reads all that comes until the server closes, or says nothing for a while.
-fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
-    let mut stream = connect(address, Duration::from_millis(500));
+/// Sends bytes and nothing after them, and reads all that comes until the server closes.
+pub fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = connect(address, BOUND);
     // A server that answered early may have closed.
     let _ = stream.write_all(bytes);
+    let _ = stream.shutdown(Shutdown::Write);
     let mut answers = Vec::new();
     let mut chunk = [0; 4096];
     while let Ok(length @ 1..) = stream.read(&mut chunk) {
@@ -40,7 +41,7 @@ fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
 }
 
 /// The statuses of all answers. An answer begins where the body before it ends, on the same line.
-fn statuses(answers: &str) -> Vec<u16> {
+pub fn statuses(answers: &str) -> Vec<u16> {
     answers
         .split("HTTP/1.1 ")
         .skip(1)
@@ -233,7 +234,8 @@ async fn a_body_is_never_taken_for_the_next_request() {
             ),
         ] {
             let first = format!("{line} HTTP/1.1\r\nHost: localhost\r\n{framing}\r\n\r\n{body}");
-            let next = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: next\r\n\r\n";
+            let next = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: next\r\n\
+                        Connection: close\r\n\r\n";
             let answers = exchange(server.address, format!("{first}{next}").as_bytes());
             let what = format!("{line} {framing}");
             assert!(!answers.contains("smuggled"), "{what}: {answers}");
@@ -250,11 +252,9 @@ async fn a_body_is_never_taken_for_the_next_request() {
         }
     }
     // Requests that follow each other, as they may.
-    let get = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    assert_eq!(
-        statuses(&exchange(server.address, get.repeat(5).as_bytes())),
-        [200; 5]
-    );
+    let get = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(4);
+    let answers = exchange(server.address, format!("{get}{SMUGGLED}").as_bytes());
+    assert_eq!(statuses(&answers), [200; 5]);
 }
 
 /// Sends a whole request and waits for its answer.
@@ -458,7 +458,7 @@ async fn compressed_bodies_are_refused_on_every_surface() {
                 "{method} {path} {encoding}: {answer:?}"
             );
             // Quay's words name no reason.
-            let quays = path.starts_with("/api/v1/user/apptoken");
+            let quays = path.starts_with("/api/v1/");
             assert!(
                 quays || answer.text.contains("content encoding"),
                 "{method} {path}: {}",

@@ -11,6 +11,7 @@
 
 use aws_lc_rs::hmac;
 use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroizing;
 
 /// Random bytes in the secret of a registry token.
 pub const TOKEN_ENTROPY: usize = 24;
@@ -90,8 +91,12 @@ impl SecretKind {
     }
 
     fn mint(self, entropy: &[u8]) -> SecretString {
-        let mut secret = self.prefix().to_owned();
-        secret.push_str(&digits(entropy, self.base(), self.random_digits()));
+        let random = Zeroizing::new(digits(entropy, self.base(), self.random_digits()));
+        // As long as it gets: growing would leave its beginning behind.
+        let length = self.prefix().len() + random.len() + self.checksum_digits();
+        let mut secret = String::with_capacity(length);
+        secret.push_str(self.prefix());
+        secret.push_str(&random);
         secret.push_str(&self.checksum_of(&secret));
         secret.into()
     }

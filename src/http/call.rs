@@ -14,6 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 use super::State;
 use super::body;
@@ -89,11 +90,9 @@ async fn identify(request: &HttpRequest) -> Result<Caller> {
 }
 
 /// Who somebody with an API token is.
-pub(super) async fn prove_bearer(request: &HttpRequest, token: String) -> Result<Caller> {
+pub(super) async fn prove_bearer(request: &HttpRequest, token: SecretString) -> Result<Caller> {
     let service = &state(request)?.service;
-    service
-        .identify_bearer(&token.into(), origin(request))
-        .await
+    service.identify_bearer(&token, origin(request)).await
 }
 
 /// Who somebody with a name and a password is.
@@ -138,11 +137,11 @@ pub(super) fn basic(request: &HttpRequest) -> Option<(String, SecretString)> {
 }
 
 /// The token of a request with `Authorization: Bearer …` (RFC 6750 §2.1).
-pub(super) fn bearer(request: &HttpRequest) -> Option<String> {
+pub(super) fn bearer(request: &HttpRequest) -> Option<SecretString> {
     let (scheme, token) = authorization(request)?.to_str().ok()?.split_once(' ')?;
     scheme
         .eq_ignore_ascii_case("bearer")
-        .then(|| token.trim().to_owned())
+        .then(|| token.trim().into())
 }
 
 /// The name and password of an `Authorization: Basic …` header (RFC 7617): all after the first colon is password.
@@ -157,13 +156,13 @@ fn read_basic(header: &HeaderValue) -> Option<(String, SecretString)> {
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    let decoded = STANDARD.decode(encoded.trim()).ok()?;
-    let text = match String::from_utf8(decoded) {
-        Ok(text) => text,
-        Err(latin) => latin.into_bytes().into_iter().map(char::from).collect(),
-    };
+    let decoded = Zeroizing::new(STANDARD.decode(encoded.trim()).ok()?);
+    let text = Zeroizing::new(match str::from_utf8(&decoded) {
+        Ok(text) => text.to_owned(),
+        Err(_) => decoded.iter().copied().map(char::from).collect(),
+    });
     let (name, password) = text.split_once(':')?;
-    Some((name.to_owned(), password.to_owned().into()))
+    Some((name.to_owned(), password.into()))
 }
 
 /// Something read from the path and the query.

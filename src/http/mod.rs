@@ -14,6 +14,7 @@ mod links;
 mod objects;
 mod operations;
 mod pages;
+mod shown;
 mod source;
 mod surface;
 mod unrouted;

@@ -142,8 +142,7 @@ impl<'a> AppTokens<'a> {
                 let open = |sealed: Sealed| {
                     vault
                         .open_sealed(&context, &sealed)
-                        .and_then(|code| String::from_utf8(code).ok())
-                        .map(SecretString::from)
+                        .and_then(|code| Some(SecretString::from(str::from_utf8(&code).ok()?)))
                         .ok_or_else(|| Error::internal("the code of an app token does not open"))
                 };
                 let sealed = sealed.filter(|_| policy.app_token_reveal);

@@ -16,6 +16,7 @@ use super::Core;
 use super::access::{self, Caller};
 use super::certificates::{self, Authority, Made, Subject};
 use super::jwt::{self, Signer, Verifier};
+use super::vault;
 use crate::domain::account::Actor;
 use crate::domain::audit::{By, Credential, Event, Kind, Outcome, SubjectKind};
 use crate::domain::auth_config::{self, BundlePath, Facts, Product};
@@ -505,7 +506,7 @@ impl<'a> Keys<'a> {
         self.core
             .vault
             .open_sealed(&context(key.registry, key.role, &key.kid), &sealed)
-            .map(|private| SecretBox::new(Box::new(private)))
+            .map(vault::boxed)
             .ok_or_else(|| Error::internal(format!("signing key {} does not open", key.number.0)))
     }
 }

@@ -16,6 +16,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use crate::clock::{Clock, Random};
 use crate::domain::secret::{self, SecretKind};
@@ -48,11 +49,9 @@ impl ServerKey {
 
     /// Reads a key: the base64 of 32 bytes, white space around it ignored.
     pub fn parse(text: &SecretString) -> Result<Self> {
-        let decoded = STANDARD
-            .decode(text.expose_secret().trim())
-            .ok()
-            .and_then(|bytes| <[u8; KEY]>::try_from(bytes).ok());
-        let key = decoded.ok_or_else(|| {
+        let decoded = STANDARD.decode(text.expose_secret().trim());
+        let decoded = Zeroizing::new(decoded.unwrap_or_default());
+        let key = <[u8; KEY]>::try_from(decoded.as_slice()).map_err(|_| {
             Error::invalid(
                 "server-key",
                 "the server key is not the base64 of 32 bytes; `wharfinger keys init` makes one",
@@ -122,6 +121,9 @@ impl Purpose {
     }
 }
 
+/// What was sealed, wiped when it is dropped.
+pub type Opened = Zeroizing<Vec<u8>>;
+
 /// Authenticated encryption under one key.
 struct Sealer(LessSafeKey);
 
@@ -159,16 +161,18 @@ impl Sealer {
     }
 
     /// Opens a sealed value; `None` if it was altered, or sealed to another context or by another key.
-    fn open(&self, context: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+    fn open(&self, context: &str, sealed: &[u8]) -> Option<Opened> {
         let (version, rest) = sealed.split_first()?;
         let (nonce, body) = rest.split_first_chunk::<NONCE_LEN>()?;
-        let mut body = body.to_vec();
+        let mut body = Zeroizing::new(body.to_vec());
         let nonce = Nonce::assume_unique_for_key(*nonce);
         let opened = self
             .0
             .open_in_place(nonce, Aad::from(context.as_bytes()), &mut body)
-            .ok()?;
-        (*version == SEALED_VERSION).then(|| opened.to_vec())
+            .ok()?
+            .len();
+        body.truncate(opened);
+        (*version == SEALED_VERSION).then_some(body)
     }
 }
 
@@ -250,7 +254,7 @@ impl Vault {
             .map(|purpose| {
                 Ok((
                     *purpose,
-                    random.bytes::<KEY>()?,
+                    Zeroizing::new(random.bytes::<KEY>()?),
                     random.bytes::<NONCE_LEN>()?,
                 ))
             })
@@ -269,7 +273,7 @@ impl Vault {
                 for (purpose, material, nonce) in &fresh {
                     if !present.iter().any(|key| key.purpose == purpose.name()) {
                         keys::insert(connection, purpose.name(), &id, now, |key| {
-                            sealer.seal(*nonce, &data_key_context(purpose.name(), key), material)
+                            sealer.seal(*nonce, &data_key_context(purpose.name(), key), &**material)
                         })?;
                     }
                 }
@@ -368,7 +372,7 @@ impl Vault {
     pub fn open_data_key(&self, key: &keys::SealedKey) -> Result<SecretBox<Vec<u8>>> {
         self.server
             .open(&data_key_context(&key.purpose, key.key), &key.sealed)
-            .map(|material| SecretBox::new(Box::new(material)))
+            .map(boxed)
             .ok_or_else(|| Error::internal(format!("data key {} does not open", key.key)))
     }
 
@@ -388,7 +392,7 @@ impl Vault {
 
     /// Opens the value of a row; `None` if it was altered or belongs elsewhere.
     #[must_use]
-    pub fn open_sealed(&self, context: &str, sealed: &Sealed) -> Option<Vec<u8>> {
+    pub fn open_sealed(&self, context: &str, sealed: &Sealed) -> Option<Opened> {
         self.seal.get(&sealed.key)?.open(context, &sealed.bytes)
     }
 
@@ -399,7 +403,7 @@ impl Vault {
 
     /// Opens a value that came back; `None` if it is none of ours or of another context.
     #[must_use]
-    pub fn open_text(&self, context: &str, text: &str) -> Option<Vec<u8>> {
+    pub fn open_text(&self, context: &str, text: &str) -> Option<Opened> {
         from_text(&self.seal, context, text)
     }
 
@@ -410,9 +414,15 @@ impl Vault {
 
     /// Opens a page cursor; `None` if it is not one of this list's.
     #[must_use]
-    pub fn open_cursor(&self, list: &str, text: &str) -> Option<Vec<u8>> {
+    pub fn open_cursor(&self, list: &str, text: &str) -> Option<Opened> {
         from_text(&self.cursor, &cursor_context(list), text)
     }
+}
+
+/// The same, never shown, without leaving a copy behind.
+#[must_use]
+pub fn boxed(mut opened: Opened) -> SecretBox<Vec<u8>> {
+    SecretBox::new(Box::new(std::mem::take(&mut *opened)))
 }
 
 fn mac_key(material: &[u8]) -> hmac::Key {
@@ -437,7 +447,7 @@ fn to_text(
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-fn from_text(keys: &BTreeMap<i64, Sealer>, context: &str, text: &str) -> Option<Vec<u8>> {
+fn from_text(keys: &BTreeMap<i64, Sealer>, context: &str, text: &str) -> Option<Opened> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     let (number, sealed) = bytes.split_first_chunk::<8>()?;
     keys.get(&i64::from_be_bytes(*number))?
@@ -468,7 +478,7 @@ mod tests {
         for make in [Sealer::new, Sealer::for_many] {
             let key = make(&[7; KEY]).unwrap();
             let sealed = key.seal([1; NONCE_LEN], "a", b"value").unwrap();
-            assert_eq!(key.open("a", &sealed).unwrap(), b"value");
+            assert_eq!(key.open("a", &sealed).unwrap().as_slice(), b"value");
             assert!(key.open("b", &sealed).is_none());
             assert!(make(&[8; KEY]).unwrap().open("a", &sealed).is_none());
             for at in 0..sealed.len() {

@@ -174,7 +174,7 @@ impl KeyPair {
         };
         Self {
             algorithm: key.algorithm.as_str(),
-            private: vault.open_sealed(&context, &sealed).unwrap(),
+            private: vault.open_sealed(&context, &sealed).unwrap().to_vec(),
             public: key.public_key,
             certificate: key.certificate,
         }

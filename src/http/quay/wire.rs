@@ -1,7 +1,8 @@
 //! What the calls take and answer.
 
+use super::super::shown::Shown;
 use chrono::{DateTime, Utc};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -137,7 +138,7 @@ pub(super) struct TokenView {
         value_type = Option<String>,
         example = "WHAEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMP"
     )]
-    token_code: Option<Option<String>>,
+    token_code: Option<Option<Shown>>,
 }
 
 impl From<AppToken> for TokenView {
@@ -179,7 +180,7 @@ pub(super) struct OneToken {
 
 impl From<Revealed> for OneToken {
     fn from(revealed: Revealed) -> Self {
-        let code = revealed.code.map(|code| code.expose_secret().to_owned());
+        let code = revealed.code.map(Shown::from);
         Self {
             token: TokenView {
                 token_code: Some(code),

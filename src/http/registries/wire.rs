@@ -3,8 +3,9 @@
 //! Unknown members are refused, since a mistyped `expiryDate` must not make a token that never expires; members that
 //! a client sends back after a GET are read and ignored.
 
+use super::super::shown::Shown;
 use chrono::{DateTime, SecondsFormat, Utc};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
@@ -211,8 +212,8 @@ struct Credentials {
     #[schema(example = "push-token")]
     username: String,
     /// The secret; only in the answer that made the token, else an empty string
-    #[schema(example = "")]
-    password: String,
+    #[schema(value_type = String, example = "")]
+    password: Shown,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -276,9 +277,7 @@ impl TokenView {
                 allowed_cidrs: token.allowed.entries().to_vec(),
                 credentials: Credentials {
                     username: token.name.clone(),
-                    password: secret
-                        .map(|secret| secret.expose_secret().to_owned())
-                        .unwrap_or_default(),
+                    password: secret.cloned().map(Shown::from).unwrap_or_default(),
                 },
                 expiry_date: token.expires_at.map(rfc3339),
                 name: token.name,

@@ -9,7 +9,6 @@ use std::fmt::Write as _;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use actix_web::web::{self, Data};
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _, get};
-use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -224,7 +223,7 @@ fn is_form(request: &HttpRequest) -> bool {
 fn credentials(request: &HttpRequest) -> Option<Pass> {
     if let Some(jwt) = bearer(request) {
         return Some(Pass::Jwt {
-            jwt: SecretString::from(jwt),
+            jwt,
             source: source(request),
         });
     }

@@ -14,6 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::super::State;
 use super::super::body;
 use super::super::call::{basic, origin, state};
+use super::super::shown::Shown;
 use super::super::source::source;
 use super::super::surface::{self, Failure};
 use super::error::{Errors, FormErrors, TokenEndpoint};
@@ -83,11 +84,11 @@ struct TokenForm {
 #[schema(as = RegistryAccess)]
 struct AccessView {
     /// The JWT; empty access is no error
-    #[schema(example = "eyJ0eXAiOiJKV1Qi.eyJpc3MiOiJ3.c2lnbmF0dXJl")]
-    token: String,
+    #[schema(value_type = String, example = "eyJ0eXAiOiJKV1Qi.eyJpc3MiOiJ3.c2lnbmF0dXJl")]
+    token: Shown,
     /// The same again, under the name that OAuth 2 has for it
-    #[schema(example = "eyJ0eXAiOiJKV1Qi.eyJpc3MiOiJ3.c2lnbmF0dXJl")]
-    access_token: String,
+    #[schema(value_type = String, example = "eyJ0eXAiOiJKV1Qi.eyJpc3MiOiJ3.c2lnbmF0dXJl")]
+    access_token: Shown,
     /// Seconds from `issued_at` to its end
     #[schema(example = 300)]
     expires_in: i64,
@@ -100,8 +101,8 @@ struct AccessView {
     scope: Option<String>,
     /// To log in with later, if it was asked for; ends with the secret that it was made by
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "whrr_example", nullable = false)]
-    refresh_token: Option<String>,
+    #[schema(value_type = Option<String>, example = "whrr_example", nullable = false)]
+    refresh_token: Option<Shown>,
 }
 
 /// Get a JWT for a registry
@@ -144,19 +145,15 @@ pub(super) async fn answer_form(state: Data<State>, form: ByForm) -> Answer {
 
 /// The one answer that carries a JWT: kept by no cache.
 fn view(granted: &Granted, scope: Option<String>) -> HttpResponse {
-    let jwt = granted.jwt.expose_secret();
     HttpResponse::Ok()
         .insert_header((CACHE_CONTROL, "no-store"))
         .json(AccessView {
-            token: jwt.to_owned(),
-            access_token: jwt.to_owned(),
+            token: granted.jwt.clone().into(),
+            access_token: granted.jwt.clone().into(),
             expires_in: granted.expires_in,
             issued_at: granted.issued_at.to_rfc3339_opts(SecondsFormat::Secs, true),
             scope,
-            refresh_token: granted
-                .refresh_token
-                .as_ref()
-                .map(|token| token.expose_secret().to_owned()),
+            refresh_token: granted.refresh_token.clone().map(Shown::from),
         })
 }
 

@@ -6,6 +6,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::super::shown::Shown;
 use super::error::access;
 use crate::domain::api_token::{ApiToken, Wish};
 use crate::domain::role::{Permissions, Role};
@@ -141,17 +142,16 @@ fn seconds(instant: DateTime<Utc>) -> String {
 #[schema(as = V1GenerateTokenResponse)]
 pub(super) struct GeneratedToken {
     /// The token, to be sent as `Authorization: Bearer …`
-    #[schema(example = "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiIsImtpZCI6Imp3dGs0In0.e30.c2lnbmF0dXJl")]
-    token: String,
+    #[schema(value_type = String, example = "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiIsImtpZCI6Imp3dGs0In0.e30.c2lnbmF0dXJl")]
+    token: Shown,
     /// What is kept of it
     metadata: TokenMetadata,
 }
 
 impl From<Generated> for GeneratedToken {
     fn from(generated: Generated) -> Self {
-        use secrecy::ExposeSecret as _;
         Self {
-            token: generated.secret.expose_secret().to_owned(),
+            token: generated.secret.into(),
             metadata: generated.token.into(),
         }
     }
