@@ -218,13 +218,14 @@ pub fn open_store(settings: &Settings, clock: &Arc<dyn Clock>, holder: &str) -> 
     make_data_folder(settings)?;
     let target = settings.target()?;
     store::migrate(&target, clock, holder).map_err(|error| match error {
-        Error::Unavailable { .. } => Error::invalid(
-            "database-url",
-            format!(
-                "--database-url: {target} cannot be opened: {}",
-                error.cause()
-            ),
-        ),
+        Error::Unavailable { .. } => {
+            let cause = error.cause();
+            let advice = tls_advice(&cause);
+            Error::invalid(
+                "database-url",
+                format!("--database-url: {target} cannot be opened: {cause}{advice}"),
+            )
+        }
         other => other,
     })?;
     let readers = settings
@@ -236,6 +237,20 @@ pub fn open_store(settings: &Settings, clock: &Arc<dyn Clock>, holder: &str) -> 
         readers,
         queue,
     })
+}
+
+/// What to do where TLS to PostgreSQL does not come about, by what libpq says.
+fn tls_advice(cause: &str) -> &'static str {
+    let says = |words| cause.contains(words);
+    if says("does not support SSL") {
+        "; let the server speak TLS, or accept clear text with sslmode=disable in the URL"
+    } else if says("does not match host name") {
+        "; name the server in the URL as its certificate does, or leave names unchecked with sslmode=verify-ca"
+    } else if says("certificate verify failed") {
+        "; name the file of the authority that the server's certificate comes from with sslrootcert in the URL"
+    } else {
+        ""
+    }
 }
 
 fn make_data_folder(settings: &Settings) -> Result<()> {
