@@ -11,7 +11,7 @@ use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN_PASSWORD, Actor, Backend, Database, Program, Server};
+use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Database, Program, Server};
 
 /// No test waits longer than this for anything.
 const BOUND: Duration = Duration::from_secs(20);
@@ -248,6 +248,164 @@ async fn no_secret_is_ever_written(
     if format == "json" {
         for line in log.lines() {
             serde_json::from_str::<Value>(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+        }
+    }
+}
+
+fn hexadecimal(text: &str) -> String {
+    let digits: Vec<_> = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+    digits.concat()
+}
+
+/// Every row of a database of PostgreSQL, as text.
+fn rows(database: &Database) -> String {
+    let tables = database.lines(
+        "SELECT table_name AS line FROM information_schema.tables WHERE table_schema = current_schema()",
+    );
+    assert!(tables.len() > 10, "{tables:?}");
+    let rows = tables
+        .iter()
+        .flat_map(|table| database.lines(&format!("SELECT t::text AS line FROM {table} AS t")));
+    rows.collect::<Vec<_>>().join("\n")
+}
+
+#[rstest]
+#[actix_web::test]
+async fn no_secret_of_any_kind_is_in_the_database_the_log_or_the_audit_trail(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    const SCANNER: &str = "scanner-of-this-test-0123456789abcdef";
+    let database = Arc::new(Database::fresh(backend));
+    let mut command = Program::command(&database);
+    command.args(["--log", "trace"]);
+    command.env("WHARFINGER_SECRET_SCANNING_TOKEN", SCANNER);
+    let program = Program::spawn(&database, command);
+    let admin = program.admin();
+    let mut secrets: Vec<(&str, String)> = vec![
+        ("a password", ADMIN_PASSWORD.to_owned()),
+        ("the scanner's token", SCANNER.to_owned()),
+    ];
+
+    // What opens a registry, and what a login there gives.
+    let registry = admin.create_registry("team-a").await;
+    let minted = admin.mint(&registry, "ci", &["repository:a:pull"]).await;
+    let app = admin
+        .post("/api/v1/user/apptoken", json!({"title": "laptop"}))
+        .await;
+    let code = app.json["token"]["token_code"].as_str().unwrap();
+    let query = [
+        ("service", "team-a.localhost"),
+        ("scope", "repository:a:pull"),
+        ("offline_token", "true"),
+    ];
+    for (name, secret) in [
+        (minted.name.as_str(), minted.secret.as_str()),
+        ("$app", code),
+        ("admin", ADMIN_PASSWORD),
+    ] {
+        let login = Actor::of(&program.base, name, secret)
+            .ask("/token", &query)
+            .await;
+        assert_eq!(login.status, 200, "{name}: {login:?}");
+        for member in ["token", "refresh_token"] {
+            let text = login.json[member].as_str().unwrap();
+            secrets.push(("what a login gave", text.to_owned()));
+        }
+    }
+    // What opens this service.
+    let made = admin
+        .post(
+            "/v1/apitokens/generate",
+            json!({"name": "n", "role": "Admin"}),
+        )
+        .await;
+    let api_token = made.json["token"].as_str().unwrap();
+    let nobody = Actor::anonymous_of(&program.base);
+    let request = nobody.request(Method::GET, "/registries");
+    let answer = nobody.send(request.bearer_auth(api_token)).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let visit = nobody.get("/csrf_token").await;
+    let cookie = |answer: &Answer| {
+        let (cookie, _) = answer.header("set-cookie").split_once(';').unwrap();
+        cookie.to_owned()
+    };
+    let request = nobody
+        .request(Method::POST, "/api/v1/signin")
+        .header("cookie", cookie(&visit))
+        .header("x-csrf-token", visit.json["csrf_token"].as_str().unwrap())
+        .json(&json!({"username": "admin", "password": ADMIN_PASSWORD}));
+    let session = nobody.send(request).await;
+    assert_eq!(session.status, 200, "{session:?}");
+    let session_cookie = cookie(&session);
+    let (_, session_value) = session_cookie.split_once('=').unwrap();
+    secrets.extend([
+        ("a registry token's secret", minted.secret.clone()),
+        ("an app token's code", code.to_owned()),
+        ("an API token", api_token.to_owned()),
+        ("a session", session_value.to_owned()),
+        (
+            "a CSRF token",
+            session.header("x-next-csrf-token").to_owned(),
+        ),
+    ]);
+    // Where people paste them: as a name, as an id, in a query, in a body that is refused, and to the scanner.
+    for (what, secret) in secrets.clone() {
+        let pasted = Actor::of(&program.base, secret.trim_matches(':'), &secret);
+        if what != "a password" {
+            pasted.get("/registries").await;
+            pasted.ask("/token", &query).await;
+        }
+        let report = json!([{"token": secret, "url": "https://example.com/leak"}]);
+        let request = nobody.request(Method::POST, "/secret-scanning/report");
+        let reported = nobody
+            .send(request.bearer_auth(SCANNER).json(&report))
+            .await;
+        assert!(matches!(reported.status, 202 | 400), "{what}: {reported:?}");
+    }
+    let created = admin
+        .post(
+            "/accounts",
+            json!({"properties": {"name": "ann", "password": "only-ann-knows-this", "roles": ["Analyst"]}}),
+        )
+        .await;
+    assert_eq!(created.status, 201, "{created:?}");
+    secrets.push(("a password just set", "only-ann-knows-this".to_owned()));
+
+    // Logins and refusals are written once a second.
+    let export = loop {
+        let export = admin.get("/audit/export").await;
+        assert_eq!(export.status, 200);
+        let kinds = ["login", "refuse", "leak", "create"];
+        let told = |kind: &&str| export.text.contains(&format!("\"kind\":\"{kind}\""));
+        if kinds.iter().all(told) {
+            break export.text;
+        }
+        actix_web::rt::time::sleep(Duration::from_millis(50)).await;
+    };
+    let mut places = written(&database, "", "");
+    if backend == Backend::Postgres {
+        places.push(("the database".to_owned(), rows(&database).into_bytes()));
+    }
+    program.signal("TERM");
+    let (status, log) = program.wait();
+    assert!(status.success());
+    places.extend([
+        ("the log".to_owned(), log.into_bytes()),
+        ("the audit trail".to_owned(), export.into_bytes()),
+    ]);
+    for (place, bytes) in &places {
+        for (what, secret) in &secrets {
+            // As it is, in the base64 of a header, and in PostgreSQL's hexadecimal.
+            let forms = [
+                secret.clone(),
+                STANDARD.encode(secret),
+                hexadecimal(secret),
+            ];
+            for form in forms {
+                let form = form.as_bytes();
+                let found = bytes.windows(form.len()).any(|window| window == form);
+                assert!(!found, "{place} has {what}");
+            }
         }
     }
 }

@@ -195,7 +195,7 @@ impl FromRequest for Call {
     fn from_request(request: &HttpRequest, payload: &mut dev::Payload) -> Self::Future {
         let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
-            let token = bearer(&request).map(SecretString::from);
+            let token = bearer(&request);
             let leaks = state(&request)?.service.leaks();
             let scanner = leaks.admit(token.as_ref(), origin(&request))?;
             let body = Json::<ReportInput, Report>::read(&request, payload).await?;
