@@ -66,7 +66,17 @@ impl Schedule {
     /// Refuses what is no day or no time of day.
     pub fn check(&self) -> Result<()> {
         let mut violations = Violations::default();
-        for day in &self.days {
+        if self.days.len() > DAYS.len() {
+            violations.push(
+                "garbage-collection-schedule",
+                format!(
+                    "garbageCollectionSchedule.days has {} entries; a week has {}",
+                    self.days.len(),
+                    DAYS.len()
+                ),
+            );
+        }
+        for day in self.days.iter().take(DAYS.len()) {
             if !DAYS.contains(&day.as_str()) {
                 violations.push(
                     "garbage-collection-schedule",
@@ -88,7 +98,7 @@ impl Schedule {
     }
 }
 
-/// RFC 3339's full-time, the zone optional as clients leave it out.
+/// RFC 3339's full-time, the zone optional as clients leave it out. It is kept as sent, so the decimals end somewhere.
 fn is_time_of_day(text: &str) -> bool {
     if !text.is_ascii() {
         return false;
@@ -111,7 +121,8 @@ fn is_time_of_day(text: &str) -> bool {
                 b.is_ascii_digit()
             }
         })
-    }) && NaiveTime::parse_from_str(time, "%H:%M:%S%.f").is_ok()
+    }) && time.len() <= "00:00:00.000000000".len()
+        && NaiveTime::parse_from_str(time, "%H:%M:%S%.f").is_ok()
         && !time.ends_with('.')
 }
 
@@ -406,12 +417,33 @@ mod tests {
             "10:00:00+1",
             "10:00:00+25:00",
             "10:00:00.Z",
+            "10:00:00.0000000000",
+            "10:00:00.0000000000Z",
             "10:00:00 Z",
             "noon",
             "１０:00:00",
         ] {
             assert!(!is_time_of_day(wrong), "{wrong:?} was accepted");
         }
+    }
+
+    #[test]
+    fn a_week_has_seven_days() {
+        let check = |day: &str, count| {
+            let schedule = Schedule {
+                days: vec![day.to_owned(); count],
+                time: "10:00:00.123456789+00:00".to_owned(),
+            };
+            schedule.check()
+        };
+        assert!(check("Monday", 7).is_ok());
+        let error = check("Monday", 100_000).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "garbageCollectionSchedule.days has 100000 entries; a week has 7"
+        );
+        // What is wrong many times is told a few times.
+        assert!(check("", 100_000).unwrap_err().to_string().len() < 2000);
     }
 
     #[test]

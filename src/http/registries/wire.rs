@@ -460,11 +460,11 @@ impl TryFrom<PatchToken> for TokenPatch {
 pub(super) struct Schedule {
     /// English names of days
     #[serde(deserialize_with = "nullable_list")]
-    #[schema(value_type = Option<Vec<Weekday>>, required = true, example = json!(["Monday", "Tuesday"]))]
+    #[schema(value_type = Option<Vec<Weekday>>, required = true, max_items = 7, example = json!(["Monday", "Tuesday"]))]
     days: Vec<String>,
     /// UTC time of day
     #[schema(
-        pattern = r"^([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]+)?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])?$",
+        pattern = r"^([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]{1,9})?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])?$",
         example = "05:19:00+00:00"
     )]
     time: String,
