@@ -298,6 +298,9 @@ async fn bodies_are_decoded_before_anybody_is_asked_who_they_are(
             r#"{"name": "n", "roles": [null]}"#,
             r#"{"name": "n", "role": ["Admin"]}"#,
             r#"{"name": "n", "expiration": 5}"#,
+            // In the year 10000 and before the year 1, where no client could read it.
+            r#"{"name": "n", "expiration": "9999-12-31T23:59:59-01:00"}"#,
+            r#"{"name": "n", "expiration": "0000-01-01T00:00:00Z"}"#,
             r#"{"name": "n", "expiration": ""}"#,
             r#"{"name": "n", "expiration": "2027-05-01"}"#,
             r#"{"name": "n", "expiration": "2027-05-01T00:00:00"}"#,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike as _, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -67,8 +67,11 @@ impl TryFrom<GenerateToken> for Wish {
     fn try_from(wire: GenerateToken) -> Result<Self> {
         let read = |text: String| {
             DateTime::parse_from_rfc3339(&text)
+                .ok()
                 .map(|instant| instant.to_utc())
-                .map_err(|_| {
+                // As proto3 has it: clients cannot read what lies outside, and an offset can lead there.
+                .filter(|instant| (1..=9999).contains(&instant.year()))
+                .ok_or_else(|| {
                     Error::invalid(
                         "body",
                         format!(
