@@ -68,8 +68,15 @@ impl AllowList {
 }
 
 fn network(entry: &str) -> Option<IpNet> {
-    let alone = || entry.parse::<IpAddr>().ok().map(IpNet::from);
-    let network = entry.parse::<IpNet>().ok().or_else(alone)?;
+    let network = match entry.split_once('/') {
+        Some((address, length)) => {
+            // What parses networks would read 010.0.0.0/8, which others take for 8.0.0.0/8, and numbers have signs.
+            let digits = length.bytes().all(|b| b.is_ascii_digit());
+            let length = digits.then(|| length.parse().ok()).flatten()?;
+            IpNet::new(address.parse().ok()?, length).ok()?
+        }
+        None => entry.parse::<IpAddr>().ok()?.into(),
+    };
     if let IpNet::V6(wide) = network
         && let Some(length) = wide.prefix_len().checked_sub(96)
         && let Some(inner) = wide.addr().to_ipv4_mapped()
@@ -140,6 +147,10 @@ mod tests {
             "::1/129",
             "example.com",
             "10.0.0.0/",
+            "10.0.0.0/+8",
+            "10.0.0.0/8/8",
+            "010.0.0.0/8",
+            "::ffff:010.0.0.0/104",
         ] {
             assert!(
                 AllowList::of_registry(vec![wrong.to_owned()]).is_err(),
