@@ -21,7 +21,7 @@ pub(super) fn source(request: &HttpRequest) -> IpAddr {
 }
 
 /// The last of a chain of addresses that is no trusted proxy; the first of the chain if all are.
-fn behind(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
+pub(super) fn behind(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
     let trusted = |address: IpAddr| {
         let address = address.to_canonical();
         proxies.iter().any(|network| network.contains(&address))
@@ -35,7 +35,7 @@ fn behind(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
     let entries = lines
         .into_iter()
         .rev()
-        .flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
+        .flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
     for entry in entries {
         // Nobody can be asked what is meant by this; what is known of the way so far is true.
         let Some(address) = address(entry) else { break };
@@ -48,8 +48,8 @@ fn behind(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
 }
 
 /// An address, which some proxies (Azure's) write with a port.
-fn address(entry: &str) -> Option<IpAddr> {
-    let entry = entry.trim();
+fn address(entry: &[u8]) -> Option<IpAddr> {
+    let entry = str::from_utf8(entry).ok()?.trim();
     let with_port = || entry.parse::<SocketAddr>().ok().map(|socket| socket.ip());
     let bracketed = || entry.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
     let plain = entry.parse().ok();
@@ -87,6 +87,8 @@ mod tests {
             ("10.0.0.1", &["127.0.0.1, 203.0.113.9"], "203.0.113.9"),
             ("10.0.0.1", &["127.0.0.1", "203.0.113.9"], "203.0.113.9"),
             ("10.0.0.1", &["10.0.0.7, 203.0.113.9"], "203.0.113.9"),
+            ("10.0.0.1", &["ä, 203.0.113.9"], "203.0.113.9"),
+            ("10.0.0.1", &["10.0.0.7, ä, 203.0.113.9"], "203.0.113.9"),
             // Two proxies, in one line or two.
             ("10.0.0.1", &["203.0.113.9, 10.0.0.2"], "203.0.113.9"),
             ("10.0.0.1", &["203.0.113.9", "10.0.0.2"], "203.0.113.9"),
