@@ -146,7 +146,7 @@ fn check_type(request: &HttpRequest) -> Result<()> {
 }
 
 /// Reads JSON text, and says where and why it does not fit.
-fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
+pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let value = serde_path_to_error::deserialize(Objects::new(&mut deserializer))
         .map_err(|error| explain(&error))?;

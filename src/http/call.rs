@@ -148,7 +148,7 @@ pub(super) fn bearer(request: &HttpRequest) -> Option<SecretString> {
 ///
 /// We announce UTF-8, but Swagger UI encodes with the browser's `btoa`, which gives Latin-1; what is not UTF-8 is read
 /// as that, or no password with an umlaut would work there.
-fn read_basic(header: &HeaderValue) -> Option<(String, SecretString)> {
+pub(super) fn read_basic(header: &HeaderValue) -> Option<(String, SecretString)> {
     if header.len() > AUTHORIZATION_LIMIT {
         return None;
     }

@@ -9,6 +9,8 @@ mod connection;
 mod dialects;
 mod document;
 mod examples;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod guard;
 mod links;
 mod objects;

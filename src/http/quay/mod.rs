@@ -8,6 +8,8 @@ mod cookie;
 mod dress;
 mod error;
 mod examples;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod session;
 mod titles;
 mod token;

@@ -9,6 +9,8 @@ mod elsewhere;
 mod error;
 mod evaluation;
 mod examples;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod leak;
 mod member;
 mod people;

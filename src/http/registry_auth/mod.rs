@@ -7,6 +7,8 @@ mod check;
 mod demand;
 mod error;
 mod examples;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod token;
 
 use actix_web::web;

@@ -170,7 +170,7 @@ impl FromRequest for ByQuery {
     }
 }
 
-fn read_query(request: &HttpRequest) -> Result<Ask> {
+pub(super) fn read_query(request: &HttpRequest) -> Result<Ask> {
     let (name, password) = basic(request).ok_or(Error::Unauthenticated)?;
     let parameters = Parameters::parse(request.query_string().as_bytes());
     Ok(Ask {
@@ -204,7 +204,7 @@ impl FromRequest for ByForm {
     }
 }
 
-fn read_form(request: &HttpRequest, body: &[u8]) -> Result<Ask> {
+pub(super) fn read_form(request: &HttpRequest, body: &[u8]) -> Result<Ask> {
     let parameters = Parameters::parse(body);
     let grant_type = parameters.required("grant_type")?;
     let login = match grant_type.as_str() {

@@ -8,6 +8,8 @@ mod call;
 mod dress;
 mod error;
 mod examples;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod probe;
 mod token;
 mod wire;

@@ -1,0 +1,26 @@
+//! An `Authorization` header. What is read of it is the same when it is written and read again.
+
+#![no_main]
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use libfuzzer_sys::fuzz_target;
+use secrecy::ExposeSecret as _;
+use wharfinger::http::fuzzing::basic;
+
+fuzz_target!(|header: &[u8]| {
+    let Some((name, password)) = basic(header) else {
+        return;
+    };
+    let password = password.expose_secret();
+    assert!(!name.contains(':'), "a name goes on after its end");
+    let pair = format!("{name}:{password}");
+    let again = format!("Basic {}", STANDARD.encode(&pair));
+    // What was Latin-1 is longer in UTF-8, and may be too long then.
+    if again.len() > 8 * 1024 {
+        return;
+    }
+    let (name_again, password_again) = basic(again.as_bytes()).expect("it was read before");
+    assert_eq!(name, name_again);
+    assert_eq!(password, password_again.expose_secret());
+});

@@ -1,0 +1,154 @@
+//! JSON bodies: each is sent to everything that reads one. What is taken obeys the bounds that the documents promise,
+//! errors stay short, and none repeats a password.
+
+#![no_main]
+
+use std::fmt::Debug;
+
+use libfuzzer_sys::fuzz_target;
+use secrecy::ExposeSecret as _;
+use wharfinger::domain::allow_list::AllowList;
+use wharfinger::domain::registry::{Features, Schedule};
+use wharfinger::domain::token::Scope;
+use wharfinger::error::{Error, Result};
+use wharfinger::http::fuzzing::{quay, registries, stackrox};
+use wharfinger_fuzz::marks::{MARK, in_json};
+
+/// The longest error, in bytes: 25 entries of a list, each shown in part and escaped.
+const ERROR: usize = 32 * 1024;
+
+fuzz_target!(|input: &[u8]| {
+    send(input);
+    if let Ok(text) = std::str::from_utf8(input) {
+        let marked = in_json(text);
+        if marked != text {
+            for problem in send(marked.as_bytes()) {
+                assert!(!problem.contains(MARK), "{problem} tells a password");
+            }
+        }
+    }
+});
+
+/// Sends a body everywhere, and returns what those said of it that take a password.
+fn send(body: &[u8]) -> Vec<String> {
+    if let Some(new) = taken(registries::new_registry(body)) {
+        let name = new.name.as_str();
+        assert!((3..=63).contains(&name.len()), "{name}");
+        check_schedule(new.schedule.as_ref());
+        check_features(&new.features);
+        check_list(&new.subnets);
+    }
+    if let Some(patch) = taken(registries::registry_patch(body)) {
+        check_schedule(patch.schedule.flatten().as_ref());
+        patch.features.iter().for_each(check_features);
+        patch.subnets.iter().for_each(check_list);
+    }
+    if let Some(new) = taken(registries::new_token(body)) {
+        let name = new.name.as_str();
+        assert!((2..=63).contains(&name.len()), "{name}");
+        check_scopes(&new.scopes);
+        new.allowed.iter().for_each(check_list);
+    }
+    if let Some(patch) = taken(registries::token_patch(body)) {
+        patch.scopes.iter().for_each(|scopes| check_scopes(scopes));
+        patch.allowed.iter().for_each(check_list);
+    }
+    if let Some(question) = taken(registries::question(body)) {
+        assert!(question.wanted.len() <= 100);
+        assert!(
+            question
+                .wanted
+                .iter()
+                .all(|access| access.actions.len() <= 20)
+        );
+    }
+    taken(registries::membership(body));
+    if let Some(title) = taken(quay::title(body)) {
+        check_text(title.as_str(), 255);
+    }
+    if let Some(wish) = taken(stackrox::wish(body))
+        && let Ok(roles) = wish.roles()
+    {
+        check_text(&wish.name, 1024);
+        assert!(roles.len() <= 100);
+    }
+
+    let mut problems = Vec::new();
+    let account = registries::new_account(body);
+    problems.extend(problem(&account));
+    if let Some(new) = taken(account) {
+        check_text(new.name.as_str(), 255);
+        check_password(new.password.secret().expose_secret());
+    }
+    let patch = registries::account_patch(body);
+    problems.extend(problem(&patch));
+    if let Some(password) = taken(patch).and_then(|patch| patch.password) {
+        check_password(password.secret().expose_secret());
+    }
+    let credentials = quay::credentials(body);
+    problems.extend(problem(&credentials));
+    taken(credentials);
+    problems
+}
+
+/// What was said of a body, and how either shows in a log.
+fn problem<T: Debug>(read: &Result<T>) -> Option<String> {
+    Some(match read {
+        Ok(command) => format!("{command:?}"),
+        Err(error) => format!("{error} {error:?}"),
+    })
+}
+
+/// The command, if there is one. A body is at fault in no other way than that it is invalid.
+fn taken<T>(read: Result<T>) -> Option<T> {
+    match read {
+        Ok(command) => Some(command),
+        Err(error) => {
+            assert!(matches!(error, Error::Invalid(_)), "{error:?}");
+            let length = error.to_string().len();
+            assert!(length <= ERROR, "an error of {length} bytes");
+            None
+        }
+    }
+}
+
+fn check_schedule(schedule: Option<&Schedule>) {
+    if let Some(schedule) = schedule {
+        assert!(schedule.days.len() <= 7, "{schedule:?}");
+        assert!(schedule.time.len() <= 32, "{schedule:?}");
+    }
+}
+
+fn check_features(features: &Features) {
+    let properties = &features.vulnerability_scanning.properties;
+    let length = properties.as_ref().map_or(0, |properties| {
+        serde_json::to_string(properties).expect("it is JSON").len()
+    });
+    assert!(length <= 4096);
+}
+
+fn check_list(list: &AllowList) {
+    assert!(list.entries().len() <= 25);
+}
+
+fn check_scopes(scopes: &[Scope]) {
+    assert!(scopes.len() <= 100);
+    let mut length = 0;
+    for scope in scopes {
+        assert!(scope.actions.len() <= 20);
+        for text in scope.actions.iter().chain([&scope.name, &scope.r#type]) {
+            check_text(text, 256);
+            length += text.len();
+        }
+    }
+    assert!(length <= 16 * 1024);
+}
+
+fn check_password(password: &str) {
+    assert!(password.chars().count() >= 8 && password.len() <= 71);
+    check_text(password, 71);
+}
+
+fn check_text(text: &str, most: usize) {
+    assert!(text.chars().count() <= most && !text.chars().any(char::is_control));
+}

@@ -1,0 +1,52 @@
+//! The token endpoint's form and query. What is taken has what it needs and is within its bounds, and no error repeats
+//! a password or a refresh token.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use secrecy::ExposeSecret as _;
+use wharfinger::error::{Error, Result};
+use wharfinger::http::fuzzing::registry_auth::{form, query};
+use wharfinger::service::grants::{Ask, Login};
+use wharfinger_fuzz::marks::{MARK, in_form};
+
+/// Somebody, for a query.
+const AUTHORIZATION: &str = "Basic c29tZWJvZHk6c2VjcmV0";
+
+fuzz_target!(|input: &[u8]| {
+    check(form(input));
+    let Ok(text) = std::str::from_utf8(input) else {
+        return;
+    };
+    let marked = in_form(text, &["password", "refresh_token"]);
+    check(form(marked.as_bytes()));
+    if let Some(asked) = query(AUTHORIZATION, text) {
+        check(asked);
+    }
+});
+
+fn check(asked: Result<Ask>) {
+    match asked {
+        Ok(ask) => {
+            assert!(!ask.service.is_empty());
+            assert!(ask.wanted.len() <= 100);
+            assert!(ask.wanted.iter().all(|access| access.actions.len() <= 20));
+            let secret = match &ask.login {
+                Login::Password(presented) => &presented.password,
+                Login::Refresh { token, .. } => token,
+            };
+            assert!(!secret.expose_secret().is_empty());
+            assert!(
+                !format!("{:?}", ask.login).contains(MARK),
+                "a secret is shown"
+            );
+        }
+        Err(error) => {
+            assert!(matches!(error, Error::Invalid(_)), "{error:?}");
+            assert!(
+                !format!("{error} {error:?}").contains(MARK),
+                "{error} tells a secret"
+            );
+        }
+    }
+}

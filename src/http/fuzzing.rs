@@ -1,0 +1,43 @@
+//! The door of the fuzz targets in `fuzz/`, which exists in their build alone (`--cfg fuzzing`).
+//!
+//! Owns nothing: it lets in to what the handlers call. A target then says what has to hold.
+
+use std::net::IpAddr;
+
+use actix_web::http::header::{HeaderMap, HeaderValue, X_FORWARDED_FOR};
+use ipnet::IpNet;
+use secrecy::SecretString;
+use serde::de::DeserializeOwned;
+
+pub use super::quay::fuzzing as quay;
+pub use super::registries::fuzzing as registries;
+pub use super::registry_auth::fuzzing as registry_auth;
+pub use super::stackrox::fuzzing as stackrox;
+use super::{body, call, source};
+use crate::error::{Error, Result};
+
+/// The name and password of an `Authorization` header.
+#[must_use]
+pub fn basic(header: &[u8]) -> Option<(String, SecretString)> {
+    call::read_basic(&HeaderValue::from_bytes(header).ok()?)
+}
+
+/// Where a request of this peer comes from, if it has these `X-Forwarded-For` headers. `None` if no request can have
+/// them.
+#[must_use]
+pub fn source(peer: IpAddr, lines: &[&str], proxies: &[IpNet]) -> Option<IpAddr> {
+    let mut headers = HeaderMap::new();
+    for line in lines {
+        headers.append(X_FORWARDED_FOR, HeaderValue::from_str(line).ok()?);
+    }
+    Some(source::behind(peer, &headers, proxies))
+}
+
+/// The command that the text of a JSON body means.
+pub(super) fn command<W, C>(text: &[u8]) -> Result<C>
+where
+    W: DeserializeOwned,
+    C: TryFrom<W, Error = Error>,
+{
+    C::try_from(body::parse(text)?)
+}

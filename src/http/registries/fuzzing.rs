@@ -1,0 +1,52 @@
+//! The bodies of this surface for the fuzz targets, see [`crate::http::fuzzing`].
+
+use super::super::fuzzing::command;
+use super::evaluation::EvaluateToken;
+use super::people::{PatchAccount, PostAccount, PutMember};
+use super::wire::{CreateRegistry, CreateToken, PatchRegistry, PatchToken};
+use crate::domain::account::{AccountPatch, CreateAccount};
+use crate::domain::evaluation::Question;
+use crate::domain::membership::Membership;
+use crate::domain::registry::{NewRegistry, RegistryPatch};
+use crate::domain::token::{NewToken, TokenPatch};
+use crate::error::Result;
+
+/// The body that makes a registry, or replaces one.
+pub fn new_registry(text: &[u8]) -> Result<NewRegistry> {
+    command::<CreateRegistry, _>(text)
+}
+
+/// The body that changes a registry.
+pub fn registry_patch(text: &[u8]) -> Result<RegistryPatch> {
+    command::<PatchRegistry, _>(text)
+}
+
+/// The body that makes a token, or replaces one.
+pub fn new_token(text: &[u8]) -> Result<NewToken> {
+    command::<CreateToken, _>(text)
+}
+
+/// The body that changes a token.
+pub fn token_patch(text: &[u8]) -> Result<TokenPatch> {
+    command::<PatchToken, _>(text)
+}
+
+/// The body that asks what a token opens.
+pub fn question(text: &[u8]) -> Result<Question> {
+    command::<EvaluateToken, _>(text)
+}
+
+/// The body that makes an account.
+pub fn new_account(text: &[u8]) -> Result<CreateAccount> {
+    command::<PostAccount, _>(text)
+}
+
+/// The body that changes an account.
+pub fn account_patch(text: &[u8]) -> Result<AccountPatch> {
+    command::<PatchAccount, _>(text)
+}
+
+/// The body that makes an account a member.
+pub fn membership(text: &[u8]) -> Result<Membership> {
+    command::<PutMember, _>(text)
+}
