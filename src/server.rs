@@ -16,6 +16,7 @@ use actix_web::rt::net::TcpStream;
 use actix_web::web::Data;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpSocket;
 
 use crate::config::Settings;
 use crate::error::{Error, Result};
@@ -23,6 +24,8 @@ use crate::http::{self, Connection, Patience, State};
 
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
 /// How long a connection that ends is waited for, so that its client reads the last answer.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -38,7 +41,7 @@ pub fn listen(
             format!("--listen: cannot listen on {}: {error}", settings.listen),
         )
     };
-    let listener = TcpListener::bind(settings.listen).map_err(refused)?;
+    let listener = bind(settings.listen).map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
     let mut server = Server::build()
         // The commands listen for signals, before they say where the service is.
@@ -66,6 +69,18 @@ pub fn listen(
     Ok((bound.map_err(refused)?.run(), vec![address]))
 }
 
+/// Takes an address, with room for more connections that nobody accepted yet than the standard library asks for.
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // A server that was stopped leaves its address behind for a while.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
+}
+
 /// What every worker makes its services of.
 #[derive(Clone)]
 struct Worker {
@@ -87,8 +102,9 @@ impl Worker {
     > + use<> {
         let patience = self.patience;
         actix_service::fn_service(move |stream: TcpStream| async move {
-            let peer = stream.peer_addr().ok();
-            Ok((Connection::new(stream, patience), Protocol::Http1, peer))
+            let peer = stream.peer_addr().map_err(DispatchError::Io)?;
+            let connection = Connection::new(stream, patience);
+            Ok((connection, Protocol::Http1, Some(peer)))
         })
         .and_then(self.requests())
     }
@@ -106,10 +122,14 @@ impl Worker {
         let patience = self.patience;
         Acceptor::new(tls)
             .map_err(TlsError::into_service_error)
-            .map(move |stream: TlsStream<TcpStream>| {
-                let peer = stream.get_ref().0.peer_addr().ok();
-                (Connection::new(stream, patience), Protocol::Http1, peer)
-            })
+            .and_then(actix_service::fn_service(
+                move |stream: TlsStream<TcpStream>| async move {
+                    let peer = stream.get_ref().0.peer_addr();
+                    let peer = peer.map_err(|error| TlsError::Service(error.into()))?;
+                    let connection = Connection::new(stream, patience);
+                    Ok((connection, Protocol::Http1, Some(peer)))
+                },
+            ))
             .and_then(self.requests().map_err(TlsError::Service))
     }
 

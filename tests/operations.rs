@@ -396,11 +396,7 @@ async fn no_secret_of_any_kind_is_in_the_database_the_log_or_the_audit_trail(
     for (place, bytes) in &places {
         for (what, secret) in &secrets {
             // As it is, in the base64 of a header, and in PostgreSQL's hexadecimal.
-            let forms = [
-                secret.clone(),
-                STANDARD.encode(secret),
-                hexadecimal(secret),
-            ];
+            let forms = [secret.clone(), STANDARD.encode(secret), hexadecimal(secret)];
             for form in forms {
                 let form = form.as_bytes();
                 let found = bytes.windows(form.len()).any(|window| window == form);

@@ -67,15 +67,13 @@ async fn failures_wait_and_nothing_that_is_right_does(
     for one in many.collect::<Vec<_>>() {
         assert_eq!(one.await.unwrap(), 200);
     }
-    // So do other names from here, and nobody is shut out elsewhere. What was right there is right here.
+    // So do other names from here, and nobody is shut out elsewhere. That it was right there helps nobody here.
     assert_eq!(right("bob").get("/registries").await.status, 200);
     assert_eq!(exhaust(&server.actor("eve", "wrong-password")).await, 3);
     assert_eq!(right("eve").get("/registries").await.status, 429);
-    assert_eq!(
-        right("eve").at(ELSEWHERE).get("/registries").await.status,
-        200
-    );
-    assert_eq!(right("eve").get("/registries").await.status, 200);
+    let elsewhere = right("eve").at(ELSEWHERE);
+    assert_eq!(elsewhere.get("/registries").await.status, 200);
+    assert_eq!(right("eve").get("/registries").await.status, 429);
 
     // Six failures came from here: that is all for every name.
     assert_eq!(exhaust(&server.actor("nobody", "wrong-password")).await, 0);
@@ -84,6 +82,61 @@ async fn failures_wait_and_nothing_that_is_right_does(
     // Whoever waits as long as told has one more try.
     server.clock.advance(TimeDelta::seconds(20));
     assert_eq!(exhaust(&guesses).await, 1);
+}
+
+#[rstest]
+#[actix_web::test]
+async fn guesses_side_by_side_are_no_more_than_one_by_one(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = start(backend).await;
+    let checks = server.service.password_checks();
+    let guesses = (0..40).map(|number| {
+        let guess = server.actor("admin", &format!("guess-{number}"));
+        actix_web::rt::spawn(async move { guess.get("/registries").await.status })
+    });
+    let mut statuses = Vec::new();
+    for guess in guesses.collect::<Vec<_>>() {
+        statuses.push(guess.await.unwrap());
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses[..3], [401; 3]);
+    assert_eq!(statuses[3..], [429; 37]);
+    assert_eq!(server.service.password_checks(), checks + 3);
+}
+
+#[rstest]
+#[actix_web::test]
+async fn waiting_is_no_way_to_learn_which_password_is_right(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = start(backend).await;
+    // Admin is at work at one address. At another one somebody has used up what is borne, and then guesses right.
+    let admin = server.admin();
+    assert_eq!(admin.get("/registries").await.status, 200);
+    let thief = server.actor("admin", "wrong-password").at(ELSEWHERE);
+    assert_eq!(exhaust(&thief).await, 3);
+    assert_eq!(admin.at(ELSEWHERE).get("/registries").await.status, 429);
+
+    // At the same address a right password passes, but not for who tries for ever: ten times what is borne is all.
+    let neighbour = server.actor("admin", "wrong-password");
+    assert_eq!(exhaust(&neighbour).await, 3);
+    for _ in 0..29 {
+        assert_eq!(neighbour.get("/registries").await.status, 429);
+        assert_eq!(admin.get("/registries").await.status, 200);
+    }
+    for _ in 0..3 {
+        assert_eq!(neighbour.get("/registries").await.status, 429);
+    }
+    assert_eq!(admin.get("/registries").await.status, 429);
+    // That is about this name here.
+    assert_eq!(
+        admin.at([127, 0, 0, 3]).get("/registries").await.status,
+        200
+    );
+    assert_eq!(server.analyst().get("/registries").await.status, 200);
+    server.clock.advance(TimeDelta::seconds(10));
+    assert_eq!(admin.get("/registries").await.status, 200);
 }
 
 #[rstest]
@@ -132,6 +185,11 @@ async fn machine_secrets_are_counted_apart_and_right_ones_never_wait(
     assert_eq!(exhaust(&server.bearer(&forged)).await, 0);
     assert_eq!(exhaust(&server.bearer(&forged).at(ELSEWHERE)).await, 3);
     assert_eq!(server.bearer(token).get("/registries").await.status, 200);
+    // A token's secret where a password belongs is no guess at a password.
+    let pasted = server.client(&ci).at([127, 0, 0, 3]);
+    assert_eq!(exhaust(&pasted).await, 3);
+    let person = server.actor("ci", "some-password").at([127, 0, 0, 3]);
+    assert_eq!(person.get("/registries").await.status, 401);
 }
 
 #[rstest]

@@ -28,13 +28,22 @@ impl Rate {
     /// How long to wait until there is room for one more failure; nothing if there is.
     #[must_use]
     pub fn wait(self, paid_until: DateTime<Utc>, now: DateTime<Utc>) -> TimeDelta {
+        // No more than a minute is ever owed, whatever happened to the clock meanwhile.
+        let paid_until = paid_until.min(now + MINUTE);
         (paid_until + self.each() - MINUTE - now).max(TimeDelta::zero())
     }
 
-    /// Until when the failures are paid for with one more.
+    /// Until when the failures are paid for with one more, if there is room for it.
     #[must_use]
-    pub fn add(self, paid_until: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
-        paid_until.max(now) + self.each()
+    pub fn add(self, paid_until: DateTime<Utc>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let room = self.wait(paid_until, now).is_zero();
+        room.then(|| paid_until.max(now) + self.each())
+    }
+
+    /// The same with one less, which turned out to be none.
+    #[must_use]
+    pub fn give_back(self, paid_until: DateTime<Utc>) -> DateTime<Utc> {
+        paid_until - self.each()
     }
 }
 
@@ -53,13 +62,23 @@ mod tests {
         let mut paid = DateTime::UNIX_EPOCH;
         for _ in 0..10 {
             assert_eq!(rate.wait(paid, start()), TimeDelta::zero());
-            paid = rate.add(paid, start());
+            paid = rate.add(paid, start()).unwrap();
         }
         assert_eq!(rate.wait(paid, start()), TimeDelta::seconds(6));
+        assert_eq!(rate.add(paid, start()), None);
         let later = start() + TimeDelta::seconds(6);
         assert_eq!(rate.wait(paid, later), TimeDelta::zero());
-        paid = rate.add(paid, later);
+        paid = rate.add(paid, later).unwrap();
         assert_eq!(rate.wait(paid, later), TimeDelta::seconds(6));
+        paid = rate.give_back(paid);
+        assert_eq!(rate.wait(paid, later), TimeDelta::zero());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_nobody_wait_for_it() {
+        let rate = Rate::per_minute(10);
+        let earlier = start() - TimeDelta::hours(5);
+        assert_eq!(rate.wait(start(), earlier), TimeDelta::seconds(6));
     }
 
     proptest! {
@@ -70,8 +89,8 @@ mod tests {
             let (mut now, mut paid, mut through) = (start(), DateTime::UNIX_EPOCH, 0_i64);
             for pause in pauses {
                 now += TimeDelta::microseconds(pause);
-                if rate.wait(paid, now).is_zero() {
-                    paid = rate.add(paid, now);
+                if let Some(more) = rate.add(paid, now) {
+                    paid = more;
                     through += 1;
                 }
             }

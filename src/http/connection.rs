@@ -11,8 +11,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::web::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 /// How long clients may take.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +50,40 @@ impl Requests {
     fn between(&self) -> Option<u64> {
         let begun = self.0.begun.get();
         (begun > 0 && begun == self.0.ended.get()).then_some(begun)
+    }
+}
+
+/// A body that comes piece by piece. Its request is under way until it is out.
+pub(super) struct Streamed {
+    body: BoxBody,
+    _under_way: UnderWay,
+}
+
+impl UnderWay {
+    /// Lasts as long as the body, unless that is all there already.
+    pub(super) fn until_sent(self, body: BoxBody) -> BoxBody {
+        match body.size() {
+            BodySize::Stream => BoxBody::new(Streamed {
+                body,
+                _under_way: self,
+            }),
+            BodySize::None | BodySize::Sized(_) => body,
+        }
+    }
+}
+
+impl MessageBody for Streamed {
+    type Error = Box<dyn std::error::Error>;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_next(context)
     }
 }
 
@@ -119,6 +155,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
         match (&read, &mut this.head, between) {
             (Poll::Ready(Ok(())), None, Some(after)) if buffer.filled().len() > had => {
                 this.head = Some((after, Box::pin(sleep(this.patience.head))));
+            }
+            // While the client takes its answers in slowly, what it sent after them is nobody's to wait for.
+            (Poll::Pending, Some((_, deadline)), _) if this.stalled.is_some() => {
+                deadline.as_mut().reset(Instant::now() + this.patience.head);
             }
             (Poll::Pending, Some((_, deadline)), _) => {
                 ready!(deadline.as_mut().poll(context));

@@ -72,7 +72,7 @@ pub(super) async fn guard(
 ) -> std::result::Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let state = request.app_data::<Data<State>>().cloned();
     let state = state.as_ref().map(Data::get_ref);
-    let _under_way = request.request().conn_data().map(Requests::begin);
+    let under_way = request.request().conn_data().map(Requests::begin);
     let id = request_id(&request, state);
     // Escaping keeps control characters of the caller's text out of the log.
     request.extensions_mut().insert(RequestId(id.clone()));
@@ -88,7 +88,10 @@ pub(super) async fn guard(
         let https = state.is_some_and(|state| state.origins.https());
         let response = label(response, &id, https);
         log(&response, state);
-        Ok(response)
+        Ok(match under_way {
+            Some(under_way) => response.map_body(|_, body| under_way.until_sent(body)),
+            None => response,
+        })
     }
     .instrument(span)
     .await

@@ -13,11 +13,12 @@ use super::call::state;
 
 /// Where a request comes from.
 pub(super) fn source(request: &HttpRequest) -> IpAddr {
-    let peer = request
-        .peer_addr()
-        .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip());
+    // The server hangs up on connections whose other end it cannot tell, so there is always one.
+    let Some(peer) = request.peer_addr() else {
+        return IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    };
     let proxies = state(request).map(|state| state.origins.proxies.as_slice());
-    behind(peer, request.headers(), proxies.unwrap_or_default())
+    behind(peer.ip(), request.headers(), proxies.unwrap_or_default())
 }
 
 /// The last of a chain of addresses that is no trusted proxy; the first of the chain if all are.

@@ -14,7 +14,7 @@ use aws_lc_rs::hmac;
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::passwords::Passwords;
+use super::passwords::{Passwords, network};
 use super::throttle::{Throttle, Tried};
 use crate::clock::{Clock, Random};
 use crate::domain::account::{Actor, name_key};
@@ -31,7 +31,8 @@ use crate::store::{Session, Store, accounts, api_tokens, roles};
 const REMEMBERED: TimeDelta = TimeDelta::seconds(60);
 /// Proofs remembered at once.
 const PROOFS: u64 = 100_000;
-/// How long it is remembered that a password was right, to tell who has it from who guesses. It proves nothing.
+/// How long it is remembered that a password was right at a source, to tell who has it from who guesses there. It proves
+/// nothing.
 const FAMILIAR: Duration = Duration::from_hours(1);
 
 /// What a request presents.
@@ -143,6 +144,13 @@ pub(super) struct Proof {
     pub at: DateTime<Utc>,
 }
 
+/// A proof, and at which source it was made.
+#[derive(Debug, Clone, Copy)]
+struct Remembered {
+    proof: Proof,
+    network: IpAddr,
+}
+
 /// Why there is no proof, in a form that requests waiting for the same check can share.
 #[derive(Debug, Clone, thiserror::Error)]
 enum Refusal {
@@ -192,8 +200,8 @@ pub struct Access {
     clock: Arc<dyn Clock>,
     passwords: Passwords,
     throttle: Arc<Throttle>,
-    proofs: moka::future::Cache<[u8; 32], Proof>,
-    familiar: moka::sync::Cache<[u8; 32], ()>,
+    proofs: moka::future::Cache<[u8; 32], Remembered>,
+    familiar: moka::sync::Cache<(IpAddr, [u8; 32]), ()>,
     /// Made anew by every process: what is remembered cannot be turned back into passwords elsewhere.
     key: hmac::Key,
 }
@@ -235,19 +243,43 @@ impl Access {
         }
         let presented = Arc::new(presented);
         let digest = self.digest(&presented);
-        if let Some(proof) = self.proofs.get(&digest).await {
-            let age = self.clock.now() - proof.at;
-            if age >= TimeDelta::zero() && age < REMEMBERED {
-                return Ok(Caller::by_password(proof, presented));
-            }
-            self.proofs.invalidate(&digest).await;
+        let now = self.clock.now();
+        let remembered = self.proofs.get(&digest).await.filter(|remembered| {
+            let age = now - remembered.proof.at;
+            age >= TimeDelta::zero() && age < REMEMBERED
+        });
+        let here = network(presented.source);
+        if let Some(remembered) = remembered
+            && remembered.network == here
+        {
+            self.uncrowded(&presented)?;
+            return Ok(Caller::by_password(remembered.proof, presented));
         }
-        let proof = self
-            .proofs
-            .try_get_with(digest, self.prove(digest, Arc::clone(&presented)))
-            .await;
-        let proof = proof.map_err(|refusal| Error::from(&*refusal))?;
+        self.admits_guess(&digest, &presented)?;
+        if let Some(remembered) = remembered {
+            self.familiar.insert((here, digest), ());
+            return Ok(Caller::by_password(remembered.proof, presented));
+        }
+        self.proofs.invalidate(&digest).await;
+        self.prove_once(digest, presented).await
+    }
+
+    /// Proves; equal requests wait for the first of them.
+    async fn prove_once(&self, digest: [u8; 32], presented: Arc<Presented>) -> Result<Caller> {
+        let proving = self.prove(digest, Arc::clone(&presented));
+        let proven = self.proofs.try_get_with(digest, proving).await;
+        let proof = proven.map_err(|refusal| Error::from(&*refusal))?.proof;
         Ok(Caller::by_password(proof, presented))
+    }
+
+    /// Forgets that a password was right, for one that opens nothing: who has it is to learn no more than who guesses.
+    pub(super) async fn forget(&self, caller: &Caller) {
+        if let Evidence::Password { presented, .. } = &caller.evidence {
+            let digest = self.digest(presented);
+            self.proofs.invalidate(&digest).await;
+            self.familiar
+                .invalidate(&(network(presented.source), digest));
+        }
     }
 
     /// Proves again, for an account that changed since: whether the password was among the changes only bcrypt can
@@ -259,16 +291,12 @@ impl Access {
         };
         let digest = self.digest(presented);
         if let Some(remembered) = self.proofs.get(&digest).await
-            && (remembered.account, remembered.version) == (proof.account, proof.version)
+            && (remembered.proof.account, remembered.proof.version)
+                == (proof.account, proof.version)
         {
             self.proofs.invalidate(&digest).await;
         }
-        let proof = self
-            .proofs
-            .try_get_with(digest, self.prove(digest, Arc::clone(presented)))
-            .await;
-        let proof = proof.map_err(|refusal| Error::from(&*refusal))?;
-        let renewed = Caller::by_password(proof, Arc::clone(presented));
+        let renewed = self.prove_once(digest, Arc::clone(presented)).await?;
         Ok(renewed.from(caller.origin.clone()))
     }
 
@@ -276,12 +304,40 @@ impl Access {
         self.passwords.checks()
     }
 
+    /// Checks a password. A wrong one is counted as a failure of its source.
     async fn prove(
         &self,
         digest: [u8; 32],
         presented: Arc<Presented>,
-    ) -> std::result::Result<Proof, Refusal> {
-        self.admits_guess(&digest, &presented)?;
+    ) -> std::result::Result<Remembered, Refusal> {
+        let here = network(presented.source);
+        let (source, name) = (presented.source, presented.name.as_str());
+        // Counted before it is checked: what is checked side by side would else be found wrong too late. A request that
+        // is given up meanwhile stays counted.
+        let counted = !self.familiar.contains_key(&(here, digest));
+        if counted && let Some(seconds) = self.fail(&presented) {
+            return Err(Refusal::RateLimited(seconds));
+        }
+        let checked = self.check(&presented).await;
+        match &checked {
+            Err(Refusal::Wrong) => {
+                self.familiar.invalidate(&(here, digest));
+                if !counted {
+                    self.fail(&presented);
+                }
+            }
+            _ if counted => self.throttle.give_back(Tried::Password, source, name),
+            _ => {}
+        }
+        let proof = checked?;
+        self.familiar.insert((here, digest), ());
+        Ok(Remembered {
+            proof,
+            network: here,
+        })
+    }
+
+    async fn check(&self, presented: &Presented) -> std::result::Result<Proof, Refusal> {
         let name = presented.name.clone();
         // A NUL is an error to PostgreSQL, and no account has one in its name.
         let known = !crate::domain::text::has_control(&name);
@@ -301,36 +357,43 @@ impl Access {
             .check(presented.source, presented.password.clone(), hash)
             .await?;
         match login {
-            Some(login) if right => {
-                self.familiar.insert(digest, ());
-                Ok(Proof {
-                    account: login.key,
-                    id: login.id,
-                    version: login.version,
-                    at: self.clock.now(),
-                })
-            }
-            _ => {
-                self.familiar.invalidate(&digest);
-                Err(Refusal::Wrong)
-            }
+            Some(login) if right => Ok(Proof {
+                account: login.key,
+                id: login.id,
+                version: login.version,
+                at: self.clock.now(),
+            }),
+            _ => Err(Refusal::Wrong),
         }
     }
 
-    /// Lets a password be checked that was right lately, or whose source has room for one more failure.
-    fn admits_guess(
-        &self,
-        digest: &[u8; 32],
-        presented: &Presented,
-    ) -> std::result::Result<(), Refusal> {
-        if self.familiar.contains_key(digest) {
+    fn fail(&self, presented: &Presented) -> Option<u64> {
+        let (source, name) = (presented.source, presented.name.as_str());
+        self.throttle
+            .fail(Tried::Password, source, name, self.clock.now())
+    }
+
+    /// Lets a password pass that was right at this source lately, or whose source has room for one more failure.
+    fn admits_guess(&self, digest: &[u8; 32], presented: &Presented) -> Result<()> {
+        self.uncrowded(presented)?;
+        let (source, name, now) = (presented.source, presented.name.as_str(), self.clock.now());
+        if self.familiar.contains_key(&(network(source), *digest)) {
             return Ok(());
         }
+        let wait = self.throttle.wait(Tried::Password, source, name, now);
+        wait.map_or(Ok(()), |retry_after| {
+            self.throttle.told_to_wait(source, name, now);
+            Err(Error::RateLimited { retry_after })
+        })
+    }
+
+    /// Refuses whatever comes from where too many guesses came after the wait had begun.
+    fn uncrowded(&self, presented: &Presented) -> Result<()> {
         let (source, name) = (presented.source, presented.name.as_str());
-        let wait = self
-            .throttle
-            .wait(Tried::Password, source, name, self.clock.now());
-        wait.map_or(Ok(()), |seconds| Err(Refusal::RateLimited(seconds)))
+        let wait = self.throttle.crowded(source, name, self.clock.now());
+        wait.map_or(Ok(()), |retry_after| {
+            Err(Error::RateLimited { retry_after })
+        })
     }
 
     /// What a proof is remembered by. The name's length keeps `a:bc` and `ab:c` apart.

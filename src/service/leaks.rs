@@ -15,6 +15,7 @@ use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use tokio::sync::Semaphore;
+use url::Url;
 use uuid::Uuid;
 
 use super::api_keys::ApiKeys;
@@ -64,13 +65,19 @@ impl Place {
         ]
     }
 
-    /// The change with what was reported of it. An address of a search holds what was looked for: that is not kept.
+    /// The change with what was reported of it. An address of a search holds what was looked for, and some hold a
+    /// password: those are not kept.
     fn tell(&self, mut change: Change, secrets: &[SecretString]) -> Change {
         for (name, text) in self.texts() {
             let Some(text) = text else { continue };
             let text = secrets.iter().fold(text.clone(), |text, secret| {
                 text.replace(secret.expose_secret(), "[secret]")
             });
+            let text = if name == "url" {
+                without_credentials(text)
+            } else {
+                text
+            };
             change.beside.insert(name.to_owned(), Value::String(text));
         }
         change
@@ -243,15 +250,18 @@ impl<'a> Leaks<'a> {
         if suspects.is_empty() {
             return Ok(Vec::new());
         }
-        let mut secrets = Vec::new();
-        for (place, (form, sighting)) in suspects.iter().enumerate() {
-            if matches!(form, Form::Secret) {
-                secrets.push((place, sighting.token.clone()));
+        // Each secret once, however often it was seen: every one is compared with every token.
+        let mut secrets: Vec<SecretString> = Vec::new();
+        for (form, sighting) in &suspects {
+            if matches!(form, Form::Secret) && !secrets.iter().any(|known| same(known, sighting)) {
+                secrets.push(sighting.token.clone());
             }
         }
-        for (place, reference) in self.walk(secrets).await? {
-            if let Some((form, _)) = suspects.get_mut(place) {
-                *form = Form::Reference(reference);
+        for (secret, reference) in self.walk(secrets).await? {
+            for (form, sighting) in &mut suspects {
+                if matches!(form, Form::Secret) && same(&secret, sighting) {
+                    *form = Form::Reference(reference);
+                }
             }
         }
         let vault = Arc::clone(&self.core.vault);
@@ -282,9 +292,9 @@ impl<'a> Leaks<'a> {
         Ok(id.map(Form::ApiToken))
     }
 
-    /// Looks for the tokens of secrets, each with a number of the caller's. All rows are looked at, whatever is found:
+    /// Looks for the tokens of secrets. All rows are looked at, whatever is found:
     /// the time says nothing.
-    async fn walk(&self, secrets: Vec<(usize, SecretString)>) -> Result<Vec<(usize, Reference)>> {
+    async fn walk(&self, secrets: Vec<SecretString>) -> Result<Vec<(SecretString, Reference)>> {
         let (mut beyond, mut found) = (TokenKey(0), Vec::new());
         if secrets.is_empty() {
             return Ok(found);
@@ -349,22 +359,39 @@ pub fn off() -> Error {
     )
 }
 
+fn same(secret: &SecretString, sighting: &Sighting) -> bool {
+    secret.expose_secret() == sighting.token.expose_secret()
+}
+
+/// An address without the name and the password that some hold.
+fn without_credentials(address: String) -> String {
+    match Url::parse(&address) {
+        Ok(mut url) if !url.username().is_empty() || url.password().is_some() => {
+            // An address that has them can also be without.
+            let _ = url.set_username("");
+            let _ = url.set_password(None);
+            url.into()
+        }
+        _ => address,
+    }
+}
+
 /// Which secrets are those of which tokens.
 fn matching(
     vault: &Vault,
-    secrets: &[(usize, SecretString)],
+    secrets: &[SecretString],
     kept: &[Kept],
-) -> Vec<(usize, Reference)> {
+) -> Vec<(SecretString, Reference)> {
     let mut found = Vec::new();
     for token in kept {
-        for (place, secret) in secrets {
+        for secret in secrets {
             if vault.matches(SecretKind::RegistryToken, token.id.0, secret, &token.secret) {
                 let reference = Reference {
                     registry: token.registry,
                     who: Who::Token(token.key),
                     version: token.secret_version,
                 };
-                found.push((*place, reference));
+                found.push((secret.clone(), reference));
             }
         }
     }

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use self::access::{Access, Caller, Presented, admit};
 use self::accounts::Accounts;
@@ -59,6 +59,7 @@ use crate::domain::account::{Actor, NewPassword};
 use crate::domain::audit::{By, Change, Credential, Event, Kind, Origin, Outcome, SubjectKind};
 use crate::domain::caps::Caps;
 use crate::domain::registry::RegistryName;
+use crate::domain::secret::is_machine_secret;
 use crate::domain::signing::Algorithm;
 use crate::error::{Error, Result};
 use crate::store::{Lock, Session, Store, migrations, signing_keys};
@@ -385,14 +386,17 @@ impl Core {
 
     /// Proves a password, and tells the audit trail where none is right.
     async fn identify(&self, presented: Presented, origin: Origin) -> Result<Caller> {
-        let name = presented.name.clone();
+        let by = By::named(&presented.name, origin.clone());
+        let secret = is_machine_secret(presented.password.expose_secret());
         let proven = self.access.identify(presented).await;
         let refuse = |error| {
-            let by = By {
-                credential: Some(Credential::Password),
-                ..By::named(&name, origin.clone())
-            };
-            self.refused(error, by)
+            if secret {
+                return self.refused(error, by);
+            }
+            // What is wrong with a password was counted when it was checked.
+            let credential = Some(Credential::Password);
+            self.tell(&error, By { credential, ..by });
+            error
         };
         Ok(proven.map_err(refuse)?.from(origin))
     }
@@ -400,7 +404,13 @@ impl Core {
     /// What somebody is told who is refused: to wait, if too much failed already. The audit trail is told too.
     fn refused(&self, error: Error, by: By) -> Error {
         let error = self.counted(error, &by);
-        if let Some(outcome) = Outcome::of(&error) {
+        self.tell(&error, by);
+        error
+    }
+
+    /// Tells the audit trail of an error, if it is a refusal.
+    fn tell(&self, error: &Error, by: By) {
+        if let Some(outcome) = Outcome::of(error) {
             let subject = match by.credential {
                 Some(Credential::ApiToken(id)) => (SubjectKind::ApiToken, Some(id.0)),
                 _ => (SubjectKind::Service, None),
@@ -408,7 +418,6 @@ impl Core {
             let event = Event::of(Kind::Refuse, outcome, subject, by, self.clock.now());
             self.incidents.count(event);
         }
-        error
     }
 
     /// Counts a failure to say who one is.
@@ -495,6 +504,9 @@ impl Core {
         F: FnMut(&mut Session, &Actor) -> Result<T> + Clone + Send + 'static,
     {
         let done = self.attempt(caller, lock, job).await;
+        if matches!(done, Err(Error::Unauthenticated)) {
+            self.access.forget(caller).await;
+        }
         done.map_err(|error| self.refused(error, caller.by()))
     }
 

@@ -1,10 +1,12 @@
 //! Failures of a source, and of a source with one identity: after so many in a minute further ones have to wait.
 //!
-//! Only failures count, and only they wait: a password that proved right here in the last hour passes, whatever its source
-//! did meanwhile, and a machine secret is always looked up, as that is cheap and nobody guesses one. There is no
-//! account of an identity alone, so nobody can lock another one out from elsewhere. Each process counts for itself: to
-//! share the counts, every failure would be a write and every check of a password one more read. Owns the counts, and
-//! bounds them.
+//! Only failures count, and only they wait: a password that proved right at the same source in the last hour passes,
+//! whatever that source did meanwhile, and a machine secret is always looked up, as that is cheap and nobody guesses one.
+//! There is no account of an identity alone, so nobody can lock another one out from elsewhere. What has to wait is told
+//! at once; so that nobody learns by thousands of such answers which password passes, even that has a bound.
+//!
+//! Each process counts for itself: to share the counts, every failure would be a write and every check of a password one
+//! more read. Owns the counts, and bounds them.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,6 +24,9 @@ use crate::domain::throttle::Rate;
 
 /// Sources, and sources with an identity, that are remembered at once; the least recently used fall out.
 const ACCOUNTS: u64 = 100_000;
+/// How many times its failures a source may be told to wait under one identity, in a minute. Beyond that nothing passes
+/// there under that name: who shares the owner's address could else try passwords until one does.
+const TOLD: u32 = 10;
 /// A minute pays for all failures, so after this an account is as good as none.
 const IDLE: Duration = Duration::from_mins(2);
 
@@ -52,15 +57,52 @@ struct Source {
 
 /// A source and the digest of the name that it gives itself: names can be long, and anybody can make them up.
 type Identity = (Source, [u8; 32]);
-type Accounts<K> = moka::sync::Cache<K, Arc<AtomicI64>>;
+type Accounts<K, V> = moka::sync::Cache<K, Arc<V>>;
+
+/// Until when what happened is paid for, in microseconds since 1970.
+#[derive(Debug, Default)]
+struct Account(AtomicI64);
+
+impl Account {
+    fn wait(&self, rate: Rate, now: DateTime<Utc>) -> TimeDelta {
+        rate.wait(instant(self.0.load(Ordering::Relaxed)), now)
+    }
+
+    /// Whether there was room for one more.
+    fn add(&self, rate: Rate, now: DateTime<Utc>) -> bool {
+        let more = |paid| Some(rate.add(instant(paid), now)?.timestamp_micros());
+        let added = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        added.is_ok()
+    }
+
+    fn give_back(&self, rate: Rate) {
+        let less = |paid| Some(rate.give_back(instant(paid)).timestamp_micros());
+        // It never gives up, as there is always a value before.
+        let _ = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+}
+
+/// A source under one identity.
+#[derive(Debug, Default)]
+struct Pair {
+    failures: Account,
+    told_to_wait: Account,
+}
 
 /// The failures of the last minute.
 #[derive(Debug)]
 pub struct Throttle {
     per_source: Rate,
     per_identity: Rate,
-    sources: Accounts<Source>,
-    identities: Accounts<Identity>,
+    told: Rate,
+    sources: Accounts<Source, Account>,
+    identities: Accounts<Identity, Pair>,
+    /// Until when somebody may be told to wait too often, in microseconds since 1970: before, nobody needs to look.
+    crowded_until: AtomicI64,
 }
 
 impl Throttle {
@@ -70,8 +112,10 @@ impl Throttle {
         Self {
             per_source: Rate::per_minute(limits.source),
             per_identity: Rate::per_minute(limits.identity),
+            told: Rate::per_minute(limits.identity.saturating_mul(TOLD)),
             sources: accounts(),
             identities: accounts(),
+            crowded_until: AtomicI64::new(0),
         }
     }
 
@@ -85,13 +129,10 @@ impl Throttle {
     ) -> Option<u64> {
         let identity = identity_of(tried, address, identity);
         let source = self.sources.get(&identity.0);
-        let identity = self.identities.get(&identity);
-        let waits = [(source, self.per_source), (identity, self.per_identity)];
-        let waits = waits.into_iter().filter_map(|(account, rate)| {
-            let paid = instant(account?.load(Ordering::Relaxed));
-            Some(rate.wait(paid, now))
-        });
-        waits.max().and_then(seconds)
+        let source = source.map(|source| source.wait(self.per_source, now));
+        let pair = self.identities.get(&identity);
+        let pair = pair.map(|pair| pair.failures.wait(self.per_identity, now));
+        source.max(pair).and_then(seconds)
     }
 
     /// Counts a failure, if there is room for it; else says how many seconds there will be none.
@@ -102,19 +143,62 @@ impl Throttle {
         identity: &str,
         now: DateTime<Utc>,
     ) -> Option<u64> {
-        let wait = self.wait(tried, address, identity, now);
-        if wait.is_none() {
-            let identity = identity_of(tried, address, identity);
-            let source = self.sources.get_with(identity.0.clone(), Arc::default);
-            let identity = self.identities.get_with(identity, Arc::default);
-            count(&source, self.per_source, now);
-            count(&identity, self.per_identity, now);
+        let key = identity_of(tried, address, identity);
+        let source = self.sources.get_with(key.0.clone(), Arc::default);
+        let pair = self.identities.get_with(key, Arc::default);
+        // In one step each, or guesses that are made side by side would all find the same room.
+        if !pair.failures.add(self.per_identity, now) {
+            return seconds(pair.failures.wait(self.per_identity, now)).or(Some(1));
         }
-        wait
+        if !source.add(self.per_source, now) {
+            pair.failures.give_back(self.per_identity);
+            return seconds(source.wait(self.per_source, now)).or(Some(1));
+        }
+        None
+    }
+
+    /// Takes back what was counted and was no failure.
+    pub(super) fn give_back(&self, tried: Tried, address: IpAddr, identity: &str) {
+        let key = identity_of(tried, address, identity);
+        if let Some(source) = self.sources.get(&key.0) {
+            source.give_back(self.per_source);
+        }
+        if let Some(pair) = self.identities.get(&key) {
+            pair.failures.give_back(self.per_identity);
+        }
+    }
+
+    /// Counts that a source was told to wait under an identity.
+    pub(super) fn told_to_wait(&self, address: IpAddr, identity: &str, now: DateTime<Utc>) {
+        let key = identity_of(Tried::Password, address, identity);
+        let pair = self.identities.get_with(key, Arc::default);
+        if !pair.told_to_wait.add(self.told, now) {
+            let until = (now + TimeDelta::minutes(1)).timestamp_micros();
+            self.crowded_until.fetch_max(until, Ordering::Relaxed);
+        }
+    }
+
+    /// Seconds to wait if a source was told so too often under this identity, whatever it comes with now.
+    pub(super) fn crowded(
+        &self,
+        address: IpAddr,
+        identity: &str,
+        now: DateTime<Utc>,
+    ) -> Option<u64> {
+        if self.crowded_until.load(Ordering::Relaxed) <= now.timestamp_micros() {
+            return None;
+        }
+        let key = identity_of(Tried::Password, address, identity);
+        let pair = self.identities.get(&key)?;
+        seconds(pair.told_to_wait.wait(self.told, now))
     }
 }
 
-fn accounts<K: std::hash::Hash + Eq + Send + Sync + 'static>() -> Accounts<K> {
+fn accounts<K, V>() -> Accounts<K, V>
+where
+    K: std::hash::Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+{
     moka::sync::Cache::builder()
         .max_capacity(ACCOUNTS)
         .time_to_idle(IDLE)
@@ -130,12 +214,6 @@ fn identity_of(tried: Tried, address: IpAddr, name: &str) -> Identity {
     hash.copy_from_slice(digest::digest(&digest::SHA256, name.as_bytes()).as_ref());
     let network = network(address);
     (Source { tried, network }, hash)
-}
-
-fn count(account: &AtomicI64, rate: Rate, now: DateTime<Utc>) {
-    let more = |paid| Some(rate.add(instant(paid), now).timestamp_micros());
-    // It never gives up, as there is always a next value.
-    let _ = account.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
 }
 
 fn instant(micros: i64) -> DateTime<Utc> {
@@ -200,6 +278,33 @@ mod tests {
         );
         assert_eq!(throttle.fail(Tried::Secret, source(2), "f", now()), None);
         assert_eq!(throttle.fail(Tried::Password, source(1), "f", now()), None);
+    }
+
+    #[test]
+    fn what_was_no_failure_is_given_back() {
+        let throttle = throttle();
+        for _ in 0..50 {
+            assert_eq!(
+                throttle.fail(Tried::Password, source(1), "ann", now()),
+                None
+            );
+            throttle.give_back(Tried::Password, source(1), "ann");
+        }
+    }
+
+    #[test]
+    fn who_is_told_too_often_is_crowded() {
+        let throttle = throttle();
+        for _ in 0..20 {
+            assert_eq!(throttle.crowded(source(1), "ann", now()), None);
+            throttle.told_to_wait(source(1), "ann", now());
+        }
+        throttle.told_to_wait(source(1), "ann", now());
+        assert_eq!(throttle.crowded(source(1), "ann", now()), Some(3));
+        assert_eq!(throttle.crowded(source(1), "bob", now()), None);
+        assert_eq!(throttle.crowded(source(2), "ann", now()), None);
+        let later = now() + TimeDelta::seconds(3);
+        assert_eq!(throttle.crowded(source(1), "ann", later), None);
     }
 
     #[test]
