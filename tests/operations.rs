@@ -350,8 +350,10 @@ async fn no_secret_of_any_kind_is_in_the_database_the_log_or_the_audit_trail(
     ]);
     // Where people paste them: as a name, as an id, in a query, in a body that is refused, and to the scanner.
     for (what, secret) in secrets.clone() {
-        let pasted = Actor::of(&program.base, secret.trim_matches(':'), &secret);
-        if what != "a password" {
+        // As a name only what can be told from one by its form; docs/AUDIT.md says so.
+        let marked = ["whrt_", "whrr_", "WHA", "eyJ"];
+        if marked.iter().any(|mark| secret.starts_with(mark)) {
+            let pasted = Actor::of(&program.base, &secret, &secret);
             pasted.get("/registries").await;
             pasted.ask("/token", &query).await;
         }

@@ -15,7 +15,7 @@ use super::app_token::AppToken;
 use super::id::{AccountId, ApiTokenId, RegistryId};
 use super::membership::Membership;
 use super::registry::Registry;
-use super::secret::is_machine_secret;
+use super::secret::{REFRESH_PREFIX, is_machine_secret};
 use super::text::quoted;
 use super::token::Token;
 use crate::error::{Error, Result};
@@ -193,7 +193,8 @@ impl Credential {
 /// What is told of a name that nobody proved. People paste secrets where names belong: those are not kept.
 #[must_use]
 pub fn told_name(name: &str) -> Option<String> {
-    let secret = is_machine_secret(name) || name.starts_with(JWT);
+    let begins = [JWT, REFRESH_PREFIX];
+    let secret = is_machine_secret(name) || begins.iter().any(|mark| name.starts_with(mark));
     let shown = name.chars().filter(|c| !c.is_control()).take(NAME);
     (!secret).then(|| shown.collect())
 }

@@ -13,6 +13,8 @@ use aws_lc_rs::hmac;
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
+/// What every refresh token of a registry's client begins with, for scanners and people. The rest is sealed.
+pub const REFRESH_PREFIX: &str = "whrr_";
 /// Random bytes in the secret of a registry token.
 pub const TOKEN_ENTROPY: usize = 24;
 /// Random bytes in the code of an app token.

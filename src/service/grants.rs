@@ -24,7 +24,7 @@ use crate::domain::audit::{By, Event, Kind, Origin, Outcome, SubjectKind};
 use crate::domain::id::{AccountId, AccountKey, AppTokenKey, RegistryKey, TokenKey};
 use crate::domain::registry::Tenant;
 use crate::domain::scope::{self, Access};
-use crate::domain::secret::SecretKind;
+use crate::domain::secret::{REFRESH_PREFIX, SecretKind};
 use crate::domain::signing::KeyRole;
 use crate::domain::status::Status;
 use crate::domain::text::{has_control, quoted};
@@ -34,8 +34,6 @@ use crate::store::signing_keys::Current;
 use crate::store::tokens::{Credential, SecretDigest};
 use crate::store::{Session, accounts, app_tokens, members, registries, signing_keys, tokens};
 
-/// What every refresh token begins with, for scanners and people.
-const REFRESH_PREFIX: &str = "whrr_";
 /// What refresh tokens are sealed to.
 const REFRESH: &str = "refresh-token";
 /// What the ids of JWTs are sealed to.
