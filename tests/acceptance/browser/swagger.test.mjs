@@ -349,8 +349,8 @@ test("a page of another origin can neither write nor read", async () => {
       }
       return tries;
     }, `${base}/registries`);
-    // An opaque answer tells the page nothing; the server refused it, as the list below shows.
-    assert.deepEqual(outcome, { read: "TypeError", simple: "opaque 0", json: "TypeError" });
+    // Cross-Origin-Resource-Policy keeps even the opaque answer from the page; the list below shows that it was a refusal.
+    assert.deepEqual(outcome, { read: "TypeError", simple: "TypeError", json: "TypeError" });
     await context.close();
   } finally {
     evil.close();
