@@ -11,6 +11,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use reqwest::Method;
 use rstest::rstest;
+use tokio::net::TcpSocket;
 
 use crate::harness::{ADMIN_PASSWORD, Backend, Server};
 
@@ -391,6 +392,66 @@ async fn a_client_that_never_reads_is_hung_up_on() {
         "{hung_up}"
     );
     assert_eq!(server.anonymous().get("/healthz").await.status, 200);
+}
+
+#[actix_web::test]
+async fn an_answer_that_is_read_late_is_not_cut_off_by_the_request_behind_it() {
+    let server = Server::start_with(Backend::Sqlite, &["--head-timeout", "1s"]).await;
+    // More than all buffers on the way hold, and one more request when they are on their way.
+    let mut late = connect(server.address, BOUND);
+    let get =
+        |path: &str, more: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n");
+    let times = 8;
+    let requests = get("/docs/swagger-ui-bundle.js", "").repeat(times);
+    late.write_all(requests.as_bytes()).unwrap();
+    let mut answers = vec![0; 1024];
+    late.read_exact(&mut answers).unwrap();
+    late.write_all(get("/healthz", "Connection: close\r\n").as_bytes())
+        .unwrap();
+    // Twice the time for a head passes: a connection that begins one and does not go on is closed by then.
+    for _ in 0..2 {
+        let mut half = connect(server.address, BOUND);
+        be_answered(&mut half);
+        half.write_all(b"GET /healthz HTTP/1.1\r\nHost").unwrap();
+        let mut rest = Vec::new();
+        let _ = half.read_to_end(&mut rest);
+    }
+    late.read_to_end(&mut answers).unwrap();
+    let answers = String::from_utf8_lossy(&answers);
+    assert_eq!(statuses(&answers), vec![200; times + 1]);
+}
+
+#[actix_web::test]
+async fn a_connection_that_is_gone_at_once_is_nobodys() {
+    let flags = ["--trusted-proxies", "127.0.0.1"];
+    let server = Server::start_with(Backend::Sqlite, &flags).await;
+    let credentials = STANDARD.encode("admin:wrong-password");
+    let request = format!(
+        "GET /registries HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {credentials}\r\n\
+         X-Forwarded-For: 198.51.100.78\r\n\r\n"
+    );
+    // From an address that is not trusted, and reset before anybody can ask where it comes from.
+    for _ in 0..300 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
+        let stream = socket.connect(server.address).await.unwrap();
+        stream.set_zero_linger().unwrap();
+        let _ = stream.try_write(request.as_bytes());
+    }
+    // Behind them in the line.
+    assert_eq!(server.admin().get("/registries").await.status, 200);
+    server.service.flush_incidents(true).await.unwrap();
+    let events = server.admin().get("/audit?kind=refuse").await;
+    let addresses: Vec<_> = events.json["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| event["address"].as_str().unwrap())
+        .collect();
+    assert!(
+        addresses.iter().all(|address| *address == "127.0.0.2"),
+        "{addresses:?}"
+    );
 }
 
 /// 4 MiB of nothing, in a few bytes.

@@ -207,3 +207,27 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         this.bounded(context, closed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::body::BodyStream;
+    use futures_util::stream;
+
+    #[test]
+    fn a_request_lasts_as_long_as_its_answer_comes_in_pieces() {
+        let requests = Requests::default();
+        let pieces = stream::iter([Ok::<_, io::Error>(Bytes::from_static(b"a"))]);
+        let streamed = requests
+            .begin()
+            .until_sent(BoxBody::new(BodyStream::new(pieces)));
+        assert_eq!(requests.between(), None);
+        drop(streamed);
+        assert_eq!(requests.between(), Some(1));
+
+        let whole = requests.begin().until_sent(BoxBody::new("a"));
+        assert_eq!(requests.between(), Some(2));
+        drop(whole);
+        assert_eq!(requests.between(), Some(2));
+    }
+}
