@@ -36,7 +36,7 @@ pub(super) const CHAPTERS: [Chapter; 4] = [
         description: "Manages container registries, the tokens that open them, and the accounts that manage both. The \
                       API of IONOS Container Registry, self-hosted.",
         base: registries::base,
-        routes: registries::routes,
+        routes: |config| registries::routes(config),
         illustrate: registries::illustrate,
     },
     Chapter {
@@ -46,7 +46,7 @@ pub(super) const CHAPTERS: [Chapter; 4] = [
         description: "Gives the clients of registries their JWTs, and tells the proxies in front of registries what \
                       may pass.",
         base: registry_auth::base,
-        routes: registry_auth::routes,
+        routes: |config| registry_auth::routes(config),
         illustrate: registry_auth::illustrate,
     },
     Chapter {
@@ -56,7 +56,7 @@ pub(super) const CHAPTERS: [Chapter; 4] = [
         description: "Makes, lists and revokes tokens of this service's own APIs. The API token service of StackRox, \
                       self-hosted.",
         base: stackrox::base,
-        routes: stackrox::routes,
+        routes: |config| stackrox::routes(config),
         illustrate: stackrox::illustrate,
     },
     Chapter {
@@ -66,7 +66,7 @@ pub(super) const CHAPTERS: [Chapter; 4] = [
         description: "Makes, lists, shows and revokes the tokens of an account that open every registry that it may use. \
                       The app specific tokens of Quay, self-hosted.",
         base: quay::base,
-        routes: quay::routes,
+        routes: |config| quay::routes(config),
         illustrate: quay::illustrate,
     },
 ];

@@ -16,6 +16,7 @@ mod links;
 mod objects;
 mod operations;
 mod pages;
+mod routes;
 mod shown;
 mod source;
 mod surface;
@@ -27,14 +28,12 @@ mod registry_auth;
 mod stackrox;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::web::{Bytes, Data};
-use actix_web::{App, middleware};
-use utoipa_actix_web::AppExt as _;
-use utoipa_actix_web::service_config::ServiceConfig;
+use actix_web::{App, middleware, web};
 
 pub use self::connection::{Connection, Patience};
 pub use self::document::{document, document_json, document_names, document_of};
@@ -62,10 +61,10 @@ pub struct State {
     /// What answers a request that made an app token.
     quay_created: StatusCode,
     turned_away: guard::TurnedAway,
-    /// The `Allow` header of every path.
-    methods: BTreeMap<String, String>,
-    /// The OpenAPI documents as JSON, by their paths.
-    documents: BTreeMap<String, Bytes>,
+    /// The `Allow` header of every path, once it was asked for: see [`State::methods`].
+    methods: OnceLock<BTreeMap<String, String>>,
+    /// The OpenAPI documents as JSON, by their paths, likewise.
+    documents: OnceLock<BTreeMap<String, Bytes>>,
 }
 
 impl State {
@@ -79,14 +78,6 @@ impl State {
         body_timeout: Duration,
         quay_created: StatusCode,
     ) -> Self {
-        let document = document();
-        let mut methods = document::methods(&document);
-        methods.extend(pages::METHODS.map(|(path, allow)| (path.to_owned(), allow.to_owned())));
-        methods.extend(
-            registry_auth::METHODS.map(|(path, allow)| (path.to_owned(), allow.to_owned())),
-        );
-        methods
-            .extend(operations::METHODS.map(|(path, allow)| (path.to_owned(), allow.to_owned())));
         Self {
             service,
             random,
@@ -94,9 +85,26 @@ impl State {
             body_timeout,
             quay_created,
             turned_away: guard::TurnedAway::default(),
-            methods,
-            documents: pages::documents(&document),
+            methods: OnceLock::new(),
+            documents: OnceLock::new(),
         }
+    }
+
+    /// The `Allow` header of every path. Made at the first call, as the documents are: most processes are started for
+    /// neither.
+    fn methods(&self) -> &BTreeMap<String, String> {
+        self.methods.get_or_init(|| {
+            let unlisted = pages::METHODS.into_iter();
+            let unlisted = unlisted.chain(registry_auth::METHODS);
+            let unlisted = unlisted.chain(operations::METHODS);
+            let mut methods = document::methods(&document());
+            methods.extend(unlisted.map(|(path, allow)| (path.to_owned(), allow.to_owned())));
+            methods
+        })
+    }
+
+    fn documents(&self) -> &BTreeMap<String, Bytes> {
+        self.documents.get_or_init(|| pages::documents(&document()))
     }
 }
 
@@ -118,19 +126,12 @@ pub fn app(
         .wrap(middleware::from_fn(stackrox::dress))
         .wrap(middleware::from_fn(quay::dress))
         .app_data(state)
-        .into_utoipa_app()
         .configure(operations::routes)
         .configure(pages::routes)
         .configure(registry_auth::routes)
         .configure(stackrox::routes)
         .configure(quay::routes)
-        .configure(surfaces)
-        .service(utoipa_actix_web::scope::scope(PREFIX).configure(surfaces))
-        .default_service(actix_web::web::to(unrouted::unrouted))
-        .into_app()
-}
-
-/// The routes that are reached with and without the prefix.
-fn surfaces(config: &mut ServiceConfig<'_>) {
-    config.configure(registries::routes);
+        .configure(registries::routes)
+        .service(web::scope(PREFIX).configure(registries::routes))
+        .default_service(web::to(unrouted::unrouted))
 }

@@ -1,10 +1,9 @@
 //! What the operator's machinery asks: is it alive, is it ready.
 
-use actix_web::web::Data;
+use actix_web::web::{Data, ServiceConfig};
 use actix_web::{HttpResponse, route};
 use chrono::SecondsFormat;
 use serde::Serialize;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::State;
 use super::registries::Registries;
@@ -14,8 +13,8 @@ use crate::error::Error;
 /// The methods of these paths, which no document lists.
 pub(super) const METHODS: [(&str, &str); 2] = [("/healthz", "GET, HEAD"), ("/readyz", "GET, HEAD")];
 
-pub(super) fn routes(config: &mut ServiceConfig<'_>) {
-    config.map(|config| config.service(healthz).service(readyz));
+pub(super) fn routes(config: &mut ServiceConfig) {
+    config.service(healthz).service(readyz);
 }
 
 /// Health of this process, for machines.

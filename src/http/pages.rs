@@ -8,10 +8,9 @@ use std::collections::BTreeMap;
 
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName};
 use actix_web::middleware::DefaultHeaders;
-use actix_web::web::{self, Bytes, Data};
+use actix_web::web::{self, Bytes, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, route, routes};
 use utoipa::openapi::OpenApi;
-use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_swagger_ui::{Config, SwaggerUi, Url};
 
 use super::State;
@@ -38,17 +37,15 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
 const REVALIDATED: &str = "no-cache";
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 
-pub(super) fn routes(config: &mut ServiceConfig<'_>) {
-    config.map(|config| {
-        let headers = DefaultHeaders::new()
-            .add((CONTENT_SECURITY_POLICY, POLICY))
-            .add((CACHE_CONTROL, REVALIDATED))
-            .add((OPENER_POLICY, "same-origin"));
-        config
-            .service(openapi)
-            .service(docs)
-            .service(web::scope("/docs").wrap(headers).service(swagger_ui()))
-    });
+pub(super) fn routes(config: &mut ServiceConfig) {
+    let headers = DefaultHeaders::new()
+        .add((CONTENT_SECURITY_POLICY, POLICY))
+        .add((CACHE_CONTROL, REVALIDATED))
+        .add((OPENER_POLICY, "same-origin"));
+    config
+        .service(openapi)
+        .service(docs)
+        .service(web::scope("/docs").wrap(headers).service(swagger_ui()));
 }
 
 fn swagger_ui() -> SwaggerUi {
@@ -78,7 +75,7 @@ pub(super) fn documents(whole: &OpenApi) -> BTreeMap<String, Bytes> {
         .collect()
 }
 
-/// A document, as it was generated when this process started.
+/// A document, as it was generated when this process was first asked for one.
 #[routes]
 #[get("/openapi.json")]
 #[head("/openapi.json")]
@@ -86,7 +83,7 @@ pub(super) fn documents(whole: &OpenApi) -> BTreeMap<String, Bytes> {
 #[head("/openapi/{name}.json")]
 async fn openapi(request: HttpRequest, state: Data<State>) -> Answer<Registries> {
     let path = request.path();
-    let document = state.documents.get(path);
+    let document = state.documents().get(path);
     let document = document.ok_or_else(|| Error::not_found(What::Path, quoted(path)))?;
     Ok(HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "application/json"))

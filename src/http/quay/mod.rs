@@ -17,13 +17,13 @@ mod wire;
 
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Flow, Implicit, OAuth2, Scopes, SecurityScheme};
-use utoipa_actix_web::service_config::ServiceConfig;
 
 pub(super) use self::dress::dress;
 pub(super) use self::error::{Quay, SignIn};
 pub(super) use self::examples::illustrate;
 
 use self::error::{ApiError, CsrfError, Message, Refusal, SignInError};
+use super::routes::Routes;
 use super::surface;
 
 type Answer = surface::Answer<Quay>;
@@ -65,7 +65,7 @@ pub(super) fn base() -> utoipa::openapi::OpenApi {
 }
 
 /// Adds every route of this surface.
-pub(super) fn routes(config: &mut ServiceConfig<'_>) {
+pub(super) fn routes(config: &mut impl Routes) {
     config
         .service(token::list)
         .service(token::create)

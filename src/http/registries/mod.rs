@@ -21,12 +21,12 @@ mod wire;
 
 use actix_web::web;
 use utoipa::OpenApi;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 pub(super) use self::examples::illustrate;
 pub(super) use self::leak::Scanning;
 
 use self::error::{ApiErrorResponse, BareErrors, BodyErrors, Errors};
+use super::routes::Routes;
 use super::surface;
 
 /// The dialect of this surface.
@@ -37,7 +37,7 @@ type Answer = surface::Answer<Registries>;
 type Call<H = (), B = ()> = super::call::Call<Registries, H, B>;
 
 /// Adds every route of this surface.
-pub(super) fn routes(config: &mut ServiceConfig<'_>) {
+pub(super) fn routes(config: &mut impl Routes) {
     config
         .service(catalog::locations)
         .service(catalog::check_name)

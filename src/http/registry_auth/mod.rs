@@ -13,12 +13,12 @@ mod token;
 
 use actix_web::web;
 use utoipa::OpenApi;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 pub(super) use self::error::{Passing, TokenEndpoint};
 pub(super) use self::examples::illustrate;
 
 use self::error::OciErrors;
+use super::routes::Routes;
 
 /// Another path of the token endpoint, for clients and proxies that keep all of a registry below `/v2/`.
 const SECOND_TOKEN_PATH: &str = "/v2/auth";
@@ -52,7 +52,7 @@ pub(super) fn is_passing(path: &str) -> bool {
 }
 
 /// Adds every route of this surface.
-pub(super) fn routes(config: &mut ServiceConfig<'_>) {
+pub(super) fn routes(config: &mut impl Routes) {
     config
         .service(token::by_query)
         .service(token::by_form)

@@ -15,13 +15,13 @@ mod token;
 mod wire;
 
 use utoipa::OpenApi;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 pub(super) use self::dress::dress;
 pub(super) use self::error::{Revocation, StackRox};
 pub(super) use self::examples::illustrate;
 
 use self::wire::{ProtobufAny, Status};
+use super::routes::Routes;
 use super::surface;
 
 type Answer = surface::Answer<StackRox>;
@@ -48,7 +48,7 @@ pub(super) fn base() -> utoipa::openapi::OpenApi {
 }
 
 /// Adds every route of this surface.
-pub(super) fn routes(config: &mut ServiceConfig<'_>) {
+pub(super) fn routes(config: &mut impl Routes) {
     // What is more concrete comes first: the router takes the first that fits.
     config
         .service(token::allowed_roles)
