@@ -11,7 +11,7 @@ use diesel::{
 use super::failure::on_unique;
 use super::rows::{bytes, instant, micros, uuid};
 use super::schema::{account_roles, accounts, role_permissions, roles};
-use super::session::Session;
+use super::session::{Session, direct};
 use crate::domain::account::{Account, Actor, NewAccount, name_key};
 use crate::domain::id::{AccountId, AccountKey};
 use crate::domain::page::Window;
@@ -44,19 +44,20 @@ pub struct Standing {
 
 /// Finds what verifying a password needs. The name is compared without regard to ASCII case.
 pub fn login(connection: &mut Session, name: &str) -> Result<Option<Login>> {
-    let row: Option<(i64, Vec<u8>, i64, Option<String>)> = accounts::table
-        .filter(
-            accounts::name_key
-                .eq(name_key(name))
-                .and(accounts::deleted_at.is_null()),
-        )
-        .select((
-            accounts::key,
-            accounts::uuid,
-            accounts::version,
-            accounts::password_hash,
-        ))
-        .first(connection)
+    let row: Option<(i64, Vec<u8>, i64, Option<String>)> =
+        direct!(connection, |direct| accounts::table
+            .filter(
+                accounts::name_key
+                    .eq(name_key(name))
+                    .and(accounts::deleted_at.is_null()),
+            )
+            .select((
+                accounts::key,
+                accounts::uuid,
+                accounts::version,
+                accounts::password_hash,
+            ))
+            .get_result(direct))
         .optional()?;
     row.map(|(key, id, version, password_hash)| {
         Ok(Login {
@@ -72,7 +73,7 @@ pub fn login(connection: &mut Session, name: &str) -> Result<Option<Login>> {
 /// Reads an account with all its roles permit, in one query: every request does this. None once it is deleted.
 pub fn standing(connection: &mut Session, key: AccountKey) -> Result<Option<Standing>> {
     type Row = (Vec<u8>, String, String, i64, Option<String>, Option<i64>);
-    let rows: Vec<Row> = accounts::table
+    let rows: Vec<Row> = direct!(connection, |direct| accounts::table
         .left_join(account_roles::table.on(account_roles::account_key.eq(accounts::key)))
         .left_join(
             role_permissions::table.on(role_permissions::role_key
@@ -88,7 +89,7 @@ pub fn standing(connection: &mut Session, key: AccountKey) -> Result<Option<Stan
             role_permissions::resource.nullable(),
             role_permissions::level.nullable(),
         ))
-        .load(connection)?;
+        .load(direct))?;
     let mut standing: Option<Standing> = None;
     for (id, name, status, version, resource, level) in rows {
         let standing = match &mut standing {
@@ -198,7 +199,7 @@ pub fn find(connection: &mut Session, id: AccountId) -> Result<Option<Account>> 
                 .and(accounts::deleted_at.is_null()),
         )
         .select(AccountRow::as_select())
-        .first(connection)
+        .get_result(connection)
         .optional()?;
     Ok(with_roles(connection, row.into_iter().collect())?.pop())
 }
@@ -212,7 +213,7 @@ pub fn find_named(connection: &mut Session, name: &str) -> Result<Option<Account
                 .and(accounts::deleted_at.is_null()),
         )
         .select(AccountRow::as_select())
-        .first(connection)
+        .get_result(connection)
         .optional()?;
     Ok(with_roles(connection, row.into_iter().collect())?.pop())
 }

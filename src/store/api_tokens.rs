@@ -7,7 +7,7 @@ use diesel::{BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryD
 
 use super::rows::{bytes, from_json, instant, micros, to_json, uuid};
 use super::schema::api_tokens;
-use super::session::Session;
+use super::session::{Session, direct};
 use crate::domain::api_token::{ApiToken, NewApiToken};
 use crate::domain::id::{AccountId, AccountKey, ApiTokenId};
 use crate::domain::token::LastUse;
@@ -76,13 +76,13 @@ pub fn insert(connection: &mut Session, new: &NewApiToken) -> Result<()> {
 
 /// Finds a token, revoked or expired ones too.
 pub fn find(connection: &mut Session, id: ApiTokenId) -> Result<Option<Standing>> {
-    api_tokens::table
+    direct!(connection, |direct| api_tokens::table
         .filter(api_tokens::uuid.eq(bytes(id.0)))
         .select(COLUMNS)
-        .first(connection)
-        .optional()?
-        .map(read)
-        .transpose()
+        .get_result(direct))
+    .optional()?
+    .map(read)
+    .transpose()
 }
 
 /// Every token, or only those that are revoked, or that are not; oldest first.

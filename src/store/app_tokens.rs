@@ -11,7 +11,7 @@ use diesel::{
 use super::keys::Sealed;
 use super::rows::{bytes, instant, micros, uuid};
 use super::schema::app_tokens;
-use super::session::Session;
+use super::session::{Session, direct};
 use super::tokens::SecretDigest;
 use crate::domain::app_token::{AppToken, Title, lookup};
 use crate::domain::id::{AccountKey, AppTokenId, AppTokenKey};
@@ -148,7 +148,7 @@ pub fn find(
             app_tokens::sealed_code,
             app_tokens::seal_key,
         ))
-        .first(connection)
+        .get_result(connection)
         .optional()?;
     let Some((row, code, key)) = row else {
         return Ok(None);
@@ -219,24 +219,24 @@ impl TryFrom<CredentialRow> for Credential {
 
 /// What a login with a code needs, of the token that the code may be of.
 pub fn credential_for(connection: &mut Session, code: &str) -> Result<Option<Credential>> {
-    app_tokens::table
+    direct!(connection, |direct| app_tokens::table
         .filter(app_tokens::lookup.eq(lookup(code)))
         .select(CredentialRow::as_select())
-        .first::<CredentialRow>(connection)
-        .optional()?
-        .map(Credential::try_from)
-        .transpose()
+        .get_result::<CredentialRow>(direct))
+    .optional()?
+    .map(Credential::try_from)
+    .transpose()
 }
 
 /// What going on after a login needs.
 pub fn credential(connection: &mut Session, key: AppTokenKey) -> Result<Option<Credential>> {
-    app_tokens::table
+    direct!(connection, |direct| app_tokens::table
         .find(key.0)
         .select(CredentialRow::as_select())
-        .first::<CredentialRow>(connection)
-        .optional()?
-        .map(Credential::try_from)
-        .transpose()
+        .get_result::<CredentialRow>(direct))
+    .optional()?
+    .map(Credential::try_from)
+    .transpose()
 }
 
 /// Keeps the last uses of tokens that are still there. Uses no later than what is known are left out. Returns how many

@@ -107,7 +107,7 @@ pub fn find(connection: &mut Session, chain: i64) -> Result<Option<Chain>> {
     Ok(audit_chains::table
         .find(chain)
         .select(Chain::as_select())
-        .first(connection)
+        .get_result(connection)
         .optional()?)
 }
 

@@ -36,7 +36,7 @@ pub fn fact(connection: &mut Session, name: &str) -> Result<Option<Vec<u8>>> {
     Ok(meta::table
         .find(name)
         .select(meta::value)
-        .first(connection)
+        .get_result(connection)
         .optional()?)
 }
 

@@ -9,7 +9,7 @@ use diesel::{
 use super::registries::{RegistryRow, TENANT, TenantRow, to_tenant};
 use super::rows::{bytes, uuid};
 use super::schema::{accounts, registries, registry_members};
-use super::session::Session;
+use super::session::{Session, direct};
 use crate::domain::id::{AccountId, AccountKey, RegistryId, RegistryKey};
 use crate::domain::membership::{Member, Membership};
 use crate::domain::page::Window;
@@ -39,13 +39,13 @@ pub fn registry(
     id: RegistryId,
     account: AccountKey,
 ) -> Result<Option<(Registry, Option<Membership>)>> {
-    seen_by(account.0)
+    direct!(connection, |direct| seen_by(account.0)
         .filter(registries::uuid.eq(bytes(id.0)))
         .select((RegistryRow::as_select(), registry_members::level.nullable()))
-        .first::<(RegistryRow, Option<String>)>(connection)
-        .optional()?
-        .map(|(row, level)| Ok((Registry::try_from(row)?, membership(level.as_deref()))))
-        .transpose()
+        .get_result::<(RegistryRow, Option<String>)>(direct))
+    .optional()?
+    .map(|(row, level)| Ok((Registry::try_from(row)?, membership(level.as_deref()))))
+    .transpose()
 }
 
 /// The key of a living registry, with an account's membership: all that work on its tokens needs.
@@ -54,11 +54,11 @@ pub fn registry_key(
     id: RegistryId,
     account: AccountKey,
 ) -> Result<Option<(RegistryKey, Option<Membership>)>> {
-    let row: Option<(i64, Option<String>)> = seen_by(account.0)
+    let row: Option<(i64, Option<String>)> = direct!(connection, |direct| seen_by(account.0)
         .filter(registries::uuid.eq(bytes(id.0)))
         .select((registries::key, registry_members::level.nullable()))
-        .first(connection)
-        .optional()?;
+        .get_result(direct))
+    .optional()?;
     Ok(row.map(|(key, level)| (RegistryKey(key), membership(level.as_deref()))))
 }
 
@@ -68,13 +68,13 @@ pub fn tenant(
     id: RegistryId,
     account: AccountKey,
 ) -> Result<Option<(Tenant, Option<Membership>)>> {
-    seen_by(account.0)
+    direct!(connection, |direct| seen_by(account.0)
         .filter(registries::uuid.eq(bytes(id.0)))
         .select((TENANT, registry_members::level.nullable()))
-        .first::<(TenantRow, Option<String>)>(connection)
-        .optional()?
-        .map(|(row, level)| Ok((to_tenant(row)?, membership(level.as_deref()))))
-        .transpose()
+        .get_result::<(TenantRow, Option<String>)>(direct))
+    .optional()?
+    .map(|(row, level)| Ok((to_tenant(row)?, membership(level.as_deref()))))
+    .transpose()
 }
 
 /// What an account is to a registry.
@@ -83,11 +83,11 @@ pub fn level(
     registry: RegistryKey,
     account: AccountKey,
 ) -> Result<Option<Membership>> {
-    let level: Option<String> = registry_members::table
+    let level: Option<String> = direct!(connection, |direct| registry_members::table
         .find((registry.0, account.0))
         .select(registry_members::level)
-        .first(connection)
-        .optional()?;
+        .get_result(direct))
+    .optional()?;
     Ok(membership(level.as_deref()))
 }
 

@@ -3,6 +3,9 @@
 //! [`Store::read`] and [`Store::write`] are the only two doors; callers cannot tell which database is behind them.
 //! A job is a closure over a [`Session`]; inside it the modules of this folder, one a table, give typed access.
 //! Owns connections, threads, transactions, migrations and SQL. Refuses to know who may do what.
+//!
+//! A row that is the only one of its kind is looked up by `get_result`, not by `first`: that adds a `LIMIT` by a bound
+//! value, for which SQLite plans the statement anew each time.
 
 mod failure;
 mod readers;

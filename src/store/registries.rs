@@ -10,7 +10,7 @@ use super::failure::on_unique;
 use super::members;
 use super::rows::{bytes, from_json, micros, optional_stamp, stamp, to_json, uuid};
 use super::schema::{registries, registry_counters, registry_members, signing_keys};
-use super::session::Session;
+use super::session::{Session, direct};
 use crate::domain::Stamp;
 use crate::domain::id::{AccountId, AccountKey, RegistryId, RegistryKey};
 use crate::domain::registry::{NewRegistry, Registry, Tenant, TokenVerifier};
@@ -59,15 +59,15 @@ impl TryFrom<RegistryRow> for Registry {
 
 /// The key of a living registry: all that work on its tokens needs.
 pub fn find_key(connection: &mut Session, id: RegistryId) -> Result<Option<RegistryKey>> {
-    let key = registries::table
+    let key = direct!(connection, |direct| registries::table
         .filter(
             registries::uuid
                 .eq(bytes(id.0))
                 .and(registries::deleted_at.is_null()),
         )
         .select(registries::key)
-        .first(connection)
-        .optional()?;
+        .get_result(direct))
+    .optional()?;
     Ok(key.map(RegistryKey))
 }
 
@@ -80,7 +80,7 @@ pub fn find_id(connection: &mut Session, key: RegistryKey) -> Result<Option<Regi
                 .and(registries::deleted_at.is_null()),
         )
         .select(registries::uuid)
-        .first(connection)
+        .get_result(connection)
         .optional()?;
     id.map(|id| Ok(RegistryId(uuid(&id)?))).transpose()
 }
@@ -113,32 +113,32 @@ pub(super) fn to_tenant((key, id, name, verifier, subnets): TenantRow) -> Result
 
 /// A living registry by its public id, as far as its tokens' use needs it.
 pub fn tenant(connection: &mut Session, id: RegistryId) -> Result<Option<Tenant>> {
-    registries::table
+    direct!(connection, |direct| registries::table
         .filter(
             registries::uuid
                 .eq(bytes(id.0))
                 .and(registries::deleted_at.is_null()),
         )
         .select(TENANT)
-        .first(connection)
-        .optional()?
-        .map(to_tenant)
-        .transpose()
+        .get_result(direct))
+    .optional()?
+    .map(to_tenant)
+    .transpose()
 }
 
 /// A living registry by its name, as far as its tokens' use needs it.
 pub fn tenant_named(connection: &mut Session, name: &str) -> Result<Option<Tenant>> {
-    registries::table
+    direct!(connection, |direct| registries::table
         .filter(
             registries::name
                 .eq(name)
                 .and(registries::deleted_at.is_null()),
         )
         .select(TENANT)
-        .first(connection)
-        .optional()?
-        .map(to_tenant)
-        .transpose()
+        .get_result(direct))
+    .optional()?
+    .map(to_tenant)
+    .transpose()
 }
 
 /// Living registries that have a key of a role in use, in creation order.
@@ -168,7 +168,7 @@ pub fn is_name_taken(connection: &mut Session, name: &str) -> Result<bool> {
                 .and(registries::deleted_at.is_null()),
         )
         .select(registries::key)
-        .first::<i64>(connection)
+        .get_result::<i64>(connection)
         .optional()?;
     Ok(key.is_some())
 }

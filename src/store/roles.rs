@@ -1,9 +1,11 @@
 //! The tables `roles` and `role_permissions`, for those who ask for roles rather than for an account.
 
+use std::collections::BTreeSet;
+
 use diesel::{ExpressionMethods, JoinOnDsl, NullableExpressionMethods, QueryDsl, RunQueryDsl};
 
 use super::schema::{account_roles, role_permissions, roles};
-use super::session::Session;
+use super::session::{Session, direct};
 use crate::domain::id::AccountKey;
 use crate::domain::role::{Level, Permissions, Role};
 use crate::domain::text::has_control;
@@ -29,18 +31,27 @@ pub fn list(connection: &mut Session) -> Result<Vec<Role>> {
 /// The roles of these names that exist, oldest first.
 pub fn named(connection: &mut Session, names: &[String]) -> Result<Vec<Role>> {
     // PostgreSQL refuses a NUL in a text, and no role has one in its name.
-    let names = names.iter().filter(|name| !has_control(name));
-    let rows: Vec<Row> = roles::table
-        .left_join(role_permissions::table.on(role_permissions::role_key.eq(roles::key)))
-        .filter(roles::name.eq_any(names))
-        .order((roles::key, role_permissions::resource))
-        .select((
-            roles::name,
-            role_permissions::resource.nullable(),
-            role_permissions::level.nullable(),
-        ))
-        .load(connection)?;
-    Ok(collect(rows))
+    let names: BTreeSet<_> = names.iter().filter(|name| !has_control(name)).collect();
+    let mut found: Vec<(i64, Row)> = Vec::new();
+    // One by one: they are few, and SQLite would plan a list of them anew each time.
+    for name in names {
+        let rows = direct!(connection, |direct| roles::table
+            .left_join(role_permissions::table.on(role_permissions::role_key.eq(roles::key)))
+            .filter(roles::name.eq(name))
+            .order(role_permissions::resource)
+            .select((
+                roles::key,
+                (
+                    roles::name,
+                    role_permissions::resource.nullable(),
+                    role_permissions::level.nullable(),
+                ),
+            ))
+            .load::<(i64, Row)>(direct))?;
+        found.extend(rows);
+    }
+    found.sort_by_key(|(key, _)| *key);
+    Ok(collect(found.into_iter().map(|(_, row)| row).collect()))
 }
 
 /// The roles of an account, in their order.

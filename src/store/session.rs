@@ -158,6 +158,20 @@ pub enum Session {
     Postgres(PgConnection),
 }
 
+/// Runs a query on the connection inside a session, whichever it is.
+///
+/// A query that is run on the session itself is written out as SQL again and again, before Diesel finds that it knows
+/// the statement; that takes longer than most look-ups. What most requests need is run so; the code is made twice.
+macro_rules! direct {
+    ($session:expr, |$connection:ident| $run:expr) => {
+        match $session {
+            $crate::store::Session::Sqlite($connection) => $run,
+            $crate::store::Session::Postgres($connection) => $run,
+        }
+    };
+}
+pub(super) use direct;
+
 impl Session {
     /// Opens a connection and sets its session up.
     ///
@@ -381,6 +395,31 @@ mod tests {
             "postgres:///a?service=far",
         ] {
             assert!(Target::parse(remote).is_err(), "{remote} was accepted");
+        }
+    }
+
+    #[test]
+    fn sqlite_is_compiled_as_the_configuration_says() {
+        use diesel::sql_types::Integer;
+        use diesel::{RunQueryDsl as _, select};
+        #[diesel::declare_sql_function]
+        extern "SQL" {
+            fn sqlite_compileoption_used(option: diesel::sql_types::Text) -> Integer;
+        }
+        let mut connection = SqliteConnection::establish(":memory:").unwrap();
+        let mut used = |option| {
+            let used = select(sqlite_compileoption_used(option));
+            used.get_result::<i32>(&mut connection).unwrap() == 1
+        };
+        // See .cargo/config.toml.
+        for (option, wanted) in [
+            ("ENABLE_QPSG", true),
+            ("THREADSAFE=2", true),
+            ("DEFAULT_MEMSTATUS=0", true),
+            ("ENABLE_MEMORY_MANAGEMENT", false),
+            ("ENABLE_API_ARMOR", false),
+        ] {
+            assert_eq!(used(option), wanted, "{option}");
         }
     }
 

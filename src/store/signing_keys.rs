@@ -11,7 +11,7 @@ use diesel::{
 
 use super::rows::{instant, micros, uuid};
 use super::schema::{registries, signing_keys};
-use super::session::Session;
+use super::session::{Session, direct};
 use crate::domain::id::{RegistryId, RegistryKey, SigningKeyNumber};
 use crate::domain::signing::{Algorithm, KeyRole};
 use crate::error::Result;
@@ -150,7 +150,7 @@ pub fn current(
     registry: RegistryKey,
     role: KeyRole,
 ) -> Result<Option<Current>> {
-    let row: Option<(i64, i64)> = signing_keys::table
+    let row: Option<(i64, i64)> = direct!(connection, |direct| signing_keys::table
         .filter(
             signing_keys::registry_key
                 .eq(registry.0)
@@ -159,8 +159,8 @@ pub fn current(
         )
         .order((signing_keys::active_from.desc(), signing_keys::key.desc()))
         .select((signing_keys::key, signing_keys::not_after))
-        .first(connection)
-        .optional()?;
+        .get_result(direct))
+    .optional()?;
     row.map(|(number, not_after)| {
         Ok(Current {
             number: SigningKeyNumber(number),
@@ -183,7 +183,7 @@ pub fn find(
                 .and(signing_keys::key.eq(number.0)),
         )
         .select(SigningKeyRow::as_select())
-        .first(connection)
+        .get_result(connection)
         .optional()?
         .map(SigningKey::try_from)
         .transpose()
@@ -194,7 +194,7 @@ pub fn find_by_kid(connection: &mut Session, kid: &str) -> Result<Option<Signing
     signing_keys::table
         .filter(signing_keys::kid.eq(kid))
         .select(SigningKeyRow::as_select())
-        .first(connection)
+        .get_result(connection)
         .optional()?
         .map(SigningKey::try_from)
         .transpose()
@@ -207,15 +207,15 @@ pub fn stands(
     number: SigningKeyNumber,
     since: DateTime<Utc>,
 ) -> Result<bool> {
-    let retired: Option<Option<i64>> = signing_keys::table
+    let retired: Option<Option<i64>> = direct!(connection, |direct| signing_keys::table
         .filter(
             signing_keys::registry_key
                 .eq(registry.0)
                 .and(signing_keys::key.eq(number.0)),
         )
         .select(signing_keys::retired_at)
-        .first(connection)
-        .optional()?;
+        .get_result(direct))
+    .optional()?;
     Ok(retired.is_some_and(|at| at.is_none_or(|at| at > micros(since))))
 }
 
