@@ -4,12 +4,17 @@
 //! that one schema serves both and nothing depends on a database's own types.
 
 use chrono::{DateTime, Utc};
+use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::pg::{Pg, PgValue};
+use diesel::sql_types::{Binary, Text};
+use diesel::sqlite::{Sqlite, SqliteValue};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::domain::Stamp;
 use crate::domain::id::AccountId;
+use crate::domain::status::Status;
 use crate::error::{Error, Result};
 
 pub(super) fn micros(instant: DateTime<Utc>) -> i64 {
@@ -35,6 +40,55 @@ pub(super) fn to_json<T: Serialize>(value: &T) -> Result<String> {
 
 pub(super) fn from_json<T: DeserializeOwned>(text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(Error::internal)
+}
+
+/// A column of 16 bytes, read where it lies.
+#[derive(Debug, Clone, Copy, FromSqlRow)]
+pub(super) struct Id(pub(super) Uuid);
+
+/// A column with JSON, likewise.
+#[derive(Debug, FromSqlRow)]
+pub(super) struct Json<T>(pub(super) T);
+
+/// A column with a status, likewise.
+#[derive(Debug, FromSqlRow)]
+pub(super) struct Stated(pub(super) Status);
+
+impl FromSql<Binary, Sqlite> for Id {
+    fn from_sql(mut value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Self> {
+        Ok(Self(Uuid::from_slice(value.read_blob())?))
+    }
+}
+
+impl FromSql<Binary, Pg> for Id {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        Ok(Self(Uuid::from_slice(value.as_bytes())?))
+    }
+}
+
+impl<T: DeserializeOwned> FromSql<Text, Sqlite> for Json<T> {
+    fn from_sql(mut value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Self> {
+        Ok(Self(serde_json::from_str(value.read_text())?))
+    }
+}
+
+impl<T: DeserializeOwned> FromSql<Text, Pg> for Json<T> {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        Ok(Self(serde_json::from_slice(value.as_bytes())?))
+    }
+}
+
+impl FromSql<Text, Sqlite> for Stated {
+    fn from_sql(mut value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Self> {
+        Ok(Self(Status::from_stored(value.read_text())))
+    }
+}
+
+impl FromSql<Text, Pg> for Stated {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        let text = str::from_utf8(value.as_bytes())?;
+        Ok(Self(Status::from_stored(text)))
+    }
 }
 
 pub(super) fn stamp(at: i64, by: &[u8], by_name: String) -> Result<Stamp> {

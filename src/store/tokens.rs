@@ -14,15 +14,15 @@ use diesel::{
 };
 
 use super::failure::on_unique;
-use super::rows::{bytes, from_json, instant, micros, optional_stamp, stamp, to_json, uuid};
+use super::rows::{Id, Json, Stated, bytes, from_json, instant, micros, to_json, uuid};
 use super::schema::{registries, registry_counters, token_counts, token_uses, tokens};
-use super::session::Session;
+use super::session::{Session, direct};
 use super::token_uses::{self as uses, UseRow};
 use crate::domain::Stamp;
 use crate::domain::account::name_key;
 use crate::domain::allow_list::AllowList;
 use crate::domain::caps::Caps;
-use crate::domain::id::{RegistryId, RegistryKey, TokenId, TokenKey};
+use crate::domain::id::{AccountId, RegistryId, RegistryKey, TokenId, TokenKey};
 use crate::domain::page::Window;
 use crate::domain::status::Status;
 use crate::domain::token::{NewToken, Scope, Token};
@@ -44,20 +44,20 @@ pub struct SecretDigest {
 #[diesel(table_name = tokens)]
 struct TokenRow {
     key: i64,
-    uuid: Vec<u8>,
+    uuid: Id,
     registry_key: i64,
     position: i64,
     name: String,
-    status: String,
+    status: Stated,
     expires_at: Option<i64>,
-    scopes: String,
-    cidrs: String,
+    scopes: Json<Vec<Scope>>,
+    cidrs: Json<AllowList>,
     version: i64,
     created_at: i64,
-    created_by: Vec<u8>,
+    created_by: Id,
     created_by_name: String,
     modified_at: Option<i64>,
-    modified_by: Option<Vec<u8>>,
+    modified_by: Option<Id>,
     modified_by_name: Option<String>,
 }
 
@@ -65,19 +65,27 @@ impl TryFrom<(TokenRow, Option<UseRow>)> for Token {
     type Error = Error;
 
     fn try_from((row, used): (TokenRow, Option<UseRow>)) -> Result<Self> {
+        let stamp = |at, by: Id, by_name| -> Result<_> {
+            let (at, by) = (instant(at)?, AccountId(by.0));
+            Ok(Stamp { at, by, by_name })
+        };
+        let modified = match (row.modified_at, row.modified_by, row.modified_by_name) {
+            (Some(at), Some(by), Some(by_name)) => Some(stamp(at, by, by_name)?),
+            _ => None,
+        };
         Ok(Self {
             key: TokenKey(row.key),
-            id: TokenId(uuid(&row.uuid)?),
+            id: TokenId(row.uuid.0),
             registry: RegistryKey(row.registry_key),
             position: row.position,
             name: row.name,
-            status: Status::from_stored(&row.status),
+            status: row.status.0,
             expires_at: row.expires_at.map(instant).transpose()?,
-            scopes: from_json(&row.scopes)?,
-            allowed: from_json(&row.cidrs)?,
+            scopes: row.scopes.0,
+            allowed: row.cidrs.0,
             version: row.version,
-            created: stamp(row.created_at, &row.created_by, row.created_by_name)?,
-            modified: optional_stamp(row.modified_at, row.modified_by, row.modified_by_name)?,
+            created: stamp(row.created_at, row.created_by, row.created_by_name)?,
+            modified,
             last_used: used.map(UseRow::last_use).transpose()?.flatten(),
         })
     }
@@ -85,7 +93,7 @@ impl TryFrom<(TokenRow, Option<UseRow>)> for Token {
 
 /// Finds a token of a registry by its public id.
 pub fn find(connection: &mut Session, registry: RegistryKey, id: TokenId) -> Result<Option<Token>> {
-    tokens::table
+    direct!(connection, |direct| tokens::table
         .left_join(token_uses::table.on(token_uses::token_key.eq(tokens::key)))
         .filter(
             tokens::registry_key
@@ -93,10 +101,10 @@ pub fn find(connection: &mut Session, registry: RegistryKey, id: TokenId) -> Res
                 .and(tokens::uuid.eq(bytes(id.0))),
         )
         .select((TokenRow::as_select(), Option::<UseRow>::as_select()))
-        .first::<(TokenRow, Option<UseRow>)>(connection)
-        .optional()?
-        .map(Token::try_from)
-        .transpose()
+        .get_result::<(TokenRow, Option<UseRow>)>(direct))
+    .optional()?
+    .map(Token::try_from)
+    .transpose()
 }
 
 /// A token as far as its use needs it.
@@ -176,17 +184,17 @@ pub fn credential_named(
     registry: RegistryKey,
     name: &str,
 ) -> Result<Option<Credential>> {
-    tokens::table
+    direct!(connection, |direct| tokens::table
         .filter(
             tokens::registry_key
                 .eq(registry.0)
                 .and(tokens::name_key.eq(name_key(name))),
         )
         .select(CredentialRow::as_select())
-        .first(connection)
-        .optional()?
-        .map(Credential::try_from)
-        .transpose()
+        .get_result(direct))
+    .optional()?
+    .map(Credential::try_from)
+    .transpose()
 }
 
 /// What a login with a reference to a token needs.
@@ -195,17 +203,17 @@ pub fn credential(
     registry: RegistryKey,
     token: TokenKey,
 ) -> Result<Option<Credential>> {
-    tokens::table
+    direct!(connection, |direct| tokens::table
         .filter(
             tokens::registry_key
                 .eq(registry.0)
                 .and(tokens::key.eq(token.0)),
         )
         .select(CredentialRow::as_select())
-        .first(connection)
-        .optional()?
-        .map(Credential::try_from)
-        .transpose()
+        .get_result(direct))
+    .optional()?
+    .map(Credential::try_from)
+    .transpose()
 }
 
 /// What is kept of a token's secret, and whose it is.
@@ -262,11 +270,11 @@ pub fn page(
     registry: RegistryKey,
     window: Window,
 ) -> Result<(Vec<Token>, i64)> {
-    let buckets: Vec<(i64, i64)> = token_counts::table
+    let buckets: Vec<(i64, i64)> = direct!(connection, |direct| token_counts::table
         .filter(token_counts::registry_key.eq(registry.0))
         .order(token_counts::bucket)
         .select((token_counts::bucket, token_counts::live))
-        .load(connection)?;
+        .load(direct))?;
     let total = buckets.iter().map(|(_, live)| live).sum();
     let mut skip = window.offset;
     let Some(bucket) = buckets.iter().find_map(|(bucket, live)| {
@@ -278,7 +286,7 @@ pub fn page(
     }) else {
         return Ok((Vec::new(), total));
     };
-    let rows = tokens::table
+    let rows = direct!(connection, |direct| tokens::table
         .left_join(token_uses::table.on(token_uses::token_key.eq(tokens::key)))
         .filter(
             tokens::registry_key
@@ -289,7 +297,7 @@ pub fn page(
         .offset(skip)
         .limit(window.limit)
         .select((TokenRow::as_select(), Option::<UseRow>::as_select()))
-        .load::<(TokenRow, Option<UseRow>)>(connection)?;
+        .load::<(TokenRow, Option<UseRow>)>(direct))?;
     Ok((
         rows.into_iter()
             .map(Token::try_from)
@@ -300,10 +308,10 @@ pub fn page(
 
 /// How many live tokens a registry has: a sum of its buckets.
 fn total(connection: &mut Session, registry: RegistryKey) -> Result<i64> {
-    let buckets: Vec<i64> = token_counts::table
+    let buckets: Vec<i64> = direct!(connection, |direct| token_counts::table
         .filter(token_counts::registry_key.eq(registry.0))
         .select(token_counts::live)
-        .load(connection)?;
+        .load(direct))?;
     Ok(buckets.iter().sum())
 }
 

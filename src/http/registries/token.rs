@@ -8,7 +8,7 @@ use utoipa::IntoParams;
 
 use super::super::State;
 use super::super::call::{Head, Json, Query, Raw};
-use super::super::links;
+use super::super::{links, surface};
 use super::evaluation::{EvaluateToken, EvaluationView};
 use super::wire::{CreateToken, Links, PatchToken, TokenList, TokenView};
 use super::{Answer, ApiErrorResponse, BodyErrors, Call, Errors};
@@ -19,6 +19,10 @@ use crate::domain::token::{NewToken, TokenPatch};
 use crate::error::Result;
 use crate::service::Put;
 use crate::service::tokens::Minted;
+
+/// About how many bytes a page takes that has no tokens, and a token with a scope or two.
+const PAGE_SIZE: usize = 512;
+const TOKEN_SIZE: usize = 768;
 
 /// The registry of a path.
 #[derive(IntoParams)]
@@ -95,7 +99,7 @@ pub(super) async fn list(state: Data<State>, call: Call<(RegistryId, (Window, Ra
         .into_iter()
         .map(|token| TokenView::new(token, None, now))
         .collect();
-    Ok(HttpResponse::Ok().json(TokenList {
+    let list = TokenList {
         id: "tokens",
         r#type: "collection",
         href: "",
@@ -105,7 +109,8 @@ pub(super) async fn list(state: Data<State>, call: Call<(RegistryId, (Window, Ra
         total: page.total,
         items,
         links,
-    }))
+    };
+    Ok(surface::page(&list, PAGE_SIZE + list.count * TOKEN_SIZE)?)
 }
 
 pub(super) fn window_links(request: &HttpRequest, window: Window, total: i64) -> Links {

@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::domain::Stamp;
 use crate::domain::allow_list::AllowList;
@@ -41,8 +42,8 @@ pub(super) struct Metadata {
     #[schema(example = "alice@example.com")]
     created_by: String,
     /// Id of the account that made the resource
-    #[schema(example = "7ee77dcf-093f-48e6-9a14-161c73568589")]
-    created_by_user_id: String,
+    #[schema(value_type = String, example = "7ee77dcf-093f-48e6-9a14-161c73568589")]
+    created_by_user_id: Uuid,
     /// When the resource was made
     #[schema(format = DateTime, example = "2026-11-21T21:48:08Z")]
     created_date: String,
@@ -52,8 +53,8 @@ pub(super) struct Metadata {
     last_modified_by: Option<String>,
     /// Id of the account that last changed the resource; absent until then
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, example = "7ee77dcf-093f-48e6-9a14-161c73568589")]
-    last_modified_by_user_id: Option<String>,
+    #[schema(value_type = Option<String>, nullable = false, example = "7ee77dcf-093f-48e6-9a14-161c73568589")]
+    last_modified_by_user_id: Option<Uuid>,
     /// When the resource was last changed; absent until then
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime, example = "2026-11-21T22:10:00Z")]
@@ -80,14 +81,14 @@ impl Metadata {
         let (at, by, by_name) = match modified {
             Some(stamp) => (
                 Some(rfc3339(stamp.at)),
-                Some(stamp.by.to_string()),
+                Some(stamp.by.0),
                 Some(stamp.by_name),
             ),
             None => (None, None, None),
         };
         Self {
             created_by: created.by_name,
-            created_by_user_id: created.by.to_string(),
+            created_by_user_id: created.by.0,
             created_date: rfc3339(created.at),
             last_modified_by: by_name,
             last_modified_by_user_id: by,
@@ -250,8 +251,8 @@ enum TokenStatus {
 #[schema(as = TokenResponse)]
 pub(super) struct TokenView {
     /// The token's id, unique in the registry
-    #[schema(required = false, format = Uuid, example = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10")]
-    id: String,
+    #[schema(value_type = String, required = false, format = Uuid, example = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10")]
+    id: Uuid,
     #[schema(required = false, example = "token")]
     r#type: &'static str,
     #[schema(required = false, example = "")]
@@ -269,7 +270,7 @@ impl TokenView {
     ) -> Self {
         let state = token.state_at(now);
         Self {
-            id: token.id.to_string(),
+            id: token.id.0,
             r#type: "token",
             href: "",
             metadata: Metadata::new(token.created, token.modified, state).used(token.last_used),
