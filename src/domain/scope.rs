@@ -291,6 +291,20 @@ pub fn matches(pattern: &str, name: &str) -> bool {
     if name.len() > NAME_LENGTH {
         return false;
     }
+    // Most patterns end at their first wildcard, or differ before it.
+    let literal = pattern.find(ANY).unwrap_or(pattern.len());
+    let (literal, pattern) = pattern.split_at(literal);
+    match (name.strip_prefix(literal), pattern) {
+        (None, _) => false,
+        (Some(rest), "") => rest.is_empty(),
+        (Some(rest), ANY) => !rest.contains('/'),
+        (Some(_), "**") => true,
+        (Some(rest), pattern) => matches_wildcards(pattern, rest),
+    }
+}
+
+/// The same for a pattern and a name that have no beginning in common.
+fn matches_wildcards(pattern: &str, name: &str) -> bool {
     // Where each byte stands in the name, and what the two wildcards run over.
     let mut places = [Places::NONE; 256];
     let (mut all, mut segments) = (Places::NONE, Places::NONE);

@@ -67,8 +67,11 @@ impl SecretKind {
         }
     }
 
-    fn base(self) -> usize {
-        self.alphabet().len()
+    fn base(self) -> u64 {
+        match self {
+            Self::RegistryToken => 62,
+            Self::AppToken => 36,
+        }
     }
 
     /// As many as hold the entropy: ⌈192 / log₂ 62⌉, ⌈568 / log₂ 36⌉.
@@ -137,18 +140,31 @@ pub fn digest(
     context.sign().as_ref().to_vec()
 }
 
+/// Digits that are divided off at once: in a base up to 62 they are worth less than 2^32.
+const GROUP: usize = 5;
+
 /// A big-endian number in a base up to 62, most significant digit first, padded with zeros to `width` digits.
-fn digits(number: &[u8], base: usize, width: usize) -> String {
-    let mut number = number.to_vec();
+fn digits(number: &[u8], base: u64, width: usize) -> String {
+    let limb = |bytes: &[u8]| {
+        let bytes = bytes.iter();
+        bytes.fold(0, |limb, byte| limb << 8 | u64::from(*byte))
+    };
+    // Of 32 bits each, so that a remainder has room above one.
+    let mut limbs: Vec<u64> = number.rchunks(4).rev().map(limb).collect();
+    let divisor = [base; GROUP].iter().product::<u64>();
     let mut digits = vec!['0'; width];
-    for digit in digits.iter_mut().rev() {
-        let mut remainder = 0_usize;
-        for byte in &mut number {
-            let value = remainder * 256 + usize::from(*byte);
-            *byte = u8::try_from(value / base).unwrap_or(u8::MAX);
-            remainder = value % base;
+    for group in digits.rchunks_mut(GROUP) {
+        let mut remainder = 0;
+        for limb in &mut limbs {
+            let value = remainder << 32 | *limb;
+            (*limb, remainder) = (value / divisor, value % divisor);
         }
-        *digit = DIGITS.get(remainder).copied().map_or('0', char::from);
+        for digit in group.iter_mut().rev() {
+            let place = usize::try_from(remainder % base).ok();
+            let found = place.and_then(|place| DIGITS.get(place));
+            *digit = found.copied().map_or('0', char::from);
+            remainder /= base;
+        }
     }
     digits.into_iter().collect()
 }
