@@ -433,7 +433,7 @@ pub struct Settings {
     /// Threads that read the database, each with a connection [default: the cores, 2 to 4, on SQLite; 16 on PostgreSQL]
     #[arg(long, env = "WHARFINGER_READERS", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub readers: Option<u16>,
-    /// Requests that may wait for the database before others are turned away with 503
+    /// Requests that may wait for the database at the most before others are turned away with 503; fewer if it is slow
     #[arg(long, env = "WHARFINGER_QUEUE", default_value = "4096", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub queue: u32,
     /// How long a connection may take to send the head of a request

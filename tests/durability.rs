@@ -530,3 +530,47 @@ async fn a_server_that_is_gone_is_waited_for(#[values(Backend::Postgres)] backen
     assert_recovers(&admin, &registry).await;
     assert_eq!(admin.get(&tokens).await.json["total"], 2);
 }
+
+#[rstest]
+#[actix_web::test]
+async fn a_crowd_is_turned_away_and_probes_are_answered(
+    #[values(Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start_with(backend, &["--queue", "1"]).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let tokens = format!("/registries/{registry}/tokens");
+    // Nobody is let in who is not read from there.
+    let mut other = server.database.connect();
+    let lock = "BEGIN; LOCK TABLE accounts IN ACCESS EXCLUSIVE MODE";
+    other.batch_execute(lock).unwrap();
+    let mut crowd = Vec::new();
+    while !server.service.is_full() {
+        // Some may come while both readers are about to take what waits.
+        if crowd.len() < 50 {
+            let (admin, tokens) = (admin.clone(), tokens.clone());
+            crowd.push(spawn(async move { admin.get(&tokens).await }));
+        }
+        yield_now().await;
+    }
+    let calls = server.service.store_calls();
+    assert_unavailable(&admin.get(&tokens).await);
+    let refused = server.anonymous().get("/token?service=x").await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, "1"));
+    assert_eq!(
+        server.service.store_calls(),
+        calls,
+        "the store was asked for what it has no room for"
+    );
+    for probe in ["/healthz", "/readyz"] {
+        assert_eq!(admin.get(probe).await.status, 200, "{probe}");
+    }
+    other.batch_execute("ROLLBACK").unwrap();
+    for answer in crowd {
+        let answer = answer.await.unwrap();
+        if answer.status != 200 {
+            assert_unavailable(&answer);
+        }
+    }
+    assert_eq!(admin.get(&tokens).await.status, 200);
+}

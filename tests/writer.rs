@@ -324,9 +324,15 @@ async fn a_full_queue_of_readers_turns_away(
         Some(Outage::Busy),
         "the queue holds one"
     );
+    assert!(store.is_full());
+    assert!(
+        store.probe(|_| Ok(())).await.is_ok(),
+        "a probe waits for nobody"
+    );
     go_on.send(()).unwrap();
     held.await.unwrap().unwrap();
     waiting.await.unwrap().unwrap();
+    assert!(!store.is_full());
     store.close();
 }
 

@@ -18,7 +18,7 @@ use url::Url;
 
 use super::call::RequestId;
 use super::connection::Requests;
-use super::{State, dialects, links};
+use super::{State, dialects, links, operations};
 use crate::error::{Error, Outage, Result};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -78,7 +78,8 @@ pub(super) async fn guard(
     request.extensions_mut().insert(RequestId(id.clone()));
     let span = tracing::info_span!("request", id = %id, method = %request.method(), path = %request.path().escape_debug());
     async move {
-        let response = match check_origin(&request, state) {
+        let let_in = check_origin(&request, state).and_then(|()| check_room(&request, state));
+        let response = match let_in {
             Ok(()) => next.call(request).await?.map_into_boxed_body(),
             Err(error) => {
                 let failure = dialects::failure(dialects::routed(request.request()), error);
@@ -164,6 +165,17 @@ fn check_origin(request: &ServiceRequest, state: Option<&State>) -> Result<()> {
         .any(|origin| !is_own(origin, request, state));
     if foreign_site || foreign_origin {
         return Err(Error::ForeignOrigin);
+    }
+    Ok(())
+}
+
+/// Turns a read away before anything is done for it, if the database would: under a flood that is most of what can be
+/// saved. Probes have a reader of their own. What may write is left to the store, whose doors are two.
+fn check_room(request: &ServiceRequest, state: Option<&State>) -> Result<()> {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let full = state.is_some_and(|state| state.service.is_full());
+    if full && reads && !operations::owns(request.path()) {
+        return Err(Error::busy());
     }
     Ok(())
 }

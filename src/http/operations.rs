@@ -13,6 +13,11 @@ use crate::error::Error;
 /// The methods of these paths, which no document lists.
 pub(super) const METHODS: [(&str, &str); 2] = [("/healthz", "GET, HEAD"), ("/readyz", "GET, HEAD")];
 
+/// Is this asked by the operator's machinery?
+pub(super) fn owns(path: &str) -> bool {
+    METHODS.iter().any(|(own, _)| *own == path)
+}
+
 pub(super) fn routes(config: &mut ServiceConfig) {
     config.service(healthz).service(readyz);
 }

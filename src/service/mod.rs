@@ -334,7 +334,7 @@ impl Service {
     pub async fn readiness(&self) -> Result<Readiness> {
         self.core
             .store
-            .read(|connection| {
+            .probe(|connection| {
                 let migrations = migrations::is_current(connection)?;
                 // The table may be among what is missing.
                 let signing_certificates_end = if migrations {
@@ -348,6 +348,12 @@ impl Service {
                 })
             })
             .await
+    }
+
+    /// Would a request be turned away that has to ask the database?
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.core.store.is_full()
     }
 
     /// How many store jobs were asked for since the start.

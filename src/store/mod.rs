@@ -8,6 +8,7 @@
 //! value, for which SQLite plans the statement anew each time.
 
 mod failure;
+mod gate;
 mod readers;
 mod rows;
 mod schema;
@@ -35,16 +36,23 @@ use std::time::{Duration, Instant};
 
 use diesel::r2d2::{NopErrorHandler, Pool};
 
+use self::gate::Gate;
 use self::readers::Readers;
 use self::session::{Manager, Purpose};
 pub use self::session::{Session, Target, Url};
 pub use self::writer::Lock;
-use self::writer::Writer;
+use self::writer::{GROUP, Writer};
 use crate::clock::Clock;
 use crate::error::Result;
 
 /// How long closing waits for threads: longer than a statement may take.
 const CLOSING: Duration = Duration::from_secs(15);
+
+/// How long a read and a write may take, their wait included, before fewer are let in. Writes wait for the disk.
+const READ_MOMENT: Duration = Duration::from_millis(250);
+const WRITE_MOMENT: Duration = Duration::from_millis(750);
+/// Probes that may wait for their reader.
+const PROBES: usize = 64;
 
 /// How the store is opened.
 #[derive(Debug, Clone)]
@@ -53,7 +61,7 @@ pub struct Settings {
     pub target: Target,
     /// Threads that read, each with a connection of its own.
     pub readers: usize,
-    /// Jobs that may wait at either door before callers are turned away.
+    /// Jobs that may wait at either door at the most before callers are turned away.
     pub queue: usize,
 }
 
@@ -78,7 +86,11 @@ pub struct Store {
 
 struct Inner {
     readers: Readers,
+    reading: Gate,
+    /// One reader that nothing but probes waits for.
+    prober: Readers,
     writer: Writer,
+    writing: Gate,
     threads: Mutex<Vec<JoinHandle<()>>>,
     calls: AtomicU64,
 }
@@ -115,11 +127,18 @@ impl Store {
             settings.readers,
             settings.queue,
         )?;
+        let (prober, prober_thread) = Readers::start(&pool(Purpose::Read, 1), 1, PROBES)?;
+        threads.extend(prober_thread);
         let (writer, thread) = Writer::start(pool(Purpose::Write, 1), settings.queue)?;
         threads.push(thread);
+        // The queues bound themselves; beside them there are those that are at work.
+        let most = |at_work: usize| settings.queue.saturating_add(at_work);
         let inner = Inner {
             readers,
+            reading: Gate::new(most(settings.readers), READ_MOMENT),
+            prober,
             writer,
+            writing: Gate::new(most(GROUP), WRITE_MOMENT),
             threads: Mutex::new(threads),
             calls: AtomicU64::new(0),
         };
@@ -132,14 +151,38 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// The job's own; [`Error::Unavailable`](crate::Error::Unavailable) while the queue is full or the database away.
+    /// The job's own; [`Error::Unavailable`](crate::Error::Unavailable) while the queue is too long or the database away.
     pub async fn read<T, F>(&self, job: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnMut(&mut Session) -> Result<T> + Send + 'static,
     {
         self.inner.calls.fetch_add(1, Ordering::Relaxed);
-        self.inner.readers.read(job).await
+        let inside = self.inner.reading.enter(Instant::now())?;
+        let result = self.inner.readers.read(job).await;
+        inside.done(Instant::now());
+        result
+    }
+
+    /// Runs a job that only reads, of which nobody may make many: it waits for no other than its like, however many
+    /// there are.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::read`].
+    pub async fn probe<T, F>(&self, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Session) -> Result<T> + Send + 'static,
+    {
+        self.inner.calls.fetch_add(1, Ordering::Relaxed);
+        self.inner.prober.read(job).await
+    }
+
+    /// Would a job that reads be turned away?
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.inner.reading.is_full()
     }
 
     /// Runs a job that writes; its success is durable when this returns. It may be run several times, and only the
@@ -148,7 +191,7 @@ impl Store {
     /// # Errors
     ///
     /// The job's own, and then it changed nothing; [`Error::Unavailable`](crate::Error::Unavailable) while the queue
-    /// is full or the database away or refusing. Only if the connection was lost during the commit itself may the
+    /// is too long or the database away or refusing. Only if the connection was lost during the commit itself may the
     /// change have been made all the same.
     pub async fn write<T, F>(&self, lock: Lock, job: F) -> Result<T>
     where
@@ -156,7 +199,10 @@ impl Store {
         F: FnMut(&mut Session) -> Result<T> + Send + 'static,
     {
         self.inner.calls.fetch_add(1, Ordering::Relaxed);
-        self.inner.writer.write(lock, job).await
+        let inside = self.inner.writing.enter(Instant::now())?;
+        let result = self.inner.writer.write(lock, job).await;
+        inside.done(Instant::now());
+        result
     }
 
     /// How many jobs were asked for since the start: a request of a known caller asks for one.
@@ -168,6 +214,7 @@ impl Store {
     /// Finishes what is queued and ends the threads. Jobs that come later are turned away.
     pub fn close(&self) {
         self.inner.readers.stop();
+        self.inner.prober.stop();
         self.inner.writer.stop();
         let threads = std::mem::take(
             &mut *self

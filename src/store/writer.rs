@@ -23,7 +23,7 @@ use crate::domain::id::RegistryId;
 use crate::error::{Error, Outage, Result};
 
 /// The most jobs in one transaction.
-const GROUP: usize = 128;
+pub(super) const GROUP: usize = 128;
 /// How often a job is run alone before its caller hears of the trouble.
 const ATTEMPTS: u32 = 3;
 /// How long after its beginning a group that failed is still tried job by job.

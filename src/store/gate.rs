@@ -1,0 +1,161 @@
+//! How many jobs may be inside a door at once: as many as are done in a moment.
+//!
+//! A number alone cannot bound how long a caller waits, as jobs differ a hundredfold. So the number follows the time
+//! that jobs take: one that took too long, its wait included, makes room for fewer; one that did not, while the room was
+//! well used, makes room for one more. Whoever finds no room is turned away before anything was done for it.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+
+/// Jobs that there always is room for: none of them waits for long, unless the database is in trouble.
+const LEAST: usize = 64;
+/// Room at the start.
+const FIRST: usize = 512;
+
+/// A door's room.
+#[derive(Debug)]
+pub(super) struct Gate {
+    inside: AtomicUsize,
+    room: AtomicUsize,
+    most: usize,
+    /// What a job may take, its wait included, for the room to be right.
+    moment: Duration,
+    /// When there was last made room for fewer. Those who were let in before say nothing about the room since.
+    shrunk: Mutex<Option<Instant>>,
+}
+
+/// A job that is inside until this is dropped.
+#[derive(Debug)]
+pub(super) struct Inside<'a> {
+    gate: &'a Gate,
+    since: Instant,
+}
+
+impl Gate {
+    /// A gate that never lets more than `most` in.
+    pub(super) fn new(most: usize, moment: Duration) -> Self {
+        Self {
+            inside: AtomicUsize::new(0),
+            room: AtomicUsize::new(FIRST.min(most)),
+            most,
+            moment,
+            shrunk: Mutex::new(None),
+        }
+    }
+
+    /// Lets a job in if there is room.
+    pub(super) fn enter(&self, now: Instant) -> Result<Inside<'_>> {
+        let room = self.room.load(Ordering::Relaxed);
+        if self.inside.fetch_add(1, Ordering::Relaxed) >= room {
+            self.inside.fetch_sub(1, Ordering::Relaxed);
+            return Err(Error::busy());
+        }
+        Ok(Inside {
+            gate: self,
+            since: now,
+        })
+    }
+
+    /// Would a job be turned away?
+    pub(super) fn is_full(&self) -> bool {
+        self.inside.load(Ordering::Relaxed) >= self.room.load(Ordering::Relaxed)
+    }
+
+    /// Learns from a job that came in at `since` and is done.
+    fn learn(&self, since: Instant, now: Instant) {
+        let room = self.room.load(Ordering::Relaxed);
+        if now.duration_since(since) <= self.moment {
+            let used = self.inside.load(Ordering::Relaxed);
+            if used * 2 >= room && room < self.most {
+                self.room.store(room + 1, Ordering::Relaxed);
+            }
+            return;
+        }
+        let mut shrunk = self.shrunk.lock().unwrap_or_else(PoisonError::into_inner);
+        if shrunk.is_none_or(|shrunk| shrunk <= since) {
+            let fewer = (room - room / 4).max(LEAST.min(self.most));
+            self.room.store(fewer, Ordering::Relaxed);
+            *shrunk = Some(now);
+        }
+    }
+}
+
+impl Inside<'_> {
+    /// The job is done. One whose caller went away tells nothing.
+    pub(super) fn done(self, now: Instant) {
+        self.gate.learn(self.since, now);
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.gate.inside.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOMENT: Duration = Duration::from_millis(100);
+
+    /// Lets in as many as there is room for, has all of them take so long, and returns how many they were.
+    fn crowd(gate: &Gate, from: Instant, took: Duration) -> usize {
+        let inside: Vec<_> = std::iter::from_fn(|| gate.enter(from).ok()).collect();
+        let many = inside.len();
+        assert!(gate.is_full());
+        for job in inside {
+            job.done(from + took);
+        }
+        assert!(!gate.is_full());
+        many
+    }
+
+    #[test]
+    fn a_crowd_that_waits_too_long_makes_room_for_fewer_once() {
+        let (gate, from) = (Gate::new(4096, MOMENT), Instant::now());
+        assert_eq!(crowd(&gate, from, MOMENT * 2), FIRST);
+        assert_eq!(crowd(&gate, from + MOMENT * 3, MOMENT * 2), FIRST / 4 * 3);
+    }
+
+    #[test]
+    fn there_is_always_room_for_some() {
+        let (gate, mut from) = (Gate::new(4096, MOMENT), Instant::now());
+        for _ in 0..100 {
+            crowd(&gate, from, MOMENT * 2);
+            from += MOMENT * 3;
+        }
+        assert_eq!(crowd(&gate, from, MOMENT), LEAST);
+    }
+
+    #[test]
+    fn quick_crowds_make_room_for_more_up_to_the_most() {
+        let (gate, from) = (Gate::new(1000, MOMENT), Instant::now());
+        for _ in 0..10 {
+            crowd(&gate, from, MOMENT);
+        }
+        assert_eq!(crowd(&gate, from, MOMENT), 1000);
+    }
+
+    #[test]
+    fn few_quick_jobs_change_nothing() {
+        let (gate, from) = (Gate::new(4096, MOMENT), Instant::now());
+        for _ in 0..10_000 {
+            gate.enter(from).unwrap().done(from + MOMENT);
+        }
+        assert_eq!(crowd(&gate, from, MOMENT), FIRST);
+    }
+
+    #[test]
+    fn whoever_goes_away_leaves_room() {
+        let (gate, from) = (Gate::new(1, MOMENT), Instant::now());
+        let inside = gate.enter(from).unwrap();
+        assert!(gate.enter(from).is_err());
+        drop(inside);
+        assert!(gate.enter(from).is_ok());
+    }
+}
