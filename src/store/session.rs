@@ -400,11 +400,12 @@ mod tests {
 
     #[test]
     fn sqlite_is_compiled_as_the_configuration_says() {
-        use diesel::sql_types::Integer;
         use diesel::{RunQueryDsl as _, select};
         #[diesel::declare_sql_function]
         extern "SQL" {
-            fn sqlite_compileoption_used(option: diesel::sql_types::Text) -> Integer;
+            fn sqlite_compileoption_used(
+                option: diesel::sql_types::Text,
+            ) -> diesel::sql_types::Integer;
         }
         let mut connection = SqliteConnection::establish(":memory:").unwrap();
         let mut used = |option| {
