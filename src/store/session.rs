@@ -255,9 +255,17 @@ fn sqlite_session(purpose: Purpose) -> String {
         Purpose::Read => (8 * 1024, "ON"),
         Purpose::Write | Purpose::Migrate => (16 * 1024, "OFF"),
     };
+    // What a savepoint may have to bring back. Left to itself SQLite writes it to a temporary file, page by page, for
+    // each job of a group anew; durable it need not be, as it is worth nothing after the transaction.
+    let temporary = match purpose {
+        Purpose::Write => "MEMORY",
+        // Building an index sorts all of a table.
+        Purpose::Read | Purpose::Migrate => "DEFAULT",
+    };
     format!(
         "PRAGMA busy_timeout = {BUSY_TIMEOUT}; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
-         PRAGMA cache_size = -{cache}; PRAGMA journal_size_limit = 67108864; PRAGMA query_only = {guard};"
+         PRAGMA cache_size = -{cache}; PRAGMA journal_size_limit = 67108864; PRAGMA temp_store = {temporary}; \
+         PRAGMA query_only = {guard};"
     )
 }
 
