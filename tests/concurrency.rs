@@ -35,6 +35,17 @@ fn statuses(answers: &[Answer]) -> BTreeMap<u16, usize> {
     statuses
 }
 
+/// Checks that the chains hold, and that of what was done no more and no less is told.
+async fn check_trail(server: &Server, done: &str, times: usize) {
+    let report = server.service.audit().verify().await.unwrap();
+    assert_eq!(report.faults, Vec::<String>::new());
+    let (kind, subject) = done.split_once(' ').unwrap();
+    let told = server.database.number(&format!(
+        "SELECT COUNT(*) FROM audit_events WHERE kind = '{kind}' AND subject_kind = '{subject}'"
+    ));
+    assert_eq!(usize::try_from(told).unwrap(), times, "{done}");
+}
+
 fn named(name: &str) -> Value {
     json!({"properties": {"name": name}})
 }
@@ -145,6 +156,8 @@ async fn two_replicas_with_crossing_names_agree(
         server.database.number("SELECT COUNT(*) FROM registries"),
         12
     );
+    check_trail(&server, "create token", 2 * NAMES).await;
+    check_trail(&server, "create registry", 12).await;
 }
 
 #[rstest]
@@ -179,6 +192,7 @@ async fn requests_that_fail_leave_their_neighbours_alone(
     }
     assert_eq!(admin.get(&tokens).await.json["total"], 21);
     server.database.check_totals();
+    check_trail(&server, "create token", 21).await;
 }
 
 #[rstest]

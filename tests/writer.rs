@@ -5,13 +5,26 @@ use std::sync::{Arc, mpsc};
 
 use actix_web::rt::spawn;
 use actix_web::rt::task::{JoinHandle, yield_now};
+use chrono::{DateTime, Utc};
 use diesel::sql_types::BigInt;
 use diesel::{QueryableByName, RunQueryDsl, sql_query};
 use rstest::rstest;
+use uuid::Uuid;
 use wharfinger::Error;
 use wharfinger::clock::{Clock, SystemClock};
+use wharfinger::domain::Stamp;
+use wharfinger::domain::allow_list::AllowList;
+use wharfinger::domain::audit::{By, Event, Kind, Outcome, SubjectKind};
+use wharfinger::domain::caps::Caps;
+use wharfinger::domain::id::{AccountId, RegistryId, RegistryKey, TokenId};
+use wharfinger::domain::page::Window;
+use wharfinger::domain::registry::{Features, NewRegistry, RegistryName};
+use wharfinger::domain::status::Status;
+use wharfinger::domain::token::{NewToken, TokenName};
 use wharfinger::error::{Outage, Result, What};
-use wharfinger::store::{self, Lock, Session, Settings, Store, Target};
+use wharfinger::store::{
+    self, Ledger, Lock, Session, Settings, Store, Target, Transaction, registries, tokens,
+};
 
 use crate::harness::{Backend, Database};
 
@@ -81,7 +94,7 @@ impl Held {
 async fn start<T: Send + 'static>(
     store: &Store,
     lock: Lock,
-    job: impl FnMut(&mut Session) -> Result<T> + Send + 'static,
+    job: impl FnMut(&mut Transaction<'_>) -> Result<T> + Send + 'static,
 ) -> JoinHandle<Result<T>> {
     let calls = store.calls();
     let store_of_job = store.clone();
@@ -96,8 +109,8 @@ async fn start<T: Send + 'static>(
 /// A job that counts its runs.
 fn counted(
     runs: &Arc<AtomicUsize>,
-    mut job: impl FnMut(&mut Session, usize) -> Result<()> + Send + 'static,
-) -> impl FnMut(&mut Session) -> Result<()> + Send + 'static {
+    mut job: impl FnMut(&mut Transaction<'_>, usize) -> Result<()> + Send + 'static,
+) -> impl FnMut(&mut Transaction<'_>) -> Result<()> + Send + 'static {
     let runs = Arc::clone(runs);
     move |connection| job(connection, runs.fetch_add(1, Ordering::SeqCst) + 1)
 }
@@ -192,7 +205,7 @@ async fn nobody_is_told_yes_before_the_commit(
         others.push(start(&store, Lock::Nothing, move |c| insert(c, name)).await);
     }
     if !alone {
-        let refusing = |_: &mut Session| Err(Error::not_found(What::Token, "x"));
+        let refusing = |_: &mut Transaction<'_>| Err(Error::not_found(What::Token, "x"));
         others.push(start::<()>(&store, Lock::Nothing, refusing).await);
     }
     held.release().await;
@@ -346,7 +359,7 @@ async fn closing_answers_what_is_queued_and_turns_later_jobs_away(
     let mut queued = Vec::new();
     // More than a group.
     for number in 0..200 {
-        let job = move |c: &mut Session| insert(c, &format!("{number:03}"));
+        let job = move |c: &mut Transaction<'_>| insert(c, &format!("{number:03}"));
         queued.push(start(&store, Lock::Nothing, job).await);
     }
     let closing = store.clone();
@@ -400,14 +413,17 @@ async fn work_on_a_dead_connection_is_done_on_a_fresh_one(
 ) {
     let (database, store) = open(backend, 16);
     let reader = store.read(process).await.unwrap();
-    let writer = store.write(Lock::Nothing, process).await.unwrap();
+    let writer = store.write(Lock::Nothing, |c| process(c)).await.unwrap();
     for pid in [reader, writer] {
         database.number(&format!(
             "SELECT CASE WHEN pg_terminate_backend({pid}, 5000) THEN 1 ELSE 0 END"
         ));
     }
     assert_ne!(store.read(process).await.unwrap(), reader);
-    assert_ne!(store.write(Lock::Nothing, process).await.unwrap(), writer);
+    assert_ne!(
+        store.write(Lock::Nothing, |c| process(c)).await.unwrap(),
+        writer
+    );
 
     // One that dies in the middle of a job, in a group.
     let held = Held::hold(&store).await;
@@ -434,5 +450,286 @@ async fn readers_cannot_write(#[values(Backend::Sqlite, Backend::Postgres)] back
     let (database, store) = open(backend, 16);
     store.read(|c| insert(c, "a")).await.unwrap_err();
     assert_eq!(names(&database), "");
+    store.close();
+}
+
+/// Keeps the names of actors, all of a group in a row, or does what it is not to.
+#[derive(Debug)]
+enum Notes {
+    Kept,
+    Refusing,
+    Panicking,
+}
+
+impl Notes {
+    fn ledger(self) -> Arc<dyn Ledger> {
+        Arc::new(self)
+    }
+}
+
+impl Ledger for Notes {
+    fn write(&self, connection: &mut Session, events: Vec<Event>) -> Result<()> {
+        let names: Vec<_> = events
+            .into_iter()
+            .filter_map(|event| event.actor_name)
+            .collect();
+        insert(connection, &format!("told {}", names.join(" ")))?;
+        match self {
+            Self::Kept => Ok(()),
+            Self::Refusing => Err(Error::internal("on purpose")),
+            Self::Panicking => panic!("on purpose"),
+        }
+    }
+}
+
+/// A job that inserts a name and tells of it.
+fn telling(
+    ledger: &Arc<dyn Ledger>,
+    name: &'static str,
+) -> impl FnMut(&mut Transaction<'_>) -> Result<()> + Send + 'static {
+    let ledger = Arc::clone(ledger);
+    move |c| {
+        insert(c, name)?;
+        let by = By {
+            actor_name: Some(name.to_owned()),
+            ..By::command()
+        };
+        let subject = (SubjectKind::Service, None);
+        let event = Event::of(
+            Kind::Create,
+            Outcome::Success,
+            subject,
+            by,
+            DateTime::UNIX_EPOCH,
+        );
+        c.tell(&ledger, [event]);
+        Ok(())
+    }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn what_a_group_tells_is_written_once_and_only_of_what_is_kept(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let (database, store) = open(backend, 16);
+    let ledger = Notes::Kept.ledger();
+    let held = Held::hold(&store).await;
+    let first = start(&store, Lock::Nothing, telling(&ledger, "a")).await;
+    let mut tell = telling(&ledger, "b");
+    let second = start::<()>(&store, Lock::Nothing, move |c| {
+        tell(c)?;
+        Err(Error::not_found(What::Token, "b"))
+    })
+    .await;
+    let third = start(&store, Lock::Nothing, telling(&ledger, "a")).await;
+    let last = start(&store, Lock::Nothing, telling(&ledger, "c")).await;
+    held.release().await;
+    first.await.unwrap().unwrap();
+    assert!(matches!(second.await.unwrap(), Err(Error::NotFound { .. })));
+    assert!(matches!(third.await.unwrap(), Err(Error::Internal(_))));
+    last.await.unwrap().unwrap();
+    assert_eq!(names(&database), "a,c,told a c");
+    // Where nothing is kept, nothing is told.
+    let mut tell = telling(&ledger, "d");
+    let alone = store.write(Lock::Nothing, move |c| {
+        tell(c)?;
+        Err::<(), _>(Error::not_found(What::Token, "d"))
+    });
+    assert!(matches!(alone.await, Err(Error::NotFound { .. })));
+    assert_eq!(names(&database), "a,c,told a c");
+    store.close();
+}
+
+#[rstest]
+#[actix_web::test]
+async fn nobody_is_told_yes_of_what_could_not_be_told(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+    #[values(Notes::Refusing, Notes::Panicking)] notes: Notes,
+) {
+    let (database, store) = open(backend, 16);
+    let ledger = notes.ledger();
+    let held = Held::hold(&store).await;
+    let silent = start(&store, Lock::Nothing, |c| insert(c, "a")).await;
+    let told = start(&store, Lock::Nothing, telling(&ledger, "b")).await;
+    held.release().await;
+    // Each on its own: only what could not be told fails.
+    silent.await.unwrap().unwrap();
+    assert!(matches!(told.await.unwrap(), Err(Error::Internal(_))));
+    assert_eq!(names(&database), "a");
+    store
+        .write(Lock::Nothing, |c| insert(c, "c"))
+        .await
+        .unwrap();
+    store.close();
+}
+
+fn stamp() -> Stamp {
+    Stamp {
+        at: DateTime::<Utc>::UNIX_EPOCH,
+        by: AccountId(Uuid::nil()),
+        by_name: "tester".to_owned(),
+    }
+}
+
+/// Makes a registry.
+fn enter(connection: &mut Session, number: u128) -> Result<RegistryKey> {
+    let new = NewRegistry {
+        name: RegistryName::parse(&format!("team-{number}"))?,
+        location: "de/fra".to_owned(),
+        schedule: None,
+        features: Features::default(),
+        subnets: AllowList::default(),
+        verifier: None,
+    };
+    let id = RegistryId(Uuid::from_u128(number));
+    Ok(registries::insert(connection, id, &new, &stamp())?.key)
+}
+
+/// Makes the token of a number in a registry that may have so many.
+fn mint(
+    transaction: &mut Transaction<'_>,
+    registry: RegistryKey,
+    number: u128,
+    cap: i64,
+) -> Result<()> {
+    let new = NewToken {
+        name: TokenName::parse(&format!("t{number}"))?,
+        expires_at: None,
+        scopes: Vec::new(),
+        allowed: None,
+        status: Status::Enabled,
+    };
+    let secret = tokens::SecretDigest {
+        digest: vec![0; 32],
+        key: 1,
+    };
+    let caps = Caps {
+        registries: 0,
+        tokens: cap,
+        members: 0,
+        app_tokens: 0,
+        api_tokens: 0,
+    };
+    let id = TokenId(Uuid::from_u128(number));
+    tokens::insert(transaction, registry, id, &new, &secret, &stamp(), caps)?;
+    Ok(())
+}
+
+/// The names of a registry's tokens in their order.
+async fn listed(store: &Store, registry: RegistryKey) -> String {
+    let window = Window {
+        offset: 0,
+        limit: 100,
+    };
+    let (page, total) = store
+        .read(move |connection| tokens::page(connection, registry, window))
+        .await
+        .unwrap();
+    assert_eq!(i64::try_from(page.len()).unwrap(), total);
+    let names: Vec<_> = page.into_iter().map(|token| token.name).collect();
+    names.join(",")
+}
+
+#[rstest]
+#[actix_web::test]
+async fn what_a_group_counts_holds_inside_it_and_after_it(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+    #[values(false, true)] with_a_panic: bool,
+) {
+    let (database, store) = open(backend, 32);
+    let registry = store.write(Lock::Catalog, |c| enter(c, 1)).await.unwrap();
+    let lock = Lock::Registry(RegistryId(Uuid::from_u128(1)));
+    let held = Held::hold(&store).await;
+    let mut jobs = Vec::new();
+    // Two fit in.
+    jobs.push(start(&store, lock, move |c| mint(c, registry, 1, 2)).await);
+    let undone = move |c: &mut Transaction<'_>| {
+        mint(c, registry, 2, 2)?;
+        Err(Error::not_found(What::Token, "on purpose"))
+    };
+    jobs.push(start(&store, lock, undone).await);
+    jobs.push(start(&store, lock, move |c| mint(c, registry, 3, 2)).await);
+    jobs.push(start(&store, lock, move |c| mint(c, registry, 4, 2)).await);
+    let remove = move |c: &mut Transaction<'_>| {
+        assert!(tokens::delete(c, registry, TokenId(Uuid::from_u128(1)))?);
+        Ok(())
+    };
+    jobs.push(start(&store, lock, remove).await);
+    jobs.push(start(&store, lock, move |c| mint(c, registry, 5, 2)).await);
+    // A registry that is made and filled in the same group, by a job that is undone and by one that is not.
+    for kept in [false, true] {
+        let job = move |c: &mut Transaction<'_>| {
+            let fresh = enter(c, 2)?;
+            mint(c, fresh, 6, 1)?;
+            if kept {
+                return Ok(());
+            }
+            Err(Error::not_found(What::Registry, "on purpose"))
+        };
+        jobs.push(start(&store, Lock::Catalog, job).await);
+    }
+    let mut expected = "ok,not-found,ok,cap,ok,ok,not-found,ok".to_owned();
+    if with_a_panic {
+        let panicking = move |c: &mut Transaction<'_>| {
+            mint(c, registry, 7, 9)?;
+            panic!("on purpose");
+        };
+        jobs.push(start(&store, lock, panicking).await);
+        expected.push_str(",internal");
+    }
+    held.release().await;
+    let mut seen = Vec::new();
+    for job in jobs {
+        seen.push(match job.await.unwrap() {
+            Ok(()) => "ok",
+            Err(Error::NotFound { .. }) => "not-found",
+            Err(Error::Internal(_)) => "internal",
+            Err(_) => "cap",
+        });
+    }
+    assert_eq!(seen.join(","), expected);
+    assert_eq!(listed(&store, registry).await, "t3,t5");
+    let fresh = store
+        .read(|c| registries::find_key(c, RegistryId(Uuid::from_u128(2))))
+        .await;
+    assert_eq!(listed(&store, fresh.unwrap().unwrap()).await, "t6");
+    database.check_totals();
+
+    // Purged in the group that took the last token out of it.
+    let held = Held::hold(&store).await;
+    let remove = move |c: &mut Transaction<'_>| {
+        for number in [3, 5] {
+            assert!(tokens::delete(
+                c,
+                registry,
+                TokenId(Uuid::from_u128(number))
+            )?);
+        }
+        Ok(())
+    };
+    let removed = start(&store, lock, remove).await;
+    let mut purges = Vec::new();
+    for kept in [false, true] {
+        let purge = move |c: &mut Transaction<'_>| {
+            registries::mark_deleted(c, registry, DateTime::UNIX_EPOCH)?;
+            tokens::purge(c, registry, 10)?;
+            if kept {
+                Ok(())
+            } else {
+                Err(Error::not_found(What::Token, "on purpose"))
+            }
+        };
+        purges.push(start(&store, Lock::Nothing, purge).await);
+    }
+    held.release().await;
+    removed.await.unwrap().unwrap();
+    assert!(purges.remove(0).await.unwrap().is_err());
+    purges.remove(0).await.unwrap().unwrap();
+    let left = format!(
+        "SELECT COUNT(*) FROM token_counts WHERE registry_key = {}",
+        registry.0
+    );
+    assert_eq!(database.number(&left), 0);
     store.close();
 }

@@ -18,7 +18,7 @@ use crate::clock::Random;
 use crate::domain::audit::{Event, KeptEvent, Said};
 use crate::error::{Error, Result};
 use crate::store::audit::{self as table, Chain};
-use crate::store::{Lock, Session, keys};
+use crate::store::{Ledger, Lock, Session, keys};
 
 /// The name of the number of chains among the data set's facts.
 const CHAINS: &str = "audit-chains";
@@ -30,7 +30,7 @@ pub(super) const BATCH: i64 = 1000;
 pub struct Trail {
     writer: Uuid,
     /// Opened when the first event comes: most commands write none.
-    chain: tokio::sync::OnceCell<i64>,
+    ledger: tokio::sync::OnceCell<Arc<dyn Ledger>>,
 }
 
 impl Trail {
@@ -38,15 +38,16 @@ impl Trail {
     pub fn new(random: &dyn Random) -> Result<Self> {
         Ok(Self {
             writer: random.uuid()?,
-            chain: tokio::sync::OnceCell::new(),
+            ledger: tokio::sync::OnceCell::new(),
         })
     }
 
     /// What adds events to this process's chain, which is opened if it is not yet.
-    pub(super) async fn open(&self, core: &Core) -> Result<Pen> {
+    pub(super) async fn open(&self, core: &Core) -> Result<Arc<dyn Ledger>> {
         let open = || async {
             let (vault, writer, now) = (Arc::clone(&core.vault), self.writer, core.clock.now());
-            core.store
+            let chain = core
+                .store
                 .write(Lock::Catalog, move |connection| {
                     let (number, key) = vault.newest_audit_key()?;
                     let mut chain = table::open(connection, writer, number, now)?;
@@ -65,59 +66,42 @@ impl Trail {
                     }
                     Ok(chain.chain)
                 })
-                .await
+                .await?;
+            let vault = Arc::clone(&core.vault);
+            Ok(Arc::new(Pen { chain, vault }) as Arc<dyn Ledger>)
         };
-        Ok(Pen {
-            chain: *self.chain.get_or_try_init(open).await?,
-            vault: Arc::clone(&core.vault),
-        })
+        self.ledger.get_or_try_init(open).await.cloned()
     }
 }
 
 /// Adds events to a chain.
-#[derive(Debug, Clone)]
-pub struct Pen {
+#[derive(Debug)]
+struct Pen {
     chain: i64,
     vault: Arc<Vault>,
 }
 
-impl Pen {
-    /// Adds events, in the caller's transaction.
-    pub fn write(
-        &self,
-        connection: &mut Session,
-        events: impl IntoIterator<Item = Event>,
-    ) -> Result<()> {
-        append(connection, &self.vault, self.chain, events)
+impl Ledger for Pen {
+    fn write(&self, connection: &mut Session, events: Vec<Event>) -> Result<()> {
+        let lost = || Error::internal("the audit chain of this process is gone");
+        let mut chain = table::lock(connection, self.chain)?.ok_or_else(lost)?;
+        let key = self.vault.audit_key(chain.data_key).ok_or_else(lost)?;
+        let mut linked = Vec::with_capacity(events.len());
+        for event in events {
+            let kept = KeptEvent {
+                chain: chain.chain,
+                sequence: chain.head_sequence + 1,
+                said: said(event),
+            };
+            let mac = link(key, &chain.head_mac, &kept);
+            chain.head_sequence = kept.sequence;
+            chain.head_mac.clone_from(&mac);
+            linked.push((kept, mac));
+        }
+        chain.seal = seal(key, &chain);
+        table::insert(connection, &linked)?;
+        table::keep(connection, &chain)
     }
-}
-
-fn append(
-    connection: &mut Session,
-    vault: &Vault,
-    chain: i64,
-    events: impl IntoIterator<Item = Event>,
-) -> Result<()> {
-    let mut events = events.into_iter().peekable();
-    if events.peek().is_none() {
-        return Ok(());
-    }
-    let lost = || Error::internal("the audit chain of this process is gone");
-    let mut chain = table::lock(connection, chain)?.ok_or_else(lost)?;
-    let key = vault.audit_key(chain.data_key).ok_or_else(lost)?;
-    for event in events {
-        let kept = KeptEvent {
-            chain: chain.chain,
-            sequence: chain.head_sequence + 1,
-            said: said(event),
-        };
-        let mac = link(key, &chain.head_mac, &kept);
-        table::insert(connection, &kept, &mac)?;
-        chain.head_sequence = kept.sequence;
-        chain.head_mac = mac;
-    }
-    chain.seal = seal(key, &chain);
-    table::keep(connection, &chain)
 }
 
 fn said(event: Event) -> Said {

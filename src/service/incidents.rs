@@ -173,7 +173,8 @@ async fn write(core: &Core, events: Arc<[Event]>) -> Result<()> {
     let pen = core.trail.open(core).await?;
     core.store
         .write(Lock::Nothing, move |connection| {
-            pen.write(connection, events.iter().cloned())
+            connection.tell(&pen, events.iter().cloned());
+            Ok(())
         })
         .await
 }

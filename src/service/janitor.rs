@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::store::api_tokens::{self, Deadlines, Soon};
 use crate::store::signing_keys::Due;
 use crate::store::{
-    Lock, Session, app_tokens, audit, leases, registries, signing_keys, token_uses, tokens,
+    Lock, Transaction, app_tokens, audit, leases, registries, signing_keys, token_uses, tokens,
 };
 
 /// The lease that the working replica holds.
@@ -115,7 +115,7 @@ impl<'a> Janitor<'a> {
         let now = self.core.clock.now();
         match self.look(now).await? {
             Some(Work::Deleted(registry)) => {
-                let purge = move |connection: &mut Session| {
+                let purge = move |connection: &mut Transaction<'_>| {
                     let removed = tokens::purge(connection, registry, BATCH)?;
                     let uses = token_uses::purge(connection, registry, BATCH)?;
                     // Another replica may have finished it since the look.
@@ -131,7 +131,7 @@ impl<'a> Janitor<'a> {
                 round.registries += u64::from(finished);
             }
             Some(Work::Expired(id, registry, deadline)) => {
-                let delete = move |connection: &mut Session| {
+                let delete = move |connection: &mut Transaction<'_>| {
                     tokens::delete_expired(connection, registry, deadline, BATCH)
                 };
                 let Some(removed) = self.leased(holder, Lock::Registry(id), delete).await? else {
@@ -140,7 +140,7 @@ impl<'a> Janitor<'a> {
                 round.expired += removed;
             }
             Some(Work::Retired(until)) => {
-                let delete = move |connection: &mut Session| {
+                let delete = move |connection: &mut Transaction<'_>| {
                     signing_keys::delete_retired(connection, until, BATCH)
                 };
                 let Some(removed) = self.leased(holder, Lock::Nothing, delete).await? else {
@@ -149,7 +149,7 @@ impl<'a> Janitor<'a> {
                 round.forgotten += removed;
             }
             Some(Work::Over(until)) => {
-                let delete = move |connection: &mut Session| {
+                let delete = move |connection: &mut Transaction<'_>| {
                     api_tokens::delete_over(connection, until, BATCH)
                 };
                 let Some(removed) = self.leased(holder, Lock::Nothing, delete).await? else {
@@ -158,7 +158,7 @@ impl<'a> Janitor<'a> {
                 round.over += removed;
             }
             Some(Work::Ending(soon)) => {
-                let note = move |connection: &mut Session| {
+                let note = move |connection: &mut Transaction<'_>| {
                     api_tokens::note_ending(connection, soon, BATCH)
                 };
                 let Some(ending) = self.leased(holder, Lock::Nothing, note).await? else {
@@ -170,7 +170,7 @@ impl<'a> Janitor<'a> {
                 round.ending += ending.len();
             }
             Some(Work::ExpiredAppTokens(before)) => {
-                let delete = move |connection: &mut Session| {
+                let delete = move |connection: &mut Transaction<'_>| {
                     app_tokens::delete_expired(connection, before, BATCH)
                 };
                 let Some(removed) = self.leased(holder, Lock::Nothing, delete).await? else {
@@ -180,8 +180,9 @@ impl<'a> Janitor<'a> {
             }
             Some(Work::OldEvents(chain, before)) => {
                 let vault = Arc::clone(&self.core.vault);
-                let cut =
-                    move |connection: &mut Session| chain::cut(connection, &vault, chain, before);
+                let cut = move |connection: &mut Transaction<'_>| {
+                    chain::cut(connection, &vault, chain, before)
+                };
                 let Some(removed) = self.leased(holder, Lock::Nothing, cut).await? else {
                     return Ok(None);
                 };
@@ -202,7 +203,7 @@ impl<'a> Janitor<'a> {
     async fn leased<T, F>(&self, holder: &str, lock: Lock, mut job: F) -> Result<Option<T>>
     where
         T: Send + 'static,
-        F: FnMut(&mut Session) -> Result<T> + Send + 'static,
+        F: FnMut(&mut Transaction<'_>) -> Result<T> + Send + 'static,
     {
         let (holder, now) = (holder.to_owned(), self.core.clock.now());
         self.core

@@ -397,7 +397,7 @@ impl<'a> Keys<'a> {
                     let (subject, by) = ((SubjectKind::SigningKey, None), by.clone());
                     let mut event = Event::of(Kind::Rotate, Outcome::Success, subject, by, now);
                     event.registry = Some(tenant.id);
-                    pen.write(connection, [event])?;
+                    connection.tell(&pen, [event]);
                     Ok(Ok((signer, consequence)))
                 })
                 .await?;

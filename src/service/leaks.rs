@@ -30,7 +30,9 @@ use crate::domain::status::Status;
 use crate::domain::text::has_control;
 use crate::error::{Error, Result, Violations, What};
 use crate::store::tokens::Kept;
-use crate::store::{Lock, Session, accounts, api_tokens, app_tokens, registries, tokens};
+use crate::store::{
+    Lock, Session, Transaction, accounts, api_tokens, app_tokens, registries, tokens,
+};
 
 /// The most strings of a report.
 const STRINGS: usize = 100;
@@ -332,7 +334,7 @@ impl<'a> Leaks<'a> {
         };
         let (ends, now) = (self.core.policy.end_leaked_tokens, self.core.clock.now());
         let by = By::scanner(scanner.origin.clone());
-        let (count, job) = (places.len(), move |connection: &mut Session| {
+        let (count, job) = (places.len(), move |connection: &mut Transaction<'_>| {
             let change = end(connection, leaked, ends, now)?;
             let told = change.iter().flat_map(|change| {
                 let places = places.iter();

@@ -62,7 +62,7 @@ use crate::domain::registry::RegistryName;
 use crate::domain::secret::is_machine_secret;
 use crate::domain::signing::Algorithm;
 use crate::error::{Error, Result};
-use crate::store::{Lock, Session, Store, migrations, signing_keys};
+use crate::store::{Ledger, Lock, Session, Store, Transaction, migrations, signing_keys};
 
 /// Rules that an operator sets.
 #[derive(Debug, Clone)]
@@ -451,7 +451,17 @@ impl Core {
         T: Send + 'static,
         F: FnMut(&mut Session, &Actor) -> Result<T> + Clone + Send + 'static,
     {
-        self.admitted(caller, None, job).await
+        let now = self.clock.now();
+        self.admitted(caller, async |proven| {
+            let mut job = job.clone();
+            self.store
+                .read(move |connection| match admit(connection, &proven, now)? {
+                    Some(actor) => job(connection, &actor).map(Some),
+                    None => Ok(None),
+                })
+                .await
+        })
+        .await
     }
 
     /// Writes on behalf of a caller: one store call that first reads, in its own transaction, what the caller is now,
@@ -459,27 +469,30 @@ impl Core {
     async fn write<T, F>(&self, caller: &Caller, lock: Lock, job: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnMut(&mut Session, &Actor) -> Result<Done<T>> + Clone + Send + 'static,
+        F: FnMut(&mut Transaction<'_>, &Actor) -> Result<Done<T>> + Clone + Send + 'static,
     {
-        let (pen, now) = (self.trail.open(self).await?, self.clock.now());
-        let (credential, origin) = (caller.credential(), caller.origin().clone());
-        let mut job = job;
-        let told = move |connection: &mut Session, actor: &Actor| {
-            let done = job(connection, actor)?;
-            let by = By::actor(actor, credential, origin.clone());
-            let changes = done.changes.into_iter();
-            let events = changes.map(|change| Event::of_change(change, &by, now));
-            pen.write(connection, events)?;
-            Ok(done.value)
-        };
-        self.admitted(caller, Some(lock), told).await
+        let (ledger, now) = (self.trail.open(self).await?, self.clock.now());
+        self.admitted(caller, async |proven| {
+            let (mut job, ledger) = (job.clone(), Arc::clone(&ledger));
+            self.store
+                .write(lock, move |transaction| {
+                    let Some(actor) = admit(transaction, &proven, now)? else {
+                        return Ok(None);
+                    };
+                    let done = job(transaction, &actor)?;
+                    let by = || By::actor(&actor, proven.credential(), proven.origin().clone());
+                    Ok(Some(done.tell(transaction, &ledger, by, now)))
+                })
+                .await
+        })
+        .await
     }
 
     /// Writes on behalf of whoever works on the machine itself, and tells the audit trail.
     async fn command<T, F>(&self, lock: Lock, job: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnMut(&mut Session) -> Result<Done<T>> + Send + 'static,
+        F: FnMut(&mut Transaction<'_>) -> Result<Done<T>> + Send + 'static,
     {
         self.write_by(By::command(), lock, job).await
     }
@@ -488,51 +501,39 @@ impl Core {
     async fn write_by<T, F>(&self, by: By, lock: Lock, mut job: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnMut(&mut Session) -> Result<Done<T>> + Send + 'static,
+        F: FnMut(&mut Transaction<'_>) -> Result<Done<T>> + Send + 'static,
     {
-        let (pen, now) = (self.trail.open(self).await?, self.clock.now());
+        let (ledger, now) = (self.trail.open(self).await?, self.clock.now());
         self.store
-            .write(lock, move |connection| {
-                let done = job(connection)?;
-                let changes = done.changes.into_iter();
-                let events = changes.map(|change| Event::of_change(change, &by, now));
-                pen.write(connection, events)?;
-                Ok(done.value)
+            .write(lock, move |transaction| {
+                let done = job(transaction)?;
+                Ok(done.tell(transaction, &ledger, || by.clone(), now))
             })
             .await
     }
 
-    /// Runs a job through the writing door if it has a lock, else through the reading one. If the account changed
-    /// since the proof, the proof is renewed and the job tried once more.
-    async fn admitted<T, F>(&self, caller: &Caller, lock: Option<Lock>, job: F) -> Result<T>
-    where
-        T: Send + 'static,
-        F: FnMut(&mut Session, &Actor) -> Result<T> + Clone + Send + 'static,
-    {
-        let done = self.attempt(caller, lock, job).await;
+    /// Sends a job through one of the store's doors. If the account changed since the proof, it comes back with nothing:
+    /// then the proof is renewed and the job tried once more.
+    async fn admitted<T>(
+        &self,
+        caller: &Caller,
+        job: impl AsyncFn(Caller) -> Result<Option<T>>,
+    ) -> Result<T> {
+        let done = self.attempt(caller, job).await;
         if matches!(done, Err(Error::Unauthenticated)) {
             self.access.forget(caller).await;
         }
         done.map_err(|error| self.refused(error, caller.by()))
     }
 
-    async fn attempt<T, F>(&self, caller: &Caller, lock: Option<Lock>, job: F) -> Result<T>
-    where
-        T: Send + 'static,
-        F: FnMut(&mut Session, &Actor) -> Result<T> + Clone + Send + 'static,
-    {
+    async fn attempt<T>(
+        &self,
+        caller: &Caller,
+        job: impl AsyncFn(Caller) -> Result<Option<T>>,
+    ) -> Result<T> {
         let (mut caller, now) = (caller.clone(), self.clock.now());
         for last in [false, true] {
-            let (mut job, proven) = (job.clone(), caller.clone());
-            let run = move |connection: &mut Session| match admit(connection, &proven, now)? {
-                Some(actor) => job(connection, &actor).map(Some),
-                None => Ok(None),
-            };
-            let done = match lock {
-                Some(lock) => self.store.write(lock, run).await?,
-                None => self.store.read(run).await?,
-            };
-            match done {
+            match job(caller.clone()).await? {
                 Some(done) => {
                     if let Credential::ApiToken(token) = caller.credential() {
                         self.uses.note(Used::ApiToken(token), now, None, None);
@@ -572,6 +573,24 @@ impl<T> Done<T> {
             value,
             changes: changes.into_iter().collect(),
         }
+    }
+
+    /// Tells it, if anything was changed. Returns what the write came to.
+    fn tell(
+        self,
+        transaction: &mut Transaction<'_>,
+        ledger: &Arc<dyn Ledger>,
+        by: impl FnOnce() -> By,
+        now: DateTime<Utc>,
+    ) -> T {
+        if !self.changes.is_empty() {
+            let (by, changes) = (by(), self.changes.into_iter());
+            transaction.tell(
+                ledger,
+                changes.map(|change| Event::of_change(change, &by, now)),
+            );
+        }
+        self.value
     }
 }
 

@@ -3,23 +3,25 @@
 //! Owns rows and their order. What links them, and whether they are as they were written, is for the service to say.
 
 use chrono::{DateTime, Utc};
-use diesel::sql_types::BigInt;
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, JoinOnDsl, OptionalExtension, QueryDsl, RunQueryDsl,
-    SelectableHelper, sql_query,
+    SelectableHelper,
 };
 use uuid::Uuid;
 
+use super::prepared::Prepared;
 use super::rows::{bytes, instant, micros, uuid};
 use super::schema::{audit_chains, audit_events};
 use super::session::Session;
 use crate::domain::audit::{KeptEvent, Said};
 use crate::error::{Error, Result};
 
+/// Rows in a statement.
+const ROWS: usize = 500;
+
 /// A process's chain.
 #[derive(Debug, Clone, PartialEq, Eq, diesel::Queryable, diesel::Selectable)]
 #[diesel(table_name = audit_chains)]
-#[derive(diesel::QueryableByName)]
 pub struct Chain {
     /// Its number.
     pub chain: i64,
@@ -77,28 +79,25 @@ pub fn open(
 
 /// Finds a chain to change it: nobody else does before the transaction ends.
 pub fn lock(connection: &mut Session, chain: i64) -> Result<Option<Chain>> {
-    const FIND: &str = "SELECT * FROM audit_chains WHERE chain = $1";
+    let find = audit_chains::table.find(chain);
     let found = match connection {
         // One writer at a time is all that there is.
-        Session::Sqlite(sqlite) => sql_query(FIND).bind::<BigInt, _>(chain).get_result(sqlite),
-        Session::Postgres(postgres) => sql_query(format!("{FIND} FOR UPDATE"))
-            .bind::<BigInt, _>(chain)
-            .get_result(postgres),
+        Session::Sqlite(sqlite) => find.first(sqlite),
+        Session::Postgres(postgres) => find.for_update().first(postgres),
     };
     Ok(found.optional()?)
 }
 
 /// Keeps where a chain begins and ends, and its seal.
 pub fn keep(connection: &mut Session, chain: &Chain) -> Result<()> {
-    diesel::update(audit_chains::table.find(chain.chain))
-        .set((
-            audit_chains::base_sequence.eq(chain.base_sequence),
-            audit_chains::base_mac.eq(&chain.base_mac),
-            audit_chains::head_sequence.eq(chain.head_sequence),
-            audit_chains::head_mac.eq(&chain.head_mac),
-            audit_chains::seal.eq(&chain.seal),
-        ))
-        .execute(connection)?;
+    let update = diesel::update(audit_chains::table.find(chain.chain)).set((
+        audit_chains::base_sequence.eq(chain.base_sequence),
+        audit_chains::base_mac.eq(&chain.base_mac),
+        audit_chains::head_sequence.eq(chain.head_sequence),
+        audit_chains::head_mac.eq(&chain.head_mac),
+        audit_chains::seal.eq(&chain.seal),
+    ));
+    Prepared(update).execute(connection)?;
     Ok(())
 }
 
@@ -162,27 +161,71 @@ impl TryFrom<EventRow> for KeptEvent {
     }
 }
 
-/// Adds an event.
-pub fn insert(connection: &mut Session, event: &KeptEvent, mac: &[u8]) -> Result<()> {
-    let said = &event.said;
-    diesel::insert_into(audit_events::table)
-        .values((
-            audit_events::chain.eq(event.chain),
-            audit_events::sequence.eq(event.sequence),
-            audit_events::at.eq(micros(said.at)),
-            audit_events::kind.eq(&said.kind),
-            audit_events::outcome.eq(&said.outcome),
-            audit_events::actor.eq(said.actor.map(bytes)),
-            audit_events::actor_name.eq(&said.actor_name),
-            audit_events::registry.eq(said.registry.map(bytes)),
-            audit_events::subject_kind.eq(&said.subject_kind),
-            audit_events::subject.eq(said.subject.map(bytes)),
-            audit_events::address.eq(&said.address),
-            audit_events::request_id.eq(&said.request_id),
-            audit_events::detail.eq(&said.detail),
-            audit_events::mac.eq(mac),
-        ))
-        .execute(connection)?;
+#[derive(diesel::Insertable)]
+#[diesel(table_name = audit_events)]
+// A column that is left out would be another statement.
+#[diesel(treat_none_as_default_value = false)]
+struct NewEvent<'a> {
+    chain: i64,
+    sequence: i64,
+    at: i64,
+    kind: &'a str,
+    outcome: &'a str,
+    actor: Option<&'a [u8]>,
+    actor_name: Option<&'a str>,
+    registry: Option<&'a [u8]>,
+    subject_kind: &'a str,
+    subject: Option<&'a [u8]>,
+    address: Option<&'a str>,
+    request_id: &'a str,
+    detail: &'a str,
+    mac: &'a [u8],
+}
+
+impl<'a> From<&'a (KeptEvent, Vec<u8>)> for NewEvent<'a> {
+    fn from((event, mac): &'a (KeptEvent, Vec<u8>)) -> Self {
+        let said = &event.said;
+        let id = |id: &'a Option<Uuid>| id.as_ref().map(|id| &id.as_bytes()[..]);
+        Self {
+            chain: event.chain,
+            sequence: event.sequence,
+            at: micros(said.at),
+            kind: &said.kind,
+            outcome: &said.outcome,
+            actor: id(&said.actor),
+            actor_name: said.actor_name.as_deref(),
+            registry: id(&said.registry),
+            subject_kind: &said.subject_kind,
+            subject: id(&said.subject),
+            address: said.address.as_deref(),
+            request_id: &said.request_id,
+            detail: &said.detail,
+            mac,
+        }
+    }
+}
+
+/// Adds events, each with its mac.
+pub fn insert(connection: &mut Session, events: &[(KeptEvent, Vec<u8>)]) -> Result<()> {
+    match connection {
+        // Here a statement costs nothing but its work, and the plan of one row serves any number of them.
+        Session::Sqlite(sqlite) => {
+            for event in events {
+                diesel::insert_into(audit_events::table)
+                    .values(NewEvent::from(event))
+                    .execute(sqlite)?;
+            }
+        }
+        // There it costs a round trip.
+        Session::Postgres(postgres) => {
+            for events in events.chunks(ROWS) {
+                let rows: Vec<NewEvent<'_>> = events.iter().map(NewEvent::from).collect();
+                diesel::insert_into(audit_events::table)
+                    .values(rows)
+                    .execute(postgres)?;
+            }
+        }
+    }
     Ok(())
 }
 

@@ -1,18 +1,22 @@
 //! The database: the only place that names diesel.
 //!
 //! [`Store::read`] and [`Store::write`] are the only two doors; callers cannot tell which database is behind them.
-//! A job is a closure over a [`Session`]; inside it the modules of this folder, one a table, give typed access.
+//! A job is a closure over a [`Session`], one that writes over a [`Transaction`]; inside it the modules of this folder,
+//! one a table, give typed access.
 //! Owns connections, threads, transactions, migrations and SQL. Refuses to know who may do what.
 //!
 //! A row that is the only one of its kind is looked up by `get_result`, not by `first`: that adds a `LIMIT` by a bound
 //! value, for which SQLite plans the statement anew each time.
 
+mod counters;
 mod failure;
 mod gate;
+mod prepared;
 mod readers;
 mod rows;
 mod schema;
 mod session;
+mod transaction;
 mod writer;
 
 pub mod accounts;
@@ -40,6 +44,7 @@ use self::gate::Gate;
 use self::readers::Readers;
 use self::session::{Manager, Purpose};
 pub use self::session::{Session, Target, Url};
+pub use self::transaction::{Ledger, Transaction};
 pub use self::writer::Lock;
 use self::writer::{GROUP, Writer};
 use crate::clock::Clock;
@@ -186,7 +191,7 @@ impl Store {
     }
 
     /// Runs a job that writes; its success is durable when this returns. It may be run several times, and only the
-    /// last run's effects stay, so it must have none but those on the connection.
+    /// last run's effects stay, so it must have none but those on the transaction.
     ///
     /// # Errors
     ///
@@ -196,7 +201,7 @@ impl Store {
     pub async fn write<T, F>(&self, lock: Lock, job: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnMut(&mut Session) -> Result<T> + Send + 'static,
+        F: FnMut(&mut Transaction<'_>) -> Result<T> + Send + 'static,
     {
         self.inner.calls.fetch_add(1, Ordering::Relaxed);
         let inside = self.inner.writing.enter(Instant::now())?;

@@ -94,8 +94,14 @@ where
         })
 }
 
+/// Removes the row of a token that is gone.
+pub(super) fn delete(connection: &mut Session, token: i64) -> Result<()> {
+    diesel::delete(token_uses::table.find(token)).execute(connection)?;
+    Ok(())
+}
+
 /// Removes the rows of tokens that are gone.
-pub(super) fn delete(
+pub(super) fn delete_many(
     connection: &mut Session,
     tokens: impl IntoIterator<Item = i64>,
 ) -> Result<()> {

@@ -4,8 +4,6 @@
 //! bucket of 4 096 positions, in the transaction that adds or removes them, so a total is a short sum and a deep
 //! offset walks buckets instead of rows.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
 use diesel::sql_types::BigInt;
 use diesel::{
@@ -14,10 +12,12 @@ use diesel::{
 };
 
 use super::failure::on_unique;
+use super::prepared::Prepared;
 use super::rows::{Id, Json, Stated, bytes, from_json, instant, micros, to_json, uuid};
-use super::schema::{registries, registry_counters, token_counts, token_uses, tokens};
+use super::schema::{registries, token_counts, token_uses, tokens};
 use super::session::{Session, direct};
 use super::token_uses::{self as uses, UseRow};
+use super::transaction::Transaction;
 use crate::domain::Stamp;
 use crate::domain::account::name_key;
 use crate::domain::allow_list::AllowList;
@@ -306,18 +306,9 @@ pub fn page(
     ))
 }
 
-/// How many live tokens a registry has: a sum of its buckets.
-fn total(connection: &mut Session, registry: RegistryKey) -> Result<i64> {
-    let buckets: Vec<i64> = direct!(connection, |direct| token_counts::table
-        .filter(token_counts::registry_key.eq(registry.0))
-        .select(token_counts::live)
-        .load(direct))?;
-    Ok(buckets.iter().sum())
-}
-
 /// Adds a token at the end of its registry's order, unless the registry is full.
 pub fn insert(
-    connection: &mut Session,
+    transaction: &mut Transaction<'_>,
     registry: RegistryKey,
     id: TokenId,
     new: &NewToken,
@@ -327,15 +318,13 @@ pub fn insert(
 ) -> Result<Token> {
     let name = new.name.as_str();
     let allowed = new.allowed.clone().unwrap_or_default();
-    let position: i64 = diesel::update(registry_counters::table.find(registry.0))
-        .set(registry_counters::next_position.eq(registry_counters::next_position + 1))
-        .returning(registry_counters::next_position)
-        .get_result(connection)?;
+    let position = transaction.next_position(registry)?;
     // There are no more tokens than positions were handed out, so most registries need not be asked.
     if position > caps.tokens {
-        caps.admit_token(total(connection, registry)?)?;
+        caps.admit_token(transaction.total(registry)?)?;
     }
-    let inserted = diesel::insert_into(tokens::table)
+    let (scopes, cidrs) = (to_json(&new.scopes)?, to_json(&allowed)?);
+    let inserted = direct!(&mut **transaction, |direct| diesel::insert_into(tokens::table)
         .values((
             tokens::uuid.eq(bytes(id.0)),
             tokens::registry_key.eq(registry.0),
@@ -344,8 +333,8 @@ pub fn insert(
             tokens::name_key.eq(name_key(name)),
             tokens::status.eq(new.status.as_str()),
             tokens::expires_at.eq(new.expires_at.map(micros)),
-            tokens::scopes.eq(to_json(&new.scopes)?),
-            tokens::cidrs.eq(to_json(&allowed)?),
+            tokens::scopes.eq(&scopes),
+            tokens::cidrs.eq(&cidrs),
             tokens::secret_digest.eq(&secret.digest),
             tokens::secret_key.eq(secret.key),
             tokens::secret_version.eq(1),
@@ -356,10 +345,10 @@ pub fn insert(
             tokens::created_by_name.eq(&created.by_name),
         ))
         .returning(tokens::key)
-        .get_result::<i64>(connection);
+        .get_result::<i64>(direct));
     // A taken id is looked for by the caller and a position is never handed out twice: what remains is the name.
     let key = on_unique(inserted, || Error::name_taken(What::Token, name))?;
-    count(connection, registry, position, 1)?;
+    transaction.count(registry, bucket(position), 1);
     Ok(Token {
         key: TokenKey(key),
         id,
@@ -380,14 +369,12 @@ pub fn insert(
 /// Keeps a changed token, and who changed it.
 pub fn update(connection: &mut Session, token: &mut Token, modified: Stamp) -> Result<()> {
     token.version += 1;
-    diesel::update(
-        tokens::table.filter(
-            tokens::registry_key
-                .eq(token.registry.0)
-                .and(tokens::key.eq(token.key.0)),
-        ),
-    )
-    .set((
+    let row = tokens::table.filter(
+        tokens::registry_key
+            .eq(token.registry.0)
+            .and(tokens::key.eq(token.key.0)),
+    );
+    let update = diesel::update(row).set((
         tokens::status.eq(token.status.as_str()),
         tokens::expires_at.eq(token.expires_at.map(micros)),
         tokens::scopes.eq(to_json(&token.scopes)?),
@@ -396,15 +383,19 @@ pub fn update(connection: &mut Session, token: &mut Token, modified: Stamp) -> R
         tokens::modified_at.eq(micros(modified.at)),
         tokens::modified_by.eq(bytes(modified.by.0)),
         tokens::modified_by_name.eq(&modified.by_name),
-    ))
-    .execute(connection)?;
+    ));
+    direct!(connection, |direct| Prepared(update).execute(direct))?;
     token.modified = Some(modified);
     Ok(())
 }
 
 /// Removes a token of a registry by its public id. Returns whether there was one.
-pub fn delete(connection: &mut Session, registry: RegistryKey, id: TokenId) -> Result<bool> {
-    let gone: Option<(i64, i64)> = diesel::delete(
+pub fn delete(
+    transaction: &mut Transaction<'_>,
+    registry: RegistryKey,
+    id: TokenId,
+) -> Result<bool> {
+    let gone: Option<(i64, i64)> = direct!(&mut **transaction, |direct| diesel::delete(
         tokens::table.filter(
             tokens::registry_key
                 .eq(registry.0)
@@ -412,11 +403,11 @@ pub fn delete(connection: &mut Session, registry: RegistryKey, id: TokenId) -> R
         ),
     )
     .returning((tokens::key, tokens::position))
-    .get_result(connection)
+    .get_result(direct))
     .optional()?;
     if let Some((key, position)) = gone {
-        uses::delete(connection, [key])?;
-        count(connection, registry, position, -1)?;
+        uses::delete(transaction, key)?;
+        transaction.count(registry, bucket(position), -1);
     }
     Ok(gone.is_some())
 }
@@ -443,7 +434,7 @@ pub fn next_expired(
 
 /// Removes up to `limit` tokens of a registry that expired at or before an instant. Returns how many.
 pub fn delete_expired(
-    connection: &mut Session,
+    transaction: &mut Transaction<'_>,
     registry: RegistryKey,
     until: DateTime<Utc>,
     limit: i64,
@@ -457,52 +448,34 @@ pub fn delete_expired(
         .order(tokens::expires_at)
         .limit(limit)
         .select((tokens::key, tokens::position))
-        .load(connection)?;
+        .load(&mut **transaction)?;
     let keys = found.iter().map(|(key, _)| *key);
-    diesel::delete(tokens::table.filter(tokens::key.eq_any(keys.clone()))).execute(connection)?;
-    uses::delete(connection, keys)?;
-    // One change for each bucket, not for each row: the writer has others to serve.
-    let mut buckets: BTreeMap<i64, i64> = BTreeMap::new();
+    diesel::delete(tokens::table.filter(tokens::key.eq_any(keys.clone())))
+        .execute(&mut **transaction)?;
+    uses::delete_many(transaction, keys)?;
     for (_, position) in &found {
-        *buckets.entry(position >> BUCKET_BITS).or_default() += 1;
-    }
-    for (bucket, gone) in buckets {
-        count(connection, registry, bucket << BUCKET_BITS, -gone)?;
+        transaction.count(registry, bucket(*position), -1);
     }
     i64::try_from(found.len()).map_err(Error::internal)
 }
 
 /// Removes up to `limit` tokens of a deleted registry. Returns how many it removed; fewer than `limit` means all. Their
 /// last uses go apart, see [`uses::purge`].
-pub fn purge(connection: &mut Session, registry: RegistryKey, limit: i64) -> Result<i64> {
+pub fn purge(transaction: &mut Transaction<'_>, registry: RegistryKey, limit: i64) -> Result<i64> {
     let removed = sql_query(
         "DELETE FROM tokens WHERE key IN (SELECT key FROM tokens WHERE registry_key = $1 LIMIT $2)",
     )
     .bind::<BigInt, _>(registry.0)
     .bind::<BigInt, _>(limit)
-    .execute(connection)?;
+    .execute(&mut **transaction)?;
     let removed = i64::try_from(removed).map_err(Error::internal)?;
     if removed < limit {
-        diesel::delete(token_counts::table.filter(token_counts::registry_key.eq(registry.0)))
-            .execute(connection)?;
+        transaction.forget_counts(registry)?;
     }
     Ok(removed)
 }
 
-/// Adds to the number of live tokens in a position's bucket.
-fn count(
-    connection: &mut Session,
-    registry: RegistryKey,
-    position: i64,
-    change: i64,
-) -> Result<()> {
-    sql_query(
-        "INSERT INTO token_counts (registry_key, bucket, live) VALUES ($1, $2, $3) \
-         ON CONFLICT (registry_key, bucket) DO UPDATE SET live = token_counts.live + excluded.live",
-    )
-    .bind::<BigInt, _>(registry.0)
-    .bind::<BigInt, _>(position >> BUCKET_BITS)
-    .bind::<BigInt, _>(change)
-    .execute(connection)?;
-    Ok(())
+/// Where a position is counted.
+fn bucket(position: i64) -> i64 {
+    position >> BUCKET_BITS
 }

@@ -4,6 +4,8 @@
 //! savepoint of its own, and one `COMMIT` makes them all durable. **Every answer, errors included, is sent after that
 //! commit**: on a full disk all savepoints succeed and only the commit fails.
 //!
+//! What the jobs [hand out](Transaction) to be written once for all of them is written right before it.
+//!
 //! Jobs run more than once: alone, after the group met another replica's transaction (a serialisation failure, a
 //! deadlock) or after a sibling panicked. So a job has no effects but those on the connection.
 
@@ -13,12 +15,12 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use diesel::r2d2::{Pool, PooledConnection};
-use diesel::sql_types::{Array, Binary};
 use diesel::{RunQueryDsl, sql_query};
 use tokio::sync::oneshot;
 
 use super::readers::{Next, describe, patiently};
 use super::session::{Manager, Session};
+use super::transaction::{Group, Transaction};
 use crate::domain::id::RegistryId;
 use crate::error::{Error, Outage, Result};
 
@@ -65,7 +67,9 @@ impl Lock {
 trait Job: Send {
     fn lock(&self) -> Lock;
     /// Runs it and keeps the result for `answer`.
-    fn run(&mut self, connection: &mut Session) -> Step;
+    fn run(&mut self, transaction: &mut Transaction<'_>) -> Step;
+    /// Keeps an error for `answer`, for a job that succeeded in vain.
+    fn fail(&mut self, error: Error);
     /// Answers with what the last run left behind. Success that was not committed is none.
     fn answer(self: Box<Self>, committed: bool);
     /// Answers that nothing was changed, or nothing is known to be.
@@ -94,13 +98,13 @@ struct Write<T, F> {
     answer: oneshot::Sender<Result<T>>,
 }
 
-impl<T: Send, F: FnMut(&mut Session) -> Result<T> + Send> Job for Write<T, F> {
+impl<T: Send, F: FnMut(&mut Transaction<'_>) -> Result<T> + Send> Job for Write<T, F> {
     fn lock(&self) -> Lock {
         self.lock
     }
 
-    fn run(&mut self, connection: &mut Session) -> Step {
-        let result = catch_unwind(AssertUnwindSafe(|| (self.work)(connection)));
+    fn run(&mut self, transaction: &mut Transaction<'_>) -> Step {
+        let result = catch_unwind(AssertUnwindSafe(|| (self.work)(transaction)));
         let (result, step) = match result {
             Ok(result) => {
                 let step = match &result {
@@ -114,6 +118,10 @@ impl<T: Send, F: FnMut(&mut Session) -> Result<T> + Send> Job for Write<T, F> {
         };
         self.result = Some(result);
         step
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.result = Some(Err(error));
     }
 
     fn answer(self: Box<Self>, committed: bool) {
@@ -171,7 +179,7 @@ impl Writer {
     pub(super) async fn write<T, F>(&self, lock: Lock, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnMut(&mut Session) -> Result<T> + Send + 'static,
+        F: FnMut(&mut Transaction<'_>) -> Result<T> + Send + 'static,
     {
         let (answer, result) = oneshot::channel();
         let job = Box::new(Write {
@@ -436,24 +444,29 @@ fn transact_on(
         tracing::warn!(error = error.chain(), "a group of writes was rolled back");
         Trouble::Apart
     };
-    take_locks(connection, group).map_err(apart)?;
-    let alone = group.len() == 1;
-    let mut kept = false;
-    for job in group.iter_mut() {
+    let mut gathered = Group::default();
+    take_locks(connection, group, &mut gathered).map_err(apart)?;
+    let kept = match group {
         // A job that is alone needs no savepoint: undoing it is undoing the transaction.
-        let step = if alone {
-            job.run(connection)
-        } else {
-            in_savepoint(connection, job).map_err(|error| apart(error.into()))?
-        };
-        match step {
-            Step::Keep => kept = true,
-            Step::Undo => {}
-            Step::Apart => return Err(Trouble::Apart),
+        [job] => job.run(&mut Transaction::new(connection, &mut gathered)),
+        _ => {
+            in_savepoints(connection, group, &mut gathered).map_err(|error| apart(error.into()))?
         }
+    };
+    match kept {
+        Step::Keep => write_gathered(connection, gathered).map_err(|error| {
+            // Among several it is unknown whose fault it is.
+            if let [job] = group {
+                job.fail(error);
+                return Trouble::Apart;
+            }
+            apart(error)
+        })?,
+        Step::Undo => {}
+        Step::Apart => return Err(Trouble::Apart),
     }
     let end = match connection {
-        _ if !kept => "ROLLBACK",
+        _ if kept == Step::Undo => "ROLLBACK",
         Session::Sqlite(_) => "COMMIT",
         // A transaction in which a statement failed is rolled back by its COMMIT, without an error. The SELECT fails
         // there, and costs nothing elsewhere, as both travel together.
@@ -472,17 +485,35 @@ fn transact_on(
     })
 }
 
-fn in_savepoint(connection: &mut Session, job: &mut Box<dyn Job>) -> diesel::QueryResult<Step> {
+/// Runs jobs, each in a savepoint of its own. Returns what becomes of the whole: it is to be kept if any job is.
+fn in_savepoints(
+    connection: &mut Session,
+    jobs: &mut [Box<dyn Job>],
+    gathered: &mut Group,
+) -> diesel::QueryResult<Step> {
+    let mut kept = Step::Undo;
+    // Ending a savepoint and beginning the next one are one round trip. The commit ends the last one.
     connection.execute_batch("SAVEPOINT job")?;
-    let step = job.run(connection);
-    match step {
-        Step::Keep => connection.execute_batch("RELEASE SAVEPOINT job")?,
-        Step::Undo => {
-            connection.execute_batch("ROLLBACK TO SAVEPOINT job; RELEASE SAVEPOINT job")?;
+    for job in jobs {
+        let mark = gathered.mark();
+        match job.run(&mut Transaction::new(connection, gathered)) {
+            Step::Keep => {
+                kept = Step::Keep;
+                connection.execute_batch("RELEASE SAVEPOINT job; SAVEPOINT job")?;
+            }
+            Step::Undo => {
+                gathered.undo(&mark);
+                connection.execute_batch("ROLLBACK TO SAVEPOINT job")?;
+            }
+            Step::Apart => return Ok(Step::Apart),
         }
-        Step::Apart => {}
     }
-    Ok(step)
+    Ok(kept)
+}
+
+fn write_gathered(connection: &mut Session, gathered: Group) -> Result<()> {
+    catch_unwind(AssertUnwindSafe(|| gathered.write(connection)))
+        .unwrap_or_else(|panic| Err(Error::internal(describe(&*panic))))
 }
 
 fn outage_of(error: &Error) -> Outage {
@@ -498,29 +529,16 @@ fn source_of(error: &Error) -> String {
 
 /// Locks, on PostgreSQL, what the group is going to change: the catalog row, then the registries' counter rows in
 /// the order of their keys. Without it groups of two replicas with crossing names deadlock. SQLite has one writer.
-fn take_locks(connection: &mut Session, group: &[Box<dyn Job>]) -> Result<()> {
-    let Session::Postgres(postgres) = connection else {
-        return Ok(());
-    };
-    if group.iter().any(|job| job.lock().catalog()) {
+fn take_locks(
+    connection: &mut Session,
+    group: &[Box<dyn Job>],
+    gathered: &mut Group,
+) -> Result<()> {
+    if let Session::Postgres(postgres) = connection
+        && group.iter().any(|job| job.lock().catalog())
+    {
         sql_query("SELECT name FROM meta WHERE name = 'catalog' FOR UPDATE").execute(postgres)?;
     }
-    let mut registries: Vec<_> = group
-        .iter()
-        .filter_map(|job| job.lock().registry())
-        .map(|id| id.0.as_bytes().to_vec())
-        .collect();
-    registries.sort_unstable();
-    registries.dedup();
-    if !registries.is_empty() {
-        sql_query(
-            "SELECT counters.registry_key FROM registry_counters AS counters \
-             JOIN registries ON registries.key = counters.registry_key \
-             WHERE registries.uuid = ANY($1) AND registries.deleted_at IS NULL \
-             ORDER BY counters.registry_key FOR UPDATE OF counters",
-        )
-        .bind::<Array<Binary>, _>(registries)
-        .execute(postgres)?;
-    }
-    Ok(())
+    let registries = group.iter().filter_map(|job| job.lock().registry());
+    gathered.counters.lock(connection, registries)
 }

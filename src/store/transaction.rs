@@ -1,0 +1,116 @@
+//! A writer's transaction as its jobs see it: a [`Session`], and what is written once for all of them.
+//!
+//! What every job adds to, the audit trail's chain and the counters of tokens, is gathered while the jobs run and written
+//! right before the commit. A job that is undone takes with it what it gathered.
+
+use std::fmt::Debug;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use super::counters::Counters;
+use super::session::Session;
+use crate::domain::audit::Event;
+use crate::domain::id::RegistryKey;
+use crate::error::Result;
+
+/// Writes events where they are kept.
+pub trait Ledger: Debug + Send + Sync {
+    /// Adds events in their order: those of all jobs of a transaction that are kept.
+    fn write(&self, connection: &mut Session, events: Vec<Event>) -> Result<()>;
+}
+
+/// A transaction, as far as a job may use it.
+pub struct Transaction<'a> {
+    session: &'a mut Session,
+    group: &'a mut Group,
+}
+
+impl Deref for Transaction<'_> {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        self.session
+    }
+}
+
+impl DerefMut for Transaction<'_> {
+    fn deref_mut(&mut self) -> &mut Session {
+        self.session
+    }
+}
+
+impl<'a> Transaction<'a> {
+    pub(super) fn new(session: &'a mut Session, group: &'a mut Group) -> Self {
+        Self { session, group }
+    }
+
+    /// Hands out events, which are kept if the job's changes are.
+    pub fn tell(&mut self, ledger: &Arc<dyn Ledger>, events: impl IntoIterator<Item = Event>) {
+        let ledger = Arc::clone(ledger);
+        let told = events.into_iter().map(|event| (Arc::clone(&ledger), event));
+        self.group.told.extend(told);
+    }
+
+    /// The next position of a registry's tokens.
+    pub(super) fn next_position(&mut self, registry: RegistryKey) -> Result<i64> {
+        self.group.counters.next_position(self.session, registry)
+    }
+
+    /// Adds to the number of a registry's live tokens in a bucket.
+    pub(super) fn count(&mut self, registry: RegistryKey, bucket: i64, change: i64) {
+        self.group.counters.count(registry, bucket, change);
+    }
+
+    /// How many live tokens a registry has.
+    pub(super) fn total(&mut self, registry: RegistryKey) -> Result<i64> {
+        self.group.counters.total(self.session, registry)
+    }
+
+    /// Removes what is counted of a registry.
+    pub(super) fn forget_counts(&mut self, registry: RegistryKey) -> Result<()> {
+        self.group.counters.forget(self.session, registry)
+    }
+}
+
+/// What the jobs of a group gathered.
+#[derive(Default)]
+pub(super) struct Group {
+    told: Vec<(Arc<dyn Ledger>, Event)>,
+    pub(super) counters: Counters,
+}
+
+/// How much was gathered before a job.
+pub(super) struct Mark {
+    told: usize,
+    counters: super::counters::Mark,
+}
+
+impl Group {
+    pub(super) fn mark(&self) -> Mark {
+        Mark {
+            told: self.told.len(),
+            counters: self.counters.mark(),
+        }
+    }
+
+    /// Drops what was gathered since.
+    pub(super) fn undo(&mut self, mark: &Mark) {
+        self.told.truncate(mark.told);
+        self.counters.undo(&mark.counters);
+    }
+
+    /// Writes all of it.
+    pub(super) fn write(self, session: &mut Session) -> Result<()> {
+        self.counters.write(session)?;
+        let mut told = self.told.into_iter().peekable();
+        // There is but one ledger in a process; who brings another one is served all the same.
+        while let Some((ledger, event)) = told.next() {
+            let mut events = vec![event];
+            while let Some((_, event)) = told.next_if(|(other, _)| Arc::ptr_eq(other, &ledger)) {
+                events.push(event);
+            }
+            ledger.write(session, events)?;
+        }
+        Ok(())
+    }
+}
