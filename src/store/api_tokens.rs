@@ -59,18 +59,19 @@ fn read((id, name, roles, issued_at, expires_at, revoked_at, account): Row) -> R
 
 /// Adds a token.
 pub fn insert(connection: &mut Session, new: &NewApiToken) -> Result<()> {
-    diesel::insert_into(api_tokens::table)
+    let roles = to_json(&new.token.roles)?;
+    direct!(connection, |direct| diesel::insert_into(api_tokens::table)
         .values((
             api_tokens::uuid.eq(bytes(new.token.id.0)),
             api_tokens::account_key.eq(new.account.0),
             api_tokens::created_by.eq(bytes(new.created.by.0)),
             api_tokens::created_by_name.eq(&new.created.by_name),
             api_tokens::name.eq(&new.token.name),
-            api_tokens::roles.eq(to_json(&new.token.roles)?),
+            api_tokens::roles.eq(&roles),
             api_tokens::issued_at.eq(micros(new.token.issued_at)),
             api_tokens::expires_at.eq(micros(new.token.expires_at)),
         ))
-        .execute(connection)?;
+        .execute(direct))?;
     Ok(())
 }
 
@@ -105,14 +106,14 @@ pub fn list(connection: &mut Session, revoked: Option<bool>) -> Result<Vec<ApiTo
 
 /// How many tokens are neither revoked nor expired.
 pub fn count_in_force(connection: &mut Session, now: DateTime<Utc>) -> Result<i64> {
-    Ok(api_tokens::table
+    Ok(direct!(connection, |direct| api_tokens::table
         .filter(
             api_tokens::revoked_at
                 .is_null()
                 .and(api_tokens::expires_at.gt(micros(now))),
         )
         .count()
-        .get_result(connection)?)
+        .get_result(direct))?)
 }
 
 /// Revokes a token; one that is revoked already stays as it is. Returns whether there is one.

@@ -77,7 +77,7 @@ impl TryFrom<AppTokenRow> for AppToken {
 
 /// Adds a token.
 pub fn insert(connection: &mut Session, new: &NewAppToken) -> Result<()> {
-    diesel::insert_into(app_tokens::table)
+    direct!(connection, |direct| diesel::insert_into(app_tokens::table)
         .values((
             app_tokens::uuid.eq(bytes(new.id.0)),
             app_tokens::account_key.eq(new.account.0),
@@ -90,7 +90,7 @@ pub fn insert(connection: &mut Session, new: &NewAppToken) -> Result<()> {
             app_tokens::created_at.eq(micros(new.created_at)),
             app_tokens::expires_at.eq(new.expires_at.map(micros)),
         ))
-        .execute(connection)?;
+        .execute(direct))?;
     Ok(())
 }
 
@@ -124,10 +124,10 @@ pub fn list(
 
 /// How many tokens an account has, expired ones too.
 pub fn count(connection: &mut Session, account: AccountKey) -> Result<i64> {
-    Ok(app_tokens::table
+    Ok(direct!(connection, |direct| app_tokens::table
         .filter(app_tokens::account_key.eq(account.0))
         .count()
-        .get_result(connection)?)
+        .get_result(direct))?)
 }
 
 /// A token of an account, expired ones too, and its code if that may be shown again.

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::prepared::Prepared;
 use super::rows::{bytes, instant, micros, uuid};
 use super::schema::{audit_chains, audit_events};
-use super::session::Session;
+use super::session::{Session, direct};
 use crate::domain::audit::{KeptEvent, Said};
 use crate::error::{Error, Result};
 
@@ -97,7 +97,7 @@ pub fn keep(connection: &mut Session, chain: &Chain) -> Result<()> {
         audit_chains::head_mac.eq(&chain.head_mac),
         audit_chains::seal.eq(&chain.seal),
     ));
-    Prepared(update).execute(connection)?;
+    direct!(connection, |direct| Prepared(update).execute(direct))?;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use diesel::{ExpressionMethods, QueryDsl, RunQueryDsl, sql_query};
 
 use super::prepared::Prepared;
 use super::schema::{registry_counters, token_counts};
-use super::session::Session;
+use super::session::{Session, direct};
 use crate::domain::id::{RegistryId, RegistryKey};
 use crate::error::Result;
 
@@ -127,10 +127,10 @@ impl Counters {
 
     /// How many live tokens a registry has: the sum of its buckets.
     pub(super) fn total(&self, session: &mut Session, registry: RegistryKey) -> Result<i64> {
-        let kept: Vec<i64> = token_counts::table
+        let kept: Vec<i64> = direct!(session, |direct| token_counts::table
             .filter(token_counts::registry_key.eq(registry.0))
             .select(token_counts::live)
-            .load(session)?;
+            .load(direct))?;
         let changed = self
             .changes
             .iter()
@@ -163,8 +163,8 @@ impl Counters {
             .collect();
         for (registry, last) in moved {
             let row = registry_counters::table.find(registry);
-            Prepared(diesel::update(row).set(registry_counters::next_position.eq(last)))
-                .execute(session)?;
+            let update = diesel::update(row).set(registry_counters::next_position.eq(last));
+            direct!(session, |direct| Prepared(update).execute(direct))?;
         }
         for ((registry, bucket), live) in self.sums(|_| true) {
             add(session, registry, bucket, live)?;
@@ -203,6 +203,6 @@ fn add(session: &mut Session, registry: i64, bucket: i64, live: i64) -> Result<(
         .bind::<BigInt, _>(registry)
         .bind::<BigInt, _>(bucket)
         .bind::<BigInt, _>(live);
-    Prepared(bound).execute(session)?;
+    direct!(session, |direct| Prepared(bound).execute(direct))?;
     Ok(())
 }

@@ -13,7 +13,7 @@ use diesel::{ExpressionMethods, QueryDsl, RunQueryDsl, sql_query};
 
 use super::rows::{instant, micros};
 use super::schema::token_uses;
-use super::session::Session;
+use super::session::{Session, direct};
 use crate::domain::id::{RegistryKey, TokenKey};
 use crate::domain::token::LastUse;
 use crate::error::{Error, Result};
@@ -96,7 +96,10 @@ where
 
 /// Removes the row of a token that is gone.
 pub(super) fn delete(connection: &mut Session, token: i64) -> Result<()> {
-    diesel::delete(token_uses::table.find(token)).execute(connection)?;
+    direct!(connection, |direct| diesel::delete(
+        token_uses::table.find(token)
+    )
+    .execute(direct))?;
     Ok(())
 }
 

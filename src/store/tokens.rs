@@ -324,28 +324,30 @@ pub fn insert(
         caps.admit_token(transaction.total(registry)?)?;
     }
     let (scopes, cidrs) = (to_json(&new.scopes)?, to_json(&allowed)?);
-    let inserted = direct!(&mut **transaction, |direct| diesel::insert_into(tokens::table)
-        .values((
-            tokens::uuid.eq(bytes(id.0)),
-            tokens::registry_key.eq(registry.0),
-            tokens::position.eq(position),
-            tokens::name.eq(name),
-            tokens::name_key.eq(name_key(name)),
-            tokens::status.eq(new.status.as_str()),
-            tokens::expires_at.eq(new.expires_at.map(micros)),
-            tokens::scopes.eq(&scopes),
-            tokens::cidrs.eq(&cidrs),
-            tokens::secret_digest.eq(&secret.digest),
-            tokens::secret_key.eq(secret.key),
-            tokens::secret_version.eq(1),
-            tokens::secret_at.eq(micros(created.at)),
-            tokens::version.eq(1),
-            tokens::created_at.eq(micros(created.at)),
-            tokens::created_by.eq(bytes(created.by.0)),
-            tokens::created_by_name.eq(&created.by_name),
-        ))
-        .returning(tokens::key)
-        .get_result::<i64>(direct));
+    let inserted = direct!(&mut **transaction, |direct| diesel::insert_into(
+        tokens::table
+    )
+    .values((
+        tokens::uuid.eq(bytes(id.0)),
+        tokens::registry_key.eq(registry.0),
+        tokens::position.eq(position),
+        tokens::name.eq(name),
+        tokens::name_key.eq(name_key(name)),
+        tokens::status.eq(new.status.as_str()),
+        tokens::expires_at.eq(new.expires_at.map(micros)),
+        tokens::scopes.eq(&scopes),
+        tokens::cidrs.eq(&cidrs),
+        tokens::secret_digest.eq(&secret.digest),
+        tokens::secret_key.eq(secret.key),
+        tokens::secret_version.eq(1),
+        tokens::secret_at.eq(micros(created.at)),
+        tokens::version.eq(1),
+        tokens::created_at.eq(micros(created.at)),
+        tokens::created_by.eq(bytes(created.by.0)),
+        tokens::created_by_name.eq(&created.by_name),
+    ))
+    .returning(tokens::key)
+    .get_result::<i64>(direct));
     // A taken id is looked for by the caller and a position is never handed out twice: what remains is the name.
     let key = on_unique(inserted, || Error::name_taken(What::Token, name))?;
     transaction.count(registry, bucket(position), 1);
