@@ -99,7 +99,7 @@ impl Ledger for Pen {
             linked.push((kept, mac));
         }
         chain.seal = seal(key, &chain);
-        table::insert(connection, &linked)?;
+        table::insert(connection, linked)?;
         table::keep(connection, &chain)
     }
 }

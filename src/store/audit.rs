@@ -165,61 +165,60 @@ impl TryFrom<EventRow> for KeptEvent {
 #[diesel(table_name = audit_events)]
 // A column that is left out would be another statement.
 #[diesel(treat_none_as_default_value = false)]
-struct NewEvent<'a> {
+struct NewEvent {
     chain: i64,
     sequence: i64,
     at: i64,
-    kind: &'a str,
-    outcome: &'a str,
-    actor: Option<&'a [u8]>,
-    actor_name: Option<&'a str>,
-    registry: Option<&'a [u8]>,
-    subject_kind: &'a str,
-    subject: Option<&'a [u8]>,
-    address: Option<&'a str>,
-    request_id: &'a str,
-    detail: &'a str,
-    mac: &'a [u8],
+    kind: String,
+    outcome: String,
+    actor: Option<Vec<u8>>,
+    actor_name: Option<String>,
+    registry: Option<Vec<u8>>,
+    subject_kind: String,
+    subject: Option<Vec<u8>>,
+    address: Option<String>,
+    request_id: String,
+    detail: String,
+    mac: Vec<u8>,
 }
 
-impl<'a> From<&'a (KeptEvent, Vec<u8>)> for NewEvent<'a> {
-    fn from((event, mac): &'a (KeptEvent, Vec<u8>)) -> Self {
-        let said = &event.said;
-        let id = |id: &'a Option<Uuid>| id.as_ref().map(|id| &id.as_bytes()[..]);
+impl From<(KeptEvent, Vec<u8>)> for NewEvent {
+    fn from((event, mac): (KeptEvent, Vec<u8>)) -> Self {
+        let said = event.said;
         Self {
             chain: event.chain,
             sequence: event.sequence,
             at: micros(said.at),
-            kind: &said.kind,
-            outcome: &said.outcome,
-            actor: id(&said.actor),
-            actor_name: said.actor_name.as_deref(),
-            registry: id(&said.registry),
-            subject_kind: &said.subject_kind,
-            subject: id(&said.subject),
-            address: said.address.as_deref(),
-            request_id: &said.request_id,
-            detail: &said.detail,
+            kind: said.kind,
+            outcome: said.outcome,
+            actor: said.actor.map(bytes),
+            actor_name: said.actor_name,
+            registry: said.registry.map(bytes),
+            subject_kind: said.subject_kind,
+            subject: said.subject.map(bytes),
+            address: said.address,
+            request_id: said.request_id,
+            detail: said.detail,
             mac,
         }
     }
 }
 
 /// Adds events, each with its mac.
-pub fn insert(connection: &mut Session, events: &[(KeptEvent, Vec<u8>)]) -> Result<()> {
+pub fn insert(connection: &mut Session, events: Vec<(KeptEvent, Vec<u8>)>) -> Result<()> {
+    let rows: Vec<NewEvent> = events.into_iter().map(NewEvent::from).collect();
     match connection {
         // Here a statement costs nothing but its work, and the plan of one row serves any number of them.
         Session::Sqlite(sqlite) => {
-            for event in events {
+            for row in rows {
                 diesel::insert_into(audit_events::table)
-                    .values(NewEvent::from(event))
+                    .values(row)
                     .execute(sqlite)?;
             }
         }
         // There it costs a round trip.
         Session::Postgres(postgres) => {
-            for events in events.chunks(ROWS) {
-                let rows: Vec<NewEvent<'_>> = events.iter().map(NewEvent::from).collect();
+            for rows in rows.chunks(ROWS) {
                 diesel::insert_into(audit_events::table)
                     .values(rows)
                     .execute(postgres)?;

@@ -98,23 +98,19 @@ impl Counters {
         session: &mut Session,
         registry: RegistryKey,
     ) -> Result<i64> {
-        let known = self
-            .positions
-            .iter()
-            .position(|known| known.registry == registry);
-        let position = match known {
-            Some(place) => &mut self.positions[place],
-            None => {
-                let kept = read(session, registry)?;
-                self.positions.push_mut(Position {
-                    registry,
-                    kept,
-                    last: kept,
-                })
-            }
-        };
-        position.last += 1;
-        Ok(position.last)
+        let mut known = self.positions.iter_mut();
+        if let Some(known) = known.find(|known| known.registry == registry) {
+            known.last += 1;
+            return Ok(known.last);
+        }
+        let kept = read(session, registry)?;
+        let last = kept + 1;
+        self.positions.push(Position {
+            registry,
+            kept,
+            last,
+        });
+        Ok(last)
     }
 
     pub(super) fn count(&mut self, registry: RegistryKey, bucket: i64, live: i64) {
