@@ -34,6 +34,7 @@ use wharfinger::domain::signing::{Algorithm, KeyRole};
 use wharfinger::domain::status::Status;
 use wharfinger::domain::token::{NewToken, Scope, TokenName};
 use wharfinger::http;
+use wharfinger::metrics::Registry;
 use wharfinger::service::Service;
 use wharfinger::service::access::{Caller, Presented};
 use wharfinger::service::accounts::FIRST;
@@ -197,8 +198,12 @@ fn list_of_100() -> Result<Case> {
         http::Origins::default(),
         Duration::from_secs(15),
         StatusCode::CREATED,
+        Registry::default(),
+        false,
     ));
-    let app = house.system.block_on(init_service(http::app(state)));
+    let app = house
+        .system
+        .block_on(init_service(http::app(state, http::Door::Service)));
     let pair = format!("{FIRST}:{}", house.password.expose_secret());
     let basic = format!("Basic {}", STANDARD.encode(pair));
     Ok(Box::new(move || {

@@ -22,11 +22,12 @@ use crate::domain::account::NewPassword;
 use crate::domain::caps::Caps;
 use crate::error::{Error, Result};
 use crate::http::{Origins, State};
+use crate::metrics::Registry;
 use crate::server;
 use crate::service::accounts::FIRST;
 use crate::service::throttle::Limits;
 use crate::service::vault::{self, ServerKey};
-use crate::service::{Policy, Service, incidents, janitor, uses};
+use crate::service::{Policy, Service, incidents, janitor, metrics, uses};
 use crate::store::{self, Store};
 use crate::tls::Identity;
 
@@ -51,6 +52,8 @@ pub struct App {
     janitor: actix_web::rt::task::JoinHandle<()>,
     uses: actix_web::rt::task::JoinHandle<()>,
     incidents: actix_web::rt::task::JoinHandle<()>,
+    /// What counts for a monitor, where there is one.
+    counting: Option<actix_web::rt::task::JoinHandle<()>>,
 }
 
 /// What became of the password of the account `admin`.
@@ -110,6 +113,9 @@ impl App {
         let uses = actix_web::rt::spawn(uses::run_for_ever(service.clone(), USES_PAUSE));
         let incidents =
             actix_web::rt::spawn(incidents::run_for_ever(service.clone(), INCIDENTS_PAUSE));
+        let watched = settings.metrics_listen.is_some() || service.has_monitor();
+        let counting =
+            watched.then(|| actix_web::rt::spawn(metrics::run_for_ever(service.clone())));
         Ok(Self {
             server,
             addresses,
@@ -119,6 +125,7 @@ impl App {
             janitor,
             uses,
             incidents,
+            counting,
         })
     }
 
@@ -127,6 +134,9 @@ impl App {
         let served = self.server.await;
         if let Some(certificate) = &self.certificate {
             certificate.abort();
+        }
+        if let Some(counting) = &self.counting {
+            counting.abort();
         }
         self.janitor.abort();
         self.uses.abort();
@@ -209,6 +219,7 @@ fn policy(settings: &Settings) -> Result<Policy> {
             api_tokens: settings.maximum_api_tokens.into(),
         },
         secret_scanner: settings.given_secret_scanning_token()?,
+        monitor: settings.given_metrics_token()?,
         end_leaked_tokens: settings.leaked_tokens == LeakedTokens::Disable,
     })
 }
@@ -432,6 +443,10 @@ fn listen(
         proxies: settings.trusted_proxies.clone(),
         tls: identity.is_some(),
     };
+    let mut registry = Registry::default();
+    if let Some(identity) = identity {
+        identity.counts().register(&mut registry);
+    }
     let state = Data::new(State::new(
         service.clone(),
         random,
@@ -441,6 +456,8 @@ fn listen(
             .quay_create_status
             .parse()
             .map_err(Error::internal)?,
+        registry,
+        service.has_monitor(),
     ));
     server::listen(settings, state, identity.map(Identity::config).transpose()?)
 }

@@ -19,8 +19,8 @@ use crate::domain::signing::Algorithm;
 use crate::error::{Error, Result};
 use crate::store::Target;
 
-/// The fewest characters of a secret scanner's token: nobody guesses so many.
-const SCANNING_TOKEN: usize = 32;
+/// The fewest characters of a token that an operator chooses: nobody guesses so many.
+const CHOSEN_TOKEN: usize = 32;
 
 /// A self-hosted service that manages the tokens of container registries.
 ///
@@ -367,6 +367,26 @@ pub struct Settings {
         conflicts_with = "secret_scanning_token"
     )]
     pub secret_scanning_token_file: Option<PathBuf>,
+    /// Where to serve metrics, in clear and to everybody: for an address that only a private network reaches
+    #[arg(
+        long,
+        env = "WHARFINGER_METRICS_LISTEN",
+        global = true,
+        value_name = "ADDRESS"
+    )]
+    pub metrics_listen: Option<SocketAddr>,
+    /// What a monitor comes with, as Bearer, to read metrics where all is served: at least 32 characters; better given by file
+    #[arg(long, env = "WHARFINGER_METRICS_TOKEN", hide_env_values = true, global = true, value_name = "TOKEN", value_parser = secret)]
+    pub metrics_token: Option<SecretString>,
+    /// A file that holds what a monitor comes with
+    #[arg(
+        long,
+        env = "WHARFINGER_METRICS_TOKEN_FILE",
+        global = true,
+        value_name = "FILE",
+        conflicts_with = "metrics_token"
+    )]
+    pub metrics_token_file: Option<PathBuf>,
     /// What becomes of tokens that are reported as leaked
     #[arg(
         long,
@@ -528,31 +548,17 @@ impl Settings {
 
     /// What the secret scanner comes with, if there is one.
     pub fn given_secret_scanning_token(&self) -> Result<Option<SecretString>> {
-        use secrecy::ExposeSecret as _;
-        let (setting, token) = match (
+        let (token, file) = (
             &self.secret_scanning_token,
             &self.secret_scanning_token_file,
-        ) {
-            (Some(token), _) => ("--secret-scanning-token", token.clone()),
-            (None, Some(file)) => {
-                let setting = "--secret-scanning-token-file";
-                (setting, read_secret(setting, file)?)
-            }
-            (None, None) => return Ok(None),
-        };
-        let text = token.expose_secret();
-        // A header carries no others.
-        let sendable = text.bytes().all(|byte| byte.is_ascii_graphic());
-        if text.len() < SCANNING_TOKEN || !sendable {
-            return Err(Error::invalid(
-                "secret-scanning-token",
-                format!(
-                    "{setting}: at least {SCANNING_TOKEN} ASCII characters without spaces are needed, such as from \
-                     `openssl rand -hex 32`"
-                ),
-            ));
-        }
-        Ok(Some(token))
+        );
+        chosen_token("--secret-scanning-token", token.as_ref(), file.as_deref())
+    }
+
+    /// What a monitor comes with, if metrics are served to one.
+    pub fn given_metrics_token(&self) -> Result<Option<SecretString>> {
+        let (token, file) = (&self.metrics_token, &self.metrics_token_file);
+        chosen_token("--metrics-token", token.as_ref(), file.as_deref())
     }
 
     /// The file that a made password of the first account goes to when there is no terminal to show it on.
@@ -575,6 +581,37 @@ impl Settings {
             ),
         ))
     }
+}
+
+/// A token that the operator chose for a machine, given itself or by file.
+fn chosen_token(
+    setting: &str,
+    token: Option<&SecretString>,
+    file: Option<&Path>,
+) -> Result<Option<SecretString>> {
+    use secrecy::ExposeSecret as _;
+    let (named, token) = match (token, file) {
+        (Some(token), _) => (setting.to_owned(), token.clone()),
+        (None, Some(file)) => {
+            let named = format!("{setting}-file");
+            let token = read_secret(&named, file)?;
+            (named, token)
+        }
+        (None, None) => return Ok(None),
+    };
+    let text = token.expose_secret();
+    // A header carries no others.
+    let sendable = text.bytes().all(|byte| byte.is_ascii_graphic());
+    if text.len() < CHOSEN_TOKEN || !sendable {
+        return Err(Error::invalid(
+            setting.trim_start_matches('-'),
+            format!(
+                "{named}: at least {CHOSEN_TOKEN} ASCII characters without spaces are needed, such as from \
+                 `openssl rand -hex 32`"
+            ),
+        ));
+    }
+    Ok(Some(token))
 }
 
 /// Reads the secret of a setting from a file.
@@ -754,6 +791,8 @@ mod tests {
             "--admin-password",
             "hunter22",
             "--secret-scanning-token",
+            "hunter22",
+            "--metrics-token",
             "hunter22",
         ]);
         assert!(!format!("{cli:?}").contains("hunter22"));

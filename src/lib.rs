@@ -7,7 +7,7 @@
 //! - [`store`] remembers: SQLite or PostgreSQL behind two doors, one to read and one to write.
 //! - [`domain`] knows the rules that need neither database nor clock.
 //!
-//! Beside them [`error`] and [`clock`] are used by all and use none. [`config`] names the settings, [`app`] puts
+//! Beside them [`error`], [`clock`] and [`metrics`] are used by all and use none. [`config`] names the settings, [`app`] puts
 //! everything together, [`server`] and [`tls`] listen, [`cli`] runs the commands. `docs/ARCHITECTURE.md` is the map with the reasons.
 
 pub mod app;
@@ -17,6 +17,7 @@ pub mod config;
 pub mod domain;
 pub mod error;
 pub mod http;
+pub mod metrics;
 pub mod server;
 pub mod service;
 pub mod store;

@@ -20,7 +20,7 @@ use tokio::net::TcpSocket;
 
 use crate::config::Settings;
 use crate::error::{Error, Result};
-use crate::http::{self, Connection, Patience, State};
+use crate::http::{self, Connection, Door, Patience, State};
 
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
@@ -43,6 +43,7 @@ pub fn listen(
     };
     let listener = bind(settings.listen).map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
+    let mut addresses = vec![address];
     let mut server = Server::build()
         // The commands listen for signals, before they say where the service is.
         .disable_signals()
@@ -61,12 +62,31 @@ pub fn listen(
         },
         address,
         stopping: server.graceful_shutdown_signal(),
+        door: Door::Service,
     };
+    if let Some(address) = settings.metrics_listen {
+        let refused = |error: std::io::Error| {
+            Error::invalid(
+                "metrics-listen",
+                format!("--metrics-listen: cannot listen on {address}: {error}"),
+            )
+        };
+        let listener = bind(address).map_err(refused)?;
+        let monitors = Worker {
+            address: listener.local_addr().map_err(refused)?,
+            door: Door::Metrics,
+            ..worker.clone()
+        };
+        addresses.push(monitors.address);
+        server = server
+            .listen("metrics", listener, move || monitors.http())
+            .map_err(refused)?;
+    }
     let bound = match tls {
         Some(tls) => server.listen("https", listener, move || worker.https(tls.clone())),
         None => server.listen("http", listener, move || worker.http()),
     };
-    Ok((bound.map_err(refused)?.run(), vec![address]))
+    Ok((bound.map_err(refused)?.run(), addresses))
 }
 
 /// Takes an address, with room for more connections that nobody accepted yet than the standard library asks for.
@@ -88,6 +108,7 @@ struct Worker {
     patience: Patience,
     address: SocketAddr,
     stopping: GracefulShutdownSignal,
+    door: Door,
 }
 
 impl Worker {
@@ -146,7 +167,7 @@ impl Worker {
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let app = http::app(self.state.clone())
+        let app = http::app(self.state.clone(), self.door)
             .into_factory()
             .map_err(|error: actix_web::Error| error.error_response());
         let stopping = self.stopping.clone();

@@ -18,6 +18,7 @@ use tokio::signal::unix::Signal;
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
+use crate::metrics::Reloads;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(3);
@@ -30,6 +31,7 @@ pub struct Identity {
     /// What the files held when they were first read.
     first: Seen,
     shown: RwLock<Arc<CertifiedKey>>,
+    reloads: Reloads,
 }
 
 /// What the files held, told apart without keeping it.
@@ -45,6 +47,7 @@ impl Identity {
             key: key.to_owned(),
             first,
             shown: RwLock::new(Arc::new(read(certificate, key)?)),
+            reloads: Reloads::default(),
         })
     }
 
@@ -76,8 +79,16 @@ impl Identity {
         }
     }
 
+    /// How often the files were read anew.
+    #[must_use]
+    pub fn counts(&self) -> &Reloads {
+        &self.reloads
+    }
+
     fn renew(&self) {
-        match read(&self.certificate, &self.key) {
+        let read = read(&self.certificate, &self.key);
+        self.reloads.count(read.is_ok());
+        match read {
             Ok(pair) => {
                 *self.shown.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(pair);
                 tracing::info!(file = %self.certificate.display(), "shows the certificate of the file from now on");

@@ -5,23 +5,25 @@ use std::path::{Path, PathBuf};
 
 /// Modules of the crate, and those that each may name. `app` and `cli` put everything together; `lib` and `main` hold
 /// nothing.
-const MAY_NAME: [(&str, &[&str]); 10] = [
+const MAY_NAME: [(&str, &[&str]); 11] = [
     ("error", &[]),
     ("clock", &["error"]),
+    ("metrics", &[]),
     ("telemetry", &["error", "config"]),
     ("domain", &["error", "clock"]),
-    ("store", &["error", "clock", "domain"]),
+    ("store", &["error", "clock", "metrics", "domain"]),
     ("config", &["error", "clock", "domain", "store"]),
-    ("service", &["error", "clock", "domain", "store"]),
-    ("http", &["error", "clock", "domain", "service"]),
-    ("tls", &["error"]),
+    ("service", &["error", "clock", "metrics", "domain", "store"]),
+    ("http", &["error", "clock", "metrics", "domain", "service"]),
+    ("tls", &["error", "metrics"]),
     ("server", &["error", "config", "http"]),
 ];
 
 /// Crates, and the modules that may name them.
-const NAMED_BY: [(&str, &[&str]); 9] = [
+const NAMED_BY: [(&str, &[&str]); 10] = [
     ("diesel", &["store"]),
     ("diesel_migrations", &["store"]),
+    ("prometheus_client", &["metrics"]),
     ("actix_web", &["http", "app", "cli", "server"]),
     ("actix_http", &["server"]),
     ("actix_server", &["server"]),

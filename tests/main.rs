@@ -29,6 +29,7 @@ mod hardening;
 mod janitor;
 mod leaks;
 mod members;
+mod metrics;
 mod migrations;
 mod openapi;
 mod operations;

@@ -71,7 +71,11 @@ fn indexes(database: &Database) -> BTreeSet<String> {
     };
     // PostgreSQL puts a condition in parentheses.
     let plain = |line: String| match line.split_once(" WHERE ") {
-        Some((index, condition)) => format!("{index} WHERE {}", condition.trim_matches(['(', ')'])),
+        Some((index, condition)) => {
+            // PostgreSQL says of every text that it is one.
+            let condition = condition.replace("::text", "");
+            format!("{index} WHERE {}", condition.trim_matches(['(', ')']))
+        }
         None => line,
     };
     database.lines(&sql).into_iter().map(plain).collect()

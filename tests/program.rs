@@ -735,6 +735,22 @@ fn bad_settings_are_refused_in_a_sentence_that_names_them() {
             &["--secret-scanning-token-file", folder],
             &["--secret-scanning-token-file", folder],
         ),
+        (
+            2,
+            &["--metrics-token", "A", "--metrics-token-file", "B"],
+            &["--metrics-token", "--metrics-token-file"],
+        ),
+        (
+            1,
+            &["--metrics-token", "hidden-word"],
+            &["--metrics-token", "32"],
+        ),
+        (
+            1,
+            &["--metrics-token-file", text],
+            &["--metrics-token-file", "32"],
+        ),
+        (2, &["--metrics-listen", "9100"], &["--metrics-listen"]),
         (2, &["--tls-cert", &certificate], &["--tls-key"]),
         (2, &["--colour"], &["--colour"]),
         (

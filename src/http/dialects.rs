@@ -2,12 +2,41 @@
 
 use actix_web::HttpRequest;
 
+use super::metrics::Monitoring;
 use super::quay::{self, Quay, SignIn};
 use super::registries::{Registries, Scanning};
 use super::registry_auth::{self, Passing, TokenEndpoint};
 use super::stackrox::{self, Revocation, StackRox};
 use super::surface::Failure;
 use crate::error::Error;
+
+/// Whose paths there are.
+pub(super) const SURFACES: [&str; 6] = [
+    "registries",
+    "registry-access",
+    "stackrox",
+    "quay",
+    "documents",
+    "operations",
+];
+
+/// Whose path it is.
+pub(super) fn surface(path: &str) -> &'static str {
+    let first = path.split('/').nth(1).unwrap_or_default();
+    if registry_auth::owns(path) {
+        "registry-access"
+    } else if stackrox::owns(path) {
+        "stackrox"
+    } else if quay::owns(path) {
+        "quay"
+    } else if matches!(first, "healthz" | "readyz" | "metrics") {
+        "operations"
+    } else if matches!(first, "docs" | "openapi" | "openapi.json") {
+        "documents"
+    } else {
+        "registries"
+    }
+}
 
 /// The path of a request as it is routed: `/%761/ping` is `/v1/ping` to the router, and so to all that words answers.
 pub(super) fn routed(request: &HttpRequest) -> &str {
@@ -35,6 +64,7 @@ pub(super) fn cause(error: &actix_web::Error) -> Option<&Error> {
         .as_error::<Failure<Registries>>()
         .map(Failure::error)
         .or_else(|| error.as_error::<Failure<Scanning>>().map(Failure::error))
+        .or_else(|| error.as_error::<Failure<Monitoring>>().map(Failure::error))
         .or_else(|| {
             error
                 .as_error::<Failure<TokenEndpoint>>()

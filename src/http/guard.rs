@@ -18,7 +18,7 @@ use url::Url;
 
 use super::call::RequestId;
 use super::connection::Requests;
-use super::{State, dialects, links, operations};
+use super::{State, dialects, links, metrics, operations};
 use crate::error::{Error, Outage, Result};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -73,6 +73,7 @@ pub(super) async fn guard(
     let state = request.app_data::<Data<State>>().cloned();
     let state = state.as_ref().map(Data::get_ref);
     let under_way = request.request().conn_data().map(Requests::begin);
+    let watch = state.map(|state| state.requests.begin());
     let id = request_id(&request, state);
     // Escaping keeps control characters of the caller's text out of the log.
     request.extensions_mut().insert(RequestId(id.clone()));
@@ -88,6 +89,9 @@ pub(super) async fn guard(
         };
         let https = state.is_some_and(|state| state.origins.https());
         let response = label(response, &id, https);
+        if let Some(watch) = watch {
+            metrics::count(&watch, response.request(), response.status());
+        }
         log(&response, state);
         Ok(match under_way {
             Some(under_way) => response.map_body(|_, body| under_way.until_sent(body)),

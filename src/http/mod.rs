@@ -13,6 +13,7 @@ mod examples;
 pub mod fuzzing;
 mod guard;
 mod links;
+mod metrics;
 mod objects;
 mod operations;
 mod pages;
@@ -39,6 +40,7 @@ pub use self::connection::{Connection, Patience};
 pub use self::document::{document, document_json, document_names, document_of};
 pub use self::guard::Origins;
 use crate::clock::Random;
+use crate::metrics::{Registry, Requests};
 use crate::service::Service;
 
 /// The prefix that clients of IONOS use beside the bare paths; `ionosctl` always puts it there.
@@ -61,15 +63,20 @@ pub struct State {
     /// What answers a request that made an app token.
     quay_created: StatusCode,
     turned_away: guard::TurnedAway,
-    /// The `Allow` header of every path, once it was asked for: see [`State::methods`].
-    methods: OnceLock<BTreeMap<String, String>>,
-    /// The OpenAPI documents as JSON, by their paths, likewise.
+    requests: Requests,
+    registry: Registry,
+    /// Whether a monitor is told where all is served.
+    monitored: bool,
+    /// The `Allow` header of every path.
+    methods: BTreeMap<String, String>,
+    /// The OpenAPI documents as JSON, by their paths, once one was asked for: see [`State::documents`].
     documents: OnceLock<BTreeMap<String, Bytes>>,
 }
 
 impl State {
     /// `random` is where request ids come from, `body_timeout` how long a body may take to arrive, `quay_created` what
-    /// answers a request that made an app token.
+    /// answers a request that made an app token. `registry` has what is counted elsewhere than here; `monitored` says
+    /// whether it is told to who has the monitor's token.
     #[must_use]
     pub fn new(
         service: Service,
@@ -77,7 +84,20 @@ impl State {
         origins: Origins,
         body_timeout: Duration,
         quay_created: StatusCode,
+        mut registry: Registry,
+        monitored: bool,
     ) -> Self {
+        let mut methods = document::methods(&document());
+        methods.extend(pages::METHODS.map(|(path, allow)| (path.to_owned(), allow.to_owned())));
+        methods.extend(
+            registry_auth::METHODS.map(|(path, allow)| (path.to_owned(), allow.to_owned())),
+        );
+        methods
+            .extend(operations::METHODS.map(|(path, allow)| (path.to_owned(), allow.to_owned())));
+        methods.extend(metrics::METHODS.map(|(path, allow)| (path.to_owned(), allow.to_owned())));
+        let requests = metrics::requests(&methods);
+        requests.register(&mut registry);
+        service.metrics().register(&mut registry);
         Self {
             service,
             random,
@@ -85,32 +105,33 @@ impl State {
             body_timeout,
             quay_created,
             turned_away: guard::TurnedAway::default(),
-            methods: OnceLock::new(),
+            requests,
+            registry,
+            monitored,
+            methods,
             documents: OnceLock::new(),
         }
     }
 
-    /// The `Allow` header of every path. Made at the first call, as the documents are: most processes are started for
-    /// neither.
-    fn methods(&self) -> &BTreeMap<String, String> {
-        self.methods.get_or_init(|| {
-            let unlisted = pages::METHODS.into_iter();
-            let unlisted = unlisted.chain(registry_auth::METHODS);
-            let unlisted = unlisted.chain(operations::METHODS);
-            let mut methods = document::methods(&document());
-            methods.extend(unlisted.map(|(path, allow)| (path.to_owned(), allow.to_owned())));
-            methods
-        })
-    }
-
+    /// Made at the first call: most processes are not started for them.
     fn documents(&self) -> &BTreeMap<String, Bytes> {
         self.documents.get_or_init(|| pages::documents(&document()))
     }
 }
 
+/// What an address is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// All that is served; metrics to who has the monitor's token, if there is one.
+    Service,
+    /// Metrics, and nothing else.
+    Metrics,
+}
+
 /// The whole application, as every worker builds it.
 pub fn app(
     state: Data<State>,
+    door: Door,
 ) -> App<
     impl actix_web::dev::ServiceFactory<
         actix_web::dev::ServiceRequest,
@@ -120,18 +141,29 @@ pub fn app(
         InitError = (),
     >,
 > {
+    let monitored = state.monitored;
+    let routes = move |config: &mut web::ServiceConfig| match door {
+        Door::Metrics => metrics::open(config),
+        Door::Service => {
+            if monitored {
+                config.configure(metrics::guarded);
+            }
+            config
+                .configure(operations::routes)
+                .configure(pages::routes)
+                .configure(registry_auth::routes)
+                .configure(stackrox::routes)
+                .configure(quay::routes)
+                .configure(registries::routes)
+                .service(web::scope(PREFIX).configure(registries::routes));
+        }
+    };
     App::new()
         .wrap(middleware::from_fn(guard::guard))
         // Outside of the guard, whose refusals are to look like all others.
         .wrap(middleware::from_fn(stackrox::dress))
         .wrap(middleware::from_fn(quay::dress))
         .app_data(state)
-        .configure(operations::routes)
-        .configure(pages::routes)
-        .configure(registry_auth::routes)
-        .configure(stackrox::routes)
-        .configure(quay::routes)
-        .configure(registries::routes)
-        .service(web::scope(PREFIX).configure(registries::routes))
+        .configure(routes)
         .default_service(web::to(unrouted::unrouted))
 }

@@ -5,9 +5,9 @@ use actix_web::{HttpResponse, route};
 use chrono::SecondsFormat;
 use serde::Serialize;
 
-use super::State;
 use super::registries::Registries;
 use super::surface::Answer;
+use super::{State, metrics};
 use crate::error::Error;
 
 /// The methods of these paths, which no document lists.
@@ -15,7 +15,8 @@ pub(super) const METHODS: [(&str, &str); 2] = [("/healthz", "GET, HEAD"), ("/rea
 
 /// Is this asked by the operator's machinery?
 pub(super) fn owns(path: &str) -> bool {
-    METHODS.iter().any(|(own, _)| *own == path)
+    let mut own = METHODS.iter().chain(&metrics::METHODS);
+    own.any(|(own, _)| *own == path)
 }
 
 pub(super) fn routes(config: &mut ServiceConfig) {

@@ -19,7 +19,7 @@ pub(super) async fn unrouted(
             .strip_prefix(PREFIX)
             .filter(|rest| rest.starts_with('/'))
             .unwrap_or(pattern);
-        state.methods().get(bare)
+        state.methods.get(bare)
     });
     let error = match allow {
         Some(allow) => Error::MethodNotAllowed {

@@ -25,6 +25,7 @@ use crate::domain::membership::{Membership, Rights};
 use crate::domain::secret;
 use crate::domain::status::Status;
 use crate::error::{Error, Outage, Result, What};
+use crate::metrics;
 use crate::store::{Session, Store, accounts, api_tokens, roles};
 
 /// How long a proof is remembered.
@@ -201,6 +202,7 @@ pub struct Access {
     passwords: Passwords,
     throttle: Arc<Throttle>,
     proofs: moka::future::Cache<[u8; 32], Remembered>,
+    looked_up: metrics::Cache,
     familiar: moka::sync::Cache<(IpAddr, [u8; 32]), ()>,
     /// Made anew by every process: what is remembered cannot be turned back into passwords elsewhere.
     key: hmac::Key,
@@ -214,6 +216,7 @@ impl Access {
         random: &dyn Random,
         passwords: Passwords,
         throttle: Arc<Throttle>,
+        looked_up: metrics::Cache,
     ) -> Result<Self> {
         let ttl = Duration::from_secs(REMEMBERED.num_seconds().unsigned_abs());
         Ok(Self {
@@ -225,6 +228,7 @@ impl Access {
                 .max_capacity(PROOFS)
                 .time_to_live(ttl)
                 .build(),
+            looked_up,
             familiar: moka::sync::Cache::builder()
                 .max_capacity(PROOFS)
                 .time_to_live(FAMILIAR)
@@ -248,6 +252,7 @@ impl Access {
             let age = now - remembered.proof.at;
             age >= TimeDelta::zero() && age < REMEMBERED
         });
+        let remembered = self.looked_up.found(remembered);
         let here = network(presented.source);
         if let Some(remembered) = remembered
             && remembered.network == here
@@ -298,6 +303,12 @@ impl Access {
         }
         let renewed = self.prove_once(digest, Arc::clone(presented)).await?;
         Ok(renewed.from(caller.origin.clone()))
+    }
+
+    /// What is counted of the checks, as it is now.
+    pub(super) fn counts(&self) -> &metrics::Passwords {
+        self.looked_up.entries(self.proofs.entry_count());
+        self.passwords.counts()
     }
 
     pub(super) fn password_checks(&self) -> u64 {

@@ -26,6 +26,7 @@ use crate::domain::role::{Level, Resource};
 use crate::domain::signing::{Algorithm, KeyRole};
 use crate::domain::text::quoted;
 use crate::error::{Error, Result, What};
+use crate::metrics;
 use crate::store::keys::Sealed;
 use crate::store::signing_keys::{self, Current, Due, NewSigningKey, SigningKey};
 use crate::store::{Lock, Session, members, registries};
@@ -44,15 +45,20 @@ const ATTEMPTS: usize = 3;
 pub struct ReadyKeys {
     signers: moka::sync::Cache<SigningKeyNumber, Arc<Signer>>,
     verifiers: moka::sync::Cache<String, Arc<Verifier>>,
+    /// How often these two are asked.
+    looked_up: [metrics::Cache; 2],
     /// Requests that find no key of their registry wait here for the one that makes it.
     making: moka::sync::Cache<RegistryKey, Arc<tokio::sync::Mutex<()>>>,
     /// Keys made at once: it takes a core's whole attention.
     generating: tokio::sync::Semaphore,
 }
 
-impl Default for ReadyKeys {
-    fn default() -> Self {
+impl ReadyKeys {
+    /// None is ready yet.
+    #[must_use]
+    pub fn new(caches: &metrics::Caches) -> Self {
         Self {
+            looked_up: ["signers", "verifiers"].map(|name| caches.cache(name)),
             // Not longer than needed: they are private keys.
             signers: moka::sync::Cache::builder()
                 .max_capacity(READY)
@@ -62,6 +68,23 @@ impl Default for ReadyKeys {
             making: moka::sync::Cache::new(READY),
             generating: tokio::sync::Semaphore::new(GENERATING),
         }
+    }
+
+    fn ready_signer(&self, number: SigningKeyNumber) -> Option<Arc<Signer>> {
+        let [signers, _] = &self.looked_up;
+        signers.found(self.signers.get(&number))
+    }
+
+    fn ready_verifier(&self, kid: &str) -> Option<Arc<Verifier>> {
+        let [_, verifiers] = &self.looked_up;
+        verifiers.found(self.verifiers.get(kid))
+    }
+
+    /// Says how many keys are ready, to who reads the counts.
+    pub(super) fn sample(&self) {
+        let [signers, verifiers] = &self.looked_up;
+        signers.entries(self.signers.entry_count());
+        verifiers.entries(self.verifiers.entry_count());
     }
 }
 
@@ -232,7 +255,7 @@ impl<'a> Keys<'a> {
             Some(current) if self.will_do(&current) => current.number,
             _ => self.ensure(tenant).await?,
         };
-        if let Some(signer) = self.core.ready_keys.signers.get(&number) {
+        if let Some(signer) = self.core.ready_keys.ready_signer(number) {
             return Ok(signer);
         }
         let registry = tenant.key;
@@ -255,7 +278,7 @@ impl<'a> Keys<'a> {
     /// What checks the JWTs that name a key; `None` if there is no such key. Whether it is still to be trusted is for
     /// the request's own read to find out.
     pub(super) async fn verifier(&self, kid: String) -> Result<Option<Arc<Verifier>>> {
-        if let Some(verifier) = self.core.ready_keys.verifiers.get(&kid) {
+        if let Some(verifier) = self.core.ready_keys.ready_verifier(&kid) {
             return Ok(Some(verifier));
         }
         let wanted = kid.clone();

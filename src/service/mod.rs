@@ -19,6 +19,7 @@ pub mod jwt;
 pub mod keys;
 pub mod leaks;
 pub mod members;
+pub mod metrics;
 pub mod passwords;
 pub mod registries;
 pub mod sessions;
@@ -30,6 +31,8 @@ pub mod vault;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{SHA256, digest};
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -47,6 +50,7 @@ use self::janitor::Janitor;
 use self::keys::{Keys, ReadyKeys};
 use self::leaks::{Leaks, Walks};
 use self::members::Members;
+use self::metrics::Metrics;
 use self::passwords::{Hashing, Passwords};
 use self::registries::Registries;
 use self::sessions::Sessions;
@@ -62,6 +66,7 @@ use crate::domain::registry::RegistryName;
 use crate::domain::secret::is_machine_secret;
 use crate::domain::signing::Algorithm;
 use crate::error::{Error, Result};
+use crate::metrics::{Caches, Counts};
 use crate::store::{Ledger, Lock, Session, Store, Transaction, migrations, signing_keys};
 
 /// Rules that an operator sets.
@@ -109,6 +114,8 @@ pub struct Policy {
     pub failures: Limits,
     /// What the operator's secret scanner comes with; without it there is none.
     pub secret_scanner: Option<SecretString>,
+    /// What the operator's monitor comes with; without it there is none.
+    pub monitor: Option<SecretString>,
     /// Whether what is reported as leaked opens nothing any more.
     pub end_leaked_tokens: bool,
 }
@@ -163,6 +170,8 @@ pub struct Core {
     trail: Trail,
     incidents: Incidents,
     walks: Walks,
+    caches: Caches,
+    counts: Counts,
 }
 
 /// All use cases. Cheap to clone.
@@ -183,12 +192,14 @@ impl Service {
         let vault = Vault::open(&store, server_key, &*clock, &*random).await?;
         let passwords = Passwords::start(policy.password_threads, policy.bcrypt_cost)?;
         let throttle = Arc::new(Throttle::new(policy.failures));
+        let caches = Caches::default();
         let access = Access::new(
             store.clone(),
             Arc::clone(&clock),
             &*random,
             passwords,
             Arc::clone(&throttle),
+            caches.cache("passwords"),
         )?;
         let trail = Trail::new(&*random)?;
         Ok(Self {
@@ -198,7 +209,7 @@ impl Service {
                 random,
                 policy: Arc::new(policy),
                 vault: Arc::new(vault),
-                ready_keys: ReadyKeys::default(),
+                ready_keys: ReadyKeys::new(&caches),
                 ready_api_keys: ReadyApiKeys::default(),
                 access,
                 throttle,
@@ -207,6 +218,8 @@ impl Service {
                 trail,
                 incidents: Incidents::default(),
                 walks: Walks::default(),
+                caches,
+                counts: Counts::default(),
             }),
         })
     }
@@ -264,6 +277,18 @@ impl Service {
     #[must_use]
     pub fn leaks(&self) -> Leaks<'_> {
         Leaks::new(&self.core)
+    }
+
+    /// Is there a monitor with a token?
+    #[must_use]
+    pub fn has_monitor(&self) -> bool {
+        self.core.policy.monitor.is_some()
+    }
+
+    /// What a monitor is told.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics<'_> {
+        Metrics::new(&self.core)
     }
 
     /// Sessions of clients that sign in.
@@ -381,6 +406,12 @@ pub struct Readiness {
     pub migrations: bool,
     /// When the first signing certificate in use ends; none while no registry has keys.
     pub signing_certificates_end: Option<DateTime<Utc>>,
+}
+
+/// Are two secrets the same? Hashes are of one length, and what is compared tells nothing of either.
+fn is_same(one: &SecretString, other: &SecretString) -> bool {
+    let hash = |secret: &SecretString| digest(&SHA256, secret.expose_secret().as_bytes());
+    verify_slices_are_equal(hash(one).as_ref(), hash(other).as_ref()).is_ok()
 }
 
 impl Core {

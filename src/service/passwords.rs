@@ -14,6 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::error::{Error, Result};
+use crate::metrics;
 
 /// Checks of one source that may wait.
 const SOURCE_QUEUE: usize = 16;
@@ -96,6 +97,7 @@ struct Shared {
     wake: Condvar,
     in_favour: moka::sync::Cache<IpAddr, ()>,
     checks: AtomicU64,
+    counts: metrics::Passwords,
 }
 
 impl Shared {
@@ -137,7 +139,9 @@ impl Passwords {
             wake: Condvar::new(),
             in_favour,
             checks: AtomicU64::new(0),
+            counts: metrics::Passwords::default(),
         });
+        shared.counts.started(threads);
         for number in 0..threads {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new()
@@ -179,11 +183,20 @@ impl Passwords {
         self.shared.checks.load(Ordering::Relaxed)
     }
 
+    /// What is counted of the checks, as it is now.
+    pub(super) fn counts(&self) -> &metrics::Passwords {
+        let state = self.shared.lock();
+        let waiting = state.favoured.waiting + state.others.waiting;
+        self.shared.counts.waiting(waiting);
+        &self.shared.counts
+    }
+
     fn push(&self, source: IpAddr, check: Check) -> Result<()> {
         let source = network(source);
         let favoured = self.shared.in_favour.contains_key(&source);
         let mut state = self.shared.lock();
         if state.favoured.waiting_of(source) + state.others.waiting_of(source) >= SOURCE_QUEUE {
+            self.shared.counts.refused_source();
             return Err(Error::RateLimited {
                 retry_after: Error::RETRY_AFTER,
             });
@@ -195,6 +208,7 @@ impl Passwords {
             &mut state.others
         };
         if closed || ring.waiting >= QUEUE {
+            self.shared.counts.refused_full();
             return Err(Error::busy());
         }
         ring.push(source, check);
@@ -237,7 +251,7 @@ fn serve(shared: &Shared) {
             continue;
         }
         shared.checks.fetch_add(1, Ordering::Relaxed);
-        let right = verify(&check.password, &check.hash);
+        let right = shared.counts.run(|| verify(&check.password, &check.hash));
         if right {
             shared.in_favour.insert(source, ());
         }

@@ -21,6 +21,7 @@ use super::passwords::network;
 use crate::domain::account::name_key;
 use crate::domain::audit::told_name;
 use crate::domain::throttle::Rate;
+use crate::metrics;
 
 /// Sources, and sources with an identity, that are remembered at once; the least recently used fall out.
 const ACCOUNTS: u64 = 100_000;
@@ -103,6 +104,7 @@ pub struct Throttle {
     identities: Accounts<Identity, Pair>,
     /// Until when somebody may be told to wait too often, in microseconds since 1970: before, nobody needs to look.
     crowded_until: AtomicI64,
+    waiting: metrics::Throttled,
 }
 
 impl Throttle {
@@ -116,7 +118,24 @@ impl Throttle {
             sources: accounts(),
             identities: accounts(),
             crowded_until: AtomicI64::new(0),
+            waiting: metrics::Throttled::default(),
         }
+    }
+
+    /// How many were told to wait.
+    pub(super) fn counts(&self) -> &metrics::Throttled {
+        &self.waiting
+    }
+
+    /// Counts who is told to wait.
+    fn count(&self, tried: Tried, wait: Option<u64>) -> Option<u64> {
+        if wait.is_some() {
+            match tried {
+                Tried::Password => self.waiting.password(),
+                Tried::Secret => self.waiting.secret(),
+            }
+        }
+        wait
     }
 
     /// Seconds to wait if there is no room for one more failure.
@@ -132,7 +151,7 @@ impl Throttle {
         let source = source.map(|source| source.wait(self.per_source, now));
         let pair = self.identities.get(&identity);
         let pair = pair.map(|pair| pair.failures.wait(self.per_identity, now));
-        source.max(pair).and_then(seconds)
+        self.count(tried, source.max(pair).and_then(seconds))
     }
 
     /// Counts a failure, if there is room for it; else says how many seconds there will be none.
@@ -148,11 +167,13 @@ impl Throttle {
         let pair = self.identities.get_with(key, Arc::default);
         // In one step each, or guesses that are made side by side would all find the same room.
         if !pair.failures.add(self.per_identity, now) {
-            return seconds(pair.failures.wait(self.per_identity, now)).or(Some(1));
+            let wait = seconds(pair.failures.wait(self.per_identity, now)).or(Some(1));
+            return self.count(tried, wait);
         }
         if !source.add(self.per_source, now) {
             pair.failures.give_back(self.per_identity);
-            return seconds(source.wait(self.per_source, now)).or(Some(1));
+            let wait = seconds(source.wait(self.per_source, now)).or(Some(1));
+            return self.count(tried, wait);
         }
         None
     }
@@ -190,7 +211,8 @@ impl Throttle {
         }
         let key = identity_of(Tried::Password, address, identity);
         let pair = self.identities.get(&key)?;
-        seconds(pair.told_to_wait.wait(self.told, now))
+        let wait = seconds(pair.told_to_wait.wait(self.told, now));
+        self.count(Tried::Password, wait)
     }
 }
 

@@ -23,6 +23,7 @@ pub mod accounts;
 pub mod api_tokens;
 pub mod app_tokens;
 pub mod audit;
+pub mod counts;
 pub mod keys;
 pub mod leases;
 pub mod members;
@@ -49,6 +50,7 @@ pub use self::writer::Lock;
 use self::writer::{GROUP, Writer};
 use crate::clock::Clock;
 use crate::error::Result;
+use crate::metrics;
 
 /// How long closing waits for threads: longer than a statement may take.
 const CLOSING: Duration = Duration::from_secs(15);
@@ -98,6 +100,7 @@ struct Inner {
     writing: Gate,
     threads: Mutex<Vec<JoinHandle<()>>>,
     calls: AtomicU64,
+    counts: metrics::Store,
 }
 
 impl std::fmt::Debug for Store {
@@ -127,14 +130,18 @@ impl Store {
                     purpose,
                 })
         };
+        let counts = metrics::Store::default();
         let (readers, mut threads) = Readers::start(
             &pool(Purpose::Read, settings.readers),
             settings.readers,
             settings.queue,
+            counts.reads.clone(),
         )?;
-        let (prober, prober_thread) = Readers::start(&pool(Purpose::Read, 1), 1, PROBES)?;
+        let (prober, prober_thread) =
+            Readers::start(&pool(Purpose::Read, 1), 1, PROBES, counts.reads.clone())?;
         threads.extend(prober_thread);
-        let (writer, thread) = Writer::start(pool(Purpose::Write, 1), settings.queue)?;
+        let (writer, thread) =
+            Writer::start(pool(Purpose::Write, 1), settings.queue, counts.clone())?;
         threads.push(thread);
         // The queues bound themselves; beside them there are those that are at work.
         let most = |at_work: usize| settings.queue.saturating_add(at_work);
@@ -146,6 +153,7 @@ impl Store {
             writing: Gate::new(most(GROUP), WRITE_MOMENT),
             threads: Mutex::new(threads),
             calls: AtomicU64::new(0),
+            counts,
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -214,6 +222,14 @@ impl Store {
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.inner.calls.load(Ordering::Relaxed)
+    }
+
+    /// What is counted at both doors, as it is now.
+    #[must_use]
+    pub fn counts(&self) -> &metrics::Store {
+        self.inner.readers.sample();
+        self.inner.writer.sample();
+        &self.inner.counts
     }
 
     /// Finishes what is queued and ends the threads. Jobs that come later are turned away.

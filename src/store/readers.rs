@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::session::{Manager, Session};
 use crate::error::{Error, Outage, Result};
+use crate::metrics;
 
 /// How long a job waits for a connection that has to be opened first.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -69,13 +70,15 @@ pub(super) enum Next {
 
 struct Read<T, F> {
     work: F,
+    counted: metrics::Job,
     result: Option<Result<T>>,
     answer: oneshot::Sender<Result<T>>,
 }
 
 impl<T: Send, F: FnMut(&mut Session) -> Result<T> + Send> Job for Read<T, F> {
     fn run(&mut self, connection: &mut Session) -> Verdict {
-        let result = catch_unwind(AssertUnwindSafe(|| (self.work)(connection)));
+        let work = AssertUnwindSafe(|| (self.work)(connection));
+        let result = self.counted.run(|| catch_unwind(work));
         let result = result.unwrap_or_else(|panic| Err(Error::internal(describe(&*panic))));
         let verdict = match result {
             Err(Error::Unavailable {
@@ -122,6 +125,7 @@ enum Message {
 pub(super) struct Readers {
     queue: Sender<Message>,
     threads: usize,
+    counts: metrics::Door,
 }
 
 impl Readers {
@@ -130,6 +134,7 @@ impl Readers {
         pool: &Pool<Manager>,
         threads: usize,
         bound: usize,
+        counts: metrics::Door,
     ) -> Result<(Self, Vec<JoinHandle<()>>)> {
         let (queue, jobs) = crossbeam_channel::bounded(bound);
         let handles = (0..threads)
@@ -141,7 +146,12 @@ impl Readers {
                     .map_err(Error::internal)
             })
             .collect::<Result<_>>()?;
-        Ok((Self { queue, threads }, handles))
+        let readers = Self {
+            queue,
+            threads,
+            counts,
+        };
+        Ok((readers, handles))
     }
 
     pub(super) async fn read<T, F>(&self, work: F) -> Result<T>
@@ -152,15 +162,23 @@ impl Readers {
         let (answer, result) = oneshot::channel();
         let job = Box::new(Read {
             work,
+            counted: self.counts.came(),
             result: None,
             answer,
         });
         self.queue
             .try_send(Message::Job(job))
             .map_err(|error| match error {
-                TrySendError::Full(_) | TrySendError::Disconnected(_) => Error::busy(),
+                TrySendError::Full(_) | TrySendError::Disconnected(_) => {
+                    self.counts.refuse(Error::busy())
+                }
             })?;
         patiently(result, PATIENCE).await
+    }
+
+    /// Says how many jobs wait, to who reads the counts.
+    pub(super) fn sample(&self) {
+        self.counts.queued(self.queue.len(), self.queue.capacity());
     }
 
     /// Lets every thread end after what is queued.

@@ -23,6 +23,7 @@ use super::session::{Manager, Session};
 use super::transaction::{Group, Transaction};
 use crate::domain::id::RegistryId;
 use crate::error::{Error, Outage, Result};
+use crate::metrics;
 
 /// The most jobs in one transaction.
 pub(super) const GROUP: usize = 128;
@@ -94,6 +95,7 @@ enum Step {
 struct Write<T, F> {
     lock: Lock,
     work: F,
+    counted: metrics::Job,
     result: Option<Result<T>>,
     answer: oneshot::Sender<Result<T>>,
 }
@@ -104,7 +106,8 @@ impl<T: Send, F: FnMut(&mut Transaction<'_>) -> Result<T> + Send> Job for Write<
     }
 
     fn run(&mut self, transaction: &mut Transaction<'_>) -> Step {
-        let result = catch_unwind(AssertUnwindSafe(|| (self.work)(transaction)));
+        let work = AssertUnwindSafe(|| (self.work)(transaction));
+        let result = self.counted.run(|| catch_unwind(work));
         let (result, step) = match result {
             Ok(result) => {
                 let step = match &result {
@@ -158,14 +161,21 @@ enum Message {
 
 pub(super) struct Writer {
     queue: Sender<Message>,
+    counts: metrics::Door,
 }
 
 impl Writer {
     /// Starts the thread; `bound` is how many jobs may wait.
-    pub(super) fn start(pool: Pool<Manager>, bound: usize) -> Result<(Self, JoinHandle<()>)> {
+    pub(super) fn start(
+        pool: Pool<Manager>,
+        bound: usize,
+        counts: metrics::Store,
+    ) -> Result<(Self, JoinHandle<()>)> {
         let (queue, jobs) = crossbeam_channel::bounded(bound);
+        let door = counts.writes.clone();
         let thread = Thread {
             pool,
+            counts,
             checkout: None,
             dirty: false,
         };
@@ -173,7 +183,11 @@ impl Writer {
             .name("store-write".to_owned())
             .spawn(move || thread.serve(&jobs))
             .map_err(Error::internal)?;
-        Ok((Self { queue }, handle))
+        let writer = Self {
+            queue,
+            counts: door,
+        };
+        Ok((writer, handle))
     }
 
     pub(super) async fn write<T, F>(&self, lock: Lock, work: F) -> Result<T>
@@ -185,15 +199,23 @@ impl Writer {
         let job = Box::new(Write {
             lock,
             work,
+            counted: self.counts.came(),
             result: None,
             answer,
         });
         self.queue
             .try_send(Message::Job(job))
             .map_err(|error| match error {
-                TrySendError::Full(_) | TrySendError::Disconnected(_) => Error::busy(),
+                TrySendError::Full(_) | TrySendError::Disconnected(_) => {
+                    self.counts.refuse(Error::busy())
+                }
             })?;
         patiently(result, WAIT).await
+    }
+
+    /// Says how many jobs wait, to who reads the counts.
+    pub(super) fn sample(&self) {
+        self.counts.queued(self.queue.len(), self.queue.capacity());
     }
 
     /// Lets the thread end after what is queued.
@@ -204,6 +226,7 @@ impl Writer {
 
 struct Thread {
     pool: Pool<Manager>,
+    counts: metrics::Store,
     checkout: Option<PooledConnection<Manager>>,
     /// Something was written since the log was last folded in.
     dirty: bool,
@@ -311,8 +334,10 @@ impl Thread {
 
     /// Runs the jobs in one transaction. `Ok` means committed: the answers may go out.
     fn transact(&mut self, group: &mut [Box<dyn Job>]) -> std::result::Result<(), Trouble> {
+        let counted = self.counts.begin(group.len());
         let mut held = self.begin()?;
         let outcome = transact_on(&mut held.connection, group);
+        counted.ended(outcome.is_ok());
         match outcome {
             Ok(()) => {
                 self.dirty = true;

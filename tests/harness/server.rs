@@ -52,6 +52,8 @@ pub struct Server {
     pub clock: Arc<Clock>,
     pub service: Service,
     pub address: SocketAddr,
+    /// All of them, that of metrics included.
+    pub addresses: Vec<SocketAddr>,
     client: Client,
     handle: ServerHandle,
     thread: Option<JoinHandle<()>>,
@@ -135,12 +137,16 @@ impl Server {
                     .await
                     .unwrap();
                 started
-                    .send((app.addresses[0], app.service.clone(), app.server.handle()))
+                    .send((
+                        app.addresses.clone(),
+                        app.service.clone(),
+                        app.server.handle(),
+                    ))
                     .unwrap();
                 app.run().await.unwrap();
             });
         });
-        let (address, service, handle) = start
+        let (addresses, service, handle) = start
             .recv()
             .expect("the server did not start; its thread says why");
         let client = Client::builder().no_proxy().build().unwrap();
@@ -148,7 +154,8 @@ impl Server {
             database,
             clock,
             service,
-            address,
+            address: addresses[0],
+            addresses,
             client,
             handle,
             thread: Some(thread),

@@ -10,6 +10,13 @@ use crate::domain::id::RegistryId;
 use crate::domain::text::quoted;
 use crate::error::{Error, What};
 
+pub(super) const REPOSITORIES: &str = "/registries/{registryId}/repositories";
+pub(super) const REPOSITORY: &str = "/registries/{registryId}/repositories/{tail:.*}";
+pub(super) const ARTIFACTS: &str = "/registries/{registryId}/artifacts";
+pub(super) const VULNERABILITY: &str = "/vulnerabilities/{vulnerabilityId}";
+/// These paths, which are answered whatever the method.
+pub(in super::super) const PATHS: [&str; 4] = [REPOSITORIES, REPOSITORY, ARTIFACTS, VULNERABILITY];
+
 fn elsewhere(what: What, request: &HttpRequest) -> Answer {
     let path = request.path();
     let path = path.strip_prefix(PREFIX).unwrap_or(path);

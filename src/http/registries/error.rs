@@ -136,7 +136,7 @@ impl Surface for Registries {
 }
 
 /// The body of an error in words of a handler's own.
-pub(super) fn said(error: &Error, message: String) -> serde_json::Value {
+pub(in super::super) fn said(error: &Error, message: String) -> serde_json::Value {
     let error_code = code(error);
     worded(
         error,

@@ -22,9 +22,12 @@ mod wire;
 use actix_web::web;
 use utoipa::OpenApi;
 
+pub(super) use self::elsewhere::PATHS as ELSEWHERE;
+pub(super) use self::error::said;
 pub(super) use self::examples::illustrate;
 pub(super) use self::leak::Scanning;
 
+use self::elsewhere::{ARTIFACTS, REPOSITORIES, REPOSITORY, VULNERABILITY};
 use self::error::{ApiErrorResponse, BareErrors, BodyErrors, Errors};
 use super::routes::Routes;
 use super::surface;
@@ -70,22 +73,10 @@ pub(super) fn routes(config: &mut impl Routes) {
         .service(trust::key_set)
         .map(|config| {
             config
-                .route(
-                    "/registries/{registryId}/repositories",
-                    web::to(elsewhere::repositories),
-                )
-                .route(
-                    "/registries/{registryId}/repositories/{tail:.*}",
-                    web::to(elsewhere::repositories),
-                )
-                .route(
-                    "/registries/{registryId}/artifacts",
-                    web::to(elsewhere::artifacts),
-                )
-                .route(
-                    "/vulnerabilities/{vulnerabilityId}",
-                    web::to(elsewhere::vulnerabilities),
-                )
+                .route(REPOSITORIES, web::to(elsewhere::repositories))
+                .route(REPOSITORY, web::to(elsewhere::repositories))
+                .route(ARTIFACTS, web::to(elsewhere::artifacts))
+                .route(VULNERABILITY, web::to(elsewhere::vulnerabilities))
         });
 }
 

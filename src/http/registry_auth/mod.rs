@@ -23,6 +23,9 @@ use super::routes::Routes;
 /// Another path of the token endpoint, for clients and proxies that keep all of a registry below `/v2/`.
 const SECOND_TOKEN_PATH: &str = "/v2/auth";
 
+/// Where a proxy asks with the path that it was asked for, whatever the method.
+pub(super) const PASSING: &str = "/v2/check/{service}/{original:.*}";
+
 /// The methods of those paths that the document does not list.
 pub(super) const METHODS: [(&str, &str); 1] = [(SECOND_TOKEN_PATH, "GET, POST")];
 
@@ -61,6 +64,6 @@ pub(super) fn routes(config: &mut impl Routes) {
             config
                 .route(SECOND_TOKEN_PATH, web::get().to(token::answer_query))
                 .route(SECOND_TOKEN_PATH, web::post().to(token::answer_form))
-                .route("/v2/check/{service}/{original:.*}", web::to(check::by_path))
+                .route(PASSING, web::to(check::by_path))
         });
 }

@@ -1,0 +1,155 @@
+//! What is in the database: tokens by kind and state, what ends soon, signing certificates. Counted now and then, as
+//! counting takes time, and the same whichever replica says it.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Unit;
+
+use super::{Label, Registry, seconds};
+
+/// How many of something end within a day, a week and 30 days; the later ones include the earlier.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Soon {
+    /// Within 24 hours.
+    pub day: i64,
+    /// Within 7 days.
+    pub week: i64,
+    /// Within 30 days.
+    pub month: i64,
+}
+
+/// The tokens of a kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tokens {
+    /// Those that open something, as far as it is for them.
+    pub active: i64,
+    /// Those that somebody disabled, and that have not expired.
+    pub disabled: i64,
+    /// Those whose time has come.
+    pub expired: i64,
+    /// Those that were revoked and are still listed.
+    pub revoked: i64,
+    /// Active ones that end soon.
+    pub soon: Soon,
+}
+
+type Labels = [(&'static str, &'static str); 2];
+
+/// What was last counted. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Counts {
+    tokens: Family<Labels, Gauge>,
+    tokens_ending: Family<Labels, Gauge>,
+    certificates_ending: Family<Labels, Gauge>,
+    first_end: Family<Label, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    refreshed: Gauge<f64, std::sync::atomic::AtomicU64>,
+    failures: Counter,
+    duration: Histogram,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            tokens: Family::default(),
+            tokens_ending: Family::default(),
+            certificates_ending: Family::default(),
+            first_end: Family::default(),
+            refreshed: Gauge::default(),
+            failures: Counter::default(),
+            duration: seconds(),
+        }
+    }
+}
+
+impl Soon {
+    fn within(self) -> [(&'static str, i64); 3] {
+        [("1d", self.day), ("7d", self.week), ("30d", self.month)]
+    }
+}
+
+impl Counts {
+    /// These are the tokens of a kind now. States that the kind does not know are left out.
+    pub fn tokens(&self, kind: &'static str, states: &[&'static str], tokens: Tokens) {
+        for (state, count) in [
+            ("active", tokens.active),
+            ("disabled", tokens.disabled),
+            ("expired", tokens.expired),
+            ("revoked", tokens.revoked),
+        ] {
+            if states.contains(&state) {
+                let labels = [("kind", kind), ("state", state)];
+                self.tokens.get_or_create(&labels).set(count);
+            }
+        }
+        for (within, count) in tokens.soon.within() {
+            let labels = [("kind", kind), ("within", within)];
+            self.tokens_ending.get_or_create(&labels).set(count);
+        }
+    }
+
+    /// These are the signing certificates of a role now. `first_end` is in seconds since 1970.
+    pub fn certificates(&self, role: &'static str, first_end: Option<f64>, soon: Soon) {
+        match first_end {
+            Some(end) => drop(self.first_end.get_or_create(&[("role", role)]).set(end)),
+            None => drop(self.first_end.remove(&[("role", role)])),
+        }
+        for (within, count) in soon.within() {
+            let labels = [("role", role), ("within", within)];
+            self.certificates_ending.get_or_create(&labels).set(count);
+        }
+    }
+
+    /// All was counted, at an instant in seconds since 1970.
+    pub fn refreshed(&self, at: f64, took: std::time::Duration) {
+        self.refreshed.set(at);
+        self.duration.observe(took.as_secs_f64());
+    }
+
+    /// It could not be counted.
+    pub fn failed(&self) {
+        self.failures.inc();
+    }
+
+    /// Puts the counts where they are read.
+    pub fn register(&self, registry: &mut Registry) {
+        let registry = &mut registry.0;
+        registry.register(
+            "wharfinger_tokens",
+            "Tokens that are kept",
+            self.tokens.clone(),
+        );
+        registry.register(
+            "wharfinger_tokens_ending",
+            "Active tokens that end within a time; the longer times include the shorter",
+            self.tokens_ending.clone(),
+        );
+        registry.register(
+            "wharfinger_signing_certificates_ending",
+            "Signing certificates in use that end within a time; the longer times include the shorter, and all those that ended",
+            self.certificates_ending.clone(),
+        );
+        registry.register(
+            "wharfinger_signing_certificates_end_timestamp_seconds",
+            "When the first signing certificate in use ends, in seconds since 1970",
+            self.first_end.clone(),
+        );
+        registry.register(
+            "wharfinger_counts_refreshed_timestamp_seconds",
+            "When tokens and certificates were last counted, in seconds since 1970; 0 before the first time",
+            self.refreshed.clone(),
+        );
+        registry.register(
+            "wharfinger_counts_failures",
+            "Times that they could not be counted",
+            self.failures.clone(),
+        );
+        registry.register_with_unit(
+            "wharfinger_counts_duration",
+            "How long counting them took",
+            Unit::Seconds,
+            self.duration.clone(),
+        );
+    }
+}

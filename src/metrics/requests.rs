@@ -1,0 +1,412 @@
+//! Requests: how many, how they were answered, how long that took.
+//!
+//! A request is counted under the route that it took, not under its path: whoever sends it chooses the path. What
+//! there is to count under is made at the start, so counting one makes no text and looks nothing up by name.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Unit;
+
+use super::Registry;
+
+/// The route of what no route takes.
+const UNMATCHED: &str = "unmatched";
+/// Any other method.
+const OTHER: &str = "other";
+/// The methods that are told apart where a route takes any.
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+/// An answer's status is below this.
+const STATUSES: u16 = 600;
+
+/// Paths that are answered alike.
+#[derive(Debug, Clone, Copy)]
+pub struct Route<'a> {
+    /// Who speaks there.
+    pub surface: &'static str,
+    /// Its pattern, such as `/registries/{registryId}`; the last part can be `{rest:.*}`, for all that follows.
+    pub pattern: &'a str,
+    /// The methods that it takes, separated by commas; any, if there is none.
+    pub methods: &'a str,
+}
+
+/// The requests of a server. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Requests(Arc<Table>);
+
+#[derive(Debug)]
+struct Table {
+    /// Routes by how many parts they have.
+    routes: BTreeMap<usize, Vec<Taken>>,
+    /// Routes that take whatever follows.
+    open: Vec<Taken>,
+    /// What no route takes, by surface.
+    unmatched: Vec<Taken>,
+    under_way: Gauge,
+}
+
+/// What is counted of a route.
+#[derive(Debug)]
+struct Taken {
+    parts: Vec<Part>,
+    surface: &'static str,
+    operations: Vec<Operation>,
+}
+
+/// A part of a pattern, between slashes.
+#[derive(Debug, PartialEq, Eq)]
+enum Part {
+    Literal(String),
+    /// Anything between these two.
+    Any(String, String),
+    /// Anything to the end of the path.
+    Rest,
+}
+
+/// A route with a method.
+#[derive(Debug)]
+struct Operation {
+    labels: [(&'static str, String); 3],
+    duration: Histogram,
+    /// Answers by status, of such as occurred.
+    answers: RwLock<BTreeMap<u16, Counter>>,
+}
+
+/// A request that is under way until this is dropped.
+#[derive(Debug)]
+pub struct Watch {
+    requests: Requests,
+    begun: Instant,
+}
+
+impl Requests {
+    /// Nothing was asked yet. `surfaces` are those that paths can belong to which no route takes.
+    #[must_use]
+    pub fn new<'a>(surfaces: &[&'static str], routes: impl IntoIterator<Item = Route<'a>>) -> Self {
+        let mut table = Table {
+            routes: BTreeMap::new(),
+            open: Vec::new(),
+            unmatched: surfaces
+                .iter()
+                .map(|surface| Taken::new(surface, UNMATCHED, METHODS))
+                .collect(),
+            under_way: Gauge::default(),
+        };
+        for route in routes {
+            let taken = Taken::new(route.surface, route.pattern, route.methods);
+            if taken.parts.contains(&Part::Rest) {
+                table.open.push(taken);
+            } else {
+                table
+                    .routes
+                    .entry(taken.parts.len())
+                    .or_default()
+                    .push(taken);
+            }
+        }
+        // Of two that take a path the one that names it comes first.
+        for routes in table.routes.values_mut() {
+            routes.sort_by_key(Taken::vagueness);
+        }
+        table.open.sort_by_key(Taken::vagueness);
+        Self(Arc::new(table))
+    }
+
+    /// A request came in.
+    #[must_use]
+    pub fn begin(&self) -> Watch {
+        self.0.under_way.inc();
+        Watch {
+            requests: self.clone(),
+            begun: Instant::now(),
+        }
+    }
+
+    /// Puts the counts where they are read.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.0.register(
+            "wharfinger_http_requests_under_way",
+            "Requests that are not answered yet",
+            self.0.under_way.clone(),
+        );
+        registry.0.register_collector(Box::new(self.clone()));
+    }
+}
+
+impl Watch {
+    /// The request was answered. `surface` is whose path it is where no route takes it, `bare` the path without a
+    /// prefix that a surface is also reached under, if it has one.
+    pub fn answered(
+        &self,
+        surface: &'static str,
+        path: &str,
+        bare: Option<&str>,
+        method: &str,
+        status: u16,
+    ) {
+        let table = &self.requests.0;
+        let below = |bare| table.find(bare).filter(|route| route.surface == surface);
+        let taken = table
+            .find(path)
+            .or_else(|| bare.and_then(below))
+            .or_else(|| {
+                table
+                    .unmatched
+                    .iter()
+                    .find(|route| route.surface == surface)
+            });
+        if let Some(operation) = taken.and_then(|taken| taken.operation(method)) {
+            operation
+                .duration
+                .observe(self.begun.elapsed().as_secs_f64());
+            operation.count(status);
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.requests.0.under_way.dec();
+    }
+}
+
+impl Table {
+    fn find(&self, path: &str) -> Option<&Taken> {
+        let depth = path.bytes().filter(|byte| *byte == b'/').count();
+        let closed = self.routes.get(&depth).into_iter().flatten();
+        closed.chain(&self.open).find(|route| route.takes(path))
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Operation> {
+        let closed = self.routes.values().flatten();
+        let routes = closed.chain(&self.open).chain(&self.unmatched);
+        routes.flat_map(|route| &route.operations)
+    }
+}
+
+impl Taken {
+    fn new(surface: &'static str, pattern: &str, methods: &str) -> Self {
+        let methods = if methods.is_empty() { METHODS } else { methods };
+        let shown = pattern.replace(":.*}", "}");
+        let operations = methods.split(", ").chain([OTHER]).map(|method| Operation {
+            labels: [
+                ("surface", surface.to_owned()),
+                ("route", shown.clone()),
+                ("method", method.to_owned()),
+            ],
+            duration: super::seconds(),
+            answers: RwLock::default(),
+        });
+        Self {
+            parts: pattern.split('/').skip(1).map(Part::parse).collect(),
+            surface,
+            operations: operations.collect(),
+        }
+    }
+
+    fn vagueness(&self) -> usize {
+        let literal = |part: &&Part| !matches!(part, Part::Literal(_));
+        self.parts.iter().filter(literal).count()
+    }
+
+    fn takes(&self, path: &str) -> bool {
+        let mut rest = path;
+        for part in &self.parts {
+            let Some(text) = rest.strip_prefix('/') else {
+                return false;
+            };
+            let ended = match part {
+                Part::Rest => return true,
+                Part::Literal(literal) => text.strip_prefix(literal.as_str()),
+                Part::Any(before, after) => {
+                    let end = text.bytes().position(|byte| byte == b'/');
+                    let (segment, rest) = text.split_at(end.unwrap_or(text.len()));
+                    let fits = segment.len() > before.len() + after.len()
+                        && segment.starts_with(before.as_str())
+                        && segment.ends_with(after.as_str());
+                    fits.then_some(rest)
+                }
+            };
+            match ended {
+                Some(left) if left.is_empty() || left.starts_with('/') => rest = left,
+                _ => return false,
+            }
+        }
+        rest.is_empty()
+    }
+
+    fn operation(&self, method: &str) -> Option<&Operation> {
+        let named = |operation: &&Operation| operation.method() == method;
+        self.operations
+            .iter()
+            .find(named)
+            .or(self.operations.last())
+    }
+}
+
+impl Part {
+    fn parse(text: &str) -> Self {
+        match text.split_once('{').zip(text.rsplit_once('}')) {
+            Some(_) if text.ends_with(":.*}") => Self::Rest,
+            Some(((before, _), (_, after))) => Self::Any(before.to_owned(), after.to_owned()),
+            None => Self::Literal(text.to_owned()),
+        }
+    }
+}
+
+impl Operation {
+    fn method(&self) -> &str {
+        let [_, _, (_, method)] = &self.labels;
+        method
+    }
+
+    fn count(&self, status: u16) {
+        let known = self.answers.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(counter) = known.get(&status) {
+            counter.inc();
+            return;
+        }
+        drop(known);
+        if status < STATUSES {
+            let mut answers = self.answers.write().unwrap_or_else(PoisonError::into_inner);
+            answers.entry(status).or_default().inc();
+        }
+    }
+
+    fn answers(&self) -> Vec<(u16, Counter)> {
+        let answers = self.answers.read();
+        let answers = answers.unwrap_or_else(PoisonError::into_inner);
+        answers
+            .iter()
+            .map(|(status, count)| (*status, count.clone()))
+            .collect()
+    }
+}
+
+impl Collector for Requests {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut counts = encoder.encode_descriptor(
+            "wharfinger_http_requests",
+            "Requests that were answered.",
+            None,
+            MetricType::Counter,
+        )?;
+        for operation in self.0.all() {
+            let [surface, route, method] = operation
+                .labels
+                .each_ref()
+                .map(|(name, value)| (*name, value.as_str()));
+            for (status, count) in operation.answers() {
+                let labels = [surface, route, method, ("status", &status.to_string())];
+                count.encode(counts.encode_family(&labels)?)?;
+            }
+        }
+        let mut durations = encoder.encode_descriptor(
+            "wharfinger_http_request_duration",
+            "From the head of a request to the head of its answer.",
+            Some(&Unit::Seconds),
+            MetricType::Histogram,
+        )?;
+        for operation in self
+            .0
+            .all()
+            .filter(|operation| !operation.answers().is_empty())
+        {
+            let labels = operation
+                .labels
+                .each_ref()
+                .map(|(name, value)| (*name, value.as_str()));
+            operation
+                .duration
+                .encode(durations.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn requests() -> Requests {
+        let route = |pattern, methods| Route {
+            surface: "a",
+            pattern,
+            methods,
+        };
+        Requests::new(
+            &["a", "b"],
+            [
+                route("/things/{id}", "GET, PUT"),
+                route("/things/new", "POST"),
+                route("/files/{name}.json", "GET"),
+                route("/all/{first}/{rest:.*}", ""),
+            ],
+        )
+    }
+
+    fn series(surface: &'static str, path: &str, bare: Option<&str>, method: &str) -> String {
+        let (requests, mut registry) = (requests(), Registry::default());
+        requests.register(&mut registry);
+        requests.begin().answered(surface, path, bare, method, 200);
+        let text = registry.text();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("wharfinger_http_requests_total"));
+        line.unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_request_is_counted_under_its_route() {
+        for (path, method, counted) in [
+            ("/things/1", "GET", r#""/things/{id}",method="GET""#),
+            ("/things/new", "POST", r#""/things/new",method="POST""#),
+            ("/things/1", "BREW", r#""/things/{id}",method="other""#),
+            ("/things/", "GET", r#""unmatched",method="GET""#),
+            ("/things/1/", "GET", r#""unmatched",method="GET""#),
+            ("/things/1/2", "GET", r#""unmatched",method="GET""#),
+            (
+                "/files/a.json",
+                "GET",
+                r#""/files/{name}.json",method="GET""#,
+            ),
+            ("/files/.json", "GET", r#""unmatched",method="GET""#),
+            ("/all/1/2/3", "PUT", r#""/all/{first}/{rest}",method="PUT""#),
+            ("/all/1/", "PUT", r#""/all/{first}/{rest}",method="PUT""#),
+            ("/all/1", "PUT", r#""unmatched",method="PUT""#),
+            ("", "BREW", r#""unmatched",method="other""#),
+        ] {
+            assert_eq!(
+                series("a", path, None, method),
+                format!(
+                    r#"wharfinger_http_requests_total{{surface="a",route={counted},status="200"}} 1"#
+                ),
+                "{method} {path}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_prefix_leads_to_its_own_surface_alone() {
+        let counted = |surface| series(surface, "/prefix/things/1", Some("/things/1"), "GET");
+        assert!(counted("a").contains(r#"route="/things/{id}""#));
+        assert!(counted("b").contains(r#"surface="b",route="unmatched""#));
+    }
+
+    #[test]
+    fn what_is_under_way_is_known() {
+        let requests = requests();
+        let watch = requests.begin();
+        assert_eq!(requests.0.under_way.get(), 1);
+        drop(watch);
+        assert_eq!(requests.0.under_way.get(), 0);
+    }
+}

@@ -1,0 +1,38 @@
+//! The files of the server's own TLS.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+
+use super::{Label, Registry};
+
+/// How often they were read anew. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Reloads(Family<Label, Counter>);
+
+impl Default for Reloads {
+    fn default() -> Self {
+        let counts = Family::<Label, Counter>::default();
+        // There from the start, so that the first one shows as a rise.
+        for result in ["taken", "refused"] {
+            drop(counts.get_or_create(&[("result", result)]));
+        }
+        Self(counts)
+    }
+}
+
+impl Reloads {
+    /// They were read anew, and taken or not.
+    pub fn count(&self, taken: bool) {
+        let result = if taken { "taken" } else { "refused" };
+        self.0.get_or_create(&[("result", result)]).inc();
+    }
+
+    /// Puts the counts where they are read.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.0.register(
+            "wharfinger_tls_reloads",
+            "Times that the files of TLS were read anew, and taken or refused",
+            self.0.clone(),
+        );
+    }
+}
