@@ -162,11 +162,11 @@ impl Door {
         error
     }
 
-    /// So many jobs wait, of those that may.
-    pub fn queued(&self, jobs: usize, limit: Option<usize>) {
+    /// So many jobs wait, of those that may be there.
+    pub fn queued(&self, jobs: usize, limit: usize) {
         let count = |jobs| i64::try_from(jobs).unwrap_or(i64::MAX);
         self.0.queued.set(count(jobs));
-        self.0.limit.set(limit.map_or(0, count));
+        self.0.limit.set(count(limit));
     }
 }
 

@@ -60,6 +60,11 @@ impl Gate {
         })
     }
 
+    /// How many jobs may be inside now.
+    pub(super) fn room(&self) -> usize {
+        self.room.load(Ordering::Relaxed)
+    }
+
     /// Would a job be turned away?
     pub(super) fn is_full(&self) -> bool {
         self.inside.load(Ordering::Relaxed) >= self.room.load(Ordering::Relaxed)

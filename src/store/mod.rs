@@ -171,7 +171,8 @@ impl Store {
         F: FnMut(&mut Session) -> Result<T> + Send + 'static,
     {
         self.inner.calls.fetch_add(1, Ordering::Relaxed);
-        let inside = self.inner.reading.enter(Instant::now())?;
+        let inside = self.inner.reading.enter(Instant::now());
+        let inside = inside.map_err(|full| self.inner.counts.reads.refuse(full))?;
         let result = self.inner.readers.read(job).await;
         inside.done(Instant::now());
         result
@@ -212,7 +213,8 @@ impl Store {
         F: FnMut(&mut Transaction<'_>) -> Result<T> + Send + 'static,
     {
         self.inner.calls.fetch_add(1, Ordering::Relaxed);
-        let inside = self.inner.writing.enter(Instant::now())?;
+        let inside = self.inner.writing.enter(Instant::now());
+        let inside = inside.map_err(|full| self.inner.counts.writes.refuse(full))?;
         let result = self.inner.writer.write(lock, job).await;
         inside.done(Instant::now());
         result
@@ -227,8 +229,8 @@ impl Store {
     /// What is counted at both doors, as it is now.
     #[must_use]
     pub fn counts(&self) -> &metrics::Store {
-        self.inner.readers.sample();
-        self.inner.writer.sample();
+        self.inner.readers.sample(self.inner.reading.room());
+        self.inner.writer.sample(self.inner.writing.room());
         &self.inner.counts
     }
 

@@ -176,9 +176,9 @@ impl Readers {
         patiently(result, PATIENCE).await
     }
 
-    /// Says how many jobs wait, to who reads the counts.
-    pub(super) fn sample(&self) {
-        self.counts.queued(self.queue.len(), self.queue.capacity());
+    /// Says how many jobs wait, and for how many there is room, to who reads the counts.
+    pub(super) fn sample(&self, room: usize) {
+        self.counts.queued(self.queue.len(), room);
     }
 
     /// Lets every thread end after what is queued.
