@@ -51,7 +51,8 @@ impl<'a> ApiTokens<'a> {
         let keys = ApiKeys::new(self.core);
         // First, so that no row is kept of a token that cannot be signed.
         keys.prepare().await?;
-        let (id, now) = (ApiTokenId(self.core.random.uuid()?), self.core.clock.now());
+        let now = self.core.clock.now();
+        let id = ApiTokenId(self.core.random.uuid_at(now)?);
         let (bounded, caps) = (self.core.policy.bounded_delegation, self.core.policy.caps);
         let made = self
             .core

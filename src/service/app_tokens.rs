@@ -80,10 +80,11 @@ impl<'a> AppTokens<'a> {
     pub async fn create(&self, caller: &Caller, title: Title) -> Result<Revealed> {
         let (policy, vault) = (Arc::clone(&self.core.policy), Arc::clone(&self.core.vault));
         let random = &self.core.random;
-        let (id, nonce) = (AppTokenId(random.uuid()?), random.bytes()?);
+        let now = self.core.clock.now();
+        let (id, nonce) = (AppTokenId(random.uuid_at(now)?), random.bytes()?);
         let code = secret::app_token_code(random.bytes()?);
         let digest = vault.digest(SecretKind::AppToken, id.0, &code)?;
-        let (now, stale) = (self.core.clock.now(), self.is_stale(caller));
+        let stale = self.is_stale(caller);
         let secret = code.clone();
         let token = self
             .core

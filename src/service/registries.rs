@@ -133,7 +133,8 @@ impl<'a> Registries<'a> {
     pub async fn create(&self, caller: &Caller, new: NewRegistry) -> Result<Registry> {
         let location = self.check_location(&new);
         let location = location.err().map(|error| error.to_string());
-        let (id, now) = (RegistryId(self.core.random.uuid()?), self.core.clock.now());
+        let now = self.core.clock.now();
+        let id = RegistryId(self.core.random.uuid_at(now)?);
         let caps = self.core.policy.caps;
         self.core
             .write(caller, Lock::Catalog, move |connection, actor| {

@@ -74,13 +74,14 @@ impl<'a> Tokens<'a> {
         registry: RegistryId,
         new: NewToken,
     ) -> Result<Minted> {
-        let id = TokenId(self.core.random.uuid()?);
+        let now = self.core.clock.now();
+        let id = TokenId(self.core.random.uuid_at(now)?);
         let secret = self.mint()?;
         let digest = self
             .core
             .vault
             .digest(SecretKind::RegistryToken, id.0, &secret)?;
-        let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
+        let policy = Arc::clone(&self.core.policy);
         let caps = policy.caps;
         let token = self
             .core

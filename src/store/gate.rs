@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 /// Jobs that there always is room for: none of them waits for long, unless the database is in trouble.
 const LEAST: usize = 64;
 /// Room at the start.
-const FIRST: usize = 512;
+const FIRST: usize = 256;
 
 /// A door's room.
 #[derive(Debug)]

@@ -56,7 +56,7 @@ use crate::metrics;
 const CLOSING: Duration = Duration::from_secs(15);
 
 /// How long a read and a write may take, their wait included, before fewer are let in. Writes wait for the disk.
-const READ_MOMENT: Duration = Duration::from_millis(250);
+const READ_MOMENT: Duration = Duration::from_millis(100);
 const WRITE_MOMENT: Duration = Duration::from_millis(750);
 /// Probes that may wait for their reader.
 const PROBES: usize = 64;
