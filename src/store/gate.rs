@@ -1,8 +1,8 @@
 //! How many jobs may be inside a door at once: as many as are done in a moment.
 //!
 //! A number alone cannot bound how long a caller waits, as jobs differ a hundredfold. So the number follows the time
-//! that jobs take: one that took too long, its wait included, makes room for fewer; one that did not, while the room was
-//! well used, makes room for one more. Whoever finds no room is turned away before anything was done for it.
+//! that jobs take: one that took too long, its wait included, makes room for fewer; one that took less than half of that,
+//! while the room was well used, makes room for one more. Whoever finds no room is turned away before anything was done for it.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -73,9 +73,11 @@ impl Gate {
     /// Learns from a job that came in at `since` and is done.
     fn learn(&self, since: Instant, now: Instant) {
         let room = self.room.load(Ordering::Relaxed);
-        if now.duration_since(since) <= self.moment {
+        let took = now.duration_since(since);
+        if took <= self.moment {
             let used = self.inside.load(Ordering::Relaxed);
-            if used * 2 >= room && room < self.most {
+            // Every job makes room, and few are told that there is too much: so not until it is just right.
+            if took * 2 <= self.moment && used * 2 >= room && room < self.most {
                 self.room.store(room + 1, Ordering::Relaxed);
             }
             return;
@@ -141,8 +143,9 @@ mod tests {
     fn quick_crowds_make_room_for_more_up_to_the_most() {
         let (gate, from) = (Gate::new(1000, MOMENT), Instant::now());
         for _ in 0..10 {
-            crowd(&gate, from, MOMENT);
+            crowd(&gate, from, MOMENT / 2);
         }
+        assert_eq!(crowd(&gate, from, MOMENT), 1000);
         assert_eq!(crowd(&gate, from, MOMENT), 1000);
     }
 
@@ -150,7 +153,7 @@ mod tests {
     fn few_quick_jobs_change_nothing() {
         let (gate, from) = (Gate::new(4096, MOMENT), Instant::now());
         for _ in 0..10_000 {
-            gate.enter(from).unwrap().done(from + MOMENT);
+            gate.enter(from).unwrap().done(from + MOMENT / 2);
         }
         assert_eq!(crowd(&gate, from, MOMENT), FIRST);
     }
