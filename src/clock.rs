@@ -66,3 +66,24 @@ impl Random for SystemRandom {
             .map_err(|_| Error::internal("the system's random source failed"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::TimeDelta;
+
+    #[test]
+    fn ids_follow_the_time() {
+        let random: &dyn Random = &SystemRandom;
+        let (first, millisecond) = (SystemClock.now(), TimeDelta::milliseconds(1));
+        let ids: Vec<_> = (0..100)
+            .map(|later| random.uuid_at(first + millisecond * later).unwrap())
+            .collect();
+        assert!(ids.is_sorted());
+        assert!(ids.iter().all(|id| id.get_version_num() == 7));
+        assert_ne!(
+            random.uuid_at(first).unwrap(),
+            random.uuid_at(first).unwrap()
+        );
+    }
+}
