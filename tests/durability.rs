@@ -537,7 +537,9 @@ async fn a_crowd_is_turned_away_and_probes_are_answered(
     #[values(Backend::Postgres)] backend: Backend,
 ) {
     // More than what the janitor and its like may want at the same time as the first of these requests.
-    let server = Server::start_with(backend, &["--queue", "8"]).await;
+    let monitor = "a-monitor-of-integration-tests-0001";
+    let flags = ["--queue", "8", "--metrics-token", monitor];
+    let server = Server::start_with(backend, &flags).await;
     let admin = server.admin();
     let registry = admin.create_registry("team-a").await;
     let tokens = format!("/registries/{registry}/tokens");
@@ -554,7 +556,18 @@ async fn a_crowd_is_turned_away_and_probes_are_answered(
         }
         yield_now().await;
     }
-    assert_unavailable(&admin.get(&tokens).await);
+    let turned_away = async || {
+        let told = server.bearer(monitor).get("/metrics").await.text;
+        let name = r#"wharfinger_store_refused_total{door="read"} "#;
+        let count = told.lines().find_map(|line| line.strip_prefix(name));
+        count.unwrap().parse::<usize>().unwrap()
+    };
+    let before = turned_away().await;
+    // More than the crowd itself can still become.
+    for _ in 0..60 {
+        assert_unavailable(&admin.get(&tokens).await);
+    }
+    assert!(turned_away().await >= before + 60);
     let refused = server.anonymous().get("/token?service=x").await;
     assert_eq!((refused.status, refused.header("retry-after")), (503, "1"));
     for probe in ["/healthz", "/readyz"] {

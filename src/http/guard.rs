@@ -177,11 +177,10 @@ fn check_origin(request: &ServiceRequest, state: Option<&State>) -> Result<()> {
 /// saved. Probes have a reader of their own. What may write is left to the store, whose doors are two.
 fn check_room(request: &ServiceRequest, state: Option<&State>) -> Result<()> {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let full = state.is_some_and(|state| state.service.is_full());
-    if full && reads && !operations::owns(request.path()) {
-        return Err(Error::busy());
+    match state {
+        Some(state) if reads && !operations::owns(request.path()) => state.service.require_room(),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// The public URL's origin, or the very host that the request was sent to. The scheme is left out of the comparison

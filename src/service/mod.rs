@@ -375,6 +375,15 @@ impl Service {
             .await
     }
 
+    /// Refuses a request that has to ask the database, and would be turned away there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if it would.
+    pub fn require_room(&self) -> Result<()> {
+        self.core.store.require_room()
+    }
+
     /// Would a request be turned away that has to ask the database?
     #[must_use]
     pub fn is_full(&self) -> bool {

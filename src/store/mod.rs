@@ -49,7 +49,7 @@ pub use self::transaction::{Ledger, Transaction};
 pub use self::writer::Lock;
 use self::writer::{GROUP, Writer};
 use crate::clock::Clock;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::metrics;
 
 /// How long closing waits for threads: longer than a statement may take.
@@ -191,6 +191,18 @@ impl Store {
     {
         self.inner.calls.fetch_add(1, Ordering::Relaxed);
         self.inner.prober.read(job).await
+    }
+
+    /// Refuses, and counts it, where a job that reads would be turned away.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`](crate::Error::Unavailable) if it would.
+    pub fn require_room(&self) -> Result<()> {
+        if self.is_full() {
+            return Err(self.inner.counts.reads.refuse(Error::busy()));
+        }
+        Ok(())
     }
 
     /// Would a job that reads be turned away?
