@@ -164,7 +164,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// The job's own; [`Error::Unavailable`](crate::Error::Unavailable) while the queue is too long or the database away.
+    /// The job's own; [`Error::Unavailable`] while the queue is too long or the database away.
     pub async fn read<T, F>(&self, job: F) -> Result<T>
     where
         T: Send + 'static,
@@ -197,7 +197,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`](crate::Error::Unavailable) if it would.
+    /// [`Error::Unavailable`] if it would.
     pub fn require_room(&self) -> Result<()> {
         if self.is_full() {
             return Err(self.inner.counts.reads.refuse(Error::busy()));
@@ -216,7 +216,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// The job's own, and then it changed nothing; [`Error::Unavailable`](crate::Error::Unavailable) while the queue
+    /// The job's own, and then it changed nothing; [`Error::Unavailable`] while the queue
     /// is too long or the database away or refusing. Only if the connection was lost during the commit itself may the
     /// change have been made all the same.
     pub async fn write<T, F>(&self, lock: Lock, job: F) -> Result<T>
