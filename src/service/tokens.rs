@@ -16,7 +16,7 @@ use crate::domain::membership::Rights;
 use crate::domain::page::Window;
 use crate::domain::role::{Level, Resource};
 use crate::domain::secret::{self, SecretKind};
-use crate::domain::token::{NewToken, Token, TokenPatch};
+use crate::domain::token::{NewToken, Token, TokenPatch, VerbatimScopes};
 use crate::error::{Error, Result, What};
 use crate::store::{Lock, Session, members, tokens as table};
 
@@ -33,7 +33,7 @@ pub struct Minted {
 #[derive(Debug, Clone)]
 pub struct TokenPage {
     /// In creation order.
-    pub tokens: Vec<Token>,
+    pub tokens: Vec<Token<VerbatimScopes>>,
     /// All tokens of the registry.
     pub total: i64,
 }
@@ -105,12 +105,17 @@ impl<'a> Tokens<'a> {
     }
 
     /// One token.
-    pub async fn show(&self, caller: &Caller, registry: RegistryId, id: TokenId) -> Result<Token> {
+    pub async fn show(
+        &self,
+        caller: &Caller,
+        registry: RegistryId,
+        id: TokenId,
+    ) -> Result<Token<VerbatimScopes>> {
         self.core
             .read(caller, move |connection, actor| {
                 let (key, rights) = enter(connection, actor, registry)?;
                 rights.require(Resource::Token, Level::Read)?;
-                find(connection, key, id)
+                table::show(connection, key, id)?.ok_or_else(|| Error::not_found(What::Token, id))
             })
             .await
     }

@@ -25,7 +25,7 @@ use crate::domain::caps::Caps;
 use crate::domain::id::{AccountId, RegistryId, RegistryKey, TokenId, TokenKey};
 use crate::domain::page::Window;
 use crate::domain::status::Status;
-use crate::domain::token::{NewToken, Scope, Token};
+use crate::domain::token::{NewToken, Scope, Token, VerbatimScopes};
 use crate::error::{Error, Result, What};
 
 /// Positions a bucket, as a power of two.
@@ -50,7 +50,7 @@ struct TokenRow {
     name: String,
     status: Stated,
     expires_at: Option<i64>,
-    scopes: Json<Vec<Scope>>,
+    scopes: Json<VerbatimScopes>,
     cidrs: Json<AllowList>,
     version: i64,
     created_at: i64,
@@ -61,7 +61,7 @@ struct TokenRow {
     modified_by_name: Option<String>,
 }
 
-impl TryFrom<(TokenRow, Option<UseRow>)> for Token {
+impl TryFrom<(TokenRow, Option<UseRow>)> for Token<VerbatimScopes> {
     type Error = Error;
 
     fn try_from((row, used): (TokenRow, Option<UseRow>)) -> Result<Self> {
@@ -91,8 +91,41 @@ impl TryFrom<(TokenRow, Option<UseRow>)> for Token {
     }
 }
 
+impl TryFrom<Token<VerbatimScopes>> for Token {
+    type Error = Error;
+
+    fn try_from(kept: Token<VerbatimScopes>) -> Result<Self> {
+        Ok(Self {
+            scopes: from_json(kept.scopes.get())?,
+            key: kept.key,
+            id: kept.id,
+            registry: kept.registry,
+            position: kept.position,
+            name: kept.name,
+            status: kept.status,
+            expires_at: kept.expires_at,
+            allowed: kept.allowed,
+            version: kept.version,
+            created: kept.created,
+            modified: kept.modified,
+            last_used: kept.last_used,
+        })
+    }
+}
+
 /// Finds a token of a registry by its public id.
 pub fn find(connection: &mut Session, registry: RegistryKey, id: TokenId) -> Result<Option<Token>> {
+    show(connection, registry, id)?
+        .map(Token::try_from)
+        .transpose()
+}
+
+/// Finds a token of a registry by its public id, to be shown.
+pub fn show(
+    connection: &mut Session,
+    registry: RegistryKey,
+    id: TokenId,
+) -> Result<Option<Token<VerbatimScopes>>> {
     direct!(connection, |direct| tokens::table
         .left_join(token_uses::table.on(token_uses::token_key.eq(tokens::key)))
         .filter(
@@ -269,7 +302,7 @@ pub fn page(
     connection: &mut Session,
     registry: RegistryKey,
     window: Window,
-) -> Result<(Vec<Token>, i64)> {
+) -> Result<(Vec<Token<VerbatimScopes>>, i64)> {
     let buckets: Vec<(i64, i64)> = direct!(connection, |direct| token_counts::table
         .filter(token_counts::registry_key.eq(registry.0))
         .order(token_counts::bucket)

@@ -16,7 +16,7 @@ use crate::domain::allow_list::AllowList;
 use crate::domain::registry::{self, NewRegistry, RegistryName, RegistryPatch, TokenVerifier};
 use crate::domain::status::Status;
 use crate::domain::token::{
-    self, LastUse, NewToken, TokenName, TokenPatch, check_scopes, parse_expiry,
+    self, LastUse, NewToken, TokenName, TokenPatch, VerbatimScopes, check_scopes, parse_expiry,
 };
 use crate::error::{Error, Result, Violations};
 
@@ -148,7 +148,7 @@ pub(super) struct LocationsResponse {
 }
 
 /// What a token may do with which resource; kept as sent and in order
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Scope {
     /// What may be done
@@ -184,13 +184,23 @@ pub(super) fn nullable_list<'de, D: Deserializer<'de>>(
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-impl From<token::Scope> for Scope {
-    fn from(scope: token::Scope) -> Self {
-        Self {
-            actions: scope.actions,
-            name: scope.name,
-            r#type: scope.r#type,
-        }
+/// A token's scopes on their way out. They are kept in the form in which they are shown.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum Scopes {
+    Read(Vec<token::Scope>),
+    Verbatim(VerbatimScopes),
+}
+
+impl From<Vec<token::Scope>> for Scopes {
+    fn from(scopes: Vec<token::Scope>) -> Self {
+        Self::Read(scopes)
+    }
+}
+
+impl From<VerbatimScopes> for Scopes {
+    fn from(scopes: VerbatimScopes) -> Self {
+        Self::Verbatim(scopes)
     }
 }
 
@@ -231,7 +241,8 @@ struct TokenProperties {
     /// The token's name, unique in the registry
     #[schema(example = "push-token")]
     name: String,
-    scopes: Vec<Scope>,
+    #[schema(value_type = Vec<Scope>)]
+    scopes: Scopes,
     /// Whether the token is in use
     #[schema(value_type = TokenStatus)]
     status: &'static str,
@@ -264,7 +275,7 @@ pub(super) struct TokenView {
 impl TokenView {
     /// A token as it is shown at an instant, with the secret if this is the one time it is shown.
     pub(super) fn new(
-        token: token::Token,
+        token: token::Token<impl Into<Scopes>>,
         secret: Option<&SecretString>,
         now: DateTime<Utc>,
     ) -> Self {
@@ -282,7 +293,7 @@ impl TokenView {
                 },
                 expiry_date: token.expires_at.map(rfc3339),
                 name: token.name,
-                scopes: token.scopes.into_iter().map(Scope::from).collect(),
+                scopes: token.scopes.into(),
                 status: token.status.as_str(),
             },
         }
