@@ -14,6 +14,7 @@ pub mod evaluation;
 pub mod id;
 pub mod membership;
 pub mod page;
+pub mod period;
 pub mod registry;
 pub mod role;
 pub mod scope;
