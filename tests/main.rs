@@ -28,6 +28,7 @@ mod evaluation;
 mod hardening;
 mod janitor;
 mod leaks;
+mod lists;
 mod members;
 mod metrics;
 mod migrations;

@@ -497,6 +497,9 @@ const SEEDS: [Seed; 6] = [
 
 const ID_PATTERN: &str = "^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$";
 
+/// What the product's operations do not take.
+const OWN_PARAMETERS: [&str; 3] = ["expiringWithin", "unusedSince", "pagination.token"];
+
 fn parameter(name: &str, place: &str, description: &str, schema: Value) -> Value {
     json!({"name": name, "in": place, "description": description, "required": place == "path", "schema": schema})
 }
@@ -569,10 +572,12 @@ fn the_token_operations_are_those_of_the_product() {
             ));
         }
         let mut served = operation["parameters"].clone();
-        for parameter in served.as_array_mut().unwrap() {
+        let served = served.as_array_mut().unwrap();
+        served.retain(|parameter| !OWN_PARAMETERS.contains(&parameter["name"].as_str().unwrap()));
+        for parameter in &mut *served {
             parameter.as_object_mut().unwrap().remove("example");
         }
-        assert_eq!(served, json!(parameters), "{place}");
+        assert_eq!(*served, parameters, "{place}");
         let success: Vec<_> = operation["responses"]
             .as_object()
             .unwrap()

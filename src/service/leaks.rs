@@ -13,7 +13,6 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
-use tokio::sync::Semaphore;
 use url::Url;
 use uuid::Uuid;
 
@@ -42,7 +41,7 @@ const TEXT_LENGTH: usize = 1024;
 /// Tokens that are looked through at once.
 const BATCH: i64 = 1000;
 /// Reports that look through the tokens or wait to, at most.
-const WALKS: usize = 4;
+pub(super) const WALKS: usize = 4;
 /// Who disabled a token, where no account did. Its id is that of nobody.
 const SCANNER: &str = "secret scanner";
 
@@ -175,22 +174,6 @@ enum Leaked {
     Account(AccountId),
 }
 
-/// Keeps reports from looking through all tokens side by side.
-#[derive(Debug)]
-pub struct Walks {
-    places: Semaphore,
-    turn: Semaphore,
-}
-
-impl Default for Walks {
-    fn default() -> Self {
-        Self {
-            places: Semaphore::new(WALKS),
-            turn: Semaphore::new(1),
-        }
-    }
-}
-
 /// Leak use cases.
 #[derive(Debug)]
 pub struct Leaks<'a> {
@@ -295,9 +278,7 @@ impl<'a> Leaks<'a> {
         if secrets.is_empty() {
             return Ok(found);
         }
-        let walks = &self.core.walks;
-        let _place = walks.places.try_acquire().map_err(|_| Error::busy())?;
-        let _turn = walks.turn.acquire().await.map_err(Error::internal)?;
+        let _turn = self.core.walks.wait().await?;
         let secrets: Arc<[_]> = secrets.into();
         loop {
             let store = &self.core.store;

@@ -24,7 +24,9 @@ pub mod passwords;
 pub mod registries;
 pub mod sessions;
 pub mod throttle;
+pub mod token_lists;
 pub mod tokens;
+pub mod turns;
 pub mod uses;
 pub mod vault;
 
@@ -48,14 +50,16 @@ use self::grants::Grants;
 use self::incidents::Incidents;
 use self::janitor::Janitor;
 use self::keys::{Keys, ReadyKeys};
-use self::leaks::{Leaks, Walks};
+use self::leaks::{Leaks, WALKS};
 use self::members::Members;
 use self::metrics::Metrics;
 use self::passwords::{Hashing, Passwords};
 use self::registries::Registries;
 use self::sessions::Sessions;
 use self::throttle::{Limits, Throttle, Tried};
+use self::token_lists::COUNTING;
 use self::tokens::Tokens;
+use self::turns::Turns;
 use self::uses::{Used, Uses};
 use self::vault::{ServerKey, Vault};
 use crate::clock::{Clock, Random};
@@ -169,7 +173,10 @@ pub struct Core {
     uses: Uses,
     trail: Trail,
     incidents: Incidents,
-    walks: Walks,
+    /// Reports that look through all tokens.
+    walks: Turns,
+    /// Filtered lists: their totals are counted.
+    counting: Turns,
     caches: Caches,
     counts: Counts,
 }
@@ -217,7 +224,8 @@ impl Service {
                 uses: Uses::default(),
                 trail,
                 incidents: Incidents::default(),
-                walks: Walks::default(),
+                walks: Turns::new(WALKS),
+                counting: Turns::new(COUNTING),
                 caches,
                 counts: Counts::default(),
             }),

@@ -11,8 +11,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
+use super::turns::Turns;
 use crate::error::{Error, Result};
 use crate::metrics;
 
@@ -297,25 +298,18 @@ const SETTING: usize = 16;
 /// Hashes passwords that are set over the API: one at a time, since anybody with an account can ask for it and only then
 /// is told that he may not.
 #[derive(Debug)]
-pub struct Hashing {
-    places: Semaphore,
-    turn: Semaphore,
-}
+pub struct Hashing(Turns);
 
 impl Default for Hashing {
     fn default() -> Self {
-        Self {
-            places: Semaphore::new(SETTING),
-            turn: Semaphore::new(1),
-        }
+        Self(Turns::new(SETTING))
     }
 }
 
 impl Hashing {
     /// Waits for its turn and hashes, on a thread that nobody else waits for.
     pub async fn hash(&self, password: &SecretString, cost: u32, salt: [u8; 16]) -> Result<String> {
-        let _place = self.places.try_acquire().map_err(|_| Error::busy())?;
-        let _turn = self.turn.acquire().await.map_err(Error::internal)?;
+        let _turn = self.0.wait().await?;
         let password = password.clone();
         tokio::task::spawn_blocking(move || hash(&password, cost, salt))
             .await

@@ -13,7 +13,6 @@ use crate::domain::audit::Change;
 use crate::domain::evaluation::{Evaluation, Question, evaluate};
 use crate::domain::id::{RegistryId, RegistryKey, TokenId};
 use crate::domain::membership::Rights;
-use crate::domain::page::Window;
 use crate::domain::role::{Level, Resource};
 use crate::domain::secret::{self, SecretKind};
 use crate::domain::token::{NewToken, Token, TokenPatch, VerbatimScopes};
@@ -29,42 +28,15 @@ pub struct Minted {
     pub secret: SecretString,
 }
 
-/// A page of tokens.
-#[derive(Debug, Clone)]
-pub struct TokenPage {
-    /// In creation order.
-    pub tokens: Vec<Token<VerbatimScopes>>,
-    /// All tokens of the registry.
-    pub total: i64,
-}
-
 /// Token use cases.
 #[derive(Debug)]
 pub struct Tokens<'a> {
-    core: &'a Core,
+    pub(super) core: &'a Core,
 }
 
 impl<'a> Tokens<'a> {
     pub(super) fn new(core: &'a Core) -> Self {
         Self { core }
-    }
-
-    /// A page of a registry's tokens.
-    pub async fn list(
-        &self,
-        caller: &Caller,
-        registry: RegistryId,
-        window: Window,
-    ) -> Result<TokenPage> {
-        self.core
-            .read(caller, move |connection, actor| {
-                let (key, rights) = enter(connection, actor, registry)?;
-                rights.require(Resource::Token, Level::Read)?;
-                let (tokens, total) =
-                    connection.snapshot(|connection| table::page(connection, key, window))?;
-                Ok(TokenPage { tokens, total })
-            })
-            .await
     }
 
     /// Makes a token.
@@ -245,7 +217,11 @@ impl<'a> Tokens<'a> {
 }
 
 /// A registry and what the actor may do on it.
-fn enter(connection: &mut Session, actor: &Actor, id: RegistryId) -> Result<(RegistryKey, Rights)> {
+pub(super) fn enter(
+    connection: &mut Session,
+    actor: &Actor,
+    id: RegistryId,
+) -> Result<(RegistryKey, Rights)> {
     visible(actor, id, members::registry_key(connection, id, actor.key)?)
 }
 

@@ -31,6 +31,7 @@ pub mod migrations;
 pub mod registries;
 pub mod roles;
 pub mod signing_keys;
+pub mod token_filters;
 pub mod token_uses;
 pub mod tokens;
 

@@ -231,6 +231,7 @@ diesel::table! {
         modified_at -> Nullable<BigInt>,
         modified_by -> Nullable<Binary>,
         modified_by_name -> Nullable<Text>,
+        first_used_at -> Nullable<BigInt>,
     }
 }
 

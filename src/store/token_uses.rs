@@ -1,18 +1,20 @@
 //! The table `token_uses`: when, from where and for which repository a token was last used.
 //!
-//! Apart from `tokens`, so that a use changes no version and writes no row that clients wait for. The first use makes
-//! the row; what removes a token removes it in the same transaction, after the token itself.
+//! Apart from `tokens`, so that a use changes no version and, but for the first, writes no row that clients wait for. The
+//! first use makes the row; what removes a token removes it in the same transaction, after the token itself.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use diesel::backend::Backend;
 use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 use diesel::serialize::ToSql;
 use diesel::sql_types::{BigInt, HasSqlType, Nullable, Text};
-use diesel::{ExpressionMethods, QueryDsl, RunQueryDsl, sql_query};
+use diesel::{BoolExpressionMethods, ExpressionMethods, QueryDsl, RunQueryDsl, sql_query};
 
+use super::prepared::Prepared;
 use super::rows::{instant, micros};
-use super::schema::token_uses;
+use super::schema::{token_uses, tokens};
 use super::session::{Session, direct};
 use crate::domain::id::{RegistryKey, TokenKey};
 use crate::domain::token::LastUse;
@@ -53,8 +55,35 @@ pub fn record(connection: &mut Session, uses: &[(TokenKey, LastUse)]) -> Result<
         Session::Sqlite(sqlite) => upsert(uses, "").execute(sqlite),
         // Whoever deletes one of these tokens meanwhile waits for the row, and then removes it too.
         Session::Postgres(postgres) => upsert(uses, "FOR KEY SHARE OF tokens").execute(postgres),
-    };
-    Ok(kept?)
+    }?;
+    mark_used(connection, uses)?;
+    Ok(kept)
+}
+
+/// Takes tokens out of the index of those that were never used. Few of those that are used were not used before, so they
+/// are looked for first; with locks, in the order of their keys.
+fn mark_used(connection: &mut Session, uses: &[(TokenKey, LastUse)]) -> Result<()> {
+    let keys = uses.iter().map(|(token, _)| token.0);
+    let unmarked = tokens::table
+        .filter(
+            tokens::key
+                .eq_any(keys)
+                .and(tokens::first_used_at.is_null()),
+        )
+        .order(tokens::key)
+        .select(tokens::key);
+    let unmarked: HashSet<i64> = match connection {
+        Session::Sqlite(sqlite) => unmarked.load(sqlite),
+        Session::Postgres(postgres) => unmarked.for_no_key_update().load(postgres),
+    }?
+    .into_iter()
+    .collect();
+    for (token, last) in uses.iter().filter(|(token, _)| unmarked.contains(&token.0)) {
+        let row = diesel::update(tokens::table.find(token.0))
+            .set(tokens::first_used_at.eq(micros(last.at)));
+        direct!(connection, |direct| Prepared(row).execute(direct))?;
+    }
+    Ok(())
 }
 
 fn upsert<'f, DB>(uses: &[(TokenKey, LastUse)], guard: &str) -> BoxedSqlQuery<'f, DB, SqlQuery>

@@ -339,6 +339,59 @@ pub fn page(
     ))
 }
 
+/// The first `limit` tokens of a registry beyond a position, in creation order.
+pub fn page_after(
+    connection: &mut Session,
+    registry: RegistryKey,
+    position: i64,
+    limit: i64,
+) -> Result<Vec<Token<VerbatimScopes>>> {
+    direct!(connection, |direct| tokens::table
+        .left_join(token_uses::table.on(token_uses::token_key.eq(tokens::key)))
+        .filter(
+            tokens::registry_key
+                .eq(registry.0)
+                .and(tokens::position.gt(position)),
+        )
+        .order(tokens::position)
+        .limit(limit)
+        .select((TokenRow::as_select(), Option::<UseRow>::as_select()))
+        .load::<(TokenRow, Option<UseRow>)>(direct))?
+    .into_iter()
+    .map(Token::try_from)
+    .collect()
+}
+
+/// How many tokens a registry has.
+pub fn total(connection: &mut Session, registry: RegistryKey) -> Result<i64> {
+    let buckets: Vec<i64> = direct!(connection, |direct| token_counts::table
+        .filter(token_counts::registry_key.eq(registry.0))
+        .select(token_counts::live)
+        .load(direct))?;
+    Ok(buckets.iter().sum())
+}
+
+/// Tokens of a registry by their keys, in any order.
+pub(super) fn with_keys(
+    connection: &mut Session,
+    registry: RegistryKey,
+    keys: impl IntoIterator<Item = TokenKey>,
+) -> Result<Vec<Token<VerbatimScopes>>> {
+    let keys: Vec<_> = keys.into_iter().map(|key| key.0).collect();
+    direct!(connection, |direct| tokens::table
+        .left_join(token_uses::table.on(token_uses::token_key.eq(tokens::key)))
+        .filter(
+            tokens::registry_key
+                .eq(registry.0)
+                .and(tokens::key.eq_any(keys)),
+        )
+        .select((TokenRow::as_select(), Option::<UseRow>::as_select()))
+        .load::<(TokenRow, Option<UseRow>)>(direct))?
+    .into_iter()
+    .map(Token::try_from)
+    .collect()
+}
+
 /// Adds a token at the end of its registry's order, unless the registry is full.
 pub fn insert(
     transaction: &mut Transaction<'_>,

@@ -73,7 +73,7 @@ pub(super) async fn list(state: Data<State>, call: Call<(Window, Raw)>) -> Answe
         count: items.len(),
         total: page.total,
         items,
-        links: window_links(&request, window, page.total),
+        links: window_links(&request, window, page.total, ""),
     }))
 }
 

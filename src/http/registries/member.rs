@@ -38,7 +38,7 @@ pub(super) async fn list(state: Data<State>, call: Call<(RegistryId, (Window, Ra
         count: items.len(),
         total: page.total,
         items,
-        links: window_links(&request, window, page.total),
+        links: window_links(&request, window, page.total, ""),
     }))
 }
 

@@ -1,6 +1,6 @@
 //! `/registries/{registryId}/tokens`.
 
-use actix_web::http::header::CACHE_CONTROL;
+use actix_web::http::header::{CACHE_CONTROL, HeaderValue, LINK};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, delete, get, patch, post, put};
 use serde::Deserialize;
@@ -13,11 +13,14 @@ use super::evaluation::{EvaluateToken, EvaluationView};
 use super::wire::{CreateToken, Links, PatchToken, TokenList, TokenView};
 use super::{Answer, ApiErrorResponse, BodyErrors, Call, Errors};
 use crate::domain::evaluation::Question;
+use crate::domain::filter::TokenFilter;
 use crate::domain::id::{RegistryId, TokenId};
 use crate::domain::page::Window;
+use crate::domain::period::Period;
 use crate::domain::token::{NewToken, TokenPatch};
-use crate::error::Result;
+use crate::error::{Error, Result, Violations};
 use crate::service::Put;
+use crate::service::token_lists::{Listing, Start};
 use crate::service::tokens::Minted;
 
 /// About how many bytes a page takes that has no tokens, and a token with a scope or two.
@@ -70,6 +73,70 @@ pub(super) struct Page {
     limit: Option<String>,
 }
 
+/// Which tokens, and where a page of them begins.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct TokenQuery {
+    /// The first element (from the complete list of the elements) to include in the response (used together with limit for pagination)
+    #[param(default = "0", pattern = "^0*[0-9]{1,18}$", example = "0")]
+    offset: Option<String>,
+    /// The maximum number of elements to return (used together with offset for pagination)
+    #[param(default = "100", pattern = "^0*([0-9]{1,3}|1000)$", example = "100")]
+    limit: Option<String>,
+    /// Only tokens that end within this time from now, the next to end first
+    #[serde(rename = "expiringWithin")]
+    #[param(
+        rename = "expiringWithin",
+        pattern = "^P[0-9DWTHMS]+$",
+        example = "P14D"
+    )]
+    expiring_within: Option<String>,
+    /// Only tokens that were neither used nor made within this time until now, the longest unused first
+    #[serde(rename = "unusedSince")]
+    #[param(rename = "unusedSince", pattern = "^P[0-9DWTHMS]+$", example = "P90D")]
+    unused_since: Option<String>,
+    /// What the page before gave in its header `Link`; without offset
+    #[serde(rename = "pagination.token")]
+    #[param(rename = "pagination.token")]
+    token: Option<String>,
+}
+
+impl Head for Listing {
+    fn read(request: &HttpRequest) -> Result<Self> {
+        let Query(query) = Query::<TokenQuery>::read(request)?;
+        let mut violations = Violations::default();
+        let window = Window::parse(query.offset.as_deref(), query.limit.as_deref());
+        let window = violations.take(window);
+        let period = |name, field, text: Option<String>| {
+            text.map(|text| Period::parse(name, field, &text))
+                .transpose()
+        };
+        let expiring_within = period("expiringWithin", "expiring-within", query.expiring_within);
+        let expiring_within = violations.take(expiring_within);
+        let unused_since = period("unusedSince", "unused-since", query.unused_since);
+        let unused_since = violations.take(unused_since);
+        let token = query.token.filter(|token| !token.is_empty());
+        if token.is_some() && query.offset.is_some() {
+            violations.push(
+                "pagination-token",
+                "offset and pagination.token both say where to begin; send one of them".to_owned(),
+            );
+        }
+        let listing = (|| {
+            let window = window?;
+            Some(Self {
+                filter: TokenFilter {
+                    expiring_within: expiring_within?,
+                    unused_since: unused_since?,
+                },
+                limit: window.limit,
+                start: token.map_or(Start::Offset(window.offset), Start::Token),
+            })
+        })();
+        violations.finish(listing)
+    }
+}
+
 impl Head for Window {
     fn read(request: &HttpRequest) -> Result<Self> {
         let Query(page) = Query::<Page>::read(request)?;
@@ -80,20 +147,40 @@ impl Head for Window {
 /// List all tokens for the container registry
 ///
 /// Lists the tokens of a registry in the order they were made. At most 1000 elements are returned at once.
+///
+/// * the header "Link" has the next page by "pagination.token": by it no token is missed or listed twice, whatever is made and deleted meanwhile
 #[utoipa::path(
-    operation_id = "registriesTokensGet", tag = "Tokens", params(RegistryPath, Page),
-    responses((status = 200, description = "OK", body = TokenList), (status = 404, description = "The registry does not exist", body = ApiErrorResponse), Errors),
+    operation_id = "registriesTokensGet", tag = "Tokens", params(RegistryPath, TokenQuery),
+    responses((status = 200, description = "OK", body = TokenList, headers(("Link" = String, description = "The next page, rel=next; absent on the last"))), (status = 404, description = "The registry does not exist", body = ApiErrorResponse), Errors),
 )]
 #[get("/registries/{registryId}/tokens")]
-pub(super) async fn list(state: Data<State>, call: Call<(RegistryId, (Window, Raw))>) -> Answer {
-    let (registry, (window, Raw(request))) = call.head;
+pub(super) async fn list(state: Data<State>, call: Call<(RegistryId, (Listing, Raw))>) -> Answer {
+    let (registry, (listing, Raw(request))) = call.head;
+    let (limit, token) = (listing.limit, listing.start.token().map(str::to_owned));
     let page = state
         .service
         .tokens()
-        .list(&call.caller, registry, window)
+        .list(&call.caller, registry, listing)
         .await?;
     let now = state.service.now();
-    let links = window_links(&request, window, page.total);
+    let window = Window {
+        offset: page.offset,
+        limit,
+    };
+    let filter = filter_parameters(page.filter);
+    let cursor = |token: &str| {
+        let here = links::here(&request);
+        format!("{here}?limit={limit}{filter}&pagination.token={token}")
+    };
+    let next = page.next.as_deref().map(cursor);
+    let links = match token {
+        Some(token) => Links {
+            previous: String::new(),
+            this: cursor(&token),
+            next: next.clone().unwrap_or_default(),
+        },
+        None => window_links(&request, window, page.total, &filter),
+    };
     let items: Vec<_> = page
         .tokens
         .into_iter()
@@ -110,12 +197,38 @@ pub(super) async fn list(state: Data<State>, call: Call<(RegistryId, (Window, Ra
         items,
         links,
     };
-    Ok(surface::page(&list, PAGE_SIZE + list.count * TOKEN_SIZE)?)
+    let mut answer = surface::page(&list, PAGE_SIZE + list.count * TOKEN_SIZE)?;
+    if let Some(next) = next {
+        let link = HeaderValue::try_from(format!("<{next}>; rel=\"next\""));
+        let link = link.map_err(Error::internal)?;
+        answer.headers_mut().insert(LINK, link);
+    }
+    Ok(answer)
 }
 
-pub(super) fn window_links(request: &HttpRequest, window: Window, total: i64) -> Links {
+/// What a link to a filtered list ends in; a period needs no escape.
+fn filter_parameters(filter: TokenFilter) -> String {
+    let parameter = |name, period: Option<Period>| {
+        period.map_or_else(String::new, |period| format!("&{name}={period}"))
+    };
+    parameter("expiringWithin", filter.expiring_within)
+        + &parameter("unusedSince", filter.unused_since)
+}
+
+/// Links by offset; `filter` is what each ends in.
+pub(super) fn window_links(
+    request: &HttpRequest,
+    window: Window,
+    total: i64,
+    filter: &str,
+) -> Links {
     let here = links::here(request);
-    let link = |window: Window| format!("{here}?offset={}&limit={}", window.offset, window.limit);
+    let link = |window: Window| {
+        format!(
+            "{here}?offset={}&limit={}{filter}",
+            window.offset, window.limit
+        )
+    };
     Links {
         previous: window.previous().map(link).unwrap_or_default(),
         this: link(window),

@@ -1,0 +1,297 @@
+//! Lists of a registry's tokens: all or some, a page at a time.
+//!
+//! Owns what a page cursor carries. The order of each list is the store's.
+
+use chrono::DateTime;
+use serde::{Deserialize, Serialize};
+
+use super::access::Caller;
+use super::tokens::{Tokens, enter};
+use crate::domain::filter::{Place, Sought, TokenFilter};
+use crate::domain::id::{RegistryId, RegistryKey};
+use crate::domain::page::Window;
+use crate::domain::period::Period;
+use crate::domain::role::{Level, Resource};
+use crate::domain::text::quoted;
+use crate::domain::token::{Token, VerbatimScopes};
+use crate::error::{Error, Result};
+use crate::store::{Session, token_filters, tokens as table};
+
+/// Filtered lists that are counted or wait to be, at most.
+pub(super) const COUNTING: usize = 32;
+/// Which list a cursor belongs to.
+const LIST: &str = "tokens";
+/// The layout of cursors.
+const LAYOUT: u8 = 1;
+
+/// Where a page begins.
+#[derive(Debug, Clone)]
+pub enum Start {
+    /// After so many tokens.
+    Offset(i64),
+    /// Where the page before ended, by what that gave.
+    Token(String),
+}
+
+impl Start {
+    /// What the page before gave, if that is where to begin.
+    #[must_use]
+    pub fn token(&self) -> Option<&str> {
+        match self {
+            Self::Offset(_) => None,
+            Self::Token(token) => Some(token),
+        }
+    }
+}
+
+/// What to list.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    /// Which tokens.
+    pub filter: TokenFilter,
+    /// At most so many.
+    pub limit: i64,
+    /// Where to begin.
+    pub start: Start,
+}
+
+/// A page of tokens.
+#[derive(Debug, Clone)]
+pub struct TokenPage {
+    /// In creation order; filtered, in the order of what they are filtered by.
+    pub tokens: Vec<Token<VerbatimScopes>>,
+    /// All tokens of the registry, or all that the filter lets pass.
+    pub total: i64,
+    /// How many were listed before these.
+    pub offset: i64,
+    /// Which tokens these are: a cursor brings its filter along.
+    pub filter: TokenFilter,
+    /// What the next page is asked for with; none on the last.
+    pub next: Option<String>,
+}
+
+/// What a page cursor carries. The names are short for the sake of URLs; `v` tells later layouts apart.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Cursor {
+    #[serde(rename = "v")]
+    layout: u8,
+    /// The registry's key: its id can come back.
+    #[serde(rename = "r")]
+    registry: i64,
+    /// How many were listed.
+    #[serde(rename = "n")]
+    listed: i64,
+    /// Where the last of them stands: its instant, or in the whole list its position, and its key.
+    #[serde(rename = "a")]
+    at: i64,
+    #[serde(rename = "k")]
+    key: i64,
+    /// The filter, in seconds, and when it was first asked for, in microseconds since 1970.
+    #[serde(rename = "e", skip_serializing_if = "Option::is_none")]
+    expiring_within: Option<i64>,
+    #[serde(rename = "u", skip_serializing_if = "Option::is_none")]
+    unused_since: Option<i64>,
+    #[serde(rename = "t")]
+    begun: i64,
+}
+
+impl Cursor {
+    fn filter(&self) -> TokenFilter {
+        TokenFilter {
+            expiring_within: self.expiring_within.and_then(Period::of_seconds),
+            unused_since: self.unused_since.and_then(Period::of_seconds),
+        }
+    }
+
+    fn place(self) -> Place {
+        Place {
+            at: self.at,
+            key: self.key,
+        }
+    }
+}
+
+/// What a job found of a page, with the place of its last token if there are more.
+struct Found {
+    tokens: Vec<Token<VerbatimScopes>>,
+    total: i64,
+    more_after: Option<Place>,
+}
+
+/// Where a page begins: after so many, or, by a cursor, beyond a place.
+#[derive(Debug, Clone, Copy)]
+enum Beginning {
+    Offset(i64),
+    Beyond(Place),
+}
+
+impl Tokens<'_> {
+    /// A page of a registry's tokens.
+    ///
+    /// By cursors each token that is there throughout is listed once, whatever is made and removed meanwhile. A filter
+    /// stays at the instant of the first page; who is used or changed meanwhile may leave or enter what it lets pass.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a cursor that is not one of this list, or comes beside another filter.
+    pub async fn list(
+        &self,
+        caller: &Caller,
+        registry: RegistryId,
+        listing: Listing,
+    ) -> Result<TokenPage> {
+        let Listing {
+            filter,
+            limit,
+            start,
+        } = listing;
+        let (cursor, beginning, offset) = match start {
+            Start::Offset(offset) => (None, Beginning::Offset(offset), offset),
+            Start::Token(token) => {
+                let cursor = self.open_cursor(&token, filter)?;
+                let beginning = Beginning::Beyond(cursor.place());
+                (Some(cursor), beginning, cursor.listed)
+            }
+        };
+        let begun = match &cursor {
+            Some(cursor) => DateTime::from_timestamp_micros(cursor.begun).unwrap_or_default(),
+            None => self.core.clock.now(),
+        };
+        let filter = cursor.as_ref().map_or(filter, Cursor::filter);
+        let sought = filter.at(begun);
+        // To count takes time in proportion to what is found: only one does at a time, so that others find a reader.
+        let _turn = match sought {
+            Some(_) => Some(self.core.counting.wait().await?),
+            None => None,
+        };
+        let (key, found) = self
+            .core
+            .read(caller, move |connection, actor| {
+                let (key, rights) = enter(connection, actor, registry)?;
+                rights.require(Resource::Token, Level::Read)?;
+                if cursor.is_some_and(|cursor| cursor.registry != key.0) {
+                    return Err(Error::invalid(
+                        "pagination-token",
+                        "pagination.token belongs to the list of another registry; start without one",
+                    ));
+                }
+                let found = connection
+                    .snapshot(|connection| find_page(connection, key, sought, beginning, limit))?;
+                Ok((key, found))
+            })
+            .await?;
+        let count = i64::try_from(found.tokens.len()).map_err(Error::internal)?;
+        let next = found.more_after.map(|last| {
+            self.seal_cursor(&Cursor {
+                layout: LAYOUT,
+                registry: key.0,
+                listed: offset.saturating_add(count),
+                at: last.at,
+                key: last.key,
+                expiring_within: filter.expiring_within.map(Period::seconds),
+                unused_since: filter.unused_since.map(Period::seconds),
+                begun: begun.timestamp_micros(),
+            })
+        });
+        Ok(TokenPage {
+            tokens: found.tokens,
+            total: found.total,
+            offset,
+            filter,
+            next: next.transpose()?,
+        })
+    }
+
+    fn seal_cursor(&self, cursor: &Cursor) -> Result<String> {
+        let bytes = serde_json::to_vec(cursor).map_err(Error::internal)?;
+        self.core
+            .vault
+            .seal_cursor(&*self.core.random, LIST, &bytes)
+    }
+
+    /// The filter travels in the cursor; naming another one beside it is a mistake.
+    fn open_cursor(&self, token: &str, filter: TokenFilter) -> Result<Cursor> {
+        let cursor = self
+            .core
+            .vault
+            .open_cursor(LIST, token)
+            .and_then(|bytes| serde_json::from_slice::<Cursor>(&bytes).ok())
+            .filter(|cursor| cursor.layout == LAYOUT)
+            .ok_or_else(|| not_given(token))?;
+        if filter != TokenFilter::default() && filter != cursor.filter() {
+            return Err(Error::invalid(
+                "pagination-token",
+                "pagination.token belongs to a list with another filter; leave expiringWithin and unusedSince out or as they were",
+            ));
+        }
+        Ok(cursor)
+    }
+}
+
+fn not_given(token: &str) -> Error {
+    Error::invalid(
+        "pagination-token",
+        format!(
+            "pagination.token {} is not one that this service gave; start without one",
+            quoted(token)
+        ),
+    )
+}
+
+fn find_page(
+    connection: &mut Session,
+    registry: RegistryKey,
+    sought: Option<Sought>,
+    beginning: Beginning,
+    limit: i64,
+) -> Result<Found> {
+    let Some(sought) = sought else {
+        return match beginning {
+            Beginning::Offset(offset) => {
+                let window = Window { offset, limit };
+                let (tokens, total) = table::page(connection, registry, window)?;
+                let more = window.next(total).and(tokens.last()).map(place);
+                Ok(Found {
+                    tokens,
+                    total,
+                    more_after: more,
+                })
+            }
+            Beginning::Beyond(last) => {
+                let total = table::total(connection, registry)?;
+                // One more than asked for tells whether there is a next page.
+                let tokens = table::page_after(connection, registry, last.at, limit + 1)?;
+                let tokens = tokens.into_iter().map(|token| (place(&token), token));
+                cut(tokens.collect(), total, limit)
+            }
+        };
+    };
+    let total = token_filters::count(connection, registry, sought)?;
+    let (after, offset) = match beginning {
+        Beginning::Offset(offset) => (None, offset),
+        Beginning::Beyond(last) => (Some(last), 0),
+    };
+    let found = token_filters::page(connection, registry, sought, after, offset, limit + 1)?;
+    cut(found, total, limit)
+}
+
+/// Where a token stands in the whole list.
+fn place(token: &Token<VerbatimScopes>) -> Place {
+    Place {
+        at: token.position,
+        key: token.key.0,
+    }
+}
+
+/// A page of what is one more than it, if there are more.
+fn cut(mut found: Vec<(Place, Token<VerbatimScopes>)>, total: i64, limit: i64) -> Result<Found> {
+    let limit = usize::try_from(limit).map_err(Error::internal)?;
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let last = found.last().filter(|_| more).map(|(place, _)| *place);
+    Ok(Found {
+        tokens: found.into_iter().map(|(_, token)| token).collect(),
+        total,
+        more_after: last,
+    })
+}
