@@ -342,13 +342,31 @@ pub fn init_server_key(settings: &Settings, random: &dyn Random) -> Result<Serve
             ),
         ));
     }
+    make_key_file(&path, random)
+}
+
+fn make_key_file(path: &Path, random: &dyn Random) -> Result<ServerKey> {
     let key = ServerKey::generate(random)?;
-    let draft = write_draft(&path, &key.encode(), random)?;
+    let draft = write_draft(path, &key.encode(), random)?;
     // A link, unlike a rename, never replaces a key that is there already.
-    let linked = std::fs::hard_link(&draft, &path);
+    let linked = std::fs::hard_link(&draft, path);
     let _ = std::fs::remove_file(&draft);
-    linked.map_err(|error| unwritable(&path, &error))?;
-    sync_folder(&path)?;
+    linked.map_err(|error| unwritable(path, &error))?;
+    sync_folder(path)?;
+    Ok(key)
+}
+
+/// The server key that is to be the next, from its file, which is made if it is not there. It is durable before
+/// anything is sealed with it.
+pub fn next_server_key(path: &Path, random: &dyn Random) -> Result<ServerKey> {
+    if !path.exists() {
+        return make_key_file(path, random);
+    }
+    let key = ServerKey::parse(&read_secret("--new-server-key-file", path)?)?;
+    std::fs::File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(|error| unwritable(path, &error))?;
+    sync_folder(path)?;
     Ok(key)
 }
 

@@ -31,6 +31,7 @@ use crate::error::{Error, Result};
 use crate::http;
 use crate::service::accounts::{Accounts, FIRST, LiveTokens};
 use crate::service::keys::{Consequence, Rotation};
+use crate::service::vault::ServerKey;
 use crate::telemetry;
 use crate::tls;
 
@@ -73,6 +74,20 @@ pub fn run(cli: Cli) -> Result<()> {
                 "Made a server key in {}. Keep a copy in a safe place: without it no token of its database works.",
                 settings.server_key_path().display()
             ))
+        }
+        Command::Keys {
+            command:
+                KeysCommand::Rewrap {
+                    new_server_key,
+                    new_server_key_file,
+                },
+        } => {
+            let new = match (&new_server_key, &new_server_key_file) {
+                (Some(key), _) => ServerKey::parse(key)?,
+                (None, Some(file)) => app::next_server_key(file, &SystemRandom)?,
+                (None, None) => return Err(Error::internal("no new server key was given")),
+            };
+            actix_web::rt::System::new().block_on(rewrap(&settings, new))
         }
         Command::Audit {
             command: AuditCommand::Verify,
@@ -419,6 +434,18 @@ async fn rotate(
     .await;
     service.close();
     done
+}
+
+async fn rewrap(settings: &Settings, new: ServerKey) -> Result<()> {
+    let service = app::open_service(settings, clock(), Arc::new(SystemRandom)).await?;
+    let change = service.server_keys().rewrap(new).await;
+    service.close();
+    let change = change?;
+    print(&format!(
+        "The server key {} opens this database from now on; {} does not any more. Restart every server with the new \
+         one, in any order: those that run go on until then. Keep the old one as long as backups made with it.",
+        change.to, change.from
+    ))
 }
 
 async fn show(accounts: &Accounts<'_>, name: String) -> Result<()> {

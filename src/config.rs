@@ -170,6 +170,25 @@ pub struct PasswordSource {
 pub enum KeysCommand {
     /// Make a server key where there is none: in the file of --server-key-file, else in the data folder
     Init,
+    /// Seal the database's keys with another server key; works beside running servers, which go on until their restart
+    ///
+    /// The settings name the old server key. All is done or nothing: no token changes, and no server has to stop.
+    /// Restart each server with the new key afterwards; with the old one none starts any more. Keep the old key as
+    /// long as the backups that were made with it.
+    Rewrap {
+        /// The new server key, base64 of 32 bytes; better given by file
+        #[arg(long, env = "WHARFINGER_NEW_SERVER_KEY", hide_env_values = true, value_name = "KEY", value_parser = secret)]
+        new_server_key: Option<SecretString>,
+        /// A file that holds the new server key; made with one if it is not there
+        #[arg(
+            long,
+            env = "WHARFINGER_NEW_SERVER_KEY_FILE",
+            value_name = "FILE",
+            required_unless_present = "new_server_key",
+            conflicts_with = "new_server_key"
+        )]
+        new_server_key_file: Option<PathBuf>,
+    },
     /// Replace the key that signs the JWTs of registries; works beside a running server, from its next JWT on
     ///
     /// With the token verifier `x5c` the registry notices nothing. A `pinned` registry has to be given the new bundle

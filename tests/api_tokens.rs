@@ -13,7 +13,7 @@ use wharfinger::domain::status::Status;
 use wharfinger::service::accounts::LiveTokens;
 use wharfinger::service::janitor::Round;
 use wharfinger::service::vault::{API_JWT, ServerKey, Vault};
-use wharfinger::store::{self, Store, Target, keys};
+use wharfinger::store::{self, Store, Target};
 
 use crate::harness::{ADMIN_PASSWORD, Actor, Backend, Server};
 
@@ -350,11 +350,12 @@ async fn steal_key(server: &Server) -> Vec<u8> {
     let vault = Vault::open(&store, &key, &*server.clock, &SystemRandom)
         .await
         .unwrap();
-    let found = store.read(keys::list).await.unwrap();
-    let sealed = found.iter().find(|key| key.purpose == API_JWT).unwrap();
-    let private = vault.open_data_key(sealed).unwrap();
+    let opened = store
+        .read(move |connection| vault.open_data_keys(connection, API_JWT))
+        .await
+        .unwrap();
     store.close();
-    private.expose_secret().clone()
+    opened[0].1.expose_secret().clone()
 }
 
 fn pem(label: &str, bytes: &[u8]) -> Vec<u8> {

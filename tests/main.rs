@@ -40,6 +40,7 @@ mod quay;
 mod readme;
 mod registries;
 mod registry_auth;
+mod rewrap;
 mod signing;
 mod smoke;
 mod stackrox;

@@ -93,7 +93,7 @@ words! {
         Revoke = "revoke",
         /// The code of an app token was shown again.
         Reveal = "reveal",
-        /// The key that signs for a registry was replaced.
+        /// A key was replaced: the one that signs for a registry, or the server key.
         Rotate = "rotate",
         /// A secret was found where it does not belong.
         Leak = "leak",
@@ -317,6 +317,20 @@ impl Change {
             registry: thing.and_then(Recorded::registry),
             before: before.map(Recorded::record),
             after: after.map(Recorded::record),
+            beside: Map::new(),
+        }
+    }
+
+    /// Something was done to the service itself.
+    #[must_use]
+    pub fn of_service(kind: Kind, before: Option<Value>, after: Option<Value>) -> Self {
+        Self {
+            kind,
+            subject_kind: SubjectKind::Service,
+            subject: None,
+            registry: None,
+            before,
+            after,
             beside: Map::new(),
         }
     }

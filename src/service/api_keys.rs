@@ -21,7 +21,7 @@ use super::{Core, certificates};
 use crate::domain::api_token::ApiToken;
 use crate::domain::id::ApiTokenId;
 use crate::error::{Error, Result};
-use crate::store::{Lock, keys};
+use crate::store::Lock;
 
 /// StackRox's issuer, by which its tools recognise such a token.
 const ISSUER: &str = "https://stackrox.io/jwt";
@@ -171,8 +171,16 @@ impl<'a> ApiKeys<'a> {
 
     /// Opens the keys that there are.
     async fn load(&self) -> Result<()> {
-        let found = self.core.store.read(keys::list).await?;
-        self.open(&found)
+        let vault = Arc::clone(&self.core.vault);
+        let opened = self
+            .core
+            .store
+            .read(move |connection| {
+                // The server key may be changed at this very moment.
+                connection.snapshot(|connection| vault.open_data_keys(connection, API_JWT))
+            })
+            .await?;
+        self.ready(opened)
     }
 
     /// Makes the first key, unless another replica was faster.
@@ -183,36 +191,35 @@ impl<'a> ApiKeys<'a> {
         let private = Arc::new(private);
         let nonce = self.core.random.bytes()?;
         let (vault, now) = (Arc::clone(&self.core.vault), self.core.clock.now());
-        let found = self
+        let opened = self
             .core
             .store
             .write(Lock::Catalog, move |connection| {
                 // The lock makes this look the decisive one.
-                let held = keys::list(connection)?;
-                if held.iter().any(|key| key.purpose == API_JWT) {
+                let held = vault.open_data_keys(connection, API_JWT)?;
+                if !held.is_empty() {
                     return Ok(held);
                 }
                 let material = private.expose_secret();
                 vault.insert_data_key(connection, API_JWT, material, nonce, now)?;
-                keys::list(connection)
+                vault.open_data_keys(connection, API_JWT)
             })
             .await?;
-        self.open(&found)
+        self.ready(opened)
     }
 
-    fn open(&self, found: &[keys::SealedKey]) -> Result<()> {
-        for sealed in found.iter().filter(|key| key.purpose == API_JWT) {
-            if self.core.ready_api_keys.get(sealed.key).is_some() {
+    fn ready(&self, opened: Vec<(i64, SecretBox<Vec<u8>>)>) -> Result<()> {
+        for (number, private) in opened {
+            if self.core.ready_api_keys.get(number).is_some() {
                 continue;
             }
-            let private = self.core.vault.open_data_key(sealed)?;
-            let key = Arc::new(ApiKey::new(sealed.key, &private)?);
+            let key = Arc::new(ApiKey::new(number, &private)?);
             self.core
                 .ready_api_keys
                 .keys
                 .write()
                 .unwrap_or_else(PoisonError::into_inner)
-                .insert(sealed.key, key);
+                .insert(number, key);
         }
         Ok(())
     }

@@ -22,6 +22,7 @@ pub mod members;
 pub mod metrics;
 pub mod passwords;
 pub mod registries;
+pub mod server_keys;
 pub mod sessions;
 pub mod throttle;
 pub mod token_lists;
@@ -55,6 +56,7 @@ use self::members::Members;
 use self::metrics::Metrics;
 use self::passwords::{Hashing, Passwords};
 use self::registries::Registries;
+use self::server_keys::ServerKeys;
 use self::sessions::Sessions;
 use self::throttle::{Limits, Throttle, Tried};
 use self::token_lists::COUNTING;
@@ -315,6 +317,12 @@ impl Service {
     #[must_use]
     pub fn keys(&self) -> Keys<'_> {
         Keys::new(&self.core)
+    }
+
+    /// The server key.
+    #[must_use]
+    pub fn server_keys(&self) -> ServerKeys<'_> {
+        ServerKeys::new(&self.core)
     }
 
     /// Accounts, as the operator of the machine manages them.

@@ -15,6 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretBox, SecretString};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -29,6 +30,8 @@ use crate::store::{Lock, Session, Store, keys};
 const KEY: usize = 32;
 /// The name of the fingerprint among the data set's facts.
 const FINGERPRINT: &str = "server-key";
+/// The name of its changes there.
+const CHANGES: &str = "server-key-changes";
 /// The layout of sealed values: this byte, the nonce, the ciphertext with its tag.
 const SEALED_VERSION: u8 = 1;
 
@@ -83,16 +86,33 @@ impl ServerKey {
         self.derive("fingerprint").as_ref().to_vec()
     }
 
-    /// The fingerprint's first bytes in hexadecimal: names the key in rows and messages.
-    fn id(&self) -> String {
-        self.fingerprint()
-            .iter()
-            .take(8)
-            .fold(String::new(), |mut text, byte| {
-                let _ = write!(text, "{byte:02x}");
-                text
-            })
+    /// Names the key in rows and messages.
+    #[must_use]
+    pub fn id(&self) -> String {
+        short(&self.fingerprint())
     }
+}
+
+/// A fingerprint's first bytes in hexadecimal.
+fn short(fingerprint: &[u8]) -> String {
+    fingerprint
+        .iter()
+        .take(8)
+        .fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+/// A change of the server key, of which the database keeps each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyChange {
+    /// The old key's id.
+    pub from: String,
+    /// The new one's.
+    pub to: String,
+    /// When.
+    pub at: DateTime<Utc>,
 }
 
 /// What a data key is for. One purpose, one key.
@@ -216,10 +236,13 @@ impl Vault {
         let fingerprint = server_key.fingerprint();
         let found = store
             .read(|connection| {
-                Ok((
-                    keys::fact(connection, FINGERPRINT)?,
-                    keys::list(connection)?,
-                ))
+                // The server key may be changed at this very moment.
+                connection.snapshot(|connection| {
+                    Ok((
+                        keys::fact(connection, FINGERPRINT)?,
+                        keys::list(connection)?,
+                    ))
+                })
             })
             .await?;
         let complete = Purpose::ALL
@@ -233,10 +256,10 @@ impl Vault {
         if known.is_none_or(|known| {
             constant_time::verify_slices_are_equal(&known, &fingerprint).is_err()
         }) {
-            return Err(Error::invalid(
-                "server-key",
-                "this database belongs to another server key; start with the key it was made with",
-            ));
+            let given = server_key.id();
+            return Err(store
+                .read(move |connection| foreign_key(connection, &given))
+                .await?);
         }
         Self::unseal(server_key, sealed)
     }
@@ -295,12 +318,7 @@ impl Vault {
         for key in sealed {
             let material = opener
                 .open(&data_key_context(&key.purpose, key.key), &key.sealed)
-                .ok_or_else(|| {
-                    Error::internal(format!(
-                        "data key {} does not open with its server key",
-                        key.key
-                    ))
-                })?;
+                .ok_or_else(|| not_opening(key.key))?;
             match key.purpose.as_str() {
                 "digest" => drop(vault.digest.insert(key.key, mac_key(&material))),
                 "audit" => drop(vault.audit.insert(key.key, mac_key(&material))),
@@ -353,6 +371,60 @@ impl Vault {
         })
     }
 
+    /// Seals every data key with another server key. `nonce` is random, made before the store job.
+    ///
+    /// Processes that run go on: they hold what the first key opened. What they have not opened yet is left to them
+    /// under a data key that they hold.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if the data set is sealed by another key than this process has, or by the new one already.
+    pub fn rewrap(
+        &self,
+        connection: &mut Session,
+        new: &ServerKey,
+        nonce: [u8; NONCE_LEN],
+        now: DateTime<Utc>,
+    ) -> Result<KeyChange> {
+        self.require_own(connection)?;
+        let change = KeyChange {
+            from: self.server_key_id.clone(),
+            to: new.id(),
+            at: now,
+        };
+        if change.from == change.to {
+            let message = "the new server key is the one that the database has already";
+            return Err(Error::invalid("new-server-key", message));
+        }
+        let next = new.sealing()?;
+        for key in keys::every(connection)? {
+            let material = self.unwrap_key(&key)?;
+            let nonce = numbered(nonce, key.key);
+            if !Purpose::ALL.iter().any(|known| known.name() == key.purpose) {
+                let copy = self.seal_with(nonce, &copy_context(key.key), &material)?;
+                keys::keep_copy(connection, key.key, &copy)?;
+            }
+            let context = data_key_context(&key.purpose, key.key);
+            let sealed = next.seal(nonce, &context, &material)?;
+            keys::reseal(connection, key.key, &sealed, &change.to)?;
+        }
+        keys::set_fact(connection, FINGERPRINT, &new.fingerprint())?;
+        let mut changes = changes(connection)?;
+        changes.push(change.clone());
+        let told = serde_json::to_vec(&changes).map_err(Error::internal)?;
+        keys::set_fact(connection, CHANGES, &told)?;
+        Ok(change)
+    }
+
+    /// Refuses where the server key was changed since this process began: what it sealed now nobody could open.
+    fn require_own(&self, connection: &mut Session) -> Result<()> {
+        let known = keys::fact(connection, FINGERPRINT)?;
+        if known.is_some_and(|known| short(&known) == self.server_key_id) {
+            return Ok(());
+        }
+        Err(foreign_key(connection, &self.server_key_id)?)
+    }
+
     /// Adds a data key of a purpose that is not opened at the start; `nonce` is random, made before the store job.
     pub fn insert_data_key(
         &self,
@@ -362,18 +434,40 @@ impl Vault {
         nonce: [u8; NONCE_LEN],
         now: DateTime<Utc>,
     ) -> Result<()> {
+        self.require_own(connection)?;
         keys::insert(connection, purpose, &self.server_key_id, now, |key| {
             self.server
                 .seal(nonce, &data_key_context(purpose, key), material)
         })
     }
 
-    /// Opens such a data key.
-    pub fn open_data_key(&self, key: &keys::SealedKey) -> Result<SecretBox<Vec<u8>>> {
+    /// Opens the data keys of such a purpose, each with its number; also where another server key seals them by now.
+    pub fn open_data_keys(
+        &self,
+        connection: &mut Session,
+        purpose: &str,
+    ) -> Result<Vec<(i64, SecretBox<Vec<u8>>)>> {
+        let mut opened = Vec::new();
+        for key in keys::list(connection)? {
+            if key.purpose != purpose {
+                continue;
+            }
+            let material = if key.server_key_id == self.server_key_id {
+                self.unwrap_key(&key)?
+            } else {
+                keys::copy(connection, key.key)?
+                    .and_then(|copy| self.open_sealed(&copy_context(key.key), &copy))
+                    .ok_or_else(|| not_opening(key.key))?
+            };
+            opened.push((key.key, boxed(material)));
+        }
+        Ok(opened)
+    }
+
+    fn unwrap_key(&self, key: &keys::SealedKey) -> Result<Opened> {
         self.server
             .open(&data_key_context(&key.purpose, key.key), &key.sealed)
-            .map(boxed)
-            .ok_or_else(|| Error::internal(format!("data key {} does not open", key.key)))
+            .ok_or_else(|| not_opening(key.key))
     }
 
     /// Seals a value for a row of the database. Its context says what it is and whose.
@@ -459,6 +553,49 @@ pub async fn is_claimed(store: &Store) -> Result<bool> {
     store
         .read(|connection| Ok(keys::fact(connection, FINGERPRINT)?.is_some()))
         .await
+}
+
+/// What a process hears whose server key is not the data set's.
+fn foreign_key(connection: &mut Session, given: &str) -> Result<Error> {
+    let known = short(&keys::fact(connection, FINGERPRINT)?.unwrap_or_default());
+    let replaced = changes(connection)?
+        .into_iter()
+        .rfind(|change| change.from == given);
+    let message = match replaced {
+        Some(change) => format!(
+            "this database belongs to another server key: {given} was replaced on {} by {}; start with {known}",
+            change.at.format("%F %T UTC"),
+            change.to,
+        ),
+        None => format!(
+            "this database belongs to another server key: {given} was given; start with {known}, which it was made with"
+        ),
+    };
+    Ok(Error::invalid("server-key", message))
+}
+
+/// Every change of the server key, oldest first.
+fn changes(connection: &mut Session) -> Result<Vec<KeyChange>> {
+    match keys::fact(connection, CHANGES)? {
+        Some(told) => serde_json::from_slice(&told).map_err(Error::internal),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// A nonce of its own for each number, of one that is random.
+fn numbered(mut nonce: [u8; NONCE_LEN], number: i64) -> [u8; NONCE_LEN] {
+    for (byte, part) in nonce.iter_mut().zip(number.to_be_bytes()) {
+        *byte ^= part;
+    }
+    nonce
+}
+
+fn not_opening(key: i64) -> Error {
+    Error::internal(format!("data key {key} does not open with its server key"))
+}
+
+fn copy_context(key: i64) -> String {
+    format!("data-key-copy/{key}")
 }
 
 fn data_key_context(purpose: &str, key: i64) -> String {

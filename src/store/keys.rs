@@ -2,7 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{Binary, Text};
-use diesel::{ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, sql_query};
+use diesel::{
+    ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper, sql_query,
+};
 
 use super::rows::micros;
 use super::schema::{data_keys, meta};
@@ -10,7 +12,8 @@ use super::session::Session;
 use crate::error::Result;
 
 /// A data key as it is kept: sealed by the server key.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, diesel::Queryable, diesel::Selectable)]
+#[diesel(table_name = data_keys)]
 pub struct SealedKey {
     /// The number that digests and sealed values name.
     pub key: i64,
@@ -62,25 +65,57 @@ pub fn set_fact(connection: &mut Session, name: &str, value: &[u8]) -> Result<()
 
 /// Every data key that is not retired, oldest first.
 pub fn list(connection: &mut Session) -> Result<Vec<SealedKey>> {
-    let rows: Vec<(i64, String, Vec<u8>, String)> = data_keys::table
+    Ok(data_keys::table
         .filter(data_keys::retired_at.is_null())
         .order(data_keys::key)
-        .select((
-            data_keys::key,
-            data_keys::purpose,
-            data_keys::sealed,
-            data_keys::server_key_id,
+        .select(SealedKey::as_select())
+        .load(connection)?)
+}
+
+/// Every data key, retired ones too.
+pub fn every(connection: &mut Session) -> Result<Vec<SealedKey>> {
+    Ok(data_keys::table
+        .order(data_keys::key)
+        .select(SealedKey::as_select())
+        .load(connection)?)
+}
+
+/// Keeps a data key under the seal of another server key.
+pub fn reseal(
+    connection: &mut Session,
+    key: i64,
+    sealed: &[u8],
+    server_key_id: &str,
+) -> Result<()> {
+    diesel::update(data_keys::table.find(key))
+        .set((
+            data_keys::sealed.eq(sealed),
+            data_keys::server_key_id.eq(server_key_id),
         ))
-        .load(connection)?;
-    Ok(rows
-        .into_iter()
-        .map(|(key, purpose, sealed, server_key_id)| SealedKey {
-            key,
-            purpose,
-            sealed,
-            server_key_id,
+        .execute(connection)?;
+    Ok(())
+}
+
+/// Keeps a data key once more, sealed by another data key.
+pub fn keep_copy(connection: &mut Session, key: i64, copy: &Sealed) -> Result<()> {
+    let value = [&copy.key.to_be_bytes()[..], &copy.bytes].concat();
+    set_fact(connection, &copy_name(key), &value)
+}
+
+/// What was kept so, if anything was.
+pub fn copy(connection: &mut Session, key: i64) -> Result<Option<Sealed>> {
+    let value = fact(connection, &copy_name(key))?;
+    Ok(value.and_then(|value| {
+        let (number, bytes) = value.split_first_chunk::<8>()?;
+        Some(Sealed {
+            bytes: bytes.to_vec(),
+            key: i64::from_be_bytes(*number),
         })
-        .collect())
+    }))
+}
+
+fn copy_name(key: i64) -> String {
+    format!("data-key/{key}")
 }
 
 /// Adds a data key. Its seal binds its number, which only the database knows, so it is sealed by `seal` in between.

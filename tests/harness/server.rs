@@ -125,7 +125,9 @@ impl Server {
             }
         }
         // One key for all tests on PostgreSQL, where it must be given.
-        arguments.extend(["--server-key".to_owned(), "A".repeat(43) + "="]);
+        if !flags.contains(&"--server-key") {
+            arguments.extend(["--server-key".to_owned(), "A".repeat(43) + "="]);
+        }
         arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let settings = Cli::try_parse_from(arguments).unwrap().settings;
 
