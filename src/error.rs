@@ -74,6 +74,9 @@ pub enum Error {
     /// The thing exists and is not of a kind or in a state for this.
     #[error("{0}")]
     Unsuited(String),
+    /// The thing is not in the state that the caller wants it to be in.
+    #[error("{0}")]
+    Precondition(String),
     /// There are as many of them as there may be.
     #[error("{0}")]
     Full(String),

@@ -19,7 +19,7 @@ const SCANNER: &str = "a-secret-scanner-of-this-table-01";
 const NOBODY: &str = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11";
 
 /// The kinds of errors, in the order of the table.
-const KINDS: [&str; 30] = [
+const KINDS: [&str; 31] = [
     "no credentials",
     "a wrong password",
     "a token that is none",
@@ -43,6 +43,7 @@ const KINDS: [&str; 30] = [
     "an unknown member",
     "a value that breaks a rule",
     "a name that is taken",
+    "a state that is not wanted",
     "another content type",
     "a content encoding",
     "a body too large",
@@ -215,6 +216,10 @@ fn registries(name: &'static str, prefix: &str, registry: &str) -> Surface {
         (
             "a name that is taken",
             make(r#"{"properties": {"name": "team-a", "location": "de/fra"}}"#),
+        ),
+        (
+            "a state that is not wanted",
+            send("DELETE", format!("{all}/{registry}")).with("If-Match", "\"0-0\""),
         ),
         (
             "another content type",

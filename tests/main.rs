@@ -35,6 +35,7 @@ mod migrations;
 mod openapi;
 mod operations;
 mod paging;
+mod preconditions;
 mod program;
 mod quay;
 mod readme;

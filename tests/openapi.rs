@@ -293,7 +293,7 @@ fn every_operation_is_complete() {
             let name = parameter["name"].as_str().unwrap();
             assert!(parameter["description"].is_string(), "{place} {name}");
             assert!(
-                !parameter["example"].is_null() || name == "pagination.token",
+                !parameter["example"].is_null() || UNKNOWN_BEFORE.contains(&name),
                 "{place} {name}"
             );
         }
@@ -309,6 +309,9 @@ fn every_operation_is_complete() {
         );
     }
 }
+
+/// Parameters without an example: pages that try operations would send it, and only what an answer gave is of use.
+const UNKNOWN_BEFORE: [&str; 3] = ["pagination.token", "If-Match", "If-None-Match"];
 
 #[actix_web::test]
 async fn every_document_is_served() {
@@ -573,7 +576,11 @@ fn the_token_operations_are_those_of_the_product() {
         }
         let mut served = operation["parameters"].clone();
         let served = served.as_array_mut().unwrap();
-        served.retain(|parameter| !OWN_PARAMETERS.contains(&parameter["name"].as_str().unwrap()));
+        // The product knows no states: whatever is asked for by header is ours.
+        served.retain(|parameter| {
+            parameter["in"] != "header"
+                && !OWN_PARAMETERS.contains(&parameter["name"].as_str().unwrap())
+        });
         for parameter in &mut *served {
             parameter.as_object_mut().unwrap().remove("example");
         }
@@ -815,6 +822,71 @@ const OWN_MEMBERS: [(&str, &str, bool); 3] = [
     ("PostRegistryProperties", "tokenVerifier", false),
     ("PatchRegistryInput", "tokenVerifier", false),
 ];
+
+/// The headers by which callers say which state of a thing they want: method, path and names.
+const CONDITIONS: [(&str, &str, &[&str]); 13] = [
+    ("get", "/registries/{registryId}", &["If-None-Match"]),
+    (
+        "put",
+        "/registries/{registryId}",
+        &["If-Match", "If-None-Match"],
+    ),
+    ("patch", "/registries/{registryId}", &["If-Match"]),
+    ("delete", "/registries/{registryId}", &["If-Match"]),
+    ("get", TOKEN, &["If-None-Match"]),
+    ("put", TOKEN, &["If-Match", "If-None-Match"]),
+    ("patch", TOKEN, &["If-Match"]),
+    ("delete", TOKEN, &["If-Match"]),
+    ("get", ACCOUNT, &["If-None-Match"]),
+    ("patch", ACCOUNT, &["If-Match"]),
+    ("delete", ACCOUNT, &["If-Match"]),
+    ("put", IN_REGISTRY_ONE, &["If-Match", "If-None-Match"]),
+    ("delete", IN_REGISTRY_ONE, &["If-Match"]),
+];
+
+/// The names of an operation's parameters that are headers.
+fn header_names(operation: &Value) -> BTreeSet<&str> {
+    let parameters = operation["parameters"].as_array().into_iter().flatten();
+    let headers = parameters.filter(|parameter| parameter["in"] == "header");
+    headers
+        .map(|parameter| {
+            assert_eq!(parameter["required"], false, "{parameter}");
+            assert_eq!(parameter["schema"]["type"], "string", "{parameter}");
+            parameter["name"].as_str().unwrap()
+        })
+        .collect()
+}
+
+#[test]
+fn states_are_in_the_document_of_everything_that_has_them() {
+    let document = document_of("registries");
+    for (method, path, operation) in operations(&document) {
+        let place = format!("{method} {path}");
+        let known = CONDITIONS.iter().find(|(known_method, known_path, _)| {
+            (known_method.to_uppercase(), *known_path) == (method.clone(), path.as_str())
+        });
+        let mut names = header_names(&operation);
+        names.retain(|name| name.starts_with("If-"));
+        let expected = known.map(|(.., names)| names.iter().copied().collect());
+        assert_eq!(names, expected.unwrap_or_default(), "{place}");
+        let responses = &operation["responses"];
+        let changes = known.is_some() && method != "GET";
+        assert_eq!(responses.get("412").is_some(), changes, "{place}");
+        assert_eq!(
+            responses.get("304").is_some(),
+            known.is_some() && !changes,
+            "{place}"
+        );
+        for (status, response) in responses.as_object().unwrap() {
+            let schema = &response["content"]["application/json"]["schema"]["$ref"];
+            let of_a_thing = ["Token", "Registry", "Account", "Member"]
+                .iter()
+                .any(|thing| *schema == format!("#/components/schemas/{thing}Response"));
+            let told = response["headers"]["ETag"]["example"].is_string();
+            assert_eq!(told, of_a_thing || status == "304", "{place} {status}");
+        }
+    }
+}
 
 #[test]
 fn what_is_our_own_is_documented_and_asked_of_nobody() {

@@ -6,6 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::api_token::Bearer;
 use super::id::{AccountId, AccountKey};
 use super::membership::{Membership, Rights};
+use super::precondition::Tag;
 use super::role::Permissions;
 use super::secret;
 use super::status::Status;
@@ -117,6 +118,18 @@ pub struct Account {
     pub created_at: DateTime<Utc>,
     /// When it was last changed; as it was made, if never.
     pub modified_at: DateTime<Utc>,
+}
+
+impl Account {
+    /// The state it is in.
+    #[must_use]
+    pub fn tag(&self) -> Tag {
+        Tag {
+            key: self.key.0,
+            version: self.version,
+            state: 0,
+        }
+    }
 }
 
 /// What a caller wants an account to be that is to be made.

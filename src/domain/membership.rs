@@ -5,7 +5,8 @@
 
 use std::fmt;
 
-use super::id::AccountId;
+use super::id::{AccountId, AccountKey, RegistryKey};
+use super::precondition::Tag;
 use super::role::{Level, Resource};
 use super::scope::{CATALOG, REGISTRY, REPOSITORY, REPOSITORY_ACTIONS};
 use super::status::Status;
@@ -91,6 +92,10 @@ impl fmt::Display for Membership {
 /// An account as a member of a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
+    /// The registry's internal key.
+    pub registry: RegistryKey,
+    /// The account's internal key.
+    pub key: AccountKey,
     /// The account.
     pub account: AccountId,
     /// Its name.
@@ -99,6 +104,24 @@ pub struct Member {
     pub status: Status,
     /// What it is to the registry.
     pub level: Membership,
+}
+
+impl Member {
+    /// The state it is in. Nothing counts changes of a membership, so it is told by all that can change.
+    #[must_use]
+    pub fn tag(&self) -> Tag {
+        let level = match self.level {
+            Membership::Reader => 1,
+            Membership::Maintainer => 2,
+            Membership::Owner => 3,
+        };
+        let disabled = 4 * u8::from(self.status == Status::Disabled);
+        Tag {
+            key: self.registry.0,
+            version: self.key.0,
+            state: level + disabled,
+        }
+    }
 }
 
 /// How far one may go with a registry's images; each includes those before it.

@@ -16,6 +16,7 @@ pub mod id;
 pub mod membership;
 pub mod page;
 pub mod period;
+pub mod precondition;
 pub mod registry;
 pub mod role;
 pub mod scope;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Stamp;
 use super::allow_list::AllowList;
 use super::id::{RegistryId, RegistryKey};
+use super::precondition::Tag;
 use super::text::quoted;
 use crate::error::{Error, Result, Violations};
 
@@ -267,6 +268,16 @@ pub struct Registry {
 }
 
 impl Registry {
+    /// The state it is in.
+    #[must_use]
+    pub fn tag(&self) -> Tag {
+        Tag {
+            key: self.key.0,
+            version: self.version,
+            state: 0,
+        }
+    }
+
     /// Replaces all that can be replaced; name and location cannot. Returns whether anything changed.
     pub fn replace(&mut self, new: NewRegistry) -> Result<bool> {
         let mut violations = Violations::default();

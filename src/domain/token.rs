@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::Stamp;
 use super::allow_list::AllowList;
 use super::id::{RegistryKey, TokenId, TokenKey};
+use super::precondition::Tag;
 use super::registry::Tenant;
 use super::scope::wildcards;
 use super::status::Status;
@@ -208,6 +209,16 @@ impl<S> Token<S> {
             Status::Disabled => "disabled",
             Status::Enabled if self.expires_at.is_some_and(|end| end <= now) => "expired",
             Status::Enabled => "enabled",
+        }
+    }
+
+    /// The state it is in at an instant. A use leaves no trace in it; that time is up does.
+    #[must_use]
+    pub fn tag_at(&self, now: DateTime<Utc>) -> Tag {
+        Tag {
+            key: self.key.0,
+            version: self.version,
+            state: u8::from(self.state_at(now) == "expired"),
         }
     }
 

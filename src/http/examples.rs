@@ -80,7 +80,7 @@ pub(super) fn illustrate<S: Surface>(
     document.components = Some(components);
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+pub(super) fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     let methods = [
         &mut item.get,
         &mut item.head,

@@ -15,6 +15,7 @@ use crate::domain::audit;
 use crate::domain::id::AccountId;
 use crate::domain::membership::Membership;
 use crate::domain::page::Window;
+use crate::domain::precondition::{Look, Precondition};
 use crate::domain::role::{Level, Resource};
 use crate::error::{Error, Result, What};
 use crate::store::accounts::{self as table, Change};
@@ -53,13 +54,19 @@ impl<'a> Directory<'a> {
     }
 
     /// One account. Everybody may read their own.
-    pub async fn show(&self, caller: &Caller, id: AccountId) -> Result<Account> {
+    pub async fn show(
+        &self,
+        caller: &Caller,
+        id: AccountId,
+        condition: Precondition,
+    ) -> Result<Look<Account>> {
         self.core
             .read(caller, move |connection, actor| {
                 if id != actor.id {
                     actor.permissions.require(Resource::Access, Level::Read)?;
                 }
-                find(connection, id)
+                let account = find(connection, id)?;
+                condition.look(What::Account, account.tag(), account)
             })
             .await
     }
@@ -94,6 +101,7 @@ impl<'a> Directory<'a> {
         caller: &Caller,
         id: AccountId,
         patch: AccountPatch,
+        condition: Precondition,
     ) -> Result<Account> {
         let password_hash = match &patch.password {
             Some(password) => Some(self.core.hash(password).await?),
@@ -106,6 +114,7 @@ impl<'a> Directory<'a> {
                 actor.permissions.require(Resource::Access, Level::Write)?;
                 let account = find(connection, id)?;
                 require_account(connection, actor, &account)?;
+                condition.require(What::Account, Some(account.tag()))?;
                 if password_hash.is_some() {
                     require_unbounded(policy.bound(actor))?;
                 }
@@ -131,13 +140,20 @@ impl<'a> Directory<'a> {
     }
 
     /// Deletes an account with its memberships. What it made stays and keeps its name.
-    pub async fn delete(&self, caller: &Caller, id: AccountId, tokens: LiveTokens) -> Result<()> {
+    pub async fn delete(
+        &self,
+        caller: &Caller,
+        id: AccountId,
+        tokens: LiveTokens,
+        condition: Precondition,
+    ) -> Result<()> {
         let now = self.core.clock.now();
         self.core
             .write(caller, Lock::Catalog, move |connection, actor| {
                 actor.permissions.require(Resource::Access, Level::Write)?;
                 let account = find(connection, id)?;
                 require_account(connection, actor, &account)?;
+                condition.require(What::Account, Some(account.tag()))?;
                 remove(connection, &account, tokens, Some(actor.id), now)?;
                 Ok(Done::told((), audit::Change::deleted(&account)))
             })

@@ -4,11 +4,12 @@ use super::access::{Caller, visible};
 use super::accounts::level_change;
 use super::directory::find;
 use super::{Core, Done, Put};
-use crate::domain::account::Actor;
+use crate::domain::account::{Account, Actor};
 use crate::domain::audit::Change;
 use crate::domain::id::{AccountId, RegistryId, RegistryKey};
 use crate::domain::membership::{Member, Membership, Rights};
 use crate::domain::page::Window;
+use crate::domain::precondition::Precondition;
 use crate::domain::role::{Level, Resource};
 use crate::error::{Error, Result, What};
 use crate::store::{Lock, Session, accounts, members as table};
@@ -58,6 +59,7 @@ impl<'a> Members<'a> {
         registry: RegistryId,
         account: AccountId,
         level: Membership,
+        condition: Precondition,
     ) -> Result<Put<Member, Member>> {
         let caps = self.core.policy.caps;
         self.core
@@ -71,6 +73,9 @@ impl<'a> Members<'a> {
                     rights.require_cover(level)?;
                     let account = find(connection, account)?;
                     let before = table::level(connection, key, account.key)?;
+                    let member = |level| member(key, &account, level);
+                    let tag = before.map(|level| member(level).tag());
+                    condition.require(What::Member, tag)?;
                     if before.is_none() {
                         caps.admit_member(table::count(connection, key)?)?;
                     }
@@ -78,15 +83,9 @@ impl<'a> Members<'a> {
                         table::set(connection, key, account.key, level)?;
                     }
                     let change = level_change(account.id, before, level);
-                    let member = Member {
-                        account: account.id,
-                        name: account.name,
-                        status: account.status,
-                        level,
-                    };
                     let put = match before {
-                        None => Put::Created(member),
-                        Some(_) => Put::Replaced(member),
+                        None => Put::Created(member(level)),
+                        Some(_) => Put::Replaced(member(level)),
                     };
                     Ok(Done::of(put, change.map(|change| change.within(registry))))
                 },
@@ -100,6 +99,7 @@ impl<'a> Members<'a> {
         caller: &Caller,
         registry: RegistryId,
         account: AccountId,
+        condition: Precondition,
     ) -> Result<()> {
         self.core
             .write(
@@ -111,12 +111,24 @@ impl<'a> Members<'a> {
                     let missing = || Error::not_found(What::Member, account);
                     let found = accounts::find(connection, account)?.ok_or_else(missing)?;
                     let level = table::level(connection, key, found.key)?.ok_or_else(missing)?;
+                    condition.require(What::Member, Some(member(key, &found, level).tag()))?;
                     table::remove(connection, key, found.key)?;
                     let change = Change::deleted(&(found.id, level));
                     Ok(Done::told((), change.within(registry)))
                 },
             )
             .await
+    }
+}
+
+fn member(registry: RegistryKey, account: &Account, level: Membership) -> Member {
+    Member {
+        registry,
+        key: account.key,
+        account: account.id,
+        name: account.name.clone(),
+        status: account.status,
+        level,
     }
 }
 

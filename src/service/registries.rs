@@ -6,10 +6,11 @@ use super::access::{Caller, visible};
 use super::{Core, Done, Put};
 use crate::domain::audit::Change;
 use crate::domain::id::{RegistryId, RegistryKey};
+use crate::domain::precondition::{Look, Precondition};
 use crate::domain::registry::{NewRegistry, Registry, RegistryName, RegistryPatch};
 use crate::domain::role::{Level, Resource};
 use crate::domain::text::{has_control, quoted};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, What};
 use crate::store::{Lock, members, registries as table, signing_keys};
 
 /// Which list a cursor belongs to.
@@ -154,13 +155,18 @@ impl<'a> Registries<'a> {
     }
 
     /// One registry.
-    pub async fn show(&self, caller: &Caller, id: RegistryId) -> Result<Registry> {
+    pub async fn show(
+        &self,
+        caller: &Caller,
+        id: RegistryId,
+        condition: Precondition,
+    ) -> Result<Look<Registry>> {
         self.core
             .read(caller, move |connection, actor| {
                 let (registry, rights) =
                     visible(actor, id, members::registry(connection, id, actor.key)?)?;
                 rights.require(Resource::Registry, Level::Read)?;
-                Ok(registry)
+                condition.look(What::Registry, registry.tag(), registry)
             })
             .await
     }
@@ -171,6 +177,7 @@ impl<'a> Registries<'a> {
         caller: &Caller,
         id: RegistryId,
         new: NewRegistry,
+        condition: Precondition,
     ) -> Result<Put<Registry, Registry>> {
         let location = self
             .check_location(&new)
@@ -187,6 +194,7 @@ impl<'a> Registries<'a> {
                     let Ok((mut registry, rights)) = visible(actor, id, found) else {
                         let permissions = &actor.permissions;
                         permissions.require(Resource::Registry, Level::Write)?;
+                        condition.require(What::Registry, None)?;
                         // Only a new registry needs a location that is offered: an old one may be in a former one.
                         if let Some(message) = &location {
                             return Err(Error::invalid("location", message));
@@ -197,6 +205,7 @@ impl<'a> Registries<'a> {
                         return Ok(Done::told(Put::Created(registry), change));
                     };
                     rights.require(Resource::Registry, Level::Write)?;
+                    condition.require(What::Registry, Some(registry.tag()))?;
                     let before = registry.clone();
                     if !registry.replace(new.clone())? {
                         return Ok(Done::nothing(Put::Replaced(registry)));
@@ -215,6 +224,7 @@ impl<'a> Registries<'a> {
         caller: &Caller,
         id: RegistryId,
         patch: RegistryPatch,
+        condition: Precondition,
     ) -> Result<Registry> {
         let now = self.core.clock.now();
         self.core
@@ -222,6 +232,7 @@ impl<'a> Registries<'a> {
                 let found = members::registry(connection, id, actor.key)?;
                 let (mut registry, rights) = visible(actor, id, found)?;
                 rights.require(Resource::Registry, Level::Write)?;
+                condition.require(What::Registry, Some(registry.tag()))?;
                 let before = registry.clone();
                 if !registry.update(patch.clone())? {
                     return Ok(Done::nothing(registry));
@@ -234,13 +245,19 @@ impl<'a> Registries<'a> {
     }
 
     /// Deletes a registry with all its tokens and memberships. Nothing of it is found from now on; its rows go later.
-    pub async fn delete(&self, caller: &Caller, id: RegistryId) -> Result<()> {
+    pub async fn delete(
+        &self,
+        caller: &Caller,
+        id: RegistryId,
+        condition: Precondition,
+    ) -> Result<()> {
         let now = self.core.clock.now();
         self.core
             .write(caller, Lock::Registry(id), move |connection, actor| {
                 let found = members::registry(connection, id, actor.key)?;
                 let (registry, rights) = visible(actor, id, found)?;
                 rights.require(Resource::Registry, Level::Write)?;
+                condition.require(What::Registry, Some(registry.tag()))?;
                 members::remove_all_of_registry(connection, registry.key)?;
                 // At once, not with the rows: what they could sign must not outlive the registry.
                 signing_keys::delete_all(connection, registry.key)?;

@@ -13,6 +13,7 @@ use crate::domain::audit::Change;
 use crate::domain::evaluation::{Evaluation, Question, evaluate};
 use crate::domain::id::{RegistryId, RegistryKey, TokenId};
 use crate::domain::membership::Rights;
+use crate::domain::precondition::{Look, Precondition};
 use crate::domain::role::{Level, Resource};
 use crate::domain::secret::{self, SecretKind};
 use crate::domain::token::{NewToken, Token, TokenPatch, VerbatimScopes};
@@ -82,12 +83,16 @@ impl<'a> Tokens<'a> {
         caller: &Caller,
         registry: RegistryId,
         id: TokenId,
-    ) -> Result<Token<VerbatimScopes>> {
+        condition: Precondition,
+    ) -> Result<Look<Token<VerbatimScopes>>> {
+        let now = self.core.clock.now();
         self.core
             .read(caller, move |connection, actor| {
                 let (key, rights) = enter(connection, actor, registry)?;
                 rights.require(Resource::Token, Level::Read)?;
-                table::show(connection, key, id)?.ok_or_else(|| Error::not_found(What::Token, id))
+                let token = table::show(connection, key, id)?
+                    .ok_or_else(|| Error::not_found(What::Token, id))?;
+                condition.look(What::Token, token.tag_at(now), token)
             })
             .await
     }
@@ -123,6 +128,7 @@ impl<'a> Tokens<'a> {
         registry: RegistryId,
         id: TokenId,
         new: NewToken,
+        condition: Precondition,
     ) -> Result<Put<Minted, Token>> {
         let secret = self.mint()?;
         let digest = self
@@ -139,7 +145,10 @@ impl<'a> Tokens<'a> {
                 move |connection, actor| {
                     let (key, rights) = enter(connection, actor, registry)?;
                     rights.require(Resource::Token, Level::Write)?;
-                    let Some(mut token) = table::find(connection, key, id)? else {
+                    let found = table::find(connection, key, id)?;
+                    let tag = found.as_ref().map(|token| token.tag_at(now));
+                    condition.require(What::Token, tag)?;
+                    let Some(mut token) = found else {
                         new.check(now)?;
                         rights.require_scopes(&new.scopes)?;
                         require_end(new.expires_at, policy.bound(actor))?;
@@ -172,6 +181,7 @@ impl<'a> Tokens<'a> {
         registry: RegistryId,
         id: TokenId,
         patch: TokenPatch,
+        condition: Precondition,
     ) -> Result<Token> {
         let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
         self.core
@@ -182,6 +192,7 @@ impl<'a> Tokens<'a> {
                     let (key, rights) = enter(connection, actor, registry)?;
                     rights.require(Resource::Token, Level::Write)?;
                     let mut token = find(connection, key, id)?;
+                    condition.require(What::Token, Some(token.tag_at(now)))?;
                     let before = token.clone();
                     if !token.update(patch.clone(), now)? {
                         return Ok(Done::nothing(token));
@@ -195,7 +206,14 @@ impl<'a> Tokens<'a> {
     }
 
     /// Removes a token. Its secret opens nothing from now on, its name and id are free.
-    pub async fn delete(&self, caller: &Caller, registry: RegistryId, id: TokenId) -> Result<()> {
+    pub async fn delete(
+        &self,
+        caller: &Caller,
+        registry: RegistryId,
+        id: TokenId,
+        condition: Precondition,
+    ) -> Result<()> {
+        let now = self.core.clock.now();
         self.core
             .write(
                 caller,
@@ -204,6 +222,7 @@ impl<'a> Tokens<'a> {
                     let (key, rights) = enter(connection, actor, registry)?;
                     rights.require(Resource::Token, Level::Write)?;
                     let token = find(connection, key, id)?;
+                    condition.require(What::Token, Some(token.tag_at(now)))?;
                     table::delete(connection, key, id)?;
                     Ok(Done::told((), Change::deleted(&token).within(registry)))
                 },

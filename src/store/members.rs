@@ -121,11 +121,12 @@ pub fn page(
             )
     };
     let total = members().count().get_result(connection)?;
-    let rows: Vec<(Vec<u8>, String, String, String)> = members()
+    let rows: Vec<(i64, Vec<u8>, String, String, String)> = members()
         .order(registry_members::account_key)
         .offset(window.offset)
         .limit(window.limit)
         .select((
+            accounts::key,
             accounts::uuid,
             accounts::name,
             accounts::status,
@@ -133,10 +134,12 @@ pub fn page(
         ))
         .load(connection)?;
     let mut found = Vec::with_capacity(rows.len());
-    for (id, name, status, level) in rows {
+    for (key, id, name, status, level) in rows {
         // A level that a later release may know is none here.
         if let Some(level) = Membership::from_stored(&level) {
             found.push(Member {
+                registry,
+                key: AccountKey(key),
                 account: AccountId(uuid(&id)?),
                 name,
                 status: Status::from_stored(&status),

@@ -30,6 +30,7 @@ impl Surface for Quay {
                 StatusCode::BAD_REQUEST
             }
             Error::Full(_) => StatusCode::CONFLICT,
+            Error::Precondition(_) => StatusCode::PRECONDITION_FAILED,
             Error::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Error::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Error::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -114,6 +115,7 @@ fn title(error: &Error) -> &'static str {
         Error::NotFound { .. } | Error::Elsewhere { .. } => "not_found",
         Error::Conflict { .. }
         | Error::Unsuited(_)
+        | Error::Precondition(_)
         | Error::Invalid(_)
         | Error::MethodNotAllowed { .. }
         | Error::UnsupportedMediaType { .. } => "invalid_request",

@@ -1,5 +1,6 @@
 //! `/accounts`.
 
+use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use actix_web::{delete, get, patch, post};
@@ -9,11 +10,13 @@ use utoipa::IntoParams;
 use super::super::State;
 use super::super::call::{Head, Json, Query, Raw};
 use super::people::{AccountList, AccountView, PatchAccount, PostAccount};
+use super::precondition::{IfChanged, IfMatch, looked, tagged};
 use super::token::{Page, window_links};
-use super::{Answer, ApiErrorResponse, BodyErrors, Call, Errors};
-use crate::domain::account::{AccountPatch, CreateAccount};
+use super::{Answer, ApiErrorResponse, BodyErrors, Call, Conditional, Errors, Unchanged};
+use crate::domain::account::{Account, AccountPatch, CreateAccount};
 use crate::domain::id::AccountId;
 use crate::domain::page::Window;
+use crate::domain::precondition::Precondition;
 use crate::domain::text::quoted;
 use crate::error::{Error, Result};
 use crate::service::accounts::LiveTokens;
@@ -95,21 +98,26 @@ pub(super) async fn create(
 ) -> Answer {
     let new = call.body.0;
     let account = state.service.directory().create(&call.caller, new).await?;
-    Ok(HttpResponse::Created().json(AccountView::from(account)))
+    Ok(shown(StatusCode::CREATED, account))
+}
+
+fn shown(status: StatusCode, account: Account) -> HttpResponse {
+    tagged(status, account.tag(), AccountView::from(account))
 }
 
 /// Get an account
 ///
 /// Gets all information on an account. Every account may read itself.
 #[utoipa::path(
-    operation_id = "accountsFindById", tag = "Accounts", params(AccountPath),
-    responses((status = 200, description = "OK", body = AccountView), (status = 404, description = "The account does not exist", body = ApiErrorResponse), Errors),
+    operation_id = "accountsFindById", tag = "Accounts", params(AccountPath, IfChanged),
+    responses((status = 200, description = "OK", body = AccountView), (status = 404, description = "The account does not exist", body = ApiErrorResponse), Unchanged, Errors),
 )]
 #[get("/accounts/{accountId}")]
-pub(super) async fn show(state: Data<State>, call: Call<AccountId>) -> Answer {
+pub(super) async fn show(state: Data<State>, call: Call<(AccountId, Precondition)>) -> Answer {
     let directory = state.service.directory();
-    let account = directory.show(&call.caller, call.head).await?;
-    Ok(HttpResponse::Ok().json(AccountView::from(account)))
+    let (id, condition) = call.head;
+    let look = directory.show(&call.caller, id, condition).await?;
+    Ok(looked(look, AccountView::from))
 }
 
 /// Update an account
@@ -120,41 +128,47 @@ pub(super) async fn show(state: Data<State>, call: Call<AccountId>) -> Answer {
 ///
 /// * the last enabled account with the role Admin keeps both
 #[utoipa::path(
-    operation_id = "accountsPatch", tag = "Accounts", params(AccountPath), request_body = PatchAccount,
+    operation_id = "accountsPatch", tag = "Accounts", params(AccountPath, IfMatch), request_body = PatchAccount,
     responses(
         (status = 200, description = "OK", body = AccountView),
         (status = 404, description = "The account does not exist", body = ApiErrorResponse),
         (status = 409, description = "It is the last enabled account with the role Admin", body = ApiErrorResponse),
-        BodyErrors, Errors,
+        Conditional, BodyErrors, Errors,
     ),
 )]
 #[patch("/accounts/{accountId}")]
 pub(super) async fn update(
     state: Data<State>,
-    call: Call<AccountId, Json<PatchAccount, AccountPatch>>,
+    call: Call<(AccountId, Precondition), Json<PatchAccount, AccountPatch>>,
 ) -> Answer {
+    let (id, condition) = call.head;
     let patch = call.body.0;
     let directory = state.service.directory();
-    let account = directory.update(&call.caller, call.head, patch).await?;
-    Ok(HttpResponse::Ok().json(AccountView::from(account)))
+    let account = directory.update(&call.caller, id, patch, condition).await?;
+    Ok(shown(StatusCode::OK, account))
 }
 
 /// Delete account
 ///
 /// Deletes an account with its memberships. What it made stays; its API tokens are revoked, if that is asked for.
 #[utoipa::path(
-    operation_id = "accountsDelete", tag = "Accounts", params(AccountPath, Deletion),
+    operation_id = "accountsDelete", tag = "Accounts", params(AccountPath, Deletion, IfMatch),
     responses(
         (status = 204, description = "No content"),
         (status = 404, description = "The account does not exist", body = ApiErrorResponse),
         (status = 409, description = "It is the last enabled account with the role Admin, or has API tokens in force", body = ApiErrorResponse),
-        Errors,
+        Conditional, Errors,
     ),
 )]
 #[delete("/accounts/{accountId}")]
-pub(super) async fn delete(state: Data<State>, call: Call<(AccountId, LiveTokens)>) -> Answer {
+pub(super) async fn delete(
+    state: Data<State>,
+    call: Call<(AccountId, (LiveTokens, Precondition))>,
+) -> Answer {
     let directory = state.service.directory();
-    let (id, tokens) = call.head;
-    directory.delete(&call.caller, id, tokens).await?;
+    let (id, (tokens, condition)) = call.head;
+    directory
+        .delete(&call.caller, id, tokens, condition)
+        .await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -7,6 +7,7 @@ use super::super::call::Raw;
 use super::super::{PREFIX, State};
 use super::{Answer, Call};
 use crate::domain::id::RegistryId;
+use crate::domain::precondition::Precondition;
 use crate::domain::text::quoted;
 use crate::error::{Error, What};
 
@@ -33,7 +34,7 @@ async fn of_registry(what: What, state: &State, call: Call<(RegistryId, Raw)>) -
     state
         .service
         .registries()
-        .show(&call.caller, registry)
+        .show(&call.caller, registry, Precondition::default())
         .await?;
     elsewhere(what, &request)
 }

@@ -111,6 +111,7 @@ impl Surface for Registries {
             Error::NotFound { .. } | Error::Elsewhere { .. } => StatusCode::NOT_FOUND,
             Error::Conflict { .. } | Error::Unsuited(_) | Error::Full(_) => StatusCode::CONFLICT,
             Error::Invalid(_) => StatusCode::BAD_REQUEST,
+            Error::Precondition(_) => StatusCode::PRECONDITION_FAILED,
             Error::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Error::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Error::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -167,6 +168,7 @@ fn code(error: &Error) -> String {
         | Error::Unpermitted(_)
         | Error::Excessive(_) => "forbidden",
         Error::Unsuited(_) => "conflict",
+        Error::Precondition(_) => "precondition-failed",
         Error::Full(_) => "quota-exceeded",
         Error::Invalid(_) => "invalid-body",
         Error::MethodNotAllowed { .. } => "method-not-allowed",

@@ -1,7 +1,8 @@
 //! What examples of this surface's document cannot be made from alone.
 
 use serde_json::{Value, json};
-use utoipa::openapi::OpenApi;
+use utoipa::openapi::header::Header;
+use utoipa::openapi::{Content, Object, OpenApi, RefOr, Type};
 
 use super::super::{BODY_LIMIT, examples};
 use super::Registries;
@@ -10,6 +11,7 @@ use super::leak::{PATH, Scanning};
 use crate::domain::auth_config;
 use crate::domain::evaluation::{evaluate, parse_wanted};
 use crate::domain::id::RegistryId;
+use crate::domain::precondition::{Precondition, Tag};
 use crate::domain::role::{Level, Permissions, Resource};
 use crate::domain::token::Scope;
 use crate::error::{Error, What};
@@ -18,6 +20,13 @@ use crate::service::{accounts, leaks};
 const REGISTRY: &str = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11";
 const TOKEN: &str = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10";
 const ACCOUNT: &str = "7ee77dcf-093f-48e6-9a14-161c73568589";
+/// The schemas of things whose state has a name.
+const STATED: [&str; 4] = [
+    "AccountResponse",
+    "MemberResponse",
+    "RegistryResponse",
+    "TokenResponse",
+];
 const SECRET: &str = "whrt_exampleexampleexampleexampleexampleexam";
 
 /// Adds the examples.
@@ -28,6 +37,42 @@ pub(in super::super) fn illustrate(document: &mut OpenApi) {
         ((path, status) == (PATH, "401")).then_some(Error::Unauthenticated)
     };
     examples::illustrate::<Scanning>(document, "", refused, |_, _, _| {});
+    tell_states(document);
+}
+
+/// Answers that tell of the state of a thing: those with a thing, and those that keep it back since it is known.
+fn tell_states(document: &mut OpenApi) {
+    let mut header = Header::new(Object::with_type(Type::String));
+    header.description =
+        Some("The state of the resource, for If-Match and If-None-Match".to_owned());
+    header.example = Some(json!("\"2a-3\""));
+    for item in document.paths.paths.values_mut() {
+        for operation in examples::operations(item) {
+            for (status, response) in &mut operation.responses.responses {
+                let RefOr::T(response) = response else {
+                    continue;
+                };
+                let shown = response.content.values().any(shows_a_state);
+                if shown || status == "304" {
+                    response
+                        .headers
+                        .insert("ETag".to_owned(), header.clone().into());
+                }
+            }
+        }
+    }
+}
+
+/// Is this a thing, rather than a list of some or an error?
+fn shows_a_state(content: &RefOr<Content>) -> bool {
+    let RefOr::T(content) = content else {
+        return false;
+    };
+    let Some(RefOr::Ref(schema)) = &content.schema else {
+        return false;
+    };
+    let name = schema.ref_location.rsplit('/').next();
+    name.is_some_and(|name| STATED.contains(&name))
 }
 
 /// An error behind a status.
@@ -56,6 +101,7 @@ fn error(path: &str, status: &str) -> Option<Error> {
         ),
         "409" if of_tokens => Error::name_taken(What::Token, "push-token"),
         "409" => Error::name_taken(What::Registry, "team-a"),
+        "412" => stale(),
         "413" => Error::TooLarge { limit: BODY_LIMIT },
         "415" => Error::UnsupportedMediaType {
             sent: "the content type \"text/plain\"".to_owned(),
@@ -66,6 +112,20 @@ fn error(path: &str, status: &str) -> Option<Error> {
         "503" => Error::busy(),
         _ => return None,
     })
+}
+
+/// A change to what was looked at before somebody else changed it.
+fn stale() -> Error {
+    let tag = |version| Tag {
+        key: 0x2a,
+        version,
+        state: 0,
+    };
+    let condition = Precondition::parse(Some(tag(2).to_string().as_bytes()), None);
+    let refused = condition.and_then(|condition| condition.require(What::Registry, Some(tag(3))));
+    refused
+        .err()
+        .unwrap_or_else(|| Error::internal("an example"))
 }
 
 /// What the example of a question is answered.

@@ -1,6 +1,7 @@
 //! `/registries/{registryId}/members`.
 
 use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use actix_web::{delete, get, put};
 
@@ -8,11 +9,13 @@ use super::super::State;
 use super::super::call::{Json, Raw};
 use super::account::AccountPath;
 use super::people::{MemberList, MemberView, PutMember};
+use super::precondition::{IfAbsent, IfMatch, tagged};
 use super::token::{Page, RegistryPath, window_links};
-use super::{Answer, ApiErrorResponse, BodyErrors, Call, Errors};
+use super::{Answer, ApiErrorResponse, BodyErrors, Call, Conditional, Errors};
 use crate::domain::id::{AccountId, RegistryId};
 use crate::domain::membership::Membership;
 use crate::domain::page::Window;
+use crate::domain::precondition::Precondition;
 use crate::service::Put;
 
 /// List the members of a registry
@@ -48,42 +51,49 @@ pub(super) async fn list(state: Data<State>, call: Call<(RegistryId, (Window, Ra
 ///
 /// * nobody gives more than they may do there themselves
 #[utoipa::path(
-    operation_id = "registriesMembersPut", tag = "Members", params(RegistryPath, AccountPath), request_body = PutMember,
+    operation_id = "registriesMembersPut", tag = "Members", params(RegistryPath, AccountPath, IfMatch, IfAbsent), request_body = PutMember,
     responses(
         (status = 200, description = "The member, changed", body = MemberView),
         (status = 201, description = "The new member", body = MemberView),
         (status = 404, description = "The registry or the account does not exist", body = ApiErrorResponse),
         (status = 409, description = "The registry has as many members as it may", body = ApiErrorResponse),
-        BodyErrors, Errors,
+        Conditional, BodyErrors, Errors,
     ),
 )]
 #[put("/registries/{registryId}/members/{accountId}")]
 pub(super) async fn set(
     state: Data<State>,
-    call: Call<(RegistryId, AccountId), Json<PutMember, Membership>>,
+    call: Call<(RegistryId, (AccountId, Precondition)), Json<PutMember, Membership>>,
 ) -> Answer {
-    let (registry, account) = call.head;
+    let (registry, (account, condition)) = call.head;
     let level = call.body.0;
     let members = state.service.members();
-    Ok(
-        match members.set(&call.caller, registry, account, level).await? {
-            Put::Created(member) => HttpResponse::Created().json(MemberView::from(member)),
-            Put::Replaced(member) => HttpResponse::Ok().json(MemberView::from(member)),
-        },
-    )
+    let (status, member) = match members
+        .set(&call.caller, registry, account, level, condition)
+        .await?
+    {
+        Put::Created(member) => (StatusCode::CREATED, member),
+        Put::Replaced(member) => (StatusCode::OK, member),
+    };
+    Ok(tagged(status, member.tag(), MemberView::from(member)))
 }
 
 /// Remove a member from a registry
 ///
 /// Ends a membership: what it permitted is refused from the next request on
 #[utoipa::path(
-    operation_id = "registriesMembersDelete", tag = "Members", params(RegistryPath, AccountPath),
-    responses((status = 204, description = "No content"), (status = 404, description = "The registry or the member does not exist", body = ApiErrorResponse), Errors),
+    operation_id = "registriesMembersDelete", tag = "Members", params(RegistryPath, AccountPath, IfMatch),
+    responses((status = 204, description = "No content"), (status = 404, description = "The registry or the member does not exist", body = ApiErrorResponse), Conditional, Errors),
 )]
 #[delete("/registries/{registryId}/members/{accountId}")]
-pub(super) async fn remove(state: Data<State>, call: Call<(RegistryId, AccountId)>) -> Answer {
-    let (registry, account) = call.head;
+pub(super) async fn remove(
+    state: Data<State>,
+    call: Call<(RegistryId, (AccountId, Precondition))>,
+) -> Answer {
+    let (registry, (account, condition)) = call.head;
     let members = state.service.members();
-    members.remove(&call.caller, registry, account).await?;
+    members
+        .remove(&call.caller, registry, account, condition)
+        .await?;
     Ok(HttpResponse::NoContent().finish())
 }

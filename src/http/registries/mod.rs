@@ -14,6 +14,7 @@ pub mod fuzzing;
 mod leak;
 mod member;
 mod people;
+mod precondition;
 mod registry;
 mod token;
 mod trust;
@@ -29,6 +30,7 @@ pub(super) use self::leak::Scanning;
 
 use self::elsewhere::{ARTIFACTS, REPOSITORIES, REPOSITORY, VULNERABILITY};
 use self::error::{ApiErrorResponse, BareErrors, BodyErrors, Errors};
+use self::precondition::{Conditional, Unchanged};
 use super::routes::Routes;
 use super::surface;
 

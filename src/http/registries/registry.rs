@@ -1,5 +1,6 @@
 //! `/registries`.
 
+use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, delete, get, patch, post, put};
 use serde::Deserialize;
@@ -8,11 +9,13 @@ use utoipa::IntoParams;
 use super::super::State;
 use super::super::call::{Head, Json, Query, Raw};
 use super::super::links;
+use super::precondition::{IfAbsent, IfChanged, IfMatch, looked, tagged};
 use super::token::RegistryPath;
 use super::wire::{CreateRegistry, Links, Pagination, PatchRegistry, RegistryList, RegistryView};
-use super::{Answer, ApiErrorResponse, BodyErrors, Call, Errors};
+use super::{Answer, ApiErrorResponse, BodyErrors, Call, Conditional, Errors, Unchanged};
 use crate::domain::id::RegistryId;
 use crate::domain::page::parse_limit;
+use crate::domain::precondition::Precondition;
 use crate::domain::registry::{NewRegistry, Registry, RegistryPatch};
 use crate::error::Result;
 use crate::service::Put;
@@ -123,24 +126,36 @@ pub(super) async fn create(
 ) -> Answer {
     let new = call.body.0;
     let registry = state.service.registries().create(&call.caller, new).await?;
-    Ok(HttpResponse::Created().json(RegistryView::created(registry)))
+    Ok(created(registry))
+}
+
+/// A registry that was just made.
+fn created(registry: Registry) -> HttpResponse {
+    let tag = registry.tag();
+    tagged(StatusCode::CREATED, tag, RegistryView::created(registry))
+}
+
+/// A registry that was changed, or was not, since it was as it was to be.
+fn kept(state: &State, registry: Registry) -> HttpResponse {
+    tagged(StatusCode::OK, registry.tag(), view(state, registry))
 }
 
 /// Get a registry
 ///
 /// Gets all information on a registry
 #[utoipa::path(
-    operation_id = "registriesFindById", tag = "Registries", params(RegistryPath),
-    responses((status = 200, description = "OK", body = RegistryView), (status = 404, description = "The registry does not exist", body = ApiErrorResponse), Errors),
+    operation_id = "registriesFindById", tag = "Registries", params(RegistryPath, IfChanged),
+    responses((status = 200, description = "OK", body = RegistryView), (status = 404, description = "The registry does not exist", body = ApiErrorResponse), Unchanged, Errors),
 )]
 #[get("/registries/{registryId}")]
-pub(super) async fn show(state: Data<State>, call: Call<RegistryId>) -> Answer {
-    let registry = state
+pub(super) async fn show(state: Data<State>, call: Call<(RegistryId, Precondition)>) -> Answer {
+    let (id, condition) = call.head;
+    let look = state
         .service
         .registries()
-        .show(&call.caller, call.head)
+        .show(&call.caller, id, condition)
         .await?;
-    Ok(HttpResponse::Ok().json(view(&state, registry)))
+    Ok(looked(look, |registry| view(&state, registry)))
 }
 
 /// Create or replace a container registry
@@ -149,29 +164,30 @@ pub(super) async fn show(state: Data<State>, call: Call<RegistryId>) -> Answer {
 ///
 /// * "name" and "location" cannot be changed
 #[utoipa::path(
-    operation_id = "registriesPut", tag = "Registries", params(RegistryPath), request_body = CreateRegistry,
+    operation_id = "registriesPut", tag = "Registries", params(RegistryPath, IfMatch, IfAbsent), request_body = CreateRegistry,
     responses(
         (status = 200, description = "The replaced registry", body = RegistryView),
         (status = 201, description = "The created registry", body = RegistryView),
         (status = 409, description = "Another registry has this name, or the account has made as many as it may", body = ApiErrorResponse),
-        BodyErrors, Errors,
+        Conditional, BodyErrors, Errors,
     ),
 )]
 #[put("/registries/{registryId}")]
 pub(super) async fn replace(
     state: Data<State>,
-    call: Call<RegistryId, Json<CreateRegistry, NewRegistry>>,
+    call: Call<(RegistryId, Precondition), Json<CreateRegistry, NewRegistry>>,
 ) -> Answer {
+    let (id, condition) = call.head;
     let new = call.body.0;
     Ok(
         match state
             .service
             .registries()
-            .replace(&call.caller, call.head, new)
+            .replace(&call.caller, id, new, condition)
             .await?
         {
-            Put::Created(registry) => HttpResponse::Created().json(RegistryView::created(registry)),
-            Put::Replaced(registry) => HttpResponse::Ok().json(view(&state, registry)),
+            Put::Created(registry) => created(registry),
+            Put::Replaced(registry) => kept(&state, registry),
         },
     )
 }
@@ -182,36 +198,38 @@ pub(super) async fn replace(
 ///
 /// * an empty "apiSubnetAllowList" lifts the restriction
 #[utoipa::path(
-    operation_id = "registriesPatch", tag = "Registries", params(RegistryPath), request_body = PatchRegistry,
-    responses((status = 200, description = "OK", body = RegistryView), (status = 404, description = "The registry does not exist", body = ApiErrorResponse), BodyErrors, Errors),
+    operation_id = "registriesPatch", tag = "Registries", params(RegistryPath, IfMatch), request_body = PatchRegistry,
+    responses((status = 200, description = "OK", body = RegistryView), (status = 404, description = "The registry does not exist", body = ApiErrorResponse), Conditional, BodyErrors, Errors),
 )]
 #[patch("/registries/{registryId}")]
 pub(super) async fn update(
     state: Data<State>,
-    call: Call<RegistryId, Json<PatchRegistry, RegistryPatch>>,
+    call: Call<(RegistryId, Precondition), Json<PatchRegistry, RegistryPatch>>,
 ) -> Answer {
+    let (id, condition) = call.head;
     let patch = call.body.0;
     let registry = state
         .service
         .registries()
-        .update(&call.caller, call.head, patch)
+        .update(&call.caller, id, patch, condition)
         .await?;
-    Ok(HttpResponse::Ok().json(view(&state, registry)))
+    Ok(kept(&state, registry))
 }
 
 /// Delete registry
 ///
 /// Deletes a registry with all its tokens
 #[utoipa::path(
-    operation_id = "registriesDelete", tag = "Registries", params(RegistryPath),
-    responses((status = 204, description = "No content"), (status = 404, description = "The registry does not exist", body = ApiErrorResponse), Errors),
+    operation_id = "registriesDelete", tag = "Registries", params(RegistryPath, IfMatch),
+    responses((status = 204, description = "No content"), (status = 404, description = "The registry does not exist", body = ApiErrorResponse), Conditional, Errors),
 )]
 #[delete("/registries/{registryId}")]
-pub(super) async fn delete(state: Data<State>, call: Call<RegistryId>) -> Answer {
+pub(super) async fn delete(state: Data<State>, call: Call<(RegistryId, Precondition)>) -> Answer {
+    let (id, condition) = call.head;
     state
         .service
         .registries()
-        .delete(&call.caller, call.head)
+        .delete(&call.caller, id, condition)
         .await?;
     Ok(HttpResponse::NoContent().finish())
 }

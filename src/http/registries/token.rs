@@ -1,6 +1,7 @@
 //! `/registries/{registryId}/tokens`.
 
-use actix_web::http::header::{CACHE_CONTROL, HeaderValue, LINK};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, ETAG, HeaderValue, LINK};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, delete, get, patch, post, put};
 use serde::Deserialize;
@@ -10,14 +11,16 @@ use super::super::State;
 use super::super::call::{Head, Json, Query, Raw};
 use super::super::{links, surface};
 use super::evaluation::{EvaluateToken, EvaluationView};
+use super::precondition::{IfAbsent, IfChanged, IfMatch, looked, tagged};
 use super::wire::{CreateToken, Links, PatchToken, TokenList, TokenView};
-use super::{Answer, ApiErrorResponse, BodyErrors, Call, Errors};
+use super::{Answer, ApiErrorResponse, BodyErrors, Call, Conditional, Errors, Unchanged};
 use crate::domain::evaluation::Question;
 use crate::domain::filter::TokenFilter;
 use crate::domain::id::{RegistryId, TokenId};
 use crate::domain::page::Window;
 use crate::domain::period::Period;
-use crate::domain::token::{NewToken, TokenPatch};
+use crate::domain::precondition::Precondition;
+use crate::domain::token::{NewToken, Token, TokenPatch};
 use crate::error::{Error, Result, Violations};
 use crate::service::Put;
 use crate::service::token_lists::{Listing, Start};
@@ -266,28 +269,45 @@ pub(super) async fn create(
 
 /// The one answer that carries the secret: kept by no cache.
 fn created(state: &State, Minted { token, secret }: Minted) -> HttpResponse {
-    let view = TokenView::new(token, Some(&secret), state.service.now());
+    let now = state.service.now();
+    let tag = token.tag_at(now);
+    let view = TokenView::new(token, Some(&secret), now);
     HttpResponse::Created()
         .insert_header((CACHE_CONTROL, "no-store"))
+        .insert_header((ETAG, tag.to_string()))
         .json(view)
+}
+
+/// A token that was changed, or was not, since it was as it was to be.
+fn kept(state: &State, token: Token) -> HttpResponse {
+    let now = state.service.now();
+    tagged(
+        StatusCode::OK,
+        token.tag_at(now),
+        TokenView::new(token, None, now),
+    )
 }
 
 /// Get token information
 ///
 /// Gets all information for a specific token used to access a container registry
 #[utoipa::path(
-    operation_id = "registriesTokensFindById", tag = "Tokens", params(RegistryPath, TokenPath),
-    responses((status = 200, description = "OK", body = TokenView), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), Errors),
+    operation_id = "registriesTokensFindById", tag = "Tokens", params(RegistryPath, TokenPath, IfChanged),
+    responses((status = 200, description = "OK", body = TokenView), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), Unchanged, Errors),
 )]
 #[get("/registries/{registryId}/tokens/{tokenId}")]
-pub(super) async fn show(state: Data<State>, call: Call<(RegistryId, TokenId)>) -> Answer {
-    let (registry, id) = call.head;
-    let token = state
+pub(super) async fn show(
+    state: Data<State>,
+    call: Call<(RegistryId, (TokenId, Precondition))>,
+) -> Answer {
+    let (registry, (id, condition)) = call.head;
+    let look = state
         .service
         .tokens()
-        .show(&call.caller, registry, id)
+        .show(&call.caller, registry, id, condition)
         .await?;
-    Ok(HttpResponse::Ok().json(TokenView::new(token, None, state.service.now())))
+    let now = state.service.now();
+    Ok(looked(look, |token| TokenView::new(token, None, now)))
 }
 
 /// Create or replace token
@@ -298,33 +318,31 @@ pub(super) async fn show(state: Data<State>, call: Call<(RegistryId, TokenId)>) 
 ///
 /// * "name" cannot be changed
 #[utoipa::path(
-    operation_id = "registriesTokensPut", tag = "Tokens", params(RegistryPath, PutTokenPath), request_body = CreateToken,
+    operation_id = "registriesTokensPut", tag = "Tokens", params(RegistryPath, PutTokenPath, IfMatch, IfAbsent), request_body = CreateToken,
     responses(
         (status = 200, description = "The replaced token", body = TokenView),
         (status = 201, description = "The created token, with its password", body = TokenView),
         (status = 404, description = "The registry does not exist", body = ApiErrorResponse),
         (status = 409, description = "Another token has this name, or the registry has as many as it may", body = ApiErrorResponse),
-        BodyErrors, Errors,
+        Conditional, BodyErrors, Errors,
     ),
 )]
 #[put("/registries/{registryId}/tokens/{tokenId}")]
 pub(super) async fn replace(
     state: Data<State>,
-    call: Call<(RegistryId, TokenId), Json<CreateToken, NewToken>>,
+    call: Call<(RegistryId, (TokenId, Precondition)), Json<CreateToken, NewToken>>,
 ) -> Answer {
-    let (registry, id) = call.head;
+    let (registry, (id, condition)) = call.head;
     let new = call.body.0;
     Ok(
         match state
             .service
             .tokens()
-            .replace(&call.caller, registry, id, new)
+            .replace(&call.caller, registry, id, new, condition)
             .await?
         {
             Put::Created(minted) => created(&state, minted),
-            Put::Replaced(token) => {
-                HttpResponse::Ok().json(TokenView::new(token, None, state.service.now()))
-            }
+            Put::Replaced(token) => kept(&state, token),
         },
     )
 }
@@ -337,38 +355,41 @@ pub(super) async fn replace(
 ///
 /// * change expiry date
 #[utoipa::path(
-    operation_id = "registriesTokensPatch", tag = "Tokens", params(RegistryPath, TokenPath), request_body = PatchToken,
-    responses((status = 200, description = "OK", body = TokenView), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), BodyErrors, Errors),
+    operation_id = "registriesTokensPatch", tag = "Tokens", params(RegistryPath, TokenPath, IfMatch), request_body = PatchToken,
+    responses((status = 200, description = "OK", body = TokenView), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), Conditional, BodyErrors, Errors),
 )]
 #[patch("/registries/{registryId}/tokens/{tokenId}")]
 pub(super) async fn update(
     state: Data<State>,
-    call: Call<(RegistryId, TokenId), Json<PatchToken, TokenPatch>>,
+    call: Call<(RegistryId, (TokenId, Precondition)), Json<PatchToken, TokenPatch>>,
 ) -> Answer {
-    let (registry, id) = call.head;
+    let (registry, (id, condition)) = call.head;
     let patch = call.body.0;
     let token = state
         .service
         .tokens()
-        .update(&call.caller, registry, id, patch)
+        .update(&call.caller, registry, id, patch, condition)
         .await?;
-    Ok(HttpResponse::Ok().json(TokenView::new(token, None, state.service.now())))
+    Ok(kept(&state, token))
 }
 
 /// Delete token
 ///
 /// Deletes a token; its password opens nothing from then on
 #[utoipa::path(
-    operation_id = "registriesTokensDelete", tag = "Tokens", params(RegistryPath, TokenPath),
-    responses((status = 204, description = "No content"), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), Errors),
+    operation_id = "registriesTokensDelete", tag = "Tokens", params(RegistryPath, TokenPath, IfMatch),
+    responses((status = 204, description = "No content"), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), Conditional, Errors),
 )]
 #[delete("/registries/{registryId}/tokens/{tokenId}")]
-pub(super) async fn delete(state: Data<State>, call: Call<(RegistryId, TokenId)>) -> Answer {
-    let (registry, id) = call.head;
+pub(super) async fn delete(
+    state: Data<State>,
+    call: Call<(RegistryId, (TokenId, Precondition))>,
+) -> Answer {
+    let (registry, (id, condition)) = call.head;
     state
         .service
         .tokens()
-        .delete(&call.caller, registry, id)
+        .delete(&call.caller, registry, id, condition)
         .await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -118,6 +118,7 @@ fn status(error: &Error) -> StatusCode {
         Error::NotFound { .. } | Error::Elsewhere { .. } => StatusCode::NOT_FOUND,
         Error::Conflict { .. } | Error::Unsuited(_) | Error::Full(_) => StatusCode::CONFLICT,
         Error::Invalid(_) => StatusCode::BAD_REQUEST,
+        Error::Precondition(_) => StatusCode::PRECONDITION_FAILED,
         Error::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
         Error::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Error::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
