@@ -319,15 +319,17 @@ pub fn page(
     }) else {
         return Ok((Vec::new(), total));
     };
+    let Some(first) = position_after(connection, registry, bucket << BUCKET_BITS, skip)? else {
+        return Ok((Vec::new(), total));
+    };
     let rows = direct!(connection, |direct| tokens::table
         .left_join(token_uses::table.on(token_uses::token_key.eq(tokens::key)))
         .filter(
             tokens::registry_key
                 .eq(registry.0)
-                .and(tokens::position.ge(bucket << BUCKET_BITS)),
+                .and(tokens::position.ge(first)),
         )
         .order(tokens::position)
-        .offset(skip)
         .limit(window.limit)
         .select((TokenRow::as_select(), Option::<UseRow>::as_select()))
         .load::<(TokenRow, Option<UseRow>)>(direct))?;
@@ -337,6 +339,31 @@ pub fn page(
             .collect::<Result<_>>()?,
         total,
     ))
+}
+
+/// The position of a registry's token that comes so many after the first from a position on. By the index alone, since
+/// a bucket has thousands to skip.
+fn position_after(
+    connection: &mut Session,
+    registry: RegistryKey,
+    from: i64,
+    skip: i64,
+) -> Result<Option<i64>> {
+    if skip == 0 {
+        return Ok(Some(from));
+    }
+    Ok(direct!(connection, |direct| tokens::table
+        .filter(
+            tokens::registry_key
+                .eq(registry.0)
+                .and(tokens::position.ge(from)),
+        )
+        .order(tokens::position)
+        .offset(skip)
+        .limit(1)
+        .select(tokens::position)
+        .get_result(direct))
+    .optional()?)
 }
 
 /// The first `limit` tokens of a registry beyond a position, in creation order.
