@@ -1,5 +1,6 @@
 //! What every request passes: a request id, the origin check, the log, and the headers that bind browsers.
 
+use std::rc::Rc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use actix_web::HttpMessage as _;
@@ -16,6 +17,7 @@ use ipnet::IpNet;
 use tracing::Instrument as _;
 use url::Url;
 
+use super::bell::Bell;
 use super::call::RequestId;
 use super::connection::Requests;
 use super::{State, dialects, links, metrics, operations};
@@ -81,7 +83,15 @@ pub(super) async fn guard(
     async move {
         let let_in = check_origin(&request, state).and_then(|()| check_room(&request, state));
         let response = match let_in {
-            Ok(()) => next.call(request).await?.map_into_boxed_body(),
+            Ok(()) => {
+                let bell = request.app_data::<Rc<Bell>>().cloned();
+                let call = next.call(request);
+                let answer = match bell {
+                    Some(bell) => bell.within(call).await,
+                    None => call.await,
+                };
+                answer?.map_into_boxed_body()
+            }
             Err(error) => {
                 let failure = dialects::failure(dialects::routed(request.request()), error);
                 request.error_response(failure)

@@ -3,6 +3,7 @@
 //! A handler has three steps: wire to command, one service call, domain to wire. Owns paths, headers, bodies and
 //! statuses. Refuses to decide anything: no rule, no SQL and no clock here.
 
+mod bell;
 mod body;
 mod call;
 mod connection;
@@ -29,6 +30,7 @@ mod registry_auth;
 mod stackrox;
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -36,6 +38,7 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Bytes, Data};
 use actix_web::{App, middleware, web};
 
+use self::bell::Bell;
 pub use self::connection::{Connection, Patience};
 pub use self::document::{document, document_json, document_names, document_of};
 pub use self::guard::Origins;
@@ -119,6 +122,16 @@ impl State {
     }
 }
 
+/// A worker goes on without a bell, if there is no room for another descriptor.
+fn hang_bell(config: &mut web::ServiceConfig) {
+    match Bell::hang() {
+        Ok(bell) => drop(config.app_data(Rc::new(bell))),
+        Err(error) => {
+            tracing::warn!(%error, "a worker has no bell, and will be slower under overload");
+        }
+    }
+}
+
 /// What an address is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Door {
@@ -164,6 +177,7 @@ pub fn app(
         .wrap(middleware::from_fn(stackrox::dress))
         .wrap(middleware::from_fn(quay::dress))
         .app_data(state)
+        .configure(hang_bell)
         .configure(routes)
         .default_service(web::to(unrouted::unrouted))
 }
