@@ -71,6 +71,8 @@ PUT    /registries/{registryId}/tokens/{tokenId}            401   401     401   
 PATCH  /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        200   200   200          200  200     200     401
 DELETE /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        204   204   204          204  204     204     401
 POST   /registries/{registryId}/tokens/{tokenId}/evaluate   401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  200     200     401
+DELETE /registries/{registryId}/tokens/{tokenId}/previous-secret  401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        204   204   204          204  204     204     401
+POST   /registries/{registryId}/tokens/{tokenId}/rotate     401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        200   200   200          200  200     200     401
 POST   /secret-scanning/report                              401   401     401      401     401   401  401 401     401       401       401       401      401        401       401    401        401   401   401          401  401     401     401
 GET    /v1/apitokens                                        401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401
 POST   /v1/apitokens/generate                               401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401
@@ -374,6 +376,7 @@ impl Place {
             ("PUT", "{tokenId}") => json!({"properties": {"name": "ci"}}),
             ("POST", "generate") => json!({"name": "new"}),
             ("POST", "evaluate") => json!({"scope": "repository:a:pull"}),
+            ("POST", "rotate") => json!({"gracePeriod": "PT1H"}),
             ("POST", "apptoken") => json!({"title": "new"}),
             ("POST", "signin") => json!({"username": "admin", "password": ADMIN_PASSWORD}),
             ("PATCH", _) => json!({}),

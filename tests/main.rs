@@ -42,6 +42,7 @@ mod readme;
 mod registries;
 mod registry_auth;
 mod rewrap;
+mod rotation;
 mod signing;
 mod smoke;
 mod stackrox;

@@ -730,11 +730,23 @@ fn the_token_schemas_are_those_of_the_product() {
 }
 
 /// Operations that the product does not have: method, path and operation id.
-const OWN_OPERATIONS: [(&str, &str, &str); 1] = [(
-    "post",
-    "/registries/{registryId}/tokens/{tokenId}/evaluate",
-    "registriesTokensEvaluate",
-)];
+const OWN_OPERATIONS: [(&str, &str, &str); 3] = [
+    (
+        "post",
+        "/registries/{registryId}/tokens/{tokenId}/evaluate",
+        "registriesTokensEvaluate",
+    ),
+    (
+        "post",
+        "/registries/{registryId}/tokens/{tokenId}/rotate",
+        "registriesTokensRotate",
+    ),
+    (
+        "delete",
+        "/registries/{registryId}/tokens/{tokenId}/previous-secret",
+        "registriesTokensPreviousSecretDelete",
+    ),
+];
 
 #[test]
 fn reports_of_leaked_secrets_are_in_the_document() {
@@ -824,7 +836,7 @@ const OWN_MEMBERS: [(&str, &str, bool); 3] = [
 ];
 
 /// The headers by which callers say which state of a thing they want: method, path and names.
-const CONDITIONS: [(&str, &str, &[&str]); 13] = [
+const CONDITIONS: [(&str, &str, &[&str]); 15] = [
     ("get", "/registries/{registryId}", &["If-None-Match"]),
     (
         "put",
@@ -837,6 +849,16 @@ const CONDITIONS: [(&str, &str, &[&str]); 13] = [
     ("put", TOKEN, &["If-Match", "If-None-Match"]),
     ("patch", TOKEN, &["If-Match"]),
     ("delete", TOKEN, &["If-Match"]),
+    (
+        "post",
+        "/registries/{registryId}/tokens/{tokenId}/rotate",
+        &["If-Match"],
+    ),
+    (
+        "delete",
+        "/registries/{registryId}/tokens/{tokenId}/previous-secret",
+        &["If-Match"],
+    ),
     ("get", ACCOUNT, &["If-None-Match"]),
     ("patch", ACCOUNT, &["If-Match"]),
     ("delete", ACCOUNT, &["If-Match"]),
@@ -919,5 +941,31 @@ fn what_is_our_own_is_documented_and_asked_of_nobody() {
         let required = schemas[schema]["required"].as_array();
         let held = required.is_some_and(|names| names.contains(&json!("allowedCidrs")));
         assert!(!held, "{schema}");
+    }
+    for schema in [
+        "RegistryProperties",
+        "PostRegistryProperties",
+        "PatchRegistryInput",
+    ] {
+        let property = &schemas[schema]["properties"]["maximumSecretAge"];
+        assert_eq!(property["example"], "P90D", "{schema}");
+        assert_eq!(property.get("default"), None, "{schema}");
+        let required = schemas[schema]["required"].as_array();
+        let held = required.is_some_and(|names| names.contains(&json!("maximumSecretAge")));
+        assert!(!held, "{schema}");
+    }
+    assert_eq!(
+        schemas["RotateTokenInput"]["required"],
+        json!(["gracePeriod"])
+    );
+    let required = &schemas["ApiResourceMetadata"]["required"];
+    for member in [
+        "secretCreatedDate",
+        "secretExpiryDate",
+        "previousSecretExpiryDate",
+    ] {
+        let property = &schemas["ApiResourceMetadata"]["properties"][member];
+        assert_eq!(property["format"], "date-time", "{member}");
+        assert!(!required.as_array().unwrap().contains(&json!(member)));
     }
 }

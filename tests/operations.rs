@@ -171,6 +171,13 @@ async fn no_secret_is_ever_written(
     for body in [json!({"status": "disabled"}), json!({"secret": secret})] {
         admin.patch(&token, body).await;
     }
+    let grace = json!({"gracePeriod": "PT1H"});
+    let rotated = admin.post(&format!("{token}/rotate"), grace).await;
+    let new_secret = rotated.json["properties"]["credentials"]["password"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    admin.delete(&format!("{token}/previous-secret")).await;
     let intruder = Actor::of(&program.base, "admin", "guessed-password");
     assert_eq!(intruder.get(&tokens).await.status, 401);
     assert_eq!(
@@ -207,8 +214,9 @@ async fn no_secret_is_ever_written(
     let (status, log) = program.wait();
     assert!(status.success());
     let credentials = STANDARD.encode(format!("admin:{ADMIN_PASSWORD}"));
-    let secrets: [(&str, &[u8]); 7] = [
+    let secrets: [(&str, &[u8]); 8] = [
         ("a token's secret", secret.as_bytes()),
+        ("a token's second secret", new_secret.as_bytes()),
         ("a password", ADMIN_PASSWORD.as_bytes()),
         ("the credentials in base64", credentials.as_bytes()),
         ("a guessed password", b"guessed-password"),

@@ -359,7 +359,7 @@ fn possible_codes() -> BTreeSet<String> {
         "src/service/vault.rs",
         "src/store/session.rs",
     ];
-    // Codes that are put together: of ids, of the two allow lists, and of members whose JSON has the wrong type.
+    // Codes that are put together: of ids, of the two allow lists, of periods, and of members whose JSON has the wrong type.
     let mut codes: BTreeSet<_> = [
         "invalid-registry-id",
         "invalid-token-id",
@@ -374,6 +374,8 @@ fn possible_codes() -> BTreeSet<String> {
         "invalid-unused-since",
         "invalid-if-match",
         "invalid-if-none-match",
+        "invalid-grace-period",
+        "invalid-maximum-secret-age",
         "invalid-token",
         "invalid-type",
         "invalid-url",

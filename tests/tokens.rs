@@ -14,7 +14,7 @@ const NOBODY: &str = "00000000-0000-4000-8000-000000000000";
 fn shown(name: &str, password: &str, expiry: &Value, scopes: &Value, status: &str) -> Value {
     json!({
         "id": "[id]", "type": "token", "href": "",
-        "metadata": {"createdBy": "admin", "createdByUserId": "[user]", "createdDate": "2026-11-21T12:00:00Z", "state": status},
+        "metadata": {"createdBy": "admin", "createdByUserId": "[user]", "createdDate": "2026-11-21T12:00:00Z", "secretCreatedDate": "2026-11-21T12:00:00Z", "state": status},
         "properties": {"name": name, "credentials": {"username": name, "password": password}, "expiryDate": expiry,
             "scopes": scopes, "status": status},
     })
@@ -652,7 +652,7 @@ async fn pages_are_windows_and_totals_are_right(
             None,
         ),
         (
-            "?depth=1&maxResults=1&filter.name=x&pagination.token=x&limit=01",
+            "?depth=1&maxResults=1&filter.name=x&limit=01",
             (0, 1),
             &["ta"],
             None,

@@ -18,7 +18,7 @@ use wharfinger::domain::audit::{By, Event, Kind, Outcome, SubjectKind};
 use wharfinger::domain::caps::Caps;
 use wharfinger::domain::id::{AccountId, RegistryId, RegistryKey, TokenId};
 use wharfinger::domain::page::Window;
-use wharfinger::domain::registry::{Features, NewRegistry, RegistryName};
+use wharfinger::domain::registry::{Features, Home, NewRegistry, RegistryName};
 use wharfinger::domain::status::Status;
 use wharfinger::domain::token::{NewToken, TokenName};
 use wharfinger::error::{Outage, Result, What};
@@ -581,9 +581,17 @@ fn enter(connection: &mut Session, number: u128) -> Result<RegistryKey> {
         features: Features::default(),
         subnets: AllowList::default(),
         verifier: None,
+        maximum_secret_age: None,
     };
     let id = RegistryId(Uuid::from_u128(number));
     Ok(registries::insert(connection, id, &new, &stamp())?.key)
+}
+
+fn home(key: RegistryKey) -> Home {
+    Home {
+        key,
+        maximum_secret_age: None,
+    }
 }
 
 /// Makes the token of a number in a registry that may have so many.
@@ -612,7 +620,8 @@ fn mint(
         api_tokens: 0,
     };
     let id = TokenId(Uuid::from_u128(number));
-    tokens::insert(transaction, registry, id, &new, &secret, &stamp(), caps)?;
+    let home = home(registry);
+    tokens::insert(transaction, home, id, &new, &secret, &stamp(), caps)?;
     Ok(())
 }
 
@@ -623,7 +632,7 @@ async fn listed(store: &Store, registry: RegistryKey) -> String {
         limit: 100,
     };
     let (page, total) = store
-        .read(move |connection| tokens::page(connection, registry, window))
+        .read(move |connection| tokens::page(connection, home(registry), window))
         .await
         .unwrap();
     assert_eq!(i64::try_from(page.len()).unwrap(), total);

@@ -81,6 +81,7 @@ impl Harbour {
                     features: Default::default(),
                     subnets: Default::default(),
                     verifier: None,
+                    maximum_secret_age: None,
                 };
                 let made = service.registries().create(&caller, new).await;
                 made.expect("a registry");

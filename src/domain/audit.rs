@@ -93,7 +93,7 @@ words! {
         Revoke = "revoke",
         /// The code of an app token was shown again.
         Reveal = "reveal",
-        /// A key was replaced: the one that signs for a registry, or the server key.
+        /// The secret of a token or a key was replaced: the one that signs for a registry, or the server key.
         Rotate = "rotate",
         /// A secret was found where it does not belong.
         Leak = "leak",
@@ -508,6 +508,7 @@ impl Recorded for Registry {
             "features": self.features,
             "subnets": self.subnets,
             "verifier": self.verifier.as_str(),
+            "maximumSecretAge": self.maximum_secret_age.map(|age| age.to_string()),
             "version": self.version,
         })
     }
@@ -521,14 +522,18 @@ impl Recorded for Token {
     }
 
     fn record(&self) -> Value {
-        json!({
+        let mut record = json!({
             "name": self.name,
             "status": self.status.as_str(),
             "expires": self.expires_at,
             "scopes": self.scopes,
             "allowed": self.allowed,
             "version": self.version,
-        })
+        });
+        if let (Value::Object(record), Some(previous)) = (&mut record, self.secrets.previous) {
+            record.insert("previousSecretEnds".to_owned(), json!(previous.until));
+        }
+        record
     }
 }
 

@@ -19,6 +19,7 @@ pub mod period;
 pub mod precondition;
 pub mod registry;
 pub mod role;
+pub mod rotation;
 pub mod scope;
 pub mod secret;
 pub mod signing;

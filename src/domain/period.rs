@@ -37,6 +37,8 @@ enum Flaw {
 impl Period {
     /// No time at all.
     pub const ZERO: Self = Self { seconds: 0 };
+    /// An hour.
+    pub const HOUR: Self = Self { seconds: HOUR };
     /// About a century: added to any instant that is accepted anywhere it still is one.
     pub const LONGEST: Self = Self::of_days(36_500);
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Stamp;
 use super::allow_list::AllowList;
 use super::id::{RegistryId, RegistryKey};
+use super::period::Period;
 use super::precondition::Tag;
 use super::text::quoted;
 use crate::error::{Error, Result, Violations};
@@ -190,6 +191,28 @@ pub struct Tenant {
     pub verifier: TokenVerifier,
     /// Where its tokens may be used from.
     pub subnets: AllowList,
+    /// How old the secrets of its tokens may become.
+    pub maximum_secret_age: Option<Period>,
+}
+
+impl Tenant {
+    /// The registry as far as its tokens' upkeep needs it.
+    #[must_use]
+    pub fn home(&self) -> Home {
+        Home {
+            key: self.key,
+            maximum_secret_age: self.maximum_secret_age,
+        }
+    }
+}
+
+/// A registry as far as its tokens' upkeep needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Home {
+    /// Internal key.
+    pub key: RegistryKey,
+    /// How old the secrets of its tokens may become.
+    pub maximum_secret_age: Option<Period>,
 }
 
 /// What a registry trusts when it verifies a JWT of this service, and so how its signing key may change.
@@ -259,6 +282,8 @@ pub struct Registry {
     pub subnets: AllowList,
     /// What it trusts when it verifies a JWT.
     pub verifier: TokenVerifier,
+    /// How old the secrets of its tokens may become; `None` is as old as they like.
+    pub maximum_secret_age: Option<Period>,
     /// Counts every change.
     pub version: i64,
     /// By whom and when it was made.
@@ -307,6 +332,7 @@ impl Registry {
             features: Some(new.features),
             subnets: Some(new.subnets),
             verifier: new.verifier,
+            maximum_secret_age: Some(new.maximum_secret_age),
         })
     }
 
@@ -317,6 +343,7 @@ impl Registry {
             self.features.clone(),
             self.subnets.clone(),
             self.verifier,
+            self.maximum_secret_age,
         );
         if let Some(schedule) = patch.schedule {
             self.schedule = schedule;
@@ -338,12 +365,16 @@ impl Registry {
         if let Some(verifier) = patch.verifier {
             self.verifier = verifier;
         }
+        if let Some(maximum_secret_age) = patch.maximum_secret_age {
+            self.maximum_secret_age = maximum_secret_age;
+        }
         Ok(before
             != (
                 self.schedule.clone(),
                 self.features.clone(),
                 self.subnets.clone(),
                 self.verifier,
+                self.maximum_secret_age,
             ))
     }
 }
@@ -364,6 +395,8 @@ pub struct NewRegistry {
     /// What it trusts when it verifies a JWT. `None` is the default for a registry to be made, and leaves one that is
     /// replaced as it is: a client that has never heard of it must not lock a registry out that trusts one key.
     pub verifier: Option<TokenVerifier>,
+    /// How old the secrets of its tokens may become.
+    pub maximum_secret_age: Option<Period>,
 }
 
 /// Changes to a registry; what is `None` stays.
@@ -377,6 +410,8 @@ pub struct RegistryPatch {
     pub subnets: Option<AllowList>,
     /// Changes what it trusts when it verifies a JWT.
     pub verifier: Option<TokenVerifier>,
+    /// `Some(None)` lets secrets become as old as they like.
+    pub maximum_secret_age: Option<Option<Period>>,
 }
 
 #[cfg(test)]

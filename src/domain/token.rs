@@ -11,6 +11,7 @@ use super::allow_list::AllowList;
 use super::id::{RegistryKey, TokenId, TokenKey};
 use super::precondition::Tag;
 use super::registry::Tenant;
+use super::rotation::Secrets;
 use super::scope::wildcards;
 use super::status::Status;
 use super::text::{has_control, quoted};
@@ -166,6 +167,8 @@ pub struct Token<S = Vec<Scope>> {
     pub scopes: S,
     /// Where it may be used from, beside what the registry says.
     pub allowed: AllowList,
+    /// When its secrets were made and when they end.
+    pub secrets: Secrets,
     /// Counts every change.
     pub version: i64,
     /// By whom and when it was made.
@@ -212,13 +215,15 @@ impl<S> Token<S> {
         }
     }
 
-    /// The state it is in at an instant. A use leaves no trace in it; that time is up does.
+    /// The state it is in at an instant. A use leaves no trace in it; that time is up does, for the token or a secret.
     #[must_use]
     pub fn tag_at(&self, now: DateTime<Utc>) -> Tag {
         Tag {
             key: self.key.0,
             version: self.version,
-            state: u8::from(self.state_at(now) == "expired"),
+            state: u8::from(self.state_at(now) == "expired")
+                | (u8::from(self.secrets.previous_end().is_some_and(|end| now < end)) << 1)
+                | (u8::from(self.secrets.end().is_some_and(|end| end <= now)) << 2),
         }
     }
 
@@ -231,8 +236,18 @@ impl<S> Token<S> {
                 "the token expired at {}",
                 end.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
             )),
-            (Status::Enabled, _) => None,
+            (Status::Enabled, _) => self.secret_outlived_at(now),
         }
+    }
+
+    /// That the secret is too old, so that the one before it, which is older, is too.
+    fn secret_outlived_at(&self, now: DateTime<Utc>) -> Option<String> {
+        let end = self.secrets.end().filter(|end| *end <= now)?;
+        let age = self.secrets.maximum_age?;
+        Some(format!(
+            "the token's secret reached the registry's maximumSecretAge, {age}, at {}; rotate it",
+            end.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
+        ))
     }
 
     /// Why the token opens nothing from an address; `None` if both its registry's list and its own hold that.

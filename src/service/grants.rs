@@ -23,6 +23,7 @@ use crate::domain::app_token;
 use crate::domain::audit::{By, Event, Kind, Origin, Outcome, SubjectKind};
 use crate::domain::id::{AccountId, AccountKey, AppTokenKey, RegistryKey, TokenKey};
 use crate::domain::registry::Tenant;
+use crate::domain::rotation::Generation;
 use crate::domain::scope::{self, Access};
 use crate::domain::secret::{REFRESH_PREFIX, SecretKind};
 use crate::domain::signing::KeyRole;
@@ -345,17 +346,11 @@ impl<'a> Grants<'a> {
                 let found = if has_control(name) {
                     None
                 } else {
-                    tokens::credential_named(connection, tenant.key, name)?
+                    tokens::credential_named(connection, tenant.home(), name)?
                 };
-                let known = found.as_ref().map(|found| (found.id.0, &found.secret));
-                let right = is_right(
-                    &vault,
-                    SecretKind::RegistryToken,
-                    &presented.password,
-                    known,
-                )?;
-                let found = found.filter(|_| right).ok_or(Error::Unauthenticated)?;
-                let holder = token_holder(found, &tenant, now, presented.source)?;
+                let generation = generation_of(&vault, &presented.password, found.as_ref())?;
+                let proven = found.zip(generation).ok_or(Error::Unauthenticated)?;
+                let holder = token_holder(proven, &tenant, now, presented.source)?;
                 Standing::read(connection, tenant, holder, purpose)
             })
             .await
@@ -559,14 +554,38 @@ fn is_right(
     Ok(vault.matches(kind, token, secret, stored))
 }
 
-/// A token whose secret or reference was right, if it is in use and may be used from where the client is.
+/// Which of a token's secrets this is, if it is one of them. Both are compared whatever the first comparison says.
+fn generation_of(
+    vault: &Vault,
+    secret: &SecretString,
+    known: Option<&Credential>,
+) -> Result<Option<Generation>> {
+    let kind = SecretKind::RegistryToken;
+    let current = known.map(|known| (known.id.0, &known.secret));
+    let current = is_right(vault, kind, secret, current)?;
+    let previous = known.is_some_and(|known| {
+        let before = known.previous.as_ref();
+        before.is_some_and(|before| vault.matches(kind, known.id.0, secret, before))
+    });
+    let current = current.then_some(Generation::Current);
+    Ok(current.or(previous.then_some(Generation::Previous)))
+}
+
+/// A token, one of whose secrets or a reference to it was right, if both are in use and it may be used from where the
+/// client is.
 fn token_holder(
-    found: Credential,
+    (found, generation): (Credential, Generation),
     tenant: &Tenant,
     now: DateTime<Utc>,
     source: IpAddr,
 ) -> Result<Holder> {
-    if found.status != Status::Enabled || found.expires_at.is_some_and(|end| end <= now) {
+    let secret_ends = found.secrets.end_of(generation);
+    let ends = [found.expires_at, secret_ends];
+    let expires_at = ends.into_iter().flatten().min();
+    if found.status != Status::Enabled || expires_at.is_some_and(|end| end <= now) {
+        if let Some(end) = secret_ends.filter(|end| *end <= now) {
+            tracing::debug!(registry = %tenant.id, token = %found.id, %end, "this secret of the token has ended");
+        }
         return Err(Error::Unauthenticated);
     }
     if !found.allowed()?.admits(source) {
@@ -579,11 +598,11 @@ fn token_holder(
         reference: Reference {
             registry: tenant.key,
             who: Who::Token(found.key),
-            version: found.secret_version,
+            version: found.version_of(generation),
         },
         scopes: found.scopes()?,
         name: found.name,
-        expires_at: found.expires_at,
+        expires_at,
     })
 }
 
@@ -646,10 +665,11 @@ fn referred(
     }
     match reference.who {
         Who::Token(token) => {
-            let found = tokens::credential(connection, tenant.key, token)?
-                .filter(|found| found.secret_version == reference.version)
+            let found = tokens::credential(connection, tenant.home(), token)?
                 .ok_or(Error::Unauthenticated)?;
-            token_holder(found, tenant, now, source)
+            let generation = found.generation(reference.version);
+            let generation = generation.ok_or(Error::Unauthenticated)?;
+            token_holder((found, generation), tenant, now, source)
         }
         Who::Account(account) => {
             let standing = accounts::standing(connection, account)?

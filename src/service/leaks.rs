@@ -23,6 +23,7 @@ use super::{Core, Done, is_same};
 use crate::domain::Stamp;
 use crate::domain::audit::{By, Change, Kind, Origin, SubjectKind};
 use crate::domain::id::{AccountId, AccountKey, ApiTokenId, AppTokenId, RegistryId, TokenKey};
+use crate::domain::rotation::Generation;
 use crate::domain::secret::SecretKind;
 use crate::domain::status::Status;
 use crate::domain::text::has_control;
@@ -421,27 +422,37 @@ fn end(
             token,
             version,
         } => {
-            let Some(key) = registries::find_key(connection, registry)? else {
+            let Some(tenant) = registries::tenant(connection, registry)? else {
                 return Ok(None);
             };
-            let known = tokens::credential(connection, key, token)?
-                .filter(|known| known.secret_version == version);
-            let found = match known {
-                Some(known) => tokens::find(connection, key, known.id)?,
-                None => None,
+            let home = tenant.home();
+            let known = tokens::credential(connection, home, token)?;
+            let known = known.and_then(|known| Some((known.id, known.generation(version)?)));
+            let Some((id, generation)) = known else {
+                return Ok(None);
             };
-            let Some(mut token) = found else {
+            let Some(mut token) = tokens::find(connection, home, id)? else {
                 return Ok(None);
             };
             let before = token.clone();
-            if token.status == Status::Enabled && lasts(token.expires_at) {
-                token.status = Status::Disabled;
-                let stamp = Stamp {
-                    at: now,
-                    by: AccountId(Uuid::nil()),
-                    by_name: SCANNER.to_owned(),
-                };
-                tokens::update(connection, &mut token, stamp)?;
+            let stamp = Stamp {
+                at: now,
+                by: AccountId(Uuid::nil()),
+                by_name: SCANNER.to_owned(),
+            };
+            match generation {
+                Generation::Current => {
+                    if token.status == Status::Enabled && lasts(token.expires_at) {
+                        token.status = Status::Disabled;
+                        tokens::update(connection, &mut token, stamp)?;
+                    }
+                }
+                // Who has replaced it goes on with the new one.
+                Generation::Previous => {
+                    if lasts(token.secrets.previous.map(|previous| previous.until)) {
+                        tokens::end_previous(connection, &mut token, stamp)?;
+                    }
+                }
             }
             Change::updated(&before, &token).within(registry)
         }

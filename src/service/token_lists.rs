@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::access::Caller;
 use super::tokens::{Tokens, enter};
 use crate::domain::filter::{Place, Sought, TokenFilter};
-use crate::domain::id::{RegistryId, RegistryKey};
+use crate::domain::id::RegistryId;
 use crate::domain::page::Window;
 use crate::domain::period::Period;
+use crate::domain::registry::Home;
 use crate::domain::role::{Level, Resource};
 use crate::domain::text::quoted;
 use crate::domain::token::{Token, VerbatimScopes};
@@ -167,17 +168,17 @@ impl Tokens<'_> {
         let (key, found) = self
             .core
             .read(caller, move |connection, actor| {
-                let (key, rights) = enter(connection, actor, registry)?;
+                let (home, rights) = enter(connection, actor, registry)?;
                 rights.require(Resource::Token, Level::Read)?;
-                if cursor.is_some_and(|cursor| cursor.registry != key.0) {
+                if cursor.is_some_and(|cursor| cursor.registry != home.key.0) {
                     return Err(Error::invalid(
                         "pagination-token",
                         "pagination.token belongs to the list of another registry; start without one",
                     ));
                 }
                 let found = connection
-                    .snapshot(|connection| find_page(connection, key, sought, beginning, limit))?;
-                Ok((key, found))
+                    .snapshot(|connection| find_page(connection, home, sought, beginning, limit))?;
+                Ok((home.key, found))
             })
             .await?;
         let count = i64::try_from(found.tokens.len()).map_err(Error::internal)?;
@@ -240,7 +241,7 @@ fn not_given(token: &str) -> Error {
 
 fn find_page(
     connection: &mut Session,
-    registry: RegistryKey,
+    home: Home,
     sought: Option<Sought>,
     beginning: Beginning,
     limit: i64,
@@ -249,7 +250,7 @@ fn find_page(
         return match beginning {
             Beginning::Offset(offset) => {
                 let window = Window { offset, limit };
-                let (tokens, total) = table::page(connection, registry, window)?;
+                let (tokens, total) = table::page(connection, home, window)?;
                 let more = window.next(total).and(tokens.last()).map(place);
                 Ok(Found {
                     tokens,
@@ -258,20 +259,20 @@ fn find_page(
                 })
             }
             Beginning::Beyond(last) => {
-                let total = table::total(connection, registry)?;
+                let total = table::total(connection, home.key)?;
                 // One more than asked for tells whether there is a next page.
-                let tokens = table::page_after(connection, registry, last.at, limit + 1)?;
+                let tokens = table::page_after(connection, home, last.at, limit + 1)?;
                 let tokens = tokens.into_iter().map(|token| (place(&token), token));
                 cut(tokens.collect(), total, limit)
             }
         };
     };
-    let total = token_filters::count(connection, registry, sought)?;
+    let total = token_filters::count(connection, home.key, sought)?;
     let (after, offset) = match beginning {
         Beginning::Offset(offset) => (None, offset),
         Beginning::Beyond(last) => (Some(last), 0),
     };
-    let found = token_filters::page(connection, registry, sought, after, offset, limit + 1)?;
+    let found = token_filters::page(connection, home, sought, after, offset, limit + 1)?;
     cut(found, total, limit)
 }
 

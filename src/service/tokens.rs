@@ -9,12 +9,14 @@ use super::access::{Caller, visible};
 use super::{Core, Done, Put};
 use crate::domain::Stamp;
 use crate::domain::account::Actor;
-use crate::domain::audit::Change;
+use crate::domain::audit::{Change, Kind};
 use crate::domain::evaluation::{Evaluation, Question, evaluate};
-use crate::domain::id::{RegistryId, RegistryKey, TokenId};
+use crate::domain::id::{RegistryId, TokenId};
 use crate::domain::membership::Rights;
 use crate::domain::precondition::{Look, Precondition};
+use crate::domain::registry::Home;
 use crate::domain::role::{Level, Resource};
+use crate::domain::rotation::Grace;
 use crate::domain::secret::{self, SecretKind};
 use crate::domain::token::{NewToken, Token, TokenPatch, VerbatimScopes};
 use crate::error::{Error, Result, What};
@@ -62,13 +64,13 @@ impl<'a> Tokens<'a> {
                 caller,
                 Lock::Registry(registry),
                 move |connection, actor| {
-                    let (key, rights) = enter(connection, actor, registry)?;
+                    let (home, rights) = enter(connection, actor, registry)?;
                     rights.require(Resource::Token, Level::Write)?;
                     new.check(now)?;
                     rights.require_scopes(&new.scopes)?;
                     require_end(new.expires_at, policy.bound(actor))?;
                     let stamp = actor.stamp(now);
-                    let token = table::insert(connection, key, id, &new, &digest, &stamp, caps)?;
+                    let token = table::insert(connection, home, id, &new, &digest, &stamp, caps)?;
                     let change = Change::created(&token).within(registry);
                     Ok(Done::told(token, change))
                 },
@@ -88,9 +90,9 @@ impl<'a> Tokens<'a> {
         let now = self.core.clock.now();
         self.core
             .read(caller, move |connection, actor| {
-                let (key, rights) = enter(connection, actor, registry)?;
+                let (home, rights) = enter(connection, actor, registry)?;
                 rights.require(Resource::Token, Level::Read)?;
-                let token = table::show(connection, key, id)?
+                let token = table::show(connection, home, id)?
                     .ok_or_else(|| Error::not_found(What::Token, id))?;
                 condition.look(What::Token, token.tag_at(now), token)
             })
@@ -112,7 +114,7 @@ impl<'a> Tokens<'a> {
                 let found = members::tenant(connection, registry, actor.key)?;
                 let (tenant, rights) = visible(actor, registry, found)?;
                 rights.require(Resource::Token, Level::Read)?;
-                Ok((find(connection, tenant.key, id)?, tenant))
+                Ok((find(connection, tenant.home(), id)?, tenant))
             })
             .await?;
         let closed = || token.closed_to(&tenant, question.address?);
@@ -143,9 +145,9 @@ impl<'a> Tokens<'a> {
                 caller,
                 Lock::Registry(registry),
                 move |connection, actor| {
-                    let (key, rights) = enter(connection, actor, registry)?;
+                    let (home, rights) = enter(connection, actor, registry)?;
                     rights.require(Resource::Token, Level::Write)?;
-                    let found = table::find(connection, key, id)?;
+                    let found = table::find(connection, home, id)?;
                     let tag = found.as_ref().map(|token| token.tag_at(now));
                     condition.require(What::Token, tag)?;
                     let Some(mut token) = found else {
@@ -154,7 +156,7 @@ impl<'a> Tokens<'a> {
                         require_end(new.expires_at, policy.bound(actor))?;
                         let stamp = actor.stamp(now);
                         let token =
-                            table::insert(connection, key, id, &new, &digest, &stamp, caps)?;
+                            table::insert(connection, home, id, &new, &digest, &stamp, caps)?;
                         let change = Change::created(&token).within(registry);
                         return Ok(Done::told(Put::Created(token), change));
                     };
@@ -189,9 +191,9 @@ impl<'a> Tokens<'a> {
                 caller,
                 Lock::Registry(registry),
                 move |connection, actor| {
-                    let (key, rights) = enter(connection, actor, registry)?;
+                    let (home, rights) = enter(connection, actor, registry)?;
                     rights.require(Resource::Token, Level::Write)?;
-                    let mut token = find(connection, key, id)?;
+                    let mut token = find(connection, home, id)?;
                     condition.require(What::Token, Some(token.tag_at(now)))?;
                     let before = token.clone();
                     if !token.update(patch.clone(), now)? {
@@ -219,12 +221,84 @@ impl<'a> Tokens<'a> {
                 caller,
                 Lock::Registry(registry),
                 move |connection, actor| {
-                    let (key, rights) = enter(connection, actor, registry)?;
+                    let (home, rights) = enter(connection, actor, registry)?;
                     rights.require(Resource::Token, Level::Write)?;
-                    let token = find(connection, key, id)?;
+                    let token = find(connection, home, id)?;
                     condition.require(What::Token, Some(token.tag_at(now)))?;
-                    table::delete(connection, key, id)?;
+                    table::delete(connection, home.key, id)?;
                     Ok(Done::told((), Change::deleted(&token).within(registry)))
+                },
+            )
+            .await
+    }
+
+    /// Gives a token a new secret. The one that it had goes on working for a grace.
+    pub async fn rotate(
+        &self,
+        caller: &Caller,
+        registry: RegistryId,
+        id: TokenId,
+        grace: Grace,
+        condition: Precondition,
+    ) -> Result<Minted> {
+        let secret = self.mint()?;
+        let digest = self
+            .core
+            .vault
+            .digest(SecretKind::RegistryToken, id.0, &secret)?;
+        let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
+        let token = self
+            .core
+            .write(
+                caller,
+                Lock::Registry(registry),
+                move |connection, actor| {
+                    let (home, rights) = enter(connection, actor, registry)?;
+                    rights.require(Resource::Token, Level::Write)?;
+                    let mut token = find(connection, home, id)?;
+                    condition.require(What::Token, Some(token.tag_at(now)))?;
+                    require_end(token.expires_at, policy.bound(actor))?;
+                    let before = token.clone();
+                    token.secrets.rotate(grace, now);
+                    table::rotate(connection, &mut token, &digest, actor.stamp(now))?;
+                    let change = Change {
+                        kind: Kind::Rotate,
+                        ..Change::updated(&before, &token)
+                    };
+                    Ok(Done::told(token, change.within(registry)))
+                },
+            )
+            .await?;
+        Ok(Minted { token, secret })
+    }
+
+    /// Ends the secret before a token's current one. Where there is none, or it has ended, this leaves no trace.
+    pub async fn end_previous_secret(
+        &self,
+        caller: &Caller,
+        registry: RegistryId,
+        id: TokenId,
+        condition: Precondition,
+    ) -> Result<()> {
+        let now = self.core.clock.now();
+        self.core
+            .write(
+                caller,
+                Lock::Registry(registry),
+                move |connection, actor| {
+                    let (home, rights) = enter(connection, actor, registry)?;
+                    rights.require(Resource::Token, Level::Write)?;
+                    let mut token = find(connection, home, id)?;
+                    condition.require(What::Token, Some(token.tag_at(now)))?;
+                    // One that is only too old now would be back when its registry allows more.
+                    let previous = token.secrets.previous;
+                    if previous.is_none_or(|previous| previous.until <= now) {
+                        return Ok(Done::nothing(()));
+                    }
+                    let before = token.clone();
+                    table::end_previous(connection, &mut token, actor.stamp(now))?;
+                    let change = Change::updated(&before, &token).within(registry);
+                    Ok(Done::told((), change))
                 },
             )
             .await
@@ -240,12 +314,12 @@ pub(super) fn enter(
     connection: &mut Session,
     actor: &Actor,
     id: RegistryId,
-) -> Result<(RegistryKey, Rights)> {
-    visible(actor, id, members::registry_key(connection, id, actor.key)?)
+) -> Result<(Home, Rights)> {
+    visible(actor, id, members::home(connection, id, actor.key)?)
 }
 
-fn find(connection: &mut Session, registry: RegistryKey, id: TokenId) -> Result<Token> {
-    table::find(connection, registry, id)?.ok_or_else(|| Error::not_found(What::Token, id))
+fn find(connection: &mut Session, home: Home, id: TokenId) -> Result<Token> {
+    table::find(connection, home, id)?.ok_or_else(|| Error::not_found(What::Token, id))
 }
 
 /// Keeps a changed token. Scopes that stay as they are may be more than one holds oneself; new ones may not.

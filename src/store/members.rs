@@ -7,13 +7,13 @@ use diesel::{
 };
 
 use super::registries::{RegistryRow, TENANT, TenantRow, to_tenant};
-use super::rows::{bytes, uuid};
+use super::rows::{bytes, period, uuid};
 use super::schema::{accounts, registries, registry_members};
 use super::session::{Session, direct};
 use crate::domain::id::{AccountId, AccountKey, RegistryId, RegistryKey};
 use crate::domain::membership::{Member, Membership};
 use crate::domain::page::Window;
-use crate::domain::registry::{Registry, Tenant};
+use crate::domain::registry::{Home, Registry, Tenant};
 use crate::domain::status::Status;
 use crate::error::Result;
 
@@ -48,7 +48,33 @@ pub fn registry(
     .transpose()
 }
 
-/// The key of a living registry, with an account's membership: all that work on its tokens needs.
+/// A living registry as far as its tokens' upkeep needs it, with an account's membership.
+pub fn home(
+    connection: &mut Session,
+    id: RegistryId,
+    account: AccountKey,
+) -> Result<Option<(Home, Option<Membership>)>> {
+    type Row = (i64, Option<i64>, Option<String>);
+    let row: Option<Row> = direct!(connection, |direct| seen_by(account.0)
+        .filter(registries::uuid.eq(bytes(id.0)))
+        .select((
+            registries::key,
+            registries::maximum_secret_age,
+            registry_members::level.nullable(),
+        ))
+        .get_result(direct))
+    .optional()?;
+    row.map(|(key, age, level)| {
+        let home = Home {
+            key: RegistryKey(key),
+            maximum_secret_age: age.map(period).transpose()?,
+        };
+        Ok((home, membership(level.as_deref())))
+    })
+    .transpose()
+}
+
+/// The key of a living registry, with an account's membership: all that work on its members needs.
 pub fn registry_key(
     connection: &mut Session,
     id: RegistryId,

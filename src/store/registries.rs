@@ -8,11 +8,12 @@ use diesel::{
 
 use super::failure::on_unique;
 use super::members;
-use super::rows::{bytes, from_json, micros, optional_stamp, stamp, to_json, uuid};
+use super::rows::{bytes, from_json, micros, optional_stamp, period, stamp, to_json, uuid};
 use super::schema::{registries, registry_counters, registry_members, signing_keys};
 use super::session::{Session, direct};
 use crate::domain::Stamp;
 use crate::domain::id::{AccountId, AccountKey, RegistryId, RegistryKey};
+use crate::domain::period::Period;
 use crate::domain::registry::{NewRegistry, Registry, Tenant, TokenVerifier};
 use crate::domain::signing::KeyRole;
 use crate::error::{Error, Result, What};
@@ -28,6 +29,7 @@ pub(super) struct RegistryRow {
     features: String,
     subnets: String,
     verifier: String,
+    maximum_secret_age: Option<i64>,
     version: i64,
     created_at: i64,
     created_by: Vec<u8>,
@@ -50,6 +52,7 @@ impl TryFrom<RegistryRow> for Registry {
             features: from_json(&row.features)?,
             subnets: from_json(&row.subnets)?,
             verifier: TokenVerifier::from_stored(&row.verifier),
+            maximum_secret_age: row.maximum_secret_age.map(period).transpose()?,
             version: row.version,
             created: stamp(row.created_at, &row.created_by, row.created_by_name)?,
             modified: optional_stamp(row.modified_at, row.modified_by, row.modified_by_name)?,
@@ -85,7 +88,7 @@ pub fn find_id(connection: &mut Session, key: RegistryKey) -> Result<Option<Regi
     id.map(|id| Ok(RegistryId(uuid(&id)?))).transpose()
 }
 
-pub(super) type TenantRow = (i64, Vec<u8>, String, String, String);
+pub(super) type TenantRow = (i64, Vec<u8>, String, String, String, Option<i64>);
 /// The columns of a [`TenantRow`].
 pub(super) const TENANT: (
     registries::key,
@@ -93,21 +96,26 @@ pub(super) const TENANT: (
     registries::name,
     registries::verifier,
     registries::subnets,
+    registries::maximum_secret_age,
 ) = (
     registries::key,
     registries::uuid,
     registries::name,
     registries::verifier,
     registries::subnets,
+    registries::maximum_secret_age,
 );
 
-pub(super) fn to_tenant((key, id, name, verifier, subnets): TenantRow) -> Result<Tenant> {
+pub(super) fn to_tenant(
+    (key, id, name, verifier, subnets, maximum_secret_age): TenantRow,
+) -> Result<Tenant> {
     Ok(Tenant {
         key: RegistryKey(key),
         id: RegistryId(uuid(&id)?),
         name,
         verifier: TokenVerifier::from_stored(&verifier),
         subnets: from_json(&subnets)?,
+        maximum_secret_age: maximum_secret_age.map(period).transpose()?,
     })
 }
 
@@ -241,6 +249,7 @@ pub fn insert(
             registries::features.eq(to_json(&new.features)?),
             registries::subnets.eq(to_json(&new.subnets)?),
             registries::verifier.eq(verifier.as_str()),
+            registries::maximum_secret_age.eq(new.maximum_secret_age.map(Period::seconds)),
             registries::version.eq(1),
             registries::created_at.eq(micros(created.at)),
             registries::created_by.eq(bytes(created.by.0)),
@@ -267,6 +276,7 @@ pub fn insert(
         features: new.features.clone(),
         subnets: new.subnets.clone(),
         verifier,
+        maximum_secret_age: new.maximum_secret_age,
         version: 1,
         created: created.clone(),
         modified: None,
@@ -282,6 +292,7 @@ pub fn update(connection: &mut Session, registry: &mut Registry, modified: Stamp
             registries::features.eq(to_json(&registry.features)?),
             registries::subnets.eq(to_json(&registry.subnets)?),
             registries::verifier.eq(registry.verifier.as_str()),
+            registries::maximum_secret_age.eq(registry.maximum_secret_age.map(Period::seconds)),
             registries::version.eq(registry.version),
             registries::modified_at.eq(micros(modified.at)),
             registries::modified_by.eq(bytes(modified.by.0)),

@@ -1,6 +1,6 @@
 //! Column values and what they mean.
 //!
-//! Both databases hold instants as whole microseconds since 1970, ids as 16 bytes and structures as JSON text, so
+//! Both databases hold instants as whole microseconds since 1970, periods as whole seconds, ids as 16 bytes and structures as JSON text, so
 //! that one schema serves both and nothing depends on a database's own types.
 
 use chrono::{DateTime, Utc};
@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::domain::Stamp;
 use crate::domain::id::AccountId;
+use crate::domain::period::Period;
 use crate::domain::status::Status;
 use crate::error::{Error, Result};
 
@@ -24,6 +25,10 @@ pub(super) fn micros(instant: DateTime<Utc>) -> i64 {
 pub(super) fn instant(micros: i64) -> Result<DateTime<Utc>> {
     DateTime::from_timestamp_micros(micros)
         .ok_or_else(|| Error::internal(format!("{micros} µs is no instant")))
+}
+
+pub(super) fn period(seconds: i64) -> Result<Period> {
+    Period::of_seconds(seconds).ok_or_else(|| Error::internal(format!("{seconds} s is no period")))
 }
 
 pub(super) fn bytes(id: Uuid) -> Vec<u8> {

@@ -133,6 +133,7 @@ diesel::table! {
         modified_by -> Nullable<Binary>,
         modified_by_name -> Nullable<Text>,
         deleted_at -> Nullable<BigInt>,
+        maximum_secret_age -> Nullable<BigInt>,
     }
 }
 
@@ -232,6 +233,7 @@ diesel::table! {
         modified_by -> Nullable<Binary>,
         modified_by_name -> Nullable<Text>,
         first_used_at -> Nullable<BigInt>,
+        previous_at -> Nullable<BigInt>,
     }
 }
 

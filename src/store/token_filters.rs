@@ -16,6 +16,7 @@ use super::session::{Session, direct};
 use super::tokens;
 use crate::domain::filter::{Place, Sought};
 use crate::domain::id::{RegistryKey, TokenKey};
+use crate::domain::registry::Home;
 use crate::domain::token::{Token, VerbatimScopes};
 use crate::error::Result;
 
@@ -123,20 +124,20 @@ pub fn count(connection: &mut Session, registry: RegistryKey, sought: Sought) ->
 /// the last of them stands. To be called in a snapshot.
 pub fn page(
     connection: &mut Session,
-    registry: RegistryKey,
+    home: Home,
     sought: Sought,
     after: Option<Place>,
     offset: i64,
     limit: i64,
 ) -> Result<Vec<(Place, Token<VerbatimScopes>)>> {
-    let (parts, mut values, start) = parts(registry, sought);
+    let (parts, mut values, start) = parts(home.key, sought);
     let after = after.unwrap_or(start);
     let first = values.len() + 1;
     values.extend([after.at, after.key, limit, offset]);
     let statement = statement(parts, first);
     let found: Vec<Found> = direct!(connection, |direct| bound(&statement, &values).load(direct))?;
     let keys = found.iter().map(|found| TokenKey(found.token));
-    let mut tokens: HashMap<_, _> = tokens::with_keys(connection, registry, keys)?
+    let mut tokens: HashMap<_, _> = tokens::with_keys(connection, home, keys)?
         .into_iter()
         .map(|token| (token.key.0, token))
         .collect();

@@ -24,6 +24,9 @@ use crate::domain::allow_list::AllowList;
 use crate::domain::caps::Caps;
 use crate::domain::id::{AccountId, RegistryId, RegistryKey, TokenId, TokenKey};
 use crate::domain::page::Window;
+use crate::domain::period::Period;
+use crate::domain::registry::Home;
+use crate::domain::rotation::{Generation, Previous, Secrets};
 use crate::domain::status::Status;
 use crate::domain::token::{NewToken, Scope, Token, VerbatimScopes};
 use crate::error::{Error, Result, What};
@@ -45,13 +48,15 @@ pub struct SecretDigest {
 struct TokenRow {
     key: i64,
     uuid: Id,
-    registry_key: i64,
     position: i64,
     name: String,
     status: Stated,
     expires_at: Option<i64>,
     scopes: Json<VerbatimScopes>,
     cidrs: Json<AllowList>,
+    secret_at: i64,
+    previous_at: Option<i64>,
+    previous_until: Option<i64>,
     version: i64,
     created_at: i64,
     created_by: Id,
@@ -61,10 +66,30 @@ struct TokenRow {
     modified_by_name: Option<String>,
 }
 
-impl TryFrom<(TokenRow, Option<UseRow>)> for Token<VerbatimScopes> {
-    type Error = Error;
+/// When the secrets of a row were made and when they end.
+fn secrets_of(
+    maximum_age: Option<Period>,
+    made_at: i64,
+    previous_at: Option<i64>,
+    previous_until: Option<i64>,
+) -> Result<Secrets> {
+    let previous = match (previous_at, previous_until) {
+        (Some(made_at), Some(until)) => Some(Previous {
+            made_at: instant(made_at)?,
+            until: instant(until)?,
+        }),
+        _ => None,
+    };
+    Ok(Secrets {
+        made_at: instant(made_at)?,
+        previous,
+        maximum_age,
+    })
+}
 
-    fn try_from((row, used): (TokenRow, Option<UseRow>)) -> Result<Self> {
+impl TokenRow {
+    fn token(self, used: Option<UseRow>, home: Home) -> Result<Token<VerbatimScopes>> {
+        let row = self;
         let stamp = |at, by: Id, by_name| -> Result<_> {
             let (at, by) = (instant(at)?, AccountId(by.0));
             Ok(Stamp { at, by, by_name })
@@ -73,16 +98,22 @@ impl TryFrom<(TokenRow, Option<UseRow>)> for Token<VerbatimScopes> {
             (Some(at), Some(by), Some(by_name)) => Some(stamp(at, by, by_name)?),
             _ => None,
         };
-        Ok(Self {
+        Ok(Token {
             key: TokenKey(row.key),
             id: TokenId(row.uuid.0),
-            registry: RegistryKey(row.registry_key),
+            registry: home.key,
             position: row.position,
             name: row.name,
             status: row.status.0,
             expires_at: row.expires_at.map(instant).transpose()?,
             scopes: row.scopes.0,
             allowed: row.cidrs.0,
+            secrets: secrets_of(
+                home.maximum_secret_age,
+                row.secret_at,
+                row.previous_at,
+                row.previous_until,
+            )?,
             version: row.version,
             created: stamp(row.created_at, row.created_by, row.created_by_name)?,
             modified,
@@ -105,6 +136,7 @@ impl TryFrom<Token<VerbatimScopes>> for Token {
             status: kept.status,
             expires_at: kept.expires_at,
             allowed: kept.allowed,
+            secrets: kept.secrets,
             version: kept.version,
             created: kept.created,
             modified: kept.modified,
@@ -114,29 +146,27 @@ impl TryFrom<Token<VerbatimScopes>> for Token {
 }
 
 /// Finds a token of a registry by its public id.
-pub fn find(connection: &mut Session, registry: RegistryKey, id: TokenId) -> Result<Option<Token>> {
-    show(connection, registry, id)?
-        .map(Token::try_from)
-        .transpose()
+pub fn find(connection: &mut Session, home: Home, id: TokenId) -> Result<Option<Token>> {
+    show(connection, home, id)?.map(Token::try_from).transpose()
 }
 
 /// Finds a token of a registry by its public id, to be shown.
 pub fn show(
     connection: &mut Session,
-    registry: RegistryKey,
+    home: Home,
     id: TokenId,
 ) -> Result<Option<Token<VerbatimScopes>>> {
     direct!(connection, |direct| tokens::table
         .left_join(token_uses::table.on(token_uses::token_key.eq(tokens::key)))
         .filter(
             tokens::registry_key
-                .eq(registry.0)
+                .eq(home.key.0)
                 .and(tokens::uuid.eq(bytes(id.0))),
         )
         .select((TokenRow::as_select(), Option::<UseRow>::as_select()))
         .get_result::<(TokenRow, Option<UseRow>)>(direct))
     .optional()?
-    .map(Token::try_from)
+    .map(|(row, used)| row.token(used, home))
     .transpose()
 }
 
@@ -159,8 +189,12 @@ pub struct Credential {
     cidrs: String,
     /// What is kept of its secret.
     pub secret: SecretDigest,
-    /// Counts its secrets.
-    pub secret_version: i64,
+    /// What is kept of the secret before, if there is one; it may have ended.
+    pub previous: Option<SecretDigest>,
+    /// When the two were made and when they end.
+    pub secrets: Secrets,
+    /// Counts its secrets: that of the current one.
+    secret_version: i64,
 }
 
 #[derive(diesel::Queryable, diesel::Selectable)]
@@ -176,13 +210,23 @@ struct CredentialRow {
     secret_digest: Vec<u8>,
     secret_key: i64,
     secret_version: i64,
+    secret_at: i64,
+    previous_digest: Option<Vec<u8>>,
+    previous_key: Option<i64>,
+    previous_at: Option<i64>,
+    previous_until: Option<i64>,
 }
 
-impl TryFrom<CredentialRow> for Credential {
-    type Error = Error;
-
-    fn try_from(row: CredentialRow) -> Result<Self> {
-        Ok(Self {
+impl CredentialRow {
+    fn credential(self, home: Home) -> Result<Credential> {
+        let row = self;
+        let secrets = secrets_of(
+            home.maximum_secret_age,
+            row.secret_at,
+            row.previous_at,
+            row.previous_until,
+        )?;
+        Ok(Credential {
             key: TokenKey(row.key),
             id: TokenId(uuid(&row.uuid)?),
             name: row.name,
@@ -194,12 +238,42 @@ impl TryFrom<CredentialRow> for Credential {
                 digest: row.secret_digest,
                 key: row.secret_key,
             },
+            // Without an end it would have none.
+            previous: secrets
+                .previous
+                .and_then(|_| secret_before(row.previous_digest, row.previous_key)),
+            secrets,
             secret_version: row.secret_version,
         })
     }
 }
 
+/// What is kept of the secret before, if there is one.
+fn secret_before(digest: Option<Vec<u8>>, key: Option<i64>) -> Option<SecretDigest> {
+    let (digest, key) = (digest?, key?);
+    Some(SecretDigest { digest, key })
+}
+
 impl Credential {
+    /// The number of one of its secrets: each has its own, for as long as there is the token.
+    #[must_use]
+    pub fn version_of(&self, generation: Generation) -> i64 {
+        match generation {
+            Generation::Current => self.secret_version,
+            Generation::Previous => self.secret_version - 1,
+        }
+    }
+
+    /// Which of its secrets has this number, if it is one of those that are kept.
+    #[must_use]
+    pub fn generation(&self, version: i64) -> Option<Generation> {
+        match self.secret_version - version {
+            0 => Some(Generation::Current),
+            1 if self.previous.is_some() => Some(Generation::Previous),
+            _ => None,
+        }
+    }
+
     /// What it opens.
     pub fn scopes(&self) -> Result<Vec<Scope>> {
         from_json(&self.scopes)
@@ -214,42 +288,42 @@ impl Credential {
 /// What a login with a token's name needs. The name is compared without regard to ASCII case, as everywhere.
 pub fn credential_named(
     connection: &mut Session,
-    registry: RegistryKey,
+    home: Home,
     name: &str,
 ) -> Result<Option<Credential>> {
     direct!(connection, |direct| tokens::table
         .filter(
             tokens::registry_key
-                .eq(registry.0)
+                .eq(home.key.0)
                 .and(tokens::name_key.eq(name_key(name))),
         )
         .select(CredentialRow::as_select())
-        .get_result(direct))
+        .get_result::<CredentialRow>(direct))
     .optional()?
-    .map(Credential::try_from)
+    .map(|row| row.credential(home))
     .transpose()
 }
 
 /// What a login with a reference to a token needs.
 pub fn credential(
     connection: &mut Session,
-    registry: RegistryKey,
+    home: Home,
     token: TokenKey,
 ) -> Result<Option<Credential>> {
     direct!(connection, |direct| tokens::table
         .filter(
             tokens::registry_key
-                .eq(registry.0)
+                .eq(home.key.0)
                 .and(tokens::key.eq(token.0)),
         )
         .select(CredentialRow::as_select())
-        .get_result(direct))
+        .get_result::<CredentialRow>(direct))
     .optional()?
-    .map(Credential::try_from)
+    .map(|row| row.credential(home))
     .transpose()
 }
 
-/// What is kept of a token's secret, and whose it is.
+/// What is kept of a secret, and whose it is.
 #[derive(Debug, Clone)]
 pub struct Kept {
     /// Internal key.
@@ -260,14 +334,16 @@ pub struct Kept {
     pub registry: RegistryKey,
     /// The keyed hash.
     pub secret: SecretDigest,
-    /// Counts its secrets.
+    /// Counts its token's secrets.
     pub secret_version: i64,
 }
 
-/// What is kept of the secrets of all registries' tokens, in the order of the tokens' keys: up to `limit`, beyond a key.
-/// Those of deleted registries are among them until they are purged.
+/// What is kept of the secrets of all registries' tokens, in the order of the tokens' keys: those of up to `limit` tokens,
+/// beyond a key. Secrets before the current ones are among them, whether they have ended or not, and those of deleted
+/// registries until they are purged.
 pub fn secrets(connection: &mut Session, beyond: TokenKey, limit: i64) -> Result<Vec<Kept>> {
-    type Row = (i64, Vec<u8>, i64, Vec<u8>, i64, i64);
+    type Before = (Option<Vec<u8>>, Option<i64>);
+    type Row = (i64, Vec<u8>, i64, Vec<u8>, i64, i64, Before);
     let rows: Vec<Row> = tokens::table
         .filter(tokens::key.gt(beyond.0))
         .order(tokens::key)
@@ -279,32 +355,38 @@ pub fn secrets(connection: &mut Session, beyond: TokenKey, limit: i64) -> Result
             tokens::secret_digest,
             tokens::secret_key,
             tokens::secret_version,
+            (tokens::previous_digest, tokens::previous_key),
         ))
         .load(connection)?;
-    let kept = rows.into_iter();
-    kept.map(|(key, id, registry, digest, secret_key, secret_version)| {
-        Ok(Kept {
+    let mut kept = Vec::with_capacity(rows.len());
+    for (key, id, registry, digest, secret_key, version, before) in rows {
+        let id = TokenId(uuid(&id)?);
+        let of = |secret, secret_version| Kept {
             key: TokenKey(key),
-            id: TokenId(uuid(&id)?),
+            id,
             registry: RegistryKey(registry),
-            secret: SecretDigest {
-                digest,
-                key: secret_key,
-            },
+            secret,
             secret_version,
-        })
-    })
-    .collect()
+        };
+        let current = SecretDigest {
+            digest,
+            key: secret_key,
+        };
+        kept.push(of(current, version));
+        let before = secret_before(before.0, before.1);
+        kept.extend(before.map(|before| of(before, version - 1)));
+    }
+    Ok(kept)
 }
 
 /// A page of a registry's tokens in creation order, and how many there are in all. To be called in a snapshot.
 pub fn page(
     connection: &mut Session,
-    registry: RegistryKey,
+    home: Home,
     window: Window,
 ) -> Result<(Vec<Token<VerbatimScopes>>, i64)> {
     let buckets: Vec<(i64, i64)> = direct!(connection, |direct| token_counts::table
-        .filter(token_counts::registry_key.eq(registry.0))
+        .filter(token_counts::registry_key.eq(home.key.0))
         .order(token_counts::bucket)
         .select((token_counts::bucket, token_counts::live))
         .load(direct))?;
@@ -319,14 +401,14 @@ pub fn page(
     }) else {
         return Ok((Vec::new(), total));
     };
-    let Some(first) = position_after(connection, registry, bucket << BUCKET_BITS, skip)? else {
+    let Some(first) = position_after(connection, home.key, bucket << BUCKET_BITS, skip)? else {
         return Ok((Vec::new(), total));
     };
     let rows = direct!(connection, |direct| tokens::table
         .left_join(token_uses::table.on(token_uses::token_key.eq(tokens::key)))
         .filter(
             tokens::registry_key
-                .eq(registry.0)
+                .eq(home.key.0)
                 .and(tokens::position.ge(first)),
         )
         .order(tokens::position)
@@ -335,7 +417,7 @@ pub fn page(
         .load::<(TokenRow, Option<UseRow>)>(direct))?;
     Ok((
         rows.into_iter()
-            .map(Token::try_from)
+            .map(|(row, used)| row.token(used, home))
             .collect::<Result<_>>()?,
         total,
     ))
@@ -369,7 +451,7 @@ fn position_after(
 /// The first `limit` tokens of a registry beyond a position, in creation order.
 pub fn page_after(
     connection: &mut Session,
-    registry: RegistryKey,
+    home: Home,
     position: i64,
     limit: i64,
 ) -> Result<Vec<Token<VerbatimScopes>>> {
@@ -377,7 +459,7 @@ pub fn page_after(
         .left_join(token_uses::table.on(token_uses::token_key.eq(tokens::key)))
         .filter(
             tokens::registry_key
-                .eq(registry.0)
+                .eq(home.key.0)
                 .and(tokens::position.gt(position)),
         )
         .order(tokens::position)
@@ -385,7 +467,7 @@ pub fn page_after(
         .select((TokenRow::as_select(), Option::<UseRow>::as_select()))
         .load::<(TokenRow, Option<UseRow>)>(direct))?
     .into_iter()
-    .map(Token::try_from)
+    .map(|(row, used)| row.token(used, home))
     .collect()
 }
 
@@ -401,7 +483,7 @@ pub fn total(connection: &mut Session, registry: RegistryKey) -> Result<i64> {
 /// Tokens of a registry by their keys, in any order.
 pub(super) fn with_keys(
     connection: &mut Session,
-    registry: RegistryKey,
+    home: Home,
     keys: impl IntoIterator<Item = TokenKey>,
 ) -> Result<Vec<Token<VerbatimScopes>>> {
     let keys: Vec<_> = keys.into_iter().map(|key| key.0).collect();
@@ -409,27 +491,27 @@ pub(super) fn with_keys(
         .left_join(token_uses::table.on(token_uses::token_key.eq(tokens::key)))
         .filter(
             tokens::registry_key
-                .eq(registry.0)
+                .eq(home.key.0)
                 .and(tokens::key.eq_any(keys)),
         )
         .select((TokenRow::as_select(), Option::<UseRow>::as_select()))
         .load::<(TokenRow, Option<UseRow>)>(direct))?
     .into_iter()
-    .map(Token::try_from)
+    .map(|(row, used)| row.token(used, home))
     .collect()
 }
 
 /// Adds a token at the end of its registry's order, unless the registry is full.
 pub fn insert(
     transaction: &mut Transaction<'_>,
-    registry: RegistryKey,
+    home: Home,
     id: TokenId,
     new: &NewToken,
     secret: &SecretDigest,
     created: &Stamp,
     caps: Caps,
 ) -> Result<Token> {
-    let name = new.name.as_str();
+    let (registry, name) = (home.key, new.name.as_str());
     let allowed = new.allowed.clone().unwrap_or_default();
     let position = transaction.next_position(registry)?;
     // There are no more tokens than positions were handed out, so most registries need not be asked.
@@ -474,6 +556,11 @@ pub fn insert(
         expires_at: new.expires_at,
         scopes: new.scopes.clone(),
         allowed,
+        secrets: Secrets {
+            made_at: created.at,
+            previous: None,
+            maximum_age: home.maximum_secret_age,
+        },
         version: 1,
         created: created.clone(),
         modified: None,
@@ -502,6 +589,64 @@ pub fn update(connection: &mut Session, token: &mut Token, modified: Stamp) -> R
     direct!(connection, |direct| Prepared(update).execute(direct))?;
     token.modified = Some(modified);
     Ok(())
+}
+
+/// What is kept of the secret before the current one; nothing of it by default.
+#[derive(Default, diesel::AsChangeset)]
+#[diesel(table_name = tokens, treat_none_as_null = true)]
+struct Before {
+    #[diesel(column_name = previous_digest)]
+    digest: Option<Vec<u8>>,
+    #[diesel(column_name = previous_key)]
+    key: Option<i64>,
+    #[diesel(column_name = previous_at)]
+    made_at: Option<i64>,
+    #[diesel(column_name = previous_until)]
+    until: Option<i64>,
+}
+
+/// Keeps a token whose secret was replaced by another one, and who did that. What was kept of the one before is moved, if
+/// it goes on working.
+pub fn rotate(
+    connection: &mut Session,
+    token: &mut Token,
+    secret: &SecretDigest,
+    modified: Stamp,
+) -> Result<()> {
+    let row = tokens::table.find(token.key.0);
+    let before = match token.secrets.previous {
+        Some(previous) => {
+            let (digest, key) = row
+                .select((tokens::secret_digest, tokens::secret_key))
+                .get_result(connection)?;
+            Before {
+                digest: Some(digest),
+                key: Some(key),
+                made_at: Some(micros(previous.made_at)),
+                until: Some(micros(previous.until)),
+            }
+        }
+        None => Before::default(),
+    };
+    diesel::update(row)
+        .set((
+            before,
+            tokens::secret_digest.eq(&secret.digest),
+            tokens::secret_key.eq(secret.key),
+            tokens::secret_version.eq(tokens::secret_version + 1),
+            tokens::secret_at.eq(micros(token.secrets.made_at)),
+        ))
+        .execute(connection)?;
+    update(connection, token, modified)
+}
+
+/// Forgets the secret before a token's current one, and keeps who did that.
+pub fn end_previous(connection: &mut Session, token: &mut Token, modified: Stamp) -> Result<()> {
+    token.secrets.previous = None;
+    diesel::update(tokens::table.find(token.key.0))
+        .set(Before::default())
+        .execute(connection)?;
+    update(connection, token, modified)
 }
 
 /// Removes a token of a registry by its public id. Returns whether there was one.

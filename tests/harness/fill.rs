@@ -7,6 +7,7 @@ use wharfinger::clock::{Clock as _, Random, SystemRandom};
 use wharfinger::domain::Stamp;
 use wharfinger::domain::caps::Caps;
 use wharfinger::domain::id::{AccountId, RegistryId, RegistryKey, TokenId};
+use wharfinger::domain::registry::Home;
 use wharfinger::domain::status::Status;
 use wharfinger::domain::token::{NewToken, TokenName};
 use wharfinger::store::{Lock, Settings, Store, Target, registries, tokens};
@@ -70,6 +71,10 @@ async fn insert(
         by: AccountId(Uuid::nil()),
         by_name: "filler".to_owned(),
     };
+    let home = Home {
+        key,
+        maximum_secret_age: None,
+    };
     store
         .write(Lock::Registry(registry), move |connection| {
             for (number, id) in (start..).zip(&ids) {
@@ -86,7 +91,7 @@ async fn insert(
                 };
                 tokens::insert(
                     connection,
-                    key,
+                    home,
                     TokenId(*id),
                     &new,
                     &secret,

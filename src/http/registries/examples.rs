@@ -149,9 +149,10 @@ fn fit(path: &str, status: &str, example: &mut Value) {
         *example = evaluated().unwrap_or_default();
         return;
     }
-    let of_tokens = path.ends_with("/tokens") || path.ends_with("{tokenId}");
+    let rotated = path.ends_with("/rotate");
+    let of_tokens = path.ends_with("/tokens") || path.ends_with("{tokenId}") || rotated;
     let created = status == "201";
-    let (state, secret_or_host) = match (of_tokens, created) {
+    let (state, secret_or_host) = match (of_tokens, created || rotated) {
         (true, true) => ("enabled", ("/properties/credentials/password", SECRET)),
         (true, false) => ("enabled", ("/properties/credentials/password", "")),
         (false, true) => ("New", ("/properties/hostname", "")),
@@ -169,8 +170,11 @@ fn fit(path: &str, status: &str, example: &mut Value) {
     for place in ["/metadata", "/items/0/metadata"] {
         if let Some(Value::Object(metadata)) = example.pointer_mut(place) {
             metadata.retain(|name, _| {
-                let kept = !(created && name.starts_with("lastModified"));
-                kept && (of_tokens && !created || !name.starts_with("lastUsed"))
+                let later = ["lastModified", "previousSecret"];
+                let kept = !(created && later.iter().any(|begin| name.starts_with(begin)));
+                let of_secret = name.starts_with("secret") || name.starts_with("previousSecret");
+                kept && (of_tokens || !of_secret)
+                    && (of_tokens && !created || !name.starts_with("lastUsed"))
             });
         }
     }

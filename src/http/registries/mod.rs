@@ -16,6 +16,7 @@ mod member;
 mod people;
 mod precondition;
 mod registry;
+mod rotation;
 mod token;
 mod trust;
 mod wire;
@@ -59,6 +60,8 @@ pub(super) fn routes(config: &mut impl Routes) {
         .service(token::update)
         .service(token::delete)
         .service(token::evaluate)
+        .service(rotation::rotate)
+        .service(rotation::end_previous)
         .service(member::list)
         .service(member::set)
         .service(member::remove)

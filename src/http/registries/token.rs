@@ -44,7 +44,7 @@ pub(super) struct RegistryPath {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
 #[expect(dead_code, reason = "only its shape is used")]
-struct TokenPath {
+pub(super) struct TokenPath {
     /// The unique ID of the token
     #[param(rename = "tokenId", format = Uuid, pattern = r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$", example = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10")]
     token_id: String,
@@ -267,12 +267,20 @@ pub(super) async fn create(
     Ok(created(&state, minted))
 }
 
+fn created(state: &State, token: Minted) -> HttpResponse {
+    minted(state, StatusCode::CREATED, token)
+}
+
 /// The one answer that carries the secret: kept by no cache.
-fn created(state: &State, Minted { token, secret }: Minted) -> HttpResponse {
+pub(super) fn minted(
+    state: &State,
+    status: StatusCode,
+    Minted { token, secret }: Minted,
+) -> HttpResponse {
     let now = state.service.now();
     let tag = token.tag_at(now);
     let view = TokenView::new(token, Some(&secret), now);
-    HttpResponse::Created()
+    HttpResponse::build(status)
         .insert_header((CACHE_CONTROL, "no-store"))
         .insert_header((ETAG, tag.to_string()))
         .json(view)

@@ -13,7 +13,9 @@ use uuid::Uuid;
 
 use crate::domain::Stamp;
 use crate::domain::allow_list::AllowList;
+use crate::domain::period::Period;
 use crate::domain::registry::{self, NewRegistry, RegistryName, RegistryPatch, TokenVerifier};
+use crate::domain::rotation::{Secrets, parse_maximum_age};
 use crate::domain::status::Status;
 use crate::domain::token::{
     self, LastUse, NewToken, TokenName, TokenPatch, VerbatimScopes, check_scopes, parse_expiry,
@@ -71,6 +73,19 @@ pub(super) struct Metadata {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "team/app")]
     last_used_repository: Option<String>,
+    /// When the token's secret was made; absent for registries
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime, example = "2026-11-21T22:10:00Z")]
+    secret_created_date: Option<String>,
+    /// When the token's secret is as old as its registry lets it become, and opens nothing more; absent if it may be of
+    /// any age
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime, example = "2027-02-19T22:10:00Z")]
+    secret_expiry_date: Option<String>,
+    /// When the secret before the current one ends; absent unless it still works
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime, example = "2026-11-22T22:10:00Z")]
+    previous_secret_expiry_date: Option<String>,
     /// What the resource is doing
     #[schema(example = "enabled")]
     state: &'static str,
@@ -96,8 +111,30 @@ impl Metadata {
             last_used_date: None,
             last_used_address: None,
             last_used_repository: None,
+            secret_created_date: None,
+            secret_expiry_date: None,
+            previous_secret_expiry_date: None,
             state,
         }
+    }
+
+    fn opened_by(
+        mut self,
+        secrets: Secrets,
+        created_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Self {
+        let made_at = secrets.made_at;
+        // Of most tokens the first secret is the only one.
+        self.secret_created_date = Some(if made_at == created_at {
+            self.created_date.clone()
+        } else {
+            rfc3339(made_at)
+        });
+        self.secret_expiry_date = secrets.end().map(rfc3339);
+        let previous = secrets.previous_end().filter(|end| *end > now);
+        self.previous_secret_expiry_date = previous.map(rfc3339);
+        self
     }
 
     fn used(mut self, last: Option<LastUse>) -> Self {
@@ -279,12 +316,14 @@ impl TokenView {
         secret: Option<&SecretString>,
         now: DateTime<Utc>,
     ) -> Self {
-        let state = token.state_at(now);
+        let (state, created_at) = (token.state_at(now), token.created.at);
         Self {
             id: token.id.0,
             r#type: "token",
             href: "",
-            metadata: Metadata::new(token.created, token.modified, state).used(token.last_used),
+            metadata: Metadata::new(token.created, token.modified, state)
+                .opened_by(token.secrets, created_at, now)
+                .used(token.last_used),
             properties: TokenProperties {
                 allowed_cidrs: token.allowed.entries().to_vec(),
                 credentials: Credentials {
@@ -604,6 +643,10 @@ struct RegistryProperties {
     api_subnet_allow_list: Vec<String>,
     #[schema(value_type = Verifier)]
     token_verifier: &'static str,
+    /// How old the secret of a token may become; absent if it may be of any age
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "P90D")]
+    maximum_secret_age: Option<String>,
 }
 
 /// A registry
@@ -650,6 +693,7 @@ impl RegistryView {
                 features: registry.features.into(),
                 api_subnet_allow_list: registry.subnets.entries().to_vec(),
                 token_verifier: registry.verifier.as_str(),
+                maximum_secret_age: registry.maximum_secret_age.map(|age| age.to_string()),
             },
         }
     }
@@ -727,6 +771,12 @@ struct CreateRegistryProperties {
     /// What verifies its JWTs; absent: `x5c` for a registry that is made, unchanged for one that is replaced
     #[schema(value_type = Option<Verifier>, nullable = false)]
     token_verifier: Option<String>,
+    /// How old the secret of a token may become, from PT1H; an older one opens nothing. Null or absent: of any age
+    #[schema(
+        pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$",
+        example = "P90D"
+    )]
+    maximum_secret_age: Option<String>,
     /// The product once had it; clients of that time still send it.
     #[serde(default, rename = "maintenanceWindow")]
     #[schema(ignore)]
@@ -758,6 +808,8 @@ impl TryFrom<CreateRegistry> for NewRegistry {
         let features = properties.features.map(registry::Features::try_from);
         let features = violations.take(features.transpose());
         let verifier = violations.take(to_verifier(properties.token_verifier.as_deref()));
+        let maximum_secret_age =
+            violations.take(to_maximum_age(properties.maximum_secret_age.as_deref()));
         let new = (|| {
             Some(Self {
                 name: name?,
@@ -766,6 +818,7 @@ impl TryFrom<CreateRegistry> for NewRegistry {
                 features: features?.unwrap_or_default(),
                 subnets: subnets?,
                 verifier: verifier?,
+                maximum_secret_age: maximum_secret_age?,
             })
         })();
         violations.finish(new)
@@ -774,6 +827,10 @@ impl TryFrom<CreateRegistry> for NewRegistry {
 
 fn to_verifier(text: Option<&str>) -> Result<Option<TokenVerifier>> {
     text.map(TokenVerifier::parse).transpose()
+}
+
+fn to_maximum_age(text: Option<&str>) -> Result<Option<Period>> {
+    text.map(parse_maximum_age).transpose()
 }
 
 /// Changes to a registry; what is absent stays
@@ -793,6 +850,14 @@ pub(super) struct PatchRegistry {
     /// Changes what verifies its JWTs
     #[schema(value_type = Option<Verifier>, nullable = false)]
     token_verifier: Option<String>,
+    /// Changes how old the secret of a token may become, from PT1H; null lets it be of any age
+    #[serde(default, deserialize_with = "present")]
+    #[schema(
+        value_type = Option<String>,
+        pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$",
+        example = "P90D"
+    )]
+    maximum_secret_age: Option<Option<String>>,
     #[serde(default, rename = "maintenanceWindow")]
     #[schema(ignore)]
     _maintenance_window: IgnoredAny,
@@ -831,12 +896,16 @@ impl TryFrom<PatchRegistry> for RegistryPatch {
             .map(registry::Features::try_from);
         let features = violations.take(features.transpose());
         let verifier = violations.take(to_verifier(body.token_verifier.as_deref()));
+        let maximum_secret_age = body.maximum_secret_age.as_ref();
+        let maximum_secret_age = maximum_secret_age.map(|age| to_maximum_age(age.as_deref()));
+        let maximum_secret_age = violations.take(maximum_secret_age.transpose());
         let patch = (|| {
             Some(Self {
                 schedule: schedule?,
                 features: features?,
                 subnets: subnets?,
                 verifier: verifier?,
+                maximum_secret_age: maximum_secret_age?,
             })
         })();
         violations.finish(patch)

@@ -199,13 +199,13 @@ test("every operation can be tried, and the secret of a token can be copied", as
   await step("registriesPatch", 200, { ...one, body: { apiSubnetAllowList: ["10.1.0.0/16", "127.0.0.0/8"] } });
 
   const created = await step("registriesTokensPost", 201, { ...one, body: { properties: { name: "explorer" } } });
-  const secret = created.json.properties.credentials.password;
-  assert.match(secret, /^whrt_[0-9A-Za-z]{39}$/);
+  const first = created.json.properties.credentials.password;
+  assert.match(first, /^whrt_[0-9A-Za-z]{39}$/);
   await created.block.scrollIntoViewIfNeeded();
   await page.screenshot({ path: `${folder}/token.png`, fullPage: false });
   await created.block.locator(".live-responses-table .copy-to-clipboard").last().click();
   const copied = await page.evaluate(() => navigator.clipboard.readText());
-  assert.ok(copied.includes(secret), "the copied answer has no secret");
+  assert.ok(copied.includes(first), "the copied answer has no secret");
 
   const token = { parameters: { registryId: registry, tokenId: created.json.id } };
   const listed = await step("registriesTokensGet", 200, { parameters: { registryId: registry, offset: "0", limit: "5" } });
@@ -213,6 +213,12 @@ test("every operation can be tried, and the secret of a token can be copied", as
   await step("registriesTokensFindById", 200, token);
   const evaluated = await step("registriesTokensEvaluate", 200, { ...token, body: { scope: "repository:team/app:pull" } });
   assert.deepEqual([evaluated.json.usable, evaluated.json.scope, evaluated.json.decisions.length], [true, "", 1]);
+
+  const rotated = await step("registriesTokensRotate", 200, { ...token, body: { gracePeriod: "PT24H" } });
+  const secret = rotated.json.properties.credentials.password;
+  assert.match(secret, /^whrt_[0-9A-Za-z]{39}$/);
+  assert.notEqual(secret, first);
+  await step("registriesTokensPreviousSecretDelete", 204, token);
 
   assert.match((await step("registriesAuthBundleGet", 200, one)).text, /^-----BEGIN CERTIFICATE-----/);
   const product = { registryId: registry, for: "distribution2", bundle: "/etc/bundle.pem" };
@@ -292,6 +298,7 @@ test("the examples that the forms are filled with work as they are", async () =>
   const parameters = { registryId: registry.json.id, tokenId: token.json.id };
   assert.equal((await execute("registriesTokensPatch", { parameters })).status, 200);
   assert.equal((await execute("registriesTokensEvaluate", { parameters })).status, 200);
+  assert.equal((await execute("registriesTokensRotate", { parameters })).status, 200);
   assert.equal((await execute("registriesDelete", { parameters: { registryId: registry.json.id } })).status, 204);
 });
 

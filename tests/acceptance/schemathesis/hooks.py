@@ -82,6 +82,11 @@ RULES = {
     ("PATCH /accounts/{accountId}", "invalid-password"),
     # All of a question together has bounds.
     ("POST /registries/{registryId}/tokens/{tokenId}/evaluate", "invalid-scopes"),
+    # A grace and an age have bounds, and a pattern cannot say that one of its parts has to be there.
+    ("POST /registries/{registryId}/tokens/{tokenId}/rotate", "invalid-grace-period"),
+    ("POST /registries", "invalid-maximum-secret-age"),
+    ("PUT /registries/{registryId}", "invalid-maximum-secret-age"),
+    ("PATCH /registries/{registryId}", "invalid-maximum-secret-age"),
     # A name has few wildcards.
     ("POST /registries/{registryId}/tokens", "invalid-scopes"),
     ("PUT /registries/{registryId}/tokens/{tokenId}", "invalid-scopes"),

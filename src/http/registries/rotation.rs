@@ -1,0 +1,87 @@
+//! `/registries/{registryId}/tokens/{tokenId}/rotate` and `…/previous-secret`.
+
+use actix_web::http::StatusCode;
+use actix_web::web::Data;
+use actix_web::{HttpResponse, delete, post};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::super::State;
+use super::super::call::Json;
+use super::precondition::IfMatch;
+use super::token::{RegistryPath, TokenPath, minted};
+use super::wire::TokenView;
+use super::{Answer, ApiErrorResponse, BodyErrors, Call, Conditional, Errors};
+use crate::domain::id::{RegistryId, TokenId};
+use crate::domain::precondition::Precondition;
+use crate::domain::rotation::Grace;
+use crate::error::{Error, Result};
+
+/// How a token is to get a new secret
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = RotateTokenInput)]
+pub(super) struct RotateToken {
+    /// How long the old secret goes on working: from PT0S, not at all, to P30D
+    #[schema(
+        pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$",
+        example = "PT24H"
+    )]
+    grace_period: String,
+}
+
+impl TryFrom<RotateToken> for Grace {
+    type Error = Error;
+
+    fn try_from(body: RotateToken) -> Result<Self> {
+        Self::parse(&body.grace_period)
+    }
+}
+
+/// Rotate a token
+///
+/// Gives the token a new secret. The old one, and what was got with it, goes on working until the grace ends
+///
+/// * password is only available once in this response
+///
+/// * a second rotation within the grace ends the older secret at once
+#[utoipa::path(
+    operation_id = "registriesTokensRotate", tag = "Tokens", params(RegistryPath, TokenPath, IfMatch), request_body = RotateToken,
+    responses((status = 200, description = "The token, with its new password", body = TokenView), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), Conditional, BodyErrors, Errors),
+)]
+#[post("/registries/{registryId}/tokens/{tokenId}/rotate")]
+pub(super) async fn rotate(
+    state: Data<State>,
+    call: Call<(RegistryId, (TokenId, Precondition)), Json<RotateToken, Grace>>,
+) -> Answer {
+    let (registry, (id, condition)) = call.head;
+    let rotated = state
+        .service
+        .tokens()
+        .rotate(&call.caller, registry, id, call.body.0, condition)
+        .await?;
+    Ok(minted(&state, StatusCode::OK, rotated))
+}
+
+/// End the previous secret of a token
+///
+/// Ends the secret before the current one, and what was got with it, before its grace does
+///
+/// * where there is none, nothing changes
+#[utoipa::path(
+    operation_id = "registriesTokensPreviousSecretDelete", tag = "Tokens", params(RegistryPath, TokenPath, IfMatch),
+    responses((status = 204, description = "No content"), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), Conditional, Errors),
+)]
+#[delete("/registries/{registryId}/tokens/{tokenId}/previous-secret")]
+pub(super) async fn end_previous(
+    state: Data<State>,
+    call: Call<(RegistryId, (TokenId, Precondition))>,
+) -> Answer {
+    let (registry, (id, condition)) = call.head;
+    state
+        .service
+        .tokens()
+        .end_previous_secret(&call.caller, registry, id, condition)
+        .await?;
+    Ok(HttpResponse::NoContent().finish())
+}
