@@ -93,6 +93,12 @@ impl App {
             _ => None,
         };
         let service = open_service_as(settings, &holder, &clock, &random).await?;
+        if let Some(restored) = service.freeze().heed().await? {
+            tracing::warn!(
+                backup = %restored.made_at,
+                "this database was restored from a backup and is frozen; look at `wharfinger restore status`"
+            );
+        }
         let random_ids = Arc::clone(&random);
         let (server, addresses) = listen(settings, &service, random_ids, identity.as_ref())?;
         // Last, and before the first answer: a start that fails on the way, as on a port in use, would otherwise have
@@ -264,7 +270,8 @@ fn tls_advice(cause: &str) -> &'static str {
     }
 }
 
-fn make_data_folder(settings: &Settings) -> Result<()> {
+/// Makes the data folder, which others cannot look into, if it is not there.
+pub fn make_data_folder(settings: &Settings) -> Result<()> {
     let folder = &settings.data_dir;
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -298,6 +305,16 @@ fn given_server_key(settings: &Settings) -> Result<Option<ServerKey>> {
         &path,
         "on PostgreSQL all replicas must be given the same one; `wharfinger keys init` makes it",
     ))
+}
+
+/// The server key of the settings, for what makes no sense without one that is there already.
+pub fn server_key(settings: &Settings) -> Result<ServerKey> {
+    given_server_key(settings)?.ok_or_else(|| {
+        missing_server_key(
+            &settings.server_key_path(),
+            "a backup is sealed by the server key of its database, and nothing else opens it",
+        )
+    })
 }
 
 fn missing_server_key(path: &Path, advice: &str) -> Error {
@@ -378,7 +395,7 @@ fn unwritable(path: &Path, error: &std::io::Error) -> Error {
 }
 
 /// Makes a new name durable, not only what it names.
-fn sync_folder(path: &Path) -> Result<()> {
+pub fn sync_folder(path: &Path) -> Result<()> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());

@@ -1,5 +1,7 @@
 //! The commands.
 
+mod backup;
+
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
@@ -89,6 +91,17 @@ pub fn run(cli: Cli) -> Result<()> {
             };
             actix_web::rt::System::new().block_on(rewrap(&settings, new))
         }
+        Command::Backup { file, force } => backup::write(&settings, &file, force),
+        Command::Restore {
+            command: Some(command),
+            ..
+        } => actix_web::rt::System::new().block_on(backup::about(&settings, command)),
+        Command::Restore {
+            file: Some(file),
+            dry_run,
+            ..
+        } => backup::restore(&settings, &file, dry_run),
+        Command::Restore { .. } => Err(Error::internal("no file was given")),
         Command::Audit {
             command: AuditCommand::Verify,
         } => actix_web::rt::System::new().block_on(verify(&settings)),

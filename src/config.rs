@@ -62,6 +62,27 @@ pub enum Command {
         #[command(subcommand)]
         command: KeysCommand,
     },
+    /// Write all that the database has to a file, sealed by the server key; works beside running servers
+    Backup {
+        /// The file; `-` is standard output
+        file: PathBuf,
+        /// Replace the file if it is there
+        #[arg(long)]
+        force: bool,
+    },
+    /// Restore a backup into an empty database, of either kind, which stays frozen until that is confirmed
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+    Restore {
+        /// The file; `-` is standard input
+        #[arg(required = true)]
+        file: Option<PathBuf>,
+        /// Only read it to its end, and say what it has
+        #[arg(long)]
+        dry_run: bool,
+        /// What to do about a database that was restored.
+        #[command(subcommand)]
+        command: Option<RestoreCommand>,
+    },
     /// Look at the audit trail; works beside a running server
     Audit {
         /// What to do with it.
@@ -203,6 +224,19 @@ pub enum KeysCommand {
         /// Replace all that the registry trusts, as after a theft: it has to be given the new bundle and restarted
         #[arg(long)]
         authority: bool,
+    },
+}
+
+/// What can be done about a database that was restored.
+#[derive(Debug, Subcommand)]
+pub enum RestoreCommand {
+    /// Say how old the backup is, and what it would let in
+    Status,
+    /// Put the database into use; running servers notice at once
+    Confirm {
+        /// Disable every registry token first; each is enabled again by itself
+        #[arg(long)]
+        disable_tokens: bool,
     },
 }
 

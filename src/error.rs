@@ -127,6 +127,12 @@ pub enum Error {
         /// The cause, for the log.
         source: Option<Source>,
     },
+    /// The database was restored from a backup, and nobody has confirmed it yet.
+    #[error(
+        "this service was restored from a backup and is frozen: it lets nobody in and changes nothing until its operator \
+         confirms that, with `wharfinger restore confirm`"
+    )]
+    Frozen,
     /// A defect of ours. The caller learns only that it happened; the log has the cause.
     #[error("an internal error; the log has it under this request's id")]
     Internal(#[source] Source),

@@ -16,6 +16,7 @@ mod api_tokens;
 mod app_tokens;
 mod architecture;
 mod audit;
+mod backup;
 mod bad_input;
 mod caps;
 mod catalog;

@@ -873,7 +873,7 @@ async fn the_audit_trail_is_verified_beside_a_running_server(
 fn the_help_of_every_command_explains_every_flag() {
     let database = Database::fresh(Backend::Sqlite);
     let commands = "|serve|migrate|account|account add|account list|account show|account role|account grant|\
-                    account revoke|account passwd|account enable|account disable|account delete|keys|keys init|keys rewrap|audit|audit verify|\
+                    account revoke|account passwd|account enable|account disable|account delete|keys|keys init|keys rewrap|backup|restore|restore status|restore confirm|audit|audit verify|\
                     openapi|healthcheck";
     for name in commands.split('|') {
         let mut command = bare(&database);

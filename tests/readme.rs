@@ -352,11 +352,15 @@ fn possible_codes() -> BTreeSet<String> {
         "src/service/grants.rs",
         "src/app.rs",
         "src/cli.rs",
+        "src/cli/backup.rs",
         "src/server.rs",
         "src/tls.rs",
         "src/config.rs",
         "src/telemetry.rs",
+        "src/service/backup.rs",
+        "src/service/freeze.rs",
         "src/service/vault.rs",
+        "src/store/dump.rs",
         "src/store/session.rs",
     ];
     // Codes that are put together: of ids, of the two allow lists, of periods, and of members whose JSON has the wrong type.

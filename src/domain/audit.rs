@@ -95,6 +95,8 @@ words! {
         Reveal = "reveal",
         /// The secret of a token or a key was replaced: the one that signs for a registry, or the server key.
         Rotate = "rotate",
+        /// What was restored from a backup was confirmed.
+        Restore = "restore",
         /// A secret was found where it does not belong.
         Leak = "leak",
         /// Somebody proved who they are to get something that lasts: a JWT for a registry, or a session.

@@ -81,7 +81,11 @@ pub(super) async fn guard(
     request.extensions_mut().insert(RequestId(id.clone()));
     let span = tracing::info_span!("request", id = %id, method = %request.method(), path = %request.path().escape_debug());
     async move {
-        let let_in = check_origin(&request, state).and_then(|()| check_room(&request, state));
+        let let_in = match check_origin(&request, state).and_then(|()| check_room(&request, state))
+        {
+            Ok(()) => check_freeze(&request, state).await,
+            refused => refused,
+        };
         let response = match let_in {
             Ok(()) => {
                 let bell = request.app_data::<Rc<Bell>>().cloned();
@@ -190,6 +194,25 @@ fn check_room(request: &ServiceRequest, state: Option<&State>) -> Result<()> {
     match state {
         Some(state) if reads && !operations::owns(request.path()) => state.service.require_room(),
         _ => Ok(()),
+    }
+}
+
+/// While all is frozen, those may ask who look: what answers them lets in administrators alone. What is no look, or
+/// another surface, gives something to be let in with.
+async fn check_freeze(request: &ServiceRequest, state: Option<&State>) -> Result<()> {
+    let Some(service) = state.map(|state| &state.service) else {
+        return Ok(());
+    };
+    if !service.is_frozen() {
+        return Ok(());
+    }
+    let looks = matches!(*request.method(), Method::GET | Method::HEAD);
+    match dialects::surface(dialects::routed(request.request())) {
+        "operations" | "documents" => Ok(()),
+        "registries" if looks => Ok(()),
+        // Boxed, so that every other request does not carry the room for it.
+        _ if Box::pin(service.freeze().heed()).await?.is_none() => Ok(()),
+        _ => Err(Error::Frozen),
     }
 }
 

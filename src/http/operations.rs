@@ -35,6 +35,9 @@ struct Health {
 struct Checks {
     database: &'static str,
     migrations: &'static str,
+    /// What becomes of the backup that this was restored from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup: Option<&'static str>,
     /// When the first signing certificate in use ends.
     #[serde(
         rename = "signingCertificatesEnd",
@@ -52,7 +55,7 @@ async fn healthz() -> HttpResponse {
     })
 }
 
-/// Ready: the database answers and has the tables of this version.
+/// Ready: the database answers, has the tables of this version, and is in use.
 #[route("/readyz", method = "GET", method = "HEAD")]
 async fn readyz(state: Data<State>) -> Answer<Registries> {
     let (checks, ready) = match state.service.readiness().await {
@@ -60,16 +63,18 @@ async fn readyz(state: Data<State>) -> Answer<Registries> {
             Checks {
                 database: "ok",
                 migrations: "ok",
+                backup: (!readiness.thawed).then_some("unconfirmed"),
                 signing_certificates_end: readiness
                     .signing_certificates_end
                     .map(|end| end.to_rfc3339_opts(SecondsFormat::Secs, true)),
             },
-            true,
+            readiness.thawed,
         ),
         Ok(_) => (
             Checks {
                 database: "ok",
                 migrations: "pending",
+                backup: None,
                 signing_certificates_end: None,
             },
             false,
@@ -80,6 +85,7 @@ async fn readyz(state: Data<State>) -> Answer<Registries> {
                 Checks {
                     database: "unavailable",
                     migrations: "unknown",
+                    backup: None,
                     signing_certificates_end: None,
                 },
                 false,

@@ -324,6 +324,10 @@ pub async fn run_for_ever(service: super::Service, holder: String, pause: Durati
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        // Nobody may be asking this process; then it is the janitor who notices that all is confirmed.
+        if service.is_frozen() && !matches!(service.freeze().heed().await, Ok(None)) {
+            continue;
+        }
         match service.janitor().run(&holder).await {
             Ok(Some(round)) if !round.is_idle() => {
                 tracing::info!(

@@ -9,9 +9,11 @@ pub mod api_keys;
 pub mod api_tokens;
 pub mod app_tokens;
 pub mod audit;
+pub mod backup;
 pub mod certificates;
 pub mod chain;
 pub mod directory;
+pub mod freeze;
 pub mod grants;
 pub mod incidents;
 pub mod janitor;
@@ -47,6 +49,7 @@ use self::app_tokens::AppTokens;
 use self::audit::Audit;
 use self::chain::Trail;
 use self::directory::Directory;
+use self::freeze::Freeze;
 use self::grants::Grants;
 use self::incidents::Incidents;
 use self::janitor::Janitor;
@@ -242,6 +245,7 @@ impl Service {
     /// Proves that a request's API token is one of ours, by its signature. Whether it is in force is read with the
     /// request's own work.
     pub async fn identify_bearer(&self, token: &SecretString, origin: Origin) -> Result<Caller> {
+        self.core.require_thaw().await?;
         let id = ApiKeys::new(&self.core).verify(token).await?;
         let proven = id.map(Caller::by_token).ok_or(Error::Unauthenticated);
         let refuse = |error| self.core.refused(error, By::nobody(origin.clone()));
@@ -319,6 +323,18 @@ impl Service {
         Keys::new(&self.core)
     }
 
+    /// What was restored from a backup, until that is confirmed.
+    #[must_use]
+    pub fn freeze(&self) -> Freeze<'_> {
+        Freeze::new(&self.core)
+    }
+
+    /// Does this process let nobody in and write nothing? See [`Freeze::heed`].
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        self.core.store.is_frozen()
+    }
+
     /// The server key.
     #[must_use]
     pub fn server_keys(&self) -> ServerKeys<'_> {
@@ -357,11 +373,17 @@ impl Service {
 
     /// Writes what was noted of tokens' uses, see [`Uses::flush`].
     pub async fn flush_uses(&self) -> Result<usize> {
+        if self.is_frozen() {
+            return Ok(0);
+        }
         self.core.uses.flush(&self.core.store).await
     }
 
     /// Writes what happened and changed nothing to the audit trail, see [`Incidents`]; at a stop with all sums.
     pub async fn flush_incidents(&self, last: bool) -> Result<usize> {
+        if self.is_frozen() {
+            return Ok(0);
+        }
         self.core.incidents.flush(&self.core, last).await
     }
 
@@ -373,9 +395,10 @@ impl Service {
 
     /// Does the database answer, with the tables of this version, and until when do the signing certificates hold?
     pub async fn readiness(&self) -> Result<Readiness> {
+        let thawed = self.core.thawed().await?;
         self.core
             .store
-            .probe(|connection| {
+            .probe(move |connection| {
                 let migrations = migrations::is_current(connection)?;
                 // The table may be among what is missing.
                 let signing_certificates_end = if migrations {
@@ -385,6 +408,7 @@ impl Service {
                 };
                 Ok(Readiness {
                     migrations,
+                    thawed,
                     signing_certificates_end,
                 })
             })
@@ -429,6 +453,8 @@ impl Service {
 pub struct Readiness {
     /// The database has every migration of this version.
     pub migrations: bool,
+    /// The database is in use: not restored, or that is confirmed.
+    pub thawed: bool,
     /// When the first signing certificate in use ends; none while no registry has keys.
     pub signing_certificates_end: Option<DateTime<Utc>>,
 }
@@ -507,17 +533,39 @@ impl Core {
         T: Send + 'static,
         F: FnMut(&mut Session, &Actor) -> Result<T> + Clone + Send + 'static,
     {
-        let now = self.clock.now();
+        let (now, thawed) = (self.clock.now(), self.thawed().await?);
         self.admitted(caller, async |proven| {
             let mut job = job.clone();
             self.store
                 .read(move |connection| match admit(connection, &proven, now)? {
-                    Some(actor) => job(connection, &actor).map(Some),
+                    Some(actor) => {
+                        if !thawed {
+                            freeze::require_operator(&actor, proven.credential())?;
+                        }
+                        job(connection, &actor).map(Some)
+                    }
                     None => Ok(None),
                 })
                 .await
         })
         .await
+    }
+
+    /// Is this process free to let everybody in? If not yet, it looks whether it may by now.
+    async fn thawed(&self) -> Result<bool> {
+        if !self.store.is_frozen() {
+            return Ok(true);
+        }
+        // Boxed, so that every other request does not carry the room for it.
+        let restored = Box::pin(Freeze::new(self).heed()).await?;
+        Ok(restored.is_none())
+    }
+
+    async fn require_thaw(&self) -> Result<()> {
+        if self.thawed().await? {
+            return Ok(());
+        }
+        Err(Error::Frozen)
     }
 
     /// Writes on behalf of a caller: one store call that first reads, in its own transaction, what the caller is now,

@@ -27,7 +27,9 @@ use crate::store::tokens::SecretDigest;
 use crate::store::{Lock, Session, Store, keys};
 
 /// Bytes in every key.
-const KEY: usize = 32;
+pub(super) const KEY: usize = 32;
+/// Bytes of a fingerprint that name a key.
+pub(super) const ID: usize = 8;
 /// The name of the fingerprint among the data set's facts.
 const FINGERPRINT: &str = "server-key";
 /// The name of its changes there.
@@ -81,6 +83,21 @@ impl ServerKey {
         Sealer::new(self.derive("seal data keys").as_ref())
     }
 
+    /// Seals the key of a backup.
+    pub(super) fn seal_file_key(&self, nonce: [u8; NONCE_LEN], key: &[u8; KEY]) -> Result<Vec<u8>> {
+        Sealer::new(self.derive("seal backups").as_ref())?.seal(nonce, "backup", key)
+    }
+
+    /// Opens the key of a backup; `None` if that was altered, or sealed by another server key.
+    pub(super) fn open_file_key(&self, sealed: &[u8]) -> Result<Option<Zeroizing<[u8; KEY]>>> {
+        let opened = Sealer::new(self.derive("seal backups").as_ref())?.open("backup", sealed);
+        Ok(opened.and_then(|key| {
+            <[u8; KEY]>::try_from(key.as_slice())
+                .ok()
+                .map(Zeroizing::new)
+        }))
+    }
+
     /// What the database keeps to recognise the key by.
     fn fingerprint(&self) -> Vec<u8> {
         self.derive("fingerprint").as_ref().to_vec()
@@ -91,13 +108,18 @@ impl ServerKey {
     pub fn id(&self) -> String {
         short(&self.fingerprint())
     }
+
+    /// The same as bytes.
+    pub(super) fn id_bytes(&self) -> Vec<u8> {
+        self.fingerprint().into_iter().take(ID).collect()
+    }
 }
 
 /// A fingerprint's first bytes in hexadecimal.
-fn short(fingerprint: &[u8]) -> String {
+pub(super) fn short(fingerprint: &[u8]) -> String {
     fingerprint
         .iter()
-        .take(8)
+        .take(ID)
         .fold(String::new(), |mut text, byte| {
             let _ = write!(text, "{byte:02x}");
             text
@@ -553,6 +575,18 @@ pub async fn is_claimed(store: &Store) -> Result<bool> {
     store
         .read(|connection| Ok(keys::fact(connection, FINGERPRINT)?.is_some()))
         .await
+}
+
+/// Refuses a data set of another server key, and one that has none yet.
+pub(super) fn require_key(connection: &mut Session, server_key: &ServerKey) -> Result<()> {
+    match keys::fact(connection, FINGERPRINT)? {
+        None => Err(Error::invalid(
+            "database-url",
+            "--database-url: this database has no keys: no server was ever started on it",
+        )),
+        Some(known) if known == server_key.fingerprint() => Ok(()),
+        Some(_) => Err(foreign_key(connection, &server_key.id())?),
+    }
 }
 
 /// What a process hears whose server key is not the data set's.

@@ -63,6 +63,12 @@ pub fn set_fact(connection: &mut Session, name: &str, value: &[u8]) -> Result<()
     Ok(())
 }
 
+/// Removes a fact about the data set.
+pub fn forget_fact(connection: &mut Session, name: &str) -> Result<()> {
+    diesel::delete(meta::table.find(name)).execute(connection)?;
+    Ok(())
+}
+
 /// Every data key that is not retired, oldest first.
 pub fn list(connection: &mut Session) -> Result<Vec<SealedKey>> {
     Ok(data_keys::table

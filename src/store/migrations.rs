@@ -28,11 +28,16 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How often a waiting process looks before it gives up: two minutes.
 const LOOKS: u32 = 2400;
 
-/// Runs every pending migration, or waits for the process that does. Returns how many were run here.
-pub(super) fn run(target: &Target, clock: &Arc<dyn Clock>, holder: &str) -> Result<usize> {
+/// Runs every pending migration up to one, or waits for the process that does. Returns how many were run here.
+pub(super) fn run(
+    target: &Target,
+    clock: &Arc<dyn Clock>,
+    holder: &str,
+    until: Option<&str>,
+) -> Result<usize> {
     let mut connection = Session::open(target, Purpose::Migrate)?;
     for _ in 0..LOOKS {
-        match try_run(&mut connection, clock, holder) {
+        match try_run(&mut connection, clock, holder, until) {
             Ok(Some(applied)) => return Ok(applied),
             // Another process has the lease, or, on SQLite, the file at this very moment: switching to the
             // write-ahead log and upgrading a read lock fail at once instead of waiting.
@@ -53,6 +58,7 @@ fn try_run(
     connection: &mut Session,
     clock: &Arc<dyn Clock>,
     holder: &str,
+    until: Option<&str>,
 ) -> Result<Option<usize>> {
     if let Session::Sqlite(_) = connection {
         // Kept in the file, so once is enough; it cannot be changed inside a transaction.
@@ -62,14 +68,23 @@ fn try_run(
     if !leases::acquire(connection, LEASE, holder, clock.now(), LEASE_LIFE)? {
         return Ok(None);
     }
-    let applied = run_pending(connection, clock, holder);
+    let applied = run_pending(connection, clock, holder, until);
     leases::release(connection, LEASE, holder)?;
     applied.map(Some)
 }
 
-fn run_pending(connection: &mut Session, clock: &Arc<dyn Clock>, holder: &str) -> Result<usize> {
+fn run_pending(
+    connection: &mut Session,
+    clock: &Arc<dyn Clock>,
+    holder: &str,
+    until: Option<&str>,
+) -> Result<usize> {
     let mut applied = 0;
     while has_pending(connection)? {
+        let last = self::applied(connection)?.pop();
+        if until.is_some_and(|until| last.is_some_and(|last| *last >= *until)) {
+            break;
+        }
         leases::acquire(connection, LEASE, holder, clock.now(), LEASE_LIFE)?;
         let version = match connection {
             Session::Sqlite(sqlite) => sqlite
@@ -104,15 +119,26 @@ struct Applied {
 ///
 /// Reads only, unlike diesel's own question, which would create its table.
 pub fn is_current(connection: &mut Session) -> Result<bool> {
-    let applied = diesel::sql_query("SELECT version FROM __diesel_schema_migrations")
+    let applied = applied(connection)?;
+    Ok(known()?.iter().all(|version| applied.contains(version)))
+}
+
+/// The migrations that a database has, in their order.
+pub fn applied(connection: &mut Session) -> Result<Vec<String>> {
+    let rows = diesel::sql_query("SELECT version FROM __diesel_schema_migrations ORDER BY version")
         .load::<Applied>(connection)?;
-    let known = match connection {
-        Session::Sqlite(_) => versions::<diesel::sqlite::Sqlite>(&SQLITE),
-        Session::Postgres(_) => versions::<diesel::pg::Pg>(&POSTGRES),
-    }?;
-    Ok(known
-        .iter()
-        .all(|version| applied.iter().any(|row| row.version == *version)))
+    Ok(rows.into_iter().map(|row| row.version).collect())
+}
+
+/// The last of these migrations that this program does not know, if there is one.
+pub fn unknown(versions: &[String]) -> Result<Option<&String>> {
+    let known = known()?;
+    Ok(versions.iter().rfind(|version| !known.contains(version)))
+}
+
+/// The migrations that this program knows: both databases have the same.
+fn known() -> Result<Vec<String>> {
+    versions::<diesel::sqlite::Sqlite>(&SQLITE)
 }
 
 fn versions<DB: diesel::backend::Backend>(source: &EmbeddedMigrations) -> Result<Vec<String>> {

@@ -24,6 +24,8 @@ pub mod api_tokens;
 pub mod app_tokens;
 pub mod audit;
 pub mod counts;
+pub mod dump;
+pub mod frozen;
 pub mod keys;
 pub mod leases;
 pub mod members;
@@ -35,7 +37,7 @@ pub mod token_filters;
 pub mod token_uses;
 pub mod tokens;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -101,6 +103,7 @@ struct Inner {
     writing: Gate,
     threads: Mutex<Vec<JoinHandle<()>>>,
     calls: AtomicU64,
+    frozen: AtomicBool,
     counts: metrics::Store,
 }
 
@@ -154,6 +157,7 @@ impl Store {
             writing: Gate::new(most(GROUP), WRITE_MOMENT),
             threads: Mutex::new(threads),
             calls: AtomicU64::new(0),
+            frozen: AtomicBool::new(false),
             counts,
         };
         Ok(Self {
@@ -217,7 +221,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// The job's own, and then it changed nothing; [`Error::Unavailable`] while the queue
+    /// The job's own, and then it changed nothing; [`Error::Frozen`] while it is; [`Error::Unavailable`] while the queue
     /// is too long or the database away or refusing. Only if the connection was lost during the commit itself may the
     /// change have been made all the same.
     pub async fn write<T, F>(&self, lock: Lock, job: F) -> Result<T>
@@ -225,12 +229,26 @@ impl Store {
         T: Send + 'static,
         F: FnMut(&mut Transaction<'_>) -> Result<T> + Send + 'static,
     {
+        if self.is_frozen() {
+            return Err(Error::Frozen);
+        }
         self.inner.calls.fetch_add(1, Ordering::Relaxed);
         let inside = self.inner.writing.enter(Instant::now());
         let inside = inside.map_err(|full| self.inner.counts.writes.refuse(full))?;
         let result = self.inner.writer.write(lock, job).await;
         inside.done(Instant::now());
         result
+    }
+
+    /// Turns every write away from now on, or none any more.
+    pub fn freeze(&self, frozen: bool) {
+        self.inner.frozen.store(frozen, Ordering::Relaxed);
+    }
+
+    /// Are writes turned away?
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        self.inner.frozen.load(Ordering::Relaxed)
     }
 
     /// How many jobs were asked for since the start: a request of a known caller asks for one.
@@ -276,6 +294,16 @@ impl Store {
 
 /// Brings the tables up to date, or waits while another process does. Returns how many migrations ran here.
 pub fn migrate(target: &Target, clock: &Arc<dyn Clock>, holder: &str) -> Result<usize> {
+    migrate_until(target, clock, holder, None)
+}
+
+/// Brings the tables up to date as far as to a migration.
+pub fn migrate_until(
+    target: &Target,
+    clock: &Arc<dyn Clock>,
+    holder: &str,
+    until: Option<&str>,
+) -> Result<usize> {
     if let Target::Sqlite(path) = target
         && let Some(folder) = path
             .parent()
@@ -286,7 +314,7 @@ pub fn migrate(target: &Target, clock: &Arc<dyn Clock>, holder: &str) -> Result<
     if let Target::Sqlite(path) = target {
         make_private(path);
     }
-    migrations::run(target, clock, holder)
+    migrations::run(target, clock, holder, until)
 }
 
 /// Makes the database's file, if there is none, so that others cannot read it wherever it is; SQLite gives the files

@@ -147,6 +147,8 @@ pub(super) enum Purpose {
     Write,
     /// For the migrations, which alone may make a database file that is missing.
     Migrate,
+    /// Reading all there is, which takes as long as it takes.
+    Dump,
 }
 
 /// A connection to either database. Only the store looks inside.
@@ -244,7 +246,7 @@ fn sqlite_name(path: &Path, purpose: Purpose) -> String {
     name.push_str(match purpose {
         Purpose::Migrate => "?mode=rwc",
         // Not `ro`, even for readers: the first to open a write-ahead log may have to recover it.
-        Purpose::Read | Purpose::Write => "?mode=rw",
+        Purpose::Read | Purpose::Write | Purpose::Dump => "?mode=rw",
     });
     name
 }
@@ -252,7 +254,7 @@ fn sqlite_name(path: &Path, purpose: Purpose) -> String {
 fn sqlite_session(purpose: Purpose) -> String {
     // Page caches are this process's memory: negative sizes are KiB.
     let (cache, guard) = match purpose {
-        Purpose::Read => (8 * 1024, "ON"),
+        Purpose::Read | Purpose::Dump => (8 * 1024, "ON"),
         Purpose::Write | Purpose::Migrate => (16 * 1024, "OFF"),
     };
     // What a savepoint may have to bring back. Left to itself SQLite writes it to a temporary file, page by page, for
@@ -260,7 +262,7 @@ fn sqlite_session(purpose: Purpose) -> String {
     let temporary = match purpose {
         Purpose::Write => "MEMORY",
         // Building an index sorts all of a table.
-        Purpose::Read | Purpose::Migrate => "DEFAULT",
+        Purpose::Read | Purpose::Migrate | Purpose::Dump => "DEFAULT",
     };
     format!(
         "PRAGMA busy_timeout = {BUSY_TIMEOUT}; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
@@ -279,6 +281,7 @@ fn postgres_session(purpose: Purpose) -> String {
         Purpose::Write => limits,
         // An index on a large table takes as long as it takes.
         Purpose::Migrate => String::new(),
+        Purpose::Dump => "SET default_transaction_read_only = on;".to_owned(),
     };
     format!("SET lock_timeout = {STATEMENT_TIMEOUT}; SET client_min_messages = warning; {own}")
 }

@@ -36,7 +36,7 @@ impl Surface for Quay {
             Error::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Error::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Unavailable { .. } | Error::Frozen => StatusCode::SERVICE_UNAVAILABLE,
             Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -122,7 +122,7 @@ fn title(error: &Error) -> &'static str {
         Error::RequestTimeout => "request_timeout",
         Error::TooLarge { .. } => "request_too_large",
         Error::RateLimited { .. } => "too_many_requests",
-        Error::Unavailable { .. } => "unavailable",
+        Error::Unavailable { .. } | Error::Frozen => "unavailable",
         Error::Internal(_) => "internal_error",
     }
 }

@@ -42,7 +42,7 @@ pub(super) struct Wanted {
     subject: Option<String>,
     /// What was done
     #[param(
-        pattern = "^(create|update|delete|revoke|reveal|rotate|leak|login|refuse)$",
+        pattern = "^(create|update|delete|revoke|reveal|rotate|restore|leak|login|refuse)$",
         example = "create"
     )]
     kind: Option<String>,

@@ -117,7 +117,7 @@ impl Surface for Registries {
             Error::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Error::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Unavailable { .. } | Error::Frozen => StatusCode::SERVICE_UNAVAILABLE,
             Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -177,6 +177,7 @@ fn code(error: &Error) -> String {
         Error::TooLarge { .. } => "too-large",
         Error::RateLimited { .. } => "rate-limited",
         Error::Unavailable { .. } => "unavailable",
+        Error::Frozen => "frozen",
         Error::Internal(_) => "internal",
     }
     .to_owned()

@@ -124,7 +124,7 @@ fn status(error: &Error) -> StatusCode {
         Error::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Error::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
-        Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        Error::Unavailable { .. } | Error::Frozen => StatusCode::SERVICE_UNAVAILABLE,
         Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
@@ -165,7 +165,7 @@ fn code(error: &Error) -> &'static str {
         | Error::Excessive(_) => "DENIED",
         Error::RateLimited { .. } => "TOOMANYREQUESTS",
         Error::TooLarge { .. } => "SIZE_INVALID",
-        Error::Unavailable { .. } => "UNAVAILABLE",
+        Error::Unavailable { .. } | Error::Frozen => "UNAVAILABLE",
         Error::Internal(_) => "UNKNOWN",
         _ => "UNSUPPORTED",
     }

@@ -114,7 +114,7 @@ fn code(error: &Error) -> Code {
         Error::MethodNotAllowed { .. } => Code::Unimplemented,
         Error::RequestTimeout => Code::DeadlineExceeded,
         Error::RateLimited { .. } => Code::ResourceExhausted,
-        Error::Unavailable { .. } => Code::Unavailable,
+        Error::Unavailable { .. } | Error::Frozen => Code::Unavailable,
         Error::Internal(_) => Code::Internal,
     }
 }

@@ -1,0 +1,205 @@
+//! The commands that write backups and read them.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{clock, print};
+use crate::app;
+use crate::clock::{Clock as _, Random, SystemClock, SystemRandom};
+use crate::config::{RestoreCommand, Settings};
+use crate::error::{Error, Result};
+use crate::service::backup::{self, Contents};
+use crate::service::freeze::{Restored, RestoredTokens, Standing};
+
+/// Standard output or input in place of a file.
+const DASH: &str = "-";
+
+/// Writes a backup.
+pub(super) fn write(settings: &Settings, file: &Path, replace: bool) -> Result<()> {
+    let (target, key) = (settings.target()?, app::server_key(settings)?);
+    let write =
+        |output: &mut dyn Write| backup::write(&target, &key, &SystemClock, &SystemRandom, output);
+    if file == Path::new(DASH) {
+        // Nothing else may be said there.
+        return write(&mut std::io::stdout().lock()).map(drop);
+    }
+    let unwritable = |error: std::io::Error| {
+        let message = format!("{} cannot be written: {error}", file.display());
+        Error::invalid("file", message)
+    };
+    if file.exists() && !replace {
+        let message = format!(
+            "{} is there already: give --force to replace it",
+            file.display()
+        );
+        return Err(Error::invalid("file", message));
+    }
+    let draft = Draft::create(file).map_err(unwritable)?;
+    let mut output = BufWriter::new(&draft.file);
+    let contents = write(&mut output)?;
+    output.flush().map_err(unwritable)?;
+    drop(output);
+    draft.keep(file, replace).map_err(unwritable)?;
+    app::sync_folder(file)?;
+    print(&format!("Wrote {}: {}", file.display(), told(&contents)))
+}
+
+/// A file that gets its name when it is whole, and is gone if it never is.
+struct Draft {
+    file: File,
+    path: PathBuf,
+}
+
+impl Draft {
+    fn create(beside: &Path) -> std::io::Result<Self> {
+        let id = (&SystemRandom as &dyn Random).uuid();
+        let mut path = beside.as_os_str().to_owned();
+        path.push(format!(".{}", id.map_err(std::io::Error::other)?));
+        let path = PathBuf::from(path);
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        Ok(Self { file, path })
+    }
+
+    fn keep(self, name: &Path, replace: bool) -> std::io::Result<()> {
+        self.file.sync_all()?;
+        if replace {
+            std::fs::rename(&self.path, name)
+        } else {
+            // A link, unlike a rename, never replaces what came there meanwhile.
+            std::fs::hard_link(&self.path, name)
+        }
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Restores a backup, or only looks at it.
+pub(super) fn restore(settings: &Settings, file: &Path, dry_run: bool) -> Result<()> {
+    let key = app::server_key(settings)?;
+    let mut input: Box<dyn Read> = if file == Path::new(DASH) {
+        Box::new(std::io::stdin())
+    } else {
+        Box::new(BufReader::new(File::open(file).map_err(|error| {
+            let message = format!("{} cannot be read: {error}", file.display());
+            Error::invalid("file", message)
+        })?))
+    };
+    if dry_run {
+        let contents = backup::check(&key, &mut input)?;
+        print(&format!("{} is whole: {}", file.display(), told(&contents)))?;
+        for table in &contents.tables {
+            print(&format!("{:>12}  {}", table.rows, table.name))?;
+        }
+        return Ok(());
+    }
+    app::make_data_folder(settings)?;
+    let target = settings.target()?;
+    let contents = backup::restore(&target, &key, &clock(), &SystemRandom, &mut input)?;
+    print(&format!("Restored into {target}: {}", told(&contents)))?;
+    actix_web::rt::System::new().block_on(status(settings))
+}
+
+fn told(contents: &Contents) -> String {
+    format!(
+        "made {} by release {}, with {} accounts, {} registries and {} registry tokens; its tables are of {}.",
+        second(contents.made_at),
+        contents.release,
+        contents.rows("accounts"),
+        contents.rows("registries"),
+        contents.rows("tokens"),
+        contents
+            .migrations
+            .last()
+            .map_or("no version", String::as_str),
+    )
+}
+
+fn second(at: DateTime<Utc>) -> String {
+    at.format("%F %T UTC").to_string()
+}
+
+/// What is done about a database that was restored.
+pub(super) async fn about(settings: &Settings, command: RestoreCommand) -> Result<()> {
+    match command {
+        RestoreCommand::Status => status(settings).await,
+        RestoreCommand::Confirm { disable_tokens } => {
+            let tokens = if disable_tokens {
+                RestoredTokens::Disable
+            } else {
+                RestoredTokens::Keep
+            };
+            let service = app::open_service(settings, clock(), Arc::new(SystemRandom)).await?;
+            let confirmed = service.freeze().confirm(tokens).await;
+            service.close();
+            print(&match (confirmed?, tokens) {
+                (_, RestoredTokens::Keep) => {
+                    "Confirmed: the database is in use from now on.".to_owned()
+                }
+                (disabled, RestoredTokens::Disable) => format!(
+                    "Confirmed: the database is in use from now on, and {disabled} registry tokens were disabled."
+                ),
+            })
+        }
+    }
+}
+
+async fn status(settings: &Settings) -> Result<()> {
+    let service = app::open_service(settings, clock(), Arc::new(SystemRandom)).await?;
+    let standing = service.freeze().standing().await;
+    service.close();
+    match standing? {
+        None => print("This database is not frozen."),
+        Some((restored, standing)) => print(&warning(&restored, standing, SystemClock.now())),
+    }
+}
+
+/// What an old backup would revive.
+fn warning(restored: &Restored, standing: Standing, now: DateTime<Utc>) -> String {
+    let made = second(restored.made_at);
+    let Standing {
+        accounts,
+        tokens,
+        lasting_tokens,
+        app_tokens,
+        lasting_app_tokens,
+        api_tokens,
+    } = standing;
+    format!(
+        "This database is FROZEN: nobody is let in and nothing is changed until it is confirmed.\n\
+         It is as it was at {made}, {} ago (restored {}). Whatever was done since is undone:\n\
+         - Tokens that were deleted, disabled or revoked since are back. Secrets that were replaced open again.\n\
+         - Accounts that were disabled or deleted since are back, with the roles and passwords of that time.\n\
+         - What was made since is gone: its secrets open nothing.\n\
+         Once confirmed, these let somebody in:\n\
+         {accounts:>12}  accounts\n\
+         {tokens:>12}  registry tokens, {lasting_tokens} of which never expire\n\
+         {app_tokens:>12}  app tokens, {lasting_app_tokens} of which never expire\n\
+         {api_tokens:>12}  API tokens, all of which expire\n\
+         Go through what was taken away since; administrators can look at all of it now, and `account` commands work.\n\
+         Then: wharfinger restore confirm, or with --disable-tokens to let in no registry token at first.",
+        age(now - restored.made_at),
+        second(restored.restored_at),
+    )
+}
+
+/// A time in the largest unit of which it has two.
+fn age(time: TimeDelta) -> String {
+    match (time.num_days(), time.num_hours(), time.num_minutes()) {
+        (days @ 2.., ..) => format!("{days} days"),
+        (_, hours @ 2.., _) => format!("{hours} hours"),
+        (.., minutes) => format!("{minutes} minutes"),
+    }
+}

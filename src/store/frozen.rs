@@ -1,0 +1,80 @@
+//! What a restored database would let in, and the tokens of it that are to let in nothing.
+
+use chrono::{DateTime, Utc};
+use diesel::sql_types::BigInt;
+use diesel::{ExpressionMethods, QueryDsl, RunQueryDsl, sql_query};
+
+use super::rows::micros;
+use super::schema::tokens;
+use super::session::Session;
+use crate::domain::status::Status;
+use crate::error::Result;
+
+/// Tokens that are changed at once.
+const BATCH: i64 = 1000;
+
+/// How many there are of what lets somebody in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, diesel::QueryableByName)]
+pub struct Standing {
+    /// Enabled accounts.
+    #[diesel(sql_type = BigInt)]
+    pub accounts: i64,
+    /// Registry tokens that are enabled and have not expired.
+    #[diesel(sql_type = BigInt)]
+    pub tokens: i64,
+    /// Those of them that never expire.
+    #[diesel(sql_type = BigInt)]
+    pub lasting_tokens: i64,
+    /// App tokens that have not expired.
+    #[diesel(sql_type = BigInt)]
+    pub app_tokens: i64,
+    /// Those of them that never expire.
+    #[diesel(sql_type = BigInt)]
+    pub lasting_app_tokens: i64,
+    /// API tokens that are neither revoked nor expired.
+    #[diesel(sql_type = BigInt)]
+    pub api_tokens: i64,
+}
+
+/// Counts them.
+pub fn standing(connection: &mut Session, now: DateTime<Utc>) -> Result<Standing> {
+    let tokens = "SELECT COUNT(*) FROM tokens WHERE status = 'enabled' \
+                  AND registry_key IN (SELECT key FROM registries WHERE deleted_at IS NULL)";
+    let app_tokens = "SELECT COUNT(*) FROM app_tokens WHERE";
+    let counted = sql_query(format!(
+        "SELECT (SELECT COUNT(*) FROM accounts WHERE status = 'enabled' AND deleted_at IS NULL) AS accounts, \
+         ({tokens} AND (expires_at IS NULL OR expires_at > $1)) AS tokens, \
+         ({tokens} AND expires_at IS NULL) AS lasting_tokens, \
+         ({app_tokens} expires_at IS NULL OR expires_at > $1) AS app_tokens, \
+         ({app_tokens} expires_at IS NULL) AS lasting_app_tokens, \
+         (SELECT COUNT(*) FROM api_tokens WHERE revoked_at IS NULL AND expires_at > $1) AS api_tokens"
+    ));
+    Ok(counted
+        .bind::<BigInt, _>(micros(now))
+        .get_result(connection)?)
+}
+
+/// Disables those of the next registry tokens that are enabled. Returns how many, and after which key to go on.
+pub fn disable_tokens(connection: &mut Session, after: i64) -> Result<(usize, Option<i64>)> {
+    let last: Option<i64> = tokens::table
+        .filter(tokens::key.gt(after))
+        .order(tokens::key)
+        .select(tokens::key)
+        .limit(BATCH)
+        .load(connection)?
+        .last()
+        .copied();
+    let Some(last) = last else {
+        return Ok((0, None));
+    };
+    let disabled = diesel::update(tokens::table)
+        .filter(tokens::key.gt(after))
+        .filter(tokens::key.le(last))
+        .filter(tokens::status.eq(Status::Enabled.as_str()))
+        .set((
+            tokens::status.eq(Status::Disabled.as_str()),
+            tokens::version.eq(tokens::version + 1),
+        ))
+        .execute(connection)?;
+    Ok((disabled, Some(last)))
+}
