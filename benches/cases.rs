@@ -274,6 +274,7 @@ impl House {
             features: Features::default(),
             subnets: AllowList::default(),
             verifier: None,
+            lives: wharfinger::domain::life::LivesPatch::default(),
             maximum_secret_age: None,
         };
         let registry = self.service.registries().create(&admin, new).await?.id;

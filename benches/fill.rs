@@ -172,6 +172,7 @@ async fn registry(service: &Service, admin: &Caller, name: String) -> Result<Reg
         features: Features::default(),
         subnets: AllowList::default(),
         verifier: None,
+        lives: wharfinger::domain::life::LivesPatch::default(),
         maximum_secret_age: None,
     };
     Ok(service.registries().create(admin, new).await?.id)

@@ -20,6 +20,7 @@ use crate::clock::{Clock, Random};
 use crate::config::{LeakedTokens, Settings, read_secret};
 use crate::domain::account::NewPassword;
 use crate::domain::caps::Caps;
+use crate::domain::life::Lives;
 use crate::error::{Error, Result};
 use crate::http::{Origins, State};
 use crate::metrics::Registry;
@@ -199,6 +200,10 @@ fn policy(settings: &Settings) -> Result<Policy> {
         password_threads: settings
             .password_threads
             .map_or((cores / 2).max(1), usize::from),
+        lives: Lives {
+            default: settings.default_token_life,
+            maximum: settings.maximum_token_life,
+        },
         expired_token_retention: settings.expired_token_retention.into(),
         jwt_issuer: settings.jwt_issuer.clone(),
         jwt_life: settings.jwt_life,

@@ -15,6 +15,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use crate::domain::account::NewPassword;
+use crate::domain::period::Period;
 use crate::domain::signing::Algorithm;
 use crate::error::{Error, Result};
 use crate::store::Target;
@@ -369,6 +370,12 @@ pub struct Settings {
     /// Threads that check passwords [default: half the cores, at least one]
     #[arg(long, env = "WHARFINGER_PASSWORD_THREADS", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub password_threads: Option<u16>,
+    /// How long tokens last for whose end nobody asks, such as 90d [default: for ever]
+    #[arg(long, env = "WHARFINGER_DEFAULT_TOKEN_LIFE", global = true, value_name = "TIME", value_parser = token_life)]
+    pub default_token_life: Option<Period>,
+    /// How far ahead a token's end may lie, such as 365d, whatever its registry allows [default: for ever]
+    #[arg(long, env = "WHARFINGER_MAXIMUM_TOKEN_LIFE", global = true, value_name = "TIME", value_parser = token_life)]
+    pub maximum_token_life: Option<Period>,
     /// How long expired tokens stay listed, such as 30d or 0s, or `forever`
     #[arg(long, env = "WHARFINGER_EXPIRED_TOKEN_RETENTION", default_value = "30d", global = true, value_name = "TIME", value_parser = retention)]
     pub expired_token_retention: Retention,
@@ -771,6 +778,15 @@ fn key_rotation(text: &str) -> Parsed<Duration> {
 /// Shorter ones could hardly be used.
 fn app_token_life(text: &str) -> Parsed<Duration> {
     between(text, "1m", "100y")
+}
+
+/// In whole seconds, as the API shows it.
+fn token_life(text: &str) -> Parsed<Period> {
+    let life = between(text, "1m", "36500d")?;
+    let seconds = i64::try_from(life.as_secs()).ok();
+    seconds
+        .and_then(Period::of_seconds)
+        .ok_or_else(|| "a time of 1m to 36500d is needed".to_owned())
 }
 
 fn notice_window(text: &str) -> Parsed<Duration> {

@@ -374,6 +374,8 @@ fn possible_codes() -> BTreeSet<String> {
         "invalid-outcome",
         "invalid-api-subnet-allow-list",
         "invalid-allowed-cidrs",
+        "invalid-default-token-life",
+        "invalid-maximum-token-life",
         "invalid-expiring-within",
         "invalid-unused-since",
         "invalid-if-match",

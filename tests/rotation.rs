@@ -756,13 +756,13 @@ async fn a_registry_may_say_how_old_a_secret_becomes(
         assert_eq!(admin.patch(&path, body.clone()).await.status, 200, "{body}");
         assert_eq!(shown().await, expected, "{body}");
     }
-    // A PUT replaces, so what it does not name is gone; what was read can be sent back.
+    // A PUT that does not name it leaves it: clients that have never heard of it must not lift it.
     let read = admin.get(&path).await.json;
     assert_eq!(admin.put(&path, read).await.status, 200);
     assert_eq!(shown().await, Some(json!("P1D")));
     for (age, expected) in [
         (Some(json!("P90D")), Some(json!("P90D"))),
-        (None, None),
+        (None, Some(json!("P90D"))),
         (Some(json!(null)), None),
     ] {
         let mut properties = json!({"name": "team-a", "location": "de/fra"});

@@ -17,6 +17,7 @@ use wharfinger::domain::allow_list::AllowList;
 use wharfinger::domain::audit::{By, Event, Kind, Outcome, SubjectKind};
 use wharfinger::domain::caps::Caps;
 use wharfinger::domain::id::{AccountId, RegistryId, RegistryKey, TokenId};
+use wharfinger::domain::life::{Lives, LivesPatch};
 use wharfinger::domain::page::Window;
 use wharfinger::domain::registry::{Features, Home, NewRegistry, RegistryName};
 use wharfinger::domain::status::Status;
@@ -581,6 +582,7 @@ fn enter(connection: &mut Session, number: u128) -> Result<RegistryKey> {
         features: Features::default(),
         subnets: AllowList::default(),
         verifier: None,
+        lives: LivesPatch::default(),
         maximum_secret_age: None,
     };
     let id = RegistryId(Uuid::from_u128(number));
@@ -590,6 +592,7 @@ fn enter(connection: &mut Session, number: u128) -> Result<RegistryKey> {
 fn home(key: RegistryKey) -> Home {
     Home {
         key,
+        lives: Lives::default(),
         maximum_secret_age: None,
     }
 }

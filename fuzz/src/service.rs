@@ -81,6 +81,7 @@ impl Harbour {
                     features: Default::default(),
                     subnets: Default::default(),
                     verifier: None,
+                    lives: wharfinger::domain::life::LivesPatch::default(),
                     maximum_secret_age: None,
                 };
                 let made = service.registries().create(&caller, new).await;

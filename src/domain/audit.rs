@@ -510,6 +510,8 @@ impl Recorded for Registry {
             "features": self.features,
             "subnets": self.subnets,
             "verifier": self.verifier.as_str(),
+            "defaultTokenLife": self.lives.default.map(|life| life.to_string()),
+            "maximumTokenLife": self.lives.maximum.map(|life| life.to_string()),
             "maximumSecretAge": self.maximum_secret_age.map(|age| age.to_string()),
             "version": self.version,
         })

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Stamp;
 use super::allow_list::AllowList;
 use super::id::{RegistryId, RegistryKey};
+use super::life::{Lives, LivesPatch};
 use super::period::Period;
 use super::precondition::Tag;
 use super::text::quoted;
@@ -201,6 +202,7 @@ impl Tenant {
     pub fn home(&self) -> Home {
         Home {
             key: self.key,
+            lives: Lives::default(),
             maximum_secret_age: self.maximum_secret_age,
         }
     }
@@ -211,6 +213,8 @@ impl Tenant {
 pub struct Home {
     /// Internal key.
     pub key: RegistryKey,
+    /// How long its tokens last: its own rules. Who uses a token need not know them, so [`Tenant::home`] has none.
+    pub lives: Lives,
     /// How old the secrets of its tokens may become.
     pub maximum_secret_age: Option<Period>,
 }
@@ -282,6 +286,8 @@ pub struct Registry {
     pub subnets: AllowList,
     /// What it trusts when it verifies a JWT.
     pub verifier: TokenVerifier,
+    /// How long its tokens last.
+    pub lives: Lives,
     /// How old the secrets of its tokens may become; `None` is as old as they like.
     pub maximum_secret_age: Option<Period>,
     /// Counts every change.
@@ -332,7 +338,8 @@ impl Registry {
             features: Some(new.features),
             subnets: Some(new.subnets),
             verifier: new.verifier,
-            maximum_secret_age: Some(new.maximum_secret_age),
+            lives: new.lives,
+            maximum_secret_age: new.maximum_secret_age,
         })
     }
 
@@ -343,6 +350,7 @@ impl Registry {
             self.features.clone(),
             self.subnets.clone(),
             self.verifier,
+            self.lives,
             self.maximum_secret_age,
         );
         if let Some(schedule) = patch.schedule {
@@ -365,6 +373,9 @@ impl Registry {
         if let Some(verifier) = patch.verifier {
             self.verifier = verifier;
         }
+        let lives = self.lives.changed(patch.lives);
+        lives.check()?;
+        self.lives = lives;
         if let Some(maximum_secret_age) = patch.maximum_secret_age {
             self.maximum_secret_age = maximum_secret_age;
         }
@@ -374,6 +385,7 @@ impl Registry {
                 self.features.clone(),
                 self.subnets.clone(),
                 self.verifier,
+                self.lives,
                 self.maximum_secret_age,
             ))
     }
@@ -395,8 +407,11 @@ pub struct NewRegistry {
     /// What it trusts when it verifies a JWT. `None` is the default for a registry to be made, and leaves one that is
     /// replaced as it is: a client that has never heard of it must not lock a registry out that trusts one key.
     pub verifier: Option<TokenVerifier>,
-    /// How old the secrets of its tokens may become.
-    pub maximum_secret_age: Option<Period>,
+    /// How long its tokens last. What is not told is no rule for a registry to be made, and stays for one that is replaced:
+    /// a client that has never heard of rules must not lift them.
+    pub lives: LivesPatch,
+    /// How old the secrets of its tokens may become, likewise.
+    pub maximum_secret_age: Option<Option<Period>>,
 }
 
 /// Changes to a registry; what is `None` stays.
@@ -410,6 +425,8 @@ pub struct RegistryPatch {
     pub subnets: Option<AllowList>,
     /// Changes what it trusts when it verifies a JWT.
     pub verifier: Option<TokenVerifier>,
+    /// Changes how long its tokens last.
+    pub lives: LivesPatch,
     /// `Some(None)` lets secrets become as old as they like.
     pub maximum_secret_age: Option<Option<Period>>,
 }

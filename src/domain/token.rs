@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::Stamp;
 use super::allow_list::AllowList;
 use super::id::{RegistryKey, TokenId, TokenKey};
+use super::life::Lives;
 use super::precondition::Tag;
 use super::registry::Tenant;
 use super::rotation::Secrets;
@@ -267,7 +268,7 @@ impl Token {
     /// Replaces all that can be replaced: what the caller left out has its default in `new`. The name stays.
     ///
     /// Returns whether anything changed.
-    pub fn replace(&mut self, new: NewToken, now: DateTime<Utc>) -> Result<bool> {
+    pub fn replace(&mut self, new: NewToken, lives: Lives, now: DateTime<Utc>) -> Result<bool> {
         if new.name.as_str() != self.name {
             return Err(Error::invalid(
                 "name",
@@ -278,24 +279,28 @@ impl Token {
                 ),
             ));
         }
+        // Where tokens are to end, who does not speak of the end does not mean that there is none.
+        let unsaid = (!lives.rule()).then_some(None);
         self.update(
             TokenPatch {
-                expires_at: Some(new.expires_at),
+                expires_at: new.expires_at.or(unsaid),
                 scopes: Some(new.scopes),
                 allowed: new.allowed,
                 status: Some(new.status),
             },
+            lives,
             now,
         )
     }
 
     /// Changes what the patch names. Returns whether anything changed.
-    pub fn update(&mut self, patch: TokenPatch, now: DateTime<Utc>) -> Result<bool> {
+    pub fn update(&mut self, patch: TokenPatch, lives: Lives, now: DateTime<Utc>) -> Result<bool> {
         let before = self.clone();
         if let Some(expires_at) = patch.expires_at {
             // A script that applies what it read before must not fail because time went on.
             if expires_at != self.expires_at {
                 check_expiry(expires_at, now)?;
+                lives.admit(expires_at, now)?;
             }
             self.expires_at = expires_at;
         }
@@ -320,8 +325,9 @@ impl Token {
 pub struct NewToken {
     /// Its name.
     pub name: TokenName,
-    /// When it stops to work.
-    pub expires_at: Option<DateTime<Utc>>,
+    /// When it stops to work; `Some(None)` is never. `None` is as the rules have it for a token to be made; one that is
+    /// replaced keeps its end where there are rules, and loses it where there are none, as the product has it.
+    pub expires_at: Option<Option<DateTime<Utc>>>,
     /// What it opens.
     pub scopes: Vec<Scope>,
     /// Where it may be used from. `None` is everywhere for a token to be made, and leaves one that is replaced as it is:
@@ -332,10 +338,15 @@ pub struct NewToken {
 }
 
 impl NewToken {
-    /// Refuses an expiry that has passed, and scopes that no new token may have.
-    pub fn check(&self, now: DateTime<Utc>) -> Result<()> {
-        check_expiry(self.expires_at, now)?;
-        check_wildcards(&self.scopes)
+    /// Settles when it stops to work, and refuses an expiry that has passed or is too late, and scopes that no new token may
+    /// have. Returns the expiry.
+    pub fn settle(&mut self, lives: Lives, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>> {
+        if let Some(end) = self.expires_at {
+            check_expiry(end, now)?;
+            lives.admit(end, now)?;
+        }
+        check_wildcards(&self.scopes)?;
+        Ok(*self.expires_at.get_or_insert_with(|| lives.end(now)))
     }
 }
 

@@ -71,6 +71,7 @@ use crate::clock::{Clock, Random};
 use crate::domain::account::{Actor, NewPassword};
 use crate::domain::audit::{By, Change, Credential, Event, Kind, Origin, Outcome, SubjectKind};
 use crate::domain::caps::Caps;
+use crate::domain::life::Lives;
 use crate::domain::registry::RegistryName;
 use crate::domain::secret::is_machine_secret;
 use crate::domain::signing::Algorithm;
@@ -89,6 +90,8 @@ pub struct Policy {
     pub bcrypt_cost: u32,
     /// Threads that check passwords.
     pub password_threads: usize,
+    /// How long tokens last, as far as their registry does not say.
+    pub lives: Lives,
     /// How long expired tokens stay listed; `None` is for ever.
     pub expired_token_retention: Option<Duration>,
     /// What registries know this service by: the issuer of JWTs.

@@ -6,6 +6,7 @@ use super::access::{Caller, visible};
 use super::{Core, Done, Put};
 use crate::domain::audit::Change;
 use crate::domain::id::{RegistryId, RegistryKey};
+use crate::domain::life::Lives;
 use crate::domain::precondition::{Look, Precondition};
 use crate::domain::registry::{NewRegistry, Registry, RegistryName, RegistryPatch};
 use crate::domain::role::{Level, Resource};
@@ -147,6 +148,7 @@ impl<'a> Registries<'a> {
                     return Err(Error::invalid("location", message));
                 }
                 caps.admit_registry(table::count_made_by(connection, actor.id)?)?;
+                Lives::default().changed(new.lives).check()?;
                 let registry = table::insert(connection, id, &new, &actor.stamp(now))?;
                 let change = Change::created(&registry);
                 Ok(Done::told(registry, change))
@@ -200,6 +202,7 @@ impl<'a> Registries<'a> {
                             return Err(Error::invalid("location", message));
                         }
                         caps.admit_registry(table::count_made_by(connection, actor.id)?)?;
+                        Lives::default().changed(new.lives).check()?;
                         let registry = table::insert(connection, id, &new, &actor.stamp(now))?;
                         let change = Change::created(&registry);
                         return Ok(Done::told(Put::Created(registry), change));

@@ -47,7 +47,7 @@ impl<'a> Tokens<'a> {
         &self,
         caller: &Caller,
         registry: RegistryId,
-        new: NewToken,
+        mut new: NewToken,
     ) -> Result<Minted> {
         let now = self.core.clock.now();
         let id = TokenId(self.core.random.uuid_at(now)?);
@@ -66,9 +66,9 @@ impl<'a> Tokens<'a> {
                 move |connection, actor| {
                     let (home, rights) = enter(connection, actor, registry)?;
                     rights.require(Resource::Token, Level::Write)?;
-                    new.check(now)?;
+                    let end = new.settle(home.lives.within(policy.lives), now)?;
                     rights.require_scopes(&new.scopes)?;
-                    require_end(new.expires_at, policy.bound(actor))?;
+                    require_end(end, policy.bound(actor))?;
                     let stamp = actor.stamp(now);
                     let token = table::insert(connection, home, id, &new, &digest, &stamp, caps)?;
                     let change = Change::created(&token).within(registry);
@@ -129,7 +129,7 @@ impl<'a> Tokens<'a> {
         caller: &Caller,
         registry: RegistryId,
         id: TokenId,
-        new: NewToken,
+        mut new: NewToken,
         condition: Precondition,
     ) -> Result<Put<Minted, Token>> {
         let secret = self.mint()?;
@@ -150,10 +150,11 @@ impl<'a> Tokens<'a> {
                     let found = table::find(connection, home, id)?;
                     let tag = found.as_ref().map(|token| token.tag_at(now));
                     condition.require(What::Token, tag)?;
+                    let lives = home.lives.within(policy.lives);
                     let Some(mut token) = found else {
-                        new.check(now)?;
+                        let end = new.settle(lives, now)?;
                         rights.require_scopes(&new.scopes)?;
-                        require_end(new.expires_at, policy.bound(actor))?;
+                        require_end(end, policy.bound(actor))?;
                         let stamp = actor.stamp(now);
                         let token =
                             table::insert(connection, home, id, &new, &digest, &stamp, caps)?;
@@ -161,7 +162,7 @@ impl<'a> Tokens<'a> {
                         return Ok(Done::told(Put::Created(token), change));
                     };
                     let before = token.clone();
-                    if !token.replace(new.clone(), now)? {
+                    if !token.replace(new.clone(), lives, now)? {
                         return Ok(Done::nothing(Put::Replaced(token)));
                     }
                     let (bound, stamp) = (policy.bound(actor), actor.stamp(now));
@@ -196,7 +197,8 @@ impl<'a> Tokens<'a> {
                     let mut token = find(connection, home, id)?;
                     condition.require(What::Token, Some(token.tag_at(now)))?;
                     let before = token.clone();
-                    if !token.update(patch.clone(), now)? {
+                    let lives = home.lives.within(policy.lives);
+                    if !token.update(patch.clone(), lives, now)? {
                         return Ok(Done::nothing(token));
                     }
                     let (bound, stamp) = (policy.bound(actor), actor.stamp(now));

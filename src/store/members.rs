@@ -6,7 +6,7 @@ use diesel::{
     OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper, sql_query,
 };
 
-use super::registries::{RegistryRow, TENANT, TenantRow, to_tenant};
+use super::registries::{RegistryRow, TENANT, TenantRow, lives, to_tenant};
 use super::rows::{bytes, period, uuid};
 use super::schema::{accounts, registries, registry_members};
 use super::session::{Session, direct};
@@ -54,19 +54,22 @@ pub fn home(
     id: RegistryId,
     account: AccountKey,
 ) -> Result<Option<(Home, Option<Membership>)>> {
-    type Row = (i64, Option<i64>, Option<String>);
+    type Row = (i64, Option<i64>, Option<i64>, Option<i64>, Option<String>);
     let row: Option<Row> = direct!(connection, |direct| seen_by(account.0)
         .filter(registries::uuid.eq(bytes(id.0)))
         .select((
             registries::key,
+            registries::default_life,
+            registries::maximum_life,
             registries::maximum_secret_age,
             registry_members::level.nullable(),
         ))
         .get_result(direct))
     .optional()?;
-    row.map(|(key, age, level)| {
+    row.map(|(key, default, maximum, age, level)| {
         let home = Home {
             key: RegistryKey(key),
+            lives: lives(default, maximum)?,
             maximum_secret_age: age.map(period).transpose()?,
         };
         Ok((home, membership(level.as_deref())))

@@ -13,6 +13,7 @@ use super::schema::{registries, registry_counters, registry_members, signing_key
 use super::session::{Session, direct};
 use crate::domain::Stamp;
 use crate::domain::id::{AccountId, AccountKey, RegistryId, RegistryKey};
+use crate::domain::life::Lives;
 use crate::domain::period::Period;
 use crate::domain::registry::{NewRegistry, Registry, Tenant, TokenVerifier};
 use crate::domain::signing::KeyRole;
@@ -29,6 +30,8 @@ pub(super) struct RegistryRow {
     features: String,
     subnets: String,
     verifier: String,
+    default_life: Option<i64>,
+    maximum_life: Option<i64>,
     maximum_secret_age: Option<i64>,
     version: i64,
     created_at: i64,
@@ -52,12 +55,21 @@ impl TryFrom<RegistryRow> for Registry {
             features: from_json(&row.features)?,
             subnets: from_json(&row.subnets)?,
             verifier: TokenVerifier::from_stored(&row.verifier),
+            lives: lives(row.default_life, row.maximum_life)?,
             maximum_secret_age: row.maximum_secret_age.map(period).transpose()?,
             version: row.version,
             created: stamp(row.created_at, &row.created_by, row.created_by_name)?,
             modified: optional_stamp(row.modified_at, row.modified_by, row.modified_by_name)?,
         })
     }
+}
+
+/// How long a registry's tokens last, of its columns.
+pub(super) fn lives(default: Option<i64>, maximum: Option<i64>) -> Result<Lives> {
+    Ok(Lives {
+        default: default.map(period).transpose()?,
+        maximum: maximum.map(period).transpose()?,
+    })
 }
 
 /// The key of a living registry: all that work on its tokens needs.
@@ -240,6 +252,8 @@ pub fn insert(
     created: &Stamp,
 ) -> Result<Registry> {
     let verifier = new.verifier.unwrap_or_default();
+    let lives = Lives::default().changed(new.lives);
+    let maximum_secret_age = new.maximum_secret_age.flatten();
     let inserted = diesel::insert_into(registries::table)
         .values((
             registries::uuid.eq(bytes(id.0)),
@@ -249,7 +263,9 @@ pub fn insert(
             registries::features.eq(to_json(&new.features)?),
             registries::subnets.eq(to_json(&new.subnets)?),
             registries::verifier.eq(verifier.as_str()),
-            registries::maximum_secret_age.eq(new.maximum_secret_age.map(Period::seconds)),
+            registries::default_life.eq(lives.default.map(Period::seconds)),
+            registries::maximum_life.eq(lives.maximum.map(Period::seconds)),
+            registries::maximum_secret_age.eq(maximum_secret_age.map(Period::seconds)),
             registries::version.eq(1),
             registries::created_at.eq(micros(created.at)),
             registries::created_by.eq(bytes(created.by.0)),
@@ -276,7 +292,8 @@ pub fn insert(
         features: new.features.clone(),
         subnets: new.subnets.clone(),
         verifier,
-        maximum_secret_age: new.maximum_secret_age,
+        lives,
+        maximum_secret_age,
         version: 1,
         created: created.clone(),
         modified: None,
@@ -292,6 +309,8 @@ pub fn update(connection: &mut Session, registry: &mut Registry, modified: Stamp
             registries::features.eq(to_json(&registry.features)?),
             registries::subnets.eq(to_json(&registry.subnets)?),
             registries::verifier.eq(registry.verifier.as_str()),
+            registries::default_life.eq(registry.lives.default.map(Period::seconds)),
+            registries::maximum_life.eq(registry.lives.maximum.map(Period::seconds)),
             registries::maximum_secret_age.eq(registry.maximum_secret_age.map(Period::seconds)),
             registries::version.eq(registry.version),
             registries::modified_at.eq(micros(modified.at)),

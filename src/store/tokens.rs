@@ -513,6 +513,7 @@ pub fn insert(
 ) -> Result<Token> {
     let (registry, name) = (home.key, new.name.as_str());
     let allowed = new.allowed.clone().unwrap_or_default();
+    let expires_at = new.expires_at.flatten();
     let position = transaction.next_position(registry)?;
     // There are no more tokens than positions were handed out, so most registries need not be asked.
     if position > caps.tokens {
@@ -529,7 +530,7 @@ pub fn insert(
         tokens::name.eq(name),
         tokens::name_key.eq(name_key(name)),
         tokens::status.eq(new.status.as_str()),
-        tokens::expires_at.eq(new.expires_at.map(micros)),
+        tokens::expires_at.eq(expires_at.map(micros)),
         tokens::scopes.eq(&scopes),
         tokens::cidrs.eq(&cidrs),
         tokens::secret_digest.eq(&secret.digest),
@@ -553,7 +554,7 @@ pub fn insert(
         position,
         name: name.to_owned(),
         status: new.status,
-        expires_at: new.expires_at,
+        expires_at,
         scopes: new.scopes.clone(),
         allowed,
         secrets: Secrets {

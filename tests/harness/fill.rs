@@ -7,6 +7,7 @@ use wharfinger::clock::{Clock as _, Random, SystemRandom};
 use wharfinger::domain::Stamp;
 use wharfinger::domain::caps::Caps;
 use wharfinger::domain::id::{AccountId, RegistryId, RegistryKey, TokenId};
+use wharfinger::domain::life::Lives;
 use wharfinger::domain::registry::Home;
 use wharfinger::domain::status::Status;
 use wharfinger::domain::token::{NewToken, TokenName};
@@ -73,6 +74,7 @@ async fn insert(
     };
     let home = Home {
         key,
+        lives: Lives::default(),
         maximum_secret_age: None,
     };
     store

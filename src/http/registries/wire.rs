@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::domain::Stamp;
 use crate::domain::allow_list::AllowList;
+use crate::domain::life::{LivesPatch, parse_life};
 use crate::domain::period::Period;
 use crate::domain::registry::{self, NewRegistry, RegistryName, RegistryPatch, TokenVerifier};
 use crate::domain::rotation::{Secrets, parse_maximum_age};
@@ -398,9 +399,10 @@ struct CreateTokenProperties {
         example = "push-token"
     )]
     name: String,
-    /// When the token stops to work; null or absent: never
-    #[schema(format = DateTime, example = "2036-01-13T16:27:42Z")]
-    expiry_date: Option<String>,
+    /// When the token stops to work; null: never. Absent: as the registry and the service have it, or else never; where they have something to say, a token that is replaced keeps its own
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, format = DateTime, example = "2036-01-13T16:27:42Z")]
+    expiry_date: Option<Option<String>>,
     /// What the token may do
     #[schema(max_items = 100)]
     scopes: Option<Vec<Scope>>,
@@ -414,6 +416,11 @@ struct CreateTokenProperties {
     #[serde(default, rename = "credentials")]
     #[schema(ignore)]
     _credentials: IgnoredAny,
+}
+
+fn to_expiry(sent: Option<Option<String>>) -> Result<Option<Option<DateTime<Utc>>>> {
+    sent.map(|date| date.as_deref().map(parse_expiry).transpose())
+        .transpose()
 }
 
 impl TryFrom<CreateToken> for NewToken {
@@ -430,7 +437,7 @@ impl TryFrom<CreateToken> for NewToken {
         } = body.properties;
         let mut violations = Violations::default();
         let name = violations.take(TokenName::parse(&name));
-        let expires_at = violations.take(expiry_date.as_deref().map(parse_expiry).transpose());
+        let expires_at = violations.take(to_expiry(expiry_date));
         let scopes = violations.take(to_scopes(scopes.unwrap_or_default()));
         let status = violations.take(status.as_deref().map_or(Ok(Status::Enabled), Status::parse));
         let allowed = violations.take(allowed_cidrs.map(AllowList::of_token).transpose());
@@ -484,11 +491,7 @@ impl TryFrom<PatchToken> for TokenPatch {
 
     fn try_from(body: PatchToken) -> Result<Self> {
         let mut violations = Violations::default();
-        let expires_at = violations.take(
-            body.expiry_date
-                .map(|date| date.as_deref().map(parse_expiry).transpose())
-                .transpose(),
-        );
+        let expires_at = violations.take(to_expiry(body.expiry_date));
         let scopes = violations.take(body.scopes.map(to_scopes).transpose());
         let status = violations.take(body.status.as_deref().map(Status::parse).transpose());
         let allowed = violations.take(body.allowed_cidrs.map(AllowList::of_token).transpose());
@@ -643,6 +646,14 @@ struct RegistryProperties {
     api_subnet_allow_list: Vec<String>,
     #[schema(value_type = Verifier)]
     token_verifier: &'static str,
+    /// How long a token lasts whose maker does not say; absent without such a rule
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "P90D")]
+    default_token_life: Option<String>,
+    /// How far ahead a token's end may lie when it is set; absent without such a rule
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "P365D")]
+    maximum_token_life: Option<String>,
     /// How old the secret of a token may become; absent if it may be of any age
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "P90D")]
@@ -693,6 +704,8 @@ impl RegistryView {
                 features: registry.features.into(),
                 api_subnet_allow_list: registry.subnets.entries().to_vec(),
                 token_verifier: registry.verifier.as_str(),
+                default_token_life: registry.lives.default.map(|life| life.to_string()),
+                maximum_token_life: registry.lives.maximum.map(|life| life.to_string()),
                 maximum_secret_age: registry.maximum_secret_age.map(|age| age.to_string()),
             },
         }
@@ -771,12 +784,30 @@ struct CreateRegistryProperties {
     /// What verifies its JWTs; absent: `x5c` for a registry that is made, unchanged for one that is replaced
     #[schema(value_type = Option<Verifier>, nullable = false)]
     token_verifier: Option<String>,
-    /// How old the secret of a token may become, from PT1H; an older one opens nothing. Null or absent: of any age
+    /// How long a token lasts whose maker does not say; null is no rule, absent leaves the rule as it is
+    #[serde(default, deserialize_with = "present")]
     #[schema(
+        value_type = Option<String>,
         pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$",
         example = "P90D"
     )]
-    maximum_secret_age: Option<String>,
+    default_token_life: Option<Option<String>>,
+    /// How far ahead a token's end may lie when it is set; null is no rule, absent leaves the rule as it is
+    #[serde(default, deserialize_with = "present")]
+    #[schema(
+        value_type = Option<String>,
+        pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$",
+        example = "P365D"
+    )]
+    maximum_token_life: Option<Option<String>>,
+    /// How old the secret of a token may become, from PT1H; an older one opens nothing. Null is of any age, absent leaves it as it is
+    #[serde(default, deserialize_with = "present")]
+    #[schema(
+        value_type = Option<String>,
+        pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$",
+        example = "P90D"
+    )]
+    maximum_secret_age: Option<Option<String>>,
     /// The product once had it; clients of that time still send it.
     #[serde(default, rename = "maintenanceWindow")]
     #[schema(ignore)]
@@ -808,8 +839,11 @@ impl TryFrom<CreateRegistry> for NewRegistry {
         let features = properties.features.map(registry::Features::try_from);
         let features = violations.take(features.transpose());
         let verifier = violations.take(to_verifier(properties.token_verifier.as_deref()));
-        let maximum_secret_age =
-            violations.take(to_maximum_age(properties.maximum_secret_age.as_deref()));
+        let lives = violations.take(to_lives(
+            properties.default_token_life,
+            properties.maximum_token_life,
+        ));
+        let maximum_secret_age = violations.take(to_maximum_age(properties.maximum_secret_age));
         let new = (|| {
             Some(Self {
                 name: name?,
@@ -818,6 +852,7 @@ impl TryFrom<CreateRegistry> for NewRegistry {
                 features: features?.unwrap_or_default(),
                 subnets: subnets?,
                 verifier: verifier?,
+                lives: lives?,
                 maximum_secret_age: maximum_secret_age?,
             })
         })();
@@ -829,8 +864,30 @@ fn to_verifier(text: Option<&str>) -> Result<Option<TokenVerifier>> {
     text.map(TokenVerifier::parse).transpose()
 }
 
-fn to_maximum_age(text: Option<&str>) -> Result<Option<Period>> {
-    text.map(parse_maximum_age).transpose()
+fn to_maximum_age(sent: Option<Option<String>>) -> Result<Option<Option<Period>>> {
+    sent.map(|age| age.as_deref().map(parse_maximum_age).transpose())
+        .transpose()
+}
+
+fn to_lives(
+    default: Option<Option<String>>,
+    maximum: Option<Option<String>>,
+) -> Result<LivesPatch> {
+    let mut violations = Violations::default();
+    let mut read = |member, field, sent: Option<Option<String>>| {
+        let read = |text: &str| parse_life(member, field, text);
+        let life = sent.map(|life| life.as_deref().map(read).transpose());
+        violations.take(life.transpose())
+    };
+    let default = read("defaultTokenLife", "default-token-life", default);
+    let maximum = read("maximumTokenLife", "maximum-token-life", maximum);
+    let patch = (|| {
+        Some(LivesPatch {
+            default: default?,
+            maximum: maximum?,
+        })
+    })();
+    violations.finish(patch)
 }
 
 /// Changes to a registry; what is absent stays
@@ -850,6 +907,22 @@ pub(super) struct PatchRegistry {
     /// Changes what verifies its JWTs
     #[schema(value_type = Option<Verifier>, nullable = false)]
     token_verifier: Option<String>,
+    /// How long a token lasts whose maker does not say; null is no rule, absent leaves the rule as it is
+    #[serde(default, deserialize_with = "present")]
+    #[schema(
+        value_type = Option<String>,
+        pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$",
+        example = "P90D"
+    )]
+    default_token_life: Option<Option<String>>,
+    /// How far ahead a token's end may lie when it is set; null is no rule, absent leaves the rule as it is
+    #[serde(default, deserialize_with = "present")]
+    #[schema(
+        value_type = Option<String>,
+        pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$",
+        example = "P365D"
+    )]
+    maximum_token_life: Option<Option<String>>,
     /// Changes how old the secret of a token may become, from PT1H; null lets it be of any age
     #[serde(default, deserialize_with = "present")]
     #[schema(
@@ -896,15 +969,15 @@ impl TryFrom<PatchRegistry> for RegistryPatch {
             .map(registry::Features::try_from);
         let features = violations.take(features.transpose());
         let verifier = violations.take(to_verifier(body.token_verifier.as_deref()));
-        let maximum_secret_age = body.maximum_secret_age.as_ref();
-        let maximum_secret_age = maximum_secret_age.map(|age| to_maximum_age(age.as_deref()));
-        let maximum_secret_age = violations.take(maximum_secret_age.transpose());
+        let lives = violations.take(to_lives(body.default_token_life, body.maximum_token_life));
+        let maximum_secret_age = violations.take(to_maximum_age(body.maximum_secret_age));
         let patch = (|| {
             Some(Self {
                 schedule: schedule?,
                 features: features?,
                 subnets: subnets?,
                 verifier: verifier?,
+                lives: lives?,
                 maximum_secret_age: maximum_secret_age?,
             })
         })();

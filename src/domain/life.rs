@@ -1,0 +1,169 @@
+//! How long tokens last: what a caller may ask for, and what there is for who does not ask.
+
+use chrono::{DateTime, SecondsFormat, SubsecRound as _, TimeDelta, Utc};
+
+use super::period::Period;
+use crate::error::{Error, Result};
+
+/// Changes to the rules of a registry; what is `None` stays, `Some(None)` is no rule any more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LivesPatch {
+    /// How long a token lasts whose maker does not say.
+    pub default: Option<Option<Period>>,
+    /// How far ahead an end may lie when it is set.
+    pub maximum: Option<Option<Period>>,
+}
+
+/// Reads how long tokens may last: some time at all.
+pub fn parse_life(member: &str, field: &str, text: &str) -> Result<Period> {
+    let life = Period::parse(member, field, text)?;
+    if life > Period::ZERO {
+        return Ok(life);
+    }
+    Err(Error::invalid(
+        field,
+        format!(
+            "{member}: {life} is no time at all; send a longer one, such as P90D, or null for no rule"
+        ),
+    ))
+}
+
+/// The rules of a server or of a registry.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lives {
+    /// How long a token lasts whose maker does not say.
+    pub default: Option<Period>,
+    /// How far ahead an end may lie when it is set.
+    pub maximum: Option<Period>,
+}
+
+impl Lives {
+    /// A registry's rules on a server with these: its own default, and of the maxima the shorter.
+    #[must_use]
+    pub fn within(self, server: Self) -> Self {
+        let maximum = match (self.maximum, server.maximum) {
+            (Some(own), Some(servers)) => Some(own.min(servers)),
+            (own, servers) => own.or(servers),
+        };
+        // Who does not say may be one who cannot: he gets as much as he could ask for.
+        let default = self.default.or(server.default).or(maximum);
+        Self {
+            default: default.map(|default| maximum.map_or(default, |most| default.min(most))),
+            maximum,
+        }
+    }
+
+    /// These rules as they are changed.
+    #[must_use]
+    pub fn changed(self, patch: LivesPatch) -> Self {
+        Self {
+            default: patch.default.unwrap_or(self.default),
+            maximum: patch.maximum.unwrap_or(self.maximum),
+        }
+    }
+
+    /// Refuses rules that contradict each other.
+    pub fn check(self) -> Result<()> {
+        match (self.default, self.maximum) {
+            (Some(default), Some(maximum)) if default > maximum => Err(Error::invalid(
+                "default-token-life",
+                format!(
+                    "defaultTokenLife {default} is longer than maximumTokenLife {maximum}; make it as long or shorter"
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Do these rules say anything of a token's end?
+    #[must_use]
+    pub fn rule(self) -> bool {
+        self != Self::default()
+    }
+
+    /// The end of a token that is made at an instant by somebody who does not say, in whole seconds as clients show it;
+    /// `None` is never.
+    #[must_use]
+    pub fn end(self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let end = now.checked_add_signed(TimeDelta::from(self.default?))?;
+        Some(end.trunc_subsecs(0))
+    }
+
+    /// Refuses an end that lies too far ahead, and none at all where there has to be one.
+    pub fn admit(self, end: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<()> {
+        let Some(maximum) = self.maximum else {
+            return Ok(());
+        };
+        let latest = now
+            .checked_add_signed(TimeDelta::from(maximum))
+            .unwrap_or(DateTime::<Utc>::MAX_UTC);
+        let wrong = match end {
+            Some(end) if end <= latest => return Ok(()),
+            Some(end) => format!("expiryDate {} is too late", shown(end)),
+            None => "expiryDate null would let the token last for ever".to_owned(),
+        };
+        Err(Error::invalid(
+            "expiry-date",
+            format!(
+                "{wrong}: tokens of this registry last {maximum} at most; send one up to {}, or leave it out",
+                shown(latest.trunc_subsecs(0))
+            ),
+        ))
+    }
+}
+
+fn shown(instant: DateTime<Utc>) -> String {
+    instant.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lives(default: Option<u16>, maximum: Option<u16>) -> Lives {
+        Lives {
+            default: default.map(Period::of_days),
+            maximum: maximum.map(Period::of_days),
+        }
+    }
+
+    #[test]
+    fn a_registry_is_bound_by_its_server() {
+        for (own, server, both) in [
+            ((None, None), (None, None), (None, None)),
+            ((Some(5), None), (None, None), (Some(5), None)),
+            ((None, None), (Some(7), None), (Some(7), None)),
+            ((Some(5), None), (Some(7), None), (Some(5), None)),
+            ((None, Some(9)), (None, None), (Some(9), Some(9))),
+            ((None, Some(9)), (None, Some(4)), (Some(4), Some(4))),
+            ((Some(6), Some(9)), (None, Some(4)), (Some(4), Some(4))),
+            ((Some(2), None), (Some(3), Some(4)), (Some(2), Some(4))),
+        ] {
+            let lives = |(default, maximum)| lives(default, maximum);
+            assert_eq!(
+                lives(own).within(lives(server)),
+                lives(both),
+                "{own:?} in {server:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn ends_are_whole_seconds_and_not_too_late() {
+        let now = DateTime::from_timestamp_micros(1_700_000_000_900_000).unwrap();
+        let rules = lives(Some(1), Some(2));
+        let end = rules.end(now).unwrap();
+        assert_eq!(end, DateTime::from_timestamp(1_700_086_400, 0).unwrap());
+        assert!(rules.admit(Some(end), now).is_ok());
+        let latest = now + TimeDelta::days(2);
+        assert!(rules.admit(Some(latest), now).is_ok());
+        assert!(
+            rules
+                .admit(Some(latest + TimeDelta::microseconds(1)), now)
+                .is_err()
+        );
+        assert!(rules.admit(None, now).is_err());
+        assert!(lives(Some(1), None).admit(None, now).is_ok());
+        assert_eq!(lives(None, None).end(now), None);
+    }
+}
