@@ -150,6 +150,31 @@ class Postgres(Sqlite):
         self.psql(f"DROP DATABASE IF EXISTS {self.database}_used")
 
 
+class Empty(Postgres):
+    """A database without anything, which a first start fills with an account."""
+
+    def remove(self):
+        super().remove()
+        shutil.rmtree(self.filled, ignore_errors=True)
+        self.psql(f"DROP DATABASE IF EXISTS {self.database}")
+
+
+@contextlib.contextmanager
+def postgres_at(url, name):
+    """The URL of a PostgreSQL: the one named, or of one that is started for this and waits for its disk."""
+    if url:
+        yield url
+        return
+    environment = {**os.environ, "WHARFINGER_POSTGRES_DIR": str(KEPT / f"postgres-{name}")}
+    postgres = ROOT / "scripts" / "postgres"
+    subprocess.run([postgres, "stop"], env=environment, check=True)
+    run = subprocess.run([postgres, "start", "--fsync"], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    try:
+        yield run.stdout.strip()
+    finally:
+        subprocess.run([postgres, "stop"], env=environment, check=True)
+
+
 def made_from(size):
     """A short name for all that decides what a filled database looks like."""
     digest = hashlib.sha256(json.dumps([SIZES[size], COLD[size]]).encode())
