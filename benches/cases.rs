@@ -277,7 +277,13 @@ impl House {
             lives: wharfinger::domain::life::LivesPatch::default(),
             maximum_secret_age: None,
         };
-        let registry = self.service.registries().create(&admin, new).await?.id;
+        let registry = self
+            .service
+            .registries()
+            .create(&admin, new, None)
+            .await?
+            .value
+            .id;
         for number in 0..count {
             let new = NewToken {
                 name: TokenName::parse(&format!("token-{number}"))?,
@@ -286,7 +292,10 @@ impl House {
                 allowed: None,
                 status: Status::Enabled,
             };
-            self.service.tokens().create(&admin, registry, new).await?;
+            self.service
+                .tokens()
+                .create(&admin, registry, new, None)
+                .await?;
         }
         Ok(registry)
     }

@@ -175,7 +175,12 @@ async fn registry(service: &Service, admin: &Caller, name: String) -> Result<Reg
         lives: wharfinger::domain::life::LivesPatch::default(),
         maximum_secret_age: None,
     };
-    Ok(service.registries().create(admin, new).await?.id)
+    Ok(service
+        .registries()
+        .create(admin, new, None)
+        .await?
+        .value
+        .id)
 }
 
 /// Makes the token of a number. Returns its id, name and header.
@@ -197,7 +202,11 @@ async fn token(
         allowed: None,
         status: Status::Enabled,
     };
-    let minted = service.tokens().create(admin, registry, new).await?;
+    let minted = service
+        .tokens()
+        .create(admin, registry, new, None)
+        .await?
+        .value;
     let header = basic(&name, &minted.secret);
     Ok([minted.token.id.to_string(), name, header])
 }

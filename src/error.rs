@@ -77,6 +77,18 @@ pub enum Error {
     /// The thing is not in the state that the caller wants it to be in.
     #[error("{0}")]
     Precondition(String),
+    /// Another request came with this key before.
+    #[error(
+        "this Idempotency-Key came with another body before; send the body that it came with, or a new key for a new request"
+    )]
+    KeyReused,
+    /// What a request made has changed since, so it cannot be answered as it was.
+    #[error(
+        "the {0} that was made with this Idempotency-Key has changed or gone since, so the answer with what was made, a \
+         secret included, cannot be given again; look at it, rotate or replace it if its secret is lost, and send a new key \
+         with a new request"
+    )]
+    Outdated(What),
     /// There are as many of them as there may be.
     #[error("{0}")]
     Full(String),

@@ -19,7 +19,7 @@ const SCANNER: &str = "a-secret-scanner-of-this-table-01";
 const NOBODY: &str = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11";
 
 /// The kinds of errors, in the order of the table.
-const KINDS: [&str; 31] = [
+const KINDS: [&str; 33] = [
     "no credentials",
     "a wrong password",
     "a token that is none",
@@ -44,6 +44,8 @@ const KINDS: [&str; 31] = [
     "a value that breaks a rule",
     "a name that is taken",
     "a state that is not wanted",
+    "a key of another request",
+    "a key of what has changed",
     "another content type",
     "a content encoding",
     "a body too large",
@@ -222,6 +224,14 @@ fn registries(name: &'static str, prefix: &str, registry: &str) -> Surface {
             send("DELETE", format!("{all}/{registry}")).with("If-Match", "\"0-0\""),
         ),
         (
+            "a key of another request",
+            make(&good).with("Idempotency-Key", "used"),
+        ),
+        (
+            "a key of what has changed",
+            make(USED).with("Idempotency-Key", "used"),
+        ),
+        (
             "another content type",
             send("POST", &all).body("text/plain", &good),
         ),
@@ -232,6 +242,9 @@ fn registries(name: &'static str, prefix: &str, registry: &str) -> Surface {
         login: Some(login),
     }
 }
+
+/// What made a registry that has changed since.
+const USED: &str = r#"{"properties": {"name": "used", "location": "de/fra"}}"#;
 
 fn scanning() -> Surface {
     let path = "/secret-scanning/report";
@@ -557,6 +570,11 @@ impl Bench {
         let (roleless, delegate) = (generate("None").await, generate("Delegate").await);
         let stale = server.sign_in("admin", ADMIN_PASSWORD).await;
         server.clock.advance(TimeDelta::minutes(11));
+        let used = admin.request(Method::POST, "/registries").body(USED);
+        let used = admin.send(used.header("Idempotency-Key", "used")).await;
+        let path = format!("/registries/{}", used.json["id"].as_str().unwrap());
+        let changed = admin.patch(&path, json!({"tokenVerifier": "pinned"})).await;
+        assert_eq!(changed.status, 200, "{changed:?}");
         Self {
             registry,
             roleless,

@@ -299,6 +299,9 @@ fn carriers(text: &str) -> Vec<String> {
         "Host",
         "X-CSRF-Token",
         "Content-Type",
+        "If-Match",
+        "If-None-Match",
+        "Idempotency-Key",
     ] {
         for line in [
             "GET /registries",
@@ -351,7 +354,7 @@ fn carriers(text: &str) -> Vec<String> {
 }
 
 /// The names of headers that an answer may have.
-const HEADERS: [&str; 20] = [
+const HEADERS: [&str; 21] = [
     "allow",
     "cache-control",
     "connection",
@@ -363,6 +366,7 @@ const HEADERS: [&str; 20] = [
     "date",
     "docker-distribution-api-version",
     "etag",
+    "idempotency-replayed",
     "location",
     "referrer-policy",
     "retry-after",
@@ -508,9 +512,10 @@ async fn no_secret_is_in_the_debug_form_of_what_carries_it() {
     };
     let minted = service
         .tokens()
-        .create(&caller, registry, new)
+        .create(&caller, registry, new, None)
         .await
-        .unwrap();
+        .unwrap()
+        .value;
     let revealed = service
         .app_tokens()
         .create(&caller, Title::parse("laptop".to_owned()).unwrap())

@@ -27,6 +27,7 @@ mod durability;
 mod errors;
 mod evaluation;
 mod hardening;
+mod idempotency;
 mod janitor;
 mod leaks;
 mod lists;

@@ -310,8 +310,14 @@ fn every_operation_is_complete() {
     }
 }
 
-/// Parameters without an example: pages that try operations would send it, and only what an answer gave is of use.
-const UNKNOWN_BEFORE: [&str; 3] = ["pagination.token", "If-Match", "If-None-Match"];
+/// Parameters without an example: pages that try operations would send it, and only what an answer gave, or what is
+/// made anew each time, is of use.
+const UNKNOWN_BEFORE: [&str; 4] = [
+    "pagination.token",
+    "If-Match",
+    "If-None-Match",
+    "Idempotency-Key",
+];
 
 #[actix_web::test]
 async fn every_document_is_served() {
@@ -907,6 +913,38 @@ fn states_are_in_the_document_of_everything_that_has_them() {
             let told = response["headers"]["ETag"]["example"].is_string();
             assert_eq!(told, of_a_thing || status == "304", "{place} {status}");
         }
+    }
+}
+
+/// The operations that make something, or a secret, and can be asked again.
+const REPEATABLE: [&str; 7] = [
+    "accountsPost",
+    "registriesMembersPut",
+    "registriesPost",
+    "registriesPut",
+    "registriesTokensPost",
+    "registriesTokensPut",
+    "registriesTokensRotate",
+];
+
+#[test]
+fn what_makes_something_takes_a_key_in_the_document() {
+    for (method, path, operation) in operations(&document()) {
+        let id = operation["operationId"].as_str().unwrap();
+        let expected = REPEATABLE.contains(&id);
+        let place = format!("{method} {path}");
+        let takes = path.starts_with("/registries") || path.starts_with("/accounts");
+        let takes = takes && header_names(&operation).contains("Idempotency-Key");
+        assert_eq!(takes, expected, "{place}");
+        let responses = &operation["responses"];
+        assert_eq!(responses.get("422").is_some(), expected, "{place}");
+        let made = if id == "registriesTokensRotate" {
+            "200"
+        } else {
+            "201"
+        };
+        let replayed = &responses[made]["headers"]["Idempotency-Replayed"];
+        assert_eq!(replayed["example"].is_string(), expected, "{place}");
     }
 }
 

@@ -422,6 +422,7 @@ fn possible_codes() -> BTreeSet<String> {
         "src/domain/allow_list.rs",
         "src/domain/audit.rs",
         "src/domain/id.rs",
+        "src/domain/life.rs",
         "src/domain/period.rs",
         "src/domain/precondition.rs",
         "src/error.rs",

@@ -827,3 +827,40 @@ async fn a_rotation_can_be_bound_to_a_state_and_the_end_of_a_grace_is_another(
     let late = send(Method::DELETE, previous(path), &second).await;
     assert_eq!(late.status, 412, "{late:?}");
 }
+
+#[rstest]
+#[actix_web::test]
+async fn a_rotation_that_comes_again_gives_the_same_secret(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
+    let replica = bench.server.replica().await;
+    let path = format!("{}/rotate", bench.token.path);
+    let send = async |actor: &Actor, grace: &str| {
+        let request = actor
+            .request(Method::POST, &path)
+            .header("idempotency-key", "a-rotation");
+        actor
+            .send(request.json(&json!({"gracePeriod": grace})))
+            .await
+    };
+    let first = send(&bench.admin, "PT1H").await;
+    assert_eq!(first.status, 200, "{first:?}");
+    let again = send(&replica.admin(), "PT1H").await;
+    assert_eq!((again.status, &again.text), (200, &first.text));
+    assert_eq!(again.header("idempotency-replayed"), "true");
+    assert_eq!(again.header("etag"), first.header("etag"));
+    // Both secrets work still: it was one rotation.
+    let new = Minted {
+        secret: secret_of(&first),
+        ..bench.token.clone()
+    };
+    assert_eq!(opens(&bench.server, &bench.token).await, (200, 200));
+    assert_eq!(opens(&bench.server, &new).await, (200, 200));
+    let other = send(&bench.admin, "PT2H").await;
+    assert_eq!(other.status, 422, "{other:?}");
+    // Once the token has changed, nobody is shown that secret any more.
+    bench.rotate("PT1H").await;
+    let late = send(&bench.admin, "PT1H").await;
+    assert_eq!(late.codes(), ["answer-outdated"], "{late:?}");
+}

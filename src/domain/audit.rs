@@ -91,7 +91,7 @@ words! {
         Delete = "delete",
         /// A token was revoked: it stays listed and opens nothing.
         Revoke = "revoke",
-        /// The code of an app token was shown again.
+        /// The code of an app token, or the secret of a token whose making was repeated, was shown again.
         Reveal = "reveal",
         /// The secret of a token or a key was replaced: the one that signs for a registry, or the server key.
         Rotate = "rotate",
@@ -295,6 +295,11 @@ impl Change {
     /// A thing was changed.
     pub fn updated<T: Recorded>(before: &T, after: &T) -> Self {
         Self::of(Kind::Update, Some(before), Some(after))
+    }
+
+    /// The secret of a thing was shown again.
+    pub fn revealed<T: Recorded>(thing: &T) -> Self {
+        Self::of(Kind::Reveal, None, Some(thing))
     }
 
     /// A thing is gone.

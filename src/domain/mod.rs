@@ -13,6 +13,7 @@ pub mod caps;
 pub mod evaluation;
 pub mod filter;
 pub mod id;
+pub mod idempotency;
 pub mod life;
 pub mod membership;
 pub mod page;

@@ -21,18 +21,17 @@ const LIKENESS: f64 = 0.7;
 /// The longest reason shown, in characters: reasons repeat what was sent.
 const REASON: usize = 300;
 
-/// Reads a JSON body. `application/json`, `application/*+json` or no content type are read; all else is refused
-/// before a byte of it is. `time` is how long it may take to arrive.
-pub(super) async fn json<T: DeserializeOwned>(
+/// Waits for a JSON body. `application/json`, `application/*+json` or no content type are taken; all else is refused
+/// before a byte of it is read. `time` is how long it may take to arrive.
+pub(super) async fn json(
     request: &HttpRequest,
     payload: web::Payload,
     time: Duration,
-) -> Result<T> {
+) -> Result<web::Bytes> {
     if may_have_body(request) {
         check_type(request)?;
     }
-    let body = arrive(request, payload, BODY_LIMIT, time).await?;
-    parse(&body)
+    arrive(request, payload, BODY_LIMIT, time).await
 }
 
 /// Reads the body of a form, and nothing that says it is something else.

@@ -16,12 +16,13 @@ use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use super::State;
 use super::body;
 use super::source::source;
 use super::surface::{Failure, Surface};
+use super::{PREFIX, State};
 use crate::domain::audit::Origin;
 use crate::domain::id::{AccountId, RegistryId, TokenId};
+use crate::domain::idempotency::{self, Attempt, IdempotencyKey};
 use crate::error::{Error, Result};
 use crate::service::access::{Caller, Presented};
 
@@ -255,14 +256,63 @@ where
     W: DeserializeOwned + 'static,
     C: TryFrom<W, Error = Error> + 'static,
 {
-    async fn read(request: &HttpRequest, mut payload: dev::Payload) -> Result<Self> {
-        let payload = web::Payload::from_request(request, &mut payload)
-            .await
-            .map_err(|error| Error::internal(error.to_string()))?;
-        let time = state(request)?.body_timeout;
-        let wire: W = body::json(request, payload, time).await?;
-        C::try_from(wire).map(|command| Self(command, PhantomData))
+    async fn read(request: &HttpRequest, payload: dev::Payload) -> Result<Self> {
+        let text = json(request, payload).await?;
+        command::<W, C>(&text).map(|command| Self(command, PhantomData))
     }
+}
+
+/// A JSON body as [`Json`] reads it, of a request that may come again: with a key it is carried out once.
+#[derive(Debug)]
+pub(super) struct Repeatable<W, C> {
+    pub(super) command: C,
+    /// What a repeat is told by, if the request has a key.
+    pub(super) attempt: Option<Attempt>,
+    wire: PhantomData<W>,
+}
+
+impl<W, C> Body for Repeatable<W, C>
+where
+    W: DeserializeOwned + 'static,
+    C: TryFrom<W, Error = Error> + 'static,
+{
+    async fn read(request: &HttpRequest, payload: dev::Payload) -> Result<Self> {
+        let key = idempotency_key(request)?;
+        let text = json(request, payload).await?;
+        let attempt = key.map(|key| {
+            let path = request.path();
+            // A path is one whether it has the prefix or not.
+            let path = path.strip_prefix(PREFIX).unwrap_or(path);
+            Attempt::new(&key, request.method().as_str(), path, &text)
+        });
+        Ok(Self {
+            command: command::<W, C>(&text)?,
+            attempt,
+            wire: PhantomData,
+        })
+    }
+}
+
+/// The one `Idempotency-Key` header.
+fn idempotency_key(request: &HttpRequest) -> Result<Option<IdempotencyKey>> {
+    let mut keys = request.headers().get_all("idempotency-key");
+    match (keys.next(), keys.next()) {
+        (None, _) => Ok(None),
+        (Some(key), None) => IdempotencyKey::parse(key.as_bytes()).map(Some),
+        _ => Err(idempotency::unreadable()),
+    }
+}
+
+async fn json(request: &HttpRequest, mut payload: dev::Payload) -> Result<web::Bytes> {
+    let payload = web::Payload::from_request(request, &mut payload)
+        .await
+        .map_err(|error| Error::internal(error.to_string()))?;
+    body::json(request, payload, state(request)?.body_timeout).await
+}
+
+/// The command that a JSON text of the wire type `W` means.
+fn command<W: DeserializeOwned, C: TryFrom<W, Error = Error>>(text: &[u8]) -> Result<C> {
+    C::try_from(body::parse(text)?)
 }
 
 #[cfg(test)]

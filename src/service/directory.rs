@@ -9,10 +9,12 @@ use chrono::{DateTime, Utc};
 
 use super::access::Caller;
 use super::accounts::{LiveTokens, account_change, distinct, keep_an_admin, remove};
+use super::idempotency::Once;
 use super::{Core, Done};
 use crate::domain::account::{Account, AccountPatch, Actor, CreateAccount, NewAccount};
 use crate::domain::audit;
 use crate::domain::id::AccountId;
+use crate::domain::idempotency::Attempt;
 use crate::domain::membership::Membership;
 use crate::domain::page::Window;
 use crate::domain::precondition::{Look, Precondition};
@@ -71,8 +73,13 @@ impl<'a> Directory<'a> {
             .await
     }
 
-    /// Makes an account.
-    pub async fn create(&self, caller: &Caller, new: CreateAccount) -> Result<Account> {
+    /// Makes an account, once for a request that may come again.
+    pub async fn create(
+        &self,
+        caller: &Caller,
+        new: CreateAccount,
+        attempt: Option<Attempt>,
+    ) -> Result<Once<Account>> {
         let new = NewAccount {
             id: AccountId(self.core.random.uuid()?),
             name: new.name,
@@ -81,16 +88,25 @@ impl<'a> Directory<'a> {
             status: new.status,
             at: self.core.clock.now(),
         };
-        let policy = Arc::clone(&self.core.policy);
+        let (policy, claim) = (
+            Arc::clone(&self.core.policy),
+            self.core.claim(attempt, None)?,
+        );
         self.core
             .write(caller, Lock::Catalog, move |connection, actor| {
                 actor.permissions.require(Resource::Access, Level::Write)?;
                 require_roles(connection, actor, &new.roles)?;
                 require_unbounded(policy.bound(actor))?;
+                if let Some(kept) = claim.recall(connection, actor)? {
+                    let found = table::find(connection, AccountId(kept.id))?;
+                    let (account, _) = kept.still(What::Account, found, Account::tag)?;
+                    return Ok(Done::nothing(Once::earlier(account)));
+                }
                 table::insert(connection, &new)?;
                 let account = find(connection, new.id)?;
+                claim.keep(connection, actor, new.id.0, account.tag())?;
                 let change = audit::Change::created(&account);
-                Ok(Done::told(account, change))
+                Ok(Done::told(Once::now(account), change))
             })
             .await
     }

@@ -17,7 +17,8 @@ use crate::error::{Error, Result};
 use crate::store::api_tokens::{self, Deadlines, Soon};
 use crate::store::signing_keys::Due;
 use crate::store::{
-    Lock, Transaction, app_tokens, audit, leases, registries, signing_keys, token_uses, tokens,
+    Lock, Transaction, app_tokens, audit, idempotency, leases, registries, signing_keys,
+    token_uses, tokens,
 };
 
 /// The lease that the working replica holds.
@@ -44,6 +45,8 @@ enum Work {
     Ending(Soon),
     /// App tokens that expired by then are to go.
     ExpiredAppTokens(DateTime<Utc>),
+    /// Answers that were kept until then are to go.
+    OldAnswers(DateTime<Utc>),
     /// Audit events of a chain from before then are to go.
     OldEvents(i64, DateTime<Utc>),
 }
@@ -69,6 +72,8 @@ pub struct Round {
     pub app_tokens: usize,
     /// Audit events that were removed.
     pub events: usize,
+    /// Answers that cannot be given again any more and were removed.
+    pub answers: usize,
 }
 
 /// Janitor use cases.
@@ -188,6 +193,15 @@ impl<'a> Janitor<'a> {
                 };
                 round.events += removed;
             }
+            Some(Work::OldAnswers(until)) => {
+                let delete = move |connection: &mut Transaction<'_>| {
+                    idempotency::delete_expired(connection, until, BATCH)
+                };
+                let Some(removed) = self.leased(holder, Lock::Nothing, delete).await? else {
+                    return Ok(None);
+                };
+                round.answers += removed;
+            }
             // Without the lease: of several replicas that make the same key one is heard. Last, so that a key which
             // cannot be made keeps nothing else waiting.
             None => {
@@ -254,6 +268,9 @@ impl<'a> Janitor<'a> {
                     && app_tokens::any_expired(connection, before)?
                 {
                     return Ok(Some(Work::ExpiredAppTokens(before)));
+                }
+                if idempotency::any_expired(connection, now)? {
+                    return Ok(Some(Work::OldAnswers(now)));
                 }
                 if let Some(before) = events_before
                     && let Some(chain) = audit::due(connection, before)?
@@ -340,6 +357,7 @@ pub async fn run_for_ever(service: super::Service, holder: String, pause: Durati
                     notices = round.ending,
                     app_tokens = round.app_tokens,
                     events = round.events,
+                    answers = round.answers,
                     "purged rows and rotated keys"
                 );
             }

@@ -3,10 +3,12 @@
 use super::access::{Caller, visible};
 use super::accounts::level_change;
 use super::directory::find;
+use super::idempotency::Once;
 use super::{Core, Done, Put};
 use crate::domain::account::{Account, Actor};
 use crate::domain::audit::Change;
 use crate::domain::id::{AccountId, RegistryId, RegistryKey};
+use crate::domain::idempotency::Attempt;
 use crate::domain::membership::{Member, Membership, Rights};
 use crate::domain::page::Window;
 use crate::domain::precondition::Precondition;
@@ -52,7 +54,7 @@ impl<'a> Members<'a> {
             .await
     }
 
-    /// Makes an account a member, or changes its level.
+    /// Makes an account a member, once for a request that may come again, or changes its level.
     pub async fn set(
         &self,
         caller: &Caller,
@@ -60,8 +62,9 @@ impl<'a> Members<'a> {
         account: AccountId,
         level: Membership,
         condition: Precondition,
-    ) -> Result<Put<Member, Member>> {
-        let caps = self.core.policy.caps;
+        attempt: Option<Attempt>,
+    ) -> Result<Put<Once<Member>, Member>> {
+        let (caps, claim) = (self.core.policy.caps, self.core.claim(attempt, None)?);
         self.core
             .write(
                 caller,
@@ -74,6 +77,12 @@ impl<'a> Members<'a> {
                     let account = find(connection, account)?;
                     let before = table::level(connection, key, account.key)?;
                     let member = |level| member(key, &account, level);
+                    // Before the condition: what the first request made does not stand in the way of its repeat.
+                    if let Some(kept) = claim.recall(connection, actor)? {
+                        let found = before.map(member);
+                        let (member, _) = kept.still(What::Member, found, Member::tag)?;
+                        return Ok(Done::nothing(Put::Created(Once::earlier(member))));
+                    }
                     let tag = before.map(|level| member(level).tag());
                     condition.require(What::Member, tag)?;
                     if before.is_none() {
@@ -83,9 +92,13 @@ impl<'a> Members<'a> {
                         table::set(connection, key, account.key, level)?;
                     }
                     let change = level_change(account.id, before, level);
+                    let member = member(level);
                     let put = match before {
-                        None => Put::Created(member(level)),
-                        Some(_) => Put::Replaced(member(level)),
+                        None => {
+                            claim.keep(connection, actor, account.id.0, member.tag())?;
+                            Put::Created(Once::now(member))
+                        }
+                        Some(_) => Put::Replaced(member),
                     };
                     Ok(Done::of(put, change.map(|change| change.within(registry))))
                 },

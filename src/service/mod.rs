@@ -15,6 +15,7 @@ pub mod chain;
 pub mod directory;
 pub mod freeze;
 pub mod grants;
+pub mod idempotency;
 pub mod incidents;
 pub mod janitor;
 pub mod jwt;
@@ -679,6 +680,14 @@ impl<T> Done<T> {
         Self {
             value,
             changes: changes.into_iter().collect(),
+        }
+    }
+
+    /// The same, with something made of what the write came to.
+    fn map<U>(self, made: impl FnOnce(T) -> U) -> Done<U> {
+        Done {
+            value: made(self.value),
+            changes: self.changes,
         }
     }
 

@@ -3,16 +3,19 @@
 use serde::{Deserialize, Serialize};
 
 use super::access::{Caller, visible};
+use super::idempotency::{Kept, Once};
 use super::{Core, Done, Put};
+use crate::domain::account::Actor;
 use crate::domain::audit::Change;
 use crate::domain::id::{RegistryId, RegistryKey};
+use crate::domain::idempotency::Attempt;
 use crate::domain::life::Lives;
 use crate::domain::precondition::{Look, Precondition};
 use crate::domain::registry::{NewRegistry, Registry, RegistryName, RegistryPatch};
 use crate::domain::role::{Level, Resource};
 use crate::domain::text::{has_control, quoted};
 use crate::error::{Error, Result, What};
-use crate::store::{Lock, members, registries as table, signing_keys};
+use crate::store::{Lock, Session, members, registries as table, signing_keys};
 
 /// Which list a cursor belongs to.
 const LIST: &str = "registries";
@@ -131,18 +134,26 @@ impl<'a> Registries<'a> {
         Ok(RegistryPage { registries, next })
     }
 
-    /// Makes a registry.
-    pub async fn create(&self, caller: &Caller, new: NewRegistry) -> Result<Registry> {
+    /// Makes a registry, once for a request that may come again.
+    pub async fn create(
+        &self,
+        caller: &Caller,
+        new: NewRegistry,
+        attempt: Option<Attempt>,
+    ) -> Result<Once<Registry>> {
         let location = self.check_location(&new);
         let location = location.err().map(|error| error.to_string());
         let now = self.core.clock.now();
         let id = RegistryId(self.core.random.uuid_at(now)?);
-        let caps = self.core.policy.caps;
+        let (caps, claim) = (self.core.policy.caps, self.core.claim(attempt, None)?);
         self.core
             .write(caller, Lock::Catalog, move |connection, actor| {
                 actor
                     .permissions
                     .require(Resource::Registry, Level::Write)?;
+                if let Some(kept) = claim.recall(connection, actor)? {
+                    return Ok(Done::nothing(again(connection, actor, kept)?));
+                }
                 // Not before it is known who asks: the answer names the locations.
                 if let Some(message) = &location {
                     return Err(Error::invalid("location", message));
@@ -150,8 +161,9 @@ impl<'a> Registries<'a> {
                 caps.admit_registry(table::count_made_by(connection, actor.id)?)?;
                 Lives::default().changed(new.lives).check()?;
                 let registry = table::insert(connection, id, &new, &actor.stamp(now))?;
+                claim.keep(connection, actor, id.0, registry.tag())?;
                 let change = Change::created(&registry);
-                Ok(Done::told(registry, change))
+                Ok(Done::told(Once::now(registry), change))
             })
             .await
     }
@@ -173,24 +185,34 @@ impl<'a> Registries<'a> {
             .await
     }
 
-    /// Makes a registry with a given id, or replaces all that can be replaced of the one that has it.
+    /// Makes a registry with a given id, once for a request that may come again, or replaces all that can be replaced
+    /// of the one that has it.
     pub async fn replace(
         &self,
         caller: &Caller,
         id: RegistryId,
         new: NewRegistry,
         condition: Precondition,
-    ) -> Result<Put<Registry, Registry>> {
+        attempt: Option<Attempt>,
+    ) -> Result<Put<Once<Registry>, Registry>> {
         let location = self
             .check_location(&new)
             .err()
             .map(|error| error.to_string());
         let (now, caps) = (self.core.clock.now(), self.core.policy.caps);
+        let claim = self.core.claim(attempt, None)?;
         self.core
             .write(
                 caller,
                 Lock::CatalogAndRegistry(id),
                 move |connection, actor| {
+                    // Before the condition: what the first request made does not stand in the way of its repeat.
+                    if let Some(kept) = claim.recall(connection, actor)? {
+                        let permissions = &actor.permissions;
+                        permissions.require(Resource::Registry, Level::Write)?;
+                        let once = again(connection, actor, kept)?;
+                        return Ok(Done::nothing(Put::Created(once)));
+                    }
                     let found = members::registry(connection, id, actor.key)?;
                     // Who does not see a registry is told what is told where there is none.
                     let Ok((mut registry, rights)) = visible(actor, id, found) else {
@@ -204,8 +226,9 @@ impl<'a> Registries<'a> {
                         caps.admit_registry(table::count_made_by(connection, actor.id)?)?;
                         Lives::default().changed(new.lives).check()?;
                         let registry = table::insert(connection, id, &new, &actor.stamp(now))?;
+                        claim.keep(connection, actor, id.0, registry.tag())?;
                         let change = Change::created(&registry);
-                        return Ok(Done::told(Put::Created(registry), change));
+                        return Ok(Done::told(Put::Created(Once::now(registry)), change));
                     };
                     rights.require(Resource::Registry, Level::Write)?;
                     condition.require(What::Registry, Some(registry.tag()))?;
@@ -323,4 +346,13 @@ impl<'a> Registries<'a> {
             )),
         }
     }
+}
+
+/// What was made for the same request before.
+fn again(connection: &mut Session, actor: &Actor, kept: Kept) -> Result<Once<Registry>> {
+    let id = RegistryId(kept.id);
+    let found = members::registry(connection, id, actor.key)?;
+    let found = visible(actor, id, found).ok().map(|(registry, _)| registry);
+    let (registry, _) = kept.still(What::Registry, found, Registry::tag)?;
+    Ok(Once::earlier(registry))
 }

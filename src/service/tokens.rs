@@ -6,12 +6,14 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use secrecy::SecretString;
 
 use super::access::{Caller, visible};
+use super::idempotency::{Claim, Kept, Once};
 use super::{Core, Done, Put};
 use crate::domain::Stamp;
 use crate::domain::account::Actor;
 use crate::domain::audit::{Change, Kind};
 use crate::domain::evaluation::{Evaluation, Question, evaluate};
 use crate::domain::id::{RegistryId, TokenId};
+use crate::domain::idempotency::Attempt;
 use crate::domain::membership::Rights;
 use crate::domain::precondition::{Look, Precondition};
 use crate::domain::registry::Home;
@@ -31,6 +33,57 @@ pub struct Minted {
     pub secret: SecretString,
 }
 
+impl Minted {
+    /// When its secret was made: it is shown as it was then, whenever that is.
+    #[must_use]
+    pub fn at(&self) -> DateTime<Utc> {
+        minted_at(&self.token)
+    }
+}
+
+/// A token as a request found it: with its secret, if that was made for the same request before.
+type Found = (Token, Option<SecretString>);
+
+/// What is shown of it, with the secret that was made for this request if there was none before.
+fn shown((token, earlier): Found, secret: SecretString) -> Once<Minted> {
+    match earlier {
+        Some(secret) => Once::earlier(Minted { token, secret }),
+        None => Once::now(Minted { token, secret }),
+    }
+}
+
+/// Keeps a token for a repeat of the request that it was made for.
+fn hold(connection: &mut Session, actor: &Actor, claim: &Claim, token: &Token) -> Result<()> {
+    claim.keep(
+        connection,
+        actor,
+        token.id.0,
+        token.tag_at(minted_at(token)),
+    )
+}
+
+fn minted_at(token: &Token) -> DateTime<Utc> {
+    token.modified.as_ref().unwrap_or(&token.created).at
+}
+
+/// What was minted for the same request before, as it was then. The audit trail is told that its secret is shown again.
+fn again(
+    connection: &mut Session,
+    (registry, home): (RegistryId, Home),
+    kept: Kept,
+) -> Result<Done<Found>> {
+    let found = table::find(connection, home, TokenId(kept.id))?.map(|token| Token {
+        // There was no use then.
+        last_used: None,
+        ..token
+    });
+    let tag = |token: &Token| token.tag_at(minted_at(token));
+    let (token, secret) = kept.still(What::Token, found, tag)?;
+    let secret = secret.ok_or_else(|| Error::internal("no secret was kept of a token"))?;
+    let change = Change::revealed(&token).within(registry);
+    Ok(Done::told((token, Some(secret)), change))
+}
+
 /// Token use cases.
 #[derive(Debug)]
 pub struct Tokens<'a> {
@@ -42,13 +95,14 @@ impl<'a> Tokens<'a> {
         Self { core }
     }
 
-    /// Makes a token.
+    /// Makes a token, once for a request that may come again.
     pub async fn create(
         &self,
         caller: &Caller,
         registry: RegistryId,
         mut new: NewToken,
-    ) -> Result<Minted> {
+        attempt: Option<Attempt>,
+    ) -> Result<Once<Minted>> {
         let now = self.core.clock.now();
         let id = TokenId(self.core.random.uuid_at(now)?);
         let secret = self.mint()?;
@@ -56,9 +110,12 @@ impl<'a> Tokens<'a> {
             .core
             .vault
             .digest(SecretKind::RegistryToken, id.0, &secret)?;
-        let policy = Arc::clone(&self.core.policy);
+        let (policy, claim) = (
+            Arc::clone(&self.core.policy),
+            self.core.claim(attempt, Some(&secret))?,
+        );
         let caps = policy.caps;
-        let token = self
+        let found = self
             .core
             .write(
                 caller,
@@ -66,17 +123,22 @@ impl<'a> Tokens<'a> {
                 move |connection, actor| {
                     let (home, rights) = enter(connection, actor, registry)?;
                     rights.require(Resource::Token, Level::Write)?;
+                    if let Some(kept) = claim.recall(connection, actor)? {
+                        rights.require_scopes(&new.scopes)?;
+                        return again(connection, (registry, home), kept);
+                    }
                     let end = new.settle(home.lives.within(policy.lives), now)?;
                     rights.require_scopes(&new.scopes)?;
                     require_end(end, policy.bound(actor))?;
                     let stamp = actor.stamp(now);
                     let token = table::insert(connection, home, id, &new, &digest, &stamp, caps)?;
+                    hold(connection, actor, &claim, &token)?;
                     let change = Change::created(&token).within(registry);
-                    Ok(Done::told(token, change))
+                    Ok(Done::told((token, None), change))
                 },
             )
             .await?;
-        Ok(Minted { token, secret })
+        Ok(shown(found, secret))
     }
 
     /// One token.
@@ -122,8 +184,8 @@ impl<'a> Tokens<'a> {
         Ok(evaluate(&token.scopes, &question.wanted, unusable))
     }
 
-    /// Makes a token with a given id, or replaces all that can be replaced of the one that has it. Replacing gives no
-    /// new secret.
+    /// Makes a token with a given id, once for a request that may come again, or replaces all that can be replaced of
+    /// the one that has it. Replacing gives no new secret.
     pub async fn replace(
         &self,
         caller: &Caller,
@@ -131,14 +193,15 @@ impl<'a> Tokens<'a> {
         id: TokenId,
         mut new: NewToken,
         condition: Precondition,
-    ) -> Result<Put<Minted, Token>> {
+        attempt: Option<Attempt>,
+    ) -> Result<Put<Once<Minted>, Token>> {
         let secret = self.mint()?;
         let digest = self
             .core
             .vault
             .digest(SecretKind::RegistryToken, id.0, &secret)?;
         let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
-        let caps = policy.caps;
+        let (caps, claim) = (policy.caps, self.core.claim(attempt, Some(&secret))?);
         let put = self
             .core
             .write(
@@ -147,6 +210,12 @@ impl<'a> Tokens<'a> {
                 move |connection, actor| {
                     let (home, rights) = enter(connection, actor, registry)?;
                     rights.require(Resource::Token, Level::Write)?;
+                    // Before the condition: what the first request made does not stand in the way of its repeat.
+                    if let Some(kept) = claim.recall(connection, actor)? {
+                        rights.require_scopes(&new.scopes)?;
+                        let done = again(connection, (registry, home), kept)?;
+                        return Ok(done.map(Put::Created));
+                    }
                     let found = table::find(connection, home, id)?;
                     let tag = found.as_ref().map(|token| token.tag_at(now));
                     condition.require(What::Token, tag)?;
@@ -158,8 +227,9 @@ impl<'a> Tokens<'a> {
                         let stamp = actor.stamp(now);
                         let token =
                             table::insert(connection, home, id, &new, &digest, &stamp, caps)?;
+                        hold(connection, actor, &claim, &token)?;
                         let change = Change::created(&token).within(registry);
-                        return Ok(Done::told(Put::Created(token), change));
+                        return Ok(Done::told(Put::Created((token, None)), change));
                     };
                     let before = token.clone();
                     if !token.replace(new.clone(), lives, now)? {
@@ -172,7 +242,7 @@ impl<'a> Tokens<'a> {
             )
             .await?;
         Ok(match put {
-            Put::Created(token) => Put::Created(Minted { token, secret }),
+            Put::Created(found) => Put::Created(shown(found, secret)),
             Put::Replaced(token) => Put::Replaced(token),
         })
     }
@@ -242,14 +312,16 @@ impl<'a> Tokens<'a> {
         id: TokenId,
         grace: Grace,
         condition: Precondition,
-    ) -> Result<Minted> {
+        attempt: Option<Attempt>,
+    ) -> Result<Once<Minted>> {
         let secret = self.mint()?;
         let digest = self
             .core
             .vault
             .digest(SecretKind::RegistryToken, id.0, &secret)?;
+        let claim = self.core.claim(attempt, Some(&secret))?;
         let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
-        let token = self
+        let found = self
             .core
             .write(
                 caller,
@@ -257,21 +329,28 @@ impl<'a> Tokens<'a> {
                 move |connection, actor| {
                     let (home, rights) = enter(connection, actor, registry)?;
                     rights.require(Resource::Token, Level::Write)?;
+                    // Before the condition, and before another secret ends the one that the first request made.
+                    if let Some(kept) = claim.recall(connection, actor)? {
+                        return again(connection, (registry, home), kept);
+                    }
                     let mut token = find(connection, home, id)?;
                     condition.require(What::Token, Some(token.tag_at(now)))?;
                     require_end(token.expires_at, policy.bound(actor))?;
                     let before = token.clone();
                     token.secrets.rotate(grace, now);
                     table::rotate(connection, &mut token, &digest, actor.stamp(now))?;
+                    hold(connection, actor, &claim, &token)?;
                     let change = Change {
                         kind: Kind::Rotate,
                         ..Change::updated(&before, &token)
                     };
-                    Ok(Done::told(token, change.within(registry)))
+                    // As a repeat is answered, which does not know of uses then.
+                    token.last_used = None;
+                    Ok(Done::told((token, None), change.within(registry)))
                 },
             )
             .await?;
-        Ok(Minted { token, secret })
+        Ok(shown(found, secret))
     }
 
     /// Ends the secret before a token's current one. Where there is none, or it has ended, this leaves no trace.

@@ -41,6 +41,10 @@ pub const LEFT_OUT: &[(&str, &str)] = &[
         "they belong to processes that run on the database",
     ),
     (
+        "idempotency",
+        "it is of use for minutes, to requests that a restored data set never saw",
+    ),
+    (
         "__diesel_schema_migrations",
         "the dump says itself which version its tables have",
     ),

@@ -26,6 +26,7 @@ pub mod audit;
 pub mod counts;
 pub mod dump;
 pub mod frozen;
+pub mod idempotency;
 pub mod keys;
 pub mod leases;
 pub mod members;

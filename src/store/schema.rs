@@ -106,6 +106,16 @@ diesel::table! {
 }
 
 diesel::table! {
+    idempotency (account_key, key_digest) {
+        account_key -> BigInt,
+        key_digest -> Binary,
+        sealed_answer -> Binary,
+        seal_key -> BigInt,
+        expires_at -> BigInt,
+    }
+}
+
+diesel::table! {
     meta (name) {
         name -> Text,
         value -> Binary,
@@ -245,6 +255,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     audit_chains,
     audit_events,
     data_keys,
+    idempotency,
     meta,
     registries,
     registry_counters,

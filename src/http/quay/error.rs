@@ -29,8 +29,9 @@ impl Surface for Quay {
             Error::Conflict { .. } | Error::Unsuited(_) | Error::Invalid(_) => {
                 StatusCode::BAD_REQUEST
             }
-            Error::Full(_) => StatusCode::CONFLICT,
+            Error::Outdated(_) | Error::Full(_) => StatusCode::CONFLICT,
             Error::Precondition(_) => StatusCode::PRECONDITION_FAILED,
+            Error::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Error::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Error::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Error::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -116,6 +117,8 @@ fn title(error: &Error) -> &'static str {
         Error::Conflict { .. }
         | Error::Unsuited(_)
         | Error::Precondition(_)
+        | Error::KeyReused
+        | Error::Outdated(_)
         | Error::Invalid(_)
         | Error::MethodNotAllowed { .. }
         | Error::UnsupportedMediaType { .. } => "invalid_request",

@@ -8,11 +8,12 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::super::State;
-use super::super::call::{Head, Json, Query, Raw};
+use super::super::call::{Head, Json, Query, Raw, Repeatable};
 use super::people::{AccountList, AccountView, PatchAccount, PostAccount};
 use super::precondition::{IfChanged, IfMatch, looked, tagged};
+use super::repeat::{Keyed, marked};
 use super::token::{Page, window_links};
-use super::{Answer, ApiErrorResponse, BodyErrors, Call, Conditional, Errors, Unchanged};
+use super::{Answer, ApiErrorResponse, BodyErrors, Call, Conditional, Errors, Reused, Unchanged};
 use crate::domain::account::{Account, AccountPatch, CreateAccount};
 use crate::domain::id::AccountId;
 use crate::domain::page::Window;
@@ -84,21 +85,25 @@ pub(super) async fn list(state: Data<State>, call: Call<(Window, Raw)>) -> Answe
 ///
 /// Makes an account with a password, and with roles that permit no more than those of the caller
 #[utoipa::path(
-    operation_id = "accountsPost", tag = "Accounts", request_body = PostAccount,
+    operation_id = "accountsPost", tag = "Accounts", params(Keyed), request_body = PostAccount,
     responses(
         (status = 201, description = "The account", body = AccountView),
-        (status = 409, description = "An account of this name exists", body = ApiErrorResponse),
-        BodyErrors, Errors,
+        (status = 409, description = "An account of this name exists, or the account of an earlier request with this key has changed", body = ApiErrorResponse),
+        Reused, BodyErrors, Errors,
     ),
 )]
 #[post("/accounts")]
 pub(super) async fn create(
     state: Data<State>,
-    call: Call<(), Json<PostAccount, CreateAccount>>,
+    call: Call<(), Repeatable<PostAccount, CreateAccount>>,
 ) -> Answer {
-    let new = call.body.0;
-    let account = state.service.directory().create(&call.caller, new).await?;
-    Ok(shown(StatusCode::CREATED, account))
+    let Repeatable {
+        command, attempt, ..
+    } = call.body;
+    let directory = state.service.directory();
+    let once = directory.create(&call.caller, command, attempt).await?;
+    let answer = shown(StatusCode::CREATED, once.value);
+    Ok(marked(answer, once.repeated))
 }
 
 fn shown(status: StatusCode, account: Account) -> HttpResponse {

@@ -109,9 +109,12 @@ impl Surface for Registries {
             | Error::Unpermitted(_)
             | Error::Excessive(_) => StatusCode::FORBIDDEN,
             Error::NotFound { .. } | Error::Elsewhere { .. } => StatusCode::NOT_FOUND,
-            Error::Conflict { .. } | Error::Unsuited(_) | Error::Full(_) => StatusCode::CONFLICT,
+            Error::Conflict { .. } | Error::Unsuited(_) | Error::Outdated(_) | Error::Full(_) => {
+                StatusCode::CONFLICT
+            }
             Error::Invalid(_) => StatusCode::BAD_REQUEST,
             Error::Precondition(_) => StatusCode::PRECONDITION_FAILED,
+            Error::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Error::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Error::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Error::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -169,6 +172,8 @@ fn code(error: &Error) -> String {
         | Error::Excessive(_) => "forbidden",
         Error::Unsuited(_) => "conflict",
         Error::Precondition(_) => "precondition-failed",
+        Error::KeyReused => "idempotency-key-reused",
+        Error::Outdated(_) => "answer-outdated",
         Error::Full(_) => "quota-exceeded",
         Error::Invalid(_) => "invalid-body",
         Error::MethodNotAllowed { .. } => "method-not-allowed",

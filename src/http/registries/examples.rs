@@ -8,6 +8,7 @@ use super::super::{BODY_LIMIT, examples};
 use super::Registries;
 use super::evaluation::{EvaluationView, WANTED};
 use super::leak::{PATH, Scanning};
+use super::repeat::REPLAYED;
 use crate::domain::auth_config;
 use crate::domain::evaluation::{evaluate, parse_wanted};
 use crate::domain::id::RegistryId;
@@ -40,18 +41,35 @@ pub(in super::super) fn illustrate(document: &mut OpenApi) {
     tell_states(document);
 }
 
-/// Answers that tell of the state of a thing: those with a thing, and those that keep it back since it is known.
+/// Answers that tell of the state of a thing: those with a thing, and those that keep it back since it is known. And
+/// answers that may have been given before.
 fn tell_states(document: &mut OpenApi) {
     let mut header = Header::new(Object::with_type(Type::String));
     header.description =
         Some("The state of the resource, for If-Match and If-None-Match".to_owned());
     header.example = Some(json!("\"2a-3\""));
+    let mut replayed = Header::new(Object::with_type(Type::String));
+    replayed.description =
+        Some("true if this answer was given before, to the same request".to_owned());
+    replayed.example = Some(json!("true"));
     for item in document.paths.paths.values_mut() {
         for operation in examples::operations(item) {
+            let mut parameters = operation.parameters.iter().flatten();
+            let repeatable = parameters.any(|parameter| {
+                matches!(parameter, RefOr::T(parameter) if parameter.name == "Idempotency-Key")
+            });
+            // What makes something answers with 201, and what replaces a secret with 200.
+            let made = operation.responses.responses.contains_key("201");
+            let made = if made { "201" } else { "200" };
             for (status, response) in &mut operation.responses.responses {
                 let RefOr::T(response) = response else {
                     continue;
                 };
+                if repeatable && status == made {
+                    response
+                        .headers
+                        .insert(REPLAYED.to_owned(), replayed.clone().into());
+                }
                 let shown = response.content.values().any(shows_a_state);
                 if shown || status == "304" {
                     response
@@ -107,6 +125,7 @@ fn error(path: &str, status: &str) -> Option<Error> {
             sent: "the content type \"text/plain\"".to_owned(),
             supported: "application/json",
         },
+        "422" => Error::KeyReused,
         "429" => Error::RateLimited { retry_after: 1 },
         "500" => Error::internal("an example"),
         "503" => Error::busy(),

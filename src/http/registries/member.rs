@@ -6,14 +6,15 @@ use actix_web::web::Data;
 use actix_web::{delete, get, put};
 
 use super::super::State;
-use super::super::call::{Json, Raw};
+use super::super::call::{Raw, Repeatable};
 use super::account::AccountPath;
 use super::people::{MemberList, MemberView, PutMember};
 use super::precondition::{IfAbsent, IfMatch, tagged};
+use super::repeat::{Keyed, marked};
 use super::token::{Page, RegistryPath, window_links};
-use super::{Answer, ApiErrorResponse, BodyErrors, Call, Conditional, Errors};
+use super::{Answer, ApiErrorResponse, BodyErrors, Call, Conditional, Errors, Reused};
 use crate::domain::id::{AccountId, RegistryId};
-use crate::domain::membership::Membership;
+use crate::domain::membership::{Member, Membership};
 use crate::domain::page::Window;
 use crate::domain::precondition::Precondition;
 use crate::service::Put;
@@ -51,31 +52,36 @@ pub(super) async fn list(state: Data<State>, call: Call<(RegistryId, (Window, Ra
 ///
 /// * nobody gives more than they may do there themselves
 #[utoipa::path(
-    operation_id = "registriesMembersPut", tag = "Members", params(RegistryPath, AccountPath, IfMatch, IfAbsent), request_body = PutMember,
+    operation_id = "registriesMembersPut", tag = "Members", params(RegistryPath, AccountPath, IfMatch, IfAbsent, Keyed), request_body = PutMember,
     responses(
         (status = 200, description = "The member, changed", body = MemberView),
         (status = 201, description = "The new member", body = MemberView),
         (status = 404, description = "The registry or the account does not exist", body = ApiErrorResponse),
-        (status = 409, description = "The registry has as many members as it may", body = ApiErrorResponse),
-        Conditional, BodyErrors, Errors,
+        (status = 409, description = "The registry has as many members as it may, or the member of an earlier request with this key has changed", body = ApiErrorResponse),
+        Conditional, Reused, BodyErrors, Errors,
     ),
 )]
 #[put("/registries/{registryId}/members/{accountId}")]
 pub(super) async fn set(
     state: Data<State>,
-    call: Call<(RegistryId, (AccountId, Precondition)), Json<PutMember, Membership>>,
+    call: Call<(RegistryId, (AccountId, Precondition)), Repeatable<PutMember, Membership>>,
 ) -> Answer {
     let (registry, (account, condition)) = call.head;
-    let level = call.body.0;
+    let Repeatable {
+        command, attempt, ..
+    } = call.body;
     let members = state.service.members();
-    let (status, member) = match members
-        .set(&call.caller, registry, account, level, condition)
-        .await?
-    {
-        Put::Created(member) => (StatusCode::CREATED, member),
-        Put::Replaced(member) => (StatusCode::OK, member),
-    };
-    Ok(tagged(status, member.tag(), MemberView::from(member)))
+    let put = members
+        .set(&call.caller, registry, account, command, condition, attempt)
+        .await?;
+    Ok(match put {
+        Put::Created(once) => marked(shown(StatusCode::CREATED, once.value), once.repeated),
+        Put::Replaced(member) => shown(StatusCode::OK, member),
+    })
+}
+
+fn shown(status: StatusCode, member: Member) -> HttpResponse {
+    tagged(status, member.tag(), MemberView::from(member))
 }
 
 /// Remove a member from a registry

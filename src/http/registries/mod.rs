@@ -16,6 +16,7 @@ mod member;
 mod people;
 mod precondition;
 mod registry;
+mod repeat;
 mod rotation;
 mod token;
 mod trust;
@@ -32,6 +33,7 @@ pub(super) use self::leak::Scanning;
 use self::elsewhere::{ARTIFACTS, REPOSITORIES, REPOSITORY, VULNERABILITY};
 use self::error::{ApiErrorResponse, BareErrors, BodyErrors, Errors};
 use self::precondition::{Conditional, Unchanged};
+use self::repeat::Reused;
 use super::routes::Routes;
 use super::surface;
 

@@ -7,18 +7,20 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::super::State;
-use super::super::call::{Head, Json, Query, Raw};
+use super::super::call::{Head, Json, Query, Raw, Repeatable};
 use super::super::links;
 use super::precondition::{IfAbsent, IfChanged, IfMatch, looked, tagged};
+use super::repeat::{Keyed, marked};
 use super::token::RegistryPath;
 use super::wire::{CreateRegistry, Links, Pagination, PatchRegistry, RegistryList, RegistryView};
-use super::{Answer, ApiErrorResponse, BodyErrors, Call, Conditional, Errors, Unchanged};
+use super::{Answer, ApiErrorResponse, BodyErrors, Call, Conditional, Errors, Reused, Unchanged};
 use crate::domain::id::RegistryId;
 use crate::domain::page::parse_limit;
 use crate::domain::precondition::Precondition;
 use crate::domain::registry::{NewRegistry, Registry, RegistryPatch};
 use crate::error::Result;
 use crate::service::Put;
+use crate::service::idempotency::Once;
 use crate::service::registries::Listing;
 
 /// What to list.
@@ -112,27 +114,33 @@ fn view(state: &State, registry: Registry) -> RegistryView {
 ///
 /// Makes a registry. Its state is New in this answer and Running from then on.
 #[utoipa::path(
-    operation_id = "registriesPost", tag = "Registries", request_body = CreateRegistry,
+    operation_id = "registriesPost", tag = "Registries", params(Keyed), request_body = CreateRegistry,
     responses(
         (status = 201, description = "The registry", body = RegistryView),
-        (status = 409, description = "A registry of this name exists, or the account has made as many as it may", body = ApiErrorResponse),
-        BodyErrors, Errors,
+        (status = 409, description = "A registry of this name exists, or the account has made as many as it may, or the registry of an earlier request with this key has changed", body = ApiErrorResponse),
+        Reused, BodyErrors, Errors,
     ),
 )]
 #[post("/registries")]
 pub(super) async fn create(
     state: Data<State>,
-    call: Call<(), Json<CreateRegistry, NewRegistry>>,
+    call: Call<(), Repeatable<CreateRegistry, NewRegistry>>,
 ) -> Answer {
-    let new = call.body.0;
-    let registry = state.service.registries().create(&call.caller, new).await?;
+    let Repeatable {
+        command, attempt, ..
+    } = call.body;
+    let registry = state
+        .service
+        .registries()
+        .create(&call.caller, command, attempt)
+        .await?;
     Ok(created(registry))
 }
 
 /// A registry that was just made.
-fn created(registry: Registry) -> HttpResponse {
-    let tag = registry.tag();
-    tagged(StatusCode::CREATED, tag, RegistryView::created(registry))
+fn created(once: Once<Registry>) -> HttpResponse {
+    let (tag, view) = (once.value.tag(), RegistryView::created(once.value));
+    marked(tagged(StatusCode::CREATED, tag, view), once.repeated)
 }
 
 /// A registry that was changed, or was not, since it was as it was to be.
@@ -164,26 +172,28 @@ pub(super) async fn show(state: Data<State>, call: Call<(RegistryId, Preconditio
 ///
 /// * "name" and "location" cannot be changed
 #[utoipa::path(
-    operation_id = "registriesPut", tag = "Registries", params(RegistryPath, IfMatch, IfAbsent), request_body = CreateRegistry,
+    operation_id = "registriesPut", tag = "Registries", params(RegistryPath, IfMatch, IfAbsent, Keyed), request_body = CreateRegistry,
     responses(
         (status = 200, description = "The replaced registry", body = RegistryView),
         (status = 201, description = "The created registry", body = RegistryView),
-        (status = 409, description = "Another registry has this name, or the account has made as many as it may", body = ApiErrorResponse),
-        Conditional, BodyErrors, Errors,
+        (status = 409, description = "Another registry has this name, or the account has made as many as it may, or the registry of an earlier request with this key has changed", body = ApiErrorResponse),
+        Conditional, Reused, BodyErrors, Errors,
     ),
 )]
 #[put("/registries/{registryId}")]
 pub(super) async fn replace(
     state: Data<State>,
-    call: Call<(RegistryId, Precondition), Json<CreateRegistry, NewRegistry>>,
+    call: Call<(RegistryId, Precondition), Repeatable<CreateRegistry, NewRegistry>>,
 ) -> Answer {
     let (id, condition) = call.head;
-    let new = call.body.0;
+    let Repeatable {
+        command, attempt, ..
+    } = call.body;
     Ok(
         match state
             .service
             .registries()
-            .replace(&call.caller, id, new, condition)
+            .replace(&call.caller, id, command, condition, attempt)
             .await?
         {
             Put::Created(registry) => created(registry),

@@ -7,8 +7,9 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::super::State;
-use super::super::call::Json;
+use super::super::call::Repeatable;
 use super::precondition::IfMatch;
+use super::repeat::{Keyed, Reused};
 use super::token::{RegistryPath, TokenPath, minted};
 use super::wire::TokenView;
 use super::{Answer, ApiErrorResponse, BodyErrors, Call, Conditional, Errors};
@@ -46,21 +47,24 @@ impl TryFrom<RotateToken> for Grace {
 ///
 /// * a second rotation within the grace ends the older secret at once
 #[utoipa::path(
-    operation_id = "registriesTokensRotate", tag = "Tokens", params(RegistryPath, TokenPath, IfMatch), request_body = RotateToken,
-    responses((status = 200, description = "The token, with its new password", body = TokenView), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), Conditional, BodyErrors, Errors),
+    operation_id = "registriesTokensRotate", tag = "Tokens", params(RegistryPath, TokenPath, IfMatch, Keyed), request_body = RotateToken,
+    responses((status = 200, description = "The token, with its new password", body = TokenView), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), Conditional, Reused, BodyErrors, Errors),
 )]
 #[post("/registries/{registryId}/tokens/{tokenId}/rotate")]
 pub(super) async fn rotate(
     state: Data<State>,
-    call: Call<(RegistryId, (TokenId, Precondition)), Json<RotateToken, Grace>>,
+    call: Call<(RegistryId, (TokenId, Precondition)), Repeatable<RotateToken, Grace>>,
 ) -> Answer {
     let (registry, (id, condition)) = call.head;
+    let Repeatable {
+        command, attempt, ..
+    } = call.body;
     let rotated = state
         .service
         .tokens()
-        .rotate(&call.caller, registry, id, call.body.0, condition)
+        .rotate(&call.caller, registry, id, command, condition, attempt)
         .await?;
-    Ok(minted(&state, StatusCode::OK, rotated))
+    Ok(minted(StatusCode::OK, rotated))
 }
 
 /// End the previous secret of a token

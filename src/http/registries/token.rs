@@ -8,12 +8,13 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::super::State;
-use super::super::call::{Head, Json, Query, Raw};
+use super::super::call::{Head, Json, Query, Raw, Repeatable};
 use super::super::{links, surface};
 use super::evaluation::{EvaluateToken, EvaluationView};
 use super::precondition::{IfAbsent, IfChanged, IfMatch, looked, tagged};
+use super::repeat::{Keyed, marked};
 use super::wire::{CreateToken, Links, PatchToken, TokenList, TokenView};
-use super::{Answer, ApiErrorResponse, BodyErrors, Call, Conditional, Errors, Unchanged};
+use super::{Answer, ApiErrorResponse, BodyErrors, Call, Conditional, Errors, Reused, Unchanged};
 use crate::domain::evaluation::Question;
 use crate::domain::filter::TokenFilter;
 use crate::domain::id::{RegistryId, TokenId};
@@ -23,6 +24,7 @@ use crate::domain::precondition::Precondition;
 use crate::domain::token::{NewToken, Token, TokenPatch};
 use crate::error::{Error, Result, Violations};
 use crate::service::Put;
+use crate::service::idempotency::Once;
 use crate::service::token_lists::{Listing, Start};
 use crate::service::tokens::Minted;
 
@@ -245,45 +247,41 @@ pub(super) fn window_links(
 ///
 /// * password is only available once in the POST response
 #[utoipa::path(
-    operation_id = "registriesTokensPost", tag = "Tokens", params(RegistryPath), request_body = CreateToken,
+    operation_id = "registriesTokensPost", tag = "Tokens", params(RegistryPath, Keyed), request_body = CreateToken,
     responses(
         (status = 201, description = "The token, with its password", body = TokenView),
         (status = 404, description = "The registry does not exist", body = ApiErrorResponse),
-        (status = 409, description = "A token of this name exists, or the registry has as many as it may", body = ApiErrorResponse),
-        BodyErrors, Errors,
+        (status = 409, description = "A token of this name exists, or the registry has as many as it may, or the token of an earlier request with this key has changed", body = ApiErrorResponse),
+        Reused, BodyErrors, Errors,
     ),
 )]
 #[post("/registries/{registryId}/tokens")]
 pub(super) async fn create(
     state: Data<State>,
-    call: Call<RegistryId, Json<CreateToken, NewToken>>,
+    call: Call<RegistryId, Repeatable<CreateToken, NewToken>>,
 ) -> Answer {
-    let new = call.body.0;
-    let minted = state
+    let Repeatable {
+        command, attempt, ..
+    } = call.body;
+    let made = state
         .service
         .tokens()
-        .create(&call.caller, call.head, new)
+        .create(&call.caller, call.head, command, attempt)
         .await?;
-    Ok(created(&state, minted))
-}
-
-fn created(state: &State, token: Minted) -> HttpResponse {
-    minted(state, StatusCode::CREATED, token)
+    Ok(minted(StatusCode::CREATED, made))
 }
 
 /// The one answer that carries the secret: kept by no cache.
-pub(super) fn minted(
-    state: &State,
-    status: StatusCode,
-    Minted { token, secret }: Minted,
-) -> HttpResponse {
-    let now = state.service.now();
-    let tag = token.tag_at(now);
-    let view = TokenView::new(token, Some(&secret), now);
-    HttpResponse::build(status)
+pub(super) fn minted(status: StatusCode, once: Once<Minted>) -> HttpResponse {
+    let at = once.value.at();
+    let Minted { token, secret } = once.value;
+    let tag = token.tag_at(at);
+    let view = TokenView::new(token, Some(&secret), at);
+    let answer = HttpResponse::build(status)
         .insert_header((CACHE_CONTROL, "no-store"))
         .insert_header((ETAG, tag.to_string()))
-        .json(view)
+        .json(view);
+    marked(answer, once.repeated)
 }
 
 /// A token that was changed, or was not, since it was as it was to be.
@@ -326,30 +324,32 @@ pub(super) async fn show(
 ///
 /// * "name" cannot be changed
 #[utoipa::path(
-    operation_id = "registriesTokensPut", tag = "Tokens", params(RegistryPath, PutTokenPath, IfMatch, IfAbsent), request_body = CreateToken,
+    operation_id = "registriesTokensPut", tag = "Tokens", params(RegistryPath, PutTokenPath, IfMatch, IfAbsent, Keyed), request_body = CreateToken,
     responses(
         (status = 200, description = "The replaced token", body = TokenView),
         (status = 201, description = "The created token, with its password", body = TokenView),
         (status = 404, description = "The registry does not exist", body = ApiErrorResponse),
-        (status = 409, description = "Another token has this name, or the registry has as many as it may", body = ApiErrorResponse),
-        Conditional, BodyErrors, Errors,
+        (status = 409, description = "Another token has this name, or the registry has as many as it may, or the token of an earlier request with this key has changed", body = ApiErrorResponse),
+        Conditional, Reused, BodyErrors, Errors,
     ),
 )]
 #[put("/registries/{registryId}/tokens/{tokenId}")]
 pub(super) async fn replace(
     state: Data<State>,
-    call: Call<(RegistryId, (TokenId, Precondition)), Json<CreateToken, NewToken>>,
+    call: Call<(RegistryId, (TokenId, Precondition)), Repeatable<CreateToken, NewToken>>,
 ) -> Answer {
     let (registry, (id, condition)) = call.head;
-    let new = call.body.0;
+    let Repeatable {
+        command, attempt, ..
+    } = call.body;
     Ok(
         match state
             .service
             .tokens()
-            .replace(&call.caller, registry, id, new, condition)
+            .replace(&call.caller, registry, id, command, condition, attempt)
             .await?
         {
-            Put::Created(minted) => created(&state, minted),
+            Put::Created(made) => minted(StatusCode::CREATED, made),
             Put::Replaced(token) => kept(&state, token),
         },
     )

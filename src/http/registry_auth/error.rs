@@ -116,9 +116,12 @@ fn status(error: &Error) -> StatusCode {
         | Error::Unpermitted(_)
         | Error::Excessive(_) => StatusCode::FORBIDDEN,
         Error::NotFound { .. } | Error::Elsewhere { .. } => StatusCode::NOT_FOUND,
-        Error::Conflict { .. } | Error::Unsuited(_) | Error::Full(_) => StatusCode::CONFLICT,
+        Error::Conflict { .. } | Error::Unsuited(_) | Error::Outdated(_) | Error::Full(_) => {
+            StatusCode::CONFLICT
+        }
         Error::Invalid(_) => StatusCode::BAD_REQUEST,
         Error::Precondition(_) => StatusCode::PRECONDITION_FAILED,
+        Error::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         Error::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
         Error::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Error::RequestTimeout => StatusCode::REQUEST_TIMEOUT,

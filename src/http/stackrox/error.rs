@@ -110,7 +110,11 @@ fn code(error: &Error) -> Code {
         Error::NotFound { .. } | Error::Elsewhere { .. } => Code::NotFound,
         Error::Conflict { .. } => Code::AlreadyExists,
         // Not ResourceExhausted: its 429 has clients wait and ask again, and no waiting makes room.
-        Error::Unsuited(_) | Error::Precondition(_) | Error::Full(_) => Code::FailedPrecondition,
+        Error::Unsuited(_)
+        | Error::Precondition(_)
+        | Error::KeyReused
+        | Error::Outdated(_)
+        | Error::Full(_) => Code::FailedPrecondition,
         Error::MethodNotAllowed { .. } => Code::Unimplemented,
         Error::RequestTimeout => Code::DeadlineExceeded,
         Error::RateLimited { .. } => Code::ResourceExhausted,
