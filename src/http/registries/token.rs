@@ -88,17 +88,19 @@ struct TokenQuery {
     /// The maximum number of elements to return (used together with offset for pagination)
     #[param(default = "100", pattern = "^0*([0-9]{1,3}|1000)$", example = "100")]
     limit: Option<String>,
-    /// Only tokens that end within this time from now, the next to end first
+    /// Only tokens that end within this time from now, such as P14D, the next to end first
     #[serde(rename = "expiringWithin")]
     #[param(
         rename = "expiringWithin",
-        pattern = "^P[0-9DWTHMS]+$",
-        example = "P14D"
+        pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$"
     )]
     expiring_within: Option<String>,
-    /// Only tokens that were neither used nor made within this time until now, the longest unused first
+    /// Only tokens that were neither used nor made within this time until now, such as P90D, the longest unused first
     #[serde(rename = "unusedSince")]
-    #[param(rename = "unusedSince", pattern = "^P[0-9DWTHMS]+$", example = "P90D")]
+    #[param(
+        rename = "unusedSince",
+        pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$"
+    )]
     unused_since: Option<String>,
     /// What the page before gave in its header `Link`; without offset
     #[serde(rename = "pagination.token")]

@@ -652,7 +652,7 @@ struct RegistryProperties {
     default_token_life: Option<String>,
     /// How far ahead a token's end may lie when it is set; absent without such a rule
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, example = "P365D")]
+    #[schema(nullable = false, example = "P3650D")]
     maximum_token_life: Option<String>,
     /// How old the secret of a token may become; absent if it may be of any age
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -797,7 +797,7 @@ struct CreateRegistryProperties {
     #[schema(
         value_type = Option<String>,
         pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$",
-        example = "P365D"
+        example = "P3650D"
     )]
     maximum_token_life: Option<Option<String>>,
     /// How old the secret of a token may become, from PT1H; an older one opens nothing. Null is of any age, absent leaves it as it is
@@ -920,7 +920,7 @@ pub(super) struct PatchRegistry {
     #[schema(
         value_type = Option<String>,
         pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$",
-        example = "P365D"
+        example = "P3650D"
     )]
     maximum_token_life: Option<Option<String>>,
     /// Changes how old the secret of a token may become, from PT1H; null lets it be of any age
