@@ -84,7 +84,7 @@ impl Harbour {
                     lives: wharfinger::domain::life::LivesPatch::default(),
                     maximum_secret_age: None,
                 };
-                let made = service.registries().create(&caller, new).await;
+                let made = service.registries().create(&caller, new, None).await;
                 made.expect("a registry");
             }
             (service, caller)
