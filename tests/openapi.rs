@@ -1009,3 +1009,20 @@ fn what_is_our_own_is_documented_and_asked_of_nobody() {
         assert!(!required.as_array().unwrap().contains(&json!(member)));
     }
 }
+
+#[test]
+fn who_tries_an_example_makes_no_rules() {
+    let document = document_of("registries");
+    let (mut bodies, mut rules) = (0, 0);
+    for (method, path, operation) in operations(&document) {
+        let example = &operation["requestBody"]["content"]["application/json"]["example"];
+        bodies += usize::from(example.is_object());
+        for rule in ["defaultTokenLife", "maximumTokenLife", "maximumSecretAge"] {
+            let sent = [&example[rule], &example["properties"][rule]];
+            assert_eq!(sent, [&Value::Null; 2], "{method} {path}: {rule}");
+            let schema = &document["components"]["schemas"]["PatchRegistryInput"];
+            rules += usize::from(schema["properties"][rule].is_object());
+        }
+    }
+    assert!(bodies > 5 && rules > 0, "nothing was looked at");
+}

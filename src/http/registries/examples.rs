@@ -28,6 +28,8 @@ const STATED: [&str; 4] = [
     "RegistryResponse",
     "TokenResponse",
 ];
+/// What a registry demands of its tokens from then on.
+const RULES: [&str; 3] = ["defaultTokenLife", "maximumTokenLife", "maximumSecretAge"];
 const SECRET: &str = "whrt_exampleexampleexampleexampleexampleexam";
 
 /// Adds the examples.
@@ -39,6 +41,28 @@ pub(in super::super) fn illustrate(document: &mut OpenApi) {
     };
     examples::illustrate::<Scanning>(document, "", refused, |_, _, _| {});
     tell_states(document);
+    leave_out_rules(document);
+}
+
+/// Who tries an operation sends its example as it is, and is not to find out in ninety days that it made a rule.
+fn leave_out_rules(document: &mut OpenApi) {
+    for item in document.paths.paths.values_mut() {
+        for operation in examples::operations(item) {
+            let Some(RefOr::T(body)) = &mut operation.request_body else {
+                continue;
+            };
+            for content in body.content.values_mut() {
+                let RefOr::T(content) = content else { continue };
+                let example = content.example.as_mut().and_then(Value::as_object_mut);
+                let Some(example) = example else { continue };
+                // A PATCH has them at the top, what makes something among its properties.
+                example.retain(|member, _| !RULES.contains(&member.as_str()));
+                if let Some(Value::Object(properties)) = example.get_mut("properties") {
+                    properties.retain(|member, _| !RULES.contains(&member.as_str()));
+                }
+            }
+        }
+    }
 }
 
 /// Answers that tell of the state of a thing: those with a thing, and those that keep it back since it is known. And

@@ -641,7 +641,7 @@ struct RegistryProperties {
     garbage_collection_schedule: Option<Schedule>,
     storage_usage: StorageUsage,
     features: Features,
-    /// Addresses that are to use its tokens; kept and shown, and not acted on yet
+    /// Addresses and networks that may use its tokens; none is no restriction
     #[schema(example = json!(["0.0.0.0/0", "::/0"]))]
     api_subnet_allow_list: Vec<String>,
     #[schema(value_type = Verifier)]
