@@ -4,9 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{
-    ALLOW, CACHE_CONTROL, ContentType, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
-};
+use actix_web::http::header::{ALLOW, CACHE_CONTROL, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
@@ -34,14 +32,11 @@ pub(super) struct Failure<S> {
 /// What handlers of a surface return.
 pub(super) type Answer<S> = Result<HttpResponse, Failure<S>>;
 
-/// An answer with a page of a list in JSON, which has about `size` bytes: a buffer that is too small would be moved
-/// again and again as it grows.
-pub(super) fn page(list: &impl Serialize, size: usize) -> Result<HttpResponse, Error> {
-    let mut body = Vec::with_capacity(size);
-    serde_json::to_writer(&mut body, list).map_err(Error::internal)?;
-    Ok(HttpResponse::Ok()
-        .content_type(ContentType::json())
-        .body(body))
+/// JSON of about `size` bytes: a buffer that is too small would be moved again and again as it grows.
+pub(super) fn json(value: &impl Serialize, size: usize) -> Result<Vec<u8>, Error> {
+    let mut json = Vec::with_capacity(size);
+    serde_json::to_writer(&mut json, value).map_err(Error::internal)?;
+    Ok(json)
 }
 
 impl<S> Failure<S> {

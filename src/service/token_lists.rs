@@ -2,6 +2,8 @@
 //!
 //! Owns what a page cursor carries. The order of each list is the store's.
 
+use std::sync::Arc;
+
 use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 
@@ -127,7 +129,10 @@ enum Beginning {
 }
 
 impl Tokens<'_> {
-    /// A page of a registry's tokens.
+    /// A page of a registry's tokens, as `present` makes it.
+    ///
+    /// `present` runs where the tokens were read: what takes milliseconds for a long page takes none of the caller's
+    /// thread, on which others wait.
     ///
     /// By cursors each token that is there throughout is listed once, whatever is made and removed meanwhile. A filter
     /// stays at the instant of the first page; who is used or changed meanwhile may leave or enter what it lets pass.
@@ -135,12 +140,17 @@ impl Tokens<'_> {
     /// # Errors
     ///
     /// [`Error::Invalid`] for a cursor that is not one of this list, or comes beside another filter.
-    pub async fn list(
+    pub async fn list<P, F>(
         &self,
         caller: &Caller,
         registry: RegistryId,
         listing: Listing,
-    ) -> Result<TokenPage> {
+        present: F,
+    ) -> Result<P>
+    where
+        P: Send + 'static,
+        F: Fn(TokenPage) -> Result<P> + Clone + Send + 'static,
+    {
         let Listing {
             filter,
             limit,
@@ -165,8 +175,8 @@ impl Tokens<'_> {
             Some(_) => Some(self.core.counting.wait().await?),
             None => None,
         };
-        let (key, found) = self
-            .core
+        let (vault, random) = (Arc::clone(&self.core.vault), Arc::clone(&self.core.random));
+        self.core
             .read(caller, move |connection, actor| {
                 let (home, rights) = enter(connection, actor, registry)?;
                 rights.require(Resource::Token, Level::Read)?;
@@ -178,36 +188,30 @@ impl Tokens<'_> {
                 }
                 let found = connection
                     .snapshot(|connection| find_page(connection, home, sought, beginning, limit))?;
-                Ok((home.key, found))
+                let count = i64::try_from(found.tokens.len()).map_err(Error::internal)?;
+                let next = found.more_after.map(|last| {
+                    let cursor = Cursor {
+                        layout: LAYOUT,
+                        registry: home.key.0,
+                        listed: offset.saturating_add(count),
+                        at: last.at,
+                        key: last.key,
+                        expiring_within: filter.expiring_within.map(Period::seconds),
+                        unused_since: filter.unused_since.map(Period::seconds),
+                        begun: begun.timestamp_micros(),
+                    };
+                    let bytes = serde_json::to_vec(&cursor).map_err(Error::internal)?;
+                    vault.seal_cursor(&*random, LIST, &bytes)
+                });
+                present(TokenPage {
+                    tokens: found.tokens,
+                    total: found.total,
+                    offset,
+                    filter,
+                    next: next.transpose()?,
+                })
             })
-            .await?;
-        let count = i64::try_from(found.tokens.len()).map_err(Error::internal)?;
-        let next = found.more_after.map(|last| {
-            self.seal_cursor(&Cursor {
-                layout: LAYOUT,
-                registry: key.0,
-                listed: offset.saturating_add(count),
-                at: last.at,
-                key: last.key,
-                expiring_within: filter.expiring_within.map(Period::seconds),
-                unused_since: filter.unused_since.map(Period::seconds),
-                begun: begun.timestamp_micros(),
-            })
-        });
-        Ok(TokenPage {
-            tokens: found.tokens,
-            total: found.total,
-            offset,
-            filter,
-            next: next.transpose()?,
-        })
-    }
-
-    fn seal_cursor(&self, cursor: &Cursor) -> Result<String> {
-        let bytes = serde_json::to_vec(cursor).map_err(Error::internal)?;
-        self.core
-            .vault
-            .seal_cursor(&*self.core.random, LIST, &bytes)
+            .await
     }
 
     /// The filter travels in the cursor; naming another one beside it is a mistake.

@@ -7,8 +7,8 @@ use actix_web::{delete, get, patch, post};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::super::State;
 use super::super::call::{Head, Json, Query, Raw, Repeatable};
+use super::super::{State, links};
 use super::people::{AccountList, AccountView, PatchAccount, PostAccount};
 use super::precondition::{IfChanged, IfMatch, looked, tagged};
 use super::repeat::{Keyed, marked};
@@ -77,7 +77,7 @@ pub(super) async fn list(state: Data<State>, call: Call<(Window, Raw)>) -> Answe
         count: items.len(),
         total: page.total,
         items,
-        links: window_links(&request, window, page.total, ""),
+        links: window_links(&links::here(&request), window, page.total, ""),
     }))
 }
 

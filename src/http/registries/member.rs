@@ -5,8 +5,8 @@ use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use actix_web::{delete, get, put};
 
-use super::super::State;
 use super::super::call::{Raw, Repeatable};
+use super::super::{State, links};
 use super::account::AccountPath;
 use super::people::{MemberList, MemberView, PutMember};
 use super::precondition::{IfAbsent, IfMatch, tagged};
@@ -42,7 +42,7 @@ pub(super) async fn list(state: Data<State>, call: Call<(RegistryId, (Window, Ra
         count: items.len(),
         total: page.total,
         items,
-        links: window_links(&request, window, page.total, ""),
+        links: window_links(&links::here(&request), window, page.total, ""),
     }))
 }
 
