@@ -745,3 +745,25 @@ async fn what_a_group_counts_holds_inside_it_and_after_it(
     assert_eq!(database.number(&left), 0);
     store.close();
 }
+
+/// A probe must not wait for lists, nor the workers that refuse what is too much.
+#[cfg(target_os = "linux")]
+#[rstest]
+#[actix_web::test]
+async fn who_reads_lets_workers_go_first_and_who_probes_does_not(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    use rustix::process::getpriority_process;
+
+    let (_database, store) = open(backend, 16);
+    let thread = |_: &mut Session| {
+        let name = std::thread::current().name().map(str::to_owned);
+        Ok((name, getpriority_process(None).map_err(Error::internal)?))
+    };
+    let worker = getpriority_process(None).unwrap();
+    let named = |name: &str| Some(name.to_owned());
+    let reader = store.read(thread).await.unwrap();
+    assert_eq!(reader, (named("store-read-0"), (worker + 5).min(19)));
+    let prober = store.probe(thread).await.unwrap();
+    assert_eq!(prober, (named("store-probe-0"), worker));
+}

@@ -46,7 +46,7 @@ use std::time::{Duration, Instant};
 use diesel::r2d2::{NopErrorHandler, Pool};
 
 use self::gate::Gate;
-use self::readers::Readers;
+use self::readers::{Errand, Readers};
 use self::session::{Manager, Purpose};
 pub use self::session::{Session, Target, Url};
 pub use self::transaction::{Ledger, Transaction};
@@ -140,10 +140,16 @@ impl Store {
             &pool(Purpose::Read, settings.readers),
             settings.readers,
             settings.queue,
+            Errand::Read,
             counts.reads.clone(),
         )?;
-        let (prober, prober_thread) =
-            Readers::start(&pool(Purpose::Read, 1), 1, PROBES, counts.reads.clone())?;
+        let (prober, prober_thread) = Readers::start(
+            &pool(Purpose::Read, 1),
+            1,
+            PROBES,
+            Errand::Probe,
+            counts.reads.clone(),
+        )?;
         threads.extend(prober_thread);
         let (writer, thread) =
             Writer::start(pool(Purpose::Write, 1), settings.queue, counts.clone())?;

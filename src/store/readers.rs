@@ -19,6 +19,11 @@ use crate::metrics;
 /// How long a job waits for a connection that has to be opened first.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How far below the workers the threads of the reading door stand, in the kernel's steps of niceness: under overload they
+/// would else take turns as long as theirs, and a probe or a refusal wait for pages of tokens.
+#[cfg(target_os = "linux")]
+const COURTESY: i32 = 5;
+
 /// How long a caller waits for a read: longer than any statement may take.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -122,6 +127,25 @@ enum Message {
     Stop,
 }
 
+/// What a door's threads do, and so whom they let go first where there are fewer cores than threads that want one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Errand {
+    /// Whatever is asked: behind the threads that serve connections.
+    Read,
+    /// Short looks that others wait for: among them.
+    Probe,
+}
+
+impl Errand {
+    /// What its threads are called.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Read => "store-read",
+            Self::Probe => "store-probe",
+        }
+    }
+}
+
 pub(super) struct Readers {
     queue: Sender<Message>,
     threads: usize,
@@ -134,6 +158,7 @@ impl Readers {
         pool: &Pool<Manager>,
         threads: usize,
         bound: usize,
+        errand: Errand,
         counts: metrics::Door,
     ) -> Result<(Self, Vec<JoinHandle<()>>)> {
         let (queue, jobs) = crossbeam_channel::bounded(bound);
@@ -141,8 +166,11 @@ impl Readers {
             .map(|number| {
                 let (pool, jobs) = (pool.clone(), jobs.clone());
                 std::thread::Builder::new()
-                    .name(format!("store-read-{number}"))
-                    .spawn(move || serve(&pool, &jobs))
+                    .name(format!("{}-{number}", errand.name()))
+                    .spawn(move || {
+                        rank(errand);
+                        serve(&pool, &jobs);
+                    })
                     .map_err(Error::internal)
             })
             .collect::<Result<_>>()?;
@@ -188,6 +216,18 @@ impl Readers {
             let _ = self.queue.send(Message::Stop);
         }
     }
+}
+
+/// Gives this thread the priority that its errand has. Linux has one for each thread; elsewhere it would be the process's.
+fn rank(errand: Errand) {
+    #[cfg(target_os = "linux")]
+    if errand == Errand::Read
+        && let Err(error) = rustix::process::nice(COURTESY)
+    {
+        tracing::debug!(%error, "a reader keeps its priority");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = errand;
 }
 
 fn serve(pool: &Pool<Manager>, jobs: &Receiver<Message>) {
