@@ -12,10 +12,8 @@ use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, ThreadId};
-
-use actix_web::rt;
 
 /// A worker's bell. It rings on the thread that hung it.
 pub(super) struct Bell(Arc<Rope>);
@@ -31,16 +29,19 @@ struct Rope {
 impl Bell {
     /// Hangs a bell for this thread, which has to run an actix worker.
     pub(super) fn hang() -> io::Result<Self> {
-        let (end, clapper) = UnixStream::pair()?;
+        let (end, heard) = UnixStream::pair()?;
         end.set_nonblocking(true)?;
-        clapper.set_nonblocking(true)?;
-        let clapper = tokio::net::UnixStream::from_std(clapper)?;
+        heard.set_nonblocking(true)?;
         let rope = Arc::new(Rope {
             home: thread::current().id(),
             woken: Mutex::default(),
             end,
         });
-        rt::spawn(listen(clapper, Arc::downgrade(&rope)));
+        let clapper = Clapper {
+            end: tokio::net::UnixStream::from_std(heard)?,
+            rope: Arc::downgrade(&rope),
+        };
+        Arc::new(clapper).listen();
         Ok(Self(rope))
     }
 
@@ -67,20 +68,39 @@ impl Bell {
     }
 }
 
-/// Wakes who was called, ring by ring, until the bell is gone.
-async fn listen(clapper: tokio::net::UnixStream, rope: Weak<Rope>) {
-    let mut rings = [0; 64];
-    while clapper.readable().await.is_ok() {
-        match clapper.try_read(&mut rings) {
-            Ok(0) => return,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Ok(_) | Err(_) => {}
+/// What hears the rings. It is no task, which would wait for its own turn before it could wake others: the thread calls it
+/// where it has looked for input.
+struct Clapper {
+    end: tokio::net::UnixStream,
+    rope: Weak<Rope>,
+}
+
+impl Clapper {
+    /// Wakes who was called, until nobody is, and waits for the next ring. It ends with the bell, or with its thread.
+    fn listen(self: &Arc<Self>) {
+        let ear = Waker::from(Arc::clone(self));
+        let mut context = Context::from_waker(&ear);
+        let mut rings = [0; 64];
+        while let Poll::Ready(Ok(())) = self.end.poll_read_ready(&mut context) {
+            match self.end.try_read(&mut rings) {
+                Ok(0) => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Ok(_) | Err(_) => {}
+            }
+            let Some(rope) = self.rope.upgrade() else {
+                return;
+            };
+            // After the ring was taken: who comes now either is in the list or rings again.
+            for task in rope.take() {
+                task.wake();
+            }
         }
-        let Some(rope) = rope.upgrade() else { return };
-        // After the ring was taken: who comes now either is in the list or rings again.
-        for task in rope.take() {
-            task.wake();
-        }
+    }
+}
+
+impl Wake for Clapper {
+    fn wake(self: Arc<Self>) {
+        self.listen();
     }
 }
 
@@ -125,9 +145,8 @@ impl Wake for Call {
 mod tests {
     use std::cell::Cell;
     use std::rc::Rc;
-    use std::task::Poll;
 
-    use actix_web::rt::System;
+    use actix_web::rt::{self, System};
     use tokio::sync::oneshot;
 
     use super::*;
