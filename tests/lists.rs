@@ -6,10 +6,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rstest::rstest;
 use serde_json::{Value, json};
 use wharfinger::clock::Clock as _;
-use wharfinger::domain::id::TokenKey;
+use wharfinger::domain::filter::Sought;
+use wharfinger::domain::id::{RegistryKey, TokenKey};
 use wharfinger::service::uses::Used;
+use wharfinger::store::token_filters;
 
-use crate::harness::{Actor, Answer, Backend, Server, fill};
+use crate::harness::{Actor, Answer, Backend, Database, Server, fill};
 
 /// A token as a test knows it.
 #[derive(Debug)]
@@ -414,4 +416,89 @@ async fn odd_filters_are_told_what_would_be_right(
         .await;
     assert_eq!(both.codes().len(), 3, "{both:?}");
     assert_eq!(both.json["items"], Value::Null);
+}
+
+/// How the database would go about a statement.
+fn plan(database: &Database, statement: &str) -> String {
+    use diesel::sql_types::Text;
+    use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
+    use wharfinger::store::Session;
+    #[derive(QueryableByName)]
+    struct Step {
+        #[diesel(sql_type = Text)]
+        detail: String,
+    }
+    #[derive(QueryableByName)]
+    struct Line {
+        #[diesel(sql_type = Text, column_name = "QUERY PLAN")]
+        line: String,
+    }
+    let steps: Vec<_> = match database.connect() {
+        Session::Sqlite(mut connection) => {
+            let explain = sql_query(format!("EXPLAIN QUERY PLAN {statement}"));
+            let steps: Vec<Step> = explain.load(&mut connection).unwrap();
+            steps.into_iter().map(|step| step.detail).collect()
+        }
+        Session::Postgres(mut connection) => {
+            let explain = sql_query(format!("EXPLAIN (COSTS OFF) {statement}"));
+            let lines: Vec<Line> = explain.load(&mut connection).unwrap();
+            lines.into_iter().map(|line| line.line).collect()
+        }
+    };
+    steps.join("\n")
+}
+
+#[rstest]
+#[actix_web::test]
+async fn filters_are_counted_and_found_by_indexes_in_order(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let registry = server.admin().create_registry("team-a").await;
+    fill(&server, &registry, 20_000).await;
+    let now = server.clock.now();
+    let at = now.timestamp_micros();
+    // A twentieth ends some time, a half was used some time; the planner of PostgreSQL has to know.
+    server.database.execute(&format!(
+        "UPDATE tokens SET created_at = {at} - position * 1000000; \
+         UPDATE tokens SET expires_at = {at} + position * 1000000 WHERE position % 20 = 0; \
+         UPDATE tokens SET first_used_at = {at} WHERE position % 2 = 0; \
+         INSERT INTO token_uses (token_key, registry_key, seen_at) \
+             SELECT key, registry_key, created_at + 1 FROM tokens WHERE position % 2 = 0; \
+         ANALYZE"
+    ));
+    let key = server.database.number("SELECT key FROM registries");
+    let soon = Some((now, now + TimeDelta::hours(2)));
+    let long_ago = Some(now - TimeDelta::hours(5));
+    let sought = |expiring, unused_since| Sought {
+        expiring,
+        unused_since,
+    };
+    let cases = [
+        (sought(soon, None), "tokens_registry_expires_at"),
+        (sought(soon, long_ago), "tokens_registry_expires_at"),
+        (
+            sought(None, long_ago),
+            "token_uses_registry_seen_at_key tokens_never_used",
+        ),
+    ];
+    for (sought, indexes) in cases {
+        let statements = token_filters::statements(RegistryKey(key), sought, 100);
+        let plans: Vec<_> = statements
+            .iter()
+            .map(|statement| plan(&server.database, statement))
+            .collect();
+        let all = plans.join("\n\n");
+        for index in indexes.split(' ') {
+            let uses = plans.iter().filter(|plan| plan.contains(index)).count();
+            assert_eq!(uses, 2, "once to count, once to find: {index}\n{all}");
+        }
+        // Nothing reads a table from end to end, nor sorts more than the page can need of each part.
+        for bad in ["SCAN tok", "Seq Scan"] {
+            assert!(!all.contains(bad), "{bad}\n{all}");
+        }
+        let page = plans.last().unwrap();
+        let sorts = page.contains("->  Sort") || page.contains("TEMP B-TREE");
+        assert!(!sorts || sought.expiring.is_none(), "{page}");
+    }
 }

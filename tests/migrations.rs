@@ -140,7 +140,7 @@ fn both_databases_get_the_same_tables(#[values(Backend::Postgres)] other: Backen
         "token_counts (registry_key,bucket) primary",
         "tokens (registry_key,expires_at,key)",
         "token_uses (registry_key,seen_at,token_key)",
-        "tokens (registry_key,first_used_at,created_at,key) WHERE first_used_at IS NULL",
+        "tokens (registry_key,created_at,key,first_used_at) WHERE first_used_at IS NULL",
         "registry_members (registry_key,account_key) primary",
         "registry_members (account_key)",
         "registries (created_by) WHERE deleted_at IS NULL",

@@ -272,8 +272,9 @@ fn sqlite_session(purpose: Purpose) -> String {
 }
 
 fn postgres_session(purpose: Purpose) -> String {
+    // To compile a statement takes longer than the longest of ours; the planner does so when it overrates one.
     let limits = format!(
-        "SET statement_timeout = {STATEMENT_TIMEOUT}; \
+        "SET jit = off; SET statement_timeout = {STATEMENT_TIMEOUT}; \
          SET idle_in_transaction_session_timeout = {STATEMENT_TIMEOUT};"
     );
     let own = match purpose {
