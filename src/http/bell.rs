@@ -83,9 +83,11 @@ impl Clapper {
         let mut rings = [0; 64];
         while let Poll::Ready(Ok(())) = self.end.poll_read_ready(&mut context) {
             match self.end.try_read(&mut rings) {
-                Ok(0) => return,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Ok(_) | Err(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // The other end is gone. Looking again and again would keep the thread here for ever.
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
             }
             let Some(rope) = self.rope.upgrade() else {
                 return;
