@@ -163,12 +163,12 @@ pub fn app(
             }
             config
                 .configure(operations::routes)
-                .configure(pages::routes)
                 .configure(registry_auth::routes)
+                .configure(registries::routes)
+                .service(web::scope(PREFIX).configure(registries::routes))
                 .configure(stackrox::routes)
                 .configure(quay::routes)
-                .configure(registries::routes)
-                .service(web::scope(PREFIX).configure(registries::routes));
+                .configure(pages::routes);
         }
     };
     App::new()

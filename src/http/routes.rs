@@ -15,11 +15,21 @@ pub(super) trait Routes {
         operation: impl HttpServiceFactory + OpenApiFactory + 'static,
     ) -> &mut Self;
 
+    /// Adds routes below a path, which is their prefix: a request of another path is held against that alone, where
+    /// each route of its own would be a regular expression to be tried.
+    fn section(&mut self, path: &'static str, section: impl Section) -> &mut Self;
+
     /// Adds what no document has.
     fn map(
         &mut self,
         add: impl FnOnce(&mut web::ServiceConfig) -> &mut web::ServiceConfig,
     ) -> &mut Self;
+}
+
+/// Routes below a path. What is not among them is nowhere: actix looks no further once the path matched.
+pub(super) trait Section {
+    /// Adds them.
+    fn routes(self, config: &mut impl Routes);
 }
 
 impl Routes for web::ServiceConfig {
@@ -28,6 +38,10 @@ impl Routes for web::ServiceConfig {
         operation: impl HttpServiceFactory + OpenApiFactory + 'static,
     ) -> &mut Self {
         self.service(operation)
+    }
+
+    fn section(&mut self, path: &'static str, section: impl Section) -> &mut Self {
+        self.service(web::scope(path).configure(|config| section.routes(config)))
     }
 
     fn map(
@@ -44,6 +58,10 @@ impl Routes for Documented<'_> {
         operation: impl HttpServiceFactory + OpenApiFactory + 'static,
     ) -> &mut Self {
         self.service(operation)
+    }
+
+    fn section(&mut self, path: &'static str, section: impl Section) -> &mut Self {
+        self.service(utoipa_actix_web::scope(path).configure(|config| section.routes(config)))
     }
 
     fn map(

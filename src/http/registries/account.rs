@@ -117,7 +117,7 @@ fn shown(status: StatusCode, account: Account) -> HttpResponse {
     operation_id = "accountsFindById", tag = "Accounts", params(AccountPath, IfChanged),
     responses((status = 200, description = "OK", body = AccountView), (status = 404, description = "The account does not exist", body = ApiErrorResponse), Unchanged, Errors),
 )]
-#[get("/accounts/{accountId}")]
+#[get("/{accountId}")]
 pub(super) async fn show(state: Data<State>, call: Call<(AccountId, Precondition)>) -> Answer {
     let directory = state.service.directory();
     let (id, condition) = call.head;
@@ -141,7 +141,7 @@ pub(super) async fn show(state: Data<State>, call: Call<(AccountId, Precondition
         Conditional, BodyErrors, Errors,
     ),
 )]
-#[patch("/accounts/{accountId}")]
+#[patch("/{accountId}")]
 pub(super) async fn update(
     state: Data<State>,
     call: Call<(AccountId, Precondition), Json<PatchAccount, AccountPatch>>,
@@ -165,7 +165,7 @@ pub(super) async fn update(
         Conditional, Errors,
     ),
 )]
-#[delete("/accounts/{accountId}")]
+#[delete("/{accountId}")]
 pub(super) async fn delete(
     state: Data<State>,
     call: Call<(AccountId, (LiveTokens, Precondition))>,

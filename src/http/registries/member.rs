@@ -27,7 +27,7 @@ use crate::service::Put;
     operation_id = "registriesMembersGet", tag = "Members", params(RegistryPath, Page),
     responses((status = 200, description = "OK", body = MemberList), (status = 404, description = "The registry does not exist", body = ApiErrorResponse), Errors),
 )]
-#[get("/registries/{registryId}/members")]
+#[get("/{registryId}/members")]
 pub(super) async fn list(state: Data<State>, call: Call<(RegistryId, (Window, Raw))>) -> Answer {
     let (registry, (window, Raw(request))) = call.head;
     let members = state.service.members();
@@ -61,7 +61,7 @@ pub(super) async fn list(state: Data<State>, call: Call<(RegistryId, (Window, Ra
         Conditional, Reused, BodyErrors, Errors,
     ),
 )]
-#[put("/registries/{registryId}/members/{accountId}")]
+#[put("/{registryId}/members/{accountId}")]
 pub(super) async fn set(
     state: Data<State>,
     call: Call<(RegistryId, (AccountId, Precondition)), Repeatable<PutMember, Membership>>,
@@ -91,7 +91,7 @@ fn shown(status: StatusCode, member: Member) -> HttpResponse {
     operation_id = "registriesMembersDelete", tag = "Members", params(RegistryPath, AccountPath, IfMatch),
     responses((status = 204, description = "No content"), (status = 404, description = "The registry or the member does not exist", body = ApiErrorResponse), Conditional, Errors),
 )]
-#[delete("/registries/{registryId}/members/{accountId}")]
+#[delete("/{registryId}/members/{accountId}")]
 pub(super) async fn remove(
     state: Data<State>,
     call: Call<(RegistryId, (AccountId, Precondition))>,

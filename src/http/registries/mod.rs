@@ -34,8 +34,11 @@ use self::elsewhere::{ARTIFACTS, REPOSITORIES, REPOSITORY, VULNERABILITY};
 use self::error::{ApiErrorResponse, BareErrors, BodyErrors, Errors};
 use self::precondition::{Conditional, Unchanged};
 use self::repeat::Reused;
-use super::routes::Routes;
+use super::routes::{Routes, Section};
 use super::surface;
+
+/// What most of the paths begin with.
+const REGISTRIES: &str = "/registries";
 
 /// The dialect of this surface.
 #[derive(Debug)]
@@ -47,44 +50,65 @@ type Call<H = (), B = ()> = super::call::Call<Registries, H, B>;
 /// Adds every route of this surface.
 pub(super) fn routes(config: &mut impl Routes) {
     config
-        .service(catalog::locations)
-        .service(catalog::check_name)
         .service(registry::list)
         .service(registry::create)
-        .service(registry::show)
-        .service(registry::replace)
-        .service(registry::update)
-        .service(registry::delete)
-        .service(token::list)
-        .service(token::create)
-        .service(token::show)
-        .service(token::replace)
-        .service(token::update)
-        .service(token::delete)
-        .service(token::evaluate)
-        .service(rotation::rotate)
-        .service(rotation::end_previous)
-        .service(member::list)
-        .service(member::set)
-        .service(member::remove)
+        .section(REGISTRIES, Registry)
+        .service(catalog::locations)
+        .service(catalog::check_name)
         .service(account::list)
         .service(account::create)
-        .service(account::show)
-        .service(account::update)
-        .service(account::delete)
+        .section("/accounts", Account)
         .service(audit::export)
         .service(audit::list)
         .service(leak::report)
-        .service(trust::config)
-        .service(trust::bundle)
-        .service(trust::key_set)
-        .map(|config| {
-            config
-                .route(REPOSITORIES, web::to(elsewhere::repositories))
-                .route(REPOSITORY, web::to(elsewhere::repositories))
-                .route(ARTIFACTS, web::to(elsewhere::artifacts))
-                .route(VULNERABILITY, web::to(elsewhere::vulnerabilities))
-        });
+        .map(|config| config.route(VULNERABILITY, web::to(elsewhere::vulnerabilities)));
+}
+
+/// What is below the path of an account.
+struct Account;
+
+impl Section for Account {
+    fn routes(self, config: &mut impl Routes) {
+        config
+            .service(account::show)
+            .service(account::update)
+            .service(account::delete);
+    }
+}
+
+/// What is below the path of a registry, first what is asked for most often.
+struct Registry;
+
+impl Section for Registry {
+    fn routes(self, config: &mut impl Routes) {
+        config
+            .service(token::show)
+            .service(token::list)
+            .service(token::create)
+            .service(token::replace)
+            .service(token::update)
+            .service(token::delete)
+            .service(rotation::rotate)
+            .service(rotation::end_previous)
+            .service(token::evaluate)
+            .service(registry::show)
+            .service(registry::replace)
+            .service(registry::update)
+            .service(registry::delete)
+            .service(member::list)
+            .service(member::set)
+            .service(member::remove)
+            .service(trust::config)
+            .service(trust::bundle)
+            .service(trust::key_set)
+            .map(|config| {
+                let below = |path: &'static str| path.strip_prefix(REGISTRIES).unwrap_or(path);
+                config
+                    .route(below(REPOSITORIES), web::to(elsewhere::repositories))
+                    .route(below(REPOSITORY), web::to(elsewhere::repositories))
+                    .route(below(ARTIFACTS), web::to(elsewhere::artifacts))
+            });
+    }
 }
 
 /// What the document says beside its paths.

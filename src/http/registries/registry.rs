@@ -155,7 +155,7 @@ fn kept(state: &State, registry: Registry) -> HttpResponse {
     operation_id = "registriesFindById", tag = "Registries", params(RegistryPath, IfChanged),
     responses((status = 200, description = "OK", body = RegistryView), (status = 404, description = "The registry does not exist", body = ApiErrorResponse), Unchanged, Errors),
 )]
-#[get("/registries/{registryId}")]
+#[get("/{registryId}")]
 pub(super) async fn show(state: Data<State>, call: Call<(RegistryId, Precondition)>) -> Answer {
     let (id, condition) = call.head;
     let look = state
@@ -180,7 +180,7 @@ pub(super) async fn show(state: Data<State>, call: Call<(RegistryId, Preconditio
         Conditional, Reused, BodyErrors, Errors,
     ),
 )]
-#[put("/registries/{registryId}")]
+#[put("/{registryId}")]
 pub(super) async fn replace(
     state: Data<State>,
     call: Call<(RegistryId, Precondition), Repeatable<CreateRegistry, NewRegistry>>,
@@ -211,7 +211,7 @@ pub(super) async fn replace(
     operation_id = "registriesPatch", tag = "Registries", params(RegistryPath, IfMatch), request_body = PatchRegistry,
     responses((status = 200, description = "OK", body = RegistryView), (status = 404, description = "The registry does not exist", body = ApiErrorResponse), Conditional, BodyErrors, Errors),
 )]
-#[patch("/registries/{registryId}")]
+#[patch("/{registryId}")]
 pub(super) async fn update(
     state: Data<State>,
     call: Call<(RegistryId, Precondition), Json<PatchRegistry, RegistryPatch>>,
@@ -233,7 +233,7 @@ pub(super) async fn update(
     operation_id = "registriesDelete", tag = "Registries", params(RegistryPath, IfMatch),
     responses((status = 204, description = "No content"), (status = 404, description = "The registry does not exist", body = ApiErrorResponse), Conditional, Errors),
 )]
-#[delete("/registries/{registryId}")]
+#[delete("/{registryId}")]
 pub(super) async fn delete(state: Data<State>, call: Call<(RegistryId, Precondition)>) -> Answer {
     let (id, condition) = call.head;
     state

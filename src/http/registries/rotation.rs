@@ -50,7 +50,7 @@ impl TryFrom<RotateToken> for Grace {
     operation_id = "registriesTokensRotate", tag = "Tokens", params(RegistryPath, TokenPath, IfMatch, Keyed), request_body = RotateToken,
     responses((status = 200, description = "The token, with its new password", body = TokenView), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), Conditional, Reused, BodyErrors, Errors),
 )]
-#[post("/registries/{registryId}/tokens/{tokenId}/rotate")]
+#[post("/{registryId}/tokens/{tokenId}/rotate")]
 pub(super) async fn rotate(
     state: Data<State>,
     call: Call<(RegistryId, (TokenId, Precondition)), Repeatable<RotateToken, Grace>>,
@@ -76,7 +76,7 @@ pub(super) async fn rotate(
     operation_id = "registriesTokensPreviousSecretDelete", tag = "Tokens", params(RegistryPath, TokenPath, IfMatch),
     responses((status = 204, description = "No content"), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), Conditional, Errors),
 )]
-#[delete("/registries/{registryId}/tokens/{tokenId}/previous-secret")]
+#[delete("/{registryId}/tokens/{tokenId}/previous-secret")]
 pub(super) async fn end_previous(
     state: Data<State>,
     call: Call<(RegistryId, (TokenId, Precondition))>,

@@ -160,7 +160,7 @@ impl Head for Window {
     operation_id = "registriesTokensGet", tag = "Tokens", params(RegistryPath, TokenQuery),
     responses((status = 200, description = "OK", body = TokenList, headers(("Link" = String, description = "The next page, rel=next; absent on the last"))), (status = 404, description = "The registry does not exist", body = ApiErrorResponse), Errors),
 )]
-#[get("/registries/{registryId}/tokens")]
+#[get("/{registryId}/tokens")]
 pub(super) async fn list(state: Data<State>, call: Call<(RegistryId, (Listing, Raw))>) -> Answer {
     let (registry, (listing, Raw(request))) = call.head;
     let (limit, token) = (listing.limit, listing.start.token().map(str::to_owned));
@@ -251,7 +251,7 @@ pub(super) fn window_links(here: &str, window: Window, total: i64, filter: &str)
         Reused, BodyErrors, Errors,
     ),
 )]
-#[post("/registries/{registryId}/tokens")]
+#[post("/{registryId}/tokens")]
 pub(super) async fn create(
     state: Data<State>,
     call: Call<RegistryId, Repeatable<CreateToken, NewToken>>,
@@ -297,7 +297,7 @@ fn kept(state: &State, token: Token) -> HttpResponse {
     operation_id = "registriesTokensFindById", tag = "Tokens", params(RegistryPath, TokenPath, IfChanged),
     responses((status = 200, description = "OK", body = TokenView), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), Unchanged, Errors),
 )]
-#[get("/registries/{registryId}/tokens/{tokenId}")]
+#[get("/{registryId}/tokens/{tokenId}")]
 pub(super) async fn show(
     state: Data<State>,
     call: Call<(RegistryId, (TokenId, Precondition))>,
@@ -329,7 +329,7 @@ pub(super) async fn show(
         Conditional, Reused, BodyErrors, Errors,
     ),
 )]
-#[put("/registries/{registryId}/tokens/{tokenId}")]
+#[put("/{registryId}/tokens/{tokenId}")]
 pub(super) async fn replace(
     state: Data<State>,
     call: Call<(RegistryId, (TokenId, Precondition)), Repeatable<CreateToken, NewToken>>,
@@ -362,7 +362,7 @@ pub(super) async fn replace(
     operation_id = "registriesTokensPatch", tag = "Tokens", params(RegistryPath, TokenPath, IfMatch), request_body = PatchToken,
     responses((status = 200, description = "OK", body = TokenView), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), Conditional, BodyErrors, Errors),
 )]
-#[patch("/registries/{registryId}/tokens/{tokenId}")]
+#[patch("/{registryId}/tokens/{tokenId}")]
 pub(super) async fn update(
     state: Data<State>,
     call: Call<(RegistryId, (TokenId, Precondition)), Json<PatchToken, TokenPatch>>,
@@ -384,7 +384,7 @@ pub(super) async fn update(
     operation_id = "registriesTokensDelete", tag = "Tokens", params(RegistryPath, TokenPath, IfMatch),
     responses((status = 204, description = "No content"), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), Conditional, Errors),
 )]
-#[delete("/registries/{registryId}/tokens/{tokenId}")]
+#[delete("/{registryId}/tokens/{tokenId}")]
 pub(super) async fn delete(
     state: Data<State>,
     call: Call<(RegistryId, (TokenId, Precondition))>,
@@ -409,7 +409,7 @@ pub(super) async fn delete(
     operation_id = "registriesTokensEvaluate", tag = "Tokens", params(RegistryPath, TokenPath), request_body = EvaluateToken,
     responses((status = 200, description = "What would be granted, action by action", body = EvaluationView), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), BodyErrors, Errors),
 )]
-#[post("/registries/{registryId}/tokens/{tokenId}/evaluate")]
+#[post("/{registryId}/tokens/{tokenId}/evaluate")]
 pub(super) async fn evaluate(
     state: Data<State>,
     call: Call<(RegistryId, TokenId), Json<EvaluateToken, Question>>,

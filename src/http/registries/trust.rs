@@ -63,7 +63,7 @@ impl Head for Destination {
         Errors,
     ),
 )]
-#[get("/registries/{registryId}/auth-config")]
+#[get("/{registryId}/auth-config")]
 pub(super) async fn config(
     state: Data<State>,
     call: Call<(RegistryId, (Destination, Raw))>,
@@ -92,7 +92,7 @@ pub(super) async fn config(
         Errors,
     ),
 )]
-#[get("/registries/{registryId}/auth-bundle.pem")]
+#[get("/{registryId}/auth-bundle.pem")]
 pub(super) async fn bundle(state: Data<State>, call: Call<RegistryId>) -> Answer {
     let bundle = state.service.keys().bundle(&call.caller, call.head).await?;
     Ok(HttpResponse::Ok()
@@ -115,7 +115,7 @@ pub(super) async fn bundle(state: Data<State>, call: Call<RegistryId>) -> Answer
         Errors,
     ),
 )]
-#[get("/registries/{registryId}/jwks.json")]
+#[get("/{registryId}/jwks.json")]
 pub(super) async fn key_set(state: Data<State>, call: Call<RegistryId>) -> Answer {
     let set = state
         .service
