@@ -150,7 +150,45 @@ async fn a_job_that_fails_undoes_only_itself(
     assert!(matches!(third.await.unwrap(), Err(Error::Internal(_))));
     last.await.unwrap().unwrap();
     assert_eq!(names(&database), "a,c");
-    assert_eq!(count(&runs), 4, "it was not one group");
+    // SQLite undoes what a job changed by running the whole group again, now in savepoints.
+    let runs_before = match backend {
+        Backend::Sqlite => 2,
+        Backend::Postgres => 0,
+    };
+    assert_eq!(count(&runs), runs_before + 4, "it was not one group");
+    store.close();
+}
+
+/// Most jobs refuse before they change anything, or by a statement that fails.
+#[rstest]
+#[actix_web::test]
+async fn a_job_that_changed_nothing_is_run_once(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let (database, store) = open(backend, 16);
+    let held = Held::hold(&store).await;
+    let runs = Arc::new(AtomicUsize::new(0));
+    let refusing = |_: &mut Transaction<'_>, _| Err(Error::not_found(What::Token, "b"));
+    let first = start(&store, Lock::Nothing, counted(&runs, refusing)).await;
+    let second = start(&store, Lock::Nothing, counted(&runs, |c, _| insert(c, "a"))).await;
+    let third = start(&store, Lock::Nothing, counted(&runs, refusing)).await;
+    let taken = |_| Error::name_taken(What::Token, "a");
+    let clashing = counted(&runs, move |c, _| insert(c, "a").map_err(taken));
+    let fourth = start(&store, Lock::Nothing, clashing).await;
+    let fifth = start(&store, Lock::Nothing, counted(&runs, |c, _| insert(c, "c"))).await;
+    held.release().await;
+    for refused in [first, third] {
+        assert!(matches!(
+            refused.await.unwrap(),
+            Err(Error::NotFound { .. })
+        ));
+    }
+    assert!(matches!(fourth.await.unwrap(), Err(Error::Conflict { .. })));
+    for kept in [second, fifth] {
+        kept.await.unwrap().unwrap();
+    }
+    assert_eq!(names(&database), "a,c");
+    assert_eq!(count(&runs), 5);
     store.close();
 }
 
