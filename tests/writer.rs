@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use actix_web::rt::spawn;
 use actix_web::rt::task::{JoinHandle, yield_now};
 use chrono::{DateTime, Utc};
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{BigInt, Text};
 use diesel::{QueryableByName, RunQueryDsl, sql_query};
 use rstest::rstest;
 use uuid::Uuid;
@@ -127,17 +127,50 @@ fn outage(result: &Result<()>) -> Option<Outage> {
     }
 }
 
+#[derive(QueryableByName)]
+struct Made {
+    #[diesel(sql_type = Text)]
+    name: String,
+}
+
+/// What a job does before it refuses.
+#[derive(Debug, Clone, Copy)]
+enum Done {
+    Insert,
+    /// As tokens are made: what the statement returns is read, and no more of it.
+    InsertReturning,
+    Update,
+    Delete,
+}
+
+impl Done {
+    fn make(self, connection: &mut Session) -> Result<()> {
+        match self {
+            Self::Insert => insert(connection, "b"),
+            Self::InsertReturning => {
+                let statement = sql_query("INSERT INTO probe VALUES ('b') RETURNING name");
+                let made: Made = statement.get_result(connection)?;
+                assert_eq!(made.name, "b");
+                Ok(())
+            }
+            Self::Update => run(connection, "UPDATE probe SET name = 'b'"),
+            Self::Delete => run(connection, "DELETE FROM probe"),
+        }
+    }
+}
+
 #[rstest]
 #[actix_web::test]
 async fn a_job_that_fails_undoes_only_itself(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+    #[values(Done::Insert, Done::InsertReturning, Done::Update, Done::Delete)] change: Done,
 ) {
     let (database, store) = open(backend, 16);
     let held = Held::hold(&store).await;
     let runs = Arc::new(AtomicUsize::new(0));
     let first = start(&store, Lock::Nothing, counted(&runs, |c, _| insert(c, "a"))).await;
-    let refusing = counted(&runs, |c, _| {
-        insert(c, "b")?;
+    let refusing = counted(&runs, move |c, _| {
+        change.make(c)?;
         Err(Error::not_found(What::Token, "b"))
     });
     let second = start(&store, Lock::Nothing, refusing).await;

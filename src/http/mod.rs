@@ -161,6 +161,7 @@ pub fn app(
             if monitored {
                 config.configure(metrics::guarded);
             }
+            // One after the other is tried, so what is asked for most often comes before patterns of the others.
             config
                 .configure(operations::routes)
                 .configure(registry_auth::routes)

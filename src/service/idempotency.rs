@@ -1,6 +1,6 @@
 //! Answers that can be given again: what was made for a request with a key, kept sealed for a short time.
 //!
-//! A claim is looked up, carried out and kept in one savepoint, so that of the same request twice, at whatever replicas,
+//! A claim is looked up, carried out and kept in one job of the writer, so that of the same request twice, at whatever replicas,
 //! one makes something and the other finds it. What is kept is not the answer but what it is made of: the state of the
 //! thing that was made, and its secret. As long as the thing is in that state the answer comes out the same; once it has
 //! changed there is none to be given.

@@ -1,13 +1,14 @@
 //! The writing door: one thread that commits groups.
 //!
-//! One writer a process makes durable writes cheap: everything that waits is run in one transaction, each job so that
-//! what it refuses leaves nothing behind, and one `COMMIT` makes them all durable. **Every answer, errors included, is sent after that
-//! commit**: on a full disk all savepoints succeed and only the commit fails.
+//! One writer a process makes durable writes cheap: everything that waits is run in one transaction, a job that refuses
+//! leaves nothing behind in it, and one `COMMIT` makes the others durable. **Every answer, errors included, is sent
+//! after that commit**: on a full disk all jobs succeed and only the commit fails.
 //!
 //! What the jobs [hand out](Transaction) to be written once for all of them is written right before it.
 //!
-//! Jobs run more than once: alone, after the group met another replica's transaction (a serialisation failure, a
-//! deadlock) or after a sibling panicked. So a job has no effects but those on the connection.
+//! Jobs run more than once: with their group, after a sibling refused what it had begun (SQLite), or alone, after the
+//! group met another replica's transaction (a serialisation failure, a deadlock) or a sibling panicked. So a job has no
+//! effects but those on the connection.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
@@ -87,7 +88,7 @@ trait Job: Send {
     fn may_pass(&self) -> bool;
 }
 
-/// What becomes of a job's savepoint, and of its group.
+/// What becomes of what a job did, and of its group.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
     /// Keep what it did.
