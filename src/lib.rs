@@ -7,10 +7,11 @@
 //! - [`store`] remembers: SQLite or PostgreSQL behind two doors, one to read and one to write.
 //! - [`domain`] knows the rules that need neither database nor clock.
 //!
-//! Beside them [`error`], [`clock`] and [`metrics`] are used by all and use none. [`config`] names the settings, [`app`] puts
+//! Beside them [`error`], [`clock`], [`metrics`] and [`bell`] are used by all and use none. [`config`] names the settings, [`app`] puts
 //! everything together, [`server`] and [`tls`] listen, [`cli`] runs the commands. `docs/ARCHITECTURE.md` is the map with the reasons.
 
 pub mod app;
+pub mod bell;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -17,10 +17,10 @@ use ipnet::IpNet;
 use tracing::Instrument as _;
 use url::Url;
 
-use super::bell::Bell;
 use super::call::RequestId;
 use super::connection::Requests;
 use super::{State, dialects, links, metrics, operations};
+use crate::bell::Bell;
 use crate::error::{Error, Outage, Result};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

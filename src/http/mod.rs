@@ -3,7 +3,6 @@
 //! A handler has three steps: wire to command, one service call, domain to wire. Owns paths, headers, bodies and
 //! statuses. Refuses to decide anything: no rule, no SQL and no clock here.
 
-mod bell;
 mod body;
 mod call;
 mod connection;
@@ -38,10 +37,10 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Bytes, Data};
 use actix_web::{App, middleware, web};
 
-use self::bell::Bell;
 pub use self::connection::{Connection, Patience};
 pub use self::document::{document, document_json, document_names, document_of};
 pub use self::guard::Origins;
+use crate::bell::Bell;
 use crate::clock::Random;
 use crate::metrics::{Registry, Requests};
 use crate::service::Service;

@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 use super::readers::{Next, describe, patiently};
 use super::session::{Manager, Session};
 use super::transaction::{Group, Transaction};
+use crate::bell;
 use crate::domain::id::RegistryId;
 use crate::error::{Error, Outage, Result};
 use crate::metrics;
@@ -280,16 +281,16 @@ impl Thread {
         let begun = Instant::now();
         match self.transact(&mut group) {
             Ok(()) => {
-                for job in group {
-                    job.answer(true);
-                }
+                bell::together(|| group.into_iter().for_each(|job| job.answer(true)));
                 false
             }
             Err(Trouble::Apart) => self.commit_apart(group, begun),
             Err(Trouble::Lost(loss)) => {
-                for job in group {
-                    job.refuse(loss.error());
-                }
+                bell::together(|| {
+                    for job in group {
+                        job.refuse(loss.error());
+                    }
+                });
                 loss.closed
             }
         }
