@@ -1,15 +1,20 @@
 //! Lists of tokens: filtered by what ends and what is unused, and walked by cursor while others write.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use diesel::Connection as _;
+use diesel::connection::InstrumentationEvent;
 use rstest::rstest;
 use serde_json::{Value, json};
 use wharfinger::clock::Clock as _;
 use wharfinger::domain::filter::Sought;
 use wharfinger::domain::id::{RegistryKey, TokenKey};
+use wharfinger::domain::life::Lives;
+use wharfinger::domain::registry::Home;
 use wharfinger::service::uses::Used;
-use wharfinger::store::token_filters;
+use wharfinger::store::{Session, token_filters};
 
 use crate::harness::{Actor, Answer, Backend, Database, Server, fill};
 
@@ -422,7 +427,6 @@ async fn odd_filters_are_told_what_would_be_right(
 fn plan(database: &Database, statement: &str) -> String {
     use diesel::sql_types::Text;
     use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
-    use wharfinger::store::Session;
     #[derive(QueryableByName)]
     struct Step {
         #[diesel(sql_type = Text)]
@@ -501,4 +505,66 @@ async fn filters_are_counted_and_found_by_indexes_in_order(
         let sorts = page.contains("->  Sort") || page.contains("TEMP B-TREE");
         assert!(!sorts || sought.expiring.is_none(), "{page}");
     }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn a_filtered_page_reads_its_own_tokens_alone(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let registry = server.admin().create_registry("team-a").await;
+    fill(&server, &registry, 20_000).await;
+    let now = server.clock.now();
+    let soon = now + TimeDelta::hours(1);
+    let at = soon.timestamp_micros();
+    server.database.execute(&format!(
+        "UPDATE tokens SET expires_at = {at} WHERE position % 200 = 0; \
+         INSERT INTO token_uses (token_key, registry_key, seen_at) SELECT key, registry_key, created_at FROM tokens; \
+         ANALYZE"
+    ));
+    let home = Home {
+        key: RegistryKey(server.database.number("SELECT key FROM registries")),
+        lives: Lives::default(),
+        maximum_secret_age: None,
+    };
+    let sought = Sought {
+        expiring: Some((now, soon)),
+        unused_since: None,
+    };
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let mut session = server.database.connect();
+    let notes = Arc::clone(&asked);
+    let note = move |event: InstrumentationEvent<'_>| {
+        if let InstrumentationEvent::StartQuery { query, .. } = event {
+            notes.lock().unwrap().push(query.to_string());
+        }
+    };
+    match &mut session {
+        Session::Sqlite(connection) => connection.set_instrumentation(note),
+        Session::Postgres(connection) => connection.set_instrumentation(note),
+    }
+    let page = token_filters::page(&mut session, home, sought, None, 0, 20).unwrap();
+    assert_eq!(page.len(), 20);
+
+    // The last thing that was asked is what the tokens are, of which the keys are known.
+    let asked = asked.lock().unwrap();
+    let (statement, _) = asked.last().unwrap().split_once(" -- binds:").unwrap();
+    let keys: Vec<_> = page.iter().map(|(_, token)| token.key.0).collect();
+    // EXPLAIN takes no values on PostgreSQL; SQLite plans without them.
+    let statement = statement
+        .replace("$1", &format!("'{{{}}}'::bigint[]", list(&keys)))
+        .replace("$2", &home.key.0.to_string());
+    let plan = plan(&server.database, &statement);
+    let by_key = ["SEARCH tokens USING INTEGER PRIMARY KEY", "tokens_pkey"];
+    assert!(by_key.iter().any(|how| plan.contains(how)), "{plan}");
+    for bad in ["SCAN tok", "Seq Scan", "tokens_registry"] {
+        assert!(!plan.contains(bad), "{bad}\n{plan}\n{statement}");
+    }
+}
+
+/// Numbers as a list of SQL.
+fn list(keys: &[i64]) -> String {
+    let keys: Vec<_> = keys.iter().map(i64::to_string).collect();
+    keys.join(",")
 }

@@ -5,11 +5,12 @@
 //! offset walks buckets instead of rows.
 
 use chrono::{DateTime, Utc};
+use diesel::connection::DefaultLoadingMode;
 use diesel::dsl::sql;
 use diesel::sql_types::BigInt;
 use diesel::{
-    BoolExpressionMethods, ExpressionMethods, JoinOnDsl, OptionalExtension, QueryDsl, RunQueryDsl,
-    SelectableHelper, sql_query,
+    BoolExpressionMethods, ExpressionMethods, JoinOnDsl, OptionalExtension, QueryDsl, QueryResult,
+    RunQueryDsl, SelectableHelper, sql_query,
 };
 
 use super::failure::on_unique;
@@ -66,6 +67,9 @@ struct TokenRow {
     modified_by: Option<Id>,
     modified_by_name: Option<String>,
 }
+
+/// With its last use, if there was one.
+type UsedRow = (TokenRow, Option<UseRow>);
 
 /// When the secrets of a row were made and when they end.
 fn secrets_of(
@@ -165,7 +169,7 @@ pub fn show(
                 .and(tokens::uuid.eq(bytes(id.0))),
         )
         .select((TokenRow::as_select(), Option::<UseRow>::as_select()))
-        .get_result::<(TokenRow, Option<UseRow>)>(direct))
+        .get_result::<UsedRow>(direct))
     .optional()?
     .map(|(row, used)| row.token(used, home))
     .transpose()
@@ -405,7 +409,7 @@ pub fn page(
     let Some(first) = position_after(connection, home.key, bucket << BUCKET_BITS, skip)? else {
         return Ok((Vec::new(), total));
     };
-    let rows = direct!(connection, |direct| tokens::table
+    let found = direct!(connection, |direct| tokens::table
         .left_join(token_uses::table.on(token_uses::token_key.eq(tokens::key)))
         .filter(
             tokens::registry_key
@@ -415,13 +419,25 @@ pub fn page(
         .order(tokens::position)
         .limit(window.limit)
         .select((TokenRow::as_select(), Option::<UseRow>::as_select()))
-        .load::<(TokenRow, Option<UseRow>)>(direct))?;
-    Ok((
-        rows.into_iter()
-            .map(|(row, used)| row.token(used, home))
-            .collect::<Result<_>>()?,
-        total,
-    ))
+        .load_iter::<UsedRow, DefaultLoadingMode>(direct)
+        .map_err(Error::from)
+        .and_then(|rows| read(rows, home, window.limit.min(total))))?;
+    Ok((found, total))
+}
+
+/// Makes tokens of rows as they come, `most` at the most: a list of rows made first would be as large again, and moved as
+/// it grew.
+fn read(
+    rows: impl Iterator<Item = QueryResult<UsedRow>>,
+    home: Home,
+    most: i64,
+) -> Result<Vec<Token<VerbatimScopes>>> {
+    let mut tokens = Vec::with_capacity(usize::try_from(most).map_err(Error::internal)?);
+    for row in rows {
+        let (row, used) = row?;
+        tokens.push(row.token(used, home)?);
+    }
+    Ok(tokens)
 }
 
 /// The position of a registry's token that comes so many after the first from a position on. By the index alone, since
@@ -466,10 +482,9 @@ pub fn page_after(
         .order(tokens::position)
         .limit(limit)
         .select((TokenRow::as_select(), Option::<UseRow>::as_select()))
-        .load::<(TokenRow, Option<UseRow>)>(direct))?
-    .into_iter()
-    .map(|(row, used)| row.token(used, home))
-    .collect()
+        .load_iter::<UsedRow, DefaultLoadingMode>(direct)
+        .map_err(Error::from)
+        .and_then(|rows| read(rows, home, limit)))
 }
 
 /// How many tokens a registry has.
@@ -488,16 +503,16 @@ pub(super) fn with_keys(
     keys: impl IntoIterator<Item = TokenKey>,
 ) -> Result<Vec<Token<VerbatimScopes>>> {
     let keys: Vec<_> = keys.into_iter().map(|key| key.0).collect();
+    let most = i64::try_from(keys.len()).map_err(Error::internal)?;
     // The plus keeps SQLite from an index that begins with the registry: it would read all of its tokens for a few.
     let registry = sql::<BigInt>("+tokens.registry_key");
     direct!(connection, |direct| tokens::table
         .left_join(token_uses::table.on(token_uses::token_key.eq(tokens::key)))
         .filter(tokens::key.eq_any(keys).and(registry.eq(home.key.0)),)
         .select((TokenRow::as_select(), Option::<UseRow>::as_select()))
-        .load::<(TokenRow, Option<UseRow>)>(direct))?
-    .into_iter()
-    .map(|(row, used)| row.token(used, home))
-    .collect()
+        .load_iter::<UsedRow, DefaultLoadingMode>(direct)
+        .map_err(Error::from)
+        .and_then(|rows| read(rows, home, most)))
 }
 
 /// Adds a token at the end of its registry's order, unless the registry is full.
