@@ -201,9 +201,10 @@ fn list_of_100() -> Result<Case> {
         Registry::default(),
         false,
     ));
+    // Within, since the application hangs a worker's bell.
     let app = house
         .system
-        .block_on(init_service(http::app(state, http::Door::Service)));
+        .block_on(async { init_service(http::app(state, http::Door::Service)).await });
     let pair = format!("{FIRST}:{}", house.password.expose_secret());
     let basic = format!("Basic {}", STANDARD.encode(pair));
     Ok(Box::new(move || {
