@@ -520,9 +520,12 @@ async fn a_filtered_page_reads_its_own_tokens_alone(
     let at = soon.timestamp_micros();
     server.database.execute(&format!(
         "UPDATE tokens SET expires_at = {at} WHERE position % 200 = 0; \
-         INSERT INTO token_uses (token_key, registry_key, seen_at) SELECT key, registry_key, created_at FROM tokens; \
-         ANALYZE"
+         INSERT INTO token_uses (token_key, registry_key, seen_at) SELECT key, registry_key, created_at FROM tokens"
     ));
+    // The service never has SQLite count what is in its tables, which guesses then; PostgreSQL does so by itself.
+    if matches!(backend, Backend::Postgres) {
+        server.database.execute("ANALYZE");
+    }
     let home = Home {
         key: RegistryKey(server.database.number("SELECT key FROM registries")),
         lives: Lives::default(),
