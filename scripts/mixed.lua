@@ -7,6 +7,8 @@
 
 local number
 local tokens, kinds, total = {}, {}, 0
+-- wrk parses the first request itself, and gives up when it does not know the method.
+local looked_at = false
 
 local function parts(line)
   local found = {}
@@ -52,7 +54,8 @@ local function drawn()
 end
 
 function request()
-  local kind, values = drawn(), tokens[math.random(#tokens)]
+  local kind, values = looked_at and drawn() or kinds[1], tokens[math.random(#tokens)]
+  looked_at = true
   values.n = number
   values.micros = string.format("%06d", number % 1000000)
   values.slot = string.format("%08x-0000-4000-8000-000000000000", math.random(2000))

@@ -299,6 +299,10 @@ async fn logins_and_refusals_are_told_and_summed_up(
     }
     assert_eq!(server.service.flush_incidents(true).await.unwrap(), 2);
     assert_eq!(server.service.flush_incidents(true).await.unwrap(), 0);
+    // What is alone in its minute has no sum.
+    assert_eq!(client.ask("/token", &login).await.status, 200);
+    assert_eq!(server.service.flush_incidents(false).await.unwrap(), 1);
+    assert_eq!(server.service.flush_incidents(true).await.unwrap(), 0);
     assert_eq!(faults(&server).await, Vec::<String>::new());
 }
 

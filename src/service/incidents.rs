@@ -40,7 +40,9 @@ pub struct Incidents {
 #[derive(Debug, Default)]
 struct Waiting {
     events: Vec<Event>,
-    sums: HashMap<Key, Sum>,
+    /// By what makes them equal. Nothing while there was but one, as of most in a flood from many places: it is among the
+    /// events, and what is kept of it here for the rest of the minute is to be small.
+    sums: HashMap<Key, Option<Box<Sum>>>,
     /// Events for which there was no room.
     dropped: u64,
 }
@@ -57,12 +59,12 @@ struct Key {
     subject: Option<Uuid>,
 }
 
-/// Events like one that is written or waits to be.
+/// Events like one that is written or waits to be, without that one.
 #[derive(Debug)]
 struct Sum {
     /// The last one.
     last: Event,
-    /// How many, but for the first.
+    /// How many.
     count: u64,
 }
 
@@ -85,11 +87,12 @@ impl Waiting {
 
     /// Lets the sums of minutes that are over wait to be written.
     fn close(&mut self, before: i64) {
-        let over: HashMap<_, _> = self.sums.extract_if(|key, _| key.minute < before).collect();
-        for mut sum in over.into_values().filter(|sum| sum.count > 0) {
-            let detail = &mut sum.last.detail;
-            detail.insert("count".to_owned(), sum.count.into());
-            self.add(sum.last);
+        let over = self.sums.extract_if(|key, _| key.minute < before);
+        let over: Vec<_> = over.filter_map(|(_, sum)| sum).collect();
+        for sum in over {
+            let Sum { mut last, count } = *sum;
+            last.detail.insert("count".to_owned(), count.into());
+            self.add(last);
         }
     }
 }
@@ -116,11 +119,20 @@ impl Incidents {
         };
         let mut waiting = self.lock();
         if let Some(sum) = waiting.sums.get_mut(&key) {
-            sum.count += 1;
-            sum.last = event;
+            match sum {
+                Some(sum) => {
+                    sum.last = event;
+                    sum.count += 1;
+                }
+                None => {
+                    *sum = Some(Box::new(Sum {
+                        last: event,
+                        count: 1,
+                    }));
+                }
+            }
         } else if waiting.sums.len() < share(&event, SUMS) {
-            let last = event.clone();
-            waiting.sums.insert(key, Sum { last, count: 0 });
+            waiting.sums.insert(key, None);
             waiting.add(event);
         } else {
             waiting.dropped += 1;
