@@ -64,6 +64,10 @@ const READ_MOMENT: Duration = Duration::from_millis(100);
 const WRITE_MOMENT: Duration = Duration::from_millis(750);
 /// Probes that may wait for their reader.
 const PROBES: usize = 64;
+/// SQLite's page caches, in KiB: of all readers together, so that memory does not grow with their number, and of the one
+/// for probes, which looks at a page or two.
+const READ_CACHE: usize = 32 * 1024;
+const PROBE_CACHE: usize = 256;
 
 /// How the store is opened.
 #[derive(Debug, Clone)]
@@ -136,15 +140,16 @@ impl Store {
                 })
         };
         let counts = metrics::Store::default();
+        let cache = READ_CACHE / settings.readers.max(1);
         let (readers, mut threads) = Readers::start(
-            &pool(Purpose::Read, settings.readers),
+            &pool(Purpose::Read { cache }, settings.readers),
             settings.readers,
             settings.queue,
             Errand::Read,
             counts.reads.clone(),
         )?;
         let (prober, prober_thread) = Readers::start(
-            &pool(Purpose::Read, 1),
+            &pool(Purpose::Read { cache: PROBE_CACHE }, 1),
             1,
             PROBES,
             Errand::Probe,

@@ -141,8 +141,8 @@ fn is_local_environment(named: impl Fn(&str) -> bool) -> bool {
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// Reading only; the database itself refuses writes.
-    Read,
+    /// Reading only; the database itself refuses writes. With so many KiB for SQLite's page cache.
+    Read { cache: usize },
     /// The writer's.
     Write,
     /// For the migrations, which alone may make a database file that is missing.
@@ -246,7 +246,7 @@ fn sqlite_name(path: &Path, purpose: Purpose) -> String {
     name.push_str(match purpose {
         Purpose::Migrate => "?mode=rwc",
         // Not `ro`, even for readers: the first to open a write-ahead log may have to recover it.
-        Purpose::Read | Purpose::Write | Purpose::Dump => "?mode=rw",
+        Purpose::Read { .. } | Purpose::Write | Purpose::Dump => "?mode=rw",
     });
     name
 }
@@ -254,7 +254,8 @@ fn sqlite_name(path: &Path, purpose: Purpose) -> String {
 fn sqlite_session(purpose: Purpose) -> String {
     // Page caches are this process's memory: negative sizes are KiB.
     let (cache, guard) = match purpose {
-        Purpose::Read | Purpose::Dump => (8 * 1024, "ON"),
+        Purpose::Read { cache } => (cache, "ON"),
+        Purpose::Dump => (8 * 1024, "ON"),
         Purpose::Write | Purpose::Migrate => (16 * 1024, "OFF"),
     };
     // What a savepoint may have to bring back. Left to itself SQLite writes it to a temporary file, page by page, for
@@ -262,7 +263,7 @@ fn sqlite_session(purpose: Purpose) -> String {
     let temporary = match purpose {
         Purpose::Write => "MEMORY",
         // Building an index sorts all of a table.
-        Purpose::Read | Purpose::Migrate | Purpose::Dump => "DEFAULT",
+        Purpose::Read { .. } | Purpose::Migrate | Purpose::Dump => "DEFAULT",
     };
     format!(
         "PRAGMA busy_timeout = {BUSY_TIMEOUT}; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
@@ -278,7 +279,7 @@ fn postgres_session(purpose: Purpose) -> String {
          SET idle_in_transaction_session_timeout = {STATEMENT_TIMEOUT};"
     );
     let own = match purpose {
-        Purpose::Read => format!("{limits} SET default_transaction_read_only = on;"),
+        Purpose::Read { .. } => format!("{limits} SET default_transaction_read_only = on;"),
         Purpose::Write => limits,
         // An index on a large table takes as long as it takes.
         Purpose::Migrate => String::new(),
