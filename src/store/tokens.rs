@@ -390,23 +390,11 @@ pub fn page(
     home: Home,
     window: Window,
 ) -> Result<(Vec<Token<VerbatimScopes>>, i64)> {
-    let buckets: Vec<(i64, i64)> = direct!(connection, |direct| token_counts::table
-        .filter(token_counts::registry_key.eq(home.key.0))
-        .order(token_counts::bucket)
-        .select((token_counts::bucket, token_counts::live))
-        .load(direct))?;
-    let total = buckets.iter().map(|(_, live)| live).sum();
-    let mut skip = window.offset;
-    let Some(bucket) = buckets.iter().find_map(|(bucket, live)| {
-        let here = skip < *live;
-        if !here {
-            skip -= live;
-        }
-        here.then_some(*bucket)
-    }) else {
+    let total = total(connection, home.key)?;
+    if window.offset >= total {
         return Ok((Vec::new(), total));
-    };
-    let Some(first) = position_after(connection, home.key, bucket << BUCKET_BITS, skip)? else {
+    }
+    let Some(first) = position_at(connection, home.key, window.offset)? else {
         return Ok((Vec::new(), total));
     };
     let found = direct!(connection, |direct| tokens::table
@@ -438,6 +426,38 @@ fn read(
         tokens.push(row.token(used, home)?);
     }
     Ok(tokens)
+}
+
+/// A position with so many of a registry's tokens before it, and all others from it on; none if there are not more.
+fn position_at(
+    connection: &mut Session,
+    registry: RegistryKey,
+    offset: i64,
+) -> Result<Option<i64>> {
+    // What most ask for is before all buckets.
+    if offset == 0 {
+        return Ok(Some(0));
+    }
+    let found = direct!(connection, |direct| token_counts::table
+        .filter(token_counts::registry_key.eq(registry.0))
+        .order(token_counts::bucket)
+        .select((token_counts::bucket, token_counts::live))
+        .load_iter::<(i64, i64), DefaultLoadingMode>(direct)
+        .and_then(|buckets| {
+            let mut skip = offset;
+            for row in buckets {
+                let (bucket, live) = row?;
+                if skip < live {
+                    return Ok(Some((bucket, skip)));
+                }
+                skip -= live;
+            }
+            Ok(None)
+        }))?;
+    match found {
+        Some((bucket, skip)) => position_after(connection, registry, bucket << BUCKET_BITS, skip),
+        None => Ok(None),
+    }
 }
 
 /// The position of a registry's token that comes so many after the first from a position on. By the index alone, since
@@ -489,11 +509,15 @@ pub fn page_after(
 
 /// How many tokens a registry has.
 pub fn total(connection: &mut Session, registry: RegistryKey) -> Result<i64> {
-    let buckets: Vec<i64> = direct!(connection, |direct| token_counts::table
-        .filter(token_counts::registry_key.eq(registry.0))
-        .select(token_counts::live)
-        .load(direct))?;
-    Ok(buckets.iter().sum())
+    // Summed by the database: a large registry has thousands of buckets, and each row that leaves it costs ten times as
+    // much. PostgreSQL's sum of integers of eight bytes is one of any size.
+    let sum = sql::<BigInt>("CAST(COALESCE(SUM(live), 0) AS BIGINT)");
+    Ok(direct!(connection, |direct| Prepared(
+        token_counts::table
+            .filter(token_counts::registry_key.eq(registry.0))
+            .select(sum)
+    )
+    .get_result(direct))?)
 }
 
 /// Tokens of a registry by their keys, in any order.
