@@ -9,6 +9,7 @@ use diesel::{ExpressionMethods, QueryDsl, RunQueryDsl, sql_query};
 use super::prepared::Prepared;
 use super::schema::{registry_counters, token_counts};
 use super::session::{Session, direct};
+use super::tokens;
 use crate::domain::id::{RegistryId, RegistryKey};
 use crate::error::Result;
 
@@ -16,7 +17,14 @@ use crate::error::Result;
 #[derive(Default)]
 pub(super) struct Counters {
     positions: Vec<Position>,
+    totals: Vec<Total>,
     changes: Vec<Change>,
+}
+
+/// How many live tokens a registry had before the group, whose changes are not written yet. Of several the last counts.
+struct Total {
+    registry: RegistryKey,
+    kept: i64,
 }
 
 /// The positions of a registry's tokens. From when it is read to the end of the transaction its row is locked.
@@ -36,6 +44,7 @@ struct Change {
 /// How much there was before a job.
 pub(super) struct Mark {
     positions: usize,
+    totals: usize,
     changes: usize,
 }
 
@@ -83,6 +92,7 @@ impl Counters {
     pub(super) fn mark(&self) -> Mark {
         Mark {
             positions: self.positions.len(),
+            totals: self.totals.len(),
             changes: self.changes.len(),
         }
     }
@@ -90,6 +100,7 @@ impl Counters {
     /// Forgets what a job did. Its locks went with its savepoint, so what it was the first to read may change.
     pub(super) fn undo(&mut self, mark: &Mark) {
         self.positions.truncate(mark.positions);
+        self.totals.truncate(mark.totals);
         self.changes.truncate(mark.changes);
     }
 
@@ -121,20 +132,21 @@ impl Counters {
         });
     }
 
-    /// How many live tokens a registry has: the sum of its buckets.
-    pub(super) fn total(&self, session: &mut Session, registry: RegistryKey) -> Result<i64> {
-        let kept: Vec<i64> = direct!(session, |direct| token_counts::table
-            .filter(token_counts::registry_key.eq(registry.0))
-            .select(token_counts::live)
-            .load(direct))?;
+    /// How many live tokens a registry has: the sum of its buckets, once for a group, and what its jobs changed.
+    pub(super) fn total(&mut self, session: &mut Session, registry: RegistryKey) -> Result<i64> {
+        let mut known = self.totals.iter().rev();
+        let kept = if let Some(total) = known.find(|total| total.registry == registry) {
+            total.kept
+        } else {
+            let kept = tokens::total(session, registry)?;
+            self.totals.push(Total { registry, kept });
+            kept
+        };
         let changed = self
             .changes
             .iter()
             .filter(|change| change.registry == registry);
-        Ok(kept
-            .into_iter()
-            .chain(changed.map(|change| change.live))
-            .sum())
+        Ok(kept + changed.map(|change| change.live).sum::<i64>())
     }
 
     /// Removes a registry's buckets.
@@ -145,6 +157,7 @@ impl Counters {
         }
         diesel::delete(token_counts::table.filter(token_counts::registry_key.eq(registry.0)))
             .execute(session)?;
+        self.totals.push(Total { registry, kept: 0 });
         Ok(())
     }
 
