@@ -7,7 +7,7 @@
 use chrono::{DateTime, Utc};
 use diesel::connection::DefaultLoadingMode;
 use diesel::dsl::sql;
-use diesel::sql_types::{BigInt, Nullable};
+use diesel::sql_types::BigInt;
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, JoinOnDsl, OptionalExtension, QueryDsl, QueryResult,
     RunQueryDsl, SelectableHelper, sql_query,
@@ -390,13 +390,8 @@ pub fn page(
     home: Home,
     window: Window,
 ) -> Result<(Vec<Token<VerbatimScopes>>, i64)> {
-    let (total, first_bucket) = live(connection, home.key)?;
-    let first = match first_bucket {
-        Some(bucket) if window.offset == 0 => Some(bucket << BUCKET_BITS),
-        Some(_) if window.offset < total => position_at(connection, home.key, window.offset)?,
-        _ => None,
-    };
-    let Some(first) = first else {
+    let total = total(connection, home.key)?;
+    let Some(first) = position_at(connection, home.key, window.offset)? else {
         return Ok((Vec::new(), total));
     };
     let found = direct!(connection, |direct| tokens::table
@@ -430,7 +425,9 @@ fn read(
     Ok(tokens)
 }
 
-/// A position with so many of a registry's tokens before it, and all others from it on; none if there are not more.
+/// A position with so many of a registry's tokens before it, and all others from it on; none if there are not more. The first
+/// page too begins at a bucket that has tokens: before it PostgreSQL would walk over what was deleted and is not yet
+/// cleared away.
 fn position_at(
     connection: &mut Session,
     registry: RegistryKey,
@@ -507,20 +504,13 @@ pub fn page_after(
 
 /// How many tokens a registry has.
 pub fn total(connection: &mut Session, registry: RegistryKey) -> Result<i64> {
-    Ok(live(connection, registry)?.0)
-}
-
-/// How many tokens a registry has, and the first bucket that has any: a page that began before it would walk over all that
-/// was deleted there and PostgreSQL has not yet cleared away.
-fn live(connection: &mut Session, registry: RegistryKey) -> Result<(i64, Option<i64>)> {
     // Summed by the database: a large registry has thousands of buckets, and each row that leaves it costs ten times as
     // much. PostgreSQL's sum of integers of eight bytes is one of any size.
     let sum = sql::<BigInt>("CAST(COALESCE(SUM(live), 0) AS BIGINT)");
-    let first = sql::<Nullable<BigInt>>("MIN(bucket) FILTER (WHERE live > 0)");
     Ok(direct!(connection, |direct| Prepared(
         token_counts::table
             .filter(token_counts::registry_key.eq(registry.0))
-            .select((sum, first))
+            .select(sum)
     )
     .get_result(direct))?)
 }
