@@ -17,14 +17,7 @@ use crate::error::Result;
 #[derive(Default)]
 pub(super) struct Counters {
     positions: Vec<Position>,
-    totals: Vec<Total>,
     changes: Vec<Change>,
-}
-
-/// How many live tokens a registry had before the group, whose changes are not written yet. Of several the last counts.
-struct Total {
-    registry: RegistryKey,
-    kept: i64,
 }
 
 /// The positions of a registry's tokens. From when it is read to the end of the transaction its row is locked.
@@ -44,7 +37,6 @@ struct Change {
 /// How much there was before a job.
 pub(super) struct Mark {
     positions: usize,
-    totals: usize,
     changes: usize,
 }
 
@@ -92,7 +84,6 @@ impl Counters {
     pub(super) fn mark(&self) -> Mark {
         Mark {
             positions: self.positions.len(),
-            totals: self.totals.len(),
             changes: self.changes.len(),
         }
     }
@@ -100,7 +91,6 @@ impl Counters {
     /// Forgets what a job did. Its locks went with its savepoint, so what it was the first to read may change.
     pub(super) fn undo(&mut self, mark: &Mark) {
         self.positions.truncate(mark.positions);
-        self.totals.truncate(mark.totals);
         self.changes.truncate(mark.changes);
     }
 
@@ -132,16 +122,9 @@ impl Counters {
         });
     }
 
-    /// How many live tokens a registry has: the sum of its buckets, once for a group, and what its jobs changed.
-    pub(super) fn total(&mut self, session: &mut Session, registry: RegistryKey) -> Result<i64> {
-        let mut known = self.totals.iter().rev();
-        let kept = if let Some(total) = known.find(|total| total.registry == registry) {
-            total.kept
-        } else {
-            let kept = tokens::total(session, registry)?;
-            self.totals.push(Total { registry, kept });
-            kept
-        };
+    /// How many live tokens a registry has: what its buckets have, and what the group changed.
+    pub(super) fn total(&self, session: &mut Session, registry: RegistryKey) -> Result<i64> {
+        let kept = tokens::total(session, registry)?;
         let changed = self
             .changes
             .iter()
@@ -157,7 +140,6 @@ impl Counters {
         }
         diesel::delete(token_counts::table.filter(token_counts::registry_key.eq(registry.0)))
             .execute(session)?;
-        self.totals.push(Total { registry, kept: 0 });
         Ok(())
     }
 

@@ -7,7 +7,7 @@
 use chrono::{DateTime, Utc};
 use diesel::connection::DefaultLoadingMode;
 use diesel::dsl::sql;
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{BigInt, Nullable};
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, JoinOnDsl, OptionalExtension, QueryDsl, QueryResult,
     RunQueryDsl, SelectableHelper, sql_query,
@@ -35,6 +35,9 @@ use crate::error::{Error, Result, What};
 
 /// Positions a bucket, as a power of two.
 const BUCKET_BITS: u32 = 12;
+/// The tokens of all buckets, summed by the database: a large registry has thousands, and each row that leaves it costs ten
+/// times as much. PostgreSQL's sum of integers of eight bytes is one of any size.
+const SUM: &str = "CAST(COALESCE(SUM(live), 0) AS BIGINT)";
 
 /// What is kept of a secret.
 #[derive(Debug, Clone)]
@@ -390,8 +393,11 @@ pub fn page(
     home: Home,
     window: Window,
 ) -> Result<(Vec<Token<VerbatimScopes>>, i64)> {
-    let total = total(connection, home.key)?;
-    let Some(first) = position_at(connection, home.key, window.offset)? else {
+    let (total, first) = match window.offset {
+        0 => beginning(connection, home.key)?,
+        offset => beyond(connection, home.key, offset)?,
+    };
+    let Some(first) = first else {
         return Ok((Vec::new(), total));
     };
     let found = direct!(connection, |direct| tokens::table
@@ -425,34 +431,49 @@ fn read(
     Ok(tokens)
 }
 
-/// A position with so many of a registry's tokens before it, and all others from it on; none if there are not more. The first
-/// page too begins at a bucket that has tokens: before it PostgreSQL would walk over what was deleted and is not yet
-/// cleared away.
-fn position_at(
+/// How many tokens a registry has, and a position with none of them before it, if there are any. One statement finds both,
+/// however many buckets there are. The position is that of a bucket with tokens: from an earlier one PostgreSQL would walk over
+/// what was deleted and is not yet cleared away.
+fn beginning(connection: &mut Session, registry: RegistryKey) -> Result<(i64, Option<i64>)> {
+    let first = sql::<Nullable<BigInt>>(
+        "(SELECT bucket FROM token_counts WHERE live > 0 AND registry_key = ",
+    )
+    .bind::<BigInt, _>(registry.0)
+    .sql(" ORDER BY bucket LIMIT 1)");
+    let (total, bucket): (i64, Option<i64>) = direct!(connection, |direct| Prepared(
+        token_counts::table
+            .filter(token_counts::registry_key.eq(registry.0))
+            .select((sql::<BigInt>(SUM), first))
+    )
+    .get_result(direct))?;
+    Ok((total, bucket.map(|bucket| bucket << BUCKET_BITS)))
+}
+
+/// How many tokens a registry has, and a position with so many of them before it, if there are more.
+fn beyond(
     connection: &mut Session,
     registry: RegistryKey,
     offset: i64,
-) -> Result<Option<i64>> {
-    let found = direct!(connection, |direct| token_counts::table
+) -> Result<(i64, Option<i64>)> {
+    let buckets: Vec<(i64, i64)> = direct!(connection, |direct| token_counts::table
         .filter(token_counts::registry_key.eq(registry.0))
         .order(token_counts::bucket)
         .select((token_counts::bucket, token_counts::live))
-        .load_iter::<(i64, i64), DefaultLoadingMode>(direct)
-        .and_then(|buckets| {
-            let mut skip = offset;
-            for row in buckets {
-                let (bucket, live) = row?;
-                if skip < live {
-                    return Ok(Some((bucket, skip)));
-                }
-                skip -= live;
-            }
-            Ok(None)
-        }))?;
-    match found {
-        Some((bucket, skip)) => position_after(connection, registry, bucket << BUCKET_BITS, skip),
-        None => Ok(None),
-    }
+        .load(direct))?;
+    let total = buckets.iter().map(|(_, live)| live).sum();
+    let mut skip = offset;
+    let bucket = buckets.iter().find_map(|(bucket, live)| {
+        let here = skip < *live;
+        if !here {
+            skip -= live;
+        }
+        here.then_some(*bucket)
+    });
+    let first = match bucket {
+        Some(bucket) => position_after(connection, registry, bucket << BUCKET_BITS, skip)?,
+        None => None,
+    };
+    Ok((total, first))
 }
 
 /// The position of a registry's token that comes so many after the first from a position on. By the index alone, since
@@ -504,13 +525,10 @@ pub fn page_after(
 
 /// How many tokens a registry has.
 pub fn total(connection: &mut Session, registry: RegistryKey) -> Result<i64> {
-    // Summed by the database: a large registry has thousands of buckets, and each row that leaves it costs ten times as
-    // much. PostgreSQL's sum of integers of eight bytes is one of any size.
-    let sum = sql::<BigInt>("CAST(COALESCE(SUM(live), 0) AS BIGINT)");
     Ok(direct!(connection, |direct| Prepared(
         token_counts::table
             .filter(token_counts::registry_key.eq(registry.0))
-            .select(sum)
+            .select(sql::<BigInt>(SUM))
     )
     .get_result(direct))?)
 }
