@@ -838,3 +838,28 @@ async fn who_reads_lets_workers_go_first_and_who_probes_does_not(
     let prober = store.probe(thread).await.unwrap();
     assert_eq!(prober, (named("store-probe-0"), worker));
 }
+
+#[actix_web::test]
+async fn readers_share_their_page_cache() {
+    #[derive(QueryableByName)]
+    struct Cache {
+        #[diesel(sql_type = BigInt)]
+        cache_size: i64,
+    }
+    let cache = |connection: &mut Session| {
+        let row: Cache = sql_query("PRAGMA cache_size").get_result(connection)?;
+        Ok(row.cache_size)
+    };
+    // In KiB, as they are negative.
+    for (readers, each) in [(1, -32_768), (2, -16_384), (8, -4_096)] {
+        let (database, _) = open(Backend::Sqlite, 16);
+        let store = Store::open(&Settings {
+            target: Target::parse(&database.url).unwrap(),
+            readers,
+            queue: 16,
+        })
+        .unwrap();
+        assert_eq!(store.read(cache).await.unwrap(), each);
+        assert_eq!(store.probe(cache).await.unwrap(), -256);
+    }
+}

@@ -216,3 +216,41 @@ fn report(done: Result<usize>) {
         Err(error) => tracing::error!(error = error.chain(), "writing the audit trail failed"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::audit::{By, SubjectKind};
+
+    #[test]
+    fn of_what_is_alone_nothing_is_kept_twice() {
+        let incidents = Incidents::default();
+        let at = DateTime::from_timestamp(1_795_262_400, 0).unwrap();
+        let count = |kind| {
+            let subject = (SubjectKind::Service, None);
+            incidents.count(Event::of(
+                kind,
+                Outcome::Success,
+                subject,
+                By::command(),
+                at,
+            ));
+        };
+        let sums = || {
+            let sums = &incidents.lock().sums;
+            let mut counts: Vec<_> = sums
+                .values()
+                .map(|sum| sum.as_ref().map(|sum| sum.count))
+                .collect();
+            counts.sort_unstable();
+            counts
+        };
+        count(Kind::Login);
+        count(Kind::Reveal);
+        assert_eq!(sums(), [None, None]);
+        count(Kind::Login);
+        count(Kind::Login);
+        assert_eq!(sums(), [None, Some(2)]);
+        assert_eq!(incidents.lock().events.len(), 2);
+    }
+}
