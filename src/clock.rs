@@ -1,7 +1,11 @@
 //! Time and randomness as parameters.
 //!
-//! Nothing else in the crate reads the system's clock or its random source (`clippy.toml` keeps it so): tests move
-//! the clock instead of sleeping, and whatever is made before a store job can be made again.
+//! Nothing else in the crate reads the system's wall clock or its random source (`clippy.toml` keeps it so): tests move
+//! the clock instead of sleeping, and whatever is made before a store job can be made again. A rule that depends on how
+//! long ago something was takes [`Clock::instant`]. The work of threads is measured with [`Instant`] itself, since a clock
+//! that stands still would measure nothing.
+
+use std::time::Instant;
 
 use chrono::{DateTime, SubsecRound, Utc};
 
@@ -9,11 +13,15 @@ use crate::error::{Error, Result};
 
 /// Where the present comes from.
 pub trait Clock: Send + Sync + std::fmt::Debug {
-    /// The present, in whole microseconds: what both databases keep without loss.
+    /// The wall clock, for whatever is stored, shown or compared with what another machine says. It may be set, also
+    /// back. In whole microseconds: what both databases keep without loss.
     fn now(&self) -> DateTime<Utc>;
+
+    /// The monotonic clock, for how long something lasts inside this process. Nobody can set it.
+    fn instant(&self) -> Instant;
 }
 
-/// The machine's clock.
+/// The machine's clocks.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -25,6 +33,10 @@ impl Clock for SystemClock {
         )]
         let now = Utc::now();
         now.trunc_subsecs(6)
+    }
+
+    fn instant(&self) -> Instant {
+        Instant::now()
     }
 }
 

@@ -303,6 +303,16 @@ async fn logins_and_refusals_are_told_and_summed_up(
     assert_eq!(client.ask("/token", &login).await.status, 200);
     assert_eq!(server.service.flush_incidents(false).await.unwrap(), 1);
     assert_eq!(server.service.flush_incidents(true).await.unwrap(), 0);
+    // A minute is over when it has passed, however the wall clock was set meanwhile.
+    for hours in [-1, 2] {
+        for _ in 0..2 {
+            assert_eq!(client.ask("/token", &login).await.status, 200);
+        }
+        server.clock.set(TimeDelta::hours(hours));
+        assert_eq!(server.service.flush_incidents(false).await.unwrap(), 1);
+        server.clock.advance(TimeDelta::minutes(1));
+        assert_eq!(server.service.flush_incidents(false).await.unwrap(), 1);
+    }
     assert_eq!(faults(&server).await, Vec::<String>::new());
 }
 

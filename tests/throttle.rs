@@ -86,6 +86,38 @@ async fn failures_wait_and_nothing_that_is_right_does(
 
 #[rstest]
 #[actix_web::test]
+async fn a_wall_clock_that_is_set_moves_no_wait_and_no_proof(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    for hours in [-1, 1] {
+        let server = start(backend).await;
+        let admin = server.admin();
+        admin.create_account("ann", &["Analyst"]).await;
+        let ann = server.actor("ann", "right-password");
+        let guesses = server.actor("ann", "wrong-password");
+        // Ann is told to wait, and is so often enough that nothing passes under this name.
+        assert_eq!(exhaust(&guesses).await, 3);
+        for _ in 0..31 {
+            assert_eq!(guesses.get("/registries").await.status, 429);
+        }
+        let checks = server.service.password_checks();
+        assert_eq!(admin.get("/registries").await.status, 200);
+
+        server.clock.set(TimeDelta::hours(hours));
+        // No second has passed: what had to wait still has to, and the remembered proof holds.
+        assert_eq!(ann.get("/registries").await.status, 429);
+        assert_eq!(admin.get("/registries").await.status, 200);
+        assert_eq!(server.service.password_checks(), checks);
+        // A minute has passed: the failures are forgotten, and so is the proof.
+        server.clock.advance(LATER);
+        assert_eq!(ann.get("/registries").await.status, 200, "set by {hours} h");
+        assert_eq!(admin.get("/registries").await.status, 200);
+        assert_eq!(server.service.password_checks(), checks + 2);
+    }
+}
+
+#[rstest]
+#[actix_web::test]
 async fn guesses_side_by_side_are_no_more_than_one_by_one(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Parser as _;
@@ -28,11 +29,15 @@ const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// It is always noon.
 #[derive(Debug)]
-struct Noon;
+struct Noon(Instant);
 
 impl Clock for Noon {
     fn now(&self) -> DateTime<Utc> {
         DateTime::from_timestamp(1_795_262_400, 0).expect("an instant")
+    }
+
+    fn instant(&self) -> Instant {
+        self.0
     }
 }
 
@@ -64,7 +69,7 @@ impl Harbour {
             .expect("a runtime");
         let (service, caller) = runtime.block_on(async {
             let open =
-                wharfinger::app::open_service(&settings, Arc::new(Noon), Arc::new(SystemRandom));
+                wharfinger::app::open_service(&settings, Arc::new(Noon(Instant::now())), Arc::new(SystemRandom));
             let service = open.await.expect("a service");
             let name = AccountName::parse(ACCOUNT.0).expect("a name");
             let password = NewPassword::parse(password()).expect("a password");
@@ -115,7 +120,7 @@ impl Harbour {
             name: "ci".to_owned(),
             role: None,
             roles: vec!["Analyst".to_owned()],
-            expires_at: Some(Noon.now() + TimeDelta::days(1)),
+            expires_at: Some(self.service.now() + TimeDelta::days(1)),
         };
         let tokens = self.service.api_tokens();
         let generated = self.runtime.block_on(tokens.generate(&self.caller, wish));

@@ -1,7 +1,8 @@
 //! What every request passes: a request id, the origin check, the log, and the headers that bind browsers.
 
 use std::rc::Rc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use actix_web::HttpMessage as _;
 use actix_web::body::{BoxBody, MessageBody};
@@ -253,26 +254,29 @@ fn is_own(origin: &HeaderValue, request: &ServiceRequest, state: Option<&State>)
 /// Requests that were turned away since a queue was full. Under a flood a line for each would fill the disk, and tell
 /// no more than one with their number.
 #[derive(Debug, Default)]
-pub(super) struct TurnedAway {
-    count: AtomicU64,
-    /// When the log was last told, in seconds since 1970.
-    told: AtomicI64,
+pub(super) struct TurnedAway(Mutex<Untold>);
+
+/// Those of whom the log was not told yet.
+#[derive(Debug, Default)]
+struct Untold {
+    count: u64,
+    told_at: Option<Instant>,
 }
 
-/// How often the log is told of those turned away, in seconds.
-const TELLING: i64 = 10;
+/// How often the log is told of those turned away.
+const TELLING: Duration = Duration::from_secs(10);
 
 impl TurnedAway {
     /// Counts one. Returns how many there are to tell of, if it is time to.
-    fn count(&self, now: i64) -> Option<u64> {
-        self.count.fetch_add(1, Ordering::Relaxed);
-        let told = self.told.load(Ordering::Relaxed);
-        let due = now >= told + TELLING
-            && self
-                .told
-                .compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok();
-        due.then(|| self.count.swap(0, Ordering::Relaxed))
+    fn count(&self, now: Instant) -> Option<u64> {
+        let mut untold = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        untold.count += 1;
+        let told_at = untold.told_at;
+        if told_at.is_some_and(|told| now.duration_since(told) < TELLING) {
+            return None;
+        }
+        untold.told_at = Some(now);
+        Some(std::mem::take(&mut untold.count))
     }
 }
 
@@ -289,7 +293,7 @@ fn log(response: &ServiceResponse<BoxBody>, state: Option<&State>) {
             ..
         }) if let Some(state) = state => {
             tracing::debug!(status, "turned away");
-            let told = state.turned_away.count(state.service.now().timestamp());
+            let told = state.turned_away.count(state.service.instant());
             if let Some(requests) = told {
                 tracing::warn!(requests, "turned away, as a queue was full");
             }
@@ -326,9 +330,9 @@ mod tests {
 
     #[test]
     fn those_turned_away_are_told_of_every_ten_seconds() {
-        let away = TurnedAway::default();
-        let told: Vec<_> = [100, 100, 104, 109, 110, 111, 125]
-            .map(|now| away.count(now))
+        let (away, began) = (TurnedAway::default(), Instant::now());
+        let told: Vec<_> = [0, 0, 4, 9, 10, 11, 25]
+            .map(|seconds| away.count(began + Duration::from_secs(seconds)))
             .into();
         assert_eq!(told, [Some(1), None, None, None, Some(4), None, Some(2)]);
     }

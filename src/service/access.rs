@@ -8,10 +8,10 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::passwords::{Passwords, network};
@@ -29,7 +29,7 @@ use crate::metrics;
 use crate::store::{Session, Store, accounts, api_tokens, roles};
 
 /// How long a proof is remembered.
-const REMEMBERED: TimeDelta = TimeDelta::seconds(60);
+const REMEMBERED: Duration = Duration::from_mins(1);
 /// Proofs remembered at once.
 const PROOFS: u64 = 100_000;
 /// How long it is remembered that a password was right at a source, to tell who has it from who guesses there. It proves
@@ -64,8 +64,8 @@ enum Evidence {
     },
     /// An API token of ours. Whether it is in force is for `admit` to find out.
     ApiToken(ApiTokenId),
-    /// A session of ours, made with a right password.
-    Session(Proof),
+    /// A session of ours, made at an instant with a right password.
+    Session { proof: Proof, at: DateTime<Utc> },
 }
 
 impl Caller {
@@ -92,7 +92,7 @@ impl Caller {
         match &self.evidence {
             Evidence::Password { .. } => Credential::Password,
             Evidence::ApiToken(id) => Credential::ApiToken(*id),
-            Evidence::Session(_) => Credential::Session,
+            Evidence::Session { .. } => Credential::Session,
         }
     }
 
@@ -102,7 +102,7 @@ impl Caller {
             Evidence::Password { proof, presented } => {
                 (Some(proof.id), Some(presented.name.clone()))
             }
-            Evidence::Session(proof) => (Some(proof.id), None),
+            Evidence::Session { proof, .. } => (Some(proof.id), None),
             Evidence::ApiToken(_) => (None, None),
         };
         By {
@@ -118,15 +118,15 @@ impl Caller {
         Self::new(Evidence::ApiToken(id))
     }
 
-    /// Somebody with a session.
-    pub(super) fn by_session(proof: Proof) -> Self {
-        Self::new(Evidence::Session(proof))
+    /// Somebody with a session that was made at an instant.
+    pub(super) fn by_session(proof: Proof, at: DateTime<Utc>) -> Self {
+        Self::new(Evidence::Session { proof, at })
     }
 
     /// When the session was made that the request came with, if it did.
     pub(super) fn signed_in_at(&self) -> Option<DateTime<Utc>> {
         match &self.evidence {
-            Evidence::Session(proof) => Some(proof.at),
+            Evidence::Session { at, .. } => Some(*at),
             Evidence::Password { .. } | Evidence::ApiToken(_) => None,
         }
     }
@@ -142,13 +142,13 @@ pub(super) struct Proof {
     pub account: AccountKey,
     pub id: AccountId,
     pub version: i64,
-    pub at: DateTime<Utc>,
 }
 
-/// A proof, and at which source it was made.
+/// A proof, and when and at which source it was made.
 #[derive(Debug, Clone, Copy)]
 struct Remembered {
     proof: Proof,
+    at: Instant,
     network: IpAddr,
 }
 
@@ -218,7 +218,6 @@ impl Access {
         throttle: Arc<Throttle>,
         looked_up: metrics::Cache,
     ) -> Result<Self> {
-        let ttl = Duration::from_secs(REMEMBERED.num_seconds().unsigned_abs());
         Ok(Self {
             store,
             clock,
@@ -226,7 +225,7 @@ impl Access {
             throttle,
             proofs: moka::future::Cache::builder()
                 .max_capacity(PROOFS)
-                .time_to_live(ttl)
+                .time_to_live(REMEMBERED)
                 .build(),
             looked_up,
             familiar: moka::sync::Cache::builder()
@@ -247,11 +246,10 @@ impl Access {
         }
         let presented = Arc::new(presented);
         let digest = self.digest(&presented);
-        let now = self.clock.now();
-        let remembered = self.proofs.get(&digest).await.filter(|remembered| {
-            let age = now - remembered.proof.at;
-            age >= TimeDelta::zero() && age < REMEMBERED
-        });
+        let now = self.clock.instant();
+        let remembered = self.proofs.get(&digest).await;
+        let remembered =
+            remembered.filter(|remembered| now.duration_since(remembered.at) < REMEMBERED);
         let remembered = self.looked_up.found(remembered);
         let here = network(presented.source);
         if let Some(remembered) = remembered
@@ -329,7 +327,7 @@ impl Access {
         if counted && let Some(seconds) = self.fail(&presented) {
             return Err(Refusal::RateLimited(seconds));
         }
-        let checked = self.check(&presented).await;
+        let (checked, at) = (self.check(&presented).await, self.clock.instant());
         match &checked {
             Err(Refusal::Wrong) => {
                 self.familiar.invalidate(&(here, digest));
@@ -344,6 +342,7 @@ impl Access {
         self.familiar.insert((here, digest), ());
         Ok(Remembered {
             proof,
+            at,
             network: here,
         })
     }
@@ -372,7 +371,6 @@ impl Access {
                 account: login.key,
                 id: login.id,
                 version: login.version,
-                at: self.clock.now(),
             }),
             _ => Err(Refusal::Wrong),
         }
@@ -381,13 +379,17 @@ impl Access {
     fn fail(&self, presented: &Presented) -> Option<u64> {
         let (source, name) = (presented.source, presented.name.as_str());
         self.throttle
-            .fail(Tried::Password, source, name, self.clock.now())
+            .fail(Tried::Password, source, name, self.clock.instant())
     }
 
     /// Lets a password pass that was right at this source lately, or whose source has room for one more failure.
     fn admits_guess(&self, digest: &[u8; 32], presented: &Presented) -> Result<()> {
         self.uncrowded(presented)?;
-        let (source, name, now) = (presented.source, presented.name.as_str(), self.clock.now());
+        let (source, name, now) = (
+            presented.source,
+            presented.name.as_str(),
+            self.clock.instant(),
+        );
         if self.familiar.contains_key(&(network(source), *digest)) {
             return Ok(());
         }
@@ -401,7 +403,7 @@ impl Access {
     /// Refuses whatever comes from where too many guesses came after the wait had begun.
     fn uncrowded(&self, presented: &Presented) -> Result<()> {
         let (source, name) = (presented.source, presented.name.as_str());
-        let wait = self.throttle.crowded(source, name, self.clock.now());
+        let wait = self.throttle.crowded(source, name, self.clock.instant());
         wait.map_or(Ok(()), |retry_after| {
             Err(Error::RateLimited { retry_after })
         })
@@ -458,7 +460,7 @@ pub(super) fn admit(
             Ok((actor.version == proof.version).then_some(actor))
         }
         Evidence::ApiToken(id) => admit_token(connection, *id, now).map(Some),
-        Evidence::Session(proof) => {
+        Evidence::Session { proof, .. } => {
             let standing = accounts::standing(connection, proof.account)?
                 .filter(|standing| standing.actor.version == proof.version)
                 .ok_or(Error::Unauthenticated)?;

@@ -154,7 +154,7 @@ impl<'a> AppTokens<'a> {
         if revealed.code.is_some() {
             let subject = (SubjectKind::AppToken, Some(revealed.token.id.0));
             let event = Event::of(Kind::Reveal, Outcome::Success, subject, caller.by(), now);
-            self.core.incidents.count(event);
+            self.core.incidents.count(event, self.core.clock.instant());
         }
         Ok(revealed)
     }

@@ -247,7 +247,7 @@ impl<'a> Grants<'a> {
         let (kind, id) = holder.subject;
         let mut login = Event::of(Kind::Login, Outcome::Success, (kind, Some(id)), by, now);
         login.registry = Some(tenant.id);
-        self.core.incidents.count(login);
+        self.core.incidents.count(login, self.core.clock.instant());
         Ok(Granted {
             jwt,
             access,

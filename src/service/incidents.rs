@@ -9,9 +9,8 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::passwords::network;
@@ -30,8 +29,10 @@ const BATCH: usize = 200;
 const LAST_WRITE: Duration = Duration::from_secs(5);
 
 /// Events that are not written yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Incidents {
+    /// From where minutes are counted: the wall clock may be set.
+    began: Instant,
     waiting: Mutex<Waiting>,
     /// Held while events are written, so that none is written twice.
     writing: tokio::sync::Mutex<()>,
@@ -50,7 +51,7 @@ struct Waiting {
 /// What makes events equal.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key {
-    minute: i64,
+    minute: u64,
     kind: Kind,
     outcome: Outcome,
     network: Option<IpAddr>,
@@ -86,7 +87,7 @@ impl Waiting {
     }
 
     /// Lets the sums of minutes that are over wait to be written.
-    fn close(&mut self, before: i64) {
+    fn close(&mut self, before: u64) {
         let over = self.sums.extract_if(|key, _| key.minute < before);
         let over: Vec<_> = over.filter_map(|(_, sum)| sum).collect();
         for sum in over {
@@ -97,19 +98,27 @@ impl Waiting {
     }
 }
 
-/// The minute of an instant.
-fn minute(at: DateTime<Utc>) -> i64 {
-    at.duration_trunc(TimeDelta::minutes(1))
-        .unwrap_or(at)
-        .timestamp()
-}
-
 impl Incidents {
-    /// Notes an event.
-    pub fn count(&self, event: Event) {
+    /// Nothing happened before `began`.
+    #[must_use]
+    pub fn new(began: Instant) -> Self {
+        Self {
+            began,
+            waiting: Mutex::default(),
+            writing: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// In which minute an instant lies.
+    fn minute(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.began).as_secs() / 60
+    }
+
+    /// Notes an event that happens at this instant.
+    pub fn count(&self, event: Event, now: Instant) {
         let proven = event.kind != Kind::Refuse || event.actor.is_some();
         let key = Key {
-            minute: minute(event.at),
+            minute: self.minute(now),
             kind: event.kind,
             outcome: event.outcome,
             network: event.origin.address.map(network),
@@ -144,9 +153,9 @@ impl Incidents {
     pub(super) async fn flush(&self, core: &Core, last: bool) -> Result<usize> {
         let _writing = self.writing.lock().await;
         let before = if last {
-            i64::MAX
+            u64::MAX
         } else {
-            minute(core.clock.now())
+            self.minute(core.clock.instant())
         };
         {
             let mut waiting = self.lock();
@@ -224,17 +233,13 @@ mod tests {
 
     #[test]
     fn of_what_is_alone_nothing_is_kept_twice() {
-        let incidents = Incidents::default();
-        let at = DateTime::from_timestamp(1_795_262_400, 0).unwrap();
+        let now = Instant::now();
+        let incidents = Incidents::new(now);
+        let at = chrono::DateTime::from_timestamp(1_795_262_400, 0).unwrap();
         let count = |kind| {
             let subject = (SubjectKind::Service, None);
-            incidents.count(Event::of(
-                kind,
-                Outcome::Success,
-                subject,
-                By::command(),
-                at,
-            ));
+            let event = Event::of(kind, Outcome::Success, subject, By::command(), at);
+            incidents.count(event, now);
         };
         let sums = || {
             let sums = &incidents.lock().sums;

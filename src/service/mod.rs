@@ -35,7 +35,7 @@ pub mod uses;
 pub mod vault;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -207,7 +207,7 @@ impl Service {
     ) -> Result<Self> {
         let vault = Vault::open(&store, server_key, &*clock, &*random).await?;
         let passwords = Passwords::start(policy.password_threads, policy.bcrypt_cost)?;
-        let throttle = Arc::new(Throttle::new(policy.failures));
+        let throttle = Arc::new(Throttle::new(policy.failures, clock.instant()));
         let caches = Caches::default();
         let access = Access::new(
             store.clone(),
@@ -218,6 +218,7 @@ impl Service {
             caches.cache("passwords"),
         )?;
         let trail = Trail::new(&*random)?;
+        let incidents = Incidents::new(clock.instant());
         Ok(Self {
             core: Arc::new(Core {
                 store,
@@ -232,7 +233,7 @@ impl Service {
                 hashing: Hashing::default(),
                 uses: Uses::default(),
                 trail,
-                incidents: Incidents::default(),
+                incidents,
                 walks: Turns::new(WALKS),
                 counting: Turns::new(COUNTING),
                 caches,
@@ -397,6 +398,12 @@ impl Service {
         self.core.clock.now()
     }
 
+    /// The present of the monotonic clock, see [`Clock::instant`].
+    #[must_use]
+    pub fn instant(&self) -> Instant {
+        self.core.clock.instant()
+    }
+
     /// Does the database answer, with the tables of this version, and until when do the signing certificates hold?
     pub async fn readiness(&self) -> Result<Readiness> {
         let thawed = self.core.thawed().await?;
@@ -508,7 +515,7 @@ impl Core {
                 _ => (SubjectKind::Service, None),
             };
             let event = Event::of(Kind::Refuse, outcome, subject, by, self.clock.now());
-            self.incidents.count(event);
+            self.incidents.count(event, self.clock.instant());
         }
     }
 
@@ -527,7 +534,7 @@ impl Core {
         };
         let wait = self
             .throttle
-            .fail(tried, address, &identity, self.clock.now());
+            .fail(tried, address, &identity, self.clock.instant());
         wait.map_or(error, |retry_after| Error::RateLimited { retry_after })
     }
 

@@ -76,7 +76,7 @@ impl<'a> Sessions<'a> {
         let by = By::actor(&actor, caller.credential(), caller.origin().clone());
         let (subject, now) = ((SubjectKind::Session, None), self.core.clock.now());
         let login = Event::of(Kind::Login, Outcome::Success, subject, by, now);
-        self.core.incidents.count(login);
+        self.core.incidents.count(login, self.core.clock.instant());
         self.begin(Some(Owner {
             key: actor.key,
             id: actor.id,
@@ -101,12 +101,12 @@ impl<'a> Sessions<'a> {
     pub fn identify(&self, cookie: &str) -> Result<Caller> {
         let session = self.open(cookie).ok_or(Error::Unauthenticated)?;
         let owner = session.owner.ok_or(Error::Unauthenticated)?;
-        Ok(Caller::by_session(Proof {
+        let proof = Proof {
             account: owner.key,
             id: owner.id,
             version: owner.version,
-            at: session.at,
-        }))
+        };
+        Ok(Caller::by_session(proof, session.at))
     }
 
     fn begin(&self, owner: Option<Owner>) -> Result<Ticket> {

@@ -10,11 +10,10 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
-use chrono::{DateTime, TimeDelta, Utc};
 use moka::policy::EvictionPolicy;
 
 use super::passwords::network;
@@ -60,18 +59,18 @@ struct Source {
 type Identity = (Source, [u8; 32]);
 type Accounts<K, V> = moka::sync::Cache<K, Arc<V>>;
 
-/// Until when what happened is paid for, in microseconds since 1970.
+/// Until when what happened is paid for, in microseconds since the throttle began.
 #[derive(Debug, Default)]
-struct Account(AtomicI64);
+struct Account(AtomicU64);
 
 impl Account {
-    fn wait(&self, rate: Rate, now: DateTime<Utc>) -> TimeDelta {
-        rate.wait(instant(self.0.load(Ordering::Relaxed)), now)
+    fn wait(&self, rate: Rate, now: Duration) -> Duration {
+        rate.wait(Duration::from_micros(self.0.load(Ordering::Relaxed)), now)
     }
 
     /// Whether there was room for one more.
-    fn add(&self, rate: Rate, now: DateTime<Utc>) -> bool {
-        let more = |paid| Some(rate.add(instant(paid), now)?.timestamp_micros());
+    fn add(&self, rate: Rate, now: Duration) -> bool {
+        let more = |paid| Some(micros(rate.add(Duration::from_micros(paid), now)?));
         let added = self
             .0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
@@ -79,7 +78,7 @@ impl Account {
     }
 
     fn give_back(&self, rate: Rate) {
-        let less = |paid| Some(rate.give_back(instant(paid)).timestamp_micros());
+        let less = |paid| Some(micros(rate.give_back(Duration::from_micros(paid))));
         // It never gives up, as there is always a value before.
         let _ = self
             .0
@@ -97,27 +96,30 @@ struct Pair {
 /// The failures of the last minute.
 #[derive(Debug)]
 pub struct Throttle {
+    /// From where its time is counted.
+    began: Instant,
     per_source: Rate,
     per_identity: Rate,
     told: Rate,
     sources: Accounts<Source, Account>,
     identities: Accounts<Identity, Pair>,
-    /// Until when somebody may be told to wait too often, in microseconds since 1970: before, nobody needs to look.
-    crowded_until: AtomicI64,
+    /// Until when somebody may be told to wait too often, in microseconds since it began: before, nobody needs to look.
+    crowded_until: AtomicU64,
     waiting: metrics::Throttled,
 }
 
 impl Throttle {
-    /// Nothing has failed yet.
+    /// Nothing has failed before `began`.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits, began: Instant) -> Self {
         Self {
+            began,
             per_source: Rate::per_minute(limits.source),
             per_identity: Rate::per_minute(limits.identity),
             told: Rate::per_minute(limits.identity.saturating_mul(TOLD)),
             sources: accounts(),
             identities: accounts(),
-            crowded_until: AtomicI64::new(0),
+            crowded_until: AtomicU64::new(0),
             waiting: metrics::Throttled::default(),
         }
     }
@@ -125,6 +127,10 @@ impl Throttle {
     /// How many were told to wait.
     pub(super) fn counts(&self) -> &metrics::Throttled {
         &self.waiting
+    }
+
+    fn since(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.began)
     }
 
     /// Counts who is told to wait.
@@ -144,9 +150,9 @@ impl Throttle {
         tried: Tried,
         address: IpAddr,
         identity: &str,
-        now: DateTime<Utc>,
+        now: Instant,
     ) -> Option<u64> {
-        let identity = identity_of(tried, address, identity);
+        let (identity, now) = (identity_of(tried, address, identity), self.since(now));
         let source = self.sources.get(&identity.0);
         let source = source.map(|source| source.wait(self.per_source, now));
         let pair = self.identities.get(&identity);
@@ -160,9 +166,9 @@ impl Throttle {
         tried: Tried,
         address: IpAddr,
         identity: &str,
-        now: DateTime<Utc>,
+        now: Instant,
     ) -> Option<u64> {
-        let key = identity_of(tried, address, identity);
+        let (key, now) = (identity_of(tried, address, identity), self.since(now));
         let source = self.sources.get_with(key.0.clone(), Arc::default);
         let pair = self.identities.get_with(key, Arc::default);
         // In one step each, or guesses that are made side by side would all find the same room.
@@ -190,23 +196,22 @@ impl Throttle {
     }
 
     /// Counts that a source was told to wait under an identity.
-    pub(super) fn told_to_wait(&self, address: IpAddr, identity: &str, now: DateTime<Utc>) {
-        let key = identity_of(Tried::Password, address, identity);
+    pub(super) fn told_to_wait(&self, address: IpAddr, identity: &str, now: Instant) {
+        let (key, now) = (
+            identity_of(Tried::Password, address, identity),
+            self.since(now),
+        );
         let pair = self.identities.get_with(key, Arc::default);
         if !pair.told_to_wait.add(self.told, now) {
-            let until = (now + TimeDelta::minutes(1)).timestamp_micros();
+            let until = micros(now + Duration::from_mins(1));
             self.crowded_until.fetch_max(until, Ordering::Relaxed);
         }
     }
 
     /// Seconds to wait if a source was told so too often under this identity, whatever it comes with now.
-    pub(super) fn crowded(
-        &self,
-        address: IpAddr,
-        identity: &str,
-        now: DateTime<Utc>,
-    ) -> Option<u64> {
-        if self.crowded_until.load(Ordering::Relaxed) <= now.timestamp_micros() {
+    pub(super) fn crowded(&self, address: IpAddr, identity: &str, now: Instant) -> Option<u64> {
+        let now = self.since(now);
+        if self.crowded_until.load(Ordering::Relaxed) <= micros(now) {
             return None;
         }
         let key = identity_of(Tried::Password, address, identity);
@@ -238,29 +243,26 @@ fn identity_of(tried: Tried, address: IpAddr, name: &str) -> Identity {
     (Source { tried, network }, hash)
 }
 
-fn instant(micros: i64) -> DateTime<Utc> {
-    DateTime::from_timestamp_micros(micros).unwrap_or(DateTime::UNIX_EPOCH)
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Whole seconds, rounded up: who waits so long finds room.
-fn seconds(wait: TimeDelta) -> Option<u64> {
-    let micros = u64::try_from(wait.num_microseconds()?).ok()?;
-    Some(micros.div_ceil(1_000_000)).filter(|seconds| *seconds > 0)
+fn seconds(wait: Duration) -> Option<u64> {
+    Some(micros(wait).div_ceil(1_000_000)).filter(|seconds| *seconds > 0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn now() -> DateTime<Utc> {
-        DateTime::from_timestamp(1_795_262_400, 0).unwrap()
-    }
-
-    fn throttle() -> Throttle {
-        Throttle::new(Limits {
+    fn throttle() -> (Throttle, Instant) {
+        let limits = Limits {
             source: 5,
             identity: 2,
-        })
+        };
+        let now = Instant::now();
+        (Throttle::new(limits, now), now)
     }
 
     fn source(last: u8) -> IpAddr {
@@ -269,19 +271,16 @@ mod tests {
 
     #[test]
     fn an_identity_waits_at_one_source_alone() {
-        let throttle = throttle();
+        let (throttle, now) = throttle();
         for _ in 0..2 {
-            assert_eq!(
-                throttle.fail(Tried::Password, source(1), "Ann", now()),
-                None
-            );
+            assert_eq!(throttle.fail(Tried::Password, source(1), "Ann", now), None);
         }
-        let wait = |tried, from, name| throttle.wait(tried, source(from), name, now());
+        let wait = |tried, from, name| throttle.wait(tried, source(from), name, now);
         assert_eq!(wait(Tried::Password, 1, "ann"), Some(30));
         assert_eq!(wait(Tried::Password, 1, "bob"), None);
         assert_eq!(wait(Tried::Password, 2, "ann"), None);
         assert_eq!(wait(Tried::Secret, 1, "ann"), None);
-        let later = now() + TimeDelta::seconds(30);
+        let later = now + Duration::from_secs(30);
         assert_eq!(
             throttle.wait(Tried::Password, source(1), "ann", later),
             None
@@ -290,53 +289,47 @@ mod tests {
 
     #[test]
     fn a_source_waits_whoever_it_says_it_is() {
-        let throttle = throttle();
+        let (throttle, now) = throttle();
         for name in ["a", "b", "c", "d", "e"] {
-            assert_eq!(throttle.fail(Tried::Secret, source(1), name, now()), None);
+            assert_eq!(throttle.fail(Tried::Secret, source(1), name, now), None);
         }
-        assert_eq!(
-            throttle.fail(Tried::Secret, source(1), "f", now()),
-            Some(12)
-        );
-        assert_eq!(throttle.fail(Tried::Secret, source(2), "f", now()), None);
-        assert_eq!(throttle.fail(Tried::Password, source(1), "f", now()), None);
+        assert_eq!(throttle.fail(Tried::Secret, source(1), "f", now), Some(12));
+        assert_eq!(throttle.fail(Tried::Secret, source(2), "f", now), None);
+        assert_eq!(throttle.fail(Tried::Password, source(1), "f", now), None);
     }
 
     #[test]
     fn what_was_no_failure_is_given_back() {
-        let throttle = throttle();
+        let (throttle, now) = throttle();
         for _ in 0..50 {
-            assert_eq!(
-                throttle.fail(Tried::Password, source(1), "ann", now()),
-                None
-            );
+            assert_eq!(throttle.fail(Tried::Password, source(1), "ann", now), None);
             throttle.give_back(Tried::Password, source(1), "ann");
         }
     }
 
     #[test]
     fn who_is_told_too_often_is_crowded() {
-        let throttle = throttle();
+        let (throttle, now) = throttle();
         for _ in 0..20 {
-            assert_eq!(throttle.crowded(source(1), "ann", now()), None);
-            throttle.told_to_wait(source(1), "ann", now());
+            assert_eq!(throttle.crowded(source(1), "ann", now), None);
+            throttle.told_to_wait(source(1), "ann", now);
         }
-        throttle.told_to_wait(source(1), "ann", now());
-        assert_eq!(throttle.crowded(source(1), "ann", now()), Some(3));
-        assert_eq!(throttle.crowded(source(1), "bob", now()), None);
-        assert_eq!(throttle.crowded(source(2), "ann", now()), None);
-        let later = now() + TimeDelta::seconds(3);
+        throttle.told_to_wait(source(1), "ann", now);
+        assert_eq!(throttle.crowded(source(1), "ann", now), Some(3));
+        assert_eq!(throttle.crowded(source(1), "bob", now), None);
+        assert_eq!(throttle.crowded(source(2), "ann", now), None);
+        let later = now + Duration::from_secs(3);
         assert_eq!(throttle.crowded(source(1), "ann", later), None);
     }
 
     #[test]
     fn what_has_to_wait_does_not_lengthen_the_wait() {
-        let throttle = throttle();
+        let (throttle, now) = throttle();
         for _ in 0..50 {
-            throttle.fail(Tried::Password, source(1), "ann", now());
+            throttle.fail(Tried::Password, source(1), "ann", now);
         }
         assert_eq!(
-            throttle.wait(Tried::Password, source(1), "ann", now()),
+            throttle.wait(Tried::Password, source(1), "ann", now),
             Some(30)
         );
     }

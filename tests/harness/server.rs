@@ -1,9 +1,10 @@
 //! A server in this process, on a port of its own, with a clock that the test moves.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -26,23 +27,46 @@ const ANALYST: (&str, &str) = ("analyst@example.com", "analyst:pässword");
 
 /// A clock that stands still until it is moved.
 #[derive(Debug)]
-pub struct Clock(AtomicI64);
+pub struct Clock {
+    /// Microseconds since 1970.
+    wall: AtomicI64,
+    began: Instant,
+    /// Microseconds since it began.
+    passed: AtomicU64,
+}
 
 impl Clock {
     /// 2026-11-21T12:00:00Z.
     fn new() -> Self {
-        Self(AtomicI64::new(1_795_262_400_000_000))
+        Self {
+            wall: AtomicI64::new(1_795_262_400_000_000),
+            began: Instant::now(),
+            passed: AtomicU64::new(0),
+        }
     }
 
+    /// Time passes.
     pub fn advance(&self, by: TimeDelta) {
-        self.0
-            .fetch_add(by.num_microseconds().unwrap(), Ordering::SeqCst);
+        let passed = by.to_std().expect("time never goes back; see `set`");
+        let passed = u64::try_from(passed.as_micros()).unwrap();
+        self.passed.fetch_add(passed, Ordering::SeqCst);
+        self.set(by);
+    }
+
+    /// Somebody sets the wall clock: no time passes.
+    pub fn set(&self, by: TimeDelta) {
+        let by = by.num_microseconds().unwrap();
+        self.wall.fetch_add(by, Ordering::SeqCst);
     }
 }
 
 impl wharfinger::clock::Clock for Clock {
     fn now(&self) -> DateTime<Utc> {
-        DateTime::from_timestamp_micros(self.0.load(Ordering::SeqCst)).unwrap()
+        DateTime::from_timestamp_micros(self.wall.load(Ordering::SeqCst)).unwrap()
+    }
+
+    fn instant(&self) -> Instant {
+        self.began + Duration::from_micros(self.passed.load(Ordering::SeqCst))
     }
 }
 
