@@ -1,10 +1,17 @@
-"""How scripts ask a server: over connections that are kept, with JSON on both sides."""
+"""How scripts ask a server: over connections that are kept, with JSON on both sides; and again and again, by the clock."""
 
 import base64
 import http.client
 import json
+import re
+import socket
+import threading
+import time
 
 from measuring import fail
+
+# Between two requests of a client that asks again and again, in seconds.
+PAUSE = 0.02
 
 
 def basic(name, password):
@@ -44,3 +51,72 @@ class Asker:
         if found != status:
             fail(f"{method} {path} was {found} instead of {status}: {answer}")
         return answer
+
+
+class Client(threading.Thread):
+    """Asks the same thing again and again, and keeps what came and when.
+
+    `connect` opens a connection to the port. `kept` says whether one is used for all requests or each has its own.
+    """
+
+    def __init__(self, port, request, connect=None, kept=True):
+        super().__init__(daemon=True)
+        self.port, self.request, self.kept = port, request, kept
+        self.connect = connect or (lambda port: socket.create_connection(("127.0.0.1", port), timeout=20))
+        self.answers, self.late, self.ended = [], [], threading.Event()
+
+    def run(self):
+        stream = None
+        while not self.ended.is_set():
+            before = time.monotonic()
+            time.sleep(PAUSE)
+            began = time.monotonic()
+            self.late.append((began - before - PAUSE) * 1000)
+            try:
+                stream = stream or self.connect(self.port)
+                stream.sendall(self.request)
+                status, headers = read_answer(stream)
+            except OSError:
+                status, headers, stream = 0, b"", None
+            self.answers.append((status, b"retry-after:" in headers, (time.monotonic() - began) * 1000))
+            if stream and not self.kept:
+                stream.close()
+                stream = None
+
+    def stop(self):
+        self.ended.set()
+        self.join()
+
+
+def read_answer(stream):
+    """The status and the headers, in lower case, of one answer; its body is read too."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        more = stream.recv(65536)
+        if not more:
+            raise OSError("closed")
+        received += more
+    head, _, body = received.partition(b"\r\n\r\n")
+    head = head.lower()
+    length = re.search(rb"content-length: (\d+)", head)
+    missing = (int(length[1]) if length else 0) - len(body)
+    while missing > 0:
+        more = stream.recv(min(missing, 65536))
+        if not more:
+            raise OSError("closed")
+        missing -= len(more)
+    return int(head[9:12]), head
+
+
+def request_of(method, path, auth="", body=""):
+    """A request as bytes."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1"]
+    lines += [f"Authorization: {auth}"] if auth else []
+    lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"] if body else []
+    return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
+
+
+def quantiles(values):
+    values = sorted(values)
+    return {name: round(values[min(len(values) - 1, int(len(values) * part))], 1)
+            for name, part in (("p50", 0.5), ("p99", 0.99), ("most", 1))}  # fmt: skip

@@ -221,10 +221,13 @@ def free_port():
 
 
 class Server:
-    """A process that answers on a port; `ready` is how long it took until it did, in milliseconds."""
+    """A process that answers on a port; `ready` is how long it took until it did, in milliseconds.
 
-    def __init__(self, command, port, path, log):
-        self.port = port
+    `tls` is what its certificate is checked by (an SSLContext), if it speaks TLS.
+    """
+
+    def __init__(self, command, port, path, log, tls=None):
+        self.port, self.tls = port, tls
         log = open(KEPT / f"{log}.log", "wb")
         began = time.monotonic()
         self.process = subprocess.Popen(command, stdout=log, stderr=log, env=clean_environment())
@@ -236,7 +239,10 @@ class Server:
         self.ready = (time.monotonic() - began) * 1000
 
     def answers(self, path):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        if self.tls:
+            connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=5, context=self.tls)
+        else:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         with contextlib.suppress(OSError), contextlib.closing(connection):
             connection.request("GET", path)
             return connection.getresponse().status == 200
@@ -264,10 +270,10 @@ def running(server):
         server.stop()
 
 
-def start_product(settings, log="wharfinger", program=PROGRAM, port=None):
+def start_product(settings, log="wharfinger", program=PROGRAM, port=None, tls=None):
     port = port or free_port()
     command = [program, *settings, *CAPS, f"--listen=127.0.0.1:{port}"]
-    return Server(command, port, "/readyz", log)
+    return Server(command, port, "/readyz", log, tls)
 
 
 def probe_fsync():
