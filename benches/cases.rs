@@ -192,11 +192,19 @@ fn leaf_signer(algorithm: Algorithm) -> Result<Signer> {
 fn list_of_100() -> Result<Case> {
     let house = House::build()?;
     let registry = house.system.block_on(house.fill(100))?;
+    let bodies = http::Budget::new(16 * 1024 * 1024);
     let state = Data::new(http::State::new(
         house.service.clone(),
         Arc::new(SystemRandom),
         http::Origins::default(),
-        Duration::from_secs(15),
+        http::Memory {
+            bodies: http::Bodies {
+                timeout: Duration::from_secs(15),
+                memory: bodies.clone(),
+                unproven: bodies,
+            },
+            answers: http::Budget::new(64 * 1024 * 1024),
+        },
         StatusCode::CREATED,
         Registry::default(),
         false,

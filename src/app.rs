@@ -22,7 +22,7 @@ use crate::domain::account::NewPassword;
 use crate::domain::caps::Caps;
 use crate::domain::life::Lives;
 use crate::error::{Error, Result};
-use crate::http::{Origins, State};
+use crate::http::{Bodies, Bounds, Budget, Memory, Origins, Seats, State};
 use crate::metrics::Registry;
 use crate::server;
 use crate::service::accounts::FIRST;
@@ -487,11 +487,32 @@ fn listen(
     if let Some(identity) = identity {
         identity.counts().register(&mut registry);
     }
+    let size = |setting: bytesize::ByteSize| usize::try_from(setting.as_u64());
+    let bodies = Budget::new(size(settings.body_memory).map_err(Error::internal)?);
+    let bodies = Bodies {
+        timeout: settings.body_timeout,
+        unproven: bodies.part(4),
+        memory: bodies,
+    };
+    let seats = Seats::new(
+        settings.max_connections,
+        settings.connections_per_source,
+        settings.trusted_proxies.clone(),
+    );
+    seats.counts().register(&mut registry);
+    let bounds = Bounds {
+        head: settings.head_timeout,
+        answer: settings.answer_timeout,
+        heads: bodies.unproven.clone(),
+    };
     let state = Data::new(State::new(
         service.clone(),
         random,
         origins,
-        settings.body_timeout,
+        Memory {
+            bodies,
+            answers: Budget::new(size(settings.answer_memory).map_err(Error::internal)?),
+        },
         settings
             .quay_create_status
             .parse()
@@ -499,5 +520,6 @@ fn listen(
         registry,
         service.has_monitor(),
     ));
-    server::listen(settings, state, identity.map(Identity::config).transpose()?)
+    let tls = identity.map(Identity::config).transpose()?;
+    server::listen(settings, state, bounds, &Arc::new(seats), tls)
 }

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
@@ -522,9 +523,33 @@ pub struct Settings {
     /// How long the body of a request may take to arrive
     #[arg(long, env = "WHARFINGER_BODY_TIMEOUT", default_value = "15s", global = true, value_name = "TIME", value_parser = bound)]
     pub body_timeout: Duration,
-    /// How long a client may take nothing of its answer
+    /// How long a client may take nothing of its answer, or less than 16 KiB a second of one that is larger than 64 KiB
     #[arg(long, env = "WHARFINGER_ANSWER_TIMEOUT", default_value = "30s", global = true, value_name = "TIME", value_parser = bound)]
     pub answer_timeout: Duration,
+    /// Memory that large answers take together; an answer of more than 64 KiB that finds no room is 503
+    #[arg(
+        long,
+        env = "WHARFINGER_ANSWER_MEMORY",
+        default_value = "64MiB",
+        global = true,
+        value_name = "SIZE"
+    )]
+    pub answer_memory: ByteSize,
+    /// Memory that request bodies take together, a quarter of it at most before their callers are known; a body of more than 4 KiB that finds no room is 503
+    #[arg(
+        long,
+        env = "WHARFINGER_BODY_MEMORY",
+        default_value = "16MiB",
+        global = true,
+        value_name = "SIZE"
+    )]
+    pub body_memory: ByteSize,
+    /// Connections that are open at once; beyond them the one that has been idle longest is closed, or else the new one
+    #[arg(long, env = "WHARFINGER_MAX_CONNECTIONS", default_value = "2048", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections: u32,
+    /// How many of these may come from one address, or from one IPv6 network of 64 bits; trusted proxies may have all
+    #[arg(long, env = "WHARFINGER_CONNECTIONS_PER_SOURCE", default_value = "512", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub connections_per_source: u32,
     /// How long requests under way may go on after a signal to stop
     #[arg(long, env = "WHARFINGER_SHUTDOWN_TIMEOUT", default_value = "30s", global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub shutdown_timeout: Duration,

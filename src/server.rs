@@ -2,30 +2,37 @@
 //!
 //! Built from the parts that actix-web's own server is built from, which leaves no place for a stream of ours.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::error::DispatchError;
 use actix_http::{HttpService, Protocol};
 use actix_server::{GracefulShutdownSignal, Server};
 use actix_service::{IntoServiceFactory as _, ServiceFactory, ServiceFactoryExt as _, map_config};
-use actix_tls::accept::TlsError;
-use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
 use actix_web::dev::AppConfig;
 use actix_web::rt::net::TcpStream;
 use actix_web::web::Data;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpSocket;
+use tokio_rustls::TlsAcceptor;
 
 use crate::config::Settings;
-use crate::error::{Error, Result};
-use crate::http::{self, Connection, Door, Patience, State};
+use crate::error::Error;
+use crate::http::{self, Bounds, Connection, Door, Seat, Seats, State};
 
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(3);
+/// How much TLS keeps of an answer that the client does not take, in bytes. rustls keeps 64 KiB otherwise.
+const TLS_BUFFER: usize = 16 * 1024;
+/// How much of an answer is copied for a connection before it is sent: about one piece.
+const WRITE_BUFFER: usize = 16 * 1024;
 /// How long a connection that ends is waited for, so that its client reads the last answer.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -33,8 +40,10 @@ const LINGER: Duration = Duration::from_secs(1);
 pub fn listen(
     settings: &Settings,
     state: Data<State>,
+    bounds: Bounds,
+    seats: &Arc<Seats>,
     tls: Option<ServerConfig>,
-) -> Result<(Server, Vec<SocketAddr>)> {
+) -> Result<(Server, Vec<SocketAddr>), Error> {
     let refused = |error: std::io::Error| {
         Error::invalid(
             "listen",
@@ -56,10 +65,8 @@ pub fn listen(
     }
     let worker = Worker {
         state,
-        patience: Patience {
-            head: settings.head_timeout,
-            answer: settings.answer_timeout,
-        },
+        bounds,
+        seats: Arc::clone(seats),
         address,
         stopping: server.graceful_shutdown_signal(),
         door: Door::Service,
@@ -105,7 +112,8 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 #[derive(Clone)]
 struct Worker {
     state: Data<State>,
-    patience: Patience,
+    bounds: Bounds,
+    seats: Arc<Seats>,
     address: SocketAddr,
     stopping: GracefulShutdownSignal,
     door: Door,
@@ -121,11 +129,14 @@ impl Worker {
         Error = DispatchError,
         InitError = (),
     > + use<> {
-        let patience = self.patience;
-        actix_service::fn_service(move |stream: TcpStream| async move {
-            let peer = stream.peer_addr().map_err(DispatchError::Io)?;
-            let connection = Connection::new(stream, patience);
-            Ok((connection, Protocol::Http1, Some(peer)))
+        let worker = self.clone();
+        actix_service::fn_service(move |stream: TcpStream| {
+            let worker = worker.clone();
+            async move {
+                let (peer, seat) = worker.seat(&stream)?;
+                let connection = Connection::new(stream, worker.bounds, seat);
+                Ok((connection, Protocol::Http1, Some(peer)))
+            }
         })
         .and_then(self.requests())
     }
@@ -137,21 +148,31 @@ impl Worker {
         TcpStream,
         Config = (),
         Response = (),
-        Error = TlsError<std::io::Error, DispatchError>,
+        Error = DispatchError,
         InitError = (),
     > + use<> {
-        let patience = self.patience;
-        Acceptor::new(tls)
-            .map_err(TlsError::into_service_error)
-            .and_then(actix_service::fn_service(
-                move |stream: TlsStream<TcpStream>| async move {
-                    let peer = stream.get_ref().0.peer_addr();
-                    let peer = peer.map_err(|error| TlsError::Service(error.into()))?;
-                    let connection = Connection::new(stream, patience);
-                    Ok((connection, Protocol::Http1, Some(peer)))
-                },
-            ))
-            .and_then(self.requests().map_err(TlsError::Service))
+        let (worker, acceptor) = (self.clone(), TlsAcceptor::from(Arc::new(tls)));
+        actix_service::fn_service(move |stream: TcpStream| {
+            let (worker, acceptor) = (worker.clone(), acceptor.clone());
+            async move {
+                // Before the handshake, which takes memory and time of ours already.
+                let (peer, seat) = worker.seat(&stream)?;
+                let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream));
+                let mut stream = handshake.await.map_err(std::io::Error::from)??;
+                stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
+                let connection = Connection::new(stream, worker.bounds, seat);
+                Ok((connection, Protocol::Http1, Some(peer)))
+            }
+        })
+        .and_then(self.requests())
+    }
+
+    /// Gives a new connection its seat, and says where it comes from. Without a seat it is closed at once.
+    fn seat(&self, stream: &TcpStream) -> Result<(SocketAddr, Seat), DispatchError> {
+        let peer = stream.peer_addr()?;
+        let seat = self.seats.take(peer.ip());
+        let seat = seat.ok_or_else(|| std::io::Error::from(ErrorKind::ConnectionRefused))?;
+        Ok((peer, seat))
     }
 
     /// What is served over a connection.
@@ -173,9 +194,10 @@ impl Worker {
         let stopping = self.stopping.clone();
         HttpService::build()
             .keep_alive(KEEP_ALIVE)
-            .client_request_timeout(self.patience.head)
+            .client_request_timeout(self.bounds.head)
             .client_disconnect_timeout(LINGER)
             .h1_allow_half_closed(true)
+            .h1_write_buffer_size(WRITE_BUFFER)
             .local_addr(self.address)
             .graceful_shutdown_signal(move || {
                 let stopping = stopping.clone();

@@ -33,6 +33,7 @@ mod leaks;
 mod lists;
 mod lives;
 mod members;
+mod memory;
 mod metrics;
 mod migrations;
 mod model;

@@ -16,6 +16,7 @@ pub mod id;
 pub mod idempotency;
 pub mod life;
 pub mod membership;
+pub mod network;
 pub mod page;
 pub mod period;
 pub mod precondition;

@@ -1,14 +1,20 @@
 //! Bodies, JSON and forms: read with limits, refused with reasons.
 
+use std::ops::Deref;
 use std::time::Duration;
 
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
-use actix_web::{FromRequest as _, HttpMessage as _, HttpRequest, dev, web};
+use actix_web::web::{Bytes, BytesMut};
+use actix_web::{HttpMessage as _, HttpRequest, dev};
+use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 
-use super::BODY_LIMIT;
+use super::budget::{Budget, Share};
+use super::call::state;
+use super::connection::Requests;
 use super::objects::Objects;
+use super::{BODY_LIMIT, Bodies};
 use crate::domain::text::quoted;
 use crate::error::{Error, Result};
 
@@ -16,30 +22,42 @@ const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
 /// The largest form read, in bytes: the longest scopes and a refresh token fit many times.
 const FORM_LIMIT: usize = 64 * 1024;
+/// The largest body that takes nothing from the budget, in bytes: what most clients send is smaller.
+const SMALL: usize = 4 * 1024;
 /// How unlike a known name an unknown one may be to be taken for a slip of it.
 const LIKENESS: f64 = 0.7;
 /// The longest reason shown, in characters: reasons repeat what was sent.
 const REASON: usize = 300;
 
-/// Waits for a JSON body. `application/json`, `application/*+json` or no content type are taken; all else is refused
-/// before a byte of it is read. `time` is how long it may take to arrive.
-pub(super) async fn json(
-    request: &HttpRequest,
-    payload: web::Payload,
-    time: Duration,
-) -> Result<web::Bytes> {
+/// The bytes of a body, with their share of the budget.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    bytes: Bytes,
+    _share: Share,
+}
+
+impl Deref for Arrived {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Waits for a JSON body of a caller who is known. `application/json`, `application/*+json` or no content type are
+/// taken; all else is refused before a byte of it is read.
+pub(super) async fn json(request: &HttpRequest, payload: dev::Payload) -> Result<Arrived> {
     if may_have_body(request) {
         check_type(request)?;
     }
-    arrive(request, payload, BODY_LIMIT, time).await
+    let Bodies {
+        timeout, memory, ..
+    } = &state(request)?.bodies;
+    arrive(request, payload, BODY_LIMIT, memory, *timeout).await
 }
 
-/// Reads the body of a form, and nothing that says it is something else.
-pub(super) async fn form(
-    request: &HttpRequest,
-    mut payload: dev::Payload,
-    time: Duration,
-) -> Result<web::Bytes> {
+/// Reads the body of a form, and nothing that says it is something else. Its caller is not known yet.
+pub(super) async fn form(request: &HttpRequest, payload: dev::Payload) -> Result<Arrived> {
     check_encoding(request, FORM)?;
     let essence = request.content_type();
     if !essence.eq_ignore_ascii_case(FORM) {
@@ -52,37 +70,37 @@ pub(super) async fn form(
             supported: FORM,
         });
     }
-    let payload = web::Payload::from_request(request, &mut payload)
-        .await
-        .map_err(|error| Error::internal(error.to_string()))?;
-    arrive(request, payload, FORM_LIMIT, time).await
+    let Bodies {
+        timeout, unproven, ..
+    } = &state(request)?.bodies;
+    arrive(request, payload, FORM_LIMIT, unproven, *timeout).await
 }
 
-/// Reads a body as JSON whatever its type says, unless it is compressed; an empty one as the empty object.
+/// Reads a body as JSON whatever its type says, unless it is compressed; an empty one as the empty object. Its caller
+/// is not known yet.
 pub(super) async fn json_of_any_type<T: DeserializeOwned>(
     request: &HttpRequest,
-    mut payload: dev::Payload,
-    time: Duration,
+    payload: dev::Payload,
 ) -> Result<T> {
     check_encoding(request, JSON)?;
-    let payload = web::Payload::from_request(request, &mut payload)
-        .await
-        .map_err(|error| Error::internal(error.to_string()))?;
-    let body = arrive(request, payload, BODY_LIMIT, time).await?;
+    let Bodies {
+        timeout, unproven, ..
+    } = &state(request)?.bodies;
+    let body = arrive(request, payload, BODY_LIMIT, unproven, *timeout).await?;
     if body.trim_ascii().is_empty() {
         return parse(b"{}");
     }
     parse(&body)
 }
 
-/// Waits for a body, as long and as large as it may be.
+/// Waits for a body, as long and as large as it may be. What has arrived takes its share of `memory`.
 async fn arrive(
     request: &HttpRequest,
-    payload: web::Payload,
+    payload: dev::Payload,
     limit: usize,
-    time: Duration,
-) -> Result<web::Bytes> {
-    let too_large = || Error::TooLarge { limit };
+    memory: &Budget,
+    timeout: Duration,
+) -> Result<Arrived> {
     let declared = request
         .headers()
         .get(CONTENT_LENGTH)
@@ -90,13 +108,48 @@ async fn arrive(
     if declared
         .is_some_and(|declared| usize::try_from(declared).map_or(true, |declared| declared > limit))
     {
-        return Err(too_large());
+        return Err(Error::TooLarge { limit });
     }
-    let arrived = tokio::time::timeout(time, payload.to_bytes_limited(limit)).await;
-    arrived
+    let arrived = collect(request, payload, limit, memory);
+    tokio::time::timeout(timeout, arrived)
+        .await
         .map_err(|_| Error::RequestTimeout)?
-        .map_err(|_| too_large())?
-        .map_err(|error| Error::invalid("body", format!("the body could not be read: {error}")))
+}
+
+async fn collect(
+    request: &HttpRequest,
+    mut payload: dev::Payload,
+    limit: usize,
+    memory: &Budget,
+) -> Result<Arrived> {
+    let requests = request.conn_data::<Requests>();
+    let (mut whole, mut share) = (BytesMut::new(), Share::default());
+    while let Some(piece) = payload.next().await {
+        let piece = piece.map_err(|error| {
+            Error::invalid("body", format!("the body could not be read: {error}"))
+        })?;
+        let size = whole.len() + piece.len();
+        if size > limit {
+            return Err(Error::TooLarge { limit });
+        }
+        if size > SMALL {
+            // The first piece beyond takes for those before it, too.
+            let more = if whole.len() > SMALL {
+                piece.len()
+            } else {
+                size
+            };
+            memory.add(&mut share, more)?;
+        }
+        whole.extend_from_slice(&piece);
+        if let Some(requests) = requests {
+            requests.take(piece.len());
+        }
+    }
+    Ok(Arrived {
+        bytes: whole.freeze(),
+        _share: share,
+    })
 }
 
 /// Whether the head leaves room for a body: the type of none is nobody's business.

@@ -257,7 +257,7 @@ where
     C: TryFrom<W, Error = Error> + 'static,
 {
     async fn read(request: &HttpRequest, payload: dev::Payload) -> Result<Self> {
-        let text = json(request, payload).await?;
+        let text = body::json(request, payload).await?;
         command::<W, C>(&text).map(|command| Self(command, PhantomData))
     }
 }
@@ -278,7 +278,7 @@ where
 {
     async fn read(request: &HttpRequest, payload: dev::Payload) -> Result<Self> {
         let key = idempotency_key(request)?;
-        let text = json(request, payload).await?;
+        let text = body::json(request, payload).await?;
         let attempt = key.map(|key| {
             let path = request.path();
             // A path is one whether it has the prefix or not.
@@ -301,13 +301,6 @@ fn idempotency_key(request: &HttpRequest) -> Result<Option<IdempotencyKey>> {
         (Some(key), None) => IdempotencyKey::parse(key.as_bytes()).map(Some),
         _ => Err(idempotency::unreadable()),
     }
-}
-
-async fn json(request: &HttpRequest, mut payload: dev::Payload) -> Result<web::Bytes> {
-    let payload = web::Payload::from_request(request, &mut payload)
-        .await
-        .map_err(|error| Error::internal(error.to_string()))?;
-    body::json(request, payload, state(request)?.body_timeout).await
 }
 
 /// The command that a JSON text of the wire type `W` means.

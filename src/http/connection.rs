@@ -1,31 +1,58 @@
-//! A connection that cannot be held for nothing: by a head that never ends, or by answers that nobody takes.
+//! A connection whose memory and time are bounded.
 //!
-//! actix-http times the first head of a connection and the silence between requests. What a client begins to send
-//! after that, or does not read, it waits for without end.
+//! It hands actix-http one request at a time. actix-http 3.20.0 decodes every head that it has read, up to 128 KiB of
+//! them, while the first request waits (`h1/dispatcher.rs`, `poll_request`: `MAX_PIPELINED_MESSAGES` is compared before
+//! the loop that decodes, and not in it); 4 094 small heads took 28 MB. So what a client sends after a request stays in
+//! the socket until that request is answered, and of a body no more is read than its handler keeps up with.
+//!
+//! It also ends a connection whose client takes too long. actix-http times the first head of a connection and the silence
+//! between requests; for later heads, and for answers that nobody takes, it waits without end.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future as _;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::middleware::Next;
 use actix_web::web::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// How long clients may take.
-#[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    /// For the head of a request, from its first byte on.
+use super::budget::{Budget, Share};
+use super::framing::{Body, Framing, HeadEnd};
+use super::pieces;
+use super::seats::Seat;
+
+/// Bytes of a head that take no share of a budget.
+const SMALL_HEAD: usize = 16 * 1024;
+/// The longest head that actix-http 3.20.0 decodes (`MAX_BUFFER_SIZE` in `h1/decoder.rs`).
+const LONGEST_HEAD: usize = 128 * 1024;
+/// How far a body is read ahead of its handler.
+const READ_AHEAD: usize = 16 * 1024;
+/// The most that is read at once.
+const READ: usize = 4 * 1024;
+/// The most that is read while nothing may be handed over. It is read to notice that the client went away.
+const WATCHED: usize = 1024;
+/// The least that a client takes of a large answer, in bytes a second, on average over the time for answers.
+const PACE: u64 = 16 * 1024;
+
+/// What a connection may take.
+#[derive(Debug, Clone)]
+pub struct Bounds {
+    /// How long the head of a request may take, from its first byte on.
     pub head: Duration,
-    /// For the next bytes of an answer.
+    /// How long a client may take nothing of an answer, and over how long its pace is measured.
     pub answer: Duration,
+    /// The memory of all heads together, as far as they are long.
+    pub heads: Budget,
 }
 
-/// The requests that came over one connection. The connection counts on the guard of all requests to tell it.
+/// The requests that came over one connection. Whatever serves a request tells it how far the request is.
 #[derive(Debug, Clone, Default)]
 pub struct Requests(Rc<Counts>);
 
@@ -33,6 +60,15 @@ pub struct Requests(Rc<Counts>);
 struct Counts {
     begun: Cell<u64>,
     ended: Cell<u64>,
+    /// The framing of the request that began last, until the connection has taken notice of it.
+    framing: Cell<Option<Framing>>,
+    /// How many bytes of a body were handed over and not yet taken by its handler.
+    unread: Cell<usize>,
+    /// Whether an answer is on its way that is all there and larger than [`pieces::SMALL`].
+    large: Cell<bool>,
+    /// Whom to wake when more may be handed over.
+    waiting: RefCell<Option<Waker>>,
+    seat: Option<Seat>,
 }
 
 /// A request that is under way until this is dropped.
@@ -41,9 +77,21 @@ pub(super) struct UnderWay(Requests);
 
 impl Requests {
     /// A head has come in whole.
-    pub(super) fn begin(&self) -> UnderWay {
+    pub(super) fn begin(&self, framing: Framing) -> UnderWay {
         self.0.begun.update(|begun| begun + 1);
+        if let Some(seat) = &self.0.seat {
+            seat.busy();
+        }
+        self.0.framing.set(Some(framing));
+        self.0.unread.set(0);
+        self.wake();
         UnderWay(self.clone())
+    }
+
+    /// The handler has taken `bytes` more of the request's body.
+    pub(super) fn take(&self, bytes: usize) {
+        self.0.unread.update(|unread| unread.saturating_sub(bytes));
+        self.wake();
     }
 
     /// How many requests were answered, if more than none, and none is under way: what comes now is a head.
@@ -51,28 +99,60 @@ impl Requests {
         let begun = self.0.begun.get();
         (begun > 0 && begun == self.0.ended.get()).then_some(begun)
     }
+
+    fn wake(&self) {
+        if let Some(waiting) = self.0.waiting.take() {
+            waiting.wake();
+        }
+    }
+
+    fn wait(&self, context: &Context<'_>) {
+        *self.0.waiting.borrow_mut() = Some(context.waker().clone());
+    }
 }
 
-/// A body that comes piece by piece. Its request is under way until it is out.
-pub(super) struct Streamed {
+/// Wraps every request, outside of all that answers it: tells the connection when it begins and when its answer is out.
+pub(super) async fn accompany(
+    mut request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let framing = Framing::of(&mut request);
+    let under_way = request
+        .request()
+        .conn_data::<Requests>()
+        .map(|requests| requests.begin(framing));
+    let response = next.call(request).await?;
+    Ok(match under_way {
+        Some(under_way) => response.map_body(|_, body| under_way.until_sent(body)),
+        None => response,
+    })
+}
+
+/// An answer that leaves piece by piece. Its request is under way until the last piece was handed over.
+struct Leaving {
     body: BoxBody,
     _under_way: UnderWay,
 }
 
 impl UnderWay {
-    /// Lasts as long as the body, unless that is all there already.
-    pub(super) fn until_sent(self, body: BoxBody) -> BoxBody {
+    /// Lasts as long as the body, unless that is small and all there already.
+    fn until_sent(self, body: BoxBody) -> BoxBody {
         match body.size() {
-            BodySize::Stream => BoxBody::new(Streamed {
-                body,
-                _under_way: self,
-            }),
-            BodySize::None | BodySize::Sized(_) => body,
+            BodySize::None => body,
+            BodySize::Sized(size) if size <= pieces::SMALL as u64 => body,
+            size @ (BodySize::Stream | BodySize::Sized(_)) => {
+                // A stream may wait for the database, and that is not the client's fault.
+                self.0.0.large.set(size != BodySize::Stream);
+                BoxBody::new(Leaving {
+                    body: pieces::split(body),
+                    _under_way: self,
+                })
+            }
         }
     }
 }
 
-impl MessageBody for Streamed {
+impl MessageBody for Leaving {
     type Error = Box<dyn std::error::Error>;
 
     fn size(&self) -> BodySize {
@@ -90,30 +170,84 @@ impl MessageBody for Streamed {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.0.ended.update(|ended| ended + 1);
+        self.0.0.large.set(false);
+        if let Some(seat) = &self.0.0.seat {
+            seat.idle();
+        }
+        self.0.wake();
     }
 }
 
-/// A stream that ends when its client takes longer than it may.
+/// What a connection hands over next.
+#[derive(Debug)]
+enum Phase {
+    /// A head, of which this many bytes were handed over.
+    Head { end: HeadEnd, size: usize },
+    /// Nothing, until the request begins that was handed over last, or has been answered.
+    Request,
+    /// The body of the request.
+    Body(Body),
+}
+
+impl Phase {
+    fn head() -> Self {
+        Self::Head {
+            end: HeadEnd::default(),
+            size: 0,
+        }
+    }
+}
+
+/// How fast a client takes a large answer.
+#[derive(Debug)]
+struct Pace {
+    taken: u64,
+    measured: Pin<Box<Sleep>>,
+}
+
+/// A stream that hands over one request at a time, and ends when its client takes longer than it may.
 #[derive(Debug)]
 pub struct Connection<S> {
     stream: S,
-    patience: Patience,
+    bounds: Bounds,
     requests: Requests,
+    phase: Phase,
+    /// How many heads were handed over whole.
+    heads: u64,
+    /// Bytes that were read and are not handed over yet.
+    kept: Bytes,
+    /// Bytes of a body that were handed over since actix-http last had a pause to pass them on: it reads until it has
+    /// 128 KiB or has to wait.
+    burst: usize,
+    /// What long heads took. actix-http keeps a buffer of their size for as long as the connection lasts.
+    share: Option<Share>,
     /// When a head has to be whole that has begun, and after which request it came.
     head: Option<(u64, Pin<Box<Sleep>>)>,
     /// When some byte has to be taken.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// How fast the answer is taken, once the client was slow to.
+    pace: Option<Pace>,
 }
 
 impl<S> Connection<S> {
-    /// Bounds a stream.
-    pub fn new(stream: S, patience: Patience) -> Self {
+    /// Bounds a stream, whose connection has this seat.
+    pub fn new(stream: S, bounds: Bounds, seat: Seat) -> Self {
+        let requests = Requests(Rc::new(Counts {
+            seat: Some(seat),
+            ..Counts::default()
+        }));
         Self {
             stream,
-            patience,
-            requests: Requests::default(),
+            bounds,
+            requests,
+            phase: Phase::head(),
+            heads: 0,
+            kept: Bytes::new(),
+            burst: 0,
+            share: None,
             head: None,
             stalled: None,
+            pace: None,
         }
     }
 
@@ -122,20 +256,154 @@ impl<S> Connection<S> {
         self.requests.clone()
     }
 
-    /// Bounds how long a client may take nothing.
+    /// Takes notice of what the request tells that was handed over last.
+    fn advance(&mut self) {
+        if !matches!(self.phase, Phase::Request) {
+            return;
+        }
+        let counts = &self.requests.0;
+        let body = counts.framing.take().and_then(Body::new);
+        if let Some(body) = body {
+            self.phase = Phase::Body(body);
+        } else if counts.begun.get() == self.heads && counts.ended.get() == self.heads {
+            self.phase = Phase::head();
+        }
+    }
+
+    /// How many bytes may be handed over now.
+    fn room(&self) -> usize {
+        let counts = &self.requests.0;
+        match self.phase {
+            Phase::Head { .. } => usize::MAX,
+            Phase::Request => 0,
+            // Of a request that was answered before its body came, nobody takes the rest.
+            Phase::Body(_) if counts.begun == counts.ended => READ_AHEAD - self.burst,
+            Phase::Body(_) => {
+                let ahead = READ_AHEAD.saturating_sub(counts.unread.get());
+                ahead.min(READ_AHEAD - self.burst)
+            }
+        }
+    }
+
+    /// How many of these bytes are handed over.
+    fn hand_over(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let bytes = bytes.get(..self.room()).unwrap_or(bytes);
+        match &mut self.phase {
+            Phase::Head { end, size } => {
+                let found = end.find(bytes);
+                let taken = found.unwrap_or(bytes.len());
+                *size += taken;
+                if *size > SMALL_HEAD && self.share.is_none() {
+                    let mut share = Share::default();
+                    self.bounds
+                        .heads
+                        .add(&mut share, LONGEST_HEAD)
+                        .map_err(io::Error::other)?;
+                    self.share = Some(share);
+                }
+                if found.is_some() {
+                    self.heads += 1;
+                    self.phase = Phase::Request;
+                }
+                Ok(taken)
+            }
+            Phase::Body(body) => {
+                let taken = body.take(bytes);
+                self.requests.0.unread.update(|unread| unread + taken.data);
+                self.burst += taken.bytes;
+                if taken.ended {
+                    self.phase = Phase::Request;
+                }
+                Ok(taken.bytes)
+            }
+            Phase::Request => Ok(0),
+        }
+    }
+
+    /// Bounds how long a client may take nothing, and how slowly it may take a large answer.
     fn bounded<T>(
         &mut self,
         context: &mut Context<'_>,
         taken: Poll<io::Result<T>>,
+        size: impl FnOnce(&T) -> usize,
     ) -> Poll<io::Result<T>> {
-        if taken.is_ready() {
-            self.stalled = None;
-            return taken;
+        if !self.requests.0.large.get() {
+            self.pace = None;
         }
-        let time = self.patience.answer;
+        if let Poll::Ready(result) = taken {
+            self.stalled = None;
+            if let (Ok(taken), Some(pace)) = (&result, &mut self.pace) {
+                pace.taken += size(taken) as u64;
+            }
+            return Poll::Ready(result);
+        }
+        let time = self.bounds.answer;
+        if self.requests.0.large.get() {
+            let pace = self.pace.get_or_insert_with(|| Pace {
+                taken: 0,
+                measured: Box::pin(sleep(time)),
+            });
+            if pace.measured.as_mut().poll(context).is_ready() {
+                if u128::from(pace.taken) * 1000 < u128::from(PACE) * time.as_millis() {
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+                self.pace = None;
+                context.waker().wake_by_ref();
+            }
+        }
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(time)));
         ready!(stalled.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> Connection<S> {
+    /// Reads and hands over what may be.
+    fn read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.advance();
+        if self.room() == 0 {
+            if self.burst == READ_AHEAD {
+                self.burst = 0;
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            return self.watch(context);
+        }
+        if self.kept.is_empty() {
+            let mut bytes = [0; READ];
+            let length = READ.min(buffer.remaining());
+            let mut part = ReadBuf::new(bytes.get_mut(..length).unwrap_or_default());
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut part))?;
+            let read = part.filled();
+            let taken = self.hand_over(read)?;
+            let (taken, kept) = read.split_at(taken);
+            buffer.put_slice(taken);
+            self.kept = Bytes::copy_from_slice(kept);
+        } else {
+            let length = self.kept.len().min(buffer.remaining());
+            let taken = self.hand_over(&self.kept.slice(..length))?;
+            buffer.put_slice(&self.kept.split_to(taken));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits until something may be handed over. Until then it looks for the end of the connection.
+    fn watch(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.kept.is_empty() {
+            let mut bytes = [0; WATCHED];
+            let mut part = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut part))?;
+            if part.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            self.kept = Bytes::copy_from_slice(part.filled());
+        }
+        self.requests.wait(context);
+        Poll::Pending
     }
 }
 
@@ -147,18 +415,23 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let had = buffer.filled().len();
-        let read = Pin::new(&mut this.stream).poll_read(context, buffer);
+        let seat = this.requests.0.seat.as_ref();
+        if seat.is_some_and(|seat| seat.has_to_leave(context)) {
+            // As if the client had closed it: what was answered is sent, and nothing more is read.
+            return Poll::Ready(Ok(()));
+        }
+        let read = this.read(context, buffer);
         let between = this.requests.between();
         if this.head.as_ref().map(|(after, _)| *after) != between {
             this.head = None;
         }
         match (&read, &mut this.head, between) {
             (Poll::Ready(Ok(())), None, Some(after)) if buffer.filled().len() > had => {
-                this.head = Some((after, Box::pin(sleep(this.patience.head))));
+                this.head = Some((after, Box::pin(sleep(this.bounds.head))));
             }
             // While the client takes its answers in slowly, what it sent after them is nobody's to wait for.
             (Poll::Pending, Some((_, deadline)), _) if this.stalled.is_some() => {
-                deadline.as_mut().reset(Instant::now() + this.patience.head);
+                deadline.as_mut().reset(Instant::now() + this.bounds.head);
             }
             (Poll::Pending, Some((_, deadline)), _) => {
                 ready!(deadline.as_mut().poll(context));
@@ -178,7 +451,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(context, bytes);
-        this.bounded(context, written)
+        this.bounded(context, written, |size| *size)
     }
 
     fn poll_write_vectored(
@@ -188,7 +461,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write_vectored(context, parts);
-        this.bounded(context, written)
+        this.bounded(context, written, |size| *size)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -198,13 +471,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let flushed = Pin::new(&mut this.stream).poll_flush(context);
-        this.bounded(context, flushed)
+        this.bounded(context, flushed, |()| 0)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let closed = Pin::new(&mut this.stream).poll_shutdown(context);
-        this.bounded(context, closed)
+        this.bounded(context, closed, |()| 0)
     }
 }
 
@@ -212,22 +485,188 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
 mod tests {
     use super::*;
     use actix_web::body::BodyStream;
-    use futures_util::stream;
+    use futures_util::future::poll_fn;
+    use futures_util::{FutureExt as _, stream};
+    use std::sync::Arc;
+    use tokio::io::{AsyncWriteExt as _, DuplexStream};
+
+    use super::super::seats::Seats;
+
+    const HEAD: &str = "GET /readyz HTTP/1.1\r\nHost:x\r\n\r\n";
+
+    /// A connection, and the client's end of it.
+    fn connection(heads: usize) -> (Connection<DuplexStream>, DuplexStream) {
+        let (stream, client) = tokio::io::duplex(1024 * 1024);
+        let minute = Duration::from_mins(1);
+        let bounds = Bounds {
+            head: minute,
+            answer: minute,
+            heads: Budget::new(heads),
+        };
+        let seats = Arc::new(Seats::new(1, 1, Vec::new()));
+        let seat = seats.take([192, 0, 2, 1].into()).unwrap();
+        (Connection::new(stream, bounds, seat), client)
+    }
+
+    /// All that is handed over until the connection waits, as actix-http reads.
+    fn handed_over(connection: &mut Connection<DuplexStream>) -> io::Result<String> {
+        let mut all = Vec::new();
+        loop {
+            let mut bytes = [0; 8192];
+            let mut buffer = ReadBuf::new(&mut bytes);
+            let read =
+                poll_fn(|context| Pin::new(&mut *connection).poll_read(context, &mut buffer));
+            match read.now_or_never() {
+                Some(Ok(())) if buffer.filled().is_empty() => break,
+                Some(Ok(())) => all.extend_from_slice(buffer.filled()),
+                Some(Err(error)) => return Err(error),
+                None => break,
+            }
+        }
+        Ok(String::from_utf8(all).unwrap())
+    }
+
+    #[tokio::test]
+    async fn one_request_is_handed_over_at_a_time() {
+        let (mut connection, mut client) = connection(0);
+        let requests = connection.requests();
+        client
+            .write_all(HEAD.repeat(4094).as_bytes())
+            .await
+            .unwrap();
+        for _ in 0..3 {
+            assert_eq!(handed_over(&mut connection).unwrap(), HEAD);
+            // Decoded, and not begun.
+            assert_eq!(handed_over(&mut connection).unwrap(), "");
+            let under_way = requests.begin(Framing::Bodiless);
+            assert_eq!(handed_over(&mut connection).unwrap(), "");
+            assert!(connection.kept.len() <= READ, "{}", connection.kept.len());
+            drop(under_way);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_no_faster_than_it_is_taken() {
+        let (mut connection, mut client) = connection(0);
+        let requests = connection.requests();
+        let head = "POST / HTTP/1.1\r\nHost:x\r\nContent-Length:100000\r\n\r\n";
+        let sent = format!("{head}{}{HEAD}", "b".repeat(100_000));
+        client.write_all(sent.as_bytes()).await.unwrap();
+        assert_eq!(handed_over(&mut connection).unwrap(), head);
+        let under_way = requests.begin(Framing::Sized(100_000));
+        let mut body = handed_over(&mut connection).unwrap().len();
+        assert_eq!(body, READ_AHEAD);
+        let mut taken = 0;
+        while body < 100_000 {
+            requests.take(1000);
+            taken += 1000;
+            let more = handed_over(&mut connection).unwrap();
+            assert!(more.bytes().all(|byte| byte == b'b'));
+            body += more.len();
+            assert!(body <= taken + READ_AHEAD, "{body} of {taken}");
+        }
+        requests.take(READ_AHEAD);
+        assert_eq!(handed_over(&mut connection).unwrap(), "");
+        drop(under_way);
+        assert_eq!(handed_over(&mut connection).unwrap(), HEAD);
+    }
+
+    #[tokio::test]
+    async fn the_framing_of_chunks_waits_for_nobody() {
+        let (mut connection, mut client) = connection(0);
+        let requests = connection.requests();
+        let head = "POST / HTTP/1.1\r\nHost:x\r\nTransfer-Encoding:chunked\r\n\r\n";
+        let body = format!("{}0\r\n\r\n", "1;extension\r\na\r\n".repeat(10_000));
+        client
+            .write_all(format!("{head}{body}").as_bytes())
+            .await
+            .unwrap();
+        assert_eq!(handed_over(&mut connection).unwrap(), head);
+        let _under_way = requests.begin(Framing::Chunked);
+        let mut all = String::new();
+        while all.len() < body.len() {
+            let more = handed_over(&mut connection).unwrap();
+            assert!((1..=READ_AHEAD).contains(&more.len()));
+            all.push_str(&more);
+        }
+        assert_eq!(all, body);
+    }
+
+    #[tokio::test]
+    async fn the_rest_of_a_body_that_nobody_wanted_comes_before_the_next_head() {
+        let (mut connection, mut client) = connection(0);
+        let head = "POST / HTTP/1.1\r\nHost:x\r\nTransfer-Encoding:chunked\r\n\r\n";
+        let body = format!("c350\r\n{}\r\n0\r\n\r\n", "b".repeat(50_000));
+        let sent = format!("{head}{body}{HEAD}");
+        client.write_all(sent.as_bytes()).await.unwrap();
+        assert_eq!(handed_over(&mut connection).unwrap(), head);
+        drop(connection.requests().begin(Framing::Chunked));
+        let mut rest = String::new();
+        while !rest.ends_with(HEAD) {
+            let more = handed_over(&mut connection).unwrap();
+            // No more than actix-http drops at once.
+            assert!((1..=READ_AHEAD + HEAD.len()).contains(&more.len()));
+            rest.push_str(&more);
+        }
+        assert_eq!(rest, format!("{body}{HEAD}"));
+        assert_eq!(handed_over(&mut connection).unwrap(), "");
+    }
+
+    #[tokio::test]
+    async fn a_long_head_takes_a_share_until_its_connection_is_gone() {
+        let head = format!(
+            "GET / HTTP/1.1\r\nHost:x\r\nX:{}\r\n\r\n",
+            "x".repeat(SMALL_HEAD)
+        );
+        let (mut first, mut client) = connection(LONGEST_HEAD);
+        client.write_all(head.as_bytes()).await.unwrap();
+        assert_eq!(handed_over(&mut first).unwrap(), head);
+        let (mut second, mut client) = connection(0);
+        second.bounds = first.bounds.clone();
+        client.write_all(head.as_bytes()).await.unwrap();
+        assert!(handed_over(&mut second).is_err());
+        drop(first);
+        let (mut third, mut client) = connection(0);
+        third.bounds = second.bounds.clone();
+        client.write_all(head.as_bytes()).await.unwrap();
+        assert_eq!(handed_over(&mut third).unwrap(), head);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_goes_away_during_its_request_is_noticed() {
+        let (mut connection, mut client) = connection(0);
+        client.write_all(HEAD.as_bytes()).await.unwrap();
+        assert_eq!(handed_over(&mut connection).unwrap(), HEAD);
+        let _under_way = connection.requests().begin(Framing::Bodiless);
+        drop(client);
+        let mut bytes = [0; 10];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        let read = poll_fn(|context| Pin::new(&mut connection).poll_read(context, &mut buffer));
+        read.now_or_never().unwrap().unwrap();
+        assert!(buffer.filled().is_empty());
+    }
 
     #[test]
-    fn a_request_lasts_as_long_as_its_answer_comes_in_pieces() {
+    fn a_request_lasts_as_long_as_its_answer_leaves_in_pieces() {
         let requests = Requests::default();
+        let begin = || requests.begin(Framing::Bodiless);
         let pieces = stream::iter([Ok::<_, io::Error>(Bytes::from_static(b"a"))]);
-        let streamed = requests
-            .begin()
-            .until_sent(BoxBody::new(BodyStream::new(pieces)));
+        let streamed = begin().until_sent(BoxBody::new(BodyStream::new(pieces)));
         assert_eq!(requests.between(), None);
         drop(streamed);
         assert_eq!(requests.between(), Some(1));
 
-        let whole = requests.begin().until_sent(BoxBody::new("a"));
-        assert_eq!(requests.between(), Some(2));
-        drop(whole);
-        assert_eq!(requests.between(), Some(2));
+        let large = begin().until_sent(BoxBody::new(vec![0; pieces::SMALL + 1]));
+        assert_eq!((requests.between(), requests.0.large.get()), (None, true));
+        drop(large);
+        assert_eq!(
+            (requests.between(), requests.0.large.get()),
+            (Some(2), false)
+        );
+
+        let small = begin().until_sent(BoxBody::new(vec![0; pieces::SMALL]));
+        assert_eq!(requests.between(), Some(3));
+        drop(small);
+        assert_eq!(requests.between(), Some(3));
     }
 }

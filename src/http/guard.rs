@@ -19,7 +19,6 @@ use tracing::Instrument as _;
 use url::Url;
 
 use super::call::RequestId;
-use super::connection::Requests;
 use super::{State, dialects, links, metrics, operations};
 use crate::bell::Bell;
 use crate::error::{Error, Outage, Result};
@@ -75,7 +74,6 @@ pub(super) async fn guard(
 ) -> std::result::Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let state = request.app_data::<Data<State>>().cloned();
     let state = state.as_ref().map(Data::get_ref);
-    let under_way = request.request().conn_data().map(Requests::begin);
     let watch = state.map(|state| state.requests.begin());
     let id = request_id(&request, state);
     request.extensions_mut().insert(RequestId(id.clone()));
@@ -107,10 +105,7 @@ pub(super) async fn guard(
             metrics::count(&watch, response.request(), response.status());
         }
         log(&response, state);
-        Ok(match under_way {
-            Some(under_way) => response.map_body(|_, body| under_way.until_sent(body)),
-            None => response,
-        })
+        Ok(response)
     }
     .instrument(span)
     .await

@@ -4,11 +4,13 @@
 //! statuses. Refuses to decide anything: no rule, no SQL and no clock here.
 
 mod body;
+mod budget;
 mod call;
 mod connection;
 mod dialects;
 mod document;
 mod examples;
+mod framing;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod guard;
@@ -17,7 +19,9 @@ mod metrics;
 mod objects;
 mod operations;
 mod pages;
+mod pieces;
 mod routes;
+mod seats;
 mod shown;
 mod source;
 mod surface;
@@ -37,9 +41,11 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Bytes, Data};
 use actix_web::{App, middleware, web};
 
-pub use self::connection::{Connection, Patience};
+pub use self::budget::Budget;
+pub use self::connection::{Bounds, Connection};
 pub use self::document::{document, document_json, document_names, document_of};
 pub use self::guard::Origins;
+pub use self::seats::{Seat, Seats};
 use crate::bell::Bell;
 use crate::clock::Random;
 use crate::metrics::{Registry, Requests};
@@ -54,14 +60,42 @@ pub const TOKEN_PATH: &str = "/token";
 /// The largest body read, in bytes.
 pub const BODY_LIMIT: usize = 1024 * 1024;
 
+/// What bodies of requests may take, all together.
+#[derive(Debug, Clone)]
+pub struct Bodies {
+    /// How long a body may take to arrive.
+    pub timeout: Duration,
+    /// The memory of all bodies.
+    pub memory: Budget,
+    /// The part of it for bodies that are read before their caller is known, and for long heads.
+    pub unproven: Budget,
+}
+
+/// The memory that requests in flight may take.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    /// Of bodies.
+    pub bodies: Bodies,
+    /// Of large answers.
+    pub answers: Budget,
+}
+
+/// What large answers may take, all together.
+#[derive(Debug)]
+struct Answers {
+    all: Budget,
+    /// The part of it for lists without pages, which are as long as there are things.
+    unpaged: Budget,
+}
+
 /// What every request can reach.
 #[derive(Debug)]
 pub struct State {
     service: Service,
     random: Arc<dyn Random>,
     origins: Origins,
-    /// How long a body may take to arrive.
-    body_timeout: Duration,
+    bodies: Bodies,
+    answers: Answers,
     /// What answers a request that made an app token.
     quay_created: StatusCode,
     turned_away: guard::TurnedAway,
@@ -76,15 +110,14 @@ pub struct State {
 }
 
 impl State {
-    /// `random` is where request ids come from, `body_timeout` how long a body may take to arrive, `quay_created` what
-    /// answers a request that made an app token. `registry` has what is counted elsewhere than here; `monitored` says
+    /// `random` is where request ids come from, `quay_created` what answers a request that made an app token. `registry` has what is counted elsewhere than here; `monitored` says
     /// whether it is told to who has the monitor's token.
     #[must_use]
     pub fn new(
         service: Service,
         random: Arc<dyn Random>,
         origins: Origins,
-        body_timeout: Duration,
+        Memory { bodies, answers }: Memory,
         quay_created: StatusCode,
         mut registry: Registry,
         monitored: bool,
@@ -104,7 +137,11 @@ impl State {
             service,
             random,
             origins,
-            body_timeout,
+            bodies,
+            answers: Answers {
+                unpaged: answers.part(2),
+                all: answers,
+            },
             quay_created,
             turned_away: guard::TurnedAway::default(),
             requests,
@@ -176,6 +213,7 @@ pub fn app(
         // Outside of the guard, whose refusals are to look like all others.
         .wrap(middleware::from_fn(stackrox::dress))
         .wrap(middleware::from_fn(quay::dress))
+        .wrap(middleware::from_fn(connection::accompany))
         .app_data(state)
         .configure(hang_bell)
         .configure(routes)

@@ -4,14 +4,17 @@
 //! Swagger UI comes from files inside the program: it asks no other host for anything, and a strict policy keeps it
 //! from doing so. A link cannot configure it, it keeps no credentials, and it sends no document to a validator.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName};
+use actix_web::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ContentEncoding, HeaderName,
+};
 use actix_web::middleware::DefaultHeaders;
 use actix_web::web::{self, Bytes, Data, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse, route, routes};
+use actix_web::{HttpRequest, HttpResponse, get, route, routes};
 use utoipa::openapi::OpenApi;
-use utoipa_swagger_ui::{Config, SwaggerUi, Url};
+use utoipa_swagger_ui::{Config, Url};
 
 use super::State;
 use super::document::{CHAPTERS, document_json, document_names, document_of};
@@ -42,27 +45,46 @@ pub(super) fn routes(config: &mut ServiceConfig) {
         .add((CONTENT_SECURITY_POLICY, POLICY))
         .add((CACHE_CONTROL, REVALIDATED))
         .add((OPENER_POLICY, "same-origin"));
-    config
-        .service(openapi)
-        .service(docs)
-        .service(web::scope("/docs").wrap(headers).service(swagger_ui()));
+    config.service(openapi).service(docs).service(
+        web::scope("/docs")
+            .wrap(headers)
+            .app_data(Data::new(configuration()))
+            .service(file),
+    );
 }
 
-fn swagger_ui() -> SwaggerUi {
+fn configuration() -> Config<'static> {
     // Relative, so that it works behind a proxy that adds a prefix.
     let whole = Url::new("All of Wharfinger", "../openapi.json");
     let chapters = CHAPTERS
         .iter()
         .map(|chapter| Url::new(chapter.title, chapter.url));
     // The standalone layout, which is the default, has the list to choose from.
-    let config = Config::new(std::iter::once(whole).chain(chapters))
+    Config::new(std::iter::once(whole).chain(chapters))
         .query_config_enabled(false)
         .validator_url("none")
         .persist_authorization(false)
         .deep_linking(true)
         .display_request_duration(true)
-        .try_it_out_enabled(true);
-    SwaggerUi::new("/{_:.*}").config(config)
+        .try_it_out_enabled(true)
+}
+
+/// A file of Swagger UI. Its bytes are those in the program: the library's own handler copies them for each request.
+#[get("/{_:.*}")]
+async fn file(request: HttpRequest, config: Data<Config<'static>>) -> Answer<Registries> {
+    let name = request.match_info().query("_");
+    let found = utoipa_swagger_ui::serve(name, config.into_inner())
+        .map_err(|error| Error::internal(error.to_string()))?
+        .ok_or_else(|| Error::not_found(What::Path, quoted(request.path())))?;
+    let mut answer = HttpResponse::Ok();
+    answer.content_type(found.content_type);
+    if found.gzpipped {
+        answer.insert_header(ContentEncoding::Gzip);
+    }
+    Ok(answer.body(match found.bytes {
+        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        Cow::Owned(bytes) => bytes.into(),
+    }))
 }
 
 /// What is served as the documents, by path. `whole` is that of all surfaces.

@@ -6,7 +6,6 @@ use std::marker::PhantomData;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CACHE_CONTROL, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
-use serde::Serialize;
 
 use crate::error::Error;
 
@@ -31,13 +30,6 @@ pub(super) struct Failure<S> {
 
 /// What handlers of a surface return.
 pub(super) type Answer<S> = Result<HttpResponse, Failure<S>>;
-
-/// JSON of about `size` bytes: a buffer that is too small would be moved again and again as it grows.
-pub(super) fn json(value: &impl Serialize, size: usize) -> Result<Vec<u8>, Error> {
-    let mut json = Vec::with_capacity(size);
-    serde_json::to_writer(&mut json, value).map_err(Error::internal)?;
-    Ok(json)
-}
 
 impl<S> Failure<S> {
     /// The error behind it.

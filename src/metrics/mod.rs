@@ -5,6 +5,7 @@
 //! No label ever comes from a caller: every set of values is known when the program starts.
 
 mod caches;
+mod connections;
 mod counts;
 mod passwords;
 mod process;
@@ -16,6 +17,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::histogram::Histogram;
 
 pub use self::caches::{Cache, Caches, Throttled};
+pub use self::connections::Connections;
 pub use self::counts::{Counts, Soon, Tokens};
 pub use self::passwords::Passwords;
 pub use self::process::Process;

@@ -14,7 +14,7 @@ use aws_lc_rs::hmac;
 use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::passwords::{Passwords, network};
+use super::passwords::Passwords;
 use super::throttle::{Throttle, Tried};
 use crate::clock::{Clock, Random};
 use crate::domain::account::{Actor, name_key};
@@ -22,6 +22,7 @@ use crate::domain::api_token::Bearer;
 use crate::domain::audit::{By, Credential, Origin};
 use crate::domain::id::{AccountId, AccountKey, ApiTokenId, RegistryId};
 use crate::domain::membership::{Membership, Rights};
+use crate::domain::network::network;
 use crate::domain::secret;
 use crate::domain::status::Status;
 use crate::error::{Error, Outage, Result, What};

@@ -83,14 +83,25 @@ impl<'a> ApiTokens<'a> {
         })
     }
 
-    /// Every token, or only those that are revoked, or that are not.
-    pub async fn list(&self, caller: &Caller, revoked: Option<bool>) -> Result<Vec<ApiToken>> {
+    /// Every token, or only those that are revoked, or that are not, as `present` makes of them where they were read.
+    ///
+    /// The list has no pages, so few are read at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if too many of those lists wait already; what `present` fails with.
+    pub async fn list<P, F>(&self, caller: &Caller, revoked: Option<bool>, present: F) -> Result<P>
+    where
+        P: Send + 'static,
+        F: Fn(Vec<ApiToken>) -> Result<P> + Clone + Send + 'static,
+    {
+        let _turn = self.core.long_lists.wait().await?;
         self.core
             .read(caller, move |connection, actor| {
                 actor
                     .permissions
                     .require(Resource::Integration, Level::Read)?;
-                table::list(connection, revoked)
+                present(table::list(connection, revoked)?)
             })
             .await
     }

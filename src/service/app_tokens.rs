@@ -53,25 +53,42 @@ impl<'a> AppTokens<'a> {
             .await
     }
 
-    /// The caller's tokens, oldest first; only those that end soon if that is asked for.
-    pub async fn list(&self, caller: &Caller, expiring: bool) -> Result<Vec<AppToken>> {
+    /// The caller's tokens, oldest first, as `present` makes of them where they were read; only those that end soon if
+    /// that is asked for. An account has as many as the caps allow.
+    pub async fn list<P, F>(&self, caller: &Caller, expiring: bool, present: F) -> Result<P>
+    where
+        P: Send + 'static,
+        F: Fn(Vec<AppToken>) -> Result<P> + Clone + Send + 'static,
+    {
         let ending = self.ending(expiring);
         self.core
             .read(caller, move |connection, actor| {
                 enter(connection, actor, false)?;
-                table::list(connection, Some(actor.key), ending)
+                present(table::list(connection, Some(actor.key), ending)?)
             })
             .await
     }
 
-    /// Every account's tokens, oldest first, for whoever may read accounts.
-    pub async fn list_all(&self, caller: &Caller, expiring: bool) -> Result<Vec<AppToken>> {
+    /// Every account's tokens, oldest first, for callers who may read accounts, as `present` makes of them where they were
+    /// read.
+    ///
+    /// The list has no pages, so few are read at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if too many of those lists wait already; what `present` fails with.
+    pub async fn list_all<P, F>(&self, caller: &Caller, expiring: bool, present: F) -> Result<P>
+    where
+        P: Send + 'static,
+        F: Fn(Vec<AppToken>) -> Result<P> + Clone + Send + 'static,
+    {
         let (ending, stale) = (self.ending(expiring), self.is_stale(caller));
+        let _turn = self.core.long_lists.wait().await?;
         self.core
             .read(caller, move |connection, actor| {
                 enter(connection, actor, stale)?;
                 actor.permissions.require(Resource::Access, Level::Read)?;
-                table::list(connection, None, ending)
+                present(table::list(connection, None, ending)?)
             })
             .await
     }

@@ -15,6 +15,9 @@ use crate::error::{Error, Result};
 use crate::store::audit::{self as table, Chain, Order};
 pub use crate::store::audit::{Filter, Place};
 
+/// Events of a part of an export. A client that reads slowly makes the server hold one.
+const PART: i64 = 50;
+
 /// Looking into the trail is looking into the service itself.
 fn permitted(actor: &Actor) -> Result<()> {
     let permissions = &actor.permissions;
@@ -73,6 +76,7 @@ impl<'a> Audit<'a> {
         let beyond = token
             .map(|token| self.open_cursor(&context, token))
             .transpose()?;
+        let _long = self.core.long_page(limit).await?;
         let mut events = self
             .core
             .read(caller, move |connection, actor| {
@@ -102,10 +106,10 @@ impl<'a> Audit<'a> {
             .core
             .read(caller, move |connection, actor| {
                 permitted(actor)?;
-                table::list(connection, &filter, Order::OldestFirst, beyond, BATCH)
+                table::list(connection, &filter, Order::OldestFirst, beyond, PART)
             })
             .await?;
-        let full = i64::try_from(events.len()).map_err(Error::internal)? == BATCH;
+        let full = i64::try_from(events.len()).map_err(Error::internal)? == PART;
         let next = events.last().filter(|_| full).map(Place::from);
         Ok(Part { events, next })
     }

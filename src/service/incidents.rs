@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::passwords::network;
 use super::{Core, Service};
 use crate::domain::audit::{Event, Kind, Outcome};
+use crate::domain::network::network;
 use crate::error::{Error, Result};
 use crate::store::Lock;
 

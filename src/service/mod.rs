@@ -63,9 +63,9 @@ use self::registries::Registries;
 use self::server_keys::ServerKeys;
 use self::sessions::Sessions;
 use self::throttle::{Limits, Throttle, Tried};
-use self::token_lists::COUNTING;
+use self::token_lists::{COUNTING, LONG_LISTS, READING, SHORT};
 use self::tokens::Tokens;
-use self::turns::Turns;
+use self::turns::{Turn, Turns};
 use self::uses::{Used, Uses};
 use self::vault::{ServerKey, Vault};
 use crate::clock::{Clock, Random};
@@ -186,6 +186,8 @@ pub struct Core {
     walks: Turns,
     /// Filtered lists: their totals are counted.
     counting: Turns,
+    /// Pages that are long, and lists without pages.
+    long_lists: Turns,
     caches: Caches,
     counts: Counts,
 }
@@ -234,8 +236,9 @@ impl Service {
                 uses: Uses::default(),
                 trail,
                 incidents,
-                walks: Turns::new(WALKS),
-                counting: Turns::new(COUNTING),
+                walks: Turns::new(WALKS, 1),
+                counting: Turns::new(COUNTING, 1),
+                long_lists: Turns::new(LONG_LISTS, READING),
                 caches,
                 counts: Counts::default(),
             }),
@@ -536,6 +539,18 @@ impl Core {
             .throttle
             .fail(tried, address, &identity, self.clock.instant());
         wait.map_or(error, |retry_after| Error::RateLimited { retry_after })
+    }
+
+    /// The right to read a page of a list now: few long pages are read at once, as each holds its rows in memory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if too many wait for it already.
+    async fn long_page(&self, limit: i64) -> Result<Option<Turn<'_>>> {
+        if limit <= SHORT {
+            return Ok(None);
+        }
+        self.long_lists.wait().await.map(Some)
     }
 
     /// Reads on behalf of a caller: one store call that first reads what the caller is now.

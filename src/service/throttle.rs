@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::digest;
 use moka::policy::EvictionPolicy;
 
-use super::passwords::network;
 use crate::domain::account::name_key;
 use crate::domain::audit::told_name;
+use crate::domain::network::network;
 use crate::domain::throttle::Rate;
 use crate::metrics;
 

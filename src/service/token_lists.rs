@@ -22,6 +22,13 @@ use crate::store::{Session, token_filters, tokens as table};
 
 /// Filtered lists that are counted or wait to be, at most.
 pub(super) const COUNTING: usize = 32;
+/// Long pages and lists without pages that are read or wait to be, at most.
+pub(super) const LONG_LISTS: usize = 128;
+/// How many of these are read at once. Each holds its rows in memory until it is JSON: some 20 MB, if all scopes are as
+/// long as they may be.
+pub(super) const READING: usize = 2;
+/// The longest page that is not long.
+pub(super) const SHORT: i64 = 100;
 /// Which list a cursor belongs to.
 const LIST: &str = "tokens";
 /// The layout of cursors.
@@ -175,6 +182,7 @@ impl Tokens<'_> {
             Some(_) => Some(self.core.counting.wait().await?),
             None => None,
         };
+        let _long = self.core.long_page(limit).await?;
         let (vault, random) = (Arc::clone(&self.core.vault), Arc::clone(&self.core.random));
         self.core
             .read(caller, move |connection, actor| {

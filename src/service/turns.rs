@@ -1,4 +1,4 @@
-//! Turns: costly work that anybody can ask for is done one at a time, while a few wait.
+//! Turns: costly work that anybody can ask for is done one or two at a time, while a few wait.
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -19,12 +19,12 @@ pub struct Turn<'a> {
 }
 
 impl Turns {
-    /// Lets so many be there at once, the one that works included.
+    /// Lets `places` be there at once, of which `working` work.
     #[must_use]
-    pub fn new(places: usize) -> Self {
+    pub fn new(places: usize, working: usize) -> Self {
         Self {
             places: Semaphore::new(places),
-            turn: Semaphore::new(1),
+            turn: Semaphore::new(working),
         }
     }
 

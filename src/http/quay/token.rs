@@ -1,15 +1,22 @@
 //! `/api/v1/user/apptoken`, and the list of all for who may see it.
 
+use actix_web::http::header::ContentType;
 use actix_web::web::Data;
 use actix_web::{HttpResponse, delete, get, post};
 use utoipa::IntoParams;
 
 use super::super::State;
+use super::super::budget::Budget;
+use super::super::pieces::{self, Pieces};
 use super::Answer;
 use super::call::{Call, Document, Expiring, Uuid};
 use super::error::{BodyErrors, Errors, FullError};
 use super::wire::{NewToken, OneToken, TokenList, TokenView};
 use crate::domain::app_token::{AppToken, Title};
+use crate::error::Result;
+
+/// About how many bytes a token takes as JSON.
+const TOKEN_SIZE: usize = 256;
 
 /// The token of a path.
 #[derive(IntoParams)]
@@ -44,10 +51,11 @@ struct Wanted {
 pub(super) async fn list(state: Data<State>, call: Call<Expiring>) -> Answer {
     let Expiring(expiring) = call.head;
     let tokens = state.service.app_tokens();
-    let tokens = tokens
-        .list(&call.caller, expiring.unwrap_or_default())
+    let present = present(state.answers.unpaged.clone(), expiring);
+    let body = tokens
+        .list(&call.caller, expiring.unwrap_or_default(), present)
         .await?;
-    Ok(listed(tokens, expiring))
+    Ok(listed(body))
 }
 
 /// It ends when this server says.
@@ -112,15 +120,30 @@ pub(super) async fn delete(state: Data<State>, call: Call<Uuid>) -> Answer {
 pub(super) async fn list_all(state: Data<State>, call: Call<Expiring>) -> Answer {
     let Expiring(expiring) = call.head;
     let tokens = state.service.app_tokens();
-    let tokens = tokens
-        .list_all(&call.caller, expiring.unwrap_or_default())
+    let present = present(state.answers.unpaged.clone(), expiring);
+    let body = tokens
+        .list_all(&call.caller, expiring.unwrap_or_default(), present)
         .await?;
-    Ok(listed(tokens, expiring))
+    Ok(listed(body))
 }
 
-fn listed(tokens: Vec<AppToken>, only_expiring: Option<bool>) -> HttpResponse {
-    HttpResponse::Ok().json(TokenList {
-        tokens: tokens.into_iter().map(TokenView::from).collect(),
-        only_expiring,
-    })
+/// How a list becomes JSON.
+fn present(
+    budget: Budget,
+    only_expiring: Option<bool>,
+) -> impl Fn(Vec<AppToken>) -> Result<Pieces> + Clone + Send + 'static {
+    move |tokens| {
+        let size = tokens.len() * TOKEN_SIZE;
+        let answer = TokenList {
+            tokens: tokens.into_iter().map(TokenView::from).collect(),
+            only_expiring,
+        };
+        pieces::json(&budget, &answer, size)
+    }
+}
+
+fn listed(body: Pieces) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type(ContentType::json())
+        .body(body)
 }

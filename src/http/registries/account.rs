@@ -13,7 +13,9 @@ use super::people::{AccountList, AccountView, PatchAccount, PostAccount};
 use super::precondition::{IfChanged, IfMatch, looked, tagged};
 use super::repeat::{Keyed, marked};
 use super::token::{Page, window_links};
-use super::{Answer, ApiErrorResponse, BodyErrors, Call, Conditional, Errors, Reused, Unchanged};
+use super::{
+    Answer, ApiErrorResponse, BodyErrors, Call, Conditional, Errors, Reused, Unchanged, listed,
+};
 use crate::domain::account::{Account, AccountPatch, CreateAccount};
 use crate::domain::id::AccountId;
 use crate::domain::page::Window;
@@ -68,17 +70,20 @@ pub(super) async fn list(state: Data<State>, call: Call<(Window, Raw)>) -> Answe
     let (window, Raw(request)) = call.head;
     let page = state.service.directory().list(&call.caller, window).await?;
     let items: Vec<AccountView> = page.accounts.into_iter().map(Into::into).collect();
-    Ok(HttpResponse::Ok().json(AccountList {
-        id: "accounts",
-        r#type: "collection",
-        href: "",
-        offset: window.offset,
-        limit: window.limit,
-        count: items.len(),
-        total: page.total,
-        items,
-        links: window_links(&links::here(&request), window, page.total, ""),
-    }))
+    listed(
+        &state,
+        &AccountList {
+            id: "accounts",
+            r#type: "collection",
+            href: "",
+            offset: window.offset,
+            limit: window.limit,
+            count: items.len(),
+            total: page.total,
+            items,
+            links: window_links(&links::here(&request), window, page.total, ""),
+        },
+    )
 }
 
 /// Create account

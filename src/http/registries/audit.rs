@@ -13,7 +13,7 @@ use super::super::State;
 use super::super::call::{Head, Query, Raw};
 use super::super::links;
 use super::wire::{Links, Pagination};
-use super::{Answer, Call, Errors};
+use super::{Answer, Call, Errors, listed};
 use crate::domain::audit::{KeptEvent, Kind, Outcome};
 use crate::domain::id::{AccountId, RegistryId};
 use crate::domain::page::parse_limit;
@@ -258,17 +258,20 @@ pub(super) async fn list(state: Data<State>, call: Call<(Filter, (Page, Raw))>) 
             .map(|token| link(&request, limit, Some(token)))
             .unwrap_or_default(),
     };
-    Ok(HttpResponse::Ok().json(EventList {
-        id: "audit",
-        r#type: "collection",
-        href: "",
-        items: page.events.into_iter().map(Into::into).collect(),
-        pagination: Pagination {
-            limit,
-            token: page.next.unwrap_or_default(),
+    listed(
+        &state,
+        &EventList {
+            id: "audit",
+            r#type: "collection",
+            href: "",
+            items: page.events.into_iter().map(Into::into).collect(),
+            pagination: Pagination {
+                limit,
+                token: page.next.unwrap_or_default(),
+            },
+            links,
         },
-        links,
-    }))
+    )
 }
 
 /// The filter stays in the address, as the token holds for it alone.

@@ -12,7 +12,7 @@ use super::people::{MemberList, MemberView, PutMember};
 use super::precondition::{IfAbsent, IfMatch, tagged};
 use super::repeat::{Keyed, marked};
 use super::token::{Page, RegistryPath, window_links};
-use super::{Answer, ApiErrorResponse, BodyErrors, Call, Conditional, Errors, Reused};
+use super::{Answer, ApiErrorResponse, BodyErrors, Call, Conditional, Errors, Reused, listed};
 use crate::domain::id::{AccountId, RegistryId};
 use crate::domain::membership::{Member, Membership};
 use crate::domain::page::Window;
@@ -33,17 +33,20 @@ pub(super) async fn list(state: Data<State>, call: Call<(RegistryId, (Window, Ra
     let members = state.service.members();
     let page = members.list(&call.caller, registry, window).await?;
     let items: Vec<MemberView> = page.members.into_iter().map(Into::into).collect();
-    Ok(HttpResponse::Ok().json(MemberList {
-        id: "members",
-        r#type: "collection",
-        href: "",
-        offset: window.offset,
-        limit: window.limit,
-        count: items.len(),
-        total: page.total,
-        items,
-        links: window_links(&links::here(&request), window, page.total, ""),
-    }))
+    listed(
+        &state,
+        &MemberList {
+            id: "members",
+            r#type: "collection",
+            href: "",
+            offset: window.offset,
+            limit: window.limit,
+            count: items.len(),
+            total: page.total,
+            items,
+            links: window_links(&links::here(&request), window, page.total, ""),
+        },
+    )
 }
 
 /// Make an account a member of a registry

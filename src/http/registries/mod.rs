@@ -22,7 +22,9 @@ mod token;
 mod trust;
 mod wire;
 
-use actix_web::web;
+use actix_web::http::header::ContentType;
+use actix_web::{HttpResponse, web};
+use serde::Serialize;
 use utoipa::OpenApi;
 
 pub(super) use self::elsewhere::PATHS as ELSEWHERE;
@@ -35,7 +37,7 @@ use self::error::{ApiErrorResponse, BareErrors, BodyErrors, Errors};
 use self::precondition::{Conditional, Unchanged};
 use self::repeat::Reused;
 use super::routes::{Routes, Section};
-use super::surface;
+use super::{State, pieces, surface};
 
 /// What most of the paths begin with.
 const REGISTRIES: &str = "/registries";
@@ -46,6 +48,17 @@ pub struct Registries;
 
 type Answer = surface::Answer<Registries>;
 type Call<H = (), B = ()> = super::call::Call<Registries, H, B>;
+
+/// About how many bytes a page of a list takes.
+const PAGE: usize = 16 * 1024;
+
+/// A page of a list.
+fn listed(state: &State, page: &impl Serialize) -> Answer {
+    let body = pieces::json(&state.answers.all, page, PAGE)?;
+    Ok(HttpResponse::Ok()
+        .content_type(ContentType::json())
+        .body(body))
+}
 
 /// Adds every route of this surface.
 pub(super) fn routes(config: &mut impl Routes) {

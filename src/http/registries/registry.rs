@@ -13,7 +13,9 @@ use super::precondition::{IfAbsent, IfChanged, IfMatch, looked, tagged};
 use super::repeat::{Keyed, marked};
 use super::token::RegistryPath;
 use super::wire::{CreateRegistry, Links, Pagination, PatchRegistry, RegistryList, RegistryView};
-use super::{Answer, ApiErrorResponse, BodyErrors, Call, Conditional, Errors, Reused, Unchanged};
+use super::{
+    Answer, ApiErrorResponse, BodyErrors, Call, Conditional, Errors, Reused, Unchanged, listed,
+};
 use crate::domain::id::RegistryId;
 use crate::domain::page::parse_limit;
 use crate::domain::precondition::Precondition;
@@ -81,21 +83,24 @@ pub(super) async fn list(state: Data<State>, call: Call<(Listing, Raw)>) -> Answ
             .map(|token| link(&request, limit, Some(token)))
             .unwrap_or_default(),
     };
-    Ok(HttpResponse::Ok().json(RegistryList {
-        id: "registries",
-        r#type: "collection",
-        href: "",
-        items: page
-            .registries
-            .into_iter()
-            .map(|registry| view(&state, registry))
-            .collect(),
-        pagination: Pagination {
-            limit,
-            token: page.next.unwrap_or_default(),
+    listed(
+        &state,
+        &RegistryList {
+            id: "registries",
+            r#type: "collection",
+            href: "",
+            items: page
+                .registries
+                .into_iter()
+                .map(|registry| view(&state, registry))
+                .collect(),
+            pagination: Pagination {
+                limit,
+                token: page.next.unwrap_or_default(),
+            },
+            links,
         },
-        links,
-    }))
+    )
 }
 
 fn link(request: &HttpRequest, limit: i64, token: Option<&str>) -> String {

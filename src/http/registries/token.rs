@@ -9,7 +9,8 @@ use utoipa::IntoParams;
 
 use super::super::State;
 use super::super::call::{Head, Json, Query, Raw, Repeatable};
-use super::super::{links, surface};
+use super::super::links;
+use super::super::pieces::{self, Pieces};
 use super::evaluation::{EvaluateToken, EvaluationView};
 use super::precondition::{IfAbsent, IfChanged, IfMatch, looked, tagged};
 use super::repeat::{Keyed, marked};
@@ -33,7 +34,16 @@ const PAGE_SIZE: usize = 512;
 const TOKEN_SIZE: usize = 768;
 /// The longest page whose JSON a worker makes. That takes some tenths of a millisecond, and wakes the worker once for
 /// several pages: readers that made it woke an idle worker for each, and lost their core to it every time.
-const SHORT: i64 = 100;
+const SHORT: usize = 100;
+/// The most that the scopes of such a page take, in bytes. Pages wait for their worker, and take no share of a budget
+/// until they are JSON.
+const SHORT_SCOPES: usize = 64 * 1024;
+
+/// A page of tokens, made ready as far as the thread that read it does.
+enum Ready {
+    Page(TokenPage),
+    Json(Pieces, Option<String>),
+}
 
 /// The registry of a path.
 #[derive(IntoParams)]
@@ -169,7 +179,8 @@ pub(super) async fn list(state: Data<State>, call: Call<(RegistryId, (Listing, R
     let (limit, token) = (listing.limit, listing.start.token().map(str::to_owned));
     let here = links::here(&request);
     let now = state.service.now();
-    let present = move |page: TokenPage| {
+    let budget = state.answers.all.clone();
+    let present = move |page: TokenPage| -> Result<(Pieces, Option<String>)> {
         let window = Window {
             offset: page.offset,
             limit,
@@ -198,18 +209,23 @@ pub(super) async fn list(state: Data<State>, call: Call<(RegistryId, (Listing, R
             items,
             links,
         };
-        let body = surface::json(&list, PAGE_SIZE + list.count * TOKEN_SIZE)?;
+        let body = pieces::json(&budget, &list, PAGE_SIZE + list.count * TOKEN_SIZE)?;
         Ok((body, next))
     };
+    let there = present.clone();
+    // The JSON of a thousand tokens takes milliseconds, in which a worker would answer nobody.
+    let ready = move |page: TokenPage| {
+        let scopes = page.tokens.iter().map(|token| token.scopes.get().len());
+        if page.tokens.len() <= SHORT && scopes.sum::<usize>() <= SHORT_SCOPES {
+            Ok(Ready::Page(page))
+        } else {
+            there(page).map(|(body, next)| Ready::Json(body, next))
+        }
+    };
     let tokens = state.service.tokens();
-    let (body, next) = if limit <= SHORT {
-        let page = tokens.list(&call.caller, registry, listing, Ok).await?;
-        present(page)?
-    } else {
-        // Made where the tokens were read: the JSON of a thousand takes milliseconds, in which a worker answers nobody.
-        tokens
-            .list(&call.caller, registry, listing, present)
-            .await?
+    let (body, next) = match tokens.list(&call.caller, registry, listing, ready).await? {
+        Ready::Page(page) => present(page)?,
+        Ready::Json(body, next) => (body, next),
     };
     let mut answer = HttpResponse::Ok();
     answer.content_type(ContentType::json());

@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::super::State;
 use super::super::body;
-use super::super::call::{basic, origin, state};
+use super::super::call::{basic, origin};
 use super::super::shown::Shown;
 use super::super::source::source;
 use super::super::surface::{self, Failure};
@@ -197,8 +197,7 @@ impl FromRequest for ByForm {
     fn from_request(request: &HttpRequest, payload: &mut dev::Payload) -> Self::Future {
         let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
-            let time = state(&request)?.body_timeout;
-            let body = body::form(&request, payload, time).await?;
+            let body = body::form(&request, payload).await?;
             Ok(Self(read_form(&request, &body)?))
         })
     }

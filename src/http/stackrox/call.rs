@@ -9,7 +9,7 @@ use actix_web::{FromRequest, HttpRequest, dev};
 
 use super::super::body;
 use super::super::call::{
-    Body, Head, authorization, basic, bearer, prove_bearer, prove_password, segment, state,
+    Body, Head, authorization, basic, bearer, prove_bearer, prove_password, segment,
 };
 use super::super::surface::{Failure, Surface};
 use super::wire::GenerateToken;
@@ -138,8 +138,7 @@ pub(super) struct Wished(pub Wish);
 
 impl Body for Wished {
     async fn read(request: &HttpRequest, payload: dev::Payload) -> Result<Self> {
-        let time = state(request)?.body_timeout;
-        let wire = body::json_of_any_type::<GenerateToken>(request, payload, time)
+        let wire = body::json_of_any_type::<GenerateToken>(request, payload)
             .await
             .map_err(undecoded)?;
         Wish::try_from(wire).map(Self)

@@ -1,23 +1,28 @@
 //! What every answer under `/v1` has in common, whoever made it: StackRox's words for a 401, its headers, `?pretty`,
 //! and gzip for those who take it.
 
-use std::io::Write as _;
+use std::io::{self, Write};
+use std::pin::Pin;
 
-use actix_web::body::{BoxBody, to_bytes};
+use actix_web::body::{BoxBody, MessageBody as _};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
     ACCEPT_ENCODING, AcceptEncoding, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, Encoding,
     Header as _, HeaderValue, VARY, WWW_AUTHENTICATE,
 };
 use actix_web::middleware::Next;
+use actix_web::web::Data;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use futures_util::future::poll_fn;
 
-use super::super::dialects;
+use super::super::budget::Budget;
+use super::super::pieces::{Collector, PIECE, Pieces};
+use super::super::{State, dialects};
 use super::call::Attempt;
 use super::error::{Code, body};
 use super::owns;
-use crate::error::Error;
+use crate::error::{Error, Result as Outcome};
 
 /// The longest user name that a message repeats, in bytes.
 const NAME: usize = 128;
@@ -39,15 +44,11 @@ pub(in super::super) async fn dress(
         .error()
         .and_then(dialects::cause)
         .and_then(|error| refusal(error, &attempt));
-    let (mut response, sent) = response.into_parts();
-    let mut bytes = match &refusal {
-        Some(message) => serde_json::to_vec(&body(Code::Unauthenticated, message.clone()))?,
-        None => to_bytes(sent)
-            .await
-            .map_err(|error| Error::internal(error.to_string()))
-            .map_err(|error| dialects::failure(request.path(), error))?
-            .to_vec(),
-    };
+    let (mut response, mut sent) = response.into_parts();
+    if let Some(message) = &refusal {
+        let refused = body(Code::Unauthenticated, message.clone());
+        sent = BoxBody::new(serde_json::to_vec(&refused)?);
+    }
     let headers = response.headers_mut();
     if let Some(message) = refusal.and_then(|message| HeaderValue::from_str(&message).ok()) {
         headers.insert(WWW_AUTHENTICATE, message);
@@ -58,19 +59,98 @@ pub(in super::super) async fn dress(
         HeaderValue::from_static("no-store, no-cache"),
     );
     headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-    if pretty {
-        bytes = indented(&bytes);
-    }
     if gzip {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(&bytes)?;
-        bytes = encoder.finish()?;
     }
-    Ok(ServiceResponse::new(
-        request,
-        response.set_body(BoxBody::new(bytes)),
-    ))
+    if pretty || gzip {
+        let state = request.app_data::<Data<State>>();
+        let budget = state.map_or_else(|| Budget::new(0), |state| state.answers.unpaged.clone());
+        let dressed = rewrite(sent, &budget, pretty, gzip).await;
+        sent = BoxBody::new(
+            dressed.map_err(|error| dialects::failure(dialects::routed(&request), error))?,
+        );
+    }
+    Ok(ServiceResponse::new(request, response.set_body(sent)))
+}
+
+/// Indents a body, compresses it, or both. Other requests have their turn after each piece.
+async fn rewrite(mut sent: BoxBody, budget: &Budget, pretty: bool, gzip: bool) -> Outcome<Pieces> {
+    let mut written = Written {
+        indents: pretty.then(Indents::default),
+        packed: Packed::new(Collector::new(budget, PIECE), gzip),
+    };
+    let mut result = Ok(());
+    while result.is_ok()
+        && let Some(piece) = poll_fn(|context| Pin::new(&mut sent).poll_next(context)).await
+    {
+        let piece = piece.map_err(|error| Error::internal(error.to_string()))?;
+        result = written.write(&piece);
+        if piece.len() >= PIECE {
+            tokio::task::yield_now().await;
+        }
+    }
+    written.packed.finish(result)
+}
+
+struct Written<'a> {
+    indents: Option<Indents>,
+    packed: Packed<'a>,
+}
+
+impl Written<'_> {
+    fn write(&mut self, piece: &[u8]) -> io::Result<()> {
+        match &mut self.indents {
+            Some(indents) => indents.write(piece, &mut self.packed),
+            None => self.packed.write_all(piece),
+        }
+    }
+}
+
+/// What collects an answer, compressed or as it is.
+enum Packed<'a> {
+    Plain(Collector<'a>),
+    Gzip(Box<GzEncoder<Collector<'a>>>),
+}
+
+impl<'a> Packed<'a> {
+    fn new(collector: Collector<'a>, gzip: bool) -> Self {
+        if gzip {
+            Self::Gzip(Box::new(GzEncoder::new(collector, Compression::fast())))
+        } else {
+            Self::Plain(collector)
+        }
+    }
+
+    fn finish(self, written: io::Result<()>) -> Outcome<Pieces> {
+        match self {
+            Self::Plain(collector) => collector.finish(written.map_err(Error::internal)),
+            Self::Gzip(mut encoder) => {
+                let written = written.and_then(|()| encoder.try_finish());
+                let refused = encoder.get_mut().refusal();
+                match (refused, written) {
+                    (Some(refusal), _) => Err(refusal),
+                    (None, Ok(())) => encoder
+                        .finish()
+                        .map_err(Error::internal)
+                        .and_then(|collector| collector.finish(Ok(()))),
+                    (None, Err(error)) => Err(Error::internal(error)),
+                }
+            }
+        }
+    }
+}
+
+impl Write for Packed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(collector) => collector.write(bytes),
+            Self::Gzip(encoder) => encoder.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Is gzip asked for? An answer without any word on it is sent as it is.
@@ -109,49 +189,68 @@ fn plain(name: &str) -> String {
     name.chars().take(NAME).map(visible).collect()
 }
 
-/// The same JSON with lines and indents. The order of members stays, which it would not through a tree of values.
-fn indented(json: &[u8]) -> Vec<u8> {
-    let mut text = Vec::with_capacity(json.len() * 2);
-    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
-    let line = |text: &mut Vec<u8>, depth: usize| {
-        text.push(b'\n');
-        text.extend(std::iter::repeat_n(b' ', depth * 2));
-    };
-    let mut rest = json.iter().copied().peekable();
-    while let Some(byte) = rest.next() {
-        if quoted {
-            quoted = escaped || byte != b'"';
-            escaped = !escaped && byte == b'\\';
-            text.push(byte);
-            continue;
+/// Gives JSON lines and indents as it passes. The order of members stays, which it would not through a tree of values.
+#[derive(Debug, Default)]
+struct Indents {
+    depth: usize,
+    quoted: bool,
+    escaped: bool,
+    /// Whether the byte before opened an object or an array: an empty one stays on its line.
+    opened: bool,
+    text: Vec<u8>,
+}
+
+impl Indents {
+    fn write(&mut self, json: &[u8], to: &mut impl Write) -> io::Result<()> {
+        for byte in json.iter().copied() {
+            self.indent(byte);
+            if self.text.len() >= PIECE {
+                to.write_all(&self.text)?;
+                self.text.clear();
+            }
         }
+        to.write_all(&self.text)?;
+        self.text.clear();
+        Ok(())
+    }
+
+    fn indent(&mut self, byte: u8) {
+        if self.quoted {
+            self.quoted = self.escaped || byte != b'"';
+            self.escaped = !self.escaped && byte == b'\\';
+            self.text.push(byte);
+            return;
+        }
+        let opened = std::mem::take(&mut self.opened);
         match byte {
-            b'{' | b'[' => {
-                text.push(byte);
-                if let Some(end) = rest.next_if(|next| matches!(next, b'}' | b']')) {
-                    text.push(end);
-                } else {
-                    depth += 1;
-                    line(&mut text, depth);
-                }
-            }
+            b'}' | b']' if opened => self.text.push(byte),
             b'}' | b']' => {
-                depth = depth.saturating_sub(1);
-                line(&mut text, depth);
-                text.push(byte);
+                self.depth = self.depth.saturating_sub(1);
+                self.line();
+                self.text.push(byte);
             }
-            b',' => {
-                text.push(byte);
-                line(&mut text, depth);
-            }
-            b':' => text.extend(b": "),
             _ => {
-                quoted = byte == b'"';
-                text.push(byte);
+                if opened {
+                    self.depth += 1;
+                    self.line();
+                }
+                self.text.push(byte);
+                match byte {
+                    b'{' | b'[' => self.opened = true,
+                    b',' => self.line(),
+                    b':' => self.text.push(b' '),
+                    b'"' => self.quoted = true,
+                    _ => {}
+                }
             }
         }
     }
-    text
+
+    fn line(&mut self) {
+        self.text.push(b'\n');
+        let indent = std::iter::repeat_n(b' ', self.depth * 2);
+        self.text.extend(indent);
+    }
 }
 
 #[cfg(test)]
@@ -166,7 +265,14 @@ mod tests {
             serde_json::json!([true, "\\\"", [[]]]),
         ] {
             let pretty = serde_json::to_vec_pretty(&value).unwrap();
-            assert_eq!(indented(&serde_json::to_vec(&value).unwrap()), pretty);
+            let json = serde_json::to_vec(&value).unwrap();
+            for piece in 1..=json.len() {
+                let (mut indents, mut text) = (Indents::default(), Vec::new());
+                for piece in json.chunks(piece) {
+                    indents.write(piece, &mut text).unwrap();
+                }
+                assert_eq!(text, pretty);
+            }
         }
     }
 

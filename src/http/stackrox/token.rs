@@ -1,17 +1,21 @@
 //! `/v1/apitokens`.
 
+use actix_web::http::header::ContentType;
 use actix_web::web::Data;
 use actix_web::{HttpResponse, get, patch, post};
 use utoipa::IntoParams;
 
-use super::super::State;
-use super::super::surface;
+use super::super::{State, pieces, surface};
 use super::Answer;
 use super::call::{Call, Id, Revoked, Wished};
 use super::error::{Revocation, StackRox};
 use super::wire::{
     AllowedRoles, Empty, GenerateToken, GeneratedToken, Status, TokenList, TokenMetadata,
 };
+use crate::domain::api_token::ApiToken;
+
+/// About how many bytes a token takes as JSON.
+const TOKEN_SIZE: usize = 256;
 
 /// The token of a path.
 #[derive(IntoParams)]
@@ -85,10 +89,17 @@ pub(super) async fn allowed_roles(state: Data<State>, call: Call<StackRox>) -> A
 )]
 #[get("/v1/apitokens")]
 pub(super) async fn list(state: Data<State>, call: Call<StackRox, Revoked>) -> Answer {
+    let budget = state.answers.unpaged.clone();
+    let present = move |tokens: Vec<ApiToken>| {
+        let size = tokens.len() * TOKEN_SIZE;
+        let tokens = tokens.into_iter().map(TokenMetadata::from).collect();
+        pieces::json(&budget, &TokenList { tokens }, size)
+    };
     let tokens = state.service.api_tokens();
-    let tokens = tokens.list(&call.caller, call.head.0).await?;
-    let tokens = tokens.into_iter().map(TokenMetadata::from).collect();
-    Ok(HttpResponse::Ok().json(TokenList { tokens }))
+    let body = tokens.list(&call.caller, call.head.0, present).await?;
+    Ok(HttpResponse::Ok()
+        .content_type(ContentType::json())
+        .body(body))
 }
 
 /// A revoked token is found until it is removed, within the hour.
