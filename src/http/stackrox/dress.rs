@@ -45,7 +45,7 @@ pub(in super::super) async fn dress(
         None => to_bytes(sent)
             .await
             .map_err(|error| Error::internal(error.to_string()))
-            .map_err(|error| dialects::failure(request.path(), error))?
+            .map_err(|error| dialects::failure(dialects::routed(&request), error))?
             .to_vec(),
     };
     let headers = response.headers_mut();
