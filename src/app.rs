@@ -218,6 +218,7 @@ fn policy(settings: &Settings) -> Result<Policy> {
         app_token_reveal: settings.app_token_reveal,
         audit_retention: settings.audit_retention.into(),
         fresh_login: settings.fresh_login,
+        changes_per_hour: settings.changes_per_hour,
         failures: Limits {
             source: settings.failures_per_source,
             identity: settings.failures_per_identity,

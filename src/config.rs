@@ -481,6 +481,9 @@ pub struct Settings {
     /// How many of these under one and the same name
     #[arg(long, env = "WHARFINGER_FAILURES_PER_IDENTITY", default_value = "10", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub failures_per_identity: u32,
+    /// How many changes an account may make in an hour, all at once or one by one: each is kept in the audit trail
+    #[arg(long, env = "WHARFINGER_CHANGES_PER_HOUR", default_value = "36000", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub changes_per_hour: u32,
     /// The proxies whose `X-Forwarded-For` says where requests come from: addresses and networks, separated by commas
     #[arg(long, env = "WHARFINGER_TRUSTED_PROXIES", value_delimiter = ',', global = true, value_name = "LIST", value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,

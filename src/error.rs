@@ -128,6 +128,14 @@ pub enum Error {
         /// Seconds to wait before the next try.
         retry_after: u64,
     },
+    /// The account changed too much in the last hour for the audit trail.
+    #[error(
+        "this account made as many changes in the last hour as --changes-per-hour allows; try again in {retry_after} s"
+    )]
+    TooManyChanges {
+        /// Seconds to wait before the next try.
+        retry_after: u64,
+    },
     /// A queue is full or the database does not serve; nothing was changed, unless the source says otherwise.
     #[error(
         "the service cannot answer right now; try again in {} s",

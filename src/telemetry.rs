@@ -1,13 +1,15 @@
 //! Where log lines go and how they look.
 //!
 //! Text on a terminal, JSON otherwise, always to standard error: standard output is for what a person asked for.
-//! Text of callers is only ever logged as a quoted field, so its control characters arrive escaped.
+//! Text of callers is only ever logged as a quoted field, so its control characters arrive escaped. What has the form of
+//! a secret is masked in every line, wherever it came from: people paste secrets into paths.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write};
 
 use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
+use crate::domain::secret::masked;
 use crate::error::{Error, Result};
 
 /// Starts logging for the whole process.
@@ -21,14 +23,14 @@ pub fn start(filter: &str, format: LogFormat) -> Result<()> {
     };
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(|| Masked(io::stderr()));
     let text = match format {
-        LogFormat::Auto => std::io::stderr().is_terminal(),
+        LogFormat::Auto => io::stderr().is_terminal(),
         LogFormat::Text => true,
         LogFormat::Json => false,
     };
     let started = if text {
-        lines.with_ansi(std::io::stderr().is_terminal()).try_init()
+        lines.with_ansi(io::stderr().is_terminal()).try_init()
     } else {
         lines
             .json()
@@ -38,4 +40,37 @@ pub fn start(filter: &str, format: LogFormat) -> Result<()> {
             .try_init()
     };
     started.map_err(Error::Internal)
+}
+
+/// Writes text without what has the form of a secret. Every write is a text of its own: tracing-subscriber writes each
+/// line at once (its `fmt::Layer`, 0.3).
+struct Masked<W>(W);
+
+impl<W: Write> Write for Masked<W> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.0
+            .write_all(masked(&String::from_utf8_lossy(text)).as_bytes())?;
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_written_without_secrets() {
+        let mut line = Masked(Vec::new());
+        let secret = "whrt_0123456789abcdefghijklmnopqrstuvwxyzABC";
+        writeln!(line, "a {secret} b").unwrap();
+        line.flush().unwrap();
+        assert!(!String::from_utf8_lossy(&line.0).contains("0123456789"));
+        line.0.clear();
+        line.write_all(b"as it \xff was").unwrap();
+        assert_eq!(String::from_utf8_lossy(&line.0), "as it \u{fffd} was");
+    }
 }

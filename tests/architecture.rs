@@ -10,7 +10,7 @@ const MAY_NAME: [(&str, &[&str]); 12] = [
     ("error", &[]),
     ("clock", &["error"]),
     ("metrics", &[]),
-    ("telemetry", &["error", "config"]),
+    ("telemetry", &["error", "config", "domain"]),
     ("domain", &["error", "clock"]),
     ("store", &["bell", "error", "clock", "metrics", "domain"]),
     ("config", &["error", "clock", "domain", "store"]),

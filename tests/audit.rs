@@ -121,10 +121,7 @@ async fn every_change_is_told_with_who_and_what(
     let mut update = events[2].clone();
     assert!(update["id"].as_str().unwrap().contains('.'));
     update["id"] = Value::Null;
-    let record = |status: &str, version: i64| {
-        let scopes = json!([{"actions": ["pull"], "name": "a", "type": "repository"}]);
-        json!({"name": "ci", "status": status, "expires": null, "scopes": scopes, "allowed": [], "version": version})
-    };
+    let record = |status: &str, version: i64| json!({"status": status, "version": version});
     let expected = json!({
         "id": null,
         "at": "2026-11-21T12:00:00.000000Z",
@@ -144,6 +141,12 @@ async fn every_change_is_told_with_who_and_what(
         },
     });
     assert_eq!(update, expected);
+    // What is made is told whole, and what is changed by what is another.
+    let scopes = json!([{"actions": ["pull"], "name": "a", "type": "repository"}]);
+    assert_eq!(
+        events[1]["detail"]["after"],
+        json!({"name": "ci", "status": "enabled", "expires": null, "scopes": scopes, "allowed": [], "version": 1})
+    );
     assert_eq!(events[5]["detail"]["after"]["password"], "changed");
     let everything = Value::Array(events).to_string();
     for secret in [code, &made.secret, "another-password", "right-password"] {
@@ -313,6 +316,177 @@ async fn logins_and_refusals_are_told_and_summed_up(
         server.clock.advance(TimeDelta::minutes(1));
         assert_eq!(server.service.flush_incidents(false).await.unwrap(), 1);
     }
+    assert_eq!(faults(&server).await, Vec::<String>::new());
+}
+
+/// The most bytes of an event.
+const EVENT: usize = 2048;
+
+#[rstest]
+#[actix_web::test]
+async fn no_event_is_longer_than_2_kib(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    const SCANNER: &str = "scanner-of-this-test-0123456789abcdef";
+    let server = Server::start_with(backend, &["--secret-scanning-token", SCANNER]).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let token = admin.mint(&registry, "ci", &[]).await;
+    let path = token.path;
+    // 15 kB of scopes, and others.
+    let scopes = |letter: &str| -> Value {
+        let scope = |number: usize| json!({"actions": ["pull", "push"], "name": format!("{}{number}", letter.repeat(240)), "type": "repository"});
+        (0..58).map(scope).collect()
+    };
+    for letter in ["a", "b", "a"] {
+        let id = "i".repeat(64);
+        let request = admin
+            .request(Method::PATCH, &path)
+            .json(&json!({"scopes": scopes(letter)}));
+        let answer = admin.send(request.header("x-request-id", id)).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    let networks: Vec<_> = (0..25).map(|n| format!("2001:db8:{n:x}::/48")).collect();
+    let change = json!({"allowedCidrs": networks, "status": "disabled"});
+    assert_eq!(admin.patch(&path, change).await.status, 200);
+    let registry_path = format!("/registries/{registry}");
+    let subnets = json!({"apiSubnetAllowList": networks});
+    assert_eq!(admin.patch(&registry_path, subnets).await.status, 200);
+    // Names of many bytes, more of them as JSON.
+    let name = format!("{}\"\\", "🦀".repeat(253));
+    server.add_account(&name, "right-password", "Admin").await;
+    let person = server.actor(&name, "right-password");
+    let roles = vec!["Analyst"; 100];
+    let wish = json!({"name": "\"".repeat(1024), "roles": roles});
+    let minted = person.post("/v1/apitokens/generate", wish).await;
+    assert_eq!(minted.status, 200, "{minted:?}");
+    let title = json!({"title": "é".repeat(255)});
+    assert_eq!(
+        person.post("/api/v1/user/apptoken", title).await.status,
+        201
+    );
+    let stranger = server.actor(&"\"".repeat(2000), "wrong-password");
+    assert_eq!(stranger.get("/registries").await.status, 401);
+    let place = "\\".repeat(1000);
+    let report = json!([{"token": token.secret, "type": place, "url": format!("https://example.com/{place}"), "source": place}]);
+    let scanner = server.anonymous();
+    let request = scanner.request(Method::POST, "/secret-scanning/report");
+    let request = request.bearer_auth(SCANNER).json(&report);
+    let reported = scanner.send(request).await;
+    assert_eq!(reported.status, 202, "{reported:?}");
+    server.service.flush_incidents(true).await.unwrap();
+
+    let export = admin.get("/audit/export").await;
+    for line in export.text.lines() {
+        assert!(line.len() <= EVENT, "{} bytes: {line}", line.len());
+    }
+    let events = told(&admin, "").await;
+    let longest = export.text.lines().map(str::len).max().unwrap();
+    assert!(longest > EVENT / 2, "nothing was long: {longest}");
+    let kinds: std::collections::BTreeSet<_> = events
+        .iter()
+        .map(|event| event["kind"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        kinds.into_iter().collect::<Vec<_>>(),
+        ["create", "leak", "refuse", "update"]
+    );
+    // What was cut can be proven by who has it, whole: the compact JSON with members in the order of their names.
+    let whole = scopes("b").to_string();
+    let after = &events
+        .iter()
+        .filter(|event| event["kind"] == "update" && event["subjectKind"] == "token")
+        .nth(1)
+        .unwrap()["detail"]["after"];
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, whole.as_bytes());
+    assert_eq!(
+        *after,
+        json!({
+            "version": 3,
+            "scopes": {
+                "beginning": after["scopes"]["beginning"],
+                "bytes": whole.len(),
+                "sha256": data_encoding::HEXLOWER.encode(digest.as_ref()),
+            },
+        })
+    );
+    assert!(whole.starts_with(after["scopes"]["beginning"].as_str().unwrap()));
+    assert_eq!(faults(&server).await, Vec::<String>::new());
+}
+
+#[rstest]
+#[actix_web::test]
+async fn an_account_makes_no_more_changes_than_it_may_and_can_always_end_things(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start_with(backend, &["--changes-per-hour", "6"]).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let wish = json!({"name": "a", "roles": ["Admin"]});
+    let minted = admin.post("/v1/apitokens/generate", wish).await;
+    let bearer = server.bearer(minted.json["token"].as_str().unwrap());
+    let mut paths = Vec::new();
+    for name in ["one", "two", "three"] {
+        paths.push(admin.mint(&registry, name, &[]).await.path);
+    }
+    let status = |status: &str| json!({"status": status});
+    // What changes nothing is no change.
+    for _ in 0..10 {
+        let answer = admin.patch(&paths[0], status("enabled")).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    assert_eq!(admin.patch(&paths[0], status("disabled")).await.status, 200);
+    // An API token changes on behalf of its account.
+    for who in [&admin, &bearer] {
+        let refused = who.patch(&paths[0], status("enabled")).await;
+        assert_eq!(
+            (
+                refused.status,
+                refused.codes(),
+                refused.header("retry-after")
+            ),
+            (429, vec!["too-many-changes"], "600")
+        );
+        let body = json!({"name": "a", "roles": ["Admin"]});
+        let refused = who.post("/v1/apitokens/generate", body).await;
+        assert_eq!((refused.status, &refused.json["code"]), (429, &json!(8)));
+    }
+    let title = json!({"title": "a"});
+    let refused = admin.post("/api/v1/user/apptoken", title).await;
+    assert_eq!(
+        (refused.status, &refused.json["title"]),
+        (429, &json!("too_many_requests"))
+    );
+    assert_eq!(
+        admin.get(&paths[0]).await.json["metadata"]["state"],
+        "disabled"
+    );
+    // Another account is another account.
+    server.add_account("bob", "right-password", "Admin").await;
+    let bob = server.actor("bob", "right-password");
+    assert_eq!(bob.patch(&paths[0], status("enabled")).await.status, 200);
+    // Whatever ends something goes on, and counts.
+    assert_eq!(admin.delete(&paths[1]).await.status, 204);
+    let revoke = format!(
+        "/v1/apitokens/revoke/{}",
+        minted.json["metadata"]["id"].as_str().unwrap()
+    );
+    let request = admin.request(Method::PATCH, &revoke);
+    assert_eq!(admin.send(request).await.status, 200);
+    let refused = admin.patch(&paths[0], status("disabled")).await;
+    assert_eq!(
+        (refused.status, refused.header("retry-after")),
+        (429, "1800")
+    );
+    // Setting the clock changes nothing, and time does.
+    server.clock.set(TimeDelta::days(1));
+    assert_eq!(admin.patch(&paths[0], status("disabled")).await.status, 429);
+    server.clock.advance(TimeDelta::minutes(30));
+    assert_eq!(admin.patch(&paths[0], status("disabled")).await.status, 200);
+    assert_eq!(admin.patch(&paths[0], status("enabled")).await.status, 429);
+    server.service.flush_incidents(true).await.unwrap();
+    let throttled = told(&admin, "outcome=throttled").await;
+    assert_eq!(line(&throttled[0]), "admin refuse service throttled");
     assert_eq!(faults(&server).await, Vec::<String>::new());
 }
 

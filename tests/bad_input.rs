@@ -1412,3 +1412,45 @@ async fn web_pages_of_other_origins_may_not_write(
         );
     }
 }
+
+/// A page can be loaded under a name that leads elsewhere afterwards, to this service: then its `Origin` equals `Host`.
+#[rstest]
+#[case::without_a_public_url(&[], [403, 403, 404, 404, 404])]
+#[case::with_a_public_url(&["--public-url", "https://cr.example.com"], [403, 404, 404, 404, 403])]
+#[actix_web::test]
+async fn a_name_that_was_rebound_to_this_service_may_not_write(
+    #[case] flags: &[&str],
+    #[case] expected: [u16; 5],
+) {
+    let server = Server::start_with(Backend::Sqlite, flags).await;
+    let admin = server.admin();
+    let port = server.address.port();
+    let hosts = [
+        format!("rebound.example.com:{port}"),
+        "cr.example.com".to_owned(),
+        format!("127.0.0.1:{port}"),
+        format!("localhost:{port}"),
+        "192.0.2.7".to_owned(),
+    ];
+    for (host, status) in hosts.iter().zip(expected) {
+        let origin = match host.as_str() {
+            "cr.example.com" => format!("https://{host}"),
+            _ => format!("http://{host}"),
+        };
+        let request = admin
+            .request(Method::DELETE, &format!("/registries/{NOBODY}"))
+            .header("host", host)
+            .header("origin", &origin);
+        assert_eq!(admin.send(request).await.status, status, "{host}");
+    }
+    // What a proxy would say is anybody's word.
+    let forwarded = "rebound.example.com";
+    let request = admin
+        .request(Method::DELETE, &format!("/registries/{NOBODY}"))
+        .header("origin", format!("https://{forwarded}"))
+        .header("x-forwarded-host", forwarded)
+        .header("x-forwarded-proto", "https")
+        .header("x-forwarded-prefix", "/")
+        .header("forwarded", format!("host={forwarded};proto=https"));
+    assert_eq!(admin.send(request).await.status, 403);
+}

@@ -59,6 +59,18 @@ fn told(server: &Server, kind: &str, subject: &str) -> i64 {
     ))
 }
 
+/// A path whose ids are in capitals.
+fn with_ids_in_capitals(path: &str) -> String {
+    let part = |part: &str| {
+        if part.contains('-') {
+            part.to_uppercase()
+        } else {
+            part.to_owned()
+        }
+    };
+    path.split('/').map(part).collect::<Vec<_>>().join("/")
+}
+
 /// A request that makes something: of which kind, how, where, what, and what it would be else.
 type Making = (&'static str, Method, String, Value, Value);
 
@@ -132,11 +144,16 @@ async fn whatever_is_made_is_made_once_and_answered_alike(
         server.clock.advance(TimeDelta::minutes(1));
         // A password that is looked at anew costs a store call of its own.
         admin.get("/locations").await;
-        // A key is one in quotes or bare, and a path one with the prefix or without.
+        // A key is one in quotes or bare, and a path one with the prefix or without, however it is spelled.
+        let encoded = path.replacen("/t", "/%74", 1).replacen("/r", "/%72", 1);
         for (path, key) in [
             (path.clone(), KEY.to_owned()),
             (path.clone(), format!("\"{KEY}\"")),
             (format!("/containerregistries{path}"), KEY.to_owned()),
+            (encoded.clone(), KEY.to_owned()),
+            (format!("/%63ontainerregistries{encoded}"), KEY.to_owned()),
+            (with_ids_in_capitals(&path), KEY.to_owned()),
+            (path.replace('-', "%2D"), KEY.to_owned()),
         ] {
             let calls = server.service.store_calls();
             let again = send(&admin, &method, &path, &key, &body).await;
@@ -160,7 +177,7 @@ async fn whatever_is_made_is_made_once_and_answered_alike(
         assert_eq!(told(&server, "create", kind) - before, 1, "{place}");
     }
     // That a secret was shown again is told.
-    assert_eq!(told(&server, "reveal", "token"), 6);
+    assert_eq!(told(&server, "reveal", "token"), 14);
     let report = server.service.audit().verify().await.unwrap();
     assert_eq!(report.faults, Vec::<String>::new());
     server.database.check_totals();

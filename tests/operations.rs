@@ -365,6 +365,19 @@ async fn no_secret_of_any_kind_is_in_the_database_the_log_or_the_audit_trail(
             pasted.get("/registries").await;
             pasted.ask("/token", &query).await;
         }
+        // In a path, as it is or with its first digit encoded, and as the request's id.
+        if marked.iter().any(|mark| secret.starts_with(mark)) || what == "a session" {
+            let encoded = format!("%{}{}", hexadecimal(&secret[..1]), &secret[1..]);
+            for path in [
+                format!("/{secret}"),
+                format!("/registries/{secret}/tokens"),
+                format!("/v2/check/{secret}/v2/"),
+                format!("/{encoded}?token={secret}"),
+            ] {
+                let request = admin.request(Method::GET, &path);
+                admin.send(request.header("x-request-id", &secret)).await;
+            }
+        }
         let report = json!([{"token": secret, "url": "https://example.com/leak"}]);
         let request = nobody.request(Method::POST, "/secret-scanning/report");
         let reported = nobody
@@ -404,6 +417,11 @@ async fn no_secret_of_any_kind_is_in_the_database_the_log_or_the_audit_trail(
         ("the log".to_owned(), log.into_bytes()),
         ("the audit trail".to_owned(), export.into_bytes()),
     ]);
+    let log = str::from_utf8(&places[places.len() - 2].1).unwrap();
+    for prefix in ["whrt_", "whrr_", "WHA", "eyJ", "AAAAAAAAA"] {
+        let told = log.contains(&format!("/{prefix}[masked]"));
+        assert!(told, "no path with {prefix} was logged");
+    }
     for (place, bytes) in &places {
         for (what, secret) in &secrets {
             // As it is, in the base64 of a header, and in PostgreSQL's hexadecimal.

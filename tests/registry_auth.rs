@@ -1308,3 +1308,28 @@ async fn no_jwt_and_no_refresh_token_is_ever_written(
         }
     }
 }
+
+/// To read long scopes takes a while, which would tell strangers the names that there are.
+#[rstest]
+#[actix_web::test]
+async fn what_a_token_opens_is_read_once_its_secret_is_proven(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+    #[values("scopes", "cidrs")] column: &str,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let token = admin.mint(&registry, "ci", &["repository:a:pull"]).await;
+    let other = admin.mint(&registry, "other", &["repository:a:pull"]).await;
+    let rename = format!("ALTER TABLE tokens RENAME COLUMN {column} TO away");
+    server.database.execute(&rename);
+    let login = [("service", "team-a.localhost")];
+    for name in ["ci", "nobody"] {
+        let wrong = server.actor(name, &other.secret);
+        let answer = wrong.ask("/token", &login).await;
+        assert_eq!(answer.status, 401, "{name}: {answer:?}");
+    }
+    // Then it is read, and is not there.
+    let answer = server.client(&token).ask("/token", &login).await;
+    assert!(answer.status >= 500, "{answer:?}");
+}

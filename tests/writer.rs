@@ -543,7 +543,7 @@ impl Ledger for Notes {
     fn write(&self, connection: &mut Session, events: Vec<Event>) -> Result<()> {
         let names: Vec<_> = events
             .into_iter()
-            .filter_map(|event| event.actor_name)
+            .filter_map(|event| Some(event.actor_name?.to_string()))
             .collect();
         insert(connection, &format!("told {}", names.join(" ")))?;
         match self {

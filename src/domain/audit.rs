@@ -12,18 +12,21 @@ use uuid::Uuid;
 use super::account::{Account, Actor};
 use super::api_token::ApiToken;
 use super::app_token::AppToken;
+use super::excerpt::{Detail, Text};
 use super::id::{AccountId, ApiTokenId, RegistryId};
 use super::membership::Membership;
 use super::registry::Registry;
-use super::secret::{REFRESH_PREFIX, is_machine_secret};
+use super::secret::masked;
 use super::text::quoted;
 use super::token::Token;
 use crate::error::{Error, Result};
 
 /// The longest name that is kept of somebody unknown, in characters.
 const NAME: usize = 255;
-/// What JSON Web Tokens begin with: `{"` in base64.
-const JWT: &str = "eyJ";
+/// The most bytes of a name in an event, as JSON.
+const NAME_LENGTH: usize = 256;
+/// The most bytes of a request's id in an event, as JSON.
+const REQUEST_ID_LENGTH: usize = 128;
 
 /// Where a request comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,7 +118,7 @@ words! {
         Unauthenticated = "unauthenticated",
         /// It was refused for want of permission.
         Forbidden = "forbidden",
-        /// It was refused since too much had failed before, or was under way.
+        /// It was refused since too much had failed before, was under way, or was changed by the account.
         Throttled = "throttled",
     }
 }
@@ -156,7 +159,7 @@ impl Outcome {
             | Error::Forbidden(_)
             | Error::Unpermitted(_)
             | Error::Excessive(_) => Some(Self::Forbidden),
-            Error::RateLimited { .. } => Some(Self::Throttled),
+            Error::RateLimited { .. } | Error::TooManyChanges { .. } => Some(Self::Throttled),
             _ => None,
         }
     }
@@ -195,10 +198,8 @@ impl Credential {
 /// What is told of a name that nobody proved. People paste secrets where names belong: those are not kept.
 #[must_use]
 pub fn told_name(name: &str) -> Option<String> {
-    let begins = [JWT, REFRESH_PREFIX];
-    let secret = is_machine_secret(name) || begins.iter().any(|mark| name.starts_with(mark));
     let shown = name.chars().filter(|c| !c.is_control()).take(NAME);
-    (!secret).then(|| shown.collect())
+    (masked(name) == name).then(|| shown.collect())
 }
 
 /// Who did something, with what and from where.
@@ -359,7 +360,7 @@ impl Change {
     }
 }
 
-/// An event to be kept.
+/// An event to be kept: at most 2 KiB, whoever made it happen and with what.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
     /// When.
@@ -371,17 +372,19 @@ pub struct Event {
     /// Who; none if nobody is known.
     pub actor: Option<AccountId>,
     /// The name at that time, or the name that was tried.
-    pub actor_name: Option<String>,
+    pub actor_name: Option<Text<NAME_LENGTH>>,
     /// In which registry, or which registry.
     pub registry: Option<RegistryId>,
     /// What kind of thing it is about.
     pub subject_kind: SubjectKind,
     /// Which one.
     pub subject: Option<Uuid>,
-    /// From where, and in which request.
-    pub origin: Origin,
+    /// From where; none for a command on the machine itself.
+    pub address: Option<IpAddr>,
+    /// In which request.
+    pub request_id: Text<REQUEST_ID_LENGTH>,
     /// All else.
-    pub detail: Map<String, Value>,
+    pub detail: Detail,
 }
 
 impl Event {
@@ -394,48 +397,67 @@ impl Event {
         by: By,
         at: DateTime<Utc>,
     ) -> Self {
-        let credential = by.credential.map(Credential::record);
+        let By {
+            actor,
+            actor_name,
+            credential,
+            origin,
+        } = by;
+        let credential = credential.map(Credential::record);
         Self {
             at,
             kind,
             outcome,
-            actor: by.actor,
-            actor_name: by.actor_name,
+            actor,
+            actor_name: actor_name.as_deref().map(Text::new),
             registry: None,
             subject_kind: subject.0,
             subject: subject.1,
-            origin: by.origin,
-            detail: credential
-                .map(|credential| ("credential".to_owned(), credential))
-                .into_iter()
-                .collect(),
+            address: origin.address,
+            request_id: Text::new(&origin.request_id),
+            detail: Detail::new(credential.map(|credential| ("credential".to_owned(), credential))),
         }
     }
 
-    /// A change that was made.
+    /// A change that was made. Of what was there before and after, only members that differ are told; of a leaked thing all,
+    /// as the leak changed none of them.
     #[must_use]
     pub fn of_change(change: Change, by: &By, at: DateTime<Utc>) -> Self {
         let credential = by.credential.map(Credential::record);
+        let (mut before, mut after) = (change.before, change.after);
+        if let (Some(Value::Object(before)), Some(Value::Object(after))) = (&mut before, &mut after)
+            && change.kind != Kind::Leak
+        {
+            before.retain(|name, value| match after.get(name) {
+                Some(same) if same == value => {
+                    after.remove(name);
+                    false
+                }
+                _ => true,
+            });
+        }
         let members = [
             ("credential", credential),
-            ("before", change.before),
-            ("after", change.after),
+            ("before", before),
+            ("after", after),
         ];
-        let detail: Map<_, _> = members
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-            .chain(change.beside)
-            .collect();
+        let members = members.into_iter();
+        let detail = Detail::new(
+            members
+                .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+                .chain(change.beside),
+        );
         Self {
             at,
             kind: change.kind,
             outcome: Outcome::Success,
             actor: by.actor,
-            actor_name: by.actor_name.clone(),
+            actor_name: by.actor_name.as_deref().map(Text::new),
             registry: change.registry,
             subject_kind: change.subject_kind,
             subject: change.subject,
-            origin: by.origin.clone(),
+            address: by.origin.address,
+            request_id: Text::new(&by.origin.request_id),
             detail,
         }
     }

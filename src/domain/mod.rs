@@ -11,6 +11,7 @@ pub mod audit;
 pub mod auth_config;
 pub mod caps;
 pub mod evaluation;
+pub mod excerpt;
 pub mod filter;
 pub mod id;
 pub mod idempotency;

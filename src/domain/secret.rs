@@ -9,6 +9,8 @@
 //! | registry token | `whrt_` | 33 (192 bits) | 6 | 62 |
 //! | app token | `WHA` | 110 (568 bits) | 7 | 36, as Quay's codes |
 
+use std::borrow::Cow;
+
 use aws_lc_rs::hmac;
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
@@ -111,6 +113,82 @@ impl SecretKind {
 #[must_use]
 pub fn is_machine_secret(text: &str) -> bool {
     SecretKind::of(text).is_some()
+}
+
+/// The form of what opens something, as it begins. Those of a mistyped or cut secret are told too: the rest could be tried.
+struct Form {
+    prefix: &'static str,
+    /// Whether a byte can follow.
+    digit: fn(u8) -> bool,
+    /// How many have to follow at least.
+    least: usize,
+}
+
+const FORMS: [Form; 5] = [
+    Form {
+        prefix: "whrt_",
+        digit: is_url_safe,
+        least: 16,
+    },
+    Form {
+        prefix: REFRESH_PREFIX,
+        digit: is_url_safe,
+        least: 16,
+    },
+    Form {
+        prefix: "WHA",
+        digit: |byte| byte.is_ascii_uppercase() || byte.is_ascii_digit(),
+        least: 32,
+    },
+    // A JWT: `{"` in base64, then three parts with dots between them.
+    Form {
+        prefix: "eyJ",
+        digit: |byte| is_url_safe(byte) || byte == b'.',
+        least: 16,
+    },
+    // A session's cookie, and whatever else is sealed to travel: first of all the number of a data key, whose upper 54 bits
+    // are zero.
+    Form {
+        prefix: "AAAAAAAAA",
+        digit: is_url_safe,
+        least: 32,
+    },
+];
+
+/// A digit of base64 for URLs (RFC 4648 §5).
+fn is_url_safe(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
+}
+
+/// A text in which whatever has the form of a secret is replaced after its prefix: the secrets of registry tokens, codes of
+/// app tokens, refresh tokens, JWTs and cookies of sessions.
+#[must_use]
+pub fn masked(text: &str) -> Cow<'_, str> {
+    FORMS
+        .iter()
+        .fold(Cow::Borrowed(text), |text, form| form.mask(text))
+}
+
+impl Form {
+    fn mask<'a>(&self, text: Cow<'a, str>) -> Cow<'a, str> {
+        if !text.contains(self.prefix) {
+            return text;
+        }
+        let mut masked = String::with_capacity(text.len());
+        let mut rest = &*text;
+        while let Some((before, after)) = rest.split_once(self.prefix) {
+            let length = after.bytes().take_while(|byte| (self.digit)(*byte)).count();
+            masked.push_str(before);
+            masked.push_str(self.prefix);
+            rest = after;
+            if length >= self.least {
+                masked.push_str("[masked]");
+                rest = after.get(length..).unwrap_or_default();
+            }
+        }
+        masked.push_str(rest);
+        Cow::Owned(masked)
+    }
 }
 
 /// Makes the secret of a registry token from random bytes.
@@ -223,6 +301,40 @@ mod tests {
         assert!(!is_machine_secret(&lower), "{lower:?} passed");
         for wrong in ["", "whrt_", "whrt_ä", "WHA", "WHAä"] {
             assert!(!is_machine_secret(wrong), "{wrong:?} passed");
+        }
+    }
+
+    #[test]
+    fn secrets_are_masked_wherever_they_stand() {
+        let token = token_secret([9; TOKEN_ENTROPY]);
+        let code = app_token_code([9; CODE_ENTROPY]);
+        let jwt = "eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ.eyJpc3MiOiJodHRwczovL3N0YWNrcm94LmlvL2p3dCJ9.c2lnbmF0dXJl";
+        let cookie = "AAAAAAAAAAFIl4dZ0cVnW2c0Q0dNVfF7uXq0mU3v5wYb-_k0aaB1b2c3d4e5f6";
+        let refresh = format!("{REFRESH_PREFIX}{cookie}");
+        let (token, code) = (token.expose_secret(), code.expose_secret());
+        for secret in [token, code, jwt, cookie, refresh.as_str()] {
+            // What is left must not be of use: no more of it than its prefix.
+            for text in [
+                secret.to_owned(),
+                format!("/registries/{secret}/tokens?a={secret}"),
+                format!("\"{secret}\"…"),
+                format!("x{secret}é{secret}"),
+                secret.get(..secret.len() - 1).unwrap().to_owned(),
+                secret.chars().take(44).collect(),
+            ] {
+                let masked = masked(&text);
+                assert!(masked.contains("[masked]"), "{text}: {masked}");
+                let piece = secret.get(12..30).unwrap();
+                assert!(!masked.contains(piece), "{text}: {masked}");
+            }
+        }
+        for plain in [
+            "",
+            "/registries/0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11/tokens",
+            "whrt_none WHARF eyJ AAAAAAAAAAAA whrr_",
+            "whrt_whrt_é",
+        ] {
+            assert_eq!(masked(plain), plain);
         }
     }
 

@@ -1,48 +1,64 @@
-//! How many failures in a minute are borne before further ones have to wait.
+//! How many failures in a minute, or changes in an hour, are borne before further ones have to wait.
 //!
-//! The arithmetic alone: one instant for each account of failures, up to which they are paid for (the generic cell rate
+//! The arithmetic alone: one instant for each account of events, up to which they are paid for (the generic cell rate
 //! algorithm, ITU-T I.371). Instants are durations since a start that the caller chooses, on a clock that never goes back.
-//! Refuses to know whose failures they are. Ready-made limiters, such as the crate governor,
-//! count every try, and here only failures count, which are known afterwards.
+//! Refuses to know whose events they are. Ready-made limiters, such as the crate governor,
+//! count every try, and here only failures and changes count, which are known afterwards.
 
 use std::time::Duration;
 
-/// The time in which the failures are counted.
-const MINUTE: Duration = Duration::from_mins(1);
-
-/// So many failures a minute: all at once or one by one.
+/// So many events in a time: all at once or one by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate(u32);
+pub struct Rate {
+    /// How long one event counts.
+    each: Duration,
+    /// The time in which events are counted.
+    period: Duration,
+}
 
 impl Rate {
-    /// `failures` a minute, at least one.
+    /// `events` a minute, at least one.
     #[must_use]
-    pub fn per_minute(failures: u32) -> Self {
-        Self(failures.max(1))
+    pub fn per_minute(events: u32) -> Self {
+        Self::of(events, Duration::from_mins(1))
     }
 
-    /// How long one failure counts.
-    fn each(self) -> Duration {
-        Duration::from_micros(60_000_000 / u64::from(self.0))
+    /// `events` an hour, at least one.
+    #[must_use]
+    pub fn per_hour(events: u32) -> Self {
+        Self::of(events, Duration::from_hours(1))
     }
 
-    /// How long to wait until there is room for one more failure; nothing if there is.
+    fn of(events: u32, period: Duration) -> Self {
+        Self {
+            each: period / events.max(1),
+            period,
+        }
+    }
+
+    /// How long to wait until there is room for one more; nothing if there is.
     #[must_use]
     pub fn wait(self, paid_until: Duration, now: Duration) -> Duration {
-        (paid_until + self.each()).saturating_sub(now + MINUTE)
+        (paid_until + self.each).saturating_sub(now + self.period)
     }
 
-    /// Until when the failures are paid for with one more, if there is room for it.
+    /// Until when the events are paid for with so many more, whether there is room for them or not.
+    #[must_use]
+    pub fn owe(self, paid_until: Duration, now: Duration, events: u32) -> Duration {
+        paid_until.max(now) + self.each.saturating_mul(events)
+    }
+
+    /// Until when the events are paid for with one more, if there is room for it.
     #[must_use]
     pub fn add(self, paid_until: Duration, now: Duration) -> Option<Duration> {
         let room = self.wait(paid_until, now).is_zero();
-        room.then(|| paid_until.max(now) + self.each())
+        room.then(|| self.owe(paid_until, now, 1))
     }
 
     /// The same with one less, which turned out to be none.
     #[must_use]
     pub fn give_back(self, paid_until: Duration) -> Duration {
-        paid_until.saturating_sub(self.each())
+        paid_until.saturating_sub(self.each)
     }
 }
 

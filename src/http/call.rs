@@ -279,18 +279,43 @@ where
     async fn read(request: &HttpRequest, payload: dev::Payload) -> Result<Self> {
         let key = idempotency_key(request)?;
         let text = body::json(request, payload).await?;
-        let attempt = key.map(|key| {
-            let path = request.path();
-            // A path is one whether it has the prefix or not.
-            let path = path.strip_prefix(PREFIX).unwrap_or(path);
-            Attempt::new(&key, request.method().as_str(), path, &text)
-        });
+        let attempt = match key {
+            Some(key) => {
+                let path = canonical_path(request)?;
+                let method = request.method().as_str();
+                Some(Attempt::new(&key, method, &path, &text))
+            }
+            None => None,
+        };
         Ok(Self {
             command: command::<W, C>(&text)?,
             attempt,
             wire: PhantomData,
         })
     }
+}
+
+/// The one path of a request, however its own was spelled: the pattern of its route without the prefix, with ids in the
+/// form in which this service writes them.
+fn canonical_path(request: &HttpRequest) -> Result<String> {
+    let pattern = request
+        .match_pattern()
+        .ok_or_else(|| Error::internal("the request has no route"))?;
+    let bare = pattern.strip_prefix(PREFIX).unwrap_or(&pattern);
+    let part = |part: &str| match part
+        .strip_prefix('{')
+        .and_then(|part| part.strip_suffix('}'))
+    {
+        Some(name) => {
+            let text = segment(request, name)?;
+            // What no route reads as an id is told by its text.
+            let id = AccountId::parse(&text);
+            Ok(id.map_or(text, |id| id.to_string()))
+        }
+        None => Ok(part.to_owned()),
+    };
+    let parts: Result<Vec<_>> = bare.split('/').map(part).collect();
+    Ok(parts?.join("/"))
 }
 
 /// The one `Idempotency-Key` header.

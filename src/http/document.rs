@@ -75,9 +75,14 @@ pub(super) const CHAPTERS: [Chapter; 4] = [
 #[must_use]
 pub fn document() -> OpenApi {
     let mut document = preface();
+    // A server that is named at a path makes generated clients forget the host of their own configuration and send
+    // credentials there (openapi-generator 7.26, in Python and PHP). So servers are named at the top alone, and the whole
+    // document has none with a prefix, which only some of its paths have.
+    let servers = document.servers.take();
     for chapter in &CHAPTERS {
         document.merge(chapter.written());
     }
+    document.servers = servers;
     document
 }
 
@@ -113,7 +118,7 @@ impl Chapter {
         document.info = preface.info;
         document.info.title = format!("{}: {}", document.info.title, self.title);
         document.info.description = Some(self.description.to_owned());
-        hoist_servers(&mut document);
+        document.servers = document.servers.or(preface.servers);
         let operations = document.paths.paths.values().flat_map(operations);
         let mut demands = Vec::new();
         for (_, operation) in operations {
@@ -155,6 +160,7 @@ fn preface() -> OpenApi {
                            The API of IONOS Container Registry, self-hosted.",
             contact(name = "Whoever runs this server"),
         ),
+        servers((url = "/", description = "This server")),
         security(("basicAuth" = []), ("bearerAuth" = [])),
     )]
     struct Preface;
@@ -172,20 +178,6 @@ fn preface() -> OpenApi {
     scanner.description = Some(SCANNER_AUTH.to_owned());
     components.add_security_scheme("scannerAuth", SecurityScheme::Http(scanner));
     document
-}
-
-/// Servers that every path names are the document's.
-fn hoist_servers(document: &mut OpenApi) {
-    let mut items = document.paths.paths.values();
-    let Some(servers) = items.next().and_then(|item| item.servers.clone()) else {
-        return;
-    };
-    if items.all(|item| item.servers.as_ref() == Some(&servers)) {
-        for item in document.paths.paths.values_mut() {
-            item.servers = None;
-        }
-        document.servers = Some(servers);
-    }
 }
 
 /// The names of the security schemes that a requirement asks for, which utoipa shows as JSON only.

@@ -16,11 +16,12 @@ use actix_web::middleware::Next;
 use actix_web::web::Data;
 use ipnet::IpNet;
 use tracing::Instrument as _;
-use url::Url;
+use url::{Host, Url};
 
 use super::call::RequestId;
 use super::{State, dialects, links, metrics, operations};
 use crate::bell::Bell;
+use crate::domain::secret::masked;
 use crate::error::{Error, Outage, Result};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -77,7 +78,7 @@ pub(super) async fn guard(
     let watch = state.map(|state| state.requests.begin());
     let id = request_id(&request, state);
     request.extensions_mut().insert(RequestId(id.clone()));
-    let span = tracing::info_span!("request", id = %id, method = %request.method(), path = %Told(request.path()));
+    let span = tracing::info_span!("request", id = %id, method = %request.method(), path = %Told(dialects::routed(request.request())));
     async move {
         let let_in = match check_origin(&request, state).and_then(|()| check_room(&request, state))
         {
@@ -134,7 +135,8 @@ fn label(
     response
 }
 
-/// A path as the log tells it, where control characters of the caller's text have no place.
+/// A path as the log tells it, where control characters of the caller's text have no place. It is the path as it is routed:
+/// an encoded secret would not be known for one, and so not be masked.
 struct Told<'a>(&'a str);
 
 impl std::fmt::Display for Told<'_> {
@@ -149,7 +151,7 @@ impl std::fmt::Display for Told<'_> {
     }
 }
 
-/// The id of the client or of a proxy in front, if it is a harmless word; else one of our own.
+/// The id of the client or of a proxy in front, if it is a harmless word and no secret; else one of our own.
 fn request_id(request: &ServiceRequest, state: Option<&State>) -> String {
     let sent = request
         .headers()
@@ -161,6 +163,7 @@ fn request_id(request: &ServiceRequest, state: Option<&State>) -> String {
             && id
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+            && masked(id) == **id
     };
     match (sent.filter(harmless), state) {
         (Some(id), _) => id.to_owned(),
@@ -202,7 +205,9 @@ fn check_origin(request: &ServiceRequest, state: Option<&State>) -> Result<()> {
 fn check_room(request: &ServiceRequest, state: Option<&State>) -> Result<()> {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     match state {
-        Some(state) if reads && !operations::owns(request.path()) => state.service.require_room(),
+        Some(state) if reads && !operations::owns(dialects::routed(request.request())) => {
+            state.service.require_room()
+        }
         _ => Ok(()),
     }
 }
@@ -226,8 +231,12 @@ async fn check_freeze(request: &ServiceRequest, state: Option<&State>) -> Result
     }
 }
 
-/// The public URL's origin, or the very host that the request was sent to. The scheme is left out of the comparison
-/// with the host: a proxy in front may have ended TLS.
+/// The public URL's origin, or an IP address that the request was sent to: without a public URL any, beside one a
+/// loopback address.
+///
+/// A name in `Host` proves nothing: whoever owns a name can let it lead to this service once a page of theirs is loaded
+/// under it (DNS rebinding). An address cannot be led elsewhere, and browsers resolve `localhost` by themselves (RFC 6761
+/// §6.3). The scheme is left out of the comparison with the host: a proxy in front may have ended TLS.
 fn is_own(origin: &HeaderValue, request: &ServiceRequest, state: Option<&State>) -> bool {
     let Some(origin) = origin
         .to_str()
@@ -236,10 +245,13 @@ fn is_own(origin: &HeaderValue, request: &ServiceRequest, state: Option<&State>)
     else {
         return false;
     };
-    if let Some(public) = state.and_then(|state| state.origins.public_url.as_ref())
-        && public.origin() == origin.origin()
-    {
+    let public = state.and_then(|state| state.origins.public_url.as_ref());
+    if public.is_some_and(|public| public.origin() == origin.origin()) {
         return true;
+    }
+    let is_address = matches!(origin.host(), Some(Host::Ipv4(_) | Host::Ipv6(_)));
+    if !links::is_loopback(&origin) && (public.is_some() || !is_address) {
+        return false;
     }
     let host = links::host(request.request());
     host.and_then(|host| Url::parse(&format!("{}://{host}", origin.scheme())).ok())

@@ -16,10 +16,10 @@ use actix_web::{HttpRequest, HttpResponse, get, route, routes};
 use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::{Config, Url};
 
-use super::State;
 use super::document::{CHAPTERS, document_json, document_names, document_of};
 use super::registries::Registries;
 use super::surface::Answer;
+use super::{State, dialects};
 use crate::domain::text::quoted;
 use crate::error::{Error, What};
 
@@ -104,7 +104,7 @@ pub(super) fn documents(whole: &OpenApi) -> BTreeMap<String, Bytes> {
 #[get("/openapi/{name}.json")]
 #[head("/openapi/{name}.json")]
 async fn openapi(request: HttpRequest, state: Data<State>) -> Answer<Registries> {
-    let path = request.path();
+    let path = dialects::routed(&request);
     let document = state.documents().get(path);
     let document = document.ok_or_else(|| Error::not_found(What::Path, quoted(path)))?;
     Ok(HttpResponse::Ok()

@@ -67,7 +67,7 @@ impl<S: Surface> ResponseError for Failure<S> {
                     response.append_header((WWW_AUTHENTICATE, *challenge));
                 }
             }
-            Error::RateLimited { retry_after } => {
+            Error::RateLimited { retry_after } | Error::TooManyChanges { retry_after } => {
                 response.insert_header((RETRY_AFTER, *retry_after));
             }
             Error::Unavailable { .. } => {

@@ -122,7 +122,7 @@ impl<'a> ApiTokens<'a> {
     pub async fn revoke(&self, caller: &Caller, id: String) -> Result<()> {
         let now = self.core.clock.now();
         self.core
-            .write(caller, Lock::Nothing, move |connection, actor| {
+            .end(caller, Lock::Nothing, move |connection, actor| {
                 actor
                     .permissions
                     .require(Resource::Integration, Level::Write)?;

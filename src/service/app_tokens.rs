@@ -180,7 +180,7 @@ impl<'a> AppTokens<'a> {
     pub async fn delete(&self, caller: &Caller, id: String) -> Result<()> {
         let stale = self.is_stale(caller);
         self.core
-            .write(caller, Lock::Nothing, move |connection, actor| {
+            .end(caller, Lock::Nothing, move |connection, actor| {
                 enter(connection, actor, stale)?;
                 let (token, _) = find(connection, actor, &id)?;
                 table::delete(connection, actor.key, token.id)?;

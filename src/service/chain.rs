@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use aws_lc_rs::{constant_time, hmac};
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::Core;
 use super::vault::Vault;
 use crate::clock::Random;
 use crate::domain::audit::{Event, KeptEvent, Said};
+use crate::domain::excerpt::Text;
 use crate::error::{Error, Result};
 use crate::store::audit::{self as table, Chain};
 use crate::store::{Ledger, Lock, Session, keys};
@@ -110,16 +110,15 @@ fn said(event: Event) -> Said {
         kind: event.kind.as_str().to_owned(),
         outcome: event.outcome.as_str().to_owned(),
         actor: event.actor.map(|id| id.0),
-        actor_name: event.actor_name,
+        actor_name: event.actor_name.map(Text::into_string),
         registry: event.registry.map(|id| id.0),
         subject_kind: event.subject_kind.as_str().to_owned(),
         subject: event.subject,
         address: event
-            .origin
             .address
             .map(|address| address.to_canonical().to_string()),
-        request_id: event.origin.request_id,
-        detail: Value::Object(event.detail).to_string(),
+        request_id: event.request_id.into_string(),
+        detail: event.detail.into_json(),
     }
 }
 
@@ -246,4 +245,40 @@ pub fn cut(
     chain.seal = seal(key, &chain);
     table::keep(connection, &chain)?;
     table::cut(connection, chain.chain, last.sequence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An event as version 0.1.0 kept it, with whole records: it has to verify for as long as it is kept.
+    #[test]
+    fn events_of_earlier_releases_are_linked_as_they_were() {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &[7; 32]);
+        let scopes = "x".repeat(15_000);
+        let record =
+            |version| format!(r#"{{"name":"ci","scopes":["{scopes}"],"version":{version}}}"#);
+        let event = KeptEvent {
+            chain: 1,
+            sequence: 42,
+            said: Said {
+                at: DateTime::from_timestamp_micros(1_795_262_400_000_001).unwrap(),
+                kind: "update".to_owned(),
+                outcome: "success".to_owned(),
+                actor: Some(Uuid::from_u128(1)),
+                actor_name: Some("admin".to_owned()),
+                registry: Some(Uuid::from_u128(2)),
+                subject_kind: "token".to_owned(),
+                subject: Some(Uuid::from_u128(3)),
+                address: None,
+                request_id: "r".repeat(64),
+                detail: format!(r#"{{"after":{},"before":{}}}"#, record(2), record(1)),
+            },
+        };
+        let mac = data_encoding::HEXLOWER.encode(&link(&key, &[9; 32], &event));
+        assert_eq!(
+            mac,
+            "311c26b63afdc9f59ed5acfe57cdaa5de8d8f06f9c30e09bfdd978bb6680fb98"
+        );
+    }
 }

@@ -165,7 +165,7 @@ impl<'a> Directory<'a> {
     ) -> Result<()> {
         let now = self.core.clock.now();
         self.core
-            .write(caller, Lock::Catalog, move |connection, actor| {
+            .end(caller, Lock::Catalog, move |connection, actor| {
                 actor.permissions.require(Resource::Access, Level::Write)?;
                 let account = find(connection, id)?;
                 require_account(connection, actor, &account)?;

@@ -32,7 +32,7 @@ use crate::domain::text::{has_control, quoted};
 use crate::domain::token::Scope;
 use crate::error::{Error, Result};
 use crate::store::signing_keys::Current;
-use crate::store::tokens::{Credential, SecretDigest};
+use crate::store::tokens::{Credential, Opening, SecretDigest};
 use crate::store::{Session, accounts, app_tokens, members, registries, signing_keys, tokens};
 
 /// What refresh tokens are sealed to.
@@ -349,7 +349,9 @@ impl<'a> Grants<'a> {
                     tokens::credential_named(connection, tenant.home(), name)?
                 };
                 let generation = generation_of(&vault, &presented.password, found.as_ref())?;
-                let proven = found.zip(generation).ok_or(Error::Unauthenticated)?;
+                let (found, generation) = found.zip(generation).ok_or(Error::Unauthenticated)?;
+                let opening = tokens::opening(connection, tenant.home(), found.key)?;
+                let proven = (found, generation, opening);
                 let holder = token_holder(proven, &tenant, now, presented.source)?;
                 Standing::read(connection, tenant, holder, purpose)
             })
@@ -574,7 +576,7 @@ fn generation_of(
 /// A token, one of whose secrets or a reference to it was right, if both are in use and it may be used from where the
 /// client is.
 fn token_holder(
-    (found, generation): (Credential, Generation),
+    (found, generation, opening): (Credential, Generation, Opening),
     tenant: &Tenant,
     now: DateTime<Utc>,
     source: IpAddr,
@@ -588,7 +590,7 @@ fn token_holder(
         }
         return Err(Error::Unauthenticated);
     }
-    if !found.allowed()?.admits(source) {
+    if !opening.allowed()?.admits(source) {
         tracing::debug!(registry = %tenant.id, token = %found.id, address = %source, "the token's allow list does not hold this address");
         return Err(Error::Unauthenticated);
     }
@@ -600,7 +602,7 @@ fn token_holder(
             who: Who::Token(found.key),
             version: found.version_of(generation),
         },
-        scopes: found.scopes()?,
+        scopes: opening.scopes()?,
         name: found.name,
         expires_at,
     })
@@ -665,11 +667,11 @@ fn referred(
     }
     match reference.who {
         Who::Token(token) => {
-            let found = tokens::credential(connection, tenant.home(), token)?
+            let (found, opening) = tokens::credential(connection, tenant.home(), token)?
                 .ok_or(Error::Unauthenticated)?;
             let generation = found.generation(reference.version);
             let generation = generation.ok_or(Error::Unauthenticated)?;
-            token_holder((found, generation), tenant, now, source)
+            token_holder((found, generation, opening), tenant, now, source)
         }
         Who::Account(account) => {
             let standing = accounts::standing(connection, account)?

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::{Core, Service};
 use crate::domain::audit::{Event, Kind, Outcome};
+use crate::domain::excerpt::Text;
 use crate::domain::network::network;
 use crate::error::{Error, Result};
 use crate::store::Lock;
@@ -92,7 +93,7 @@ impl Waiting {
         let over: Vec<_> = over.filter_map(|(_, sum)| sum).collect();
         for sum in over {
             let Sum { mut last, count } = *sum;
-            last.detail.insert("count".to_owned(), count.into());
+            last.detail = std::mem::take(&mut last.detail).with("count", count);
             self.add(last);
         }
     }
@@ -121,8 +122,12 @@ impl Incidents {
             minute: self.minute(now),
             kind: event.kind,
             outcome: event.outcome,
-            network: event.origin.address.map(network),
-            name: event.actor_name.clone().filter(|_| proven),
+            network: event.address.map(network),
+            name: event
+                .actor_name
+                .clone()
+                .filter(|_| proven)
+                .map(Text::into_string),
             registry: event.registry.map(|id| id.0),
             subject: event.subject,
         };

@@ -427,7 +427,7 @@ fn end(
             };
             let home = tenant.home();
             let known = tokens::credential(connection, home, token)?;
-            let known = known.and_then(|known| Some((known.id, known.generation(version)?)));
+            let known = known.and_then(|(known, _)| Some((known.id, known.generation(version)?)));
             let Some((id, generation)) = known else {
                 return Ok(None);
             };

@@ -115,7 +115,7 @@ impl<'a> Members<'a> {
         condition: Precondition,
     ) -> Result<()> {
         self.core
-            .write(
+            .end(
                 caller,
                 Lock::CatalogAndRegistry(registry),
                 move |connection, actor| {

@@ -12,6 +12,7 @@ pub mod audit;
 pub mod backup;
 pub mod certificates;
 pub mod chain;
+mod changes;
 pub mod directory;
 pub mod freeze;
 pub mod grants;
@@ -49,6 +50,7 @@ use self::api_tokens::ApiTokens;
 use self::app_tokens::AppTokens;
 use self::audit::Audit;
 use self::chain::Trail;
+use self::changes::Changes;
 use self::directory::Directory;
 use self::freeze::Freeze;
 use self::grants::Grants;
@@ -123,6 +125,8 @@ pub struct Policy {
     pub fresh_login: Duration,
     /// How many there may be of what is made.
     pub caps: Caps,
+    /// How many changes an account may make in an hour.
+    pub changes_per_hour: u32,
     /// How many failures are borne.
     pub failures: Limits,
     /// What the operator's secret scanner comes with; without it there is none.
@@ -181,6 +185,7 @@ pub struct Core {
     hashing: Hashing,
     uses: Uses,
     trail: Trail,
+    changes: Arc<Changes>,
     incidents: Incidents,
     /// Reports that look through all tokens.
     walks: Turns,
@@ -220,6 +225,7 @@ impl Service {
             caches.cache("passwords"),
         )?;
         let trail = Trail::new(&*random)?;
+        let changes = Arc::new(Changes::new(policy.changes_per_hour, clock.instant()));
         let incidents = Incidents::new(clock.instant());
         Ok(Self {
             core: Arc::new(Core {
@@ -235,6 +241,7 @@ impl Service {
                 hashing: Hashing::default(),
                 uses: Uses::default(),
                 trail,
+                changes,
                 incidents,
                 walks: Turns::new(WALKS, 1),
                 counting: Turns::new(COUNTING, 1),
@@ -596,13 +603,32 @@ impl Core {
 
     /// Writes on behalf of a caller: one store call that first reads, in its own transaction, what the caller is now,
     /// and at last tells the audit trail what the job did.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooManyChanges`] if the account made too many before.
     async fn write<T, F>(&self, caller: &Caller, lock: Lock, job: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnMut(&mut Transaction<'_>, &Actor) -> Result<Done<T>> + Clone + Send + 'static,
     {
+        let (changes, now) = (Arc::clone(&self.changes), self.clock.instant());
+        let mut job = job;
+        self.end(caller, lock, move |transaction, actor| {
+            changes.require_room(actor.key, now)?;
+            job(transaction, actor)
+        })
+        .await
+    }
+
+    /// The same for a job that ends something: it counts as a change and is never refused for their number.
+    async fn end<T, F>(&self, caller: &Caller, lock: Lock, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Transaction<'_>, &Actor) -> Result<Done<T>> + Clone + Send + 'static,
+    {
         let (ledger, now) = (self.trail.open(self).await?, self.clock.now());
-        self.admitted(caller, async |proven| {
+        let written = self.admitted(caller, async |proven| {
             let (mut job, ledger) = (job.clone(), Arc::clone(&ledger));
             self.store
                 .write(lock, move |transaction| {
@@ -610,12 +636,17 @@ impl Core {
                         return Ok(None);
                     };
                     let done = job(transaction, &actor)?;
+                    let changes = done.changes.len();
                     let by = || By::actor(&actor, proven.credential(), proven.origin().clone());
-                    Ok(Some(done.tell(transaction, &ledger, by, now)))
+                    let value = done.tell(transaction, &ledger, by, now);
+                    Ok(Some((value, actor.key, changes)))
                 })
                 .await
-        })
-        .await
+        });
+        let (value, account, changes) = written.await?;
+        // Once they are kept: a job can run several times.
+        self.changes.count(account, changes, self.clock.instant());
+        Ok(value)
     }
 
     /// Writes on behalf of whoever works on the machine itself, and tells the audit trail.

@@ -279,7 +279,7 @@ impl<'a> Registries<'a> {
     ) -> Result<()> {
         let now = self.core.clock.now();
         self.core
-            .write(caller, Lock::Registry(id), move |connection, actor| {
+            .end(caller, Lock::Registry(id), move |connection, actor| {
                 let found = members::registry(connection, id, actor.key)?;
                 let (registry, rights) = visible(actor, id, found)?;
                 rights.require(Resource::Registry, Level::Write)?;

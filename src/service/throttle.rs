@@ -57,7 +57,7 @@ struct Source {
 
 /// A source and the digest of the name that it gives itself: names can be long, and anybody can make them up.
 type Identity = (Source, [u8; 32]);
-type Accounts<K, V> = moka::sync::Cache<K, Arc<V>>;
+pub(super) type Accounts<K, V> = moka::sync::Cache<K, Arc<V>>;
 
 /// Until when what happened is paid for, in microseconds since the throttle began.
 #[derive(Debug, Default)]
@@ -117,8 +117,8 @@ impl Throttle {
             per_source: Rate::per_minute(limits.source),
             per_identity: Rate::per_minute(limits.identity),
             told: Rate::per_minute(limits.identity.saturating_mul(TOLD)),
-            sources: accounts(),
-            identities: accounts(),
+            sources: accounts(IDLE),
+            identities: accounts(IDLE),
             crowded_until: AtomicU64::new(0),
             waiting: metrics::Throttled::default(),
         }
@@ -221,14 +221,15 @@ impl Throttle {
     }
 }
 
-fn accounts<K, V>() -> Accounts<K, V>
+/// Accounts of events, of which those are forgotten that nothing was added to for so long.
+pub(super) fn accounts<K, V>(idle: Duration) -> Accounts<K, V>
 where
     K: std::hash::Hash + Eq + Send + Sync + 'static,
     V: Send + Sync + 'static,
 {
     moka::sync::Cache::builder()
         .max_capacity(ACCOUNTS)
-        .time_to_idle(IDLE)
+        .time_to_idle(idle)
         // The default keeps what is asked for often, so a newcomer would not be counted beside many known ones.
         .eviction_policy(EvictionPolicy::lru())
         .build()
@@ -243,12 +244,12 @@ fn identity_of(tried: Tried, address: IpAddr, name: &str) -> Identity {
     (Source { tried, network }, hash)
 }
 
-fn micros(time: Duration) -> u64 {
+pub(super) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Whole seconds, rounded up: who waits so long finds room.
-fn seconds(wait: Duration) -> Option<u64> {
+pub(super) fn seconds(wait: Duration) -> Option<u64> {
     Some(micros(wait).div_ceil(1_000_000)).filter(|seconds| *seconds > 0)
 }
 

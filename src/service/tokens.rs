@@ -289,7 +289,7 @@ impl<'a> Tokens<'a> {
     ) -> Result<()> {
         let now = self.core.clock.now();
         self.core
-            .write(
+            .end(
                 caller,
                 Lock::Registry(registry),
                 move |connection, actor| {
@@ -363,7 +363,7 @@ impl<'a> Tokens<'a> {
     ) -> Result<()> {
         let now = self.core.clock.now();
         self.core
-            .write(
+            .end(
                 caller,
                 Lock::Registry(registry),
                 move |connection, actor| {

@@ -191,10 +191,6 @@ pub struct Credential {
     pub status: Status,
     /// When it stops to work.
     pub expires_at: Option<DateTime<Utc>>,
-    /// What it opens, as it is kept: reading it costs more than a wrong secret should.
-    scopes: String,
-    /// Where it may be used from, likewise.
-    cidrs: String,
     /// What is kept of its secret.
     pub secret: SecretDigest,
     /// What is kept of the secret before, if there is one; it may have ended.
@@ -213,8 +209,6 @@ struct CredentialRow {
     name: String,
     status: String,
     expires_at: Option<i64>,
-    scopes: String,
-    cidrs: String,
     secret_digest: Vec<u8>,
     secret_key: i64,
     secret_version: i64,
@@ -240,8 +234,6 @@ impl CredentialRow {
             name: row.name,
             status: Status::from_stored(&row.status),
             expires_at: row.expires_at.map(instant).transpose()?,
-            scopes: row.scopes,
-            cidrs: row.cidrs,
             secret: SecretDigest {
                 digest: row.secret_digest,
                 key: row.secret_key,
@@ -281,7 +273,17 @@ impl Credential {
             _ => None,
         }
     }
+}
 
+/// What a token opens, and where it may be used from, as it is kept.
+#[derive(Debug, Clone, diesel::Queryable, diesel::Selectable)]
+#[diesel(table_name = tokens)]
+pub struct Opening {
+    scopes: String,
+    cidrs: String,
+}
+
+impl Opening {
     /// What it opens.
     pub fn scopes(&self) -> Result<Vec<Scope>> {
         from_json(&self.scopes)
@@ -291,6 +293,19 @@ impl Credential {
     pub fn allowed(&self) -> Result<AllowList> {
         from_json(&self.cidrs)
     }
+}
+
+/// What a token opens. To be read once its secret is proven: scopes can be long, and the time that reading them takes
+/// would tell which names there are.
+pub fn opening(connection: &mut Session, home: Home, token: TokenKey) -> Result<Opening> {
+    Ok(direct!(connection, |direct| tokens::table
+        .filter(
+            tokens::registry_key
+                .eq(home.key.0)
+                .and(tokens::key.eq(token.0)),
+        )
+        .select(Opening::as_select())
+        .get_result::<Opening>(direct))?)
 }
 
 /// What a login with a token's name needs. The name is compared without regard to ASCII case, as everywhere.
@@ -312,22 +327,22 @@ pub fn credential_named(
     .transpose()
 }
 
-/// What a login with a reference to a token needs.
+/// What a login with a reference to a token needs: a reference is proven before anything is read.
 pub fn credential(
     connection: &mut Session,
     home: Home,
     token: TokenKey,
-) -> Result<Option<Credential>> {
+) -> Result<Option<(Credential, Opening)>> {
     direct!(connection, |direct| tokens::table
         .filter(
             tokens::registry_key
                 .eq(home.key.0)
                 .and(tokens::key.eq(token.0)),
         )
-        .select(CredentialRow::as_select())
-        .get_result::<CredentialRow>(direct))
+        .select((CredentialRow::as_select(), Opening::as_select()))
+        .get_result::<(CredentialRow, Opening)>(direct))
     .optional()?
-    .map(|row| row.credential(home))
+    .map(|(row, opening)| Ok((row.credential(home)?, opening)))
     .transpose()
 }
 

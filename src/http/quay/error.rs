@@ -36,7 +36,9 @@ impl Surface for Quay {
             Error::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Error::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Error::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Error::RateLimited { .. } | Error::TooManyChanges { .. } => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Error::Unavailable { .. } | Error::Frozen => StatusCode::SERVICE_UNAVAILABLE,
             Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -124,7 +126,7 @@ fn title(error: &Error) -> &'static str {
         | Error::UnsupportedMediaType { .. } => "invalid_request",
         Error::RequestTimeout => "request_timeout",
         Error::TooLarge { .. } => "request_too_large",
-        Error::RateLimited { .. } => "too_many_requests",
+        Error::RateLimited { .. } | Error::TooManyChanges { .. } => "too_many_requests",
         Error::Unavailable { .. } | Error::Frozen => "unavailable",
         Error::Internal(_) => "internal_error",
     }

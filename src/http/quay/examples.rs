@@ -1,18 +1,15 @@
 //! What examples of this surface's document cannot be made from alone.
 
 use serde_json::Value;
-use utoipa::openapi::{OpenApi, Server};
+use utoipa::openapi::OpenApi;
 
 use super::super::{BODY_LIMIT, examples};
 use super::error::Quay;
 use crate::error::{Error, What};
 
-/// Adds the examples, and that these paths have no prefix.
+/// Adds the examples.
 pub(in super::super) fn illustrate(document: &mut OpenApi) {
     examples::illustrate::<Quay>(document, "Quay", error, fit);
-    for item in document.paths.paths.values_mut() {
-        item.servers = Some(vec![Server::new("/")]);
-    }
 }
 
 /// An error behind a status.

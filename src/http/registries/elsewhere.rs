@@ -4,7 +4,7 @@ use actix_web::HttpRequest;
 use actix_web::web::Data;
 
 use super::super::call::Raw;
-use super::super::{PREFIX, State};
+use super::super::{PREFIX, State, dialects};
 use super::{Answer, Call};
 use crate::domain::id::RegistryId;
 use crate::domain::precondition::Precondition;
@@ -19,7 +19,7 @@ pub(super) const VULNERABILITY: &str = "/vulnerabilities/{vulnerabilityId}";
 pub(in super::super) const PATHS: [&str; 4] = [REPOSITORIES, REPOSITORY, ARTIFACTS, VULNERABILITY];
 
 fn elsewhere(what: What, request: &HttpRequest) -> Answer {
-    let path = request.path();
+    let path = dialects::routed(request);
     let path = path.strip_prefix(PREFIX).unwrap_or(path);
     Err(Error::Elsewhere {
         what,

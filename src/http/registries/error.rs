@@ -119,7 +119,9 @@ impl Surface for Registries {
             Error::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Error::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Error::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Error::RateLimited { .. } | Error::TooManyChanges { .. } => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Error::Unavailable { .. } | Error::Frozen => StatusCode::SERVICE_UNAVAILABLE,
             Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -181,6 +183,7 @@ fn code(error: &Error) -> String {
         Error::RequestTimeout => "request-timeout",
         Error::TooLarge { .. } => "too-large",
         Error::RateLimited { .. } => "rate-limited",
+        Error::TooManyChanges { .. } => "too-many-changes",
         Error::Unavailable { .. } => "unavailable",
         Error::Frozen => "frozen",
         Error::Internal(_) => "internal",

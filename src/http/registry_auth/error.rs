@@ -126,7 +126,7 @@ fn status(error: &Error) -> StatusCode {
         Error::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Error::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        Error::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+        Error::RateLimited { .. } | Error::TooManyChanges { .. } => StatusCode::TOO_MANY_REQUESTS,
         Error::Unavailable { .. } | Error::Frozen => StatusCode::SERVICE_UNAVAILABLE,
         Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -166,7 +166,7 @@ fn code(error: &Error) -> &'static str {
         | Error::Forbidden(_)
         | Error::Unpermitted(_)
         | Error::Excessive(_) => "DENIED",
-        Error::RateLimited { .. } => "TOOMANYREQUESTS",
+        Error::RateLimited { .. } | Error::TooManyChanges { .. } => "TOOMANYREQUESTS",
         Error::TooLarge { .. } => "SIZE_INVALID",
         Error::Unavailable { .. } | Error::Frozen => "UNAVAILABLE",
         Error::Internal(_) => "UNKNOWN",

@@ -1,19 +1,16 @@
 //! What examples of this surface's document cannot be made from alone.
 
 use serde_json::Value;
-use utoipa::openapi::{OpenApi, Server};
+use utoipa::openapi::OpenApi;
 
 use super::super::examples;
 use super::error::Passing;
 use crate::domain::scope;
 use crate::error::Error;
 
-/// Adds the examples, and that these paths have no prefix.
+/// Adds the examples.
 pub(in super::super) fn illustrate(document: &mut OpenApi) {
     examples::illustrate::<Passing>(document, "Registry", error, fit);
-    for item in document.paths.paths.values_mut() {
-        item.servers = Some(vec![Server::new("/")]);
-    }
 }
 
 /// An error behind a status.

@@ -117,7 +117,7 @@ fn code(error: &Error) -> Code {
         | Error::Full(_) => Code::FailedPrecondition,
         Error::MethodNotAllowed { .. } => Code::Unimplemented,
         Error::RequestTimeout => Code::DeadlineExceeded,
-        Error::RateLimited { .. } => Code::ResourceExhausted,
+        Error::RateLimited { .. } | Error::TooManyChanges { .. } => Code::ResourceExhausted,
         Error::Unavailable { .. } | Error::Frozen => Code::Unavailable,
         Error::Internal(_) => Code::Internal,
     }

@@ -1,0 +1,109 @@
+//! How many events an account may add to the audit trail, so that nobody fills the disk with what is kept for a year.
+//!
+//! An account makes so many changes an hour, all at once or one by one; what is more has to wait. Whatever ends something
+//! is counted and never refused: there is no more to end than was made, and a revocation must not wait. Each process counts
+//! for itself, by accounts. Owns the counts, and bounds them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::throttle::{Accounts, accounts, micros, seconds};
+use crate::domain::id::AccountKey;
+use crate::domain::throttle::Rate;
+use crate::error::{Error, Result};
+
+/// An hour pays for all that is borne. What was under way when the room ended pays itself within as long.
+const IDLE: Duration = Duration::from_hours(2);
+
+/// The changes of the last hour.
+#[derive(Debug)]
+pub(super) struct Changes {
+    /// From where time is counted.
+    began: Instant,
+    rate: Rate,
+    /// Until when the changes of an account are paid for, in microseconds since the beginning.
+    accounts: Accounts<AccountKey, AtomicU64>,
+}
+
+impl Changes {
+    /// Nobody changed anything before `began`. `limit` is how many changes an hour an account may make.
+    pub(super) fn new(limit: u32, began: Instant) -> Self {
+        Self {
+            began,
+            rate: Rate::per_hour(limit),
+            accounts: accounts(IDLE),
+        }
+    }
+
+    /// Refuses one more change if there is no room for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooManyChanges`] with the seconds until there is room.
+    pub(super) fn require_room(&self, account: AccountKey, now: Instant) -> Result<()> {
+        let Some(paid) = self.accounts.get(&account) else {
+            return Ok(());
+        };
+        let paid = Duration::from_micros(paid.load(Ordering::Relaxed));
+        match seconds(self.rate.wait(paid, self.since_beginning(now))) {
+            Some(retry_after) => Err(Error::TooManyChanges { retry_after }),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts changes that were made. Those that were under way when the room ended are owed.
+    pub(super) fn count(&self, account: AccountKey, changes: usize, now: Instant) {
+        if changes == 0 {
+            return;
+        }
+        let (now, changes) = (
+            self.since_beginning(now),
+            u32::try_from(changes).unwrap_or(u32::MAX),
+        );
+        let more = |paid| {
+            let paid = Duration::from_micros(paid);
+            Some(micros(self.rate.owe(paid, now, changes)))
+        };
+        let paid = self.accounts.get_with(account, Arc::default);
+        // It never gives up, as there is always a value before.
+        let _ = paid.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+    }
+
+    fn since_beginning(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.began)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANN: AccountKey = AccountKey(1);
+    const BOB: AccountKey = AccountKey(2);
+
+    #[test]
+    fn an_hours_changes_may_be_made_at_once_and_then_one_by_one() {
+        let began = Instant::now();
+        let changes = Changes::new(10, began);
+        for _ in 0..10 {
+            changes.require_room(ANN, began).unwrap();
+            changes.count(ANN, 1, began);
+        }
+        let wait = |account, seconds| {
+            let now = began + Duration::from_secs(seconds);
+            match changes.require_room(account, now) {
+                Err(Error::TooManyChanges { retry_after }) => retry_after,
+                other => other.map(|()| 0).unwrap(),
+            }
+        };
+        assert_eq!((wait(ANN, 0), wait(BOB, 0)), (360, 0));
+        assert_eq!((wait(ANN, 359), wait(ANN, 360)), (1, 0));
+        // One that was under way is owed.
+        changes.count(ANN, 2, began + Duration::from_mins(6));
+        assert_eq!((wait(ANN, 360), wait(ANN, 1080)), (720, 0));
+        // What changed nothing counts nothing.
+        changes.count(BOB, 0, began);
+        assert_eq!(wait(BOB, 0), 0);
+    }
+}
