@@ -15,7 +15,7 @@ use utoipa::openapi::path::PathItem;
 use wharfinger::Error;
 use wharfinger::domain::account::NewPassword;
 use wharfinger::domain::status::Status;
-use wharfinger::service::accounts::LiveTokens;
+use wharfinger::service::accounts::{IssuedTokens, LiveTokens};
 use wharfinger::service::passwords::{self, Passwords};
 
 use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Server};
@@ -726,7 +726,11 @@ async fn what_happens_to_an_account_bites_on_its_next_request(
 
     let actors = known("changed").await;
     accounts
-        .set_password("changed".to_owned(), &password("second-password"))
+        .set_password(
+            "changed".to_owned(),
+            &password("second-password"),
+            IssuedTokens::Keep,
+        )
         .await
         .unwrap();
     shut_out(&actors, "the old password").await;
@@ -739,7 +743,11 @@ async fn what_happens_to_an_account_bites_on_its_next_request(
     }
     // The same value again: the proof is renewed, by one check, and nobody notices.
     accounts
-        .set_password("changed".to_owned(), &password("second-password"))
+        .set_password(
+            "changed".to_owned(),
+            &password("second-password"),
+            IssuedTokens::Keep,
+        )
         .await
         .unwrap();
     let checks = server.service.password_checks();
@@ -980,7 +988,11 @@ async fn proofs_are_shared_and_end_and_failures_are_not_remembered(
     // What failed before works as soon as it is right.
     let accounts = server.service.accounts();
     accounts
-        .set_password("admin".to_owned(), &password("wrong-password"))
+        .set_password(
+            "admin".to_owned(),
+            &password("wrong-password"),
+            IssuedTokens::Keep,
+        )
         .await
         .unwrap();
     let answer = server

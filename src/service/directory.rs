@@ -8,7 +8,9 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::access::Caller;
-use super::accounts::{LiveTokens, account_change, distinct, keep_an_admin, remove};
+use super::accounts::{
+    IssuedTokens, LiveTokens, account_change, distinct, end_issued, keep_an_admin, remove,
+};
 use super::idempotency::Once;
 use super::{Core, Done};
 use crate::domain::account::{Account, AccountPatch, Actor, CreateAccount, NewAccount};
@@ -111,12 +113,14 @@ impl<'a> Directory<'a> {
             .await
     }
 
-    /// Changes what the patch names. A patch that changes nothing leaves no trace; a password always changes.
+    /// Changes what the patch names, and ends the account's other credentials if that is wanted. What changes nothing
+    /// leaves no trace; a password always changes.
     pub async fn update(
         &self,
         caller: &Caller,
         id: AccountId,
         patch: AccountPatch,
+        tokens: IssuedTokens,
         condition: Precondition,
     ) -> Result<Account> {
         let password_hash = match &patch.password {
@@ -142,14 +146,17 @@ impl<'a> Directory<'a> {
                 if let Some(roles) = &change.roles {
                     require_roles(connection, actor, roles)?;
                 }
-                if change.is_none() {
+                let ended = end_issued(connection, &account, tokens, Some(actor.id), now)?;
+                if change.is_none() && !ended {
                     return Ok(Done::nothing(account));
                 }
-                keep_an_admin(connection, &account.name, |connection| {
-                    table::update(connection, account.key, &change, now)
-                })?;
+                if !change.is_none() {
+                    keep_an_admin(connection, &account.name, |connection| {
+                        table::update(connection, account.key, &change, now)
+                    })?;
+                }
                 let after = find(connection, id)?;
-                let told = account_change(&account, &after, &change);
+                let told = account_change(&account, &after, &change, ended);
                 Ok(Done::told(after, told))
             })
             .await
