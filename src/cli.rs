@@ -31,7 +31,7 @@ use crate::domain::status::Status;
 use crate::domain::text::quoted;
 use crate::error::{Error, Result};
 use crate::http;
-use crate::service::accounts::{Accounts, FIRST, LiveTokens};
+use crate::service::accounts::{Accounts, FIRST, IssuedTokens, LiveTokens};
 use crate::service::keys::{Consequence, Rotation};
 use crate::service::vault::ServerKey;
 use crate::telemetry;
@@ -344,15 +344,22 @@ async fn account(settings: &Settings, command: AccountCommand) -> Result<()> {
             accounts.revoke(name.clone(), registry.clone()).await?;
             print(&format!("{name} is no member of {registry} any more."))
         }
-        AccountCommand::Passwd { name, password } => {
+        AccountCommand::Passwd {
+            name,
+            revoke_tokens,
+            password,
+        } => {
             let password = choose_password(&accounts, &password)?;
-            accounts
-                .set_password(
-                    name.clone(),
-                    &NewPassword::parse(password.secret().clone())?,
-                )
-                .await?;
-            password.announce(&format!("Set the password of {name}."))
+            let (tokens, what_of_them) = if revoke_tokens {
+                (IssuedTokens::Revoke, "have ended")
+            } else {
+                (IssuedTokens::Keep, "go on working")
+            };
+            let new = NewPassword::parse(password.secret().clone())?;
+            accounts.set_password(name.clone(), &new, tokens).await?;
+            password.announce(&format!(
+                "Set the password of {name}. Its API tokens and app tokens {what_of_them}."
+            ))
         }
         AccountCommand::Enable { name } => {
             accounts.set_status(name.clone(), Status::Enabled).await?;

@@ -153,9 +153,14 @@ pub enum AccountCommand {
         registry: String,
     },
     /// Set an account's password; one is made and shown if none is given
+    ///
+    /// The account's API tokens and app tokens go on working. --revoke-tokens ends them too.
     Passwd {
         /// Whose
         name: String,
+        /// Also revoke its API tokens that are in force and delete its app tokens
+        #[arg(long)]
+        revoke_tokens: bool,
         /// How to get the new password
         #[command(flatten)]
         password: PasswordSource,

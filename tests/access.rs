@@ -15,7 +15,7 @@ use utoipa::openapi::path::PathItem;
 use wharfinger::Error;
 use wharfinger::domain::account::NewPassword;
 use wharfinger::domain::status::Status;
-use wharfinger::service::accounts::LiveTokens;
+use wharfinger::service::accounts::{IssuedTokens, LiveTokens};
 use wharfinger::service::passwords::{self, Passwords};
 
 use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Server};
@@ -31,61 +31,62 @@ const CHALLENGES: [&str; 2] = [
 /// an owner of another one. The account at hand is a reader, the app token at hand an Admin's. Names with `t-` come
 /// with an API token: of an Admin and with the role Admin, Analyst or Continuous Integration; with the role Admin, of
 /// who is no more than a maintainer now; and four that an Admin made and that are worth nothing any more, or never
-/// were.
+/// were. `t-beyond` may do everything but push and delete images, and the credential at hand carries that too:
+/// it may look at it, narrow it and end it, and never obtain, revive or widen it.
 const TABLE: &str = "
-method path                                                none wrong unknown disabled deleted token form app analyst elsewhere t-revoked t-expired t-orphan t-tampered t-analyst reader maintainer owner admin t-maintainer t-ci t-admin session
-GET    /accounts                                            401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401
-POST   /accounts                                            401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   201          403  403     201     401
-GET    /accounts/{accountId}                                401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401
-PATCH  /accounts/{accountId}                                401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401
-DELETE /accounts/{accountId}                                401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   204          403  403     204     401
-GET    /api/v1/error/{error_type}                           200   200     200      200     200   200  200 200     200       200       200       200      200        200       200    200        200   200   200          200  200     200     200
-POST   /api/v1/signin                                       403   403     403      403     403   403  403 403     403       403       403       403      403        403       403    403        403   403   403          403  403     403     200
-POST   /api/v1/signout                                      200   200     200      200     200   200  200 200     200       200       200       200      200        200       200    200        200   200   200          200  200     200     200
-GET    /api/v1/superuser/apptokens                          401   401     401      401     401   401  401 401     200       403       401       401      401        401       403    403        403   403   200          403  403     200     200
-GET    /api/v1/user/apptoken                                401   401     401      401     401   401  401 401     200       200       401       401      401        401       403    200        200   200   200          200  403     200     200
-POST   /api/v1/user/apptoken                                401   401     401      401     401   401  401 401     201       201       401       401      401        401       403    201        201   201   201          201  403     201     201
-GET    /api/v1/user/apptoken/{token_uuid}                   401   401     401      401     401   401  401 401     404       404       401       401      401        401       403    404        404   404   200          404  403     200     200
-DELETE /api/v1/user/apptoken/{token_uuid}                   401   401     401      401     401   401  401 401     404       404       401       401      401        401       403    404        404   404   204          404  403     204     204
-GET    /audit                                               401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401
-GET    /audit/export                                        401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401
-GET    /csrf_token                                          200   200     200      200     200   200  200 200     200       200       200       200      200        200       200    200        200   200   200          200  200     200     200
-GET    /locations                                           401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  403     200     401
-HEAD   /names/{name}                                        401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  403     200     401
-GET    /registries                                          401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  403     200     401
-POST   /registries                                          401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   201          403  403     201     401
-GET    /registries/{registryId}                             401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  403     200     401
-PUT    /registries/{registryId}                             401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   200   200          403  403     200     401
-PATCH  /registries/{registryId}                             401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        403   200   200          403  403     200     401
-DELETE /registries/{registryId}                             401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        403   204   204          403  403     204     401
-GET    /registries/{registryId}/auth-bundle.pem             401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  403     200     401
-GET    /registries/{registryId}/auth-config                 401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  403     200     401
-GET    /registries/{registryId}/jwks.json                   401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  403     200     401
-GET    /registries/{registryId}/members                     401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    403        403   200   200          403  403     200     401
-PUT    /registries/{registryId}/members/{accountId}         401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        403   200   200          403  403     200     401
-DELETE /registries/{registryId}/members/{accountId}         401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        403   204   204          403  403     204     401
-GET    /registries/{registryId}/tokens                      401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  200     200     401
-POST   /registries/{registryId}/tokens                      401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        201   201   201          201  201     201     401
-GET    /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  200     200     401
-PUT    /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        200   200   200          200  200     200     401
-PATCH  /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        200   200   200          200  200     200     401
-DELETE /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        204   204   204          204  204     204     401
-POST   /registries/{registryId}/tokens/{tokenId}/evaluate   401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  200     200     401
-DELETE /registries/{registryId}/tokens/{tokenId}/previous-secret  401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        204   204   204          204  204     204     401
-POST   /registries/{registryId}/tokens/{tokenId}/rotate     401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        200   200   200          200  200     200     401
-POST   /secret-scanning/report                              401   401     401      401     401   401  401 401     401       401       401       401      401        401       401    401        401   401   401          401  401     401     401
-GET    /v1/apitokens                                        401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401
-POST   /v1/apitokens/generate                               401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401
-GET    /v1/apitokens/generate/allowed-roles                 401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401
-PATCH  /v1/apitokens/revoke/{id}                            401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401
-GET    /v1/apitokens/{id}                                   401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401
-GET    /v1/auth/status                                      401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  200     200     401
-GET    /v1/ping                                             200   200     200      200     200   200  200 200     200       200       200       200      200        200       200    200        200   200   200          200  200     200     200
-GET    /registries/{registryId}/repositories                401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        404   404   404          404  403     404     401
-GET    /registries/{registryId}/repositories/a/b            401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        404   404   404          404  403     404     401
-DELETE /registries/{registryId}/repositories/a              401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        404   404   404          404  403     404     401
-GET    /registries/{registryId}/artifacts                   401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        404   404   404          404  403     404     401
-GET    /vulnerabilities/CVE-2026-1                          401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        404   404   404          404  404     404     401
+method path                                                none wrong unknown disabled deleted token form app analyst elsewhere t-revoked t-expired t-orphan t-tampered t-analyst reader maintainer owner admin t-maintainer t-ci t-admin session t-beyond
+GET    /accounts                                            401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401      200
+POST   /accounts                                            401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   201          403  403     201     401      403
+GET    /accounts/{accountId}                                401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401      200
+PATCH  /accounts/{accountId}                                401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401      403
+DELETE /accounts/{accountId}                                401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   204          403  403     204     401      403
+GET    /api/v1/error/{error_type}                           200   200     200      200     200   200  200 200     200       200       200       200      200        200       200    200        200   200   200          200  200     200     200      200
+POST   /api/v1/signin                                       403   403     403      403     403   403  403 403     403       403       403       403      403        403       403    403        403   403   403          403  403     403     200      403
+POST   /api/v1/signout                                      200   200     200      200     200   200  200 200     200       200       200       200      200        200       200    200        200   200   200          200  200     200     200      200
+GET    /api/v1/superuser/apptokens                          401   401     401      401     401   401  401 401     200       403       401       401      401        401       403    403        403   403   200          403  403     200     200      403
+GET    /api/v1/user/apptoken                                401   401     401      401     401   401  401 401     200       200       401       401      401        401       403    200        200   200   200          200  403     200     200      403
+POST   /api/v1/user/apptoken                                401   401     401      401     401   401  401 401     201       201       401       401      401        401       403    201        201   201   201          201  403     201     201      403
+GET    /api/v1/user/apptoken/{token_uuid}                   401   401     401      401     401   401  401 401     404       404       401       401      401        401       403    404        404   404   200          404  403     200     200      403
+DELETE /api/v1/user/apptoken/{token_uuid}                   401   401     401      401     401   401  401 401     404       404       401       401      401        401       403    404        404   404   204          404  403     204     204      403
+GET    /audit                                               401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401      200
+GET    /audit/export                                        401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401      200
+GET    /csrf_token                                          200   200     200      200     200   200  200 200     200       200       200       200      200        200       200    200        200   200   200          200  200     200     200      200
+GET    /locations                                           401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  403     200     401      200
+HEAD   /names/{name}                                        401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  403     200     401      200
+GET    /registries                                          401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  403     200     401      200
+POST   /registries                                          401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   201          403  403     201     401      201
+GET    /registries/{registryId}                             401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  403     200     401      200
+PUT    /registries/{registryId}                             401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   200   200          403  403     200     401      403
+PATCH  /registries/{registryId}                             401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        403   200   200          403  403     200     401      403
+DELETE /registries/{registryId}                             401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        403   204   204          403  403     204     401      204
+GET    /registries/{registryId}/auth-bundle.pem             401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  403     200     401      200
+GET    /registries/{registryId}/auth-config                 401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  403     200     401      200
+GET    /registries/{registryId}/jwks.json                   401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  403     200     401      200
+GET    /registries/{registryId}/members                     401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    403        403   200   200          403  403     200     401      200
+PUT    /registries/{registryId}/members/{accountId}         401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        403   200   200          403  403     200     401      403
+DELETE /registries/{registryId}/members/{accountId}         401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        403   204   204          403  403     204     401      204
+GET    /registries/{registryId}/tokens                      401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  200     200     401      200
+POST   /registries/{registryId}/tokens                      401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        201   201   201          201  201     201     401      403
+GET    /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  200     200     401      200
+PUT    /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        200   200   200          200  200     200     401      403
+PATCH  /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        200   200   200          200  200     200     401      403
+DELETE /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        204   204   204          204  204     204     401      204
+POST   /registries/{registryId}/tokens/{tokenId}/evaluate   401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  200     200     401      200
+DELETE /registries/{registryId}/tokens/{tokenId}/previous-secret  401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        204   204   204          204  204     204     401      204
+POST   /registries/{registryId}/tokens/{tokenId}/rotate     401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        200   200   200          200  200     200     401      403
+POST   /secret-scanning/report                              401   401     401      401     401   401  401 401     401       401       401       401      401        401       401    401        401   401   401          401  401     401     401      401
+GET    /v1/apitokens                                        401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401      200
+POST   /v1/apitokens/generate                               401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401      403
+GET    /v1/apitokens/generate/allowed-roles                 401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401      200
+PATCH  /v1/apitokens/revoke/{id}                            401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401      200
+GET    /v1/apitokens/{id}                                   401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401      200
+GET    /v1/auth/status                                      401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  200     200     401      200
+GET    /v1/ping                                             200   200     200      200     200   200  200 200     200       200       200       200      200        200       200    200        200   200   200          200  200     200     200      200
+GET    /registries/{registryId}/repositories                401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        404   404   404          404  403     404     401      404
+GET    /registries/{registryId}/repositories/a/b            401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        404   404   404          404  403     404     401      404
+DELETE /registries/{registryId}/repositories/a              401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        404   404   404          404  403     404     401      404
+GET    /registries/{registryId}/artifacts                   401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        404   404   404          404  403     404     401      404
+GET    /vulnerabilities/CVE-2026-1                          401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        404   404   404          404  404     404     401      404
 ";
 
 /// Paths of the product that the document does not list, since they are the registry's own business.
@@ -226,6 +227,8 @@ struct Bearers {
     admin: String,
     analyst: String,
     builder: String,
+    /// May do everything but push and delete images.
+    steward: String,
     maintainer: String,
     revoked: String,
     expired: String,
@@ -272,6 +275,22 @@ impl Bearers {
             .set_roles(maintainer.to_owned(), Vec::new())
             .await
             .unwrap();
+        server
+            .database
+            .execute("INSERT INTO roles (name, description, built_in) VALUES ('Steward', '', 0)");
+        for (resource, level) in [
+            ("Access", 2),
+            ("Administration", 2),
+            ("Image", 1),
+            ("Integration", 2),
+            ("Registry", 2),
+            ("Token", 2),
+        ] {
+            server.database.execute(&format!(
+                "INSERT INTO role_permissions (role_key, resource, level) \
+                 SELECT key, '{resource}', {level} FROM roles WHERE name = 'Steward'"
+            ));
+        }
         let (whole, _) = of_admin("Admin").await;
         // The signature of one token under what another one says.
         let (said, _) = whole.rsplit_once('.').unwrap();
@@ -281,6 +300,7 @@ impl Bearers {
             admin: whole,
             analyst: of_admin("Analyst").await.0,
             builder: of_admin("Continuous Integration").await.0,
+            steward: of_admin("Steward").await.0,
             maintainer: held,
             revoked,
             expired,
@@ -301,6 +321,8 @@ struct Place {
     app_token: String,
     /// What the app token opens registries with.
     code: String,
+    /// Whether its credentials carry more than the `t-beyond` of the table holds, and its bodies ask for more.
+    beyond: bool,
 }
 
 impl Place {
@@ -343,7 +365,69 @@ impl Place {
             token: text(&made.json["id"]),
             secret: secret_of(&made),
             account,
+            beyond: false,
         }
+    }
+
+    /// The same with credentials that carry more: what deletes images, and is disabled or restricted.
+    async fn beyond(self, admin: &Actor) -> Self {
+        let Self {
+            registry,
+            token,
+            account,
+            ..
+        } = &self;
+        for (path, body) in [
+            (
+                format!("/registries/{registry}/tokens/{token}"),
+                json!({"scopes": Self::deleting(), "status": "disabled"}),
+            ),
+            (
+                format!("/registries/{registry}"),
+                json!({"apiSubnetAllowList": ["127.0.0.0/8"]}),
+            ),
+            (
+                format!("/accounts/{account}"),
+                json!({"roles": ["Continuous Integration"]}),
+            ),
+        ] {
+            let answer = admin.patch(&path, body).await;
+            assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        }
+        let wish = json!({"name": "whole", "role": "Admin"});
+        let generated = admin.post("/v1/apitokens/generate", wish).await;
+        Self {
+            api_token: generated.json["metadata"]["id"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+            beyond: true,
+            ..self
+        }
+    }
+
+    fn deleting() -> Value {
+        json!([{"type": "repository", "name": "*", "actions": ["pull", "delete"]}])
+    }
+
+    /// A body for the route that asks for more than the `t-beyond` of the table holds.
+    fn body_beyond(&self, method: &Method, path: &str) -> Option<Value> {
+        let token = |name: &str| json!({"properties": {"name": name, "scopes": Self::deleting()}});
+        let last = path.rsplit('/').next().unwrap();
+        Some(match (method.as_str(), last) {
+            ("POST", "accounts") => {
+                let roles = ["Continuous Integration"];
+                json!({"properties": {"name": format!("{}-new", self.name), "password": "right-password", "roles": roles}})
+            }
+            ("PATCH", "{accountId}") => json!({"password": "stolen-password"}),
+            ("PATCH", "{registryId}") => json!({"apiSubnetAllowList": []}),
+            ("PUT", "{accountId}") => json!({"level": "owner"}),
+            ("POST", "tokens") => token("new"),
+            ("PUT", "{tokenId}") => token("ci"),
+            ("PATCH", "{tokenId}") => json!({"status": "enabled"}),
+            ("POST", "generate") => json!({"name": "new", "role": "Admin"}),
+            _ => return None,
+        })
     }
 
     /// The route on this place, with a body that it accepts.
@@ -361,6 +445,9 @@ impl Place {
                 "/auth-config?for=distribution2&bundle=/etc/bundle.pem",
             );
         let request = actor.request(method.clone(), &format!("{prefix}{filled}"));
+        if let Some(body) = self.body_beyond(method, path).filter(|_| self.beyond) {
+            return request.json(&body);
+        }
         let body = match (method.as_str(), path.rsplit('/').next().unwrap()) {
             ("POST", "registries") => {
                 json!({"properties": {"name": format!("{}-new", self.name), "location": "de/fra"}})
@@ -498,6 +585,7 @@ async fn every_route_for_every_caller(
             ("t-ci", server.bearer(&bearers.builder)),
             ("t-admin", server.bearer(&bearers.admin)),
             ("session", server.session(&ticket)),
+            ("t-beyond", server.bearer(&bearers.steward)),
         ];
         let mut line = format!("{:<6} {path:<51}", method.as_str());
         for (who, caller) in &callers {
@@ -509,6 +597,11 @@ async fn every_route_for_every_caller(
                 {
                     let name = format!("place-{number}-{who}");
                     Some(Place::make(&admin, &name, &members).await)
+                }
+                "t-beyond" => {
+                    let name = format!("place-{number}-{who}");
+                    let place = Place::make(&admin, &name, &members).await;
+                    Some(place.beyond(&admin).await)
                 }
                 _ => None,
             };
@@ -726,7 +819,11 @@ async fn what_happens_to_an_account_bites_on_its_next_request(
 
     let actors = known("changed").await;
     accounts
-        .set_password("changed".to_owned(), &password("second-password"))
+        .set_password(
+            "changed".to_owned(),
+            &password("second-password"),
+            IssuedTokens::Keep,
+        )
         .await
         .unwrap();
     shut_out(&actors, "the old password").await;
@@ -739,7 +836,11 @@ async fn what_happens_to_an_account_bites_on_its_next_request(
     }
     // The same value again: the proof is renewed, by one check, and nobody notices.
     accounts
-        .set_password("changed".to_owned(), &password("second-password"))
+        .set_password(
+            "changed".to_owned(),
+            &password("second-password"),
+            IssuedTokens::Keep,
+        )
         .await
         .unwrap();
     let checks = server.service.password_checks();
@@ -980,7 +1081,11 @@ async fn proofs_are_shared_and_end_and_failures_are_not_remembered(
     // What failed before works as soon as it is right.
     let accounts = server.service.accounts();
     accounts
-        .set_password("admin".to_owned(), &password("wrong-password"))
+        .set_password(
+            "admin".to_owned(),
+            &password("wrong-password"),
+            IssuedTokens::Keep,
+        )
         .await
         .unwrap();
     let answer = server

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use wharfinger::clock::{Clock as _, SystemRandom};
 use wharfinger::domain::account::NewPassword;
 use wharfinger::domain::status::Status;
-use wharfinger::service::accounts::LiveTokens;
+use wharfinger::service::accounts::{IssuedTokens, LiveTokens};
 use wharfinger::service::janitor::Round;
 use wharfinger::service::vault::{API_JWT, ServerKey, Vault};
 use wharfinger::store::{self, Store, Target};
@@ -166,7 +166,7 @@ async fn a_token_is_what_its_creator_and_its_roles_are_now(
     // A new password changes nothing for a token; disabling, enabling and deleting its creator do.
     let password = NewPassword::parse("other-password".to_owned().into()).unwrap();
     accounts
-        .set_password("bob".to_owned(), &password)
+        .set_password("bob".to_owned(), &password, IssuedTokens::Keep)
         .await
         .unwrap();
     assert_eq!(statuses(&bearer).await, (200, 200));

@@ -6,7 +6,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use wharfinger::domain::account::AccountName;
 use wharfinger::domain::account::NewPassword;
-use wharfinger::service::accounts::LiveTokens;
+use wharfinger::service::accounts::{IssuedTokens, LiveTokens};
 use wharfinger::service::keys::Rotation;
 
 use crate::harness::{ADMIN_PASSWORD, Actor, Backend, Server};
@@ -187,7 +187,10 @@ async fn commands_and_the_service_itself_are_told(
     let password = NewPassword::parse("right-password".to_owned().into()).unwrap();
     let parsed = AccountName::parse("bob").unwrap();
     accounts.create(parsed, &password, vec![]).await.unwrap();
-    accounts.set_password(name(), &password).await.unwrap();
+    accounts
+        .set_password(name(), &password, IssuedTokens::Keep)
+        .await
+        .unwrap();
     let level = wharfinger::domain::membership::Membership::Owner;
     let there = || "team-a".to_owned();
     accounts.grant(name(), there(), level).await.unwrap();

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use wharfinger::domain::account::NewPassword;
 use wharfinger::domain::signing::KeyRole;
 use wharfinger::domain::status::Status;
-use wharfinger::service::accounts::LiveTokens;
+use wharfinger::service::accounts::{IssuedTokens, LiveTokens};
 
 use crate::harness::{
     ADMIN_PASSWORD, Actor, Answer, Backend, KeyPair, Minted, Server, claims, fingerprint, header,
@@ -805,7 +805,7 @@ async fn what_happens_to_an_account_bites_on_its_next_request(
     );
     let new = NewPassword::parse(SecretString::from(second.to_owned())).unwrap();
     accounts
-        .set_password(person.to_owned(), &new)
+        .set_password(person.to_owned(), &new, IssuedTokens::Keep)
         .await
         .unwrap();
     assert_eq!(

@@ -25,6 +25,7 @@ mod concurrency;
 mod documents;
 mod durability;
 mod errors;
+mod escalation;
 mod evaluation;
 mod hardening;
 mod idempotency;

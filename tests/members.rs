@@ -882,6 +882,89 @@ async fn an_account_with_api_tokens_in_force_goes_only_with_them(
 
 #[rstest]
 #[actix_web::test]
+async fn a_new_password_ends_the_accounts_tokens_only_if_that_is_asked_for(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let id = admin.create_account("bob", &["Admin"]).await;
+    let bob = |password: &str| server.actor("bob", password);
+    let made = bob("right-password")
+        .post(
+            "/v1/apitokens/generate",
+            json!({"name": "t", "role": "Admin"}),
+        )
+        .await;
+    let bearer = server.bearer(made.json["token"].as_str().unwrap());
+    let made = bob("right-password")
+        .post("/api/v1/user/apptoken", json!({"title": "t"}))
+        .await;
+    let app = server.actor("$app", made.json["token"]["token_code"].as_str().unwrap());
+    let minted = bob("right-password")
+        .mint(&registry, "ci", &["repository:a:pull"])
+        .await;
+    let token = server.actor(&minted.name, &minted.secret);
+    let opened = async || {
+        [
+            bearer.get("/locations").await.status,
+            login(&app, "").await.status,
+            login(&token, "").await.status,
+        ]
+    };
+    let path = format!("/accounts/{id}");
+    for (query, password) in [
+        ("", "second-password"),
+        ("?revokeTokens=false", "third-password"),
+    ] {
+        let patch = json!({"password": password});
+        let changed = admin.patch(&format!("{path}{query}"), patch).await;
+        assert_eq!(changed.status, 200, "{changed:?}");
+        assert_eq!(bob("right-password").get(&path).await.status, 401);
+        assert_eq!(bob(password).get(&path).await.status, 200);
+        assert_eq!(opened().await, [200; 3], "{query}");
+    }
+    let refused = admin
+        .patch(&format!("{path}?revokeTokens=yes"), json!({}))
+        .await;
+    assert_eq!(refused.codes(), ["invalid-revoke-tokens"]);
+    // Who may not touch the account ends nothing of it.
+    let with_tokens = format!("{path}?revokeTokens=true");
+    let analyst = server.analyst();
+    assert_eq!(analyst.patch(&with_tokens, json!({})).await.status, 403);
+    assert_eq!(opened().await, [200; 3]);
+
+    let patch = json!({"password": "fourth-password"});
+    assert_eq!(admin.patch(&with_tokens, patch).await.status, 200);
+    // The registry's token is the registry's.
+    assert_eq!(opened().await, [401, 401, 200]);
+    assert_eq!(bob("fourth-password").get(&path).await.status, 200);
+    assert_eq!(revocations(&server), ["t by admin"]);
+    let told = admin.get("/audit?kind=update").await;
+    let mut events = told.json["items"].as_array().unwrap().iter();
+    let revoked = events.any(|event| event["detail"]["after"]["tokens"] == "revoked");
+    assert!(revoked, "{told:?}");
+    // It does so too where nothing else changes, and where there are none it leaves no trace.
+    let wish = json!({"name": "late", "role": "Admin"});
+    let late = bob("fourth-password")
+        .post("/v1/apitokens/generate", wish)
+        .await;
+    let late = server.bearer(late.json["token"].as_str().unwrap());
+    let total = async || {
+        server
+            .database
+            .number("SELECT COUNT(*) FROM audit_events WHERE kind = 'update'")
+    };
+    for told in [1, 0] {
+        let before = total().await;
+        assert_eq!(admin.patch(&with_tokens, json!({})).await.status, 200);
+        assert_eq!(late.get("/locations").await.status, 401);
+        assert_eq!(total().await - before, told);
+    }
+}
+
+#[rstest]
+#[actix_web::test]
 async fn nobody_gives_more_than_they_hold(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {

@@ -637,21 +637,33 @@ async fn accounts_are_managed_beside_a_running_server(
     account(&["role", "carol", "--role", "nobody"]).refused(1, &["no role \"nobody\""]);
     account(&["role", "carol"]).ok();
     assert_eq!(carol.get(&path).await.status, 404);
-    // Its API tokens keep an account, unless they are to go with it.
+    // A new password leaves its API tokens alone, unless they are to end with it.
     account(&["role", "carol", "--role", "Admin"]).ok();
-    for name in ["one", "two"] {
+    let revoked =
+        "SELECT COUNT(*) FROM api_tokens WHERE revoked_at IS NOT NULL AND revoked_by IS NULL";
+    let generate = async |name: &str| {
         let made = carol
             .post("/v1/apitokens/generate", serde_json::json!({"name": name}))
             .await;
         assert_eq!(made.status, 200, "{made:?}");
+    };
+    generate("first").await;
+    let passwd = [&["passwd", "carol"], &from_file[..]].concat();
+    let kept = account(&passwd).ok();
+    assert!(kept.contains("go on working"), "{kept}");
+    assert_eq!(database.number(revoked), 0);
+    let ended = account(&[&passwd[..], &["--revoke-tokens"]].concat()).ok();
+    assert!(ended.contains("have ended"), "{ended}");
+    assert_eq!(database.number(revoked), 1);
+    // They keep an account, unless they are to go with it.
+    for name in ["one", "two"] {
+        generate(name).await;
     }
     account(&["delete", "carol"])
         .refused(1, &["carol has 2 API tokens in force", "--revoke-tokens"]);
     assert_eq!(carol.get(&path).await.status, 200);
     account(&["delete", "carol", "--revoke-tokens"]).ok();
-    let revoked =
-        "SELECT COUNT(*) FROM api_tokens WHERE revoked_at IS NOT NULL AND revoked_by IS NULL";
-    assert_eq!(database.number(revoked), 2);
+    assert_eq!(database.number(revoked), 3);
     account(&["delete", "admin"]).ok();
     assert_eq!(status("admin", ADMIN_PASSWORD).await, 401);
     account(&["delete", "bob"]).refused(1, &["last enabled account"]);

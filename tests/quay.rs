@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use wharfinger::domain::account::NewPassword;
 use wharfinger::domain::status::Status;
-use wharfinger::service::accounts::LiveTokens;
+use wharfinger::service::accounts::{IssuedTokens, LiveTokens};
 
 use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Server};
 
@@ -965,7 +965,7 @@ async fn a_session_ends_with_what_its_account_was(
                 let password = SecretString::from("other-password".to_owned());
                 let password = NewPassword::parse(password).unwrap();
                 accounts
-                    .set_password(name.to_owned(), &password)
+                    .set_password(name.to_owned(), &password, IssuedTokens::Keep)
                     .await
                     .unwrap();
             }

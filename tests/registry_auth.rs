@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use wharfinger::domain::account::NewPassword;
 use wharfinger::domain::status::Status;
-use wharfinger::service::accounts::LiveTokens;
+use wharfinger::service::accounts::{IssuedTokens, LiveTokens};
 
 use crate::harness::{
     ADMIN_PASSWORD, Actor, Answer, Backend, Database, Minted, Program, Server, claims, encoded,
@@ -1004,7 +1004,7 @@ async fn refresh_tokens_end_with_what_they_were_made_by(
     let accounts = server.service.accounts();
     let new = NewPassword::parse(SecretString::from("second-password".to_owned())).unwrap();
     accounts
-        .set_password(person.to_owned(), &new)
+        .set_password(person.to_owned(), &new, IssuedTokens::Keep)
         .await
         .unwrap();
     assert!(!works(&first).await, "after a new password");

@@ -4,10 +4,11 @@ use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::api_token::Bearer;
-use super::id::{AccountId, AccountKey};
+use super::escalation::Credential;
+use super::id::{AccountId, AccountKey, RegistryKey};
 use super::membership::{Membership, Rights};
 use super::precondition::Tag;
-use super::role::Permissions;
+use super::role::{Permissions, Resource};
 use super::secret;
 use super::status::Status;
 use super::text::{has_control, quoted};
@@ -205,6 +206,65 @@ impl Actor {
             by: self.id,
             by_name: self.name.clone(),
         }
+    }
+}
+
+/// All that somebody may do: everywhere by roles, and on registries by memberships of them too.
+#[derive(Debug, Clone, Default)]
+pub struct Holdings {
+    /// What roles permit.
+    pub permissions: Permissions,
+    /// The registries that the account is a member of.
+    pub memberships: Vec<(RegistryKey, Membership)>,
+}
+
+impl Holdings {
+    fn on(&self, registry: RegistryKey) -> Rights {
+        let membership = self.memberships.iter().find(|(key, _)| *key == registry);
+        self.permissions.on(membership.map(|(_, level)| *level))
+    }
+
+    /// What others include and these do not, each as a phrase. Registries are not named: the caller may not know of
+    /// them.
+    fn lacks_of(&self, others: &Self) -> Vec<String> {
+        let mut roles = self.permissions.lacks_of(&others.permissions);
+        // Resources of this service first: of those of StackRox there are many, and they permit nothing here.
+        roles.sort_by_key(|lack| !Resource::ALL.iter().any(|own| own.name() == lack.resource));
+        let roles = roles
+            .iter()
+            .map(|lack| format!("{} permission for {}", lack.needed, lack.resource));
+        let mut registries = others.memberships.iter();
+        let beyond = registries.find(|(registry, _)| {
+            let theirs = others.on(*registry);
+            !self.on(*registry).cover(&theirs)
+        });
+        let beyond =
+            beyond.map(|(_, level)| format!("all that its membership gives it as {level}"));
+        roles.chain(beyond).collect()
+    }
+}
+
+/// An account is good for all that it may do: whoever sets its password can do that too.
+impl Credential for Holdings {
+    type Held = Self;
+
+    fn require_held(&self, held: &Self) -> Result<()> {
+        /// The most that are named.
+        const NAMED: usize = 3;
+        let lacks = held.lacks_of(self);
+        if lacks.is_empty() {
+            return Ok(());
+        }
+        let more = match lacks.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            count => format!(", and {count} more"),
+        };
+        let named: Vec<_> = lacks.into_iter().take(NAMED).collect();
+        Err(Error::Forbidden(format!(
+            "the account may do more than you, by its roles or its memberships: you lack {}{more}; nobody obtains \
+             more than they hold, so only a caller who may do as much can make, change or delete such an account",
+            named.join(", ")
+        )))
     }
 }
 

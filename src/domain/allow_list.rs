@@ -65,6 +65,20 @@ impl AllowList {
         let mut networks = self.0.iter().filter_map(|entry| network(entry));
         self.0.is_empty() || networks.any(|network| network.contains(&address))
     }
+
+    /// Does it admit no address that another list does not admit too?
+    #[must_use]
+    pub fn is_within(&self, other: &Self) -> bool {
+        if other.0.is_empty() {
+            return true;
+        }
+        let known = |list: &Self| list.0.iter().filter_map(|entry| network(entry)).collect();
+        let (own, others): (Vec<_>, Vec<_>) = (known(self), known(other));
+        // Two halves of a network are the network.
+        let others = IpNet::aggregate(&others);
+        let held = |network: &IpNet| others.iter().any(|other| other.contains(network));
+        !self.0.is_empty() && own.iter().all(held)
+    }
 }
 
 fn network(entry: &str) -> Option<IpNet> {
@@ -121,6 +135,28 @@ mod tests {
                 admitted,
                 "{entries:?} {address}"
             );
+        }
+    }
+
+    #[test]
+    fn a_list_is_within_another_that_admits_all_it_admits() {
+        for (entries, others, within) in [
+            (&[][..], &[][..], true),
+            (&["10.0.0.0/8"], &[], true),
+            (&[], &["10.0.0.0/8"], false),
+            (&[], &["0.0.0.0/0", "::/0"], false),
+            (&["10.1.0.0/16"], &["10.0.0.0/8"], true),
+            (&["10.0.0.0/8"], &["10.1.0.0/16"], false),
+            (&["10.1.2.3", "::1"], &["::1", "10.0.0.0/8"], true),
+            (&["10.1.2.3", "::1"], &["10.0.0.0/8"], false),
+            (&["10.0.0.77/8"], &["10.0.0.0/8"], true),
+            (&["::ffff:10.1.0.0/112"], &["10.0.0.0/8"], true),
+            (&["::ffff:10.1.0.0/112"], &["::/0"], false),
+            (&["10.0.0.0/8"], &["10.0.0.0/9", "10.128.0.0/9"], true),
+            (&["10.0.0.0/8"], &["10.0.0.0/9", "10.129.0.0/16"], false),
+        ] {
+            let (list, other) = (list(entries), list(others));
+            assert_eq!(list.is_within(&other), within, "{entries:?} {others:?}");
         }
     }
 

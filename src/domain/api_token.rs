@@ -6,6 +6,7 @@
 
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 
+use super::escalation::obtain;
 use super::id::{AccountKey, ApiTokenId};
 use super::role::{self, NONE, Permissions, Role};
 use super::text::has_control;
@@ -86,10 +87,7 @@ impl Wish {
                 format!("role(s) {} don't exist", names.join(",")),
             ));
         }
-        let lacks = actor.permissions.lacks_of(&role::union(known));
-        if !lacks.is_empty() {
-            return Err(Error::Excessive(lacks));
-        }
+        obtain(&role::union(known), &actor.permissions)?;
         if self.expires_at.is_some_and(|end| end < now) {
             return Err(expiration("Expiration date cannot be in the past"));
         }

@@ -5,7 +5,10 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::escalation::Credential;
 use super::id::AppTokenId;
+use super::membership::Membership;
+use super::role::Permissions;
 use super::text::{has_control, quoted};
 use crate::error::{Error, Result};
 
@@ -67,6 +70,29 @@ pub struct AppToken {
     pub expires_at: Option<DateTime<Utc>>,
     /// When it last opened a registry, as far as that is written.
     pub used_at: Option<DateTime<Utc>>,
+}
+
+/// What an app token is good for: all that its account may open, whatever it is called.
+#[derive(Debug, Clone, Copy)]
+pub struct WholeAccount<'a> {
+    /// The levels that the account has on any registries.
+    pub memberships: &'a [Membership],
+}
+
+impl Credential for WholeAccount<'_> {
+    /// Of the account itself, through the API token that it came with.
+    type Held = Permissions;
+
+    fn require_held(&self, held: &Permissions) -> Result<()> {
+        if held.whole(self.memberships) {
+            return Ok(());
+        }
+        Err(Error::Forbidden(
+            "app tokens open all that their account may open, and this API token may do less; \
+             use one with all roles of the account, or its password"
+                .to_owned(),
+        ))
+    }
 }
 
 /// The part of a code that tells which token it may be of.

@@ -5,9 +5,10 @@
 
 use std::fmt;
 
+use super::escalation::{Changeable, Credential};
 use super::id::{AccountId, AccountKey, RegistryKey};
 use super::precondition::Tag;
-use super::role::{Level, Resource};
+use super::role::{Level, Permissions, Resource};
 use super::scope::{CATALOG, REGISTRY, REPOSITORY, REPOSITORY_ACTIONS};
 use super::status::Status;
 use super::text::quoted;
@@ -161,6 +162,15 @@ impl Images {
         REPOSITORY_ACTIONS.get(..count).unwrap_or_default()
     }
 
+    /// The actions that another reach has and this one has not.
+    #[must_use]
+    pub fn lacks_of(self, other: Self) -> &'static [&'static str] {
+        other
+            .actions()
+            .get(self.actions().len()..)
+            .unwrap_or_default()
+    }
+
     /// As the scopes of a token: on every repository, and on the catalog for whoever may pull at all.
     #[must_use]
     pub fn scopes(self) -> Vec<Scope> {
@@ -245,24 +255,34 @@ impl Rights {
         )))
     }
 
-    /// Does it include all that a membership permits? What one lacks oneself one cannot give to others.
+    /// Does it include all of others? What one lacks oneself one cannot give.
     #[must_use]
-    pub fn cover(&self, membership: Membership) -> bool {
-        self.registry >= membership.permits(Resource::Registry)
-            && self.token >= membership.permits(Resource::Token)
-            && self.access >= membership.permits(Resource::Access)
-            && self.images >= membership.images()
+    pub fn cover(&self, others: &Self) -> bool {
+        self.lacks_of(*others).is_empty()
     }
 
-    /// Refuses to give a membership that permits more than one has.
-    pub fn require_cover(&self, membership: Membership) -> Result<()> {
-        if self.cover(membership) {
-            return Ok(());
-        }
-        Err(Error::Forbidden(format!(
-            "{} of this registry may do more there than you; nobody gives more than they hold",
-            article(membership)
-        )))
+    /// Does it include all that there is?
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let every = Some(Level::Write);
+        (self.registry, self.token, self.access) == (every, every, every)
+            && self.images == Images::Delete
+    }
+
+    /// What others include and this does not, each as a phrase.
+    fn lacks_of(self, others: Self) -> Vec<String> {
+        let levels = [
+            (Resource::Registry, self.registry, others.registry),
+            (Resource::Token, self.token, others.token),
+            (Resource::Access, self.access, others.access),
+        ];
+        let levels = levels.into_iter().filter_map(|(resource, held, other)| {
+            let beyond = other.filter(|_| other > held)?;
+            Some(format!("{} permission for {resource}", beyond.verb()))
+        });
+        let actions = self.images.lacks_of(others.images).iter();
+        let actions = actions.map(|action| format!("the action {action} on its images"));
+        levels.chain(actions).collect()
     }
 
     /// Refuses a token whose scopes would open more than one may do oneself.
@@ -275,9 +295,53 @@ impl Rights {
             actions => actions.join(", "),
         };
         Err(Error::Forbidden(format!(
-            "the scopes grant {}, and you may do {held} with the images of this registry; nobody gives more than they hold",
+            "the scopes grant {}, and you may do {held} with the images of this registry; nobody obtains more than they hold",
             quoted(action)
         )))
+    }
+}
+
+/// What a membership of a registry is good for.
+#[derive(Debug, Clone, Copy)]
+pub struct MemberRights {
+    /// What it permits by itself: it stays when the account loses its roles.
+    alone: Rights,
+    /// What it makes of the account's roles: those that name a resource of registries count for members alone.
+    with_roles: Rights,
+}
+
+impl MemberRights {
+    /// Those of an account whose roles permit this, at a level or at none.
+    #[must_use]
+    pub fn of(permissions: &Permissions, membership: Option<Membership>) -> Self {
+        Self {
+            alone: Permissions::default().on(membership),
+            with_roles: permissions.on(membership),
+        }
+    }
+}
+
+impl Credential for MemberRights {
+    type Held = Rights;
+
+    fn require_held(&self, held: &Rights) -> Result<()> {
+        let mut lacks = held.lacks_of(self.alone);
+        if lacks.is_empty() {
+            lacks = held.lacks_of(self.with_roles);
+        }
+        if lacks.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Forbidden(format!(
+            "the account would get more on this registry than you hold; you lack {}; nobody obtains more than they hold",
+            lacks.join(", ")
+        )))
+    }
+}
+
+impl Changeable for MemberRights {
+    fn is_wider_than(&self, before: &Self) -> bool {
+        !before.alone.cover(&self.alone) || !before.with_roles.cover(&self.with_roles)
     }
 }
 

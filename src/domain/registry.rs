@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Stamp;
 use super::allow_list::AllowList;
+use super::escalation::{Changeable, Credential};
 use super::id::{RegistryId, RegistryKey};
 use super::life::{Lives, LivesPatch};
+use super::membership::{Images, Rights};
 use super::period::Period;
 use super::precondition::Tag;
 use super::text::quoted;
@@ -298,7 +300,51 @@ pub struct Registry {
     pub modified: Option<Stamp>,
 }
 
+/// What narrows all credentials that open a registry.
+#[derive(Debug, Clone, Copy)]
+pub struct Restrictions<'a> {
+    subnets: &'a AllowList,
+    maximum_secret_age: Option<Period>,
+}
+
+impl Credential for Restrictions<'_> {
+    type Held = Rights;
+
+    /// Lifting one gives new use to secrets that anybody may have, of tokens that may open all images.
+    fn require_held(&self, held: &Rights) -> Result<()> {
+        let lacks = held.images.lacks_of(Images::Delete);
+        if lacks.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Forbidden(format!(
+            "a wider apiSubnetAllowList or a longer maximumSecretAge gives new use to every token of this registry, and \
+             you may not {} its images; nobody obtains more than they hold",
+            lacks.join(" or ")
+        )))
+    }
+}
+
+impl Changeable for Restrictions<'_> {
+    fn is_wider_than(&self, before: &Self) -> bool {
+        let older = match (self.maximum_secret_age, before.maximum_secret_age) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(age), Some(before)) => age > before,
+        };
+        older || !self.subnets.is_within(before.subnets)
+    }
+}
+
 impl Registry {
+    /// What narrows all credentials that open it.
+    #[must_use]
+    pub fn restrictions(&self) -> Restrictions<'_> {
+        Restrictions {
+            subnets: &self.subnets,
+            maximum_secret_age: self.maximum_secret_age,
+        }
+    }
+
     /// The state it is in.
     #[must_use]
     pub fn tag(&self) -> Tag {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::escalation::Credential;
 use super::membership::{Images, Membership, Rights};
 use crate::error::{Error, Lack, Reach, Result};
 
@@ -58,6 +59,16 @@ pub enum Resource {
 }
 
 impl Resource {
+    /// Every one.
+    pub const ALL: [Self; 6] = [
+        Self::Access,
+        Self::Administration,
+        Self::Image,
+        Self::Integration,
+        Self::Registry,
+        Self::Token,
+    ];
+
     /// The name in the `role_permissions` table.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -316,6 +327,18 @@ impl Permissions {
     }
 }
 
+/// What roles permit is what an API token with these roles is good for.
+impl Credential for Permissions {
+    type Held = Self;
+
+    fn require_held(&self, held: &Self) -> Result<()> {
+        match held.lacks_of(self) {
+            lacks if lacks.is_empty() => Ok(()),
+            lacks => Err(Error::Excessive(lacks)),
+        }
+    }
+}
+
 /// A role as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Role {
@@ -534,12 +557,13 @@ mod tests {
             (Some(Membership::Owner), [true; 3]),
         ] {
             let rights = nobody.on(membership);
-            assert_eq!(Membership::ALL.map(|given| rights.cover(given)), covered);
+            let given = Membership::ALL.map(|given| rights.cover(&nobody.on(Some(given))));
+            assert_eq!(given, covered);
         }
         // Who manages accounts has nothing of the registries to give.
         let manager = named("Access", Level::Write).on(None);
         assert!(manager.allow(Resource::Access, Level::Write));
-        assert!(!manager.cover(Membership::Reader));
+        assert!(!manager.cover(&nobody.on(Some(Membership::Reader))));
     }
 
     #[test]

@@ -334,6 +334,43 @@ fn matches_wildcards(pattern: &str, name: &str) -> bool {
     fits.holds(name.len())
 }
 
+/// Do scopes grant nothing that others do not grant too? Answers no where it cannot tell.
+///
+/// Each action of each scope has to be an action of one of the others, whose type is the same and whose name
+/// [covers](covers) its name.
+#[must_use]
+pub fn are_within(scopes: &[Scope], others: &[Scope]) -> bool {
+    scopes.iter().all(|scope| {
+        let covering: Vec<_> = others
+            .iter()
+            .filter(|other| other.r#type == scope.r#type && covers(&other.name, &scope.name))
+            .collect();
+        let held = |action: &String| {
+            let mut actions = covering.iter().flat_map(|other| &other.actions);
+            actions.any(|other| other == action || other == ANY)
+        };
+        scope.actions.iter().all(held)
+    })
+}
+
+/// Does every name that fits a pattern fit another one too? Answers no where it cannot tell, which is so for some
+/// patterns with `**` in them.
+fn covers(other: &str, pattern: &str) -> bool {
+    if other == ANY || other == pattern {
+        return true;
+    }
+    if pattern == ANY || pattern.contains("**") {
+        // Only `**` at the end of the other pattern stands for whatever follows the text before it.
+        let whole = pattern != ANY || other == "**";
+        let start = other
+            .strip_suffix("**")
+            .filter(|start| !start.contains(ANY));
+        return whole && start.is_some_and(|start| pattern.starts_with(start));
+    }
+    // Taken as a name, a `*` of the pattern fits a wildcard of the other alone, and so does what it stands for.
+    matches(other, pattern)
+}
+
 /// How many wildcards a pattern has: `*` or `**`, the longer first.
 #[must_use]
 pub fn wildcards(pattern: &str) -> usize {
@@ -723,6 +760,77 @@ mod tests {
             if let Ok(requested) = parse_requested([text.as_str()]) {
                 let again: Vec<_> = requested.iter().map(ToString::to_string).collect();
                 prop_assert_eq!(parse_requested(again.iter().map(String::as_str)).unwrap(), requested);
+            }
+        }
+    }
+
+    #[test]
+    fn scopes_are_within_others_that_grant_as_much() {
+        let repository = |name: &str, actions: &[&str]| scope("repository", name, actions);
+        for (scopes, others, within) in [
+            (vec![], vec![], true),
+            (vec![repository("a", &["pull"])], vec![], false),
+            (vec![repository("a", &[])], vec![], true),
+            (
+                vec![repository("a", &["pull"])],
+                vec![repository("a", &["push", "pull"])],
+                true,
+            ),
+            (
+                vec![repository("a", &["pull", "push"])],
+                vec![repository("*", &["pull"]), repository("a", &["push"])],
+                true,
+            ),
+            (
+                vec![repository("a", &["delete"])],
+                vec![repository("a", &["*"])],
+                true,
+            ),
+            (
+                vec![repository("a", &["*"])],
+                vec![repository("a", &["pull", "push", "delete"])],
+                false,
+            ),
+            (
+                vec![scope("registry", "catalog", &["*"])],
+                vec![repository("*", &["*"])],
+                false,
+            ),
+        ] {
+            assert_eq!(
+                are_within(&scopes, &others),
+                within,
+                "{scopes:?} {others:?}"
+            );
+        }
+        for (other, pattern, covered) in [
+            ("*", "**", true),
+            ("**", "*", true),
+            ("a/**", "*", false),
+            ("team/*", "team/app", true),
+            ("team/*", "team/a*", true),
+            ("team/*", "team/a/b", false),
+            ("team/*", "team/**", false),
+            ("team/**", "team/**", true),
+            ("team/**", "team/a/*", true),
+            ("team/**", "team/a/**/b", true),
+            ("te*/app", "team/app", true),
+            ("te*/app", "te*/app", true),
+            ("team/app", "team/*", false),
+            ("team/*", "te*/app", false),
+        ] {
+            assert_eq!(covers(other, pattern), covered, "{other} {pattern}");
+        }
+    }
+
+    proptest! {
+        /// What is covered fits wherever it fits: of few letters, so that much does.
+        #[test]
+        fn no_name_fits_a_pattern_and_not_one_that_covers_it(
+            other in "[ab/*]{0,5}", pattern in "[ab/*]{0,5}", name in "[ab/]{0,6}",
+        ) {
+            if covers(&other, &pattern) && matches(&pattern, &name) {
+                prop_assert!(matches(&other, &name), "{other} {pattern} {name}");
             }
         }
     }

@@ -8,12 +8,14 @@ use serde_json::value::RawValue;
 
 use super::Stamp;
 use super::allow_list::AllowList;
+use super::escalation::{Changeable, Credential, Holder, is_later};
 use super::id::{RegistryKey, TokenId, TokenKey};
 use super::life::Lives;
+use super::membership::Rights;
 use super::precondition::Tag;
 use super::registry::Tenant;
 use super::rotation::Secrets;
-use super::scope::wildcards;
+use super::scope::{are_within, wildcards};
 use super::status::Status;
 use super::text::{has_control, quoted};
 use crate::error::{Error, Result};
@@ -264,7 +266,64 @@ impl<S> Token<S> {
     }
 }
 
+/// What a token opens, from where and until when: all of it that is a matter of rights.
+#[derive(Debug, Clone, Copy)]
+pub struct Grant<'a> {
+    scopes: &'a [Scope],
+    /// `None` is everywhere.
+    allowed: Option<&'a AllowList>,
+    status: Status,
+    expires_at: Option<DateTime<Utc>>,
+}
+
+impl Credential for Grant<'_> {
+    type Held = Holder<Rights>;
+
+    fn require_held(&self, held: &Holder<Rights>) -> Result<()> {
+        held.rights.require_scopes(self.scopes)?;
+        let Some(bound) = held.until.filter(|_| is_later(self.expires_at, held.until)) else {
+            return Ok(());
+        };
+        Err(Error::invalid(
+            "expiry-date",
+            format!(
+                "the token would last longer than the API token that it is made with; give an expiry date up to {}",
+                bound.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+            ),
+        ))
+    }
+}
+
+fn is_within(list: Option<&AllowList>, other: Option<&AllowList>) -> bool {
+    match (list, other) {
+        (_, None) => true,
+        (None, Some(other)) => other.entries().is_empty(),
+        (Some(list), Some(other)) => list.is_within(other),
+    }
+}
+
+impl Changeable for Grant<'_> {
+    fn is_wider_than(&self, before: &Self) -> bool {
+        let enabled = (before.status, self.status) == (Status::Disabled, Status::Enabled);
+        enabled
+            || is_later(self.expires_at, before.expires_at)
+            || !is_within(self.allowed, before.allowed)
+            || !are_within(self.scopes, before.scopes)
+    }
+}
+
 impl Token {
+    /// What it opens.
+    #[must_use]
+    pub fn grant(&self) -> Grant<'_> {
+        Grant {
+            scopes: &self.scopes,
+            allowed: Some(&self.allowed),
+            status: self.status,
+            expires_at: self.expires_at,
+        }
+    }
+
     /// Replaces all that can be replaced: what the caller left out has its default in `new`. The name stays.
     ///
     /// Returns whether anything changed.
@@ -338,15 +397,27 @@ pub struct NewToken {
 }
 
 impl NewToken {
-    /// Settles when it stops to work, and refuses an expiry that has passed or is too late, and scopes that no new token may
-    /// have. Returns the expiry.
-    pub fn settle(&mut self, lives: Lives, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>> {
+    /// What the token opens as soon as it is made. To be asked once it is [settled](Self::settle) when it ends.
+    #[must_use]
+    pub fn grant(&self) -> Grant<'_> {
+        Grant {
+            scopes: &self.scopes,
+            allowed: self.allowed.as_ref(),
+            status: self.status,
+            expires_at: self.expires_at.flatten(),
+        }
+    }
+
+    /// Settles when it stops to work, and refuses an expiry that has passed or is too late, and scopes that no new token
+    /// may have.
+    pub fn settle(&mut self, lives: Lives, now: DateTime<Utc>) -> Result<()> {
         if let Some(end) = self.expires_at {
             check_expiry(end, now)?;
             lives.admit(end, now)?;
         }
         check_wildcards(&self.scopes)?;
-        Ok(*self.expires_at.get_or_insert_with(|| lives.end(now)))
+        self.expires_at.get_or_insert_with(|| lives.end(now));
+        Ok(())
     }
 }
 

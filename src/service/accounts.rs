@@ -31,6 +31,16 @@ pub enum LiveTokens {
     Revoke,
 }
 
+/// What becomes of an account's API tokens and app tokens when the account is changed. They work without its password,
+/// so a new password alone does not end them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IssuedTokens {
+    /// They go on working.
+    Keep,
+    /// API tokens in force are revoked, app tokens deleted.
+    Revoke,
+}
+
 /// Account use cases.
 #[derive(Debug)]
 pub struct Accounts<'a> {
@@ -98,8 +108,14 @@ impl<'a> Accounts<'a> {
             .await
     }
 
-    /// Sets a password. The old one fails on the next request.
-    pub async fn set_password(&self, name: String, password: &NewPassword) -> Result<()> {
+    /// Sets a password, and ends the account's other credentials if that is wanted. The old password fails on the next
+    /// request.
+    pub async fn set_password(
+        &self,
+        name: String,
+        password: &NewPassword,
+        tokens: IssuedTokens,
+    ) -> Result<()> {
         let hash = passwords::hash(
             password.secret(),
             self.core.policy.bcrypt_cost,
@@ -109,7 +125,7 @@ impl<'a> Accounts<'a> {
             password_hash: Some(hash),
             ..Change::default()
         };
-        self.update(name, change).await
+        self.update(name, change, tokens).await
     }
 
     /// Enables or disables an account.
@@ -118,7 +134,7 @@ impl<'a> Accounts<'a> {
             status: Some(status),
             ..Change::default()
         };
-        self.update(name, change).await
+        self.update(name, change, IssuedTokens::Keep).await
     }
 
     /// Replaces the roles of an account.
@@ -127,7 +143,7 @@ impl<'a> Accounts<'a> {
             roles: Some(distinct(roles)),
             ..Change::default()
         };
-        self.update(name, change).await
+        self.update(name, change, IssuedTokens::Keep).await
     }
 
     /// Deletes an account. What it made stays and keeps its name.
@@ -204,7 +220,7 @@ impl<'a> Accounts<'a> {
         found.ok_or(missing)
     }
 
-    async fn update(&self, name: String, change: Change) -> Result<()> {
+    async fn update(&self, name: String, change: Change, tokens: IssuedTokens) -> Result<()> {
         let now = self.core.clock.now();
         self.core
             .command(Lock::Catalog, move |connection| {
@@ -212,8 +228,10 @@ impl<'a> Accounts<'a> {
                 keep_an_admin(connection, &before.name, |connection| {
                     table::update(connection, before.key, &change, now)
                 })?;
+                let ended = end_issued(connection, &before, tokens, None, now)?;
                 let after = find_named(connection, &name)?;
-                Ok(Done::told((), account_change(&before, &after, &change)))
+                let told = account_change(&before, &after, &change, ended);
+                Ok(Done::told((), told))
             })
             .await
     }
@@ -239,13 +257,38 @@ impl<'a> Accounts<'a> {
     }
 }
 
-/// What the audit trail is told of a changed account; a new password shows in no record of it.
-pub(super) fn account_change(before: &Account, after: &Account, change: &Change) -> audit::Change {
-    let told = audit::Change::updated(before, after);
+/// What the audit trail is told of a changed account; a new password shows in no record of it, nor do the tokens that
+/// ended with the change.
+pub(super) fn account_change(
+    before: &Account,
+    after: &Account,
+    change: &Change,
+    ended: bool,
+) -> audit::Change {
+    let mut told = audit::Change::updated(before, after);
     if change.password_hash.is_some() {
-        return told.with("password", "changed");
+        told = told.with("password", "changed");
+    }
+    if ended {
+        told = told.with("tokens", "revoked");
     }
     told
+}
+
+/// Ends the tokens that an account made to act for itself, if that is wanted. Returns whether there were any.
+pub(super) fn end_issued(
+    connection: &mut Session,
+    account: &Account,
+    tokens: IssuedTokens,
+    by: Option<AccountId>,
+    now: DateTime<Utc>,
+) -> Result<bool> {
+    if tokens == IssuedTokens::Keep {
+        return Ok(false);
+    }
+    let deleted = app_tokens::remove_all_of_account(connection, account.key)?;
+    let revoked = api_tokens::revoke_all_of_account(connection, account.key, by, now)?;
+    Ok(deleted + revoked > 0)
 }
 
 /// What the audit trail is told of an account's level on a registry; nothing if it is what it was.

@@ -12,8 +12,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::access::Caller;
 use super::{Core, Done, Policy};
 use crate::domain::account::Actor;
-use crate::domain::app_token::{AppToken, Title, lookup, notice};
+use crate::domain::app_token::{AppToken, Title, WholeAccount, lookup, notice};
 use crate::domain::audit::{Change, Event, Kind, Outcome, SubjectKind};
+use crate::domain::escalation::obtain;
 use crate::domain::id::{AccountId, AppTokenId};
 use crate::domain::role::{Level, Resource};
 use crate::domain::secret::{self, SecretKind};
@@ -245,13 +246,10 @@ fn context(token: AppTokenId, owner: AccountId) -> String {
 fn enter(connection: &mut Session, actor: &Actor, stale: bool) -> Result<()> {
     if actor.bearer.is_some() {
         let memberships = members::levels(connection, actor.key)?;
-        if !actor.permissions.whole(&memberships) {
-            return Err(Error::Forbidden(
-                "app tokens open all that their account may open, and this API token may do less; \
-                 use one with all roles of the account, or its password"
-                    .to_owned(),
-            ));
-        }
+        let code = WholeAccount {
+            memberships: &memberships,
+        };
+        obtain(&code, &actor.permissions)?;
     }
     if stale {
         return Err(Error::StaleLogin);

@@ -1,6 +1,6 @@
 //! Accounts, as those manage them whom a role permits to: over the API, on behalf of a caller.
 //!
-//! Owns that nobody gives more than they hold: roles, and the password of an account, which would open all that it
+//! Owns that nobody obtains more than they hold: by roles, or by the password of an account, which would open all that it
 //! may do. What the operator of the machine may do without any caller is in `accounts`.
 
 use std::sync::Arc;
@@ -8,17 +8,19 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::access::Caller;
-use super::accounts::{LiveTokens, account_change, distinct, keep_an_admin, remove};
+use super::accounts::{
+    IssuedTokens, LiveTokens, account_change, distinct, end_issued, keep_an_admin, remove,
+};
 use super::idempotency::Once;
 use super::{Core, Done};
-use crate::domain::account::{Account, AccountPatch, Actor, CreateAccount, NewAccount};
+use crate::domain::account::{Account, AccountPatch, Actor, CreateAccount, Holdings, NewAccount};
 use crate::domain::audit;
-use crate::domain::id::AccountId;
+use crate::domain::escalation::obtain;
+use crate::domain::id::{AccountId, AccountKey};
 use crate::domain::idempotency::Attempt;
-use crate::domain::membership::Membership;
 use crate::domain::page::Window;
 use crate::domain::precondition::{Look, Precondition};
-use crate::domain::role::{Level, Resource};
+use crate::domain::role::{Level, Permissions, Resource};
 use crate::error::{Error, Result, What};
 use crate::store::accounts::{self as table, Change};
 use crate::store::{Lock, Session, members};
@@ -95,7 +97,7 @@ impl<'a> Directory<'a> {
         self.core
             .write(caller, Lock::Catalog, move |connection, actor| {
                 actor.permissions.require(Resource::Access, Level::Write)?;
-                require_roles(connection, actor, &new.roles)?;
+                require_roles(connection, actor, None, &new.roles)?;
                 require_unbounded(policy.bound(actor))?;
                 if let Some(kept) = claim.recall(connection, actor)? {
                     let found = table::find(connection, AccountId(kept.id))?;
@@ -111,12 +113,14 @@ impl<'a> Directory<'a> {
             .await
     }
 
-    /// Changes what the patch names. A patch that changes nothing leaves no trace; a password always changes.
+    /// Changes what the patch names, and ends the account's other credentials if that is wanted. What changes nothing
+    /// leaves no trace; a password always changes.
     pub async fn update(
         &self,
         caller: &Caller,
         id: AccountId,
         patch: AccountPatch,
+        tokens: IssuedTokens,
         condition: Precondition,
     ) -> Result<Account> {
         let password_hash = match &patch.password {
@@ -140,16 +144,19 @@ impl<'a> Directory<'a> {
                     status: status.filter(|status| *status != account.status),
                 };
                 if let Some(roles) = &change.roles {
-                    require_roles(connection, actor, roles)?;
+                    require_roles(connection, actor, Some(account.key), roles)?;
                 }
-                if change.is_none() {
+                let ended = end_issued(connection, &account, tokens, Some(actor.id), now)?;
+                if change.is_none() && !ended {
                     return Ok(Done::nothing(account));
                 }
-                keep_an_admin(connection, &account.name, |connection| {
-                    table::update(connection, account.key, &change, now)
-                })?;
+                if !change.is_none() {
+                    keep_an_admin(connection, &account.name, |connection| {
+                        table::update(connection, account.key, &change, now)
+                    })?;
+                }
                 let after = find(connection, id)?;
-                let told = account_change(&account, &after, &change);
+                let told = account_change(&account, &after, &change, ended);
                 Ok(Done::told(after, told))
             })
             .await
@@ -191,38 +198,52 @@ fn require_unbounded(bound: Option<DateTime<Utc>>) -> Result<()> {
     })
 }
 
-/// Refuses to give roles that permit more than one has.
-fn require_roles(connection: &mut Session, actor: &Actor, roles: &[String]) -> Result<()> {
-    let given = table::permissions_of_roles(connection, roles)?;
-    if actor.permissions.cover(&given) {
-        return Ok(());
-    }
-    Err(Error::Forbidden(format!(
-        "the roles {} permit more than yours; nobody gives more than they hold",
-        roles.join(", ")
-    )))
+/// What an account of these roles may do, and what the actor holds. Memberships are left out of both where the actor
+/// may do everything on every registry.
+fn holdings(
+    connection: &mut Session,
+    actor: &Actor,
+    permissions: Permissions,
+    account: Option<AccountKey>,
+) -> Result<(Holdings, Holdings)> {
+    let every = actor.permissions.on(None).is_full();
+    let mut of = |key: Option<AccountKey>| match key.filter(|_| !every) {
+        Some(key) => {
+            let found = members::of_account(connection, key)?.into_iter();
+            Result::Ok(found.map(|(key, _, level)| (key, level)).collect())
+        }
+        None => Ok(Vec::new()),
+    };
+    let theirs = Holdings {
+        permissions,
+        memberships: of(account)?,
+    };
+    let held = Holdings {
+        permissions: actor.permissions.clone(),
+        memberships: of(Some(actor.key))?,
+    };
+    Ok((theirs, held))
 }
 
-/// Refuses to touch an account that may do more than one may oneself: who sets its password can do all that it can.
+/// Refuses to give roles to an account, or to none that there is yet, that would then hold more than the actor.
+fn require_roles(
+    connection: &mut Session,
+    actor: &Actor,
+    account: Option<AccountKey>,
+    roles: &[String],
+) -> Result<()> {
+    let given = table::permissions_of_roles(connection, roles)?;
+    let (theirs, held) = holdings(connection, actor, given, account)?;
+    obtain(&theirs, &held)
+}
+
+/// Refuses to touch an account that holds more than the actor. That is more than the rule against escalation asks, which
+/// lets everybody narrow what they may write: an account is also whom others rely on, so disabling or deleting it needs
+/// as much as taking it over.
 fn require_account(connection: &mut Session, actor: &Actor, account: &Account) -> Result<()> {
-    let theirs = table::standing(connection, account.key)?
-        .map(|standing| standing.actor.permissions)
-        .unwrap_or_default();
-    let mut covered = actor.permissions.cover(&theirs);
-    // Whoever may write everything everywhere covers every membership.
-    if covered && !actor.permissions.on(None).cover(Membership::Owner) {
-        let mine = members::of_account(connection, actor.key)?;
-        for (registry, _, level) in members::of_account(connection, account.key)? {
-            let own = mine.iter().find(|(key, ..)| *key == registry);
-            let rights = actor.on(own.map(|(.., level)| *level));
-            covered &= rights.cover(level);
-        }
-    }
-    if covered {
-        return Ok(());
-    }
-    Err(Error::Forbidden(format!(
-        "{} may do more than you, by its roles or its memberships; only an account that may do as much can change it",
-        account.name
-    )))
+    let standing = table::standing(connection, account.key)?;
+    let theirs = standing.map(|standing| standing.actor.permissions);
+    let theirs = theirs.unwrap_or_default();
+    let (theirs, held) = holdings(connection, actor, theirs, Some(account.key))?;
+    obtain(&theirs, &held)
 }

@@ -7,9 +7,10 @@ use super::idempotency::Once;
 use super::{Core, Done, Put};
 use crate::domain::account::{Account, Actor};
 use crate::domain::audit::Change;
+use crate::domain::escalation::{change, obtain};
 use crate::domain::id::{AccountId, RegistryId, RegistryKey};
 use crate::domain::idempotency::Attempt;
-use crate::domain::membership::{Member, Membership, Rights};
+use crate::domain::membership::{Member, MemberRights, Membership, Rights};
 use crate::domain::page::Window;
 use crate::domain::precondition::Precondition;
 use crate::domain::role::{Level, Resource};
@@ -73,16 +74,21 @@ impl<'a> Members<'a> {
                 move |connection, actor| {
                     let (key, rights) = enter(connection, actor, registry)?;
                     rights.require(Resource::Access, Level::Write)?;
-                    rights.require_cover(level)?;
                     let account = find(connection, account)?;
+                    let standing = accounts::standing(connection, account.key)?;
+                    let theirs = standing.map(|standing| standing.actor.permissions);
+                    let theirs = theirs.unwrap_or_default();
+                    let given = MemberRights::of(&theirs, Some(level));
                     let before = table::level(connection, key, account.key)?;
                     let member = |level| member(key, &account, level);
                     // Before the condition: what the first request made does not stand in the way of its repeat.
                     if let Some(kept) = claim.recall(connection, actor)? {
+                        obtain(&given, &rights)?;
                         let found = before.map(member);
                         let (member, _) = kept.still(What::Member, found, Member::tag)?;
                         return Ok(Done::nothing(Put::Created(Once::earlier(member))));
                     }
+                    change(&MemberRights::of(&theirs, before), &given, &rights)?;
                     let tag = before.map(|level| member(level).tag());
                     condition.require(What::Member, tag)?;
                     if before.is_none() {
@@ -91,7 +97,7 @@ impl<'a> Members<'a> {
                     if before != Some(level) {
                         table::set(connection, key, account.key, level)?;
                     }
-                    let change = level_change(account.id, before, level);
+                    let told = level_change(account.id, before, level);
                     let member = member(level);
                     let put = match before {
                         None => {
@@ -100,7 +106,7 @@ impl<'a> Members<'a> {
                         }
                         Some(_) => Put::Replaced(member),
                     };
-                    Ok(Done::of(put, change.map(|change| change.within(registry))))
+                    Ok(Done::of(put, told.map(|told| told.within(registry))))
                 },
             )
             .await

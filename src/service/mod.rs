@@ -74,7 +74,9 @@ use crate::clock::{Clock, Random};
 use crate::domain::account::{Actor, NewPassword};
 use crate::domain::audit::{By, Change, Credential, Event, Kind, Origin, Outcome, SubjectKind};
 use crate::domain::caps::Caps;
+use crate::domain::escalation::Holder;
 use crate::domain::life::Lives;
+use crate::domain::membership::Rights;
 use crate::domain::registry::RegistryName;
 use crate::domain::secret::is_machine_secret;
 use crate::domain::signing::Algorithm;
@@ -159,6 +161,14 @@ impl Policy {
         bearer
             .filter(|_| self.bounded_delegation)
             .map(|bearer| bearer.expires_at)
+    }
+
+    /// What an actor with these rights holds of a registry.
+    fn holder(&self, actor: &Actor, rights: Rights) -> Holder<Rights> {
+        Holder {
+            rights,
+            until: self.bound(actor),
+        }
     }
 
     fn jwt_life(&self) -> TimeDelta {

@@ -7,6 +7,7 @@ use super::idempotency::{Kept, Once};
 use super::{Core, Done, Put};
 use crate::domain::account::Actor;
 use crate::domain::audit::Change;
+use crate::domain::escalation::change;
 use crate::domain::id::{RegistryId, RegistryKey};
 use crate::domain::idempotency::Attempt;
 use crate::domain::life::Lives;
@@ -236,6 +237,7 @@ impl<'a> Registries<'a> {
                     if !registry.replace(new.clone())? {
                         return Ok(Done::nothing(Put::Replaced(registry)));
                     }
+                    change(&before.restrictions(), &registry.restrictions(), &rights)?;
                     table::update(connection, &mut registry, actor.stamp(now))?;
                     let change = Change::updated(&before, &registry);
                     Ok(Done::told(Put::Replaced(registry), change))
@@ -263,6 +265,7 @@ impl<'a> Registries<'a> {
                 if !registry.update(patch.clone())? {
                     return Ok(Done::nothing(registry));
                 }
+                change(&before.restrictions(), &registry.restrictions(), &rights)?;
                 table::update(connection, &mut registry, actor.stamp(now))?;
                 let change = Change::updated(&before, &registry);
                 Ok(Done::told(registry, change))

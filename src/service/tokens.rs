@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 
 use super::access::{Caller, visible};
@@ -11,6 +11,7 @@ use super::{Core, Done, Put};
 use crate::domain::Stamp;
 use crate::domain::account::Actor;
 use crate::domain::audit::{Change, Kind};
+use crate::domain::escalation::{Holder, change, obtain};
 use crate::domain::evaluation::{Evaluation, Question, evaluate};
 use crate::domain::id::{RegistryId, TokenId};
 use crate::domain::idempotency::Attempt;
@@ -66,10 +67,12 @@ fn minted_at(token: &Token) -> DateTime<Utc> {
     token.modified.as_ref().unwrap_or(&token.created).at
 }
 
-/// What was minted for the same request before, as it was then. The audit trail is told that its secret is shown again.
+/// What was minted for the same request before, as it was then, if the actor still holds all that it opens. The audit
+/// trail is told that its secret is shown again.
 fn again(
     connection: &mut Session,
     (registry, home): (RegistryId, Home),
+    holder: &Holder<Rights>,
     kept: Kept,
 ) -> Result<Done<Found>> {
     let found = table::find(connection, home, TokenId(kept.id))?.map(|token| Token {
@@ -79,6 +82,7 @@ fn again(
     });
     let tag = |token: &Token| token.tag_at(minted_at(token));
     let (token, secret) = kept.still(What::Token, found, tag)?;
+    obtain(&token.grant(), holder)?;
     let secret = secret.ok_or_else(|| Error::internal("no secret was kept of a token"))?;
     let change = Change::revealed(&token).within(registry);
     Ok(Done::told((token, Some(secret)), change))
@@ -123,13 +127,12 @@ impl<'a> Tokens<'a> {
                 move |connection, actor| {
                     let (home, rights) = enter(connection, actor, registry)?;
                     rights.require(Resource::Token, Level::Write)?;
+                    let holder = policy.holder(actor, rights);
                     if let Some(kept) = claim.recall(connection, actor)? {
-                        rights.require_scopes(&new.scopes)?;
-                        return again(connection, (registry, home), kept);
+                        return again(connection, (registry, home), &holder, kept);
                     }
-                    let end = new.settle(home.lives.within(policy.lives), now)?;
-                    rights.require_scopes(&new.scopes)?;
-                    require_end(end, policy.bound(actor))?;
+                    new.settle(home.lives.within(policy.lives), now)?;
+                    obtain(&new.grant(), &holder)?;
                     let stamp = actor.stamp(now);
                     let token = table::insert(connection, home, id, &new, &digest, &stamp, caps)?;
                     hold(connection, actor, &claim, &token)?;
@@ -211,9 +214,9 @@ impl<'a> Tokens<'a> {
                     let (home, rights) = enter(connection, actor, registry)?;
                     rights.require(Resource::Token, Level::Write)?;
                     // Before the condition: what the first request made does not stand in the way of its repeat.
+                    let holder = policy.holder(actor, rights);
                     if let Some(kept) = claim.recall(connection, actor)? {
-                        rights.require_scopes(&new.scopes)?;
-                        let done = again(connection, (registry, home), kept)?;
+                        let done = again(connection, (registry, home), &holder, kept)?;
                         return Ok(done.map(Put::Created));
                     }
                     let found = table::find(connection, home, id)?;
@@ -221,9 +224,8 @@ impl<'a> Tokens<'a> {
                     condition.require(What::Token, tag)?;
                     let lives = home.lives.within(policy.lives);
                     let Some(mut token) = found else {
-                        let end = new.settle(lives, now)?;
-                        rights.require_scopes(&new.scopes)?;
-                        require_end(end, policy.bound(actor))?;
+                        new.settle(lives, now)?;
+                        obtain(&new.grant(), &holder)?;
                         let stamp = actor.stamp(now);
                         let token =
                             table::insert(connection, home, id, &new, &digest, &stamp, caps)?;
@@ -235,8 +237,8 @@ impl<'a> Tokens<'a> {
                     if !token.replace(new.clone(), lives, now)? {
                         return Ok(Done::nothing(Put::Replaced(token)));
                     }
-                    let (bound, stamp) = (policy.bound(actor), actor.stamp(now));
-                    let change = keep(connection, rights, bound, &before, &mut token, stamp)?;
+                    let stamp = actor.stamp(now);
+                    let change = keep(connection, &holder, &before, &mut token, stamp)?;
                     Ok(Done::told(Put::Replaced(token), change.within(registry)))
                 },
             )
@@ -271,8 +273,8 @@ impl<'a> Tokens<'a> {
                     if !token.update(patch.clone(), lives, now)? {
                         return Ok(Done::nothing(token));
                     }
-                    let (bound, stamp) = (policy.bound(actor), actor.stamp(now));
-                    let change = keep(connection, rights, bound, &before, &mut token, stamp)?;
+                    let (holder, stamp) = (policy.holder(actor, rights), actor.stamp(now));
+                    let change = keep(connection, &holder, &before, &mut token, stamp)?;
                     Ok(Done::told(token, change.within(registry)))
                 },
             )
@@ -330,12 +332,13 @@ impl<'a> Tokens<'a> {
                     let (home, rights) = enter(connection, actor, registry)?;
                     rights.require(Resource::Token, Level::Write)?;
                     // Before the condition, and before another secret ends the one that the first request made.
+                    let holder = policy.holder(actor, rights);
                     if let Some(kept) = claim.recall(connection, actor)? {
-                        return again(connection, (registry, home), kept);
+                        return again(connection, (registry, home), &holder, kept);
                     }
                     let mut token = find(connection, home, id)?;
+                    obtain(&token.grant(), &holder)?;
                     condition.require(What::Token, Some(token.tag_at(now)))?;
-                    require_end(token.expires_at, policy.bound(actor))?;
                     let before = token.clone();
                     token.secrets.rotate(grace, now);
                     table::rotate(connection, &mut token, &digest, actor.stamp(now))?;
@@ -403,35 +406,15 @@ fn find(connection: &mut Session, home: Home, id: TokenId) -> Result<Token> {
     table::find(connection, home, id)?.ok_or_else(|| Error::not_found(What::Token, id))
 }
 
-/// Keeps a changed token. Scopes that stay as they are may be more than one holds oneself; new ones may not.
+/// Keeps a changed token.
 fn keep(
     connection: &mut Session,
-    rights: Rights,
-    bound: Option<DateTime<Utc>>,
+    holder: &Holder<Rights>,
     before: &Token,
     token: &mut Token,
     stamp: Stamp,
 ) -> Result<Change> {
-    if token.scopes != before.scopes {
-        rights.require_scopes(&token.scopes)?;
-    }
-    if token.expires_at != before.expires_at {
-        require_end(token.expires_at, bound)?;
-    }
+    change(&before.grant(), &token.grant(), holder)?;
     table::update(connection, token, stamp)?;
     Ok(Change::updated(before, token))
-}
-
-/// Refuses what would outlive the API token that it is made with, where that is not to be.
-fn require_end(end: Option<DateTime<Utc>>, bound: Option<DateTime<Utc>>) -> Result<()> {
-    let Some(bound) = bound.filter(|bound| end.is_none_or(|end| end > *bound)) else {
-        return Ok(());
-    };
-    Err(Error::invalid(
-        "expiry-date",
-        format!(
-            "the token would last longer than the API token that it is made with; give an expiry date up to {}",
-            bound.to_rfc3339_opts(SecondsFormat::Secs, true)
-        ),
-    ))
 }

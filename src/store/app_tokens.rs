@@ -167,11 +167,10 @@ pub fn delete(connection: &mut Session, account: AccountKey, id: AppTokenId) -> 
     Ok(diesel::delete(token).execute(connection)? > 0)
 }
 
-/// Removes every token of an account.
-pub fn remove_all_of_account(connection: &mut Session, account: AccountKey) -> Result<()> {
-    diesel::delete(app_tokens::table.filter(app_tokens::account_key.eq(account.0)))
-        .execute(connection)?;
-    Ok(())
+/// Removes every token of an account. Returns how many.
+pub fn remove_all_of_account(connection: &mut Session, account: AccountKey) -> Result<usize> {
+    let all = app_tokens::table.filter(app_tokens::account_key.eq(account.0));
+    Ok(diesel::delete(all).execute(connection)?)
 }
 
 /// A token as far as its use needs it.

@@ -22,7 +22,7 @@ use crate::domain::page::Window;
 use crate::domain::precondition::Precondition;
 use crate::domain::text::quoted;
 use crate::error::{Error, Result};
-use crate::service::accounts::LiveTokens;
+use crate::service::accounts::{IssuedTokens, LiveTokens};
 
 /// The account of a path.
 #[derive(IntoParams)]
@@ -44,17 +44,41 @@ struct Deletion {
     revoke_tokens: Option<String>,
 }
 
+/// How an account is to be changed.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(rename_all = "camelCase")]
+struct Alteration {
+    /// Revoke the account's API tokens that are in force and delete its app tokens. Without it they go on working, also
+    /// when the password changes
+    #[param(value_type = Option<bool>, default = false, example = false)]
+    revoke_tokens: Option<String>,
+}
+
 impl Head for LiveTokens {
     fn read(request: &HttpRequest) -> Result<Self> {
         let Query(deletion) = Query::<Deletion>::read(request)?;
-        match deletion.revoke_tokens.as_deref() {
-            None | Some("false") => Ok(Self::Refuse),
-            Some("true") => Ok(Self::Revoke),
-            Some(other) => Err(Error::invalid(
-                "revoke-tokens",
-                format!("revokeTokens {} is neither true nor false", quoted(other)),
-            )),
-        }
+        let revoke = flag(deletion.revoke_tokens.as_deref())?;
+        Ok(if revoke { Self::Revoke } else { Self::Refuse })
+    }
+}
+
+impl Head for IssuedTokens {
+    fn read(request: &HttpRequest) -> Result<Self> {
+        let Query(alteration) = Query::<Alteration>::read(request)?;
+        let revoke = flag(alteration.revoke_tokens.as_deref())?;
+        Ok(if revoke { Self::Revoke } else { Self::Keep })
+    }
+}
+
+fn flag(revoke_tokens: Option<&str>) -> Result<bool> {
+    match revoke_tokens {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => Err(Error::invalid(
+            "revoke-tokens",
+            format!("revokeTokens {} is neither true nor false", quoted(other)),
+        )),
     }
 }
 
@@ -134,11 +158,14 @@ pub(super) async fn show(state: Data<State>, call: Call<(AccountId, Precondition
 ///
 /// Changes what the body names
 ///
+/// * a new password ends sessions, refresh tokens and JWTs at once; API tokens and app tokens go on working, unless
+///   revokeTokens ends them
+///
 /// * "name" cannot be changed
 ///
 /// * the last enabled account with the role Admin keeps both
 #[utoipa::path(
-    operation_id = "accountsPatch", tag = "Accounts", params(AccountPath, IfMatch), request_body = PatchAccount,
+    operation_id = "accountsPatch", tag = "Accounts", params(AccountPath, Alteration, IfMatch), request_body = PatchAccount,
     responses(
         (status = 200, description = "OK", body = AccountView),
         (status = 404, description = "The account does not exist", body = ApiErrorResponse),
@@ -149,12 +176,14 @@ pub(super) async fn show(state: Data<State>, call: Call<(AccountId, Precondition
 #[patch("/{accountId}")]
 pub(super) async fn update(
     state: Data<State>,
-    call: Call<(AccountId, Precondition), Json<PatchAccount, AccountPatch>>,
+    call: Call<(AccountId, (IssuedTokens, Precondition)), Json<PatchAccount, AccountPatch>>,
 ) -> Answer {
-    let (id, condition) = call.head;
+    let (id, (tokens, condition)) = call.head;
     let patch = call.body.0;
     let directory = state.service.directory();
-    let account = directory.update(&call.caller, id, patch, condition).await?;
+    let account = directory
+        .update(&call.caller, id, patch, tokens, condition)
+        .await?;
     Ok(shown(StatusCode::OK, account))
 }
 

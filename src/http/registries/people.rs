@@ -205,7 +205,8 @@ impl TryFrom<PostAccount> for CreateAccount {
 #[serde(deny_unknown_fields)]
 #[schema(as = PatchAccountInput)]
 pub(super) struct PatchAccount {
-    /// A new password: the old one fails from the next request on
+    /// A new password: the old one fails from the next request on. API tokens and app tokens go on working, unless
+    /// revokeTokens ends them
     #[schema(value_type = Option<String>, nullable = false, format = Password, min_length = 8, max_length = 71, pattern = r"^[^\x00-\x1F\x7F-\x9F]*$", example = "correct horse battery")]
     password: Option<Password>,
     /// Replaces all roles

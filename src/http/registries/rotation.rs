@@ -45,6 +45,8 @@ impl TryFrom<RotateToken> for Grace {
 ///
 /// * password is only available once in this response
 ///
+/// * the caller needs every right that the token carries
+///
 /// * a second rotation within the grace ends the older secret at once
 #[utoipa::path(
     operation_id = "registriesTokensRotate", tag = "Tokens", params(RegistryPath, TokenPath, IfMatch, Keyed), request_body = RotateToken,
