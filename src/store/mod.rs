@@ -11,6 +11,7 @@
 mod counters;
 mod failure;
 mod gate;
+mod postgres_url;
 mod prepared;
 mod readers;
 mod rows;
@@ -48,7 +49,8 @@ use diesel::r2d2::{NopErrorHandler, Pool};
 use self::gate::Gate;
 use self::readers::{Errand, Readers};
 use self::session::{Manager, Purpose};
-pub use self::session::{Session, Target, Url};
+pub use self::postgres_url::Url;
+pub use self::session::{Session, Target};
 pub use self::transaction::{Ledger, Transaction};
 pub use self::writer::Lock;
 use self::writer::{GROUP, Writer};
