@@ -243,7 +243,7 @@ pub fn open_store(settings: &Settings, clock: &Arc<dyn Clock>, holder: &str) -> 
     store::migrate(&target, clock, holder).map_err(|error| match error {
         Error::Unavailable { .. } => {
             let cause = error.cause();
-            let advice = tls_advice(&cause);
+            let advice = connection_advice(&cause);
             Error::invalid(
                 "database-url",
                 format!("--database-url: {target} cannot be opened: {cause}{advice}"),
@@ -262,8 +262,8 @@ pub fn open_store(settings: &Settings, clock: &Arc<dyn Clock>, holder: &str) -> 
     })
 }
 
-/// What to do where TLS to PostgreSQL does not come about, by what libpq says.
-fn tls_advice(cause: &str) -> &'static str {
+/// What to do where a connection to PostgreSQL does not come about, by what libpq says.
+fn connection_advice(cause: &str) -> &'static str {
     let says = |words| cause.contains(words);
     if says("does not support SSL") {
         "; let the server speak TLS, or accept clear text with sslmode=disable in the URL"
@@ -271,6 +271,9 @@ fn tls_advice(cause: &str) -> &'static str {
         "; name the server in the URL as its certificate does, or leave names unchecked with sslmode=verify-ca"
     } else if says("certificate verify failed") {
         "; name the file of the authority that the server's certificate comes from with sslrootcert in the URL"
+    } else if says("session is read-only") || says("server is in hot standby mode") {
+        "; this server is a standby, or its settings forbid writes: name the primary, or all servers of the cluster, \
+         separated by commas"
     } else {
         ""
     }

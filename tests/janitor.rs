@@ -1,4 +1,4 @@
-//! The work that nobody waits for: rows of deleted registries, and tokens that expired.
+//! The work that nobody waits for: rows of deleted registries, and what expired.
 
 use std::time::{Duration, Instant};
 
@@ -134,6 +134,7 @@ async fn expired_tokens_are_removed_after_the_retention(
     server
         .clock
         .advance(TimeDelta::hours(25) - TimeDelta::microseconds(1));
+    server.believe_clock();
     let early = server.service.janitor().run("test").await.unwrap().unwrap();
     assert!(early.is_idle(), "{early:?}");
     assert_eq!(admin.get(&tokens).await.json["total"], 3);
@@ -150,6 +151,7 @@ async fn expired_tokens_are_removed_after_the_retention(
 
     reserve(&server, "test", TimeDelta::days(3650));
     server.clock.advance(TimeDelta::days(1000));
+    server.believe_clock();
     server.service.janitor().run("test").await.unwrap().unwrap();
     let left = if retention == "1d" { 1 } else { 3 };
     assert_eq!(admin.get(&tokens).await.json["total"], left);
@@ -186,6 +188,7 @@ async fn last_uses_go_with_their_tokens(
     assert_eq!(rows(&server, "token_uses"), 3_002);
 
     server.clock.advance(TimeDelta::hours(25));
+    server.believe_clock();
     admin.delete(&format!("/registries/{doomed}")).await;
     let round = server.service.janitor().run("test").await.unwrap().unwrap();
     let done = Round {
@@ -207,6 +210,9 @@ async fn a_round_without_work_writes_nothing(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
     let server = Server::start(backend).await;
+    server.believe_clock();
+    // Less than the hour after which a look is written again.
+    server.clock.advance(TimeDelta::minutes(59));
     let mut other = server.database.connect();
     other
         .batch_execute(match backend {
@@ -217,4 +223,121 @@ async fn a_round_without_work_writes_nothing(
     // A write would have to wait, and fail.
     let round = server.service.janitor().run("test").await.unwrap();
     assert_eq!(round, Some(Round::default()));
+}
+
+/// What expired is kept for a day.
+const FOR_A_DAY: [&str; 8] = [
+    "--expired-token-retention",
+    "1d",
+    "--app-token-life",
+    "1h",
+    "--app-token-retention",
+    "1d",
+    "--audit-retention",
+    "1d",
+];
+
+/// A server with something of all that expires: a token, an API token, an app token, and events.
+async fn with_old_rows(backend: Backend) -> Server {
+    let server = Server::start_with(backend, &FOR_A_DAY).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    create_until(&admin, &registry, "expiring", "2026-11-21T13:00:00Z").await;
+    let app_token = json!({"title": "expiring"});
+    let made = admin.post("/api/v1/user/apptoken", app_token).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let brief = json!({"name": "brief", "role": "Admin", "expiration": "2026-11-21T13:00:00Z"});
+    let made = admin.post("/v1/apitokens/generate", brief).await;
+    assert_eq!(made.status, 200, "{made:?}");
+    server
+}
+
+/// How many rows there are of what expires.
+fn old_rows(server: &Server) -> [i64; 4] {
+    let expired = |table: &str| rows(server, &format!("{table} WHERE expires_at IS NOT NULL"));
+    // Others come while one looks.
+    let events = rows(server, "audit_events WHERE at < 1795276800000000");
+    [
+        expired("tokens"),
+        expired("app_tokens"),
+        expired("api_tokens"),
+        events.min(1),
+    ]
+}
+
+/// Lets the janitor do all there is to do. The one that the server runs by itself may have been faster.
+async fn work(server: &Server) -> Round {
+    loop {
+        if let Some(round) = server.service.janitor().run("test").await.unwrap() {
+            return round;
+        }
+    }
+}
+
+/// What `/readyz` says of removals.
+async fn wait(server: &Server) -> serde_json::Value {
+    let answer = server.anonymous().get("/readyz").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json["checks"]["removalsWaitUntil"].clone()
+}
+
+#[rstest]
+#[actix_web::test]
+async fn a_clock_that_is_ahead_for_a_moment_removes_nothing(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = with_old_rows(backend).await;
+    let replica = server.replica_with(&FOR_A_DAY).await;
+    work(&server).await;
+    assert_eq!(old_rows(&server), [1; 4]);
+    assert!(wait(&server).await.is_null());
+
+    server.clock.set(TimeDelta::days(400));
+    for server in [&server, &replica] {
+        let round = work(server).await;
+        assert!(round.doubt.is_some() && round.is_idle(), "{round:?}");
+        assert_eq!(wait(server).await, "2027-12-27T12:00:00Z");
+    }
+    server.clock.advance(TimeDelta::hours(5));
+    assert!(work(&replica).await.doubt.is_some());
+    // Further ahead still.
+    server.clock.set(TimeDelta::days(400));
+    assert!(work(&server).await.doubt.is_some());
+    assert_eq!(old_rows(&server), [1; 4]);
+    // What somebody deleted goes all the same.
+    let doomed = server.admin().create_registry("team-b").await;
+    server
+        .admin()
+        .delete(&format!("/registries/{doomed}"))
+        .await;
+    work(&server).await;
+    assert_eq!(rows(&server, "registries"), 1);
+
+    server.clock.set(TimeDelta::days(-800));
+    assert!(wait(&server).await.is_null());
+    assert_eq!(work(&replica).await.doubt, None);
+    assert_eq!(old_rows(&server), [1; 4]);
+    // Their day comes, an hour or more at a time.
+    for _ in 0..3 {
+        server.clock.advance(TimeDelta::hours(9));
+        work(&server).await;
+    }
+    assert_eq!(old_rows(&server), [0; 4]);
+}
+
+#[rstest]
+#[actix_web::test]
+async fn a_service_that_was_off_for_a_week_waits_a_day(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = with_old_rows(backend).await;
+    work(&server).await;
+    server.clock.advance(TimeDelta::days(7));
+    let replica = server.replica_with(&FOR_A_DAY).await;
+    for (hours, left) in [(0, 1), (10, 1), (13, 1), (1, 0)] {
+        server.clock.advance(TimeDelta::hours(hours));
+        work(&replica).await;
+        assert_eq!(old_rows(&server), [left; 4], "{hours}");
+    }
+    assert!(wait(&server).await.is_null());
 }

@@ -52,6 +52,7 @@ mod rotation;
 mod signing;
 mod smoke;
 mod stackrox;
+mod standby;
 mod surfaces;
 mod throttle;
 mod tls;

@@ -361,6 +361,7 @@ fn possible_codes() -> BTreeSet<String> {
         "src/service/freeze.rs",
         "src/service/vault.rs",
         "src/store/dump.rs",
+        "src/store/postgres_url.rs",
         "src/store/session.rs",
     ];
     // Codes that are put together: of ids, of the two allow lists, of periods, and of members whose JSON has the wrong type.

@@ -17,6 +17,7 @@ use rustls::server::WebPkiClientVerifier;
 use serde_json::{Value, json};
 use wharfinger::clock::Clock as _;
 use wharfinger::domain::signing::KeyRole;
+use wharfinger::service::janitor::Round;
 use wharfinger::service::keys::{Consequence, Rotation};
 
 use crate::harness::{
@@ -318,10 +319,11 @@ impl Bench {
         ));
     }
 
-    async fn janitor(&self) {
+    async fn janitor(&self) -> Round {
         self.reserve();
+        self.server.believe_clock();
         let round = self.server.service.janitor().run("test").await.unwrap();
-        assert!(round.is_some());
+        round.unwrap()
     }
 
     async fn jwt(&self) -> String {
@@ -1337,6 +1339,151 @@ async fn a_key_that_cannot_be_replaced_keeps_no_other_waiting(
     bench.janitor().await;
     assert_ne!(bench.admin.get(&other).await.json, before);
     assert_eq!(bench.keys(), counts(&[("ca", 2), ("leaf", 3)]));
+}
+
+/// What `/readyz` says of one thing.
+async fn ready(server: &Server, check: &str) -> Value {
+    let answer = server.anonymous().get("/readyz").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json["checks"][check].clone()
+}
+
+#[rstest]
+#[actix_web::test]
+async fn what_was_made_while_the_clock_was_ahead_opens_registries_when_it_is_right(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+    #[values("a request", "the janitor", "a key set")] first: &str,
+) {
+    let ahead = TimeDelta::days(400);
+    let bench = Bench::new(backend, "x5c").await;
+    bench.reserve();
+    bench.server.clock.set(ahead);
+    let early = bench.jwt().await;
+    let bundle = bench.bundle().await;
+    let begin = bench.server.clock.now() - TimeDelta::hours(1);
+    let begin = begin.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    assert!(
+        ready(&bench.server, "signingCertificatesBegin")
+            .await
+            .is_null()
+    );
+
+    bench.server.clock.set(-ahead);
+    assert_eq!(
+        ready(&bench.server, "signingCertificatesBegin").await,
+        json!(begin)
+    );
+    match first {
+        "the janitor" => {
+            let round = bench.janitor().await;
+            assert_eq!((round.rotated, round.early), (1, 1));
+            assert_eq!(bench.janitor().await.rotated, 0);
+        }
+        "a key set" => assert_ne!(bench.kids().await[0], kid(&early)),
+        _ => {}
+    }
+    // What the registry was given is right; what signs was made anew.
+    let jwt = bench.jwt().await;
+    assert_ne!(kid(&jwt), kid(&early));
+    let setup = Setup {
+        bundle: certificates(&bundle),
+        ..bench.setup()
+    };
+    assert!(distribution2(&setup, &jwt).is_ok());
+    assert!(distribution3(&setup, &jwt).is_ok());
+    let leaf = leaf_of(&header(&jwt)).unwrap().unwrap();
+    assert!(openssl_says(&leaf, &bundle, setup.now));
+    assert_eq!(bench.bundle().await, bundle);
+    assert_eq!(bench.kids().await[0], kid(&jwt));
+    assert_eq!(bench.keys(), counts(&[("ca", 1), ("leaf", 2)]));
+    assert!(
+        ready(&bench.server, "signingCertificatesBegin")
+            .await
+            .is_null()
+    );
+    let named = bench.server.service.keys().early_authorities().await;
+    assert_eq!(named.unwrap(), []);
+}
+
+#[rstest]
+#[actix_web::test]
+async fn a_pinned_key_stays_whatever_the_clock_said(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend, "pinned").await;
+    bench.reserve();
+    let kids = bench.kids().await;
+    // An older release made it while the clock was ahead.
+    bench
+        .server
+        .database
+        .execute("UPDATE signing_keys SET not_before = not_before + 300000000000000000");
+    assert_eq!(bench.janitor().await.rotated, 0);
+    assert_eq!([kid(&bench.jwt().await)], *kids);
+    assert_eq!(bench.kids().await, kids);
+    assert!(
+        ready(&bench.server, "signingCertificatesBegin")
+            .await
+            .is_null()
+    );
+}
+
+/// An older release made the authority while the clock was ahead: only the operator can give the registry a new one.
+#[rstest]
+#[actix_web::test]
+async fn an_authority_of_the_future_is_named_with_what_helps(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend, "x5c").await;
+    bench.reserve();
+    bench.jwt().await;
+    let begin = "2100-01-01T00:00:00Z";
+    bench.server.database.execute(
+        "UPDATE signing_keys SET not_before = 4102444800000000 WHERE role = 'ca'; DELETE FROM janitor_clock",
+    );
+    assert_eq!(
+        ready(&bench.server, "signingCertificatesBegin").await,
+        json!(begin)
+    );
+
+    let program = Program::start(&bench.server.database);
+    // Its janitor has looked.
+    let looked = "SELECT COUNT(*) FROM janitor_clock";
+    while bench.server.database.number(looked) == 0 {
+        actix_web::rt::task::yield_now().await;
+    }
+    program.signal("TERM");
+    let (_, log) = program.wait();
+    for part in [
+        "\"level\":\"WARN\"",
+        "2100-01-01 00:00:00 UTC",
+        "wharfinger keys rotate team-a --authority",
+        "wharfinger registry auth-bundle team-a",
+    ] {
+        let warned = log
+            .lines()
+            .any(|line| line.contains(part) && line.contains("authority"));
+        assert!(warned, "{part} is missing in {log}");
+    }
+
+    // That helps.
+    let old = bench.bundle().await;
+    let keys = bench.server.service.keys();
+    let tenant = keys.tenant("team-a").await.unwrap();
+    let done = keys.rotate(&tenant, Rotation::Authority).await;
+    assert_eq!(done.unwrap(), Consequence::Restart);
+    let new = bench.bundle().await;
+    assert_ne!(new, old);
+    assert!(
+        ready(&bench.server, "signingCertificatesBegin")
+            .await
+            .is_null()
+    );
+    let setup = Setup {
+        bundle: certificates(&new),
+        ..bench.setup()
+    };
+    assert!(distribution2(&setup, &bench.jwt().await).is_ok());
 }
 
 #[rstest]

@@ -10,6 +10,7 @@ pub mod app_token;
 pub mod audit;
 pub mod auth_config;
 pub mod caps;
+pub mod clock_check;
 pub mod escalation;
 pub mod evaluation;
 pub mod excerpt;

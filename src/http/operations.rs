@@ -2,7 +2,7 @@
 
 use actix_web::web::{Data, ServiceConfig};
 use actix_web::{HttpResponse, route};
-use chrono::SecondsFormat;
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
 use super::registries::Registries;
@@ -31,7 +31,7 @@ struct Health {
     checks: Option<Checks>,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Checks {
     database: &'static str,
     migrations: &'static str,
@@ -44,6 +44,15 @@ struct Checks {
         skip_serializing_if = "Option::is_none"
     )]
     signing_certificates_end: Option<String>,
+    /// When the last of those begins that are not valid yet.
+    #[serde(
+        rename = "signingCertificatesBegin",
+        skip_serializing_if = "Option::is_none"
+    )]
+    signing_certificates_begin: Option<String>,
+    /// Until when the janitor removes nothing, since the clock jumped.
+    #[serde(rename = "removalsWaitUntil", skip_serializing_if = "Option::is_none")]
+    removals_wait_until: Option<String>,
 }
 
 /// Alive: this process answers. Asks nobody else, so that a database's failure restarts no server.
@@ -55,6 +64,10 @@ async fn healthz() -> HttpResponse {
     })
 }
 
+fn shown(at: Option<DateTime<Utc>>) -> Option<String> {
+    at.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true))
+}
+
 /// Ready: the database answers, has the tables of this version, and is in use.
 #[route("/readyz", method = "GET", method = "HEAD")]
 async fn readyz(state: Data<State>) -> Answer<Registries> {
@@ -64,9 +77,9 @@ async fn readyz(state: Data<State>) -> Answer<Registries> {
                 database: "ok",
                 migrations: "ok",
                 backup: (!readiness.thawed).then_some("unconfirmed"),
-                signing_certificates_end: readiness
-                    .signing_certificates_end
-                    .map(|end| end.to_rfc3339_opts(SecondsFormat::Secs, true)),
+                signing_certificates_end: shown(readiness.signing_certificates_end),
+                signing_certificates_begin: shown(readiness.signing_certificates_begin),
+                removals_wait_until: shown(readiness.removals_wait_until),
             },
             readiness.thawed,
         ),
@@ -74,8 +87,7 @@ async fn readyz(state: Data<State>) -> Answer<Registries> {
             Checks {
                 database: "ok",
                 migrations: "pending",
-                backup: None,
-                signing_certificates_end: None,
+                ..Checks::default()
             },
             false,
         ),
@@ -85,8 +97,7 @@ async fn readyz(state: Data<State>) -> Answer<Registries> {
                 Checks {
                     database: "unavailable",
                     migrations: "unknown",
-                    backup: None,
-                    signing_certificates_end: None,
+                    ..Checks::default()
                 },
                 false,
             )

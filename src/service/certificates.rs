@@ -18,7 +18,10 @@ pub const AUTHORITY_LIFE: TimeDelta = TimeDelta::days(20 * 365);
 /// How long a leaf holds unless its authority ends sooner: long past its rotation, so that a service which did not
 /// run for weeks goes on.
 pub const LEAF_LIFE: TimeDelta = TimeDelta::days(180);
-/// How far certificates begin in the past, for registries whose clocks are behind.
+/// When certificates that sign themselves begin, in seconds since 1970: 2020-01-01T00:00:00Z. A fixed date in the past,
+/// since a clock that is ahead when one is made would else make it useless to whoever was given it.
+const ANCHOR_BEGIN: i64 = 1_577_836_800;
+/// How far leaves begin in the past, for registries whose clocks are behind.
 const BACKDATED: TimeDelta = TimeDelta::hours(1);
 /// Random bytes of a serial number: RFC 5280 §4.1.2.2 allows 20 with the first bit clear.
 pub const SERIAL: usize = 16;
@@ -81,15 +84,17 @@ pub fn make_anchor(
     now: DateTime<Utc>,
 ) -> Result<Made> {
     let pair = generate(algorithm)?;
+    let begin = DateTime::from_timestamp_secs(ANCHOR_BEGIN)
+        .ok_or_else(|| Error::internal("the date of anchors is no date"))?;
     let end = now + AUTHORITY_LIFE;
-    let params = params(role, subject, serial, now, end)?;
+    let params = params(role, subject, serial, (begin, end))?;
     let certificate = params.self_signed(&pair).map_err(Error::internal)?;
     Ok(made(
         role,
         algorithm,
         &pair,
         certificate.der().to_vec(),
-        (now, end),
+        (begin, end),
     ))
 }
 
@@ -102,8 +107,9 @@ pub fn make_leaf(
     now: DateTime<Utc>,
 ) -> Result<Made> {
     let pair = generate(algorithm)?;
+    let begin = now - BACKDATED;
     let end = authority.not_after.min(now + LEAF_LIFE);
-    let params = params(KeyRole::Leaf, subject, serial, now, end)?;
+    let params = params(KeyRole::Leaf, subject, serial, (begin, end))?;
     // Of the issuer's certificate only its name and key enter the leaf's.
     let parent = params_of_authority(subject);
     let signer = KeyPair::from_pkcs8_der_and_sign_algo(
@@ -119,7 +125,7 @@ pub fn make_leaf(
         algorithm,
         &pair,
         certificate.der().to_vec(),
-        (now, end),
+        (begin, end),
     ))
 }
 
@@ -128,7 +134,7 @@ fn made(
     algorithm: Algorithm,
     pair: &KeyPair,
     certificate: Vec<u8>,
-    (now, end): (DateTime<Utc>, DateTime<Utc>),
+    (not_before, not_after): (DateTime<Utc>, DateTime<Utc>),
 ) -> Made {
     let public_key = pair.subject_public_key_info();
     Made {
@@ -138,8 +144,8 @@ fn made(
         certificate,
         public_key,
         private: SecretBox::new(Box::new(pair.serialize_der())),
-        not_before: now - BACKDATED,
-        not_after: end,
+        not_before,
+        not_after,
     }
 }
 
@@ -173,8 +179,7 @@ fn params(
     role: KeyRole,
     subject: &Subject,
     serial: [u8; SERIAL],
-    now: DateTime<Utc>,
-    end: DateTime<Utc>,
+    (begin, end): (DateTime<Utc>, DateTime<Utc>),
 ) -> Result<CertificateParams> {
     let mut params = match role {
         KeyRole::Authority => params_of_authority(subject),
@@ -186,7 +191,7 @@ fn params(
             params
         }
     };
-    params.not_before = seconds(now - BACKDATED)?;
+    params.not_before = seconds(begin)?;
     params.not_after = seconds(end)?;
     params.serial_number = Some(SerialNumber::from_slice(&serial));
     Ok(params)

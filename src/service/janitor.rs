@@ -3,22 +3,25 @@
 //!
 //! One replica at a time, by a lease, in small batches, so that it never holds the writer for long. Everything here
 //! can be done twice or stop half-way without harm.
+//!
+//! What expired is removed for good, so the janitor remembers when it last looked at the wall clock. After a jump it
+//! does nothing by the clock until that can be believed again (`domain/clock_check.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 
-use super::keys::Keys;
+use super::keys::{Keys, Reason, Walk};
 use super::{Core, chain};
 use crate::domain::api_token::{ApiToken, days_until};
-use crate::domain::id::{RegistryId, RegistryKey};
+use crate::domain::clock_check::{ClockCheck, Doubt};
+use crate::domain::id::{RegistryId, RegistryKey, SigningKeyNumber};
 use crate::error::{Error, Result};
 use crate::store::api_tokens::{self, Deadlines, Soon};
-use crate::store::signing_keys::Due;
 use crate::store::{
-    Lock, Transaction, app_tokens, audit, idempotency, leases, registries, signing_keys,
-    token_uses, tokens,
+    Lock, Session, Transaction, app_tokens, audit, idempotency, janitor_clock, leases, registries,
+    signing_keys, token_uses, tokens,
 };
 
 /// The lease that the working replica holds.
@@ -35,6 +38,8 @@ const RETIRED: TimeDelta = TimeDelta::days(2);
 enum Work {
     /// Rows of a deleted registry are to go.
     Deleted(RegistryKey),
+    /// What the clock says is to be kept.
+    Clock(DateTime<Utc>),
     /// Tokens of a registry that expired by then are to go.
     Expired(RegistryId, RegistryKey, DateTime<Utc>),
     /// Signing keys that were retired by then are to go.
@@ -62,6 +67,8 @@ pub struct Round {
     pub expired: i64,
     /// Signing keys that were replaced.
     pub rotated: u64,
+    /// Those of them whose certificates were not valid yet.
+    pub early: u64,
     /// Signing keys that were removed long after that.
     pub forgotten: usize,
     /// API tokens that were over and were removed.
@@ -74,6 +81,18 @@ pub struct Round {
     pub events: usize,
     /// Answers that cannot be given again any more and were removed.
     pub answers: usize,
+    /// Why nothing was done by the clock.
+    pub doubt: Option<Doubt>,
+}
+
+/// What a process remembers during a round.
+#[derive(Debug)]
+struct Shift {
+    /// Its name.
+    holder: String,
+    /// Whether it has taken the lease.
+    held: bool,
+    walk: Walk,
 }
 
 /// Janitor use cases.
@@ -90,35 +109,35 @@ impl<'a> Janitor<'a> {
     /// Does all there is to do. `None` if another replica is at it. `holder` names this process.
     pub async fn run(&self, holder: &str) -> Result<Option<Round>> {
         let mut round = Round::default();
-        let (mut held, mut due) = (false, None);
-        while let Some(more) = self.batch(holder, &mut round, &mut due).await? {
+        let mut shift = Shift {
+            holder: holder.to_owned(),
+            held: false,
+            walk: Walk::default(),
+        };
+        while let Some(more) = self.batch(&mut shift, &mut round).await? {
             if !more {
-                // Only work takes the lease; without any there is nothing to give back, and nothing to write.
-                if !held {
+                // Without work there is no lease to give back, and nothing to write.
+                if !shift.held {
                     return Ok(Some(round));
                 }
-                let (holder, store) = (holder.to_owned(), &self.core.store);
+                let store = &self.core.store;
                 store
                     .write(Lock::Nothing, move |connection| {
-                        leases::release(connection, LEASE, &holder)
+                        leases::release(connection, LEASE, &shift.holder)
                     })
                     .await?;
                 return Ok(Some(round));
             }
-            held = true;
         }
         Ok(None)
     }
 
     /// Does a batch. Returns whether there is more, or `None` without the lease.
-    async fn batch(
-        &self,
-        holder: &str,
-        round: &mut Round,
-        due: &mut Option<Due>,
-    ) -> Result<Option<bool>> {
+    async fn batch(&self, shift: &mut Shift, round: &mut Round) -> Result<Option<bool>> {
         let now = self.core.clock.now();
-        match self.look(now).await? {
+        let (work, doubt) = self.look(now).await?;
+        round.doubt = doubt;
+        match work {
             Some(Work::Deleted(registry)) => {
                 let purge = move |connection: &mut Transaction<'_>| {
                     let removed = tokens::purge(connection, registry, BATCH)?;
@@ -128,18 +147,21 @@ impl<'a> Janitor<'a> {
                         removed.max(uses) < BATCH && registries::purge(connection, registry)?;
                     Ok((removed, finished))
                 };
-                let Some((removed, finished)) = self.leased(holder, Lock::Nothing, purge).await?
+                let Some((removed, finished)) = self.leased(shift, Lock::Nothing, purge).await?
                 else {
                     return Ok(None);
                 };
                 round.tokens += removed;
                 round.registries += u64::from(finished);
             }
+            Some(Work::Clock(now)) => {
+                self.keep_look(now).await?;
+            }
             Some(Work::Expired(id, registry, deadline)) => {
                 let delete = move |connection: &mut Transaction<'_>| {
                     tokens::delete_expired(connection, registry, deadline, BATCH)
                 };
-                let Some(removed) = self.leased(holder, Lock::Registry(id), delete).await? else {
+                let Some(removed) = self.leased(shift, Lock::Registry(id), delete).await? else {
                     return Ok(None);
                 };
                 round.expired += removed;
@@ -148,7 +170,7 @@ impl<'a> Janitor<'a> {
                 let delete = move |connection: &mut Transaction<'_>| {
                     signing_keys::delete_retired(connection, until, BATCH)
                 };
-                let Some(removed) = self.leased(holder, Lock::Nothing, delete).await? else {
+                let Some(removed) = self.leased(shift, Lock::Nothing, delete).await? else {
                     return Ok(None);
                 };
                 round.forgotten += removed;
@@ -157,7 +179,7 @@ impl<'a> Janitor<'a> {
                 let delete = move |connection: &mut Transaction<'_>| {
                     api_tokens::delete_over(connection, until, BATCH)
                 };
-                let Some(removed) = self.leased(holder, Lock::Nothing, delete).await? else {
+                let Some(removed) = self.leased(shift, Lock::Nothing, delete).await? else {
                     return Ok(None);
                 };
                 round.over += removed;
@@ -166,7 +188,7 @@ impl<'a> Janitor<'a> {
                 let note = move |connection: &mut Transaction<'_>| {
                     api_tokens::note_ending(connection, soon, BATCH)
                 };
-                let Some(ending) = self.leased(holder, Lock::Nothing, note).await? else {
+                let Some(ending) = self.leased(shift, Lock::Nothing, note).await? else {
                     return Ok(None);
                 };
                 for token in &ending {
@@ -178,7 +200,7 @@ impl<'a> Janitor<'a> {
                 let delete = move |connection: &mut Transaction<'_>| {
                     app_tokens::delete_expired(connection, before, BATCH)
                 };
-                let Some(removed) = self.leased(holder, Lock::Nothing, delete).await? else {
+                let Some(removed) = self.leased(shift, Lock::Nothing, delete).await? else {
                     return Ok(None);
                 };
                 round.app_tokens += removed;
@@ -188,7 +210,7 @@ impl<'a> Janitor<'a> {
                 let cut = move |connection: &mut Transaction<'_>| {
                     chain::cut(connection, &vault, chain, before)
                 };
-                let Some(removed) = self.leased(holder, Lock::Nothing, cut).await? else {
+                let Some(removed) = self.leased(shift, Lock::Nothing, cut).await? else {
                     return Ok(None);
                 };
                 round.events += removed;
@@ -197,7 +219,7 @@ impl<'a> Janitor<'a> {
                 let delete = move |connection: &mut Transaction<'_>| {
                     idempotency::delete_expired(connection, until, BATCH)
                 };
-                let Some(removed) = self.leased(holder, Lock::Nothing, delete).await? else {
+                let Some(removed) = self.leased(shift, Lock::Nothing, delete).await? else {
                     return Ok(None);
                 };
                 round.answers += removed;
@@ -205,22 +227,34 @@ impl<'a> Janitor<'a> {
             // Without the lease: of several replicas that make the same key one is heard. Last, so that a key which
             // cannot be made keeps nothing else waiting.
             None => {
-                let rotated = Keys::new(self.core).rotate_next_due(due).await?;
-                round.rotated += u64::from(rotated);
-                return Ok(Some(rotated));
+                let rotated = Keys::new(self.core).rotate_next(&mut shift.walk).await?;
+                round.rotated += u64::from(rotated.is_some());
+                round.early += u64::from(rotated == Some(Reason::Early));
+                return Ok(Some(rotated.is_some()));
             }
         }
         Ok(Some(true))
     }
 
+    /// Without the lease, as a replica without work may be the first to see a jump.
+    async fn keep_look(&self, now: DateTime<Utc>) -> Result<()> {
+        self.core
+            .store
+            .write(Lock::Nothing, move |connection| {
+                janitor_clock::look(connection, now)
+            })
+            .await
+    }
+
     /// Writes under the lease, which is renewed by that. `None` if another replica has it.
-    async fn leased<T, F>(&self, holder: &str, lock: Lock, mut job: F) -> Result<Option<T>>
+    async fn leased<T, F>(&self, shift: &mut Shift, lock: Lock, mut job: F) -> Result<Option<T>>
     where
         T: Send + 'static,
         F: FnMut(&mut Transaction<'_>) -> Result<T> + Send + 'static,
     {
-        let (holder, now) = (holder.to_owned(), self.core.clock.now());
-        self.core
+        let (holder, now) = (shift.holder.clone(), self.core.clock.now());
+        let done = self
+            .core
             .store
             .write(lock, move |connection| {
                 if !leases::acquire(connection, LEASE, &holder, now, LEASE_LIFE)? {
@@ -228,56 +262,38 @@ impl<'a> Janitor<'a> {
                 }
                 job(connection).map(Some)
             })
-            .await
+            .await?;
+        shift.held |= done.is_some();
+        Ok(done)
     }
 
-    /// What there is to do. Looking first keeps an idle service from writing.
-    async fn look(&self, now: DateTime<Utc>) -> Result<Option<Work>> {
+    /// What there is to do, and whether the clock is doubted. Looking first keeps an idle service from writing.
+    async fn look(&self, now: DateTime<Utc>) -> Result<(Option<Work>, Option<Doubt>)> {
         let policy = &self.core.policy;
-        let deadline = before(now, policy.expired_token_retention);
-        let app_tokens_before = before(now, policy.app_token_retention);
-        let events_before = before(now, policy.audit_retention);
-        let retired = now - RETIRED;
-        let over = self.api_token_deadlines();
-        let soon = self.soon(now);
+        let times = Times {
+            now,
+            tokens: before(now, policy.expired_token_retention),
+            retired: now - RETIRED,
+            api_tokens: self.api_token_deadlines(),
+            soon: self.soon(now),
+            app_tokens: before(now, policy.app_token_retention),
+            events: before(now, policy.audit_retention),
+        };
         self.core
             .store
             .read(move |connection| {
-                if let Some(registry) = registries::next_deleted(connection)? {
-                    return Ok(Some(Work::Deleted(registry)));
-                }
-                if let Some(deadline) = deadline
-                    && let Some((id, key)) = tokens::next_expired(connection, deadline)?
-                {
-                    return Ok(Some(Work::Expired(id, key, deadline)));
-                }
-                if signing_keys::any_retired(connection, retired)? {
-                    return Ok(Some(Work::Retired(retired)));
-                }
-                if let Some(over) = over
-                    && api_tokens::any_over(connection, over)?
-                {
-                    return Ok(Some(Work::Over(over)));
-                }
-                if let Some(soon) = soon
-                    && api_tokens::any_ending(connection, soon)?
-                {
-                    return Ok(Some(Work::Ending(soon)));
-                }
-                if let Some(before) = app_tokens_before
-                    && app_tokens::any_expired(connection, before)?
-                {
-                    return Ok(Some(Work::ExpiredAppTokens(before)));
-                }
-                if idempotency::any_expired(connection, now)? {
-                    return Ok(Some(Work::OldAnswers(now)));
-                }
-                if let Some(before) = events_before
-                    && let Some(chain) = audit::due(connection, before)?
-                {
-                    return Ok(Some(Work::OldEvents(chain, before)));
-                }
-                Ok(None)
+                let kept = janitor_clock::read(connection)?;
+                let seen = ClockCheck::look(kept, now);
+                let work = if let Some(registry) = registries::next_deleted(connection)? {
+                    Some(Work::Deleted(registry))
+                } else if !kept.is_some_and(|kept| seen.adds_little_to(&kept)) {
+                    Some(Work::Clock(now))
+                } else if seen.doubt.is_some() {
+                    None
+                } else {
+                    times.next(connection)?
+                };
+                Ok((work, seen.doubt))
             })
             .await
     }
@@ -310,6 +326,56 @@ impl<'a> Janitor<'a> {
     }
 }
 
+/// What is to be done by the clock, and as of when.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    now: DateTime<Utc>,
+    /// Tokens that expired by then are to go; none, if they are kept for ever. So are app tokens and events.
+    tokens: Option<DateTime<Utc>>,
+    retired: DateTime<Utc>,
+    api_tokens: Option<Deadlines>,
+    soon: Option<Soon>,
+    app_tokens: Option<DateTime<Utc>>,
+    events: Option<DateTime<Utc>>,
+}
+
+impl Times {
+    fn next(&self, connection: &mut Session) -> Result<Option<Work>> {
+        if let Some(deadline) = self.tokens
+            && let Some((id, key)) = tokens::next_expired(connection, deadline)?
+        {
+            return Ok(Some(Work::Expired(id, key, deadline)));
+        }
+        if signing_keys::any_retired(connection, self.retired)? {
+            return Ok(Some(Work::Retired(self.retired)));
+        }
+        if let Some(over) = self.api_tokens
+            && api_tokens::any_over(connection, over)?
+        {
+            return Ok(Some(Work::Over(over)));
+        }
+        if let Some(soon) = self.soon
+            && api_tokens::any_ending(connection, soon)?
+        {
+            return Ok(Some(Work::Ending(soon)));
+        }
+        if let Some(before) = self.app_tokens
+            && app_tokens::any_expired(connection, before)?
+        {
+            return Ok(Some(Work::ExpiredAppTokens(before)));
+        }
+        if idempotency::any_expired(connection, self.now)? {
+            return Ok(Some(Work::OldAnswers(self.now)));
+        }
+        if let Some(before) = self.events
+            && let Some(chain) = audit::due(connection, before)?
+        {
+            return Ok(Some(Work::OldEvents(chain, before)));
+        }
+        Ok(None)
+    }
+}
+
 /// What expired by then has been kept long enough.
 fn before(now: DateTime<Utc>, retention: Option<Duration>) -> Option<DateTime<Utc>> {
     now.checked_sub_signed(TimeDelta::from_std(retention?).ok()?)
@@ -328,10 +394,70 @@ fn give_notice(token: &ApiToken, now: DateTime<Utc>) {
 }
 
 impl Round {
-    /// Was there anything to do?
+    /// Was there nothing to do?
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        *self == Self::default()
+        let idle = Self {
+            doubt: self.doubt,
+            ..Self::default()
+        };
+        *self == idle
+    }
+}
+
+/// What the log was told and is not told again.
+#[derive(Debug, Default)]
+struct Told {
+    doubt: bool,
+    early: Vec<SigningKeyNumber>,
+}
+
+impl Told {
+    fn round(&mut self, round: &Round) {
+        match round.doubt {
+            Some(doubt) if !self.doubt => tracing::warn!(
+                clock = %doubt.looked_at,
+                until = %doubt.until(),
+                "the clock jumped by more than a day since the janitor last looked, or no server ran for so long; \
+                 nothing that expired is removed until then. If the clock is wrong, set it right before"
+            ),
+            None if self.doubt => tracing::info!("the janitor believes the clock again"),
+            _ => {}
+        }
+        self.doubt = round.doubt.is_some();
+        if round.early > 0 {
+            tracing::warn!(
+                keys = round.early,
+                "certificates of signing keys were not valid yet and were made anew; the clock was ahead, or is behind"
+            );
+        }
+        if !round.is_idle() {
+            tracing::info!(
+                registries = round.registries,
+                tokens = round.tokens,
+                expired = round.expired,
+                rotated = round.rotated,
+                forgotten = round.forgotten,
+                api_tokens = round.over,
+                notices = round.ending,
+                app_tokens = round.app_tokens,
+                events = round.events,
+                answers = round.answers,
+                "purged rows and rotated keys"
+            );
+        }
+    }
+
+    /// Nobody but the operator can mend an authority, since registries have to be given the new bundle.
+    async fn early_authorities(&mut self, service: &super::Service) -> Result<()> {
+        let early = service.keys().early_authorities().await?;
+        for authority in &early {
+            if !self.early.contains(&authority.number) {
+                tracing::warn!(registry = %authority.registry, "{}", authority.advice(service.now()));
+            }
+        }
+        self.early = early.iter().map(|authority| authority.number).collect();
+        Ok(())
     }
 }
 
@@ -339,29 +465,22 @@ impl Round {
 pub async fn run_for_ever(service: super::Service, holder: String, pause: Duration) {
     let mut ticks = tokio::time::interval(pause);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut told = Told::default();
     loop {
         ticks.tick().await;
         // Nobody may be asking this process; then it is the janitor who notices that all is confirmed.
         if service.is_frozen() && !matches!(service.freeze().heed().await, Ok(None)) {
             continue;
         }
-        match service.janitor().run(&holder).await {
-            Ok(Some(round)) if !round.is_idle() => {
-                tracing::info!(
-                    registries = round.registries,
-                    tokens = round.tokens,
-                    expired = round.expired,
-                    rotated = round.rotated,
-                    forgotten = round.forgotten,
-                    api_tokens = round.over,
-                    notices = round.ending,
-                    app_tokens = round.app_tokens,
-                    events = round.events,
-                    answers = round.answers,
-                    "purged rows and rotated keys"
-                );
+        let done = async {
+            told.early_authorities(&service).await?;
+            if let Some(round) = service.janitor().run(&holder).await? {
+                told.round(&round);
             }
-            Ok(_) => {}
+            Ok(())
+        };
+        match done.await {
+            Ok(()) => {}
             Err(Error::Unavailable { outage, .. }) => {
                 tracing::warn!(%outage, "the janitor has to wait for the database");
             }

@@ -28,7 +28,7 @@ use crate::domain::text::quoted;
 use crate::error::{Error, Result, What};
 use crate::metrics;
 use crate::store::keys::Sealed;
-use crate::store::signing_keys::{self, Current, Due, NewSigningKey, SigningKey};
+use crate::store::signing_keys::{self, Current, EarlyAuthority, NewSigningKey, Place, SigningKey};
 use crate::store::{Lock, Session, members, registries};
 
 /// Keys kept ready at once, of either half.
@@ -39,6 +39,8 @@ const IDLE: Duration = Duration::from_hours(1);
 const GENERATING: usize = 2;
 /// How often a key is made before others are said to be faster.
 const ATTEMPTS: usize = 3;
+/// Authorities that are named at once.
+const NAMED: i64 = 100;
 
 /// Keys made ready to use, by what never changes about them.
 #[derive(Debug)]
@@ -104,6 +106,39 @@ pub enum Consequence {
     None,
     /// The registry refuses all tokens until it has the new bundle and was restarted.
     Restart,
+}
+
+/// Where a round through the leaves that are to be replaced has come to.
+#[derive(Debug, Default)]
+pub(super) struct Walk {
+    due: Option<Place>,
+    early: Option<Place>,
+}
+
+/// Why a leaf was to be replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// It signed for long enough.
+    Due,
+    /// Its certificate is not valid yet.
+    Early,
+}
+
+impl EarlyAuthority {
+    /// What the operator has to know and do.
+    #[must_use]
+    pub fn advice(&self, now: DateTime<Utc>) -> String {
+        let Self {
+            registry,
+            not_before,
+            ..
+        } = self;
+        format!(
+            "the authority of the registry {registry} is valid from {not_before} on, and the clock says {now}: until then \
+             the registry refuses every token. If the clock is right, run `wharfinger keys rotate {registry} --authority`, \
+             give the registry the bundle that `wharfinger registry auth-bundle {registry}` prints, and restart it"
+        )
+    }
 }
 
 /// Key use cases.
@@ -209,25 +244,47 @@ impl<'a> Keys<'a> {
         Ok(consequence)
     }
 
-    /// Replaces the leaf of the next registry whose time has come; `last` is where the round is. Returns whether there
-    /// was one. A leaf that cannot be replaced is logged and left to the next round, so that it keeps no other waiting.
-    pub(super) async fn rotate_next_due(&self, last: &mut Option<Due>) -> Result<bool> {
-        let due = self.core.clock.now() - self.core.policy.key_rotation();
-        let after = *last;
+    /// The authorities whose certificates are not valid yet, for the operator of the machine; not more than a hundred.
+    pub async fn early_authorities(&self) -> Result<Vec<EarlyAuthority>> {
+        let now = self.core.clock.now();
+        self.core
+            .store
+            .read(move |connection| signing_keys::early_authorities(connection, now, NAMED))
+            .await
+    }
+
+    /// Replaces the leaf of the next registry whose time has come, or whose certificate is not valid yet; `walk` is where
+    /// the round is. Returns why there was one. A leaf that cannot be replaced is logged and left to the next round, so
+    /// that it keeps no other waiting.
+    pub(super) async fn rotate_next(&self, walk: &mut Walk) -> Result<Option<Reason>> {
+        let now = self.core.clock.now();
+        let until = now - self.core.policy.key_rotation();
+        let (due, early) = (walk.due, walk.early);
         let found = self
             .core
             .store
             .read(move |connection| {
-                let Some((id, due)) = signing_keys::next_due(connection, due, after)? else {
+                let (reason, next) = match signing_keys::next_due(connection, until, due)? {
+                    Some(next) => (Reason::Due, Some(next)),
+                    None => (
+                        Reason::Early,
+                        signing_keys::next_early(connection, now, early)?,
+                    ),
+                };
+                let Some((id, place)) = next else {
                     return Ok(None);
                 };
-                Ok(registries::tenant(connection, id)?.map(|tenant| (tenant, due)))
+                let tenant = registries::tenant(connection, id)?;
+                Ok(tenant.map(|tenant| (tenant, reason, place)))
             })
             .await?;
-        let Some((tenant, due)) = found else {
-            return Ok(false);
+        let Some((tenant, reason, place)) = found else {
+            return Ok(None);
         };
-        *last = Some(due);
+        match reason {
+            Reason::Due => walk.due = Some(place),
+            Reason::Early => walk.early = Some(place),
+        }
         // A `pinned` registry may keep a leaf from before it was that.
         let tenant = Tenant {
             verifier: TokenVerifier::X5c,
@@ -242,7 +299,7 @@ impl<'a> Keys<'a> {
                 tracing::error!(registry = %tenant.id, error = error.chain(), "a signing key cannot be replaced");
             }
         }
-        Ok(true)
+        Ok(Some(reason))
     }
 
     /// The key that signs for a registry, made if there is none that will do. `current` is what the request read.
@@ -252,7 +309,7 @@ impl<'a> Keys<'a> {
         current: Option<Current>,
     ) -> Result<Arc<Signer>> {
         let number = match current {
-            Some(current) if self.will_do(&current) => current.number,
+            Some(current) if self.will_do(tenant.verifier, &current) => current.number,
             _ => self.ensure(tenant).await?,
         };
         if let Some(signer) = self.core.ready_keys.ready_signer(number) {
@@ -331,7 +388,8 @@ impl<'a> Keys<'a> {
         held: Vec<SigningKey>,
     ) -> Result<Vec<SigningKey>> {
         let (now, life) = (self.core.clock.now(), self.core.policy.jwt_life());
-        if held.first().is_some_and(|key| key.not_after > now + life) {
+        let is_valid = |key: &SigningKey| self.is_valid(key.role, key.not_before, key.not_after);
+        if held.first().is_some_and(is_valid) {
             return Ok(held);
         }
         self.ensure(tenant).await?;
@@ -342,9 +400,18 @@ impl<'a> Keys<'a> {
             .await
     }
 
-    /// Will its certificate hold as long as a JWT that is signed now?
-    fn will_do(&self, current: &Current) -> bool {
-        current.not_after > self.core.clock.now() + self.core.policy.jwt_life()
+    /// Is the certificate of what signs valid now, and as long as a JWT that is signed now?
+    fn will_do(&self, verifier: TokenVerifier, current: &Current) -> bool {
+        let role = KeyRole::of_signer(verifier);
+        self.is_valid(role, current.not_before, current.not_after)
+    }
+
+    /// Only a leaf is replaced because it begins too late: a new one costs nobody anything, and what registries were
+    /// given does.
+    fn is_valid(&self, role: KeyRole, not_before: DateTime<Utc>, not_after: DateTime<Utc>) -> bool {
+        let now = self.core.clock.now();
+        not_after > now + self.core.policy.jwt_life()
+            && (role != KeyRole::Leaf || not_before <= now)
     }
 
     async fn ensure(&self, tenant: &Tenant) -> Result<SigningKeyNumber> {
@@ -356,7 +423,7 @@ impl<'a> Keys<'a> {
         let _turn = turn.lock().await;
         let state = self.state(tenant).await?;
         match state.signer {
-            Some(current) if self.will_do(&current) => Ok(current.number),
+            Some(current) if self.will_do(tenant.verifier, &current) => Ok(current.number),
             _ => {
                 let by = Credential::Service;
                 Ok(self.make(tenant, state, Rotation::Signer, by).await?.0)
@@ -385,6 +452,7 @@ impl<'a> Keys<'a> {
             ..By::command()
         };
         let pen = self.core.trail.open(self.core).await?;
+        let verifier = tenant.verifier;
         for _ in 0..ATTEMPTS {
             let fresh = self.generate(tenant, &state, rotation).await?;
             let (seen, tenant, now) = (state.numbers(), tenant.clone(), self.core.clock.now());
@@ -428,7 +496,9 @@ impl<'a> Keys<'a> {
                 Ok(made) => return Ok(made),
                 Err(held) => match held.signer {
                     // Another replica made what was wanted here too.
-                    Some(current) if rotation == Rotation::Signer && self.will_do(&current) => {
+                    Some(current)
+                        if rotation == Rotation::Signer && self.will_do(verifier, &current) =>
+                    {
                         return Ok((current.number, Consequence::None));
                     }
                     _ => state = *held,

@@ -74,6 +74,7 @@ use crate::clock::{Clock, Random};
 use crate::domain::account::{Actor, NewPassword};
 use crate::domain::audit::{By, Change, Credential, Event, Kind, Origin, Outcome, SubjectKind};
 use crate::domain::caps::Caps;
+use crate::domain::clock_check::ClockCheck;
 use crate::domain::escalation::Holder;
 use crate::domain::life::Lives;
 use crate::domain::membership::Rights;
@@ -82,7 +83,9 @@ use crate::domain::secret::is_machine_secret;
 use crate::domain::signing::Algorithm;
 use crate::error::{Error, Result};
 use crate::metrics::{Caches, Counts};
-use crate::store::{Ledger, Lock, Session, Store, Transaction, migrations, signing_keys};
+use crate::store::{
+    Ledger, Lock, Session, Store, Transaction, janitor_clock, migrations, signing_keys,
+};
 
 /// Rules that an operator sets.
 #[derive(Debug, Clone)]
@@ -424,24 +427,30 @@ impl Service {
         self.core.clock.instant()
     }
 
-    /// Does the database answer, with the tables of this version, and until when do the signing certificates hold?
+    /// Does the database answer, with the tables of this version, and do the signing certificates and the clock hold?
     pub async fn readiness(&self) -> Result<Readiness> {
         let thawed = self.core.thawed().await?;
+        let now = self.core.clock.now();
         self.core
             .store
             .probe(move |connection| {
-                let migrations = migrations::is_current(connection)?;
-                // The table may be among what is missing.
-                let signing_certificates_end = if migrations {
-                    signing_keys::earliest_end(connection)?
-                } else {
-                    None
-                };
-                Ok(Readiness {
-                    migrations,
+                let mut readiness = Readiness {
+                    migrations: migrations::is_current(connection)?,
                     thawed,
-                    signing_certificates_end,
-                })
+                    signing_certificates_end: None,
+                    signing_certificates_begin: None,
+                    removals_wait_until: None,
+                };
+                // The tables may be among what is missing.
+                if readiness.migrations {
+                    readiness.signing_certificates_end = signing_keys::earliest_end(connection)?;
+                    readiness.signing_certificates_begin =
+                        signing_keys::latest_begin(connection, now)?;
+                    let kept = janitor_clock::read(connection)?;
+                    let doubt = ClockCheck::look(kept, now).doubt;
+                    readiness.removals_wait_until = doubt.map(|doubt| doubt.until());
+                }
+                Ok(readiness)
             })
             .await
     }
@@ -488,6 +497,10 @@ pub struct Readiness {
     pub thawed: bool,
     /// When the first signing certificate in use ends; none while no registry has keys.
     pub signing_certificates_end: Option<DateTime<Utc>>,
+    /// When the last of those begins that are not valid yet; none while all are.
+    pub signing_certificates_begin: Option<DateTime<Utc>>,
+    /// Until when the janitor removes nothing, since the clock jumped.
+    pub removals_wait_until: Option<DateTime<Utc>>,
 }
 
 /// Are two secrets the same? Hashes are of one length, and what is compared tells nothing of either.

@@ -45,6 +45,10 @@ pub const LEFT_OUT: &[(&str, &str)] = &[
         "it is of use for minutes, to requests that a restored data set never saw",
     ),
     (
+        "janitor_clock",
+        "it tells of the clock of the machines that run on the database",
+    ),
+    (
         "__diesel_schema_migrations",
         "the dump says itself which version its tables have",
     ),

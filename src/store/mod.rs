@@ -11,6 +11,7 @@
 mod counters;
 mod failure;
 mod gate;
+mod postgres_url;
 mod prepared;
 mod readers;
 mod rows;
@@ -27,6 +28,7 @@ pub mod counts;
 pub mod dump;
 pub mod frozen;
 pub mod idempotency;
+pub mod janitor_clock;
 pub mod keys;
 pub mod leases;
 pub mod members;
@@ -46,9 +48,10 @@ use std::time::{Duration, Instant};
 use diesel::r2d2::{NopErrorHandler, Pool};
 
 use self::gate::Gate;
+pub use self::postgres_url::Url;
 use self::readers::{Errand, Readers};
 use self::session::{Manager, Purpose};
-pub use self::session::{Session, Target, Url};
+pub use self::session::{Session, Target};
 pub use self::transaction::{Ledger, Transaction};
 pub use self::writer::Lock;
 use self::writer::{GROUP, Writer};

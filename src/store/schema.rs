@@ -116,6 +116,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    janitor_clock (key) {
+        key -> BigInt,
+        believed_at -> BigInt,
+        doubted_since -> Nullable<BigInt>,
+        doubted_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
     meta (name) {
         name -> Text,
         value -> Binary,

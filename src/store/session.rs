@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use diesel::connection::SimpleConnection;
 use diesel::{Connection as _, PgConnection, SqliteConnection};
 
+use super::postgres_url::Url;
 use crate::error::{Error, Outage, Result};
 
 /// Milliseconds that SQLite waits for another process's lock before it refuses.
@@ -21,21 +22,6 @@ pub enum Target {
     Postgres(Url),
 }
 
-/// A database URL; its `Debug` hides the password.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Url(String);
-
-impl std::fmt::Debug for Url {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut shown = url::Url::parse(&self.0).map_err(|_| std::fmt::Error)?;
-        if shown.password().is_some() {
-            let _ = shown.set_password(Some("***"));
-        }
-        shown.set_query(None);
-        f.write_str(shown.as_str())
-    }
-}
-
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -47,28 +33,9 @@ impl std::fmt::Display for Target {
 
 impl Target {
     /// Reads a database URL: `postgres://…`, `postgresql://…`, `sqlite:PATH`, or a bare path.
-    ///
-    /// Without the feature `postgres-tls` the built-in libpq has no TLS, and its default `sslmode=prefer` would then
-    /// talk in clear without a word: a server that is not on this machine needs an explicit `sslmode=disable`.
     pub fn parse(text: &str) -> Result<Self> {
-        if text.starts_with("postgres:") || text.starts_with("postgresql:") {
-            let parsed = url::Url::parse(text).map_err(|error| {
-                Error::invalid(
-                    "database-url",
-                    format!("--database-url cannot be read: {error}"),
-                )
-            })?;
-            if !cfg!(feature = "postgres-tls")
-                && !is_local(&parsed)
-                && parameter(&parsed, "sslmode").as_deref() != Some("disable")
-            {
-                return Err(Error::invalid(
-                    "database-url",
-                    "--database-url: this build has no TLS to PostgreSQL, and the server is not on this machine: build with \
-                     --features postgres-tls, or accept clear text by adding sslmode=disable to the URL",
-                ));
-            }
-            return Ok(Self::Postgres(Url(text.to_owned())));
+        if Url::is_meant(text) {
+            return Url::parse(text).map(Self::Postgres);
         }
         let path = text
             .strip_prefix("sqlite://")
@@ -90,52 +57,6 @@ impl Target {
     pub fn is_sqlite(&self) -> bool {
         matches!(self, Self::Sqlite(_))
     }
-}
-
-fn parameter(url: &url::Url, name: &str) -> Option<String> {
-    url.query_pairs()
-        .filter(|(key, _)| key == name)
-        // Of several libpq takes the last.
-        .last()
-        .map(|(_, value)| value.into_owned())
-}
-
-/// A server reached by loopback or by a socket file. Every place where libpq looks for a host counts, its own
-/// environment variables included; what a service file says is not looked up, so that is not local.
-fn is_local(url: &url::Url) -> bool {
-    let named = |host: &str| {
-        host.split(',').all(|host| {
-            host.is_empty()
-                || host.starts_with('/')
-                || host.eq_ignore_ascii_case("localhost")
-                || host
-                    .trim_matches(['[', ']'])
-                    .parse()
-                    .is_ok_and(|address: std::net::IpAddr| address.is_loopback())
-        })
-    };
-    let from_path = url
-        .host_str()
-        .is_none_or(|host| named(host) || named(&host.replace("%2F", "/").replace("%2f", "/")));
-    let from_query = ["host", "hostaddr"]
-        .iter()
-        .all(|key| parameter(url, key).is_none_or(|host| named(&host)));
-    let no_service = ["service", "servicefile"]
-        .iter()
-        .all(|key| parameter(url, key).is_none());
-    from_path && from_query && no_service && is_local_environment(named)
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "libpq reads these itself: what they name is where it connects"
-)]
-fn is_local_environment(named: impl Fn(&str) -> bool) -> bool {
-    let of = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    ["PGHOST", "PGHOSTADDR"]
-        .iter()
-        .all(|name| of(name).is_none_or(|host| named(&host)))
-        && of("PGSERVICE").is_none()
 }
 
 /// What a connection is for.
@@ -188,7 +109,7 @@ impl Session {
                 Ok(Self::Sqlite(connection))
             }
             Target::Postgres(url) => {
-                let mut connection = PgConnection::establish(&with_liveliness(&url.0))?;
+                let mut connection = PgConnection::establish(url.as_str())?;
                 connection
                     .batch_execute(&postgres_session(purpose))
                     .map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
@@ -288,28 +209,6 @@ fn postgres_session(purpose: Purpose) -> String {
     format!("SET lock_timeout = {STATEMENT_TIMEOUT}; SET client_min_messages = warning; {own}")
 }
 
-/// How soon libpq finds that a server or the network to it is dead, unless the URL says otherwise: left to itself it
-/// waits for the operating system, which gives up after many minutes. In seconds, the last one in milliseconds.
-const LIVELINESS: [(&str, &str); 5] = [
-    ("connect_timeout", "3"),
-    ("keepalives_idle", "5"),
-    ("keepalives_interval", "2"),
-    ("keepalives_count", "3"),
-    ("tcp_user_timeout", "10000"),
-];
-
-fn with_liveliness(url: &str) -> String {
-    let Ok(mut parsed) = url::Url::parse(url) else {
-        return url.to_owned();
-    };
-    for (name, value) in LIVELINESS {
-        if parameter(&parsed, name).is_none() {
-            parsed.query_pairs_mut().append_pair(name, value);
-        }
-    }
-    parsed.into()
-}
-
 /// Opens connections for a pool and knows which ones are spent.
 #[derive(Debug)]
 pub(super) struct Manager {
@@ -384,33 +283,6 @@ mod tests {
         );
     }
 
-    #[cfg(not(feature = "postgres-tls"))]
-    #[test]
-    fn clear_text_across_a_network_must_be_asked_for() {
-        for local in [
-            "postgres://u@localhost/a",
-            "postgres://u@127.0.0.2/a",
-            "postgres://u@[::1]/a",
-            "postgres:///a",
-            "postgres:///a?host=/run/postgresql",
-            "postgres://%2Frun%2Fpostgresql/a",
-            "postgres://db.example.com/a?sslmode=disable",
-        ] {
-            assert!(Target::parse(local).is_ok(), "{local} was refused");
-        }
-        for remote in [
-            "postgres://db.example.com/a",
-            "postgres://10.0.0.1/a?sslmode=prefer",
-            "postgres:///a?host=10.0.0.1",
-            "postgres://localhost/a?hostaddr=10.0.0.1",
-            "postgres:///a?host=localhost,db.example.com",
-            "postgres://localhost/a?host=localhost&host=10.0.0.1",
-            "postgres:///a?service=far",
-        ] {
-            assert!(Target::parse(remote).is_err(), "{remote} was accepted");
-        }
-    }
-
     #[test]
     fn sqlite_is_compiled_as_the_configuration_says() {
         use diesel::{RunQueryDsl as _, select};
@@ -435,11 +307,5 @@ mod tests {
         ] {
             assert_eq!(used(option), wanted, "{option}");
         }
-    }
-
-    #[test]
-    fn debug_hides_the_password() {
-        let target = Target::parse("postgres://u:hunter22@localhost/a?password=hunter22").unwrap();
-        assert!(!format!("{target:?}").contains("hunter22"));
     }
 }

@@ -100,6 +100,8 @@ impl std::fmt::Debug for NewSigningKey {
 pub struct Current {
     /// Which one.
     pub number: SigningKeyNumber,
+    /// When its certificate begins.
+    pub not_before: DateTime<Utc>,
     /// When its certificate ends.
     pub not_after: DateTime<Utc>,
 }
@@ -150,7 +152,7 @@ pub fn current(
     registry: RegistryKey,
     role: KeyRole,
 ) -> Result<Option<Current>> {
-    let row: Option<(i64, i64)> = direct!(connection, |direct| signing_keys::table
+    let row: Option<(i64, i64, i64)> = direct!(connection, |direct| signing_keys::table
         .filter(
             signing_keys::registry_key
                 .eq(registry.0)
@@ -158,12 +160,17 @@ pub fn current(
                 .and(signing_keys::retired_at.is_null()),
         )
         .order((signing_keys::active_from.desc(), signing_keys::key.desc()))
-        .select((signing_keys::key, signing_keys::not_after))
+        .select((
+            signing_keys::key,
+            signing_keys::not_before,
+            signing_keys::not_after,
+        ))
         .get_result(direct))
     .optional()?;
-    row.map(|(number, not_after)| {
+    row.map(|(number, not_before, not_after)| {
         Ok(Current {
             number: SigningKeyNumber(number),
+            not_before: instant(not_before)?,
             not_after: instant(not_after)?,
         })
     })
@@ -219,7 +226,8 @@ pub fn stands(
     Ok(retired.is_some_and(|at| at.is_none_or(|at| at > micros(since))))
 }
 
-/// The keys of a registry in a role that are in use, or were after an instant; the newest first.
+/// The keys of a registry in a role that are in use, or were after an instant; the last made first, whatever the clock
+/// said when it was made.
 pub fn list(
     connection: &mut Session,
     registry: RegistryKey,
@@ -237,7 +245,7 @@ pub fn list(
                         .or(signing_keys::retired_at.gt(micros(since))),
                 ),
         )
-        .order((signing_keys::active_from.desc(), signing_keys::key.desc()))
+        .order(signing_keys::key.desc())
         .select(SigningKeyRow::as_select())
         .load::<SigningKeyRow>(connection)?
         .into_iter()
@@ -317,10 +325,10 @@ pub fn any_retired(connection: &mut Session, until: DateTime<Utc>) -> Result<boo
         .is_some())
 }
 
-/// Where a walk through the leaves that are due has come to.
+/// Where a walk through leaves in the order of an instant has come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Due {
-    active_from: i64,
+pub struct Place {
+    at: i64,
     key: i64,
 }
 
@@ -329,8 +337,8 @@ pub struct Due {
 pub fn next_due(
     connection: &mut Session,
     until: DateTime<Utc>,
-    after: Option<Due>,
-) -> Result<Option<(RegistryId, Due)>> {
+    after: Option<Place>,
+) -> Result<Option<(RegistryId, Place)>> {
     let mut query = signing_keys::table
         .inner_join(registries::table.on(registries::key.eq(signing_keys::registry_key)))
         .filter(
@@ -350,15 +358,116 @@ pub fn next_due(
     if let Some(after) = after {
         query = query.filter(
             signing_keys::active_from
-                .gt(after.active_from)
+                .gt(after.at)
                 .or(signing_keys::active_from
-                    .eq(after.active_from)
+                    .eq(after.at)
                     .and(signing_keys::key.gt(after.key))),
         );
     }
-    let row: Option<(Vec<u8>, i64, i64)> = query.first(connection).optional()?;
-    row.map(|(id, active_from, key)| Ok((RegistryId(uuid(&id)?), Due { active_from, key })))
+    placed(query.first(connection).optional()?)
+}
+
+/// The living registry whose leaf in use begins the soonest of those that begin after an instant, after where a walk
+/// has come to.
+pub fn next_early(
+    connection: &mut Session,
+    now: DateTime<Utc>,
+    after: Option<Place>,
+) -> Result<Option<(RegistryId, Place)>> {
+    let mut query = signing_keys::table
+        .inner_join(registries::table.on(registries::key.eq(signing_keys::registry_key)))
+        .filter(
+            signing_keys::role
+                .eq(KeyRole::Leaf.as_str())
+                .and(signing_keys::retired_at.is_null())
+                .and(signing_keys::not_before.gt(micros(now)))
+                .and(registries::deleted_at.is_null()),
+        )
+        .order((signing_keys::not_before, signing_keys::key))
+        .select((
+            registries::uuid,
+            signing_keys::not_before,
+            signing_keys::key,
+        ))
+        .into_boxed();
+    if let Some(after) = after {
+        query = query.filter(
+            signing_keys::not_before
+                .gt(after.at)
+                .or(signing_keys::not_before
+                    .eq(after.at)
+                    .and(signing_keys::key.gt(after.key))),
+        );
+    }
+    placed(query.first(connection).optional()?)
+}
+
+fn placed(row: Option<(Vec<u8>, i64, i64)>) -> Result<Option<(RegistryId, Place)>> {
+    row.map(|(id, at, key)| Ok((RegistryId(uuid(&id)?), Place { at, key })))
         .transpose()
+}
+
+/// An authority in use whose certificate is not valid yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EarlyAuthority {
+    /// Which key.
+    pub number: SigningKeyNumber,
+    /// The name of its registry.
+    pub registry: String,
+    /// When its certificate begins.
+    pub not_before: DateTime<Utc>,
+}
+
+/// The authorities in use of living registries that begin after an instant, up to `limit`.
+pub fn early_authorities(
+    connection: &mut Session,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<EarlyAuthority>> {
+    let rows: Vec<(i64, String, i64)> = signing_keys::table
+        .inner_join(registries::table.on(registries::key.eq(signing_keys::registry_key)))
+        .filter(
+            signing_keys::role
+                .eq(KeyRole::Authority.as_str())
+                .and(signing_keys::retired_at.is_null())
+                .and(signing_keys::not_before.gt(micros(now)))
+                .and(registries::deleted_at.is_null()),
+        )
+        .order((signing_keys::not_before, signing_keys::key))
+        .select((
+            signing_keys::key,
+            registries::name,
+            signing_keys::not_before,
+        ))
+        .limit(limit)
+        .load(connection)?;
+    rows.into_iter()
+        .map(|(number, registry, not_before)| {
+            Ok(EarlyAuthority {
+                number: SigningKeyNumber(number),
+                registry,
+                not_before: instant(not_before)?,
+            })
+        })
+        .collect()
+}
+
+/// When the last of the certificates begins that are in use and not valid yet. Nobody looks at the dates of pinned keys.
+pub fn latest_begin(connection: &mut Session, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>> {
+    let begin: Option<i64> = signing_keys::table
+        .inner_join(registries::table.on(registries::key.eq(signing_keys::registry_key)))
+        .filter(
+            signing_keys::role
+                .ne(KeyRole::Pinned.as_str())
+                .and(signing_keys::retired_at.is_null())
+                .and(signing_keys::not_before.gt(micros(now)))
+                .and(registries::deleted_at.is_null()),
+        )
+        .order(signing_keys::not_before.desc())
+        .select(signing_keys::not_before)
+        .first(connection)
+        .optional()?;
+    begin.map(instant).transpose()
 }
 
 /// When the first certificate in use ends; none while no registry has keys.

@@ -105,6 +105,16 @@ impl Database {
         }
     }
 
+    /// One on a PostgreSQL server of the test's making, which is gone with that.
+    pub fn at(backend: Backend, url: String) -> Self {
+        Self {
+            backend,
+            folder: tempfile::tempdir().unwrap(),
+            url,
+            leftover: None,
+        }
+    }
+
     /// The name of a database of its own on PostgreSQL.
     pub fn name(&self) -> String {
         let url = url::Url::parse(&self.url).unwrap();

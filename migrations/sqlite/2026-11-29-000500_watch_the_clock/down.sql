@@ -1,0 +1,2 @@
+DROP INDEX signing_keys_begin;
+DROP TABLE janitor_clock;

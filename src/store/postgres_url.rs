@@ -1,0 +1,351 @@
+//! The URL of a PostgreSQL database, read as libpq reads it.
+//!
+//! The rules are those of `conninfo_uri_parse_options` in libpq's fe-connect.c. A general URL parser differs from them:
+//! it refuses several hosts with ports, ends a parameter at `#`, and takes `+` for a space. Owns what a URL may ask for
+//! and what is added to it. Refuses to know how a connection is used.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
+use crate::error::{Error, Result};
+
+/// Parameters that every connection gets unless its URL has them.
+///
+/// libpq finds by the first five that a server or the network to it is dead. Left to itself it waits for the operating
+/// system, which gives up after many minutes. They are in seconds, the last one in milliseconds.
+const DEFAULTS: [(&str, &str); 6] = [
+    ("connect_timeout", "3"),
+    ("keepalives_idle", "5"),
+    ("keepalives_interval", "2"),
+    ("keepalives_count", "3"),
+    ("tcp_user_timeout", "10000"),
+    (SESSION, "read-write"),
+];
+
+/// The parameter that says which servers libpq connects to. A parameter of the URL wins over `PGTARGETSESSIONATTRS` and
+/// over a service file.
+const SESSION: &str = "target_session_attrs";
+/// Its values that no standby meets.
+const PRIMARY: [&str; 2] = ["read-write", "primary"];
+
+/// A URL that was accepted, with what is added to it. Its `Debug` hides password and parameters.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Url {
+    text: String,
+    shown: String,
+}
+
+impl std::fmt::Debug for Url {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl Url {
+    /// Is this text meant as the URL of a PostgreSQL database?
+    pub(super) fn is_meant(text: &str) -> bool {
+        text.starts_with("postgres:") || text.starts_with("postgresql:")
+    }
+
+    /// Reads a URL.
+    ///
+    /// Without the feature `postgres-tls` the built-in libpq has no TLS, and its default `sslmode=prefer` would then
+    /// talk in clear without a word: a server that is not on this machine needs an explicit `sslmode=disable`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if libpq could not read it, if it needs TLS that this build lacks, or if it allows a standby.
+    pub(super) fn parse(text: &str) -> Result<Self> {
+        let refuse =
+            |reason: &str| Error::invalid("database-url", format!("--database-url: {reason}"));
+        let parts = Parts::of(text).map_err(refuse)?;
+        if !cfg!(feature = "postgres-tls")
+            && !parts.is_local()
+            && parts.parameter("sslmode").as_deref() != Some("disable")
+        {
+            return Err(refuse(
+                "this build has no TLS to PostgreSQL, and the server is not on this machine: build with \
+                 --features postgres-tls, or accept clear text by adding sslmode=disable to the URL",
+            ));
+        }
+        // A standby learns of a revoked token only when it has replayed that far.
+        if let Some(session) = parts.parameter(SESSION)
+            && !PRIMARY.contains(&&*session)
+        {
+            return Err(refuse(&format!(
+                "{SESSION}={session} allows a standby, which may still accept a token that was revoked: leave it out, or \
+                 say {}",
+                PRIMARY.join(" or ")
+            )));
+        }
+        Ok(Self {
+            text: parts.with_defaults(text),
+            shown: parts.shown(),
+        })
+    }
+
+    /// What libpq is given. It may have a password.
+    pub(super) fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+/// The parts of a URL, still percent-encoded.
+struct Parts<'a> {
+    scheme: &'a str,
+    credentials: Option<&'a str>,
+    hosts: Vec<&'a str>,
+    /// Hosts with their ports.
+    authority: &'a str,
+    /// With its slash.
+    database: &'a str,
+    parameters: Option<&'a str>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(text: &'a str) -> std::result::Result<Self, &'static str> {
+        let (scheme, rest) = text
+            .split_once("://")
+            .ok_or("the form is postgres://USER:PASSWORD@HOST:PORT/DATABASE")?;
+        let (credentials, rest) = match rest.find(['@', '/']) {
+            Some(end) if rest[end..].starts_with('@') => (Some(&rest[..end]), &rest[end + 1..]),
+            _ => (None, rest),
+        };
+        let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let (database, parameters) = match rest.split_once('?') {
+            Some((database, parameters)) => (database, Some(parameters)),
+            None => (rest, None),
+        };
+        Ok(Self {
+            scheme,
+            credentials,
+            hosts: authority
+                .split(',')
+                .map(host)
+                .collect::<std::result::Result<_, _>>()?,
+            authority,
+            database,
+            parameters,
+        })
+    }
+
+    /// The value of a parameter. Of several libpq takes the last.
+    fn parameter(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.parameters?
+            .split('&')
+            .filter_map(|parameter| parameter.split_once('='))
+            .rfind(|(key, _)| decoded(key) == name)
+            .map(|(_, value)| decoded(value))
+    }
+
+    /// A server reached by loopback or by a socket file. Every place where libpq looks for a host counts, its own
+    /// environment variables included; what a service file says is not looked up, so that is not local.
+    fn is_local(&self) -> bool {
+        let parameter = |key| self.parameter(key).is_none_or(|hosts| are_local(&hosts));
+        let from_url = self.hosts.iter().all(|host| are_local(&decoded(host)));
+        let no_service = ["service", "servicefile"]
+            .iter()
+            .all(|key| self.parameter(key).is_none());
+        from_url
+            && ["host", "hostaddr"].into_iter().all(parameter)
+            && no_service
+            && is_local_environment()
+    }
+
+    fn with_defaults(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        // libpq refuses an empty parameter.
+        let mut separator = match self.parameters {
+            None => "?",
+            Some("") => "",
+            Some(_) => "&",
+        };
+        for (name, value) in DEFAULTS {
+            if self.parameter(name).is_none() {
+                for part in [separator, name, "=", value] {
+                    text.push_str(part);
+                }
+                separator = "&";
+            }
+        }
+        text
+    }
+
+    fn shown(&self) -> String {
+        let credentials = self.credentials.map_or(String::new(), |credentials| {
+            match credentials.split_once(':') {
+                Some((user, _)) => format!("{user}:***@"),
+                None => format!("{credentials}@"),
+            }
+        });
+        let Self {
+            scheme,
+            authority,
+            database,
+            ..
+        } = self;
+        format!("{scheme}://{credentials}{authority}{database}")
+    }
+}
+
+/// A host without its port.
+fn host(text: &str) -> std::result::Result<&str, &'static str> {
+    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+        let (host, port) = rest
+            .split_once(']')
+            .ok_or("an IPv6 address lacks its closing bracket")?;
+        (
+            host,
+            port.strip_prefix(':').or(port.is_empty().then_some("")),
+        )
+    } else {
+        let (host, port) = text.split_once(':').unwrap_or((text, ""));
+        (host, Some(port))
+    };
+    match port {
+        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => Ok(host),
+        _ => Err("a port is no number"),
+    }
+}
+
+fn decoded(text: &str) -> Cow<'_, str> {
+    percent_decode_str(text).decode_utf8_lossy()
+}
+
+/// Are all hosts of such a list on this machine?
+fn are_local(hosts: &str) -> bool {
+    hosts.split(',').all(|host| {
+        host.is_empty()
+            || host.starts_with('/')
+            || host.eq_ignore_ascii_case("localhost")
+            || host
+                .parse()
+                .is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+    })
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "libpq reads these itself: what they name is where it connects"
+)]
+fn is_local_environment() -> bool {
+    let of = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    ["PGHOST", "PGHOSTADDR"]
+        .iter()
+        .all(|name| of(name).is_none_or(|hosts| are_local(&hosts)))
+        && of("PGSERVICE").is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(not(feature = "postgres-tls"))]
+    #[test]
+    fn clear_text_across_a_network_must_be_asked_for() {
+        for local in [
+            "postgres://u@localhost/a",
+            "postgres://u@127.0.0.2/a",
+            "postgres://u@[::1]/a",
+            "postgres://u@[::1]:5432,127.0.0.1:5433/a",
+            "postgres:///a",
+            "postgres:///a?host=/run/postgresql",
+            "postgres://%2Frun%2Fpostgresql/a",
+            "postgres://%2frun%2fpostgresql,localhost/a",
+            "postgres://u:p@/a?host=/run/postgresql",
+            "postgres://db.example.com/a?sslmode=disable",
+            "postgres://u:p@one:5432,two:5433,three/a?sslmode=disable",
+        ] {
+            assert!(Url::parse(local).is_ok(), "{local} was refused");
+        }
+        for remote in [
+            "postgres://db.example.com/a",
+            "postgres://10.0.0.1/a?sslmode=prefer",
+            "postgres:///a?host=10.0.0.1",
+            "postgres://localhost/a?hostaddr=10.0.0.1",
+            "postgres:///a?host=localhost,db.example.com",
+            "postgres://localhost/a?host=localhost&host=10.0.0.1",
+            "postgres://localhost/a?%68ost=10.0.0.1",
+            "postgres://localhost:5432,10.0.0.1:5432/a",
+            "postgres://localhost,db.example.com/a",
+            // To libpq a `#` ends nothing.
+            "postgres://localhost/a?application_name=x#&host=10.0.0.1",
+            "postgres:///a?service=far",
+        ] {
+            assert!(Url::parse(remote).is_err(), "{remote} was accepted");
+        }
+    }
+
+    #[test]
+    fn every_connection_is_to_a_primary() {
+        let text = |url: &str| Url::parse(url).unwrap().as_str().to_owned();
+        let added = "connect_timeout=3&keepalives_idle=5&keepalives_interval=2&keepalives_count=3&\
+                     tcp_user_timeout=10000&target_session_attrs=read-write";
+        for (url, separator) in [
+            ("postgres://localhost", "?"),
+            ("postgresql:///a", "?"),
+            ("postgres://localhost/a?", ""),
+            ("postgres://localhost/a?sslmode=disable", "&"),
+            ("postgres://u:p@127.0.0.1:1,[::1]:2/a?sslmode=disable", "&"),
+            ("postgres:///a?host=/tmp,/run&port=1,2", "&"),
+        ] {
+            assert_eq!(text(url), format!("{url}{separator}{added}"));
+        }
+        let url = "postgres://localhost/a?connect_timeout=9";
+        assert!(!text(url).contains("connect_timeout=3"));
+
+        for allowed in ["read-write", "primary", "any&target_session_attrs=primary"] {
+            let url = format!("postgres://localhost/a?target_session_attrs={allowed}");
+            assert!(text(&url).starts_with(&url));
+            assert_eq!(
+                text(&url).matches(SESSION).count(),
+                url.matches(SESSION).count()
+            );
+        }
+        for refused in [
+            "target_session_attrs=any",
+            "target_session_attrs=read-only",
+            "target_session_attrs=standby",
+            "target_session_attrs=prefer-standby",
+            "target_session_attrs=",
+            "target_session_attrs=Primary",
+            "target_session_attrs=primary&target_session_attrs=any",
+            "target%5Fsession%5Fattrs=any",
+            "application_name=x#&target_session_attrs=any",
+        ] {
+            let error = Url::parse(&format!("postgres://u:hunter22@localhost/a?{refused}"));
+            let said = error.unwrap_err().to_string();
+            assert!(
+                said.contains("standby") && said.contains("read-write"),
+                "{said}"
+            );
+            assert!(!said.contains("hunter22"), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_libpq_could_not_read_is_refused() {
+        for wrong in [
+            "postgres:localhost/a",
+            "postgres://[::1/a",
+            "postgres://[::1]5432/a",
+            "postgres://localhost:port/a",
+            "postgres://one:1,two:x/a",
+        ] {
+            assert!(Url::parse(wrong).is_err(), "{wrong} was accepted");
+        }
+    }
+
+    #[test]
+    fn debug_hides_the_password() {
+        for url in [
+            "postgres://u:hunter22@localhost:1,localhost:2/a?password=hunter22",
+            "postgres://u:hunter22#?@localhost:1,localhost:2/a",
+            "postgres://u:hunter22@localhost:1,localhost:2/a",
+        ] {
+            let shown = format!("{:?}", Url::parse(url).unwrap());
+            assert_eq!(shown, "postgres://u:***@localhost:1,localhost:2/a");
+        }
+    }
+}

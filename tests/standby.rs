@@ -1,0 +1,274 @@
+//! A primary and a standby that are exchanged behind one address, as a proxy in front of a cluster exchanges them.
+//!
+//! A standby that has not replayed everything still has tokens that were revoked: nothing may be read from it.
+
+use std::io::copy;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use actix_web::rt::spawn;
+use actix_web::rt::task::yield_now;
+use diesel::connection::SimpleConnection as _;
+use diesel::sql_types::Text;
+use diesel::{Connection as _, PgConnection, QueryableByName, RunQueryDsl as _, sql_query};
+use rstest::rstest;
+use serde_json::json;
+
+use crate::harness::{Actor, Backend, Database, Minted, Program};
+
+const TOKENS: usize = 10;
+const PATH: &str = "/token?service=team-a.localhost&scope=repository:a:pull";
+
+/// A PostgreSQL server of the test's own, ended when dropped.
+struct Cluster {
+    folder: PathBuf,
+    url: String,
+}
+
+impl Cluster {
+    fn script(folder: &Path) -> Command {
+        let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/postgres"));
+        command
+            .env("WHARFINGER_POSTGRES_DIR", folder)
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit());
+        command
+    }
+
+    /// Starts one. A run that was killed may have left another in the same folder.
+    fn start(name: &str, more: &[&str]) -> Self {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        assert!(
+            Self::script(&folder)
+                .arg("stop")
+                .status()
+                .unwrap()
+                .success()
+        );
+        let started = Self::script(&folder)
+            .arg("start")
+            .args(more)
+            .output()
+            .unwrap();
+        assert!(started.status.success(), "scripts/postgres start failed");
+        let url = String::from_utf8(started.stdout).unwrap().trim().to_owned();
+        Self { folder, url }
+    }
+
+    fn port(&self) -> u16 {
+        url::Url::parse(&self.url).unwrap().port().unwrap()
+    }
+
+    /// The folder of its socket.
+    fn socket(&self) -> String {
+        let run = std::fs::read_to_string(self.folder.join("record/run")).unwrap();
+        run.trim().to_owned()
+    }
+
+    fn execute(&self, sql: &str) {
+        let mut connection = PgConnection::establish(&self.url).unwrap();
+        connection.batch_execute(sql).unwrap();
+    }
+
+    /// The one value that a query answers, as a text.
+    fn ask(&self, sql: &str) -> String {
+        #[derive(QueryableByName)]
+        struct Row {
+            #[diesel(sql_type = Text)]
+            value: String,
+        }
+        let mut connection = PgConnection::establish(&self.url).unwrap();
+        sql_query(format!("SELECT CAST(({sql}) AS TEXT) AS value"))
+            .get_result::<Row>(&mut connection)
+            .unwrap()
+            .value
+    }
+
+    async fn until(&self, sql: &str, wanted: &str) {
+        let begun = Instant::now();
+        while self.ask(sql) != wanted {
+            assert!(begun.elapsed() < Duration::from_mins(1), "{sql}");
+            yield_now().await;
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let _ = Self::script(&self.folder).arg("stop").status();
+    }
+}
+
+/// One port in front of the servers. A proxy in front of a cluster does the same.
+struct Front {
+    port: u16,
+    behind: Arc<AtomicU16>,
+    open: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Front {
+    fn of(server: &Cluster) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let front = Self {
+            port: listener.local_addr().unwrap().port(),
+            behind: Arc::new(AtomicU16::new(server.port())),
+            open: Arc::default(),
+        };
+        let (behind, open) = (Arc::clone(&front.behind), Arc::clone(&front.open));
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let port = behind.load(Ordering::SeqCst);
+                // A server that is gone is a connection that ends.
+                let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else {
+                    continue;
+                };
+                for (from, to) in [(&client, &server), (&server, &client)] {
+                    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    std::thread::spawn(move || {
+                        let _ = copy(&mut from, &mut to);
+                        let _ = to.shutdown(Shutdown::Both);
+                    });
+                }
+                open.lock().unwrap().extend([client, server]);
+            }
+        });
+        front
+    }
+
+    /// Leads to another server from now on, and ends what was open.
+    fn exchange(&self, server: &Cluster) {
+        self.behind.store(server.port(), Ordering::SeqCst);
+        for stream in self.open.lock().unwrap().drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// Asks for a JWT by each token, all at once.
+async fn statuses(program: &Program, tokens: &[Minted]) -> Vec<u16> {
+    let asked: Vec<_> = tokens
+        .iter()
+        .map(|token| {
+            let client = Actor::of(&program.base, &token.name, &token.secret);
+            spawn(async move { client.get(PATH).await.status })
+        })
+        .collect();
+    let mut statuses = Vec::new();
+    for asked in asked {
+        statuses.push(asked.await.unwrap());
+    }
+    statuses
+}
+
+/// Runs a command of the program on a database. Returns whether it succeeded, and what it said.
+fn run(database: &Database, url: &str, arguments: &[&str]) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_wharfinger"))
+        .env_clear()
+        .env("PGTARGETSESSIONATTRS", "any")
+        .env("WHARFINGER_DATA_DIR", database.folder())
+        .env("WHARFINGER_DATABASE_URL", url)
+        .env("WHARFINGER_SERVER_KEY", "A".repeat(43) + "=")
+        .args(arguments)
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+#[rstest]
+#[actix_web::test]
+async fn nothing_is_read_from_a_standby(#[values(Backend::Postgres)] backend: Backend) {
+    let primary = Cluster::start("standby-primary", &[]);
+    let standby = Cluster::start("standby", &["--standby-of", &primary.url]);
+    let front = Front::of(&primary);
+    let database = Arc::new(Database::at(
+        backend,
+        primary.url.replace(
+            &format!(":{}/", primary.port()),
+            &format!(":{}/", front.port),
+        ),
+    ));
+    let mut command = Program::command(&database);
+    // What an operator's environment says does not count.
+    command.env("PGTARGETSESSIONATTRS", "any");
+    let program = Program::spawn(&database, command);
+    let admin = program.admin();
+    let registry = admin.create_registry("team-a").await;
+    let mut tokens = Vec::new();
+    for number in 0..TOKENS {
+        let name = format!("t{number}");
+        tokens.push(admin.mint(&registry, &name, &["repository:a:pull"]).await);
+    }
+    assert_eq!(statuses(&program, &tokens).await, [200; TOKENS]);
+
+    // The standby has them, and learns nothing more.
+    let reached = primary.ask("pg_current_wal_flush_lsn()");
+    let replayed = format!("pg_last_wal_replay_lsn() >= '{reached}'");
+    standby.until(&replayed, "true").await;
+    standby.execute("SELECT pg_wal_replay_pause()");
+    standby
+        .until("pg_get_wal_replay_pause_state()", "paused")
+        .await;
+    for token in &tokens {
+        let patched = admin
+            .patch(&token.path, json!({"status": "disabled"}))
+            .await;
+        assert_eq!(patched.status, 200, "{patched:?}");
+    }
+    assert_eq!(statuses(&program, &tokens).await, [401; TOKENS]);
+    let enabled = "SELECT COUNT(*) FROM tokens WHERE status = 'enabled'";
+    assert_eq!(standby.ask(enabled), TOKENS.to_string());
+
+    front.exchange(&standby);
+    for _ in 0..2 {
+        assert_eq!(statuses(&program, &tokens).await, [503; TOKENS]);
+    }
+    let anybody = Actor::anonymous_of(&program.base);
+    assert_eq!(anybody.get("/readyz").await.status, 503);
+    assert_eq!(anybody.get("/healthz").await.status, 200);
+
+    // Commands and starts look for the primary, too.
+    let list: &[&str] = &["account", "list"];
+    for (arguments, part) in [
+        (list, "this server is a standby"),
+        (&["migrate"], "this server is a standby"),
+        (&[], "this server is a standby"),
+        (&["backup", "-"], "session is read-only"),
+    ] {
+        let (done, said) = run(&database, &standby.url, arguments);
+        assert!(!done && said.contains(part), "{said}");
+    }
+    let (first, second) = (standby.port(), primary.port());
+    let (here, there) = (standby.socket(), primary.socket());
+    for url in [
+        format!("postgres://wharfinger@127.0.0.1:{first},127.0.0.1:{second}/wharfinger"),
+        format!("postgres://127.0.0.1,127.0.0.1/wharfinger?user=wharfinger&port={first},{second}"),
+        format!("postgres:///wharfinger?user=wharfinger&host={here},{there}&port={first},{second}"),
+    ] {
+        let (done, said) = run(&database, &url, list);
+        assert!(done && said.contains("admin"), "{url}: {said}");
+    }
+
+    // The standby becomes the primary.
+    drop(primary);
+    standby.execute("SELECT pg_wal_replay_resume()");
+    standby.execute("SELECT pg_promote()");
+    standby.until("NOT pg_is_in_recovery()", "true").await;
+    let begun = Instant::now();
+    while anybody.get("/readyz").await.status != 200 {
+        assert!(begun.elapsed() < Duration::from_mins(1), "never ready");
+    }
+    assert_eq!(statuses(&program, &tokens).await, [401; TOKENS]);
+    let patched = admin
+        .patch(&tokens[0].path, json!({"status": "enabled"}))
+        .await;
+    assert_eq!(patched.status, 200, "{patched:?}");
+    assert_eq!(statuses(&program, &tokens[..1]).await, [200]);
+}
