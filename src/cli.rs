@@ -1,6 +1,7 @@
 //! The commands.
 
 mod backup;
+mod descriptors;
 
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -50,7 +51,11 @@ pub fn run(cli: Cli) -> Result<()> {
     }
     telemetry::start(&settings.log, settings.log_format)?;
     match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => actix_web::rt::System::new().block_on(serve(&settings)),
+        Command::Serve => {
+            // Before the system, which needs some itself.
+            descriptors::prepare(&settings)?;
+            actix_web::rt::System::new().block_on(serve(&settings))
+        }
         Command::Migrate => {
             let holder = leases::holder(&SystemRandom)?;
             app::open_store(&settings, &clock(), &holder)?.close();

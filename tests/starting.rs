@@ -10,7 +10,7 @@ use rstest::rstest;
 use serde_json::json;
 use wharfinger::store::{self, Target};
 
-use crate::harness::{Actor, Backend, Database, Program};
+use crate::harness::{ADMIN_PASSWORD, Actor, Backend, Database, Program};
 
 /// No test waits longer than this for anything.
 const BOUND: Duration = Duration::from_secs(30);
@@ -211,4 +211,100 @@ async fn a_start_on_a_full_disk_serves_reads(
         .get(&format!("/registries/{registry}/tokens"))
         .await;
     assert_eq!(tokens.json["total"], 1);
+}
+
+/// A server with so many workers, and with a limit on open files if one is given.
+fn server(database: &Database, workers: &str, limit: Option<u64>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wharfinger"));
+    command
+        .env_clear()
+        .env("WHARFINGER_LISTEN", "127.0.0.1:0")
+        .env("WHARFINGER_METRICS_LISTEN", "127.0.0.1:0")
+        .env("WHARFINGER_DATA_DIR", database.folder())
+        .env("WHARFINGER_DATABASE_URL", &database.url)
+        .env("WHARFINGER_BCRYPT_COST", "4")
+        .env("WHARFINGER_WORKERS", workers)
+        .env("WHARFINGER_ADMIN_PASSWORD", ADMIN_PASSWORD)
+        .env("WHARFINGER_SERVER_KEY", "A".repeat(43) + "=");
+    match limit {
+        None => command,
+        Some(limit) => {
+            let script = format!("ulimit -n {limit}; exec \"$@\"");
+            Program::through(&["sh", "-c", &script, "sh"], &command)
+        }
+    }
+}
+
+/// A number of the log's line about open files.
+fn told(log: &str, name: &str) -> u64 {
+    let line = log
+        .lines()
+        .find(|line| line.contains("open files: so many"));
+    let line: serde_json::Value =
+        serde_json::from_str(line.unwrap_or_else(|| panic!("{log}"))).unwrap();
+    line[name].as_u64().unwrap()
+}
+
+#[rstest]
+#[actix_web::test]
+async fn too_few_open_files_are_refused_in_a_sentence_and_enough_are_enough(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+    #[values("1", "3")] workers: &str,
+) {
+    let database = Arc::new(Database::fresh(backend));
+    for limit in [24, 40] {
+        let refused = run(&mut server(&database, workers, Some(limit)));
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(1), "{said}");
+        assert!(!said.contains("panicked"), "{said}");
+        for part in [
+            &format!("may have {limit} open files"),
+            "ulimit -n",
+            "LimitNOFILE",
+        ] {
+            assert!(said.contains(part), "{part} is missing in {said}");
+        }
+    }
+    assert!(!database.file().exists(), "refused before anything is made");
+
+    let program = Program::spawn(&database, server(&database, workers, None));
+    let admin = program.admin();
+    let registry = admin.create_registry("team-a").await;
+    for _ in 0..20 {
+        let path = format!("/registries/{registry}/tokens");
+        assert_eq!(admin.get(&path).await.status, 200);
+    }
+    let open = std::fs::read_dir(format!("/proc/{}/fd", program.child.id()));
+    let open = u64::try_from(open.unwrap().count()).unwrap();
+    program.signal("TERM");
+    let (_, log) = program.wait();
+    let own = told(&log, "own");
+    // One connection, and whatever the test's own process leaves open for its children.
+    assert!(open <= own, "{open} are open, {own} were foreseen");
+    assert!(own < open + 24, "{open} are open, {own} were foreseen");
+    assert_eq!(told(&log, "connections"), told(&log, "limit") - own);
+
+    // As few as it asks for.
+    let program = Program::spawn(&database, server(&database, workers, Some(own + 16)));
+    let admin = program.admin();
+    assert_eq!(admin.get("/readyz").await.status, 200);
+    admin.create_token(&registry, "ci").await;
+}
+
+#[test]
+fn the_soft_limit_on_open_files_is_raised_to_the_hard_one() {
+    let database = Arc::new(Database::fresh(Backend::Sqlite));
+    let command = Program::through(
+        &[
+            "sh",
+            "-c",
+            "ulimit -S -n 40; ulimit -H -n 300; exec \"$@\"",
+            "sh",
+        ],
+        &Program::command(&database),
+    );
+    let program = Program::spawn(&database, command);
+    program.signal("TERM");
+    let (_, log) = program.wait();
+    assert_eq!(told(&log, "limit"), 300);
 }
