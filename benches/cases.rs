@@ -20,7 +20,7 @@ use clap::Parser as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use tempfile::TempDir;
 use uuid::Uuid;
-use wharfinger::app;
+use wharfinger::app::{self, Makes};
 use wharfinger::clock::{Clock as _, SystemClock, SystemRandom};
 use wharfinger::config::Cli;
 use wharfinger::domain::account::NewPassword;
@@ -250,7 +250,7 @@ impl House {
         let system = System::new();
         let (service, password) = system.block_on(async {
             let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
-            let service = app::open_service(&settings, clock, random).await?;
+            let service = app::open_service(&settings, clock, random, Makes::All).await?;
             let password = service.accounts().generate_password()?;
             let first = NewPassword::parse(password.clone())?;
             service.accounts().create_first(&first).await?;

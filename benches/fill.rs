@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use clap::Parser;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
-use wharfinger::app;
+use wharfinger::app::{self, Makes};
 use wharfinger::clock::{SystemClock, SystemRandom};
 use wharfinger::config::Settings;
 use wharfinger::domain::account::{AccountName, NewPassword};
@@ -61,6 +61,7 @@ async fn main() -> Result<()> {
         &fill.settings,
         Arc::new(SystemClock),
         Arc::new(SystemRandom),
+        Makes::All,
     )
     .await?;
     let told = fill.run(&service).await;

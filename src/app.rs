@@ -3,6 +3,8 @@
 //! The only module that knows all the others. What it makes at a first start, it makes once: later starts change
 //! nothing.
 
+mod made;
+
 use std::fs::OpenOptions;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
@@ -29,7 +31,7 @@ use crate::service::accounts::FIRST;
 use crate::service::throttle::Limits;
 use crate::service::vault::{self, ServerKey};
 use crate::service::{Policy, Service, incidents, janitor, metrics, uses};
-use crate::store::{self, Store};
+use crate::store::{self, Store, Target, dump, leases};
 use crate::tls::Identity;
 
 /// How often the janitor looks.
@@ -88,12 +90,13 @@ impl App {
         random: Arc<dyn Random>,
     ) -> Result<Self> {
         settings.check_listen()?;
-        let holder = random.uuid()?.to_string();
+        let holder = leases::holder(&*random)?;
         let identity = match (&settings.tls_cert, &settings.tls_key) {
             (Some(certificate), Some(key)) => Some(Arc::new(Identity::load(certificate, key)?)),
             _ => None,
         };
-        let service = open_service_as(settings, &holder, &clock, &random).await?;
+        let service = open_service_as(settings, &holder, &clock, &random, Makes::All).await?;
+        made::remember(settings)?;
         if let Some(restored) = service.freeze().heed().await? {
             tracing::warn!(
                 backup = %restored.made_at,
@@ -105,6 +108,7 @@ impl App {
         // Last, and before the first answer: a start that fails on the way, as on a port in use, would otherwise have
         // made a password that nobody ever saw.
         let first_password = make_first_account(settings, &service, &*random).await?;
+        service.begin_serving();
         let certificate = match identity {
             Some(identity) => {
                 let hangups = signal(SignalKind::hangup()).map_err(Error::internal)?;
@@ -158,14 +162,30 @@ impl App {
     }
 }
 
+/// What a start or a command makes where it is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Makes {
+    /// The data folder, the database and its keys: a server does.
+    All,
+    /// The keys of a database that has its tables and no data yet: what may come before the first start of a server does.
+    Keys,
+    /// Nothing: what needs data finds it, or is in the wrong place.
+    Nothing,
+}
+
 /// Opens the database and its keys, for a command that works beside a server.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] if there is no database, or none with data, and this is not to be made.
 pub async fn open_service(
     settings: &Settings,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
+    makes: Makes,
 ) -> Result<Service> {
-    let holder = random.uuid()?.to_string();
-    open_service_as(settings, &holder, &clock, &random).await
+    let holder = leases::holder(&*random)?;
+    open_service_as(settings, &holder, &clock, &random, makes).await
 }
 
 async fn open_service_as(
@@ -173,10 +193,24 @@ async fn open_service_as(
     holder: &str,
     clock: &Arc<dyn Clock>,
     random: &Arc<dyn Random>,
+    makes: Makes,
 ) -> Result<Service> {
+    if makes != Makes::All {
+        require_database(settings)?;
+    }
     // Before the database: a start that lacks its key should leave nothing behind.
     let (given_key, policy) = (given_server_key(settings)?, policy(settings)?);
     let store = open_store(settings, clock, holder)?;
+    if makes == Makes::Nothing && !vault::is_claimed(&store).await? {
+        let target = settings.target()?;
+        return Err(Error::invalid(
+            "database-url",
+            format!(
+                "--database-url: {target} has tables and no data: `wharfinger serve` makes the first account at its first \
+                 start, and `wharfinger account add` makes one before"
+            ),
+        ));
+    }
     let server_key = match given_key {
         Some(key) => key,
         None => make_server_key(settings, &store, &**random).await?,
@@ -189,6 +223,25 @@ async fn open_service_as(
         policy,
     )
     .await
+}
+
+/// Refuses where there is no database of this service, and makes nothing.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] says how one is made.
+pub fn require_database(settings: &Settings) -> Result<()> {
+    let target = settings.target()?;
+    if dump::is_there(&target).map_err(|error| unopened(&target, error))? {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        "database-url",
+        format!(
+            "there is no database in {target}; --data-dir and --database-url say where it is. `wharfinger serve` makes one \
+             at its first start, `wharfinger migrate` an empty one, and `wharfinger restore` one from a backup"
+        ),
+    ))
 }
 
 fn policy(settings: &Settings) -> Result<Policy> {
@@ -237,10 +290,27 @@ fn policy(settings: &Settings) -> Result<Policy> {
 }
 
 /// Opens the database, migrated, in a data folder that others cannot look into.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] if it cannot be opened, or was there once and is gone.
 pub fn open_store(settings: &Settings, clock: &Arc<dyn Clock>, holder: &str) -> Result<Store> {
+    made::require(settings)?;
     make_data_folder(settings)?;
     let target = settings.target()?;
-    store::migrate(&target, clock, holder).map_err(|error| match error {
+    store::migrate(&target, clock, holder).map_err(|error| unopened(&target, error))?;
+    let readers = settings.reader_threads(&target);
+    let queue = usize::try_from(settings.queue).map_err(Error::internal)?;
+    Store::open(&store::Settings {
+        target,
+        readers,
+        queue,
+    })
+}
+
+/// An outage at the start is a fault of the settings, as far as anybody can tell.
+fn unopened(target: &Target, error: Error) -> Error {
+    match error {
         Error::Unavailable { .. } => {
             let cause = error.cause();
             let advice = connection_advice(&cause);
@@ -250,16 +320,7 @@ pub fn open_store(settings: &Settings, clock: &Arc<dyn Clock>, holder: &str) -> 
             )
         }
         other => other,
-    })?;
-    let readers = settings
-        .readers
-        .map_or_else(|| store::Settings::default_readers(&target), usize::from);
-    let queue = usize::try_from(settings.queue).map_err(Error::internal)?;
-    Store::open(&store::Settings {
-        target,
-        readers,
-        queue,
-    })
+    }
 }
 
 /// What to do where a connection to PostgreSQL does not come about, by what libpq says.

@@ -1,6 +1,7 @@
 //! The commands.
 
 mod backup;
+mod descriptors;
 
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -18,8 +19,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use zeroize::Zeroizing;
 
-use crate::app::{self, App, FirstPassword};
-use crate::clock::{Clock, Random, SystemClock, SystemRandom};
+use crate::app::{self, App, FirstPassword, Makes};
+use crate::clock::{Clock, SystemClock, SystemRandom};
 use crate::config::{
     AccountCommand, AuditCommand, Cli, Command, KeysCommand, PasswordSource, RegistryCommand,
     Settings, read_secret, without_line_end,
@@ -31,9 +32,11 @@ use crate::domain::status::Status;
 use crate::domain::text::quoted;
 use crate::error::{Error, Result};
 use crate::http;
+use crate::service::Service;
 use crate::service::accounts::{Accounts, FIRST, IssuedTokens, LiveTokens};
 use crate::service::keys::{Consequence, Rotation};
 use crate::service::vault::ServerKey;
+use crate::store::leases;
 use crate::telemetry;
 use crate::tls;
 
@@ -48,9 +51,13 @@ pub fn run(cli: Cli) -> Result<()> {
     }
     telemetry::start(&settings.log, settings.log_format)?;
     match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => actix_web::rt::System::new().block_on(serve(&settings)),
+        Command::Serve => {
+            // Before the system, which needs some itself.
+            descriptors::prepare(&settings)?;
+            actix_web::rt::System::new().block_on(serve(&settings))
+        }
         Command::Migrate => {
-            let holder = (&SystemRandom as &dyn Random).uuid()?.to_string();
+            let holder = leases::holder(&SystemRandom)?;
             app::open_store(&settings, &clock(), &holder)?.close();
             print(&format!("The database is current: {}.", settings.target()?))
         }
@@ -84,6 +91,8 @@ pub fn run(cli: Cli) -> Result<()> {
                     new_server_key_file,
                 },
         } => {
+            // Before a new key is made for it.
+            app::require_database(&settings)?;
             let new = match (&new_server_key, &new_server_key_file) {
                 (Some(key), _) => ServerKey::parse(key)?,
                 (None, Some(file)) => app::next_server_key(file, &SystemRandom)?,
@@ -144,7 +153,7 @@ fn no_surface(name: &str) -> Error {
 
 /// Looks for what somebody else did to the audit trail.
 async fn verify(settings: &Settings) -> Result<()> {
-    let service = app::open_service(settings, clock(), Arc::new(SystemRandom)).await?;
+    let service = open_service(settings, Makes::Nothing).await?;
     let report = service.audit().verify().await;
     service.close();
     let report = report?;
@@ -159,6 +168,10 @@ async fn verify(settings: &Settings) -> Result<()> {
         "audit",
         format!("the audit trail is not as it was written: {looked} looked at"),
     ))
+}
+
+async fn open_service(settings: &Settings, makes: Makes) -> Result<Service> {
+    app::open_service(settings, clock(), Arc::new(SystemRandom), makes).await
 }
 
 fn clock() -> Arc<dyn Clock> {
@@ -301,7 +314,12 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 async fn account(settings: &Settings, command: AccountCommand) -> Result<()> {
-    let service = app::open_service(settings, clock(), Arc::new(SystemRandom)).await?;
+    // The first account can be added before the first start, which then makes none.
+    let makes = match command {
+        AccountCommand::Add { .. } => Makes::Keys,
+        _ => Makes::Nothing,
+    };
+    let service = open_service(settings, makes).await?;
     let accounts = service.accounts();
     let done = match command {
         AccountCommand::Add {
@@ -387,7 +405,7 @@ async fn account(settings: &Settings, command: AccountCommand) -> Result<()> {
 }
 
 async fn registry(settings: &Settings, command: RegistryCommand) -> Result<()> {
-    let service = app::open_service(settings, clock(), Arc::new(SystemRandom)).await?;
+    let service = open_service(settings, Makes::Nothing).await?;
     let keys = service.keys();
     let done = async {
         let text = match command {
@@ -422,7 +440,7 @@ async fn rotate(
     all: bool,
     authority: bool,
 ) -> Result<()> {
-    let service = app::open_service(settings, clock(), Arc::new(SystemRandom)).await?;
+    let service = open_service(settings, Makes::Nothing).await?;
     let keys = service.keys();
     let rotation = if authority {
         Rotation::Authority
@@ -457,7 +475,7 @@ async fn rotate(
 }
 
 async fn rewrap(settings: &Settings, new: ServerKey) -> Result<()> {
-    let service = app::open_service(settings, clock(), Arc::new(SystemRandom)).await?;
+    let service = open_service(settings, Makes::Nothing).await?;
     let change = service.server_keys().rewrap(new).await;
     service.close();
     let change = change?;

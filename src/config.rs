@@ -19,7 +19,7 @@ use crate::domain::account::NewPassword;
 use crate::domain::period::Period;
 use crate::domain::signing::Algorithm;
 use crate::error::{Error, Result};
-use crate::store::Target;
+use crate::store::{self, Target};
 
 /// The fewest characters of a token that an operator chooses: nobody guesses so many.
 const CHOSEN_TOKEN: usize = 32;
@@ -44,7 +44,7 @@ pub struct Cli {
 pub enum Command {
     /// Serve until told to stop (the default)
     Serve,
-    /// Bring the database to this version's tables and end
+    /// Bring the database to this version's tables, make it if there is none, and end
     Migrate,
     /// Manage accounts; works beside a running server
     Account {
@@ -613,6 +613,13 @@ impl Settings {
             }
             (None, None) => Ok(Target::Sqlite(self.data_dir.join("wharfinger.db"))),
         }
+    }
+
+    /// Threads that read the database.
+    #[must_use]
+    pub fn reader_threads(&self, target: &Target) -> usize {
+        self.readers
+            .map_or_else(|| store::Settings::default_readers(target), usize::from)
     }
 
     /// The file that the server key is read from and made in.

@@ -690,7 +690,8 @@ async fn a_backup_is_restored_into_an_empty_database_alone(
     refused(&filled.server.database, &["restore", &file], &["in use"]);
     assert_eq!(dump(&filled.server.database, 0), rows);
     let other = Database::fresh(backend);
-    ok(&other, &["account", "list"]);
+    ok(&other, &["migrate"]);
+    ok(&other, &["account", "add", "somebody"]);
     refused(&other, &["restore", &file], &["in use"]);
     let migrated = Database::fresh(backend);
     ok(&migrated, &["migrate"]);

@@ -8,6 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clap::Parser as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::runtime::{Builder, Runtime};
+use wharfinger::app::{self, Makes};
 use wharfinger::clock::{Clock, SystemRandom};
 use wharfinger::config::Cli;
 use wharfinger::domain::account::{AccountName, NewPassword};
@@ -68,8 +69,8 @@ impl Harbour {
             .build()
             .expect("a runtime");
         let (service, caller) = runtime.block_on(async {
-            let open =
-                wharfinger::app::open_service(&settings, Arc::new(Noon(Instant::now())), Arc::new(SystemRandom));
+            let (clock, random) = (Arc::new(Noon(Instant::now())), Arc::new(SystemRandom));
+            let open = app::open_service(&settings, clock, random, Makes::All);
             let service = open.await.expect("a service");
             let name = AccountName::parse(ACCOUNT.0).expect("a name");
             let password = NewPassword::parse(password()).expect("a password");

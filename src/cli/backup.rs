@@ -4,12 +4,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{clock, print};
-use crate::app;
+use super::{clock, open_service, print};
+use crate::app::{self, Makes};
 use crate::clock::{Clock as _, Random, SystemClock, SystemRandom};
 use crate::config::{RestoreCommand, Settings};
 use crate::error::{Error, Result};
@@ -21,6 +20,7 @@ const DASH: &str = "-";
 
 /// Writes a backup.
 pub(super) fn write(settings: &Settings, file: &Path, replace: bool) -> Result<()> {
+    app::require_database(settings)?;
     let (target, key) = (settings.target()?, app::server_key(settings)?);
     let write =
         |output: &mut dyn Write| backup::write(&target, &key, &SystemClock, &SystemRandom, output);
@@ -141,7 +141,7 @@ pub(super) async fn about(settings: &Settings, command: RestoreCommand) -> Resul
             } else {
                 RestoredTokens::Keep
             };
-            let service = app::open_service(settings, clock(), Arc::new(SystemRandom)).await?;
+            let service = open_service(settings, Makes::Nothing).await?;
             let confirmed = service.freeze().confirm(tokens).await;
             service.close();
             print(&match (confirmed?, tokens) {
@@ -157,7 +157,7 @@ pub(super) async fn about(settings: &Settings, command: RestoreCommand) -> Resul
 }
 
 async fn status(settings: &Settings) -> Result<()> {
-    let service = app::open_service(settings, clock(), Arc::new(SystemRandom)).await?;
+    let service = open_service(settings, Makes::Nothing).await?;
     let standing = service.freeze().standing().await;
     service.close();
     match standing? {

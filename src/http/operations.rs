@@ -9,6 +9,7 @@ use super::registries::Registries;
 use super::surface::Answer;
 use super::{State, metrics};
 use crate::error::Error;
+use crate::service::{Health, Integrity, Place};
 
 /// The methods of these paths, which no document lists.
 pub(super) const METHODS: [(&str, &str); 2] = [("/healthz", "GET, HEAD"), ("/readyz", "GET, HEAD")];
@@ -25,7 +26,7 @@ pub(super) fn routes(config: &mut ServiceConfig) {
 
 /// Health of this process, for machines.
 #[derive(Serialize)]
-struct Health {
+struct Answered {
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     checks: Option<Checks>,
@@ -35,6 +36,15 @@ struct Health {
 struct Checks {
     database: &'static str,
     migrations: &'static str,
+    /// What is wrong with where SQLite's file is.
+    #[serde(rename = "databaseFile", skip_serializing_if = "Option::is_none")]
+    database_file: Option<&'static str>,
+    /// What is wrong inside SQLite's file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    integrity: Option<&'static str>,
+    /// What is wrong with writes; reads may go on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    writes: Option<&'static str>,
     /// What becomes of the backup that this was restored from.
     #[serde(skip_serializing_if = "Option::is_none")]
     backup: Option<&'static str>,
@@ -58,7 +68,7 @@ struct Checks {
 /// Alive: this process answers. Asks nobody else, so that a database's failure restarts no server.
 #[route("/healthz", method = "GET", method = "HEAD")]
 async fn healthz() -> HttpResponse {
-    HttpResponse::Ok().json(Health {
+    HttpResponse::Ok().json(Answered {
         status: "ok",
         checks: None,
     })
@@ -68,43 +78,51 @@ fn shown(at: Option<DateTime<Utc>>) -> Option<String> {
     at.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true))
 }
 
-/// Ready: the database answers, has the tables of this version, and is in use.
+impl Checks {
+    fn of(database: &'static str, migrations: &'static str, health: Health) -> Self {
+        Self {
+            database,
+            migrations,
+            database_file: match health.file {
+                Place::Same => None,
+                Place::Replaced => Some("replaced"),
+                Place::Missing => Some("missing"),
+            },
+            integrity: (health.integrity == Integrity::Broken).then_some("broken"),
+            writes: health.writes_fail.then_some("failing"),
+            backup: None,
+            signing_certificates_end: None,
+            signing_certificates_begin: None,
+            removals_wait_until: None,
+        }
+    }
+}
+
+/// Ready: the database answers, has the tables of this version, is the one that it was, and is in use.
 #[route("/readyz", method = "GET", method = "HEAD")]
 async fn readyz(state: Data<State>) -> Answer<Registries> {
-    let (checks, ready) = match state.service.readiness().await {
+    let found = state.service.readiness().await;
+    // After the database was asked: that may have found out.
+    let health = state.service.database_health();
+    let (checks, ready) = match found {
         Ok(readiness) if readiness.migrations => (
             Checks {
-                database: "ok",
-                migrations: "ok",
                 backup: (!readiness.thawed).then_some("unconfirmed"),
                 signing_certificates_end: shown(readiness.signing_certificates_end),
                 signing_certificates_begin: shown(readiness.signing_certificates_begin),
                 removals_wait_until: shown(readiness.removals_wait_until),
+                ..Checks::of("ok", "ok", health)
             },
-            readiness.thawed,
+            readiness.thawed && health.is_sound(),
         ),
-        Ok(_) => (
-            Checks {
-                database: "ok",
-                migrations: "pending",
-                ..Checks::default()
-            },
-            false,
-        ),
+        Ok(_) => (Checks::of("ok", "pending", health), false),
         Err(Error::Unavailable { outage, .. }) => {
             tracing::warn!(%outage, "not ready");
-            (
-                Checks {
-                    database: "unavailable",
-                    migrations: "unknown",
-                    ..Checks::default()
-                },
-                false,
-            )
+            (Checks::of("unavailable", "unknown", health), false)
         }
         Err(error) => return Err(error.into()),
     };
-    let health = Health {
+    let health = Answered {
         status: if ready { "ready" } else { "not ready" },
         checks: Some(checks),
     };

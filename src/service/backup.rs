@@ -168,7 +168,7 @@ pub fn restore(
         );
         return Err(Error::invalid("backup", message));
     }
-    let holder = random.uuid()?.to_string();
+    let holder = store::leases::holder(random)?;
     // Before a migration, not only before the rows.
     if dump::is_there(target)? {
         dump::read(target, require_empty)?;

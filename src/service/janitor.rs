@@ -19,15 +19,18 @@ use crate::domain::clock_check::{ClockCheck, Doubt};
 use crate::domain::id::{RegistryId, RegistryKey, SigningKeyNumber};
 use crate::error::{Error, Result};
 use crate::store::api_tokens::{self, Deadlines, Soon};
+use crate::store::leases::{self, Lease};
 use crate::store::{
-    Lock, Session, Transaction, app_tokens, audit, idempotency, janitor_clock, leases, registries,
+    Lock, Session, Transaction, app_tokens, audit, idempotency, janitor_clock, registries,
     signing_keys, token_uses, tokens,
 };
 
-/// The lease that the working replica holds.
-const LEASE: &str = "janitor";
-/// How long a dead replica keeps others from the work; renewed with every batch.
-const LEASE_LIFE: TimeDelta = TimeDelta::seconds(60);
+/// The lease that the working replica holds, and renews with every batch.
+const LEASE: Lease = Lease {
+    name: "janitor",
+    life: TimeDelta::seconds(60),
+    longest: None,
+};
 /// Rows in a batch.
 const BATCH: i64 = 1000;
 
@@ -257,7 +260,7 @@ impl<'a> Janitor<'a> {
             .core
             .store
             .write(lock, move |connection| {
-                if !leases::acquire(connection, LEASE, &holder, now, LEASE_LIFE)? {
+                if !leases::acquire(connection, LEASE, &holder, now)? {
                     return Ok(None);
                 }
                 job(connection).map(Some)

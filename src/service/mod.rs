@@ -83,6 +83,7 @@ use crate::domain::secret::is_machine_secret;
 use crate::domain::signing::Algorithm;
 use crate::error::{Error, Result};
 use crate::metrics::{Caches, Counts};
+pub use crate::store::{Health, Integrity, Place};
 use crate::store::{
     Ledger, Lock, Session, Store, Transaction, janitor_clock, migrations, signing_keys,
 };
@@ -480,6 +481,17 @@ impl Service {
     #[must_use]
     pub fn password_checks(&self) -> u64 {
         self.core.access.password_checks()
+    }
+
+    /// Notes that this process serves the database until it is closed, see [`Store::begin_serving`].
+    pub fn begin_serving(&self) {
+        self.core.store.begin_serving();
+    }
+
+    /// How the database is beyond whether it answers, as far as this process saw. Asks nobody.
+    #[must_use]
+    pub fn database_health(&self) -> Health {
+        self.core.store.health()
     }
 
     /// Finishes what is under way in the store and ends its threads. Blocks.

@@ -10,7 +10,7 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::{QueryableByName, RunQueryDsl, sql_query};
 use serde::{Deserialize, Serialize};
 
-use super::session::{Purpose, Session, Target};
+use super::session::{Index, Purpose, Session, Target};
 use crate::error::{Error, Result};
 
 /// Tables that a dump has.
@@ -120,17 +120,7 @@ pub fn is_there(target: &Target) -> Result<bool> {
     {
         return Ok(false);
     }
-    let mut connection = Session::open(target, Purpose::Dump)?;
-    let sql = match connection {
-        Session::Sqlite(_) => {
-            "SELECT COUNT(*) AS number FROM sqlite_master WHERE type = 'table' AND name = 'accounts'"
-        }
-        Session::Postgres(_) => {
-            "SELECT COUNT(*) AS number FROM information_schema.tables \
-             WHERE table_schema = current_schema() AND table_name = 'accounts'"
-        }
-    };
-    Ok(number(&mut connection, sql)? != Some(0))
+    Session::open_with(target, Purpose::Dump, Index::find(target))?.has_table("accounts")
 }
 
 /// What a dump of this state has: all of these tables that there are. An older release's database has not all.

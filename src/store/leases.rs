@@ -1,15 +1,74 @@
-//! Leases: one replica at a time does a thing, for a while.
+//! Leases: one process at a time does a thing, for a while.
 //!
-//! A row, not an advisory lock, since distributed engines lack those. The time comes from the caller's clock;
-//! replicas whose clocks differ by more than a lease's life may both hold it, so work under a lease must be safe to
-//! do twice.
+//! A row, not an advisory lock, since distributed engines lack those. Processes whose clocks differ by more than a
+//! lease's life may both hold it, so work under a lease must be safe to do twice.
 
-use chrono::{DateTime, Duration, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::sql_types::{BigInt, Text};
-use diesel::{RunQueryDsl, sql_query};
+use diesel::{QueryableByName, RunQueryDsl, sql_query};
 
 use super::session::Session;
-use crate::error::Result;
+use crate::clock::Random;
+use crate::error::{Error, Result};
+
+/// What is leased, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Lease {
+    /// Its name in the table.
+    pub name: &'static str,
+    /// How long others wait for a holder that is dead.
+    pub life: TimeDelta,
+    /// How far ahead its end can lie, if anybody waits for it. A lease that ends later was taken by a clock that was
+    /// wrong, and is void.
+    pub longest: Option<TimeDelta>,
+}
+
+/// Who has a lease.
+#[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
+pub struct Held {
+    /// The name that [`holder`] made, or that of a release before.
+    #[diesel(sql_type = Text)]
+    pub holder: String,
+    #[diesel(sql_type = BigInt)]
+    until: i64,
+}
+
+impl Held {
+    /// How long it lasts after `now` if it is not renewed, in whole seconds.
+    #[must_use]
+    pub fn seconds_left(&self, now: DateTime<Utc>) -> i64 {
+        self.until
+            .saturating_sub(now.timestamp_micros())
+            .div_euclid(1_000_000)
+            .max(0)
+    }
+}
+
+/// A name for this process that no other has, and that leads an operator to it: its machine, its number and an id.
+pub fn holder(random: &dyn Random) -> Result<String> {
+    let machine = rustix::system::uname();
+    let machine = machine.nodename().to_string_lossy();
+    let (process, id) = (std::process::id(), random.uuid()?);
+    Ok(format!("{machine}, process {process}, {id}"))
+}
+
+#[derive(QueryableByName)]
+struct Now {
+    #[diesel(sql_type = BigInt)]
+    now: i64,
+}
+
+/// The time that all who share the database agree on: its own clock on PostgreSQL. SQLite has one machine, whose clock
+/// is `local`.
+pub fn shared_time(connection: &mut Session, local: DateTime<Utc>) -> Result<DateTime<Utc>> {
+    let Session::Postgres(postgres) = connection else {
+        return Ok(local);
+    };
+    let sql = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT) AS now";
+    let Now { now } = sql_query(sql).get_result(postgres)?;
+    DateTime::from_timestamp_micros(now)
+        .ok_or_else(|| Error::internal(format!("the database's clock is at {now}")))
+}
 
 /// Makes the table where it is missing. Not a migration, as the lease guards those.
 pub(super) fn create_table(connection: &mut Session) -> Result<()> {
@@ -25,28 +84,39 @@ pub(super) fn create_table(connection: &mut Session) -> Result<()> {
 /// Takes or renews a lease. Returns whether `holder` has it now.
 pub fn acquire(
     connection: &mut Session,
-    name: &str,
+    lease: Lease,
     holder: &str,
     now: DateTime<Utc>,
-    life: Duration,
 ) -> Result<bool> {
+    let longest = lease.longest.unwrap_or(TimeDelta::MAX);
+    let void_after = now.checked_add_signed(longest);
+    let void_after = void_after.map_or(i64::MAX, |end| end.timestamp_micros());
     let taken = sql_query(
         "INSERT INTO leases (name, holder, until) VALUES ($1, $2, $3) \
          ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until \
-         WHERE leases.holder = excluded.holder OR leases.until <= $4",
+         WHERE leases.holder = excluded.holder OR leases.until <= $4 OR leases.until > $5",
     )
-    .bind::<Text, _>(name)
+    .bind::<Text, _>(lease.name)
     .bind::<Text, _>(holder)
-    .bind::<BigInt, _>((now + life).timestamp_micros())
+    .bind::<BigInt, _>((now + lease.life).timestamp_micros())
     .bind::<BigInt, _>(now.timestamp_micros())
+    .bind::<BigInt, _>(void_after)
     .execute(connection)?;
     Ok(taken == 1)
 }
 
+/// Who has a lease, if anybody has taken it and not given it back.
+pub fn find(connection: &mut Session, lease: Lease) -> Result<Option<Held>> {
+    let found: Vec<Held> = sql_query("SELECT holder, until FROM leases WHERE name = $1")
+        .bind::<Text, _>(lease.name)
+        .load(connection)?;
+    Ok(found.into_iter().next())
+}
+
 /// Gives a lease back, if `holder` still has it.
-pub fn release(connection: &mut Session, name: &str, holder: &str) -> Result<()> {
+pub fn release(connection: &mut Session, lease: Lease, holder: &str) -> Result<()> {
     sql_query("DELETE FROM leases WHERE name = $1 AND holder = $2")
-        .bind::<Text, _>(name)
+        .bind::<Text, _>(lease.name)
         .bind::<Text, _>(holder)
         .execute(connection)?;
     Ok(())

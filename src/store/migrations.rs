@@ -2,31 +2,43 @@
 //!
 //! Several replicas may start at once on one database: a lease in a row decides who migrates. Its table is the one
 //! that exists before any migration. A lease rather than an advisory lock, since distributed engines that speak
-//! PostgreSQL's protocol lack those.
+//! PostgreSQL's protocol lack those. A start that has nothing to migrate takes no lease and writes nothing.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use chrono::TimeDelta;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use diesel::RunQueryDsl;
 use diesel::migration::{Migration, MigrationSource};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use super::leases;
-use super::session::{Purpose, Session, Target};
+use super::leases::{self, Held, Lease};
+use super::session::{Index, Purpose, Session, Target};
 use crate::clock::Clock;
 use crate::error::{Error, Outage, Result};
 
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
-/// The lease that the migrating process holds.
-const LEASE: &str = "migrate";
-/// How long a dead process keeps others waiting; renewed before each migration.
-const LEASE_LIFE: chrono::Duration = chrono::Duration::seconds(30);
+/// The table that diesel keeps.
+const TABLE: &str = "__diesel_schema_migrations";
+
+/// The lease that the migrating process holds, and renews while it does.
+const LEASE: Lease = Lease {
+    name: "migrate",
+    life: TimeDelta::seconds(5),
+    // The release before takes it for so long.
+    longest: Some(TimeDelta::seconds(30)),
+};
+/// How often the holder renews it.
+const RENEWAL: Duration = Duration::from_secs(1);
 /// How often a waiting process looks.
 const LOOK: Duration = Duration::from_millis(50);
 /// How often a waiting process looks before it gives up: two minutes.
 const LOOKS: u32 = 2400;
+/// How often a waiting process says whom it waits for.
+const REMINDER: Duration = Duration::from_secs(10);
 
 /// Runs every pending migration up to one, or waits for the process that does. Returns how many were run here.
 pub(super) fn run(
@@ -35,78 +47,190 @@ pub(super) fn run(
     holder: &str,
     until: Option<&str>,
 ) -> Result<usize> {
-    let mut connection = Session::open(target, Purpose::Migrate)?;
+    let index = Index::find(target);
+    let mut migrator = Migrator {
+        connection: Session::open_with(target, Purpose::Migrate, index)?,
+        target,
+        clock,
+        holder,
+        until,
+        applied: 0,
+    };
+    let mut waiting = Waiting::default();
     for _ in 0..LOOKS {
-        match try_run(&mut connection, clock, holder, until) {
-            Ok(Some(applied)) => return Ok(applied),
-            // Another process has the lease, or, on SQLite, the file at this very moment: switching to the
-            // write-ahead log and upgrading a read lock fail at once instead of waiting.
-            Ok(None) => {}
+        match migrator.run() {
+            Ok(Turn::Done) => return Ok(migrator.applied),
+            Ok(Turn::Held) => waiting.tell(&mut migrator)?,
+            // On SQLite another process may have the file at this very moment: switching to the write-ahead log and
+            // upgrading a read lock fail at once instead of waiting.
             Err(error) if error.chain().contains("database is locked") => {}
             Err(error) => return Err(error),
         }
         std::thread::park_timeout(LOOK);
     }
+    let holder = waiting.holder.unwrap_or_else(|| "nobody".to_owned());
     Err(Error::Unavailable {
         outage: Outage::Busy,
-        source: Some("another process holds the migration lease".into()),
+        source: Some(format!("another process migrates the database: {holder}").into()),
     })
 }
 
-/// Runs what is pending; `None` while another process does.
-fn try_run(
-    connection: &mut Session,
-    clock: &Arc<dyn Clock>,
-    holder: &str,
-    until: Option<&str>,
-) -> Result<Option<usize>> {
-    if let Session::Sqlite(_) = connection {
-        // Kept in the file, so once is enough; it cannot be changed inside a transaction.
+/// What a try came to.
+#[derive(PartialEq, Eq)]
+enum Turn {
+    /// Nothing is pending any more.
+    Done,
+    /// Another process has the lease.
+    Held,
+}
+
+/// Says whom a process waits for, and says it again now and then.
+#[derive(Default)]
+struct Waiting {
+    holder: Option<String>,
+    told: Option<Instant>,
+}
+
+impl Waiting {
+    fn tell(&mut self, migrator: &mut Migrator<'_>) -> Result<()> {
+        let Some(held) = leases::find(&mut migrator.connection, LEASE)? else {
+            return Ok(());
+        };
+        let due = self.told.is_none_or(|told| told.elapsed() >= REMINDER);
+        if due || self.holder.as_ref() != Some(&held.holder) {
+            migrator.name(&held)?;
+            self.told = Some(Instant::now());
+        }
+        self.holder = Some(held.holder);
+        Ok(())
+    }
+}
+
+/// What migrates, or waits to.
+struct Migrator<'a> {
+    connection: Session,
+    target: &'a Target,
+    clock: &'a Arc<dyn Clock>,
+    holder: &'a str,
+    until: Option<&'a str>,
+    applied: usize,
+}
+
+impl Migrator<'_> {
+    fn run(&mut self) -> Result<Turn> {
+        keep_log(&mut self.connection)?;
+        if !self.is_pending()? {
+            return Ok(Turn::Done);
+        }
+        leases::create_table(&mut self.connection)?;
+        if !self.acquire()? {
+            return Ok(Turn::Held);
+        }
+        let turn = self.run_leased();
+        let released = leases::release(&mut self.connection, LEASE, self.holder);
+        turn.and_then(|turn| released.map(|()| turn))
+    }
+
+    /// Runs what is pending, while another thread renews the lease: a migration may take longer than that lasts.
+    fn run_leased(&mut self) -> Result<Turn> {
+        let (target, clock, holder) = (self.target, self.clock, self.holder);
+        std::thread::scope(|scope| {
+            let (running, ended) = crossbeam_channel::bounded::<()>(0);
+            // Not on SQLite: a migration has the one lock to write, so nobody else can take the lease meanwhile.
+            if !target.is_sqlite() {
+                scope.spawn(move || renew(target, clock, holder, &ended));
+            }
+            let turn = self.run_pending();
+            drop(running);
+            turn
+        })
+    }
+
+    fn run_pending(&mut self) -> Result<Turn> {
+        while self.is_pending()? {
+            // Lost where this process stood still for longer than the lease lasts.
+            if !self.acquire()? {
+                return Ok(Turn::Held);
+            }
+            let version = match &mut self.connection {
+                Session::Sqlite(sqlite) => sqlite
+                    .run_next_migration(SQLITE)
+                    .map(|version| version.to_string()),
+                Session::Postgres(postgres) => postgres
+                    .run_next_migration(POSTGRES)
+                    .map(|version| version.to_string()),
+            }
+            .map_err(Error::Internal)?;
+            tracing::info!(%version, "migrated the database");
+            self.applied += 1;
+        }
+        Ok(Turn::Done)
+    }
+
+    fn acquire(&mut self) -> Result<bool> {
+        acquire(&mut self.connection, &**self.clock, self.holder)
+    }
+
+    /// Reads only, unlike diesel's own question, which would create its table.
+    fn is_pending(&mut self) -> Result<bool> {
+        if !self.connection.has_table(TABLE)? {
+            return Ok(true);
+        }
+        let applied = applied(&mut self.connection)?;
+        let reached = |until| applied.last().is_some_and(|last| last.as_str() >= until);
+        Ok(!self.until.is_some_and(reached) && !has_all(&applied)?)
+    }
+
+    fn name(&mut self, held: &Held) -> Result<()> {
+        let now = leases::shared_time(&mut self.connection, self.clock.now())?;
+        tracing::info!(
+            holder = %held.holder,
+            seconds_left = held.seconds_left(now),
+            "waiting for another process, which migrates the database; a dead one is followed when its lease ends"
+        );
+        Ok(())
+    }
+}
+
+fn acquire(connection: &mut Session, clock: &dyn Clock, holder: &str) -> Result<bool> {
+    let now = leases::shared_time(connection, clock.now())?;
+    leases::acquire(connection, LEASE, holder, now)
+}
+
+/// Renews the lease until the migrations have ended, over a connection of its own.
+fn renew(target: &Target, clock: &Arc<dyn Clock>, holder: &str, ended: &Receiver<()>) {
+    let mut connection = None;
+    while ended.recv_timeout(RENEWAL) == Err(RecvTimeoutError::Timeout) {
+        let renewed = match &mut connection {
+            Some(connection) => acquire(connection, &**clock, holder).map(drop),
+            None => Session::open(target, Purpose::Write)
+                .map_err(Error::from)
+                .and_then(|opened| acquire(connection.insert(opened), &**clock, holder).map(drop)),
+        };
+        if let Err(error) = renewed {
+            tracing::warn!(error = error.chain(), "could not renew the lease");
+            connection = None;
+        }
+    }
+}
+
+/// Lets SQLite write ahead. Its file keeps that, so it is only asked for where the file does not say so yet; it cannot
+/// be changed inside a transaction.
+fn keep_log(connection: &mut Session) -> Result<()> {
+    let Session::Sqlite(sqlite) = connection else {
+        return Ok(());
+    };
+    let Mode { journal_mode } = diesel::sql_query("PRAGMA journal_mode").get_result(sqlite)?;
+    if journal_mode != "wal" {
         connection.execute_batch("PRAGMA journal_mode = WAL")?;
     }
-    leases::create_table(connection)?;
-    if !leases::acquire(connection, LEASE, holder, clock.now(), LEASE_LIFE)? {
-        return Ok(None);
-    }
-    let applied = run_pending(connection, clock, holder, until);
-    leases::release(connection, LEASE, holder)?;
-    applied.map(Some)
+    Ok(())
 }
 
-fn run_pending(
-    connection: &mut Session,
-    clock: &Arc<dyn Clock>,
-    holder: &str,
-    until: Option<&str>,
-) -> Result<usize> {
-    let mut applied = 0;
-    while has_pending(connection)? {
-        let last = self::applied(connection)?.pop();
-        if until.is_some_and(|until| last.is_some_and(|last| *last >= *until)) {
-            break;
-        }
-        leases::acquire(connection, LEASE, holder, clock.now(), LEASE_LIFE)?;
-        let version = match connection {
-            Session::Sqlite(sqlite) => sqlite
-                .run_next_migration(SQLITE)
-                .map(|version| version.to_string()),
-            Session::Postgres(postgres) => postgres
-                .run_next_migration(POSTGRES)
-                .map(|version| version.to_string()),
-        }
-        .map_err(Error::Internal)?;
-        tracing::info!(%version, "migrated the database");
-        applied += 1;
-    }
-    Ok(applied)
-}
-
-fn has_pending(connection: &mut Session) -> Result<bool> {
-    match connection {
-        Session::Sqlite(sqlite) => sqlite.has_pending_migration(SQLITE),
-        Session::Postgres(postgres) => postgres.has_pending_migration(POSTGRES),
-    }
-    .map_err(Error::Internal)
+#[derive(diesel::QueryableByName)]
+struct Mode {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    journal_mode: String,
 }
 
 #[derive(diesel::QueryableByName)]
@@ -115,11 +239,12 @@ struct Applied {
     version: String,
 }
 
-/// Has the database every migration that this program knows? A newer database may have more.
-///
-/// Reads only, unlike diesel's own question, which would create its table.
+/// Has the database every migration that this program knows? A newer database may have more. Reads only.
 pub fn is_current(connection: &mut Session) -> Result<bool> {
-    let applied = applied(connection)?;
+    has_all(&applied(connection)?)
+}
+
+fn has_all(applied: &[String]) -> Result<bool> {
     Ok(known()?.iter().all(|version| applied.contains(version)))
 }
 

@@ -8,6 +8,7 @@
 //! A row that is the only one of its kind is looked up by `get_result`, not by `first`: that adds a `LIMIT` by a bound
 //! value, for which SQLite plans the statement anew each time.
 
+mod condition;
 mod counters;
 mod failure;
 mod gate;
@@ -47,10 +48,12 @@ use std::time::{Duration, Instant};
 
 use diesel::r2d2::{NopErrorHandler, Pool};
 
+use self::condition::Condition;
+pub use self::condition::{Health, Integrity, Place};
 use self::gate::Gate;
 pub use self::postgres_url::Url;
 use self::readers::{Errand, Readers};
-use self::session::{Manager, Purpose};
+use self::session::{Index, Manager, Purpose};
 pub use self::session::{Session, Target};
 pub use self::transaction::{Ledger, Transaction};
 pub use self::writer::Lock;
@@ -103,6 +106,9 @@ pub struct Store {
 }
 
 struct Inner {
+    target: Target,
+    index: Index,
+    condition: Arc<Condition>,
     readers: Readers,
     reading: Gate,
     /// One reader that nothing but probes waits for.
@@ -126,7 +132,19 @@ impl std::fmt::Debug for Store {
 impl Store {
     /// Opens a database whose tables are current, see [`migrate`]. Connections are made when first needed, so this
     /// does not fail while a server is away.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if SQLite's file is not there.
     pub fn open(settings: &Settings) -> Result<Self> {
+        let condition = Condition::watch(&settings.target)?;
+        let index = Index::find(&settings.target);
+        if index == Index::Own {
+            tracing::warn!(
+                "the disk is full: there is no room for the file by which other processes share the database, so commands \
+                 find it locked until this process was restarted"
+            );
+        }
         let pool = |purpose, size: usize| {
             Pool::builder()
                 .max_size(u32::try_from(size).unwrap_or(u32::MAX))
@@ -140,6 +158,8 @@ impl Store {
                 .build_unchecked(Manager {
                     target: settings.target.clone(),
                     purpose,
+                    index,
+                    condition: Arc::clone(&condition),
                 })
         };
         let counts = metrics::Store::default();
@@ -159,12 +179,19 @@ impl Store {
             counts.reads.clone(),
         )?;
         threads.extend(prober_thread);
-        let (writer, thread) =
-            Writer::start(pool(Purpose::Write, 1), settings.queue, counts.clone())?;
+        let (writer, thread) = Writer::start(
+            pool(Purpose::Write, 1),
+            settings.queue,
+            counts.clone(),
+            Arc::clone(&condition),
+        )?;
         threads.push(thread);
         // The queues bound themselves; beside them there are those that are at work.
         let most = |at_work: usize| settings.queue.saturating_add(at_work);
         let inner = Inner {
+            target: settings.target.clone(),
+            index,
+            condition: Arc::clone(&condition),
             readers,
             reading: Gate::new(most(settings.readers), READ_MOMENT),
             prober,
@@ -266,6 +293,20 @@ impl Store {
         self.inner.frozen.load(Ordering::Relaxed)
     }
 
+    /// Notes, for a later start, that a server runs on the database until this is [closed](Self::close), and checks it in
+    /// the background if the server before was not.
+    pub fn begin_serving(&self) {
+        self.inner
+            .condition
+            .begin(&self.inner.target, self.inner.index);
+    }
+
+    /// How the database is, as far as this process saw.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.inner.condition.health()
+    }
+
     /// How many jobs were asked for since the start: a request of a known caller asks for one.
     #[must_use]
     pub fn calls(&self) -> u64 {
@@ -293,16 +334,21 @@ impl Store {
                 .unwrap_or_else(PoisonError::into_inner),
         );
         let given_up = Instant::now() + CLOSING;
+        let mut all_ended = true;
         for thread in threads {
             // One that waits for a silent database would keep the process from ending.
             while !thread.is_finished() && Instant::now() < given_up {
                 std::thread::park_timeout(Duration::from_millis(5));
             }
             if !thread.is_finished() {
+                all_ended = false;
                 tracing::warn!("a store thread still waits for the database; its work is given up");
             } else if thread.join().is_err() {
                 tracing::error!("a store thread panicked");
             }
+        }
+        if all_ended {
+            self.inner.condition.end();
         }
     }
 }

@@ -219,7 +219,7 @@ impl Readers {
 }
 
 /// Gives this thread the priority that its errand has. Linux has one for each thread; elsewhere it would be the process's.
-fn rank(errand: Errand) {
+pub(super) fn rank(errand: Errand) {
     #[cfg(target_os = "linux")]
     if errand == Errand::Read
         && let Err(error) = rustix::process::nice(COURTESY)

@@ -1,10 +1,15 @@
 //! One connection to one of the two databases, and how it is opened.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use diesel::connection::SimpleConnection;
-use diesel::{Connection as _, PgConnection, SqliteConnection};
+use diesel::sql_types::{BigInt, Text};
+use diesel::{
+    Connection as _, PgConnection, QueryableByName, RunQueryDsl as _, SqliteConnection, sql_query,
+};
 
+use super::condition::Condition;
 use super::postgres_url::Url;
 use crate::error::{Error, Outage, Result};
 
@@ -95,14 +100,53 @@ macro_rules! direct {
 }
 pub(super) use direct;
 
+/// Where SQLite keeps the index of its write-ahead log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Index {
+    /// In the file `-shm`, by which processes share the database.
+    Shared,
+    /// In this process's memory: no other process gets at the database meanwhile. On a full disk there is no room for
+    /// the file, 32 KiB, which the last process that stopped has removed.
+    Own,
+}
+
+impl Index {
+    /// `Own` where a database that exists cannot be opened otherwise.
+    pub(super) fn find(target: &Target) -> Self {
+        let Target::Sqlite(path) = target else {
+            return Self::Shared;
+        };
+        if path.metadata().is_ok_and(|file| file.len() > 0)
+            && let Err(error) = Session::open(target, Purpose::Write)
+            && ["disk I/O error", "database or disk is full"]
+                .iter()
+                .any(|known| error.to_string().contains(known))
+            && Session::open_with(target, Purpose::Write, Self::Own).is_ok()
+        {
+            return Self::Own;
+        }
+        Self::Shared
+    }
+}
+
 impl Session {
     /// Opens a connection and sets its session up.
+    pub(super) fn open(target: &Target, purpose: Purpose) -> diesel::ConnectionResult<Self> {
+        Self::open_with(target, purpose, Index::Shared)
+    }
+
+    /// The same, with an index that all connections of this process have alike.
     ///
     /// The derive's own `establish` tries one database after the other and hides why the first one failed.
-    pub(super) fn open(target: &Target, purpose: Purpose) -> diesel::ConnectionResult<Self> {
+    pub(super) fn open_with(
+        target: &Target,
+        purpose: Purpose,
+        index: Index,
+    ) -> diesel::ConnectionResult<Self> {
         match target {
             Target::Sqlite(path) => {
-                let mut connection = SqliteConnection::establish(&sqlite_name(path, purpose))?;
+                let name = sqlite_name(path, purpose, index);
+                let mut connection = SqliteConnection::establish(&name)?;
                 connection
                     .batch_execute(&sqlite_session(purpose))
                     .map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
@@ -126,6 +170,21 @@ impl Session {
         }
     }
 
+    /// Is there a table of this name?
+    pub(super) fn has_table(&mut self, name: &str) -> Result<bool> {
+        let sql = match self {
+            Self::Sqlite(_) => {
+                "SELECT COUNT(*) AS number FROM sqlite_master WHERE type = 'table' AND name = $1"
+            }
+            Self::Postgres(_) => {
+                "SELECT COUNT(*) AS number FROM information_schema.tables \
+                 WHERE table_schema = current_schema() AND table_name = $1"
+            }
+        };
+        let Count { number } = sql_query(sql).bind::<Text, _>(name).get_result(self)?;
+        Ok(number > 0)
+    }
+
     /// Runs reads that must see one state of the database, such as a page and its total.
     pub fn snapshot<T>(&mut self, reads: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let begin = match self {
@@ -146,9 +205,15 @@ impl Session {
     }
 }
 
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    number: i64,
+}
+
 /// The path as a URI. Left to itself SQLite makes any file that is missing: a service whose file was moved away would
 /// go on with an empty database, and what it then makes would be lost as soon as the file is brought back.
-fn sqlite_name(path: &Path, purpose: Purpose) -> String {
+fn sqlite_name(path: &Path, purpose: Purpose, index: Index) -> String {
     use std::fmt::Write as _;
     use std::os::unix::ffi::OsStrExt as _;
     // With an empty authority a path can begin with two slashes.
@@ -169,6 +234,10 @@ fn sqlite_name(path: &Path, purpose: Purpose) -> String {
         // Not `ro`, even for readers: the first to open a write-ahead log may have to recover it.
         Purpose::Read { .. } | Purpose::Write | Purpose::Dump => "?mode=rw",
     });
+    if index == Index::Own {
+        // https://www.sqlite.org/vfs.html, "The unix-excl VFS".
+        name.push_str("&vfs=unix-excl");
+    }
     name
 }
 
@@ -214,6 +283,8 @@ fn postgres_session(purpose: Purpose) -> String {
 pub(super) struct Manager {
     pub(super) target: Target,
     pub(super) purpose: Purpose,
+    pub(super) index: Index,
+    pub(super) condition: Arc<Condition>,
 }
 
 /// A pooled connection, and whether it is to be thrown away.
@@ -227,8 +298,16 @@ impl diesel::r2d2::ManageConnection for Manager {
     type Error = diesel::ConnectionError;
 
     fn connect(&self) -> std::result::Result<Checkout, Self::Error> {
+        // Before too: opening another database would take up the log that this one has left at its side.
+        let same = || {
+            let looked = self.condition.look();
+            looked.map_err(|cause| diesel::ConnectionError::BadConnection(cause.to_owned()))
+        };
+        same()?;
+        let connection = Session::open_with(&self.target, self.purpose, self.index)?;
+        same()?;
         Ok(Checkout {
-            connection: Session::open(&self.target, self.purpose)?,
+            connection,
             spent: false,
         })
     }
@@ -274,11 +353,11 @@ mod tests {
     #[test]
     fn sqlite_paths_are_taken_literally() {
         assert_eq!(
-            sqlite_name(Path::new("data/a b?c#d%.db"), Purpose::Write),
+            sqlite_name(Path::new("data/a b?c#d%.db"), Purpose::Write, Index::Shared),
             "file:data/a%20b%3Fc%23d%25.db?mode=rw"
         );
         assert_eq!(
-            sqlite_name(Path::new("//var/ä.db"), Purpose::Migrate),
+            sqlite_name(Path::new("//var/ä.db"), Purpose::Migrate, Index::Shared),
             "file:////var/%C3%A4.db?mode=rwc"
         );
     }

@@ -6,11 +6,15 @@
 //!
 //! What the jobs [hand out](Transaction) to be written once for all of them is written right before it.
 //!
+//! Between the commit and the answers SQLite's file is [looked at](Condition): what was committed to a file that was
+//! removed is not kept.
+//!
 //! Jobs run more than once: with their group, after a sibling refused what it had begun (SQLite), or alone, after the
 //! group met another replica's transaction (a serialisation failure, a deadlock) or a sibling panicked. So a job has no
 //! effects but those on the connection.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -19,6 +23,7 @@ use diesel::r2d2::{Pool, PooledConnection};
 use diesel::{RunQueryDsl, sql_query};
 use tokio::sync::oneshot;
 
+use super::condition::Condition;
 use super::readers::{Next, describe, patiently};
 use super::session::{Manager, Session};
 use super::transaction::{Group, Transaction};
@@ -39,6 +44,8 @@ const WAIT: Duration = Duration::from_secs(25);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// After this much quiet the write-ahead log is folded into the database file.
 const IDLE: Duration = Duration::from_secs(5);
+/// How often the database's file is looked at while nothing is written.
+const LOOK: Duration = Duration::from_secs(1);
 
 #[diesel::declare_sql_function]
 extern "SQL" {
@@ -87,6 +94,8 @@ trait Job: Send {
     fn is_abandoned(&self) -> bool;
     /// Can another run end otherwise? A panic is a defect and comes again.
     fn may_pass(&self) -> bool;
+    /// Did the last run fail as the database refused?
+    fn is_refused(&self) -> bool;
 }
 
 /// What becomes of what a job did, and of its group.
@@ -160,6 +169,11 @@ impl<T: Send, F: FnMut(&mut Transaction<'_>) -> Result<T> + Send> Job for Write<
     fn may_pass(&self) -> bool {
         !matches!(self.result, Some(Err(Error::Internal(_))))
     }
+
+    fn is_refused(&self) -> bool {
+        let refused = |outage| outage != Outage::Conflict;
+        matches!(self.result, Some(Err(Error::Unavailable { outage, .. })) if refused(outage))
+    }
 }
 
 enum Message {
@@ -178,12 +192,14 @@ impl Writer {
         pool: Pool<Manager>,
         bound: usize,
         counts: metrics::Store,
+        condition: Arc<Condition>,
     ) -> Result<(Self, JoinHandle<()>)> {
         let (queue, jobs) = crossbeam_channel::bounded(bound);
         let door = counts.writes.clone();
         let thread = Thread {
             pool,
             counts,
+            condition,
             checkout: None,
             dirty: false,
         };
@@ -235,6 +251,7 @@ impl Writer {
 struct Thread {
     pool: Pool<Manager>,
     counts: metrics::Store,
+    condition: Arc<Condition>,
     checkout: Option<PooledConnection<Manager>>,
     /// Something was written since the log was last folded in.
     dirty: bool,
@@ -242,15 +259,23 @@ struct Thread {
 
 impl Thread {
     fn serve(mut self, jobs: &Receiver<Message>) {
+        let mut quiet = Duration::ZERO;
         loop {
-            let first = match jobs.recv_timeout(IDLE) {
+            let first = match jobs.recv_timeout(LOOK) {
                 Ok(Message::Job(job)) => job,
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
-                    self.fold_log();
+                    quiet += LOOK;
+                    // The next start would take the log of the file that was here for that of the file that is.
+                    let moved = self.condition.look().is_err();
+                    self.dirty |= moved;
+                    if moved || quiet >= IDLE {
+                        self.fold_log();
+                    }
                     continue;
                 }
             };
+            quiet = Duration::ZERO;
             let mut group = vec![first];
             let mut stop = false;
             while group.len() < GROUP {
@@ -336,25 +361,58 @@ impl Thread {
                 break;
             }
         }
+        if job.is_refused() {
+            self.condition.note_write(true);
+        }
         job.answer(false);
         Ok(())
     }
 
-    /// Runs the jobs in one transaction. `Ok` means committed: the answers may go out.
+    /// Runs the jobs in one transaction. `Ok` means committed, and to the file that the next start will find: the answers
+    /// may go out.
     fn transact(&mut self, group: &mut [Box<dyn Job>]) -> std::result::Result<(), Trouble> {
+        if self.condition.is_moved() {
+            self.require_place()?;
+        }
         let counted = self.counts.begin(group.len());
-        let mut held = self.begin()?;
+        let mut held = self.begin().inspect_err(|trouble| self.note(trouble))?;
         let outcome = transact_on(&mut held.connection, group);
         counted.ended(outcome.is_ok());
         match outcome {
-            Ok(()) => {
+            Ok(kept) => {
                 self.dirty = true;
                 self.checkout = Some(held);
+                if kept == Step::Keep {
+                    self.require_place()?;
+                    self.condition.note_write(false);
+                }
+                Ok(())
             }
-            // A panicked or failed transaction may have left anything behind: a new connection has a clean state.
-            Err(_) => held.spent = true,
+            Err(trouble) => {
+                // A panicked or failed transaction may have left anything behind: a new connection has a clean state.
+                held.spent = true;
+                self.note(&trouble);
+                Err(trouble)
+            }
         }
-        outcome
+    }
+
+    /// Notes what the database has failed at.
+    fn note(&self, trouble: &Trouble) {
+        if matches!(trouble, Trouble::Lost(loss) if loss.outage != Outage::Conflict) {
+            self.condition.note_write(true);
+        }
+    }
+
+    /// Refuses while SQLite's file is not where it was.
+    fn require_place(&self) -> std::result::Result<(), Trouble> {
+        self.condition.look().map_err(|fault| {
+            Trouble::Lost(Loss {
+                outage: Outage::Refusing,
+                cause: fault.to_owned(),
+                closed: true,
+            })
+        })
     }
 
     /// Begins a transaction, on a fresh connection if the held one turned out to be dead. Nothing has run yet, so
@@ -468,10 +526,11 @@ impl Loss {
     }
 }
 
+/// Runs the jobs and ends the transaction: with `Keep` by a commit, with `Undo` by a rollback.
 fn transact_on(
     connection: &mut Session,
     group: &mut [Box<dyn Job>],
-) -> std::result::Result<(), Trouble> {
+) -> std::result::Result<Step, Trouble> {
     // Until the commit nothing is lost by trying each job alone, whatever went wrong.
     let apart = |error: Error| {
         tracing::warn!(error = error.chain(), "a group of writes was rolled back");
@@ -503,7 +562,8 @@ fn transact_on(
         // there, and costs nothing elsewhere, as both travel together.
         Session::Postgres(_) => "SELECT 1; COMMIT",
     };
-    connection.execute_batch(end).map_err(|error| {
+    let ended = connection.execute_batch(end).map(|()| kept);
+    ended.map_err(|error| {
         let error = Error::from(error);
         match outage_of(&error) {
             Outage::Conflict => Trouble::Apart,

@@ -1,0 +1,107 @@
+//! Which databases a data folder has had: a start that finds one of them gone makes none in its place.
+//!
+//! A file that is missing looks like a first start. Where a volume was not mounted or the file was moved away, a new
+//! database with a new first account would come in its place, and every client would be refused. On SQLite alone: on
+//! PostgreSQL nothing is made without a server key, and replicas come and go with their folders.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::{sync_folder, unopened};
+use crate::config::Settings;
+use crate::error::{Error, Result};
+use crate::store::{Target, dump};
+
+/// What the list begins with, for whoever finds it.
+const HEAD: &str = "# The SQLite databases that `wharfinger serve` has made or served with this data folder. Where one of them is\n\
+                    # gone, no new one is made. If a new one is meant, remove its line.\n";
+
+fn list(settings: &Settings) -> PathBuf {
+    settings.data_dir.join("databases")
+}
+
+/// Refuses to make a database anew that was there once.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] says what to do.
+pub(super) fn require(settings: &Settings) -> Result<()> {
+    let target = settings.target()?;
+    let Some(name) = name(settings, &target)? else {
+        return Ok(());
+    };
+    if !read(settings)?.lines().any(|line| line == name)
+        || dump::is_there(&target).map_err(|error| unopened(&target, error))?
+    {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        "database-url",
+        format!(
+            "there was a database in {target}, and there is none: bring it back, or restore a backup of it. If a new one is \
+             meant, remove the line {name} from {}",
+            list(settings).display()
+        ),
+    ))
+}
+
+/// Remembers the database of the settings. On a full disk it goes on without.
+pub(super) fn remember(settings: &Settings) -> Result<()> {
+    let target = settings.target()?;
+    let Some(name) = name(settings, &target)? else {
+        return Ok(());
+    };
+    let before = read(settings)?;
+    if before.lines().any(|line| line == name) {
+        return Ok(());
+    }
+    let path = list(settings);
+    let head = if before.is_empty() { HEAD } else { "" };
+    let added = add(&path, &format!("{head}{name}\n")).and_then(|()| sync_folder(&path));
+    if let Err(error) = added {
+        tracing::warn!(
+            error = error.chain(),
+            "a later start will not notice that the database is gone"
+        );
+    }
+    Ok(())
+}
+
+/// What the database is called in the list: by its place in the data folder, so that this can be moved as a whole, or
+/// else by its whole path. None on PostgreSQL.
+fn name(settings: &Settings, target: &Target) -> Result<Option<String>> {
+    let Target::Sqlite(path) = target else {
+        return Ok(None);
+    };
+    let absolute = |path: &Path| std::path::absolute(path).map_err(Error::internal);
+    let (path, folder) = (absolute(path)?, absolute(&settings.data_dir)?);
+    let inside = path.strip_prefix(folder).unwrap_or(&path);
+    Ok(Some(inside.display().to_string()))
+}
+
+fn read(settings: &Settings) -> Result<String> {
+    let path = list(settings);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(text),
+        // A data folder that is a file is refused where it is made.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(String::new())
+        }
+        Err(error) => Err(Error::invalid(
+            "data-dir",
+            format!("--data-dir: {} cannot be read: {error}", path.display()),
+        )),
+    }
+}
+
+fn add(path: &Path, text: &str) -> Result<()> {
+    let mut options = OpenOptions::new();
+    let file = options.append(true).create(true).mode(0o600).open(path);
+    file.and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    })
+    .map_err(|error| super::unwritable(path, &error))
+}

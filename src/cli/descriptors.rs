@@ -1,0 +1,76 @@
+//! How many files this process may have open: every connection is one, and the process needs some for itself.
+//!
+//! Without one more, tokio cannot make a worker and SQLite cannot open its file; both fail in the middle of a start,
+//! or later. So the need is computed first.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::config::Settings;
+use crate::error::{Error, Result};
+
+/// Standard input, output and error; the main thread's epoll and signals; the listener and who accepts; and files that
+/// are looked at now and then, such as certificates.
+const BASE: u64 = 24;
+/// Of each worker: an epoll, twice, what wakes it, and the signals.
+const WORKER: u64 = 4;
+/// The fewest connections that a server is of use with.
+const LEAST_CONNECTIONS: u64 = 16;
+
+/// How many open files a server needs for itself, without its clients' connections.
+fn own_need(settings: &Settings) -> Result<u64> {
+    let target = settings.target()?;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let workers = settings.workers.map_or(cores, usize::from);
+    // Beside the readers: the writer, the probe, and one for migrations and the check of the file.
+    let connections = settings.reader_threads(&target).saturating_add(3);
+    let count = |number: usize| u64::try_from(number).map_err(Error::internal);
+    let database = if target.is_sqlite() {
+        // The file and its log for each, the index of the log for all.
+        2 * count(connections)? + 1
+    } else {
+        count(connections)?
+    };
+    let metrics = u64::from(settings.metrics_listen.is_some());
+    Ok(BASE + WORKER * count(workers)? + database + metrics)
+}
+
+/// Raises the limit as far as this process may, and says how many connections that leaves.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] if it leaves too few.
+pub(super) fn prepare(settings: &Settings) -> Result<()> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let own = own_need(settings)?;
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    // Without a hard limit the kernel still has one of its own, and refuses.
+    let limit = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => maximum,
+        Err(_) => current,
+    };
+    let Some(limit) = limit else {
+        tracing::info!(own, "open files are not limited");
+        return Ok(());
+    };
+    let least = own + LEAST_CONNECTIONS;
+    if limit < least {
+        return Err(Error::invalid(
+            "open-files",
+            format!(
+                "this process may have {limit} open files, and needs {least}: {own} for itself and at least \
+                 {LEAST_CONNECTIONS} for connections. Raise the limit (`ulimit -n`, or `LimitNOFILE=` for systemd), or \
+                 lower --workers and --readers"
+            ),
+        ));
+    }
+    tracing::info!(
+        limit,
+        own,
+        connections = limit - own,
+        "open files: so many are allowed, so many this process needs for itself, and the rest is for connections"
+    );
+    Ok(())
+}

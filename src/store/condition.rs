@@ -1,0 +1,286 @@
+//! How the database is that this process has open, beyond whether it answers.
+//!
+//! SQLite goes on with the file that it has open when another one comes to lie at its path, or none: it reads and
+//! writes as before, and all of that is gone with the process. So the file's device and inode are compared with those
+//! at the start. SQLite also trusts its file as it is, so one that was left by a crash is checked.
+//!
+//! On PostgreSQL all this is the server's to know, but for whether writes fail.
+
+use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use diesel::sql_types::Text;
+use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
+
+use super::readers::{Errand, rank};
+use super::session::{Index, Purpose, Session, Target};
+use crate::error::{Error, Result};
+
+/// How the database is, as far as this process saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Health {
+    /// What lies where SQLite's file was.
+    pub file: Place,
+    /// Whether SQLite's file is whole.
+    pub integrity: Integrity,
+    /// Whether the last write failed for a reason that is the database's: a full disk, a lock, a loss.
+    pub writes_fail: bool,
+}
+
+impl Health {
+    /// Can what this process answers be relied on?
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.file == Place::Same && self.integrity != Integrity::Broken
+    }
+}
+
+/// What lies at the path of SQLite's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The file that is open.
+    Same,
+    /// Another file.
+    Replaced,
+    /// No file that can be seen.
+    Missing,
+}
+
+impl Place {
+    /// Why nothing is written: for the log.
+    fn fault(self) -> Option<&'static str> {
+        match self {
+            Self::Same => None,
+            Self::Replaced => Some("another file lies where the database's was"),
+            Self::Missing => Some("no file lies where the database's was"),
+        }
+    }
+}
+
+/// Whether SQLite's file is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Integrity {
+    /// Nothing speaks against it.
+    Assumed,
+    /// The process before was killed, and the check has not ended.
+    Unknown,
+    /// A check found a fault.
+    Broken,
+}
+
+/// Keeps watch over the database of a store.
+#[derive(Debug)]
+pub(super) struct Condition {
+    /// SQLite's file as it was at the start.
+    file: Option<Identity>,
+    health: Mutex<Health>,
+    /// The note of this process, while it serves.
+    note: Mutex<Option<PathBuf>>,
+}
+
+/// A file, wherever it goes.
+#[derive(Debug)]
+struct Identity {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Condition {
+    /// Remembers which file is the database.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if there is none.
+    pub(super) fn watch(target: &Target) -> Result<Arc<Self>> {
+        let file = match target {
+            Target::Postgres(_) => None,
+            Target::Sqlite(path) => {
+                let found = path.metadata().map_err(|error| Error::Unavailable {
+                    outage: crate::error::Outage::Gone,
+                    source: Some(format!("{}: {error}", path.display()).into()),
+                })?;
+                Some(Identity {
+                    path: path.clone(),
+                    device: found.dev(),
+                    inode: found.ino(),
+                })
+            }
+        };
+        Ok(Arc::new(Self {
+            file,
+            health: Mutex::new(Health {
+                file: Place::Same,
+                integrity: Integrity::Assumed,
+                writes_fail: false,
+            }),
+            note: Mutex::new(None),
+        }))
+    }
+
+    pub(super) fn health(&self) -> Health {
+        *self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks whether the file is still the one that is open, and says so in the log when that has changed.
+    ///
+    /// # Errors
+    ///
+    /// What lies there instead.
+    pub(super) fn look(&self) -> std::result::Result<(), &'static str> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        let found = file.path.metadata();
+        let place = match &found {
+            Ok(found) if (found.dev(), found.ino()) == (file.device, file.inode) => Place::Same,
+            Ok(_) => Place::Replaced,
+            Err(_) => Place::Missing,
+        };
+        let before = std::mem::replace(&mut self.lock().file, place);
+        match place.fault() {
+            None if before == place => Ok(()),
+            None => {
+                tracing::warn!(file = %file.path.display(), "the database's file is back: writes go on");
+                Ok(())
+            }
+            Some(fault) => {
+                if before != place {
+                    let error = found.err().map(|error| error.to_string());
+                    tracing::error!(
+                        file = %file.path.display(),
+                        error,
+                        "{fault}: no write is acknowledged any more, as it would be lost when this process ends. Bring \
+                         the file back, or restart to serve what lies there"
+                    );
+                }
+                Err(fault)
+            }
+        }
+    }
+
+    /// Is the file known to be another, or gone?
+    pub(super) fn is_moved(&self) -> bool {
+        self.health().file != Place::Same
+    }
+
+    /// Notes how the last write ended.
+    pub(super) fn note_write(&self, failed: bool) {
+        self.lock().writes_fail = failed;
+    }
+
+    /// Leaves a note beside SQLite's file that a server runs, which a clean end removes. Where one is left of an earlier
+    /// server, that was killed, or the machine was, and a thread checks the file meanwhile.
+    pub(super) fn begin(self: &Arc<Self>, target: &Target, index: Index) {
+        let Some(file) = &self.file else {
+            return;
+        };
+        let note = note_beside(&file.path);
+        match leave(&note) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                self.lock().integrity = Integrity::Unknown;
+                let (condition, target) = (Arc::clone(self), target.clone());
+                let thread = std::thread::Builder::new().name("store-check".to_owned());
+                // Not waited for at the end: the note stays if the check has not ended.
+                let started = thread.spawn(move || condition.check(&target, index));
+                if let Err(error) = started {
+                    tracing::warn!(%error, "could not check the database");
+                }
+            }
+            // Of no consequence but that a later start does not check.
+            Err(error) => {
+                tracing::warn!(%error, file = %note.display(), "could not be written");
+            }
+        }
+        *self.note.lock().unwrap_or_else(PoisonError::into_inner) = Some(note);
+    }
+
+    /// Takes the note away at a clean end, unless the file still has to be checked.
+    pub(super) fn end(&self) {
+        let mut note = self.note.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(note) = note.take() else {
+            return;
+        };
+        let health = self.health();
+        if self.look().is_ok() && health.integrity == Integrity::Assumed {
+            let _ = std::fs::remove_file(note);
+        }
+    }
+
+    fn check(&self, target: &Target, index: Index) {
+        rank(Errand::Read);
+        let found = find_fault(target, index);
+        // Else it was another file that was checked.
+        if self.look().is_err() {
+            return;
+        }
+        match found {
+            Ok(None) => {
+                self.lock().integrity = Integrity::Assumed;
+                tracing::info!(
+                    "the database was not closed by the process before; it was checked and is whole"
+                );
+            }
+            Ok(Some(fault)) => {
+                self.lock().integrity = Integrity::Broken;
+                tracing::error!(fault, "the database is broken: stop, and restore a backup");
+            }
+            Err(error) => tracing::warn!(error = error.chain(), "could not check the database"),
+        }
+    }
+}
+
+/// Where the note of a server that runs on a database lies.
+fn note_beside(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push("-running");
+    PathBuf::from(name)
+}
+
+/// Makes a file that is not there yet, and its name durable: it is for after a power cut.
+fn leave(note: &Path) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(note)?;
+    let folder = note.parent().filter(|path| !path.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[derive(QueryableByName)]
+struct Line {
+    #[diesel(sql_type = Text)]
+    quick_check: String,
+}
+
+/// The first fault that SQLite finds in its file, if there is one.
+fn find_fault(target: &Target, index: Index) -> Result<Option<String>> {
+    let check = || -> Result<Vec<Line>> {
+        let mut connection = Session::open_with(target, Purpose::Dump, index)?;
+        Ok(sql_query("PRAGMA quick_check(1)").load(&mut connection)?)
+    };
+    match check() {
+        Ok(lines) => {
+            let mut lines = lines.into_iter().map(|found| found.quick_check);
+            Ok(lines.find(|line| line != "ok"))
+        }
+        Err(error) => {
+            let text = error.chain();
+            let broken = ["malformed", "not a database"];
+            if broken.iter().any(|known| text.contains(known)) {
+                return Ok(Some(text));
+            }
+            Err(error)
+        }
+    }
+}
