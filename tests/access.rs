@@ -788,13 +788,17 @@ async fn names_and_passwords_of_all_kinds(
         let answer = server.actor(name, secret).get("/locations").await;
         assert_eq!(answer.status, 200, "{name} with {secret:?}");
     }
-    for name in ["ALICE@Example.COM", "aLiCe@eXaMpLe.CoM"] {
-        let answer = server.actor(name, "a:b:c:dddd").get("/locations").await;
-        assert_eq!(answer.status, 200, "{name}: ASCII case makes no other name");
+    for (name, secret) in [
+        ("ALICE@Example.COM", "a:b:c:dddd"),
+        ("aLiCe@eXaMpLe.CoM", "a:b:c:dddd"),
+        ("JÖRG MÜLLER", "pässwörd–€"),
+    ] {
+        let answer = server.actor(name, secret).get("/locations").await;
+        assert_eq!(answer.status, 200, "{name}: case makes no other name");
     }
     let longer = "x".repeat(72);
     for (name, secret, why) in [
-        ("JÖRG MÜLLER", "pässwörd–€", "only ASCII letters are folded"),
+        ("Jorg Müller", "pässwörd–€", "marks are not folded"),
         ("alice@example.com", "A:B:C:DDDD", "passwords have case"),
         (
             "alice@example.com",
@@ -963,7 +967,7 @@ async fn proofs_are_shared_and_end_and_failures_are_not_remembered(
     }
     assert_eq!(checks(start), 1, "twenty equal first requests");
 
-    for (advance, expected) in [(59, 0), (2, 1), (59, 0), (-60, 1)] {
+    for (advance, expected) in [(59, 0), (2, 1), (59, 0), (60, 1)] {
         let start = checks(0);
         server.clock.advance(TimeDelta::seconds(advance));
         assert_eq!(server.admin().get("/locations").await.status, 200);

@@ -19,9 +19,9 @@ use aws_lc_rs::digest;
 use moka::policy::EvictionPolicy;
 
 use super::passwords::network;
-use crate::domain::account::name_key;
 use crate::domain::audit::told_name;
 use crate::domain::throttle::Rate;
+use crate::domain::unicode::folded;
 use crate::metrics;
 
 /// Sources, and sources with an identity, that are remembered at once; the least recently used fall out.
@@ -238,7 +238,7 @@ where
 
 fn identity_of(tried: Tried, address: IpAddr, name: &str) -> Identity {
     // As the audit trail tells it, since some know it only from there.
-    let name = name_key(&told_name(name).unwrap_or_default());
+    let name = folded(&told_name(name).unwrap_or_default());
     let mut hash = [0; 32];
     hash.copy_from_slice(digest::digest(&digest::SHA256, name.as_bytes()).as_ref());
     let network = network(address);
