@@ -265,11 +265,11 @@ impl House {
     }
 
     async fn log_in(&self) -> Result<Caller> {
-        let presented = Presented {
-            name: FIRST.to_owned(),
-            password: self.password.clone(),
-            source: Ipv4Addr::LOCALHOST.into(),
-        };
+        let presented = Presented::new(
+            FIRST.to_owned(),
+            self.password.clone(),
+            Ipv4Addr::LOCALHOST.into(),
+        );
         Ok(self.service.identify(presented, Origin::command()).await?)
     }
 

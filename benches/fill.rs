@@ -140,11 +140,8 @@ impl Fill {
 }
 
 async fn log_in(service: &Service, name: &str, password: &SecretString) -> Result<Caller> {
-    let presented = Presented {
-        name: name.to_owned(),
-        password: password.clone(),
-        source: std::net::Ipv4Addr::LOCALHOST.into(),
-    };
+    let source = std::net::Ipv4Addr::LOCALHOST.into();
+    let presented = Presented::new(name.to_owned(), password.clone(), source);
     Ok(service.identify(presented, Origin::command()).await?)
 }
 

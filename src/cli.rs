@@ -23,7 +23,7 @@ use crate::app::{self, App, FirstPassword, Makes};
 use crate::clock::{Clock, SystemClock, SystemRandom};
 use crate::config::{
     AccountCommand, AuditCommand, Cli, Command, KeysCommand, PasswordSource, RegistryCommand,
-    Settings, read_secret, without_line_end,
+    Settings, read_secret, secret_of_file,
 };
 use crate::domain::account::{AccountName, NewPassword};
 use crate::domain::auth_config::{BundlePath, Product};
@@ -544,7 +544,7 @@ fn choose_password(accounts: &Accounts<'_>, source: &PasswordSource) -> Result<P
         None => accounts.generate_password().map(Password::Made),
         // Not by the name /dev/stdin, which cannot be opened where standard input is a socket.
         Some(path) if path == Path::new("-") => std::io::read_to_string(std::io::stdin())
-            .map(|text| Password::Given(without_line_end(&Zeroizing::new(text))))
+            .map(|text| Password::Given(secret_of_file(&Zeroizing::new(text))))
             .map_err(|error| {
                 Error::invalid(
                     "file",

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use crate::domain::account::NewPassword;
 use crate::domain::period::Period;
 use crate::domain::signing::Algorithm;
+use crate::domain::unicode::BYTE_ORDER_MARK;
 use crate::error::{Error, Result};
 use crate::store::{self, Target};
 
@@ -717,7 +718,7 @@ fn chosen_token(
 /// Reads the secret of a setting from a file.
 pub fn read_secret(setting: &str, path: &Path) -> Result<SecretString> {
     let text = std::fs::read_to_string(path).map(Zeroizing::new);
-    text.map(|text| without_line_end(&text)).map_err(|error| {
+    text.map(|text| secret_of_file(&text)).map_err(|error| {
         Error::invalid(
             "file",
             format!("{setting}: {} cannot be read: {error}", path.display()),
@@ -725,9 +726,10 @@ pub fn read_secret(setting: &str, path: &Path) -> Result<SecretString> {
     })
 }
 
-/// A secret without the line end that editors add.
+/// The secret that a file holds, without what editors add: a byte order mark before it and a line end after it.
 #[must_use]
-pub fn without_line_end(text: &str) -> SecretString {
+pub fn secret_of_file(text: &str) -> SecretString {
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let text = text.strip_suffix('\n').unwrap_or(text);
     text.strip_suffix('\r').unwrap_or(text).into()
 }
@@ -739,6 +741,8 @@ type Parsed<T> = std::result::Result<T, String>;
     reason = "what a value parser of clap looks like"
 )]
 fn secret(text: &str) -> Parsed<SecretString> {
+    // A variable that was made of a file may begin as the file does.
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     Ok(text.to_owned().into())
 }
 
@@ -905,6 +909,27 @@ mod tests {
             "hunter22",
         ]);
         assert!(!format!("{cli:?}").contains("hunter22"));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_secret() {
+        use secrecy::ExposeSecret as _;
+        let given = |arguments: [&str; 3]| {
+            let settings = Cli::parse_from(arguments).settings;
+            let password = settings.given_admin_password().unwrap().unwrap();
+            password.secret().expose_secret().to_owned()
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("password");
+        std::fs::write(&file, "\u{feff}correct horse\n").unwrap();
+        let by_file = given([
+            "wharfinger",
+            "--admin-password-file",
+            file.to_str().unwrap(),
+        ]);
+        let by_value = given(["wharfinger", "--admin-password", "\u{feff}correct horse"]);
+        assert_eq!(by_file, "correct horse");
+        assert_eq!(by_value, "correct horse");
     }
 
     #[test]

@@ -24,11 +24,11 @@ const PASSWORD: &str = "right-password";
 
 /// Somebody who proved an account's password.
 async fn caller(server: &Server, name: &str, password: &str) -> Caller {
-    let presented = Presented {
-        name: name.to_owned(),
-        password: SecretString::from(password.to_owned()),
-        source: IpAddr::V4(Ipv4Addr::LOCALHOST),
-    };
+    let presented = Presented::new(
+        name.to_owned(),
+        SecretString::from(password.to_owned()),
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+    );
     server
         .service
         .identify(presented, Origin::command())
@@ -182,7 +182,7 @@ async fn only_a_whole_code_of_the_user_app_opens_anything(
         (APP, &lower),
         // With a right checksum, and what PostgreSQL refuses in a text.
         (APP, &odd),
-        (APP, &format!("{code} ")),
+        (APP, &format!("{code}{}", " ".repeat(17))),
         (APP, ADMIN_PASSWORD),
         (APP, &secret),
         (APP, ""),

@@ -484,11 +484,7 @@ async fn no_secret_is_in_the_debug_form_of_what_carries_it() {
         address: Some(source),
         request_id: "x".to_owned(),
     };
-    let presented = |password: &str| Presented {
-        name: "admin".to_owned(),
-        password: password.into(),
-        source,
-    };
+    let presented = |password: &str| Presented::new("admin".to_owned(), password.into(), source);
     shown.push(format!("{:?}", presented("known-word")));
     shown.push(format!(
         "{:?}",

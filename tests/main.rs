@@ -59,6 +59,7 @@ mod surfaces;
 mod throttle;
 mod tls;
 mod tokens;
+mod unicode;
 mod uses;
 mod wire;
 mod writer;

@@ -637,7 +637,8 @@ async fn accounts_are_managed_beside_a_running_server(
     let made = shown(&account(&["add", "Alice@example.com", "--role", "Analyst"]).ok());
     assert_eq!(status("alice@example.com", &made).await, 200);
     let file = database.folder().join("password");
-    std::fs::write(&file, "from: ä file\r\n").unwrap();
+    // As Windows writes one.
+    std::fs::write(&file, "\u{feff}from: ä file\r\n").unwrap();
     let from_file = ["--password-file", file.to_str().unwrap()];
     let said = account(
         &[
@@ -684,7 +685,7 @@ async fn accounts_are_managed_beside_a_running_server(
         .stdin
         .take()
         .unwrap()
-        .write_all("typed in\n".as_bytes())
+        .write_all("\u{feff}typed in\n".as_bytes())
         .unwrap();
     assert!(from_input.wait().unwrap().success());
     assert_eq!(

@@ -173,6 +173,41 @@ async fn waiting_is_no_way_to_learn_which_password_is_right(
 
 #[rstest]
 #[actix_web::test]
+async fn tokens_and_sessions_pass_where_a_password_has_to_wait(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = start(backend).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let registry_token = admin.mint(&registry, "admin", &["repository:a:pull"]).await;
+    let body = json!({"name": "n", "role": "Admin"});
+    let made = admin.post("/v1/apitokens/generate", body).await;
+    let api_token = server.bearer(made.json["token"].as_str().unwrap());
+    let session = server.session(&server.sign_in("admin", ADMIN_PASSWORD).await);
+    let body = json!({"title": "laptop"});
+    let made = session.post("/api/v1/user/apptoken", body).await;
+    let code = made.json["token"]["token_code"].as_str().unwrap();
+    let app_token = server.actor("$app", code);
+
+    // At the address of the owner somebody guesses the owner's name for as long as it takes.
+    let guesses = server.actor("admin", "wrong-password");
+    for _ in 0..50 {
+        assert_ne!(guesses.get("/registries").await.status, 200);
+    }
+    assert_eq!(admin.get("/registries").await.status, 429);
+    for tokens in [&api_token, &session] {
+        assert_eq!(tokens.get("/api/v1/user/apptoken").await.status, 200);
+    }
+    let query = [("service", SERVICE)];
+    for client in [&server.client(&registry_token), &app_token] {
+        let answer = client.ask("/token", &query).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    assert_eq!(admin.get("/registries").await.status, 429);
+}
+
+#[rstest]
+#[actix_web::test]
 async fn machine_secrets_are_counted_apart_and_right_ones_never_wait(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {

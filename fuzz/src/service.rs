@@ -218,11 +218,7 @@ impl Harbour {
 }
 
 fn presented() -> Presented {
-    Presented {
-        name: ACCOUNT.0.to_owned(),
-        password: password(),
-        source: SOURCE,
-    }
+    Presented::new(ACCOUNT.0.to_owned(), password(), SOURCE)
 }
 
 fn password() -> SecretString {

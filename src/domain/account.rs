@@ -12,23 +12,35 @@ use super::role::{Permissions, Resource};
 use super::secret;
 use super::status::Status;
 use super::text::{has_control, quoted};
+use super::unicode::{BYTE_ORDER_MARK, composed, folded, is_invisible, opaque};
 use crate::error::{Error, Result};
 
 /// The longest account name, in characters.
 const NAME_LENGTH: usize = 255;
 /// The shortest password, in characters.
 pub const PASSWORD_MINIMUM: usize = 8;
-/// The longest password, in bytes of UTF-8: bcrypt reads 72 bytes and ends with a NUL, and a password is never cut.
+/// The longest password, in bytes of UTF-8 in the form that is compared: bcrypt reads 72 bytes and ends with a NUL, and a password is never cut.
 pub const PASSWORD_MAXIMUM: usize = 71;
 
-/// An account's name, as sent; two names that differ only in ASCII case are the same name.
+/// An account's name, in NFC; two names that differ only in case are the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountName(String);
 
 impl AccountName {
-    /// Reads a name: 1 to 255 characters without colon (HTTP Basic ends the name there, RFC 7617 §2) and without
-    /// control characters.
+    /// Reads a name: 1 to 255 characters without colon (HTTP Basic ends the name there, RFC 7617 §2), without control
+    /// characters, and without any that do not show.
     pub fn parse(text: &str) -> Result<Self> {
+        let text = &*composed(text);
+        if let Some(hidden) = text.chars().find(|c| is_invisible(*c)) {
+            return Err(Error::invalid(
+                "name",
+                format!(
+                    "account name {} contains U+{:04X}, which does not show: names that look alike must be the same",
+                    quoted(text),
+                    u32::from(hidden)
+                ),
+            ));
+        }
         let length = text.chars().count();
         if length == 0
             || length > NAME_LENGTH
@@ -47,7 +59,7 @@ impl AccountName {
         Ok(Self(text.to_owned()))
     }
 
-    /// The name as it was sent.
+    /// The name as it was sent, in NFC.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -56,11 +68,18 @@ impl AccountName {
     /// What uniqueness is decided by.
     #[must_use]
     pub fn key(&self) -> String {
-        name_key(&self.0)
+        folded(&self.0)
     }
 }
 
-/// What names are compared by: ASCII letters in lower case, all else as it is.
+/// What an account may be kept under that has this name: the key of a new account, and that of an account which was made
+/// before names were compared by all of Unicode. Where both exist, the second one is meant.
+#[must_use]
+pub fn account_keys(name: &str) -> [String; 2] {
+    [folded(name), name_key(name)]
+}
+
+/// What names of tokens are compared by: ASCII letters in lower case, all else as it is.
 #[must_use]
 pub fn name_key(name: &str) -> String {
     name.to_ascii_lowercase()
@@ -71,10 +90,13 @@ pub fn name_key(name: &str) -> String {
 pub struct NewPassword(SecretString);
 
 impl NewPassword {
-    /// Accepts 8 characters to 71 bytes without control characters that do not look like a token.
+    /// Accepts 8 characters to 71 bytes without control characters that do not look like a token, in the form in which
+    /// passwords are compared ([`opaque`]).
     ///
     /// A password in a token's form is refused because credentials of that form are tried as tokens only.
+    #[expect(clippy::needless_pass_by_value, reason = "what was sent is wiped here")]
     pub fn parse(password: SecretString) -> Result<Self> {
+        let password = SecretString::from(opaque(password.expose_secret()));
         let text = password.expose_secret();
         let problem = if text.chars().count() < PASSWORD_MINIMUM {
             format!("the password is shorter than {PASSWORD_MINIMUM} characters")
@@ -85,7 +107,9 @@ impl NewPassword {
             )
         } else if has_control(text) {
             "the password contains a control character".to_owned()
-        } else if secret::is_machine_secret(text) {
+        } else if text.contains(BYTE_ORDER_MARK) {
+            "the password contains a byte order mark (U+FEFF), which nobody can type".to_owned()
+        } else if secret::bare(text).is_some() {
             "the password has the form of a token; choose another".to_owned()
         } else {
             return Ok(Self(password));
@@ -93,7 +117,7 @@ impl NewPassword {
         Err(Error::invalid("password", problem))
     }
 
-    /// The password itself, for hashing.
+    /// The password itself in the form in which it is compared, for hashing.
     #[must_use]
     pub fn secret(&self) -> &SecretString {
         &self.0
@@ -274,16 +298,28 @@ mod tests {
 
     #[test]
     fn names_have_no_colon_and_no_control_characters() {
-        for right in ["a", "alice@example.com", "Jörg", "two words"] {
+        for right in ["a", "alice@example.com", "Jörg", "two words", "דוד"] {
             assert!(AccountName::parse(right).is_ok(), "{right:?} was refused");
         }
-        for wrong in ["", "a:b", "a\0", "a\n", " a", "a ", &"a".repeat(256)] {
+        let hidden = [
+            "a\u{202e}b",
+            "ad\u{200b}min",
+            "\u{feff}a",
+            "a\u{2066}",
+            "a\u{ad}b",
+        ];
+        for wrong in ["", "a:b", "a\0", "a\n", " a", "a ", &"a".repeat(256)]
+            .into_iter()
+            .chain(hidden)
+        {
             assert!(AccountName::parse(wrong).is_err(), "{wrong:?} was accepted");
         }
-        assert_eq!(
-            AccountName::parse("Alice").unwrap().key(),
-            AccountName::parse("aLICE").unwrap().key()
-        );
+        for (one, other) in [("Alice", "aLICE"), ("JÖRG", "jo\u{308}rg")] {
+            assert_eq!(
+                AccountName::parse(one).unwrap().key(),
+                AccountName::parse(other).unwrap().key()
+            );
+        }
     }
 
     #[test]
@@ -298,8 +334,15 @@ mod tests {
             "short",
             "tab\tinside",
             token.expose_secret(),
+            &format!("  {}", token.expose_secret()),
+            &format!("{}\u{a0}", token.expose_secret()),
+            "\u{feff}correct horse",
         ] {
             assert!(parse(wrong).is_err(), "{wrong:?} was accepted");
         }
+        // The form that is compared counts: 71 bytes of what was sent as 106.
+        let composed = format!("{}x", "ö".repeat(35));
+        let parsed = parse(&format!("{}x", "o\u{308}".repeat(35))).unwrap();
+        assert_eq!(parsed.secret().expose_secret(), composed);
     }
 }

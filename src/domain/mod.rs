@@ -33,6 +33,7 @@ pub mod status;
 pub mod text;
 pub mod throttle;
 pub mod token;
+pub mod unicode;
 
 use chrono::{DateTime, Utc};
 

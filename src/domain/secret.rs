@@ -191,6 +191,16 @@ impl Form {
     }
 }
 
+/// White space around a secret that is cut off, in bytes: a file, and a variable made of it, often ends in a line end.
+const AROUND: usize = 16;
+
+/// The machine secret that a text is, without the white space around it; none if the text is anything else.
+#[must_use]
+pub fn bare(text: &str) -> Option<&str> {
+    let bare = text.trim();
+    (text.len() - bare.len() <= AROUND && is_machine_secret(bare)).then_some(bare)
+}
+
 /// Makes the secret of a registry token from random bytes.
 #[must_use]
 pub fn token_secret(entropy: [u8; TOKEN_ENTROPY]) -> SecretString {
@@ -336,6 +346,29 @@ mod tests {
         ] {
             assert_eq!(masked(plain), plain);
         }
+    }
+
+    #[test]
+    fn a_secret_is_known_in_a_little_white_space() {
+        let secret = token_secret([9; TOKEN_ENTROPY]);
+        let secret = secret.expose_secret();
+        for (before, after) in [
+            ("", ""),
+            ("", "\n"),
+            ("\t", "\r\n"),
+            ("\u{2003}", &" ".repeat(13)),
+        ] {
+            assert_eq!(bare(&format!("{before}{secret}{after}")), Some(secret));
+        }
+        for (before, after) in [
+            ("", "\0"),
+            ("x", ""),
+            (" ", &" ".repeat(16)),
+            ("\u{feff}", ""),
+        ] {
+            assert_eq!(bare(&format!("{before}{secret}{after}")), None, "{after:?}");
+        }
+        assert_eq!(bare(" a password "), None);
     }
 
     #[test]

@@ -101,11 +101,7 @@ pub(super) async fn prove_password(
     request: &HttpRequest,
     (name, password): (String, SecretString),
 ) -> Result<Caller> {
-    let presented = Presented {
-        name,
-        password,
-        source: source(request),
-    };
+    let presented = Presented::new(name, password, source(request));
     let service = &state(request)?.service;
     service.identify(presented, origin(request)).await
 }

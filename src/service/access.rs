@@ -25,6 +25,7 @@ use crate::domain::membership::{Membership, Rights};
 use crate::domain::network::network;
 use crate::domain::secret;
 use crate::domain::status::Status;
+use crate::domain::unicode;
 use crate::error::{Error, Outage, Result, What};
 use crate::metrics;
 use crate::store::{Session, Store, accounts, api_tokens, roles};
@@ -40,12 +41,23 @@ const FAMILIAR: Duration = Duration::from_hours(1);
 /// What a request presents.
 #[derive(Debug)]
 pub struct Presented {
-    /// The name before the first colon.
-    pub name: String,
-    /// All after it.
-    pub password: SecretString,
-    /// Where the request comes from.
-    pub source: IpAddr,
+    pub(super) name: String,
+    pub(super) password: SecretString,
+    pub(super) source: IpAddr,
+}
+
+impl Presented {
+    /// A name, what came with it, and where the request comes from. A machine secret is taken without the white space
+    /// around it: what is mounted from a secret store often ends in a line end.
+    #[must_use]
+    pub fn new(name: String, password: SecretString, source: IpAddr) -> Self {
+        let bare = secret::bare(password.expose_secret()).map(SecretString::from);
+        Self {
+            name,
+            password: bare.unwrap_or(password),
+            source,
+        }
+    }
 }
 
 /// A request that proved who makes it.
@@ -363,9 +375,16 @@ impl Access {
             })
             .await?;
         let hash = login.as_ref().and_then(|login| login.password_hash.clone());
+        // Made in any case, so that all names cost the same.
+        let opaque = SecretString::from(unicode::opaque(presented.password.expose_secret()));
+        let password = if login.as_ref().is_none_or(|login| login.opaque) {
+            opaque
+        } else {
+            presented.password.clone()
+        };
         let right = self
             .passwords
-            .check(presented.source, presented.password.clone(), hash)
+            .check(presented.source, password, hash)
             .await?;
         match login {
             Some(login) if right => Ok(Proof {

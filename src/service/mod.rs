@@ -227,7 +227,11 @@ impl Service {
         policy: Policy,
     ) -> Result<Self> {
         let vault = Vault::open(&store, server_key, &*clock, &*random).await?;
-        let passwords = Passwords::start(policy.password_threads, policy.bcrypt_cost)?;
+        let passwords = Passwords::start(
+            policy.password_threads,
+            policy.bcrypt_cost,
+            Arc::clone(&clock),
+        )?;
         let throttle = Arc::new(Throttle::new(policy.failures, clock.instant()));
         let caches = Caches::default();
         let access = Access::new(

@@ -1,33 +1,39 @@
 //! The slow part of people's passwords: bcrypt, in a few threads behind a fair queue.
 //!
 //! A check takes a good part of a second on purpose, so a flood of wrong passwords must neither occupy the request
-//! threads nor make others wait: work is queued per source and served in turn, sources that recently succeeded first,
-//! and every queue is bounded.
+//! threads nor make others wait. Checks wait in a queue for each source, and sources take turns. Those that failed within
+//! the last minutes come after all others, and lose their places to them when the queue is full. Among the others, those
+//! that succeeded within the last hour come first, three turns of four. Each queue is bounded.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use moka::policy::EvictionPolicy;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::oneshot;
 
 use super::turns::Turns;
+use crate::clock::Clock;
 use crate::domain::network::network;
 use crate::error::{Error, Result};
 use crate::metrics;
 
 /// Checks of one source that may wait.
 const SOURCE_QUEUE: usize = 16;
-/// Checks that may wait in all, of sources in favour and of the others each: strangers, however many, never fill the
-/// places of those who proved themselves.
+/// Checks that may wait in all.
 const QUEUE: usize = 512;
 /// How long a success moves a source to the front.
 const FAVOUR: Duration = Duration::from_hours(1);
 /// Sources that can be in favour at once; the least recently used fall out.
 const FAVOURED: u64 = 10_000;
-/// Every so many checks one comes from the sources out of favour, so that none waits for ever.
+/// How long a failure moves a source to the end. It is also how long such a source can wait behind others at the most.
+const FAILED: Duration = Duration::from_mins(5);
+/// Sources whose failures are remembered at once; the least recently used fall out.
+const FAILURES: u64 = 100_000;
+/// Each so many checks, sources that are not in favour come first, so that they do not wait for ever.
 const TURN: u32 = 4;
 
 /// One password against one hash.
@@ -37,16 +43,28 @@ struct Check {
     answer: oneshot::Sender<bool>,
 }
 
-/// Queues of sources, in the order they are served.
-#[derive(Default)]
-struct Ring {
-    /// Checks in all queues.
-    waiting: usize,
-    order: VecDeque<IpAddr>,
-    queues: HashMap<IpAddr, VecDeque<Check>>,
+/// What a source did lately. The least is the best.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Standing {
+    /// A check of it failed.
+    failed: bool,
+    /// None of it succeeded.
+    stranger: bool,
 }
 
-impl Ring {
+/// Checks that wait, in a queue for each source.
+#[derive(Default)]
+struct State {
+    /// In all queues.
+    waiting: usize,
+    /// The sources, in the order in which they came or were last served.
+    order: VecDeque<IpAddr>,
+    queues: HashMap<IpAddr, VecDeque<Check>>,
+    served: u32,
+    closed: bool,
+}
+
+impl State {
     fn waiting_of(&self, source: IpAddr) -> usize {
         self.queues.get(&source).map_or(0, VecDeque::len)
     }
@@ -60,44 +78,65 @@ impl Ring {
         self.waiting += 1;
     }
 
-    /// The next check of the source whose turn it is; the source goes to the end of the line.
-    fn pop(&mut self) -> Option<(IpAddr, Check)> {
-        let source = self.order.pop_front()?;
-        let queue = self.queues.get_mut(&source)?;
-        let check = queue.pop_front()?;
-        self.waiting -= 1;
-        if queue.is_empty() {
-            self.queues.remove(&source);
-        } else {
+    /// The next check: of the sources of the best standing, the one that waits longest for its turn. A standing is looked
+    /// up now, since a source whose first guess just failed may have more of them here.
+    fn pop(&mut self, standing: impl Fn(IpAddr) -> Standing) -> Option<(IpAddr, Check)> {
+        self.served = self.served.wrapping_add(1);
+        let strangers_first = self.served.is_multiple_of(TURN);
+        let (place, _) = self.order.iter().enumerate().min_by_key(|(_, source)| {
+            let standing = standing(**source);
+            (standing.failed, standing.stranger != strangers_first)
+        })?;
+        let source = self.order.remove(place)?;
+        let check = self.take(source, VecDeque::pop_front)?;
+        if self.queues.contains_key(&source) {
             self.order.push_back(source);
         }
         Some((source, check))
     }
-}
 
-#[derive(Default)]
-struct State {
-    favoured: Ring,
-    others: Ring,
-    served: u32,
-    closed: bool,
-}
-
-impl State {
-    fn pop(&mut self) -> Option<(IpAddr, Check)> {
-        self.served = self.served.wrapping_add(1);
-        if self.served.is_multiple_of(TURN) {
-            self.others.pop().or_else(|| self.favoured.pop())
-        } else {
-            self.favoured.pop().or_else(|| self.others.pop())
+    /// Removes a check for one of another source, which is not here yet: the last one of the source of the worst standing,
+    /// or of the longest queue among such sources. None if that is no worse off than the other source would be.
+    fn displace(
+        &mut self,
+        newcomer: IpAddr,
+        standing: impl Fn(IpAddr) -> Standing,
+    ) -> Option<Check> {
+        let place = |source: &IpAddr| (standing(*source), self.waiting_of(*source));
+        let worst = self.order.iter().copied().max_by_key(place)?;
+        let (own, waiting) = place(&newcomer);
+        if (own, waiting + 1) >= place(&worst) {
+            return None;
         }
+        let check = self.take(worst, VecDeque::pop_back);
+        if !self.queues.contains_key(&worst) {
+            self.order.retain(|source| *source != worst);
+        }
+        check
+    }
+
+    fn take(
+        &mut self,
+        source: IpAddr,
+        end: impl FnOnce(&mut VecDeque<Check>) -> Option<Check>,
+    ) -> Option<Check> {
+        let queue = self.queues.get_mut(&source)?;
+        let check = end(queue)?;
+        if queue.is_empty() {
+            self.queues.remove(&source);
+        }
+        self.waiting -= 1;
+        Some(check)
     }
 }
 
 struct Shared {
     state: Mutex<State>,
     wake: Condvar,
+    clock: Arc<dyn Clock>,
     in_favour: moka::sync::Cache<IpAddr, ()>,
+    /// When a check of a source last failed.
+    failed: moka::sync::Cache<IpAddr, Instant>,
     checks: AtomicU64,
     counts: metrics::Passwords,
 }
@@ -105,6 +144,14 @@ struct Shared {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn standing(&self, source: IpAddr, now: Instant) -> Standing {
+        let failed = self.failed.get(&source);
+        Standing {
+            failed: failed.is_some_and(|at| now.duration_since(at) < FAILED),
+            stranger: !self.in_favour.contains_key(&source),
+        }
     }
 }
 
@@ -131,15 +178,21 @@ impl Drop for Passwords {
 
 impl Passwords {
     /// Starts the threads. `cost` is bcrypt's, for new hashes and for names that do not exist.
-    pub fn start(threads: usize, cost: u32) -> Result<Self> {
+    pub fn start(threads: usize, cost: u32, clock: Arc<dyn Clock>) -> Result<Self> {
         let in_favour = moka::sync::Cache::builder()
             .max_capacity(FAVOURED)
             .time_to_live(FAVOUR)
             .build();
+        let failed = moka::sync::Cache::builder()
+            .max_capacity(FAILURES)
+            .eviction_policy(EvictionPolicy::lru())
+            .build();
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             wake: Condvar::new(),
+            clock,
             in_favour,
+            failed,
             checks: AtomicU64::new(0),
             counts: metrics::Passwords::default(),
         });
@@ -158,7 +211,8 @@ impl Passwords {
     ///
     /// # Errors
     ///
-    /// [`Error::RateLimited`] if the source has too many checks waiting, [`Error::Unavailable`] if all have.
+    /// [`Error::RateLimited`] if the source has too many checks waiting, [`Error::Unavailable`] if all have and this
+    /// source has no better right to a place, or lost its place to one that has.
     pub async fn check(
         &self,
         source: IpAddr,
@@ -188,32 +242,30 @@ impl Passwords {
     /// What is counted of the checks, as it is now.
     pub(super) fn counts(&self) -> &metrics::Passwords {
         let state = self.shared.lock();
-        let waiting = state.favoured.waiting + state.others.waiting;
-        self.shared.counts.waiting(waiting);
+        self.shared.counts.waiting(state.waiting);
         &self.shared.counts
     }
 
     fn push(&self, source: IpAddr, check: Check) -> Result<()> {
         let source = network(source);
-        let favoured = self.shared.in_favour.contains_key(&source);
+        let now = self.shared.clock.instant();
         let mut state = self.shared.lock();
-        if state.favoured.waiting_of(source) + state.others.waiting_of(source) >= SOURCE_QUEUE {
+        if state.waiting_of(source) >= SOURCE_QUEUE {
             self.shared.counts.refused_source();
             return Err(Error::RateLimited {
                 retry_after: Error::RETRY_AFTER,
             });
         }
-        let closed = state.closed;
-        let ring = if favoured {
-            &mut state.favoured
-        } else {
-            &mut state.others
-        };
-        if closed || ring.waiting >= QUEUE {
-            self.shared.counts.refused_full();
+        if state.closed {
             return Err(Error::busy());
         }
-        ring.push(source, check);
+        if state.waiting >= QUEUE {
+            self.shared.counts.refused_full();
+            // Whose check is dropped is told that there is no room.
+            let standing = |source| self.shared.standing(source, now);
+            state.displace(source, standing).ok_or_else(Error::busy)?;
+        }
+        state.push(source, check);
         drop(state);
         self.shared.wake.notify_one();
         Ok(())
@@ -227,7 +279,8 @@ fn serve(shared: &Shared) {
             if state.closed {
                 return;
             }
-            match state.pop() {
+            let now = shared.clock.instant();
+            match state.pop(|source| shared.standing(source, now)) {
                 Some(next) => break next,
                 None => {
                     state = shared
@@ -245,6 +298,8 @@ fn serve(shared: &Shared) {
         let right = shared.counts.run(|| verify(&check.password, &check.hash));
         if right {
             shared.in_favour.insert(source, ());
+        } else {
+            shared.failed.insert(source, shared.clock.instant());
         }
         // The caller may have gone away meanwhile, which is its right.
         let _ = check.answer.send(right);
@@ -323,31 +378,161 @@ mod tests {
         IpAddr::from([127, 0, 0, last])
     }
 
+    const PROVEN: Standing = Standing {
+        failed: false,
+        stranger: false,
+    };
+    const STRANGER: Standing = Standing {
+        failed: false,
+        stranger: true,
+    };
+
+    fn after_a_failure(standing: Standing) -> Standing {
+        Standing {
+            failed: true,
+            ..standing
+        }
+    }
+
+    /// Lets checks of these sources wait.
+    fn waiting(sources: impl IntoIterator<Item = u8>) -> State {
+        let mut state = State::default();
+        for from in sources {
+            state.push(source(from), check(oneshot::channel().0));
+        }
+        state
+    }
+
+    /// In which order the sources are served.
+    fn served(state: &mut State, standing: impl Fn(IpAddr) -> Standing) -> Vec<IpAddr> {
+        let order = std::iter::from_fn(|| state.pop(&standing));
+        let order = order.map(|(from, _)| from).collect();
+        assert!(state.queues.is_empty() && state.order.is_empty());
+        assert_eq!(state.waiting, 0);
+        order
+    }
+
     #[test]
     fn sources_take_turns() {
-        let mut ring = Ring::default();
-        for from in [1, 1, 1, 2, 3] {
-            ring.push(source(from), check(oneshot::channel().0));
-        }
-        let order: Vec<_> = std::iter::from_fn(|| ring.pop())
-            .map(|(from, _)| from)
-            .collect();
+        let mut state = waiting([1, 1, 1, 2, 3]);
+        let order = served(&mut state, |_| STRANGER);
         assert_eq!(order, [1, 2, 3, 1, 1].map(source));
-        assert!(ring.queues.is_empty() && ring.order.is_empty());
     }
 
     #[test]
     fn favoured_sources_come_first_but_not_always() {
-        let mut state = State::default();
-        for _ in 0..6 {
-            state.favoured.push(source(1), check(oneshot::channel().0));
-            state.others.push(source(2), check(oneshot::channel().0));
-        }
-        let order: Vec<_> = std::iter::from_fn(|| state.pop())
-            .map(|(from, _)| from)
-            .collect();
+        let mut state = waiting([1, 2].repeat(6));
+        let order = served(&mut state, |from| {
+            if from == source(1) { PROVEN } else { STRANGER }
+        });
         assert_eq!(order, [1, 1, 1, 2, 1, 1, 1, 2, 2, 2, 2, 2].map(source));
-        assert_eq!((state.favoured.waiting, state.others.waiting), (0, 0));
+    }
+
+    #[test]
+    fn sources_that_failed_come_after_all_others() {
+        let mut state = waiting([1, 1, 2, 2, 3, 4].repeat(2));
+        let order = served(&mut state, |from| match from {
+            from if from == source(1) => after_a_failure(STRANGER),
+            from if from == source(2) => after_a_failure(PROVEN),
+            from if from == source(3) => STRANGER,
+            _ => PROVEN,
+        });
+        // Those that once succeeded come first among them too.
+        assert_eq!(order, [4, 4, 3, 3, 2, 2, 2, 1, 2, 1, 1, 1].map(source));
+    }
+
+    #[test]
+    fn a_guess_that_fails_moves_the_others_of_its_source_to_the_end() {
+        let mut state = waiting((1..=40).flat_map(|from| [from; 14]).take(500));
+        let failed = std::cell::RefCell::new(std::collections::HashSet::new());
+        let standing = |from| {
+            if failed.borrow().contains(&from) {
+                after_a_failure(STRANGER)
+            } else {
+                STRANGER
+            }
+        };
+        // Each source guesses once, and is served no more while another has not failed.
+        let sources = state.order.len();
+        for _ in 0..sources {
+            let (from, _) = state.pop(standing).unwrap();
+            assert!(failed.borrow_mut().insert(from), "{from} was served twice");
+        }
+        // Then newcomers wait for nobody.
+        for from in 100..124 {
+            state.push(source(from), check(oneshot::channel().0));
+        }
+        for from in 100..124 {
+            assert_eq!(state.pop(standing).unwrap().0, source(from));
+        }
+        assert!(failed.borrow().contains(&state.pop(standing).unwrap().0));
+    }
+
+    #[test]
+    fn a_full_queue_gives_the_worst_place_away() {
+        let standing = |from| match from {
+            from if from == source(1) => after_a_failure(STRANGER),
+            from if from == source(2) || from == source(9) => STRANGER,
+            _ => PROVEN,
+        };
+        let mut state = waiting([1, 2, 2, 2, 3, 3, 3, 3]);
+        let mut displaced = |newcomer| {
+            let before = [1, 2, 3, 9].map(|from| state.waiting_of(source(from)));
+            let check = state.displace(source(newcomer), standing);
+            assert_eq!(
+                check.is_some(),
+                state.waiting + 1 == before.iter().sum::<usize>()
+            );
+            let after = [1, 2, 3, 9].map(|from| state.waiting_of(source(from)));
+            before
+                .iter()
+                .zip(after)
+                .position(|(before, after)| *before != after)
+        };
+        // One that failed has no right to a place of anybody else.
+        assert_eq!(displaced(1), None);
+        // First the one that failed goes, then strangers with more than the newcomer would have, then nobody.
+        assert_eq!(displaced(9), Some(0));
+        assert_eq!(displaced(9), Some(1));
+        assert_eq!(displaced(9), Some(1));
+        assert_eq!(displaced(9), None);
+        // For one that proved itself every stranger goes, and those who did so too while they have more.
+        assert_eq!(displaced(4), Some(1));
+        assert_eq!(displaced(4), Some(2));
+        assert_eq!(displaced(3), None);
+    }
+
+    /// A pool without threads: what is pushed stays.
+    fn held() -> Passwords {
+        Passwords::start(0, 4, Arc::new(crate::clock::SystemClock)).unwrap()
+    }
+
+    #[test]
+    fn first_logins_find_a_place_among_forty_guessers() {
+        let pool = held();
+        let mut answers = Vec::new();
+        let mut push = |from: IpAddr| {
+            let (answer, result) = oneshot::channel();
+            answers.push((from, result));
+            pool.push(from, check(answer))
+        };
+        let places = (0..14).flat_map(|_| 1..=40).take(QUEUE);
+        for from in places {
+            push(source(from)).unwrap();
+        }
+        assert!(matches!(push(source(1)), Err(Error::Unavailable { .. })));
+        for from in 101..=124 {
+            push(source(from)).unwrap();
+        }
+        assert_eq!(pool.shared.lock().waiting, QUEUE);
+        // Only guessers lost a place, and each of them has more left than those who came.
+        for (from, result) in &mut answers {
+            let lost = result.try_recv() == Err(oneshot::error::TryRecvError::Closed);
+            assert!(!lost || *from <= source(40), "{from} lost its place");
+        }
+        for from in 1..=40 {
+            assert!(pool.shared.lock().waiting_of(source(from)) >= 11);
+        }
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! Only failures count, and only they wait: a password that proved right at the same source in the last hour passes,
 //! whatever that source did meanwhile, and a machine secret is always looked up, as that is cheap and nobody guesses one.
 //! There is no account of an identity alone, so nobody can lock another one out from elsewhere. What has to wait is told
-//! at once; so that nobody learns by thousands of such answers which password passes, even that has a bound.
+//! at once. A neighbour of an owner could learn by such answers which password passes, so there is a bound for them: beyond
+//! it no password passes at that source under that name, the right one included, until the guessing ends. A right password
+//! that passes in spite of it would be an oracle without a bound, since nothing else tells its owner from who guesses.
 //!
 //! Each process counts for itself: to share the counts, every failure would be a write and every check of a password one
 //! more read. Owns the counts, and bounds them.
@@ -16,10 +18,10 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::digest;
 use moka::policy::EvictionPolicy;
 
-use crate::domain::account::name_key;
 use crate::domain::audit::told_name;
 use crate::domain::network::network;
 use crate::domain::throttle::Rate;
+use crate::domain::unicode::folded;
 use crate::metrics;
 
 /// Sources, and sources with an identity, that are remembered at once; the least recently used fall out.
@@ -237,7 +239,7 @@ where
 
 fn identity_of(tried: Tried, address: IpAddr, name: &str) -> Identity {
     // As the audit trail tells it, since some know it only from there.
-    let name = name_key(&told_name(name).unwrap_or_default());
+    let name = folded(&told_name(name).unwrap_or_default());
     let mut hash = [0; 32];
     hash.copy_from_slice(digest::digest(&digest::SHA256, name.as_bytes()).as_ref());
     let network = network(address);

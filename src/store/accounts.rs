@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use diesel::dsl::sql;
+use diesel::sql_types::Bool;
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, JoinOnDsl, NullableExpressionMethods,
     OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper,
@@ -12,13 +14,17 @@ use super::failure::on_unique;
 use super::rows::{bytes, instant, micros, uuid};
 use super::schema::{account_roles, accounts, role_permissions, roles};
 use super::session::{Session, direct};
-use crate::domain::account::{Account, Actor, NewAccount, name_key};
+use crate::domain::account::{Account, Actor, NewAccount, account_keys};
 use crate::domain::id::{AccountId, AccountKey};
 use crate::domain::page::Window;
 use crate::domain::role::{Level, Permissions};
 use crate::domain::status::Status;
 use crate::domain::text::quoted;
+use crate::domain::unicode::folded;
 use crate::error::{Error, Result, What};
+
+/// Passwords that were hashed in the form that is compared ([`opaque`](crate::domain::unicode::opaque)).
+const OPAQUE: &str = "opaque";
 
 /// What verifying a password needs of an account.
 #[derive(Debug, Clone)]
@@ -31,6 +37,8 @@ pub struct Login {
     pub version: i64,
     /// The bcrypt hash; none for an account without password.
     pub password_hash: Option<String>,
+    /// Whether the hash is of the password in the form that is compared; else it is of the password as it was sent.
+    pub opaque: bool,
 }
 
 /// An account as it stands now, with what it may do.
@@ -42,32 +50,49 @@ pub struct Standing {
     pub status: Status,
 }
 
-/// Finds what verifying a password needs. The name is compared without regard to ASCII case.
+/// Of the rows that a name may mean, the one that it means. Each comes with its key.
+fn meant<T>(name: &str, rows: Vec<(String, T)>) -> Option<T> {
+    let [_, old] = account_keys(name);
+    let of_old = |(key, _): &(String, T)| *key == old;
+    let mut rows = rows.into_iter();
+    let first = rows.next()?;
+    let found = match rows.next() {
+        Some(second) if of_old(&second) => second,
+        _ => first,
+    };
+    Some(found.1)
+}
+
+/// Finds what verifying a password needs. The name is compared without regard to case.
 pub fn login(connection: &mut Session, name: &str) -> Result<Option<Login>> {
-    let row: Option<(i64, Vec<u8>, i64, Option<String>)> =
-        direct!(connection, |direct| accounts::table
-            .filter(
-                accounts::name_key
-                    .eq(name_key(name))
-                    .and(accounts::deleted_at.is_null()),
-            )
-            .select((
+    type Row = (i64, Vec<u8>, i64, Option<String>, Option<String>);
+    let rows: Vec<(String, Row)> = direct!(connection, |direct| accounts::table
+        .filter(
+            accounts::name_key
+                .eq_any(account_keys(name))
+                .and(accounts::deleted_at.is_null()),
+        )
+        .select((
+            accounts::name_key,
+            (
                 accounts::key,
                 accounts::uuid,
                 accounts::version,
                 accounts::password_hash,
-            ))
-            .get_result(direct))
-        .optional()?;
-    row.map(|(key, id, version, password_hash)| {
+                accounts::password_form,
+            ),
+        ))
+        .load(direct))?;
+    let login = meant(name, rows).map(|(key, id, version, password_hash, form)| {
         Ok(Login {
             key: AccountKey(key),
             id: AccountId(uuid(&id)?),
             version,
             password_hash,
+            opaque: form.as_deref() == Some(OPAQUE),
         })
-    })
-    .transpose()
+    });
+    login.transpose()
 }
 
 /// Reads an account with all its roles permit, in one query: every request does this. None once it is deleted.
@@ -204,29 +229,44 @@ pub fn find(connection: &mut Session, id: AccountId) -> Result<Option<Account>> 
     Ok(with_roles(connection, row.into_iter().collect())?.pop())
 }
 
-/// Finds an account by its name, without regard to ASCII case.
+/// Finds an account by its name, without regard to case.
 pub fn find_named(connection: &mut Session, name: &str) -> Result<Option<Account>> {
-    let row: Option<AccountRow> = accounts::table
+    let rows: Vec<(String, AccountRow)> = accounts::table
         .filter(
             accounts::name_key
-                .eq(name_key(name))
+                .eq_any(account_keys(name))
                 .and(accounts::deleted_at.is_null()),
         )
-        .select(AccountRow::as_select())
-        .get_result(connection)
-        .optional()?;
-    Ok(with_roles(connection, row.into_iter().collect())?.pop())
+        .select((accounts::name_key, AccountRow::as_select()))
+        .load(connection)?;
+    Ok(with_roles(connection, meant(name, rows).into_iter().collect())?.pop())
+}
+
+/// Is there an account of an older release whose name is the same but for case? Its key is not folded, so the index does
+/// not see it. In ASCII the old key and the new one are the same.
+fn has_unfolded(connection: &mut Session, key: &str) -> Result<bool> {
+    let beyond_ascii = sql::<Bool>("octet_length(name_key) <> length(name_key)");
+    let keys: Vec<String> = accounts::table
+        .filter(accounts::deleted_at.is_null().and(beyond_ascii))
+        .select(accounts::name_key)
+        .load(connection)?;
+    Ok(keys.iter().any(|old| folded(old) == key))
 }
 
 /// Adds an account with its roles.
 pub fn insert(connection: &mut Session, new: &NewAccount) -> Result<AccountKey> {
+    let (name, key) = (new.name.as_str(), new.name.key());
+    if has_unfolded(connection, &key)? {
+        return Err(Error::name_taken(What::Account, name));
+    }
     let inserted = diesel::insert_into(accounts::table)
         .values((
             accounts::uuid.eq(bytes(new.id.0)),
-            accounts::name.eq(new.name.as_str()),
-            accounts::name_key.eq(new.name.key()),
+            accounts::name.eq(name),
+            accounts::name_key.eq(key),
             accounts::kind.eq("password"),
             accounts::password_hash.eq(&new.password_hash),
+            accounts::password_form.eq(OPAQUE),
             accounts::status.eq(new.status.as_str()),
             accounts::version.eq(1),
             accounts::created_at.eq(micros(new.at)),
@@ -234,9 +274,7 @@ pub fn insert(connection: &mut Session, new: &NewAccount) -> Result<AccountKey> 
         ))
         .returning(accounts::key)
         .get_result::<i64>(connection);
-    let key = on_unique(inserted, || {
-        Error::name_taken(What::Account, new.name.as_str())
-    })?;
+    let key = on_unique(inserted, || Error::name_taken(What::Account, name))?;
     give(connection, AccountKey(key), &new.roles)?;
     Ok(AccountKey(key))
 }
@@ -324,10 +362,12 @@ pub fn update(
         .set((
             accounts::version.eq(accounts::version + 1),
             accounts::modified_at.eq(micros(now)),
-            change
-                .password_hash
-                .as_ref()
-                .map(|hash| accounts::password_hash.eq(hash)),
+            change.password_hash.as_ref().map(|hash| {
+                (
+                    accounts::password_hash.eq(hash),
+                    accounts::password_form.eq(OPAQUE),
+                )
+            }),
             change
                 .status
                 .map(|status| accounts::status.eq(status.as_str())),

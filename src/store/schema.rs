@@ -22,6 +22,7 @@ diesel::table! {
         modified_at -> BigInt,
         last_login_at -> Nullable<BigInt>,
         deleted_at -> Nullable<BigInt>,
+        password_form -> Nullable<Text>,
     }
 }
 

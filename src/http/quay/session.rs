@@ -62,11 +62,7 @@ pub(super) async fn sign_in(
     attempt: Visit<Document<Credentials>>,
 ) -> surface::Answer<SignIn> {
     let Visit(Document(Credentials { username, password })) = attempt;
-    let presented = Presented {
-        name: username,
-        password,
-        source: source(&request),
-    };
+    let presented = Presented::new(username, password, source(&request));
     let (cookie, csrf_token) = (cookie::sent(&request), cookie::csrf_token(&request));
     let sessions = state.service.sessions();
     let ticket = sessions

@@ -158,7 +158,7 @@ pub(super) struct PostAccount {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PostAccountProperties {
-    /// The account's name, unique without regard to case; no colon
+    /// The account's name, unique without regard to case; no colon, and no character that does not show
     #[schema(
         min_length = 1,
         max_length = 255,
@@ -166,7 +166,7 @@ struct PostAccountProperties {
         example = "alice@example.com"
     )]
     name: String,
-    /// The account's password: 8 characters to 71 bytes
+    /// The account's password: 8 characters to 71 bytes, in NFC
     #[schema(value_type = String, format = Password, min_length = 8, max_length = 71, pattern = r"^[^\x00-\x1F\x7F-\x9F]*$", example = "correct horse battery")]
     password: Password,
     /// Names of its roles; none for an account that is only a member of registries

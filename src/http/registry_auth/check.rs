@@ -228,11 +228,11 @@ fn credentials(request: &HttpRequest) -> Option<Pass> {
         });
     }
     let (name, password) = basic(request)?;
-    Some(Pass::Password(Presented {
+    Some(Pass::Password(Presented::new(
         name,
         password,
-        source: source(request),
-    }))
+        source(request),
+    )))
 }
 
 /// Sends the client to the token endpoint, as a registry does, if we know where clients reach it; else lets it send

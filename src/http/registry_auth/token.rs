@@ -174,11 +174,7 @@ pub(super) fn read_query(request: &HttpRequest) -> Result<Ask> {
     let (name, password) = basic(request).ok_or(Error::Unauthenticated)?;
     let parameters = Parameters::parse(request.query_string().as_bytes());
     Ok(Ask {
-        login: Login::Password(Presented {
-            name,
-            password,
-            source: source(request),
-        }),
+        login: Login::Password(Presented::new(name, password, source(request))),
         service: parameters.required("service")?,
         wanted: parameters.wanted()?,
         offline: parameters.one("offline_token")?.as_deref() == Some("true"),
@@ -207,11 +203,11 @@ pub(super) fn read_form(request: &HttpRequest, body: &[u8]) -> Result<Ask> {
     let parameters = Parameters::parse(body);
     let grant_type = parameters.required("grant_type")?;
     let login = match grant_type.as_str() {
-        "password" => Login::Password(Presented {
-            name: parameters.required("username")?,
-            password: parameters.secret("password")?,
-            source: source(request),
-        }),
+        "password" => Login::Password(Presented::new(
+            parameters.required("username")?,
+            parameters.secret("password")?,
+            source(request),
+        )),
         "refresh_token" => Login::Refresh {
             token: parameters.secret("refresh_token")?,
             source: source(request),
