@@ -53,7 +53,11 @@ pub fn run(cli: Cli) -> Result<()> {
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => {
             // Before the system, which needs some itself.
-            descriptors::prepare(&settings)?;
+            let connections = descriptors::prepare(&settings)?;
+            let settings = Settings {
+                max_connections: settings.max_connections.min(connections),
+                ..settings
+            };
             actix_web::rt::System::new().block_on(serve(&settings))
         }
         Command::Migrate => {

@@ -34,12 +34,13 @@ fn own_need(settings: &Settings) -> Result<u64> {
     Ok(BASE + WORKER * count(workers)? + database + metrics)
 }
 
-/// Raises the limit as far as this process may, and says how many connections that leaves.
+/// Raises the limit as far as this process may. Returns how many connections that leaves, and warns if they are fewer than
+/// the settings allow.
 ///
 /// # Errors
 ///
 /// [`Error::Invalid`] if it leaves too few.
-pub(super) fn prepare(settings: &Settings) -> Result<()> {
+pub(super) fn prepare(settings: &Settings) -> Result<u32> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let own = own_need(settings)?;
     let raised = Rlimit {
@@ -53,7 +54,7 @@ pub(super) fn prepare(settings: &Settings) -> Result<()> {
     };
     let Some(limit) = limit else {
         tracing::info!(own, "open files are not limited");
-        return Ok(());
+        return Ok(u32::MAX);
     };
     let least = own + LEAST_CONNECTIONS;
     if limit < least {
@@ -66,11 +67,20 @@ pub(super) fn prepare(settings: &Settings) -> Result<()> {
             ),
         ));
     }
+    let connections = limit - own;
     tracing::info!(
         limit,
         own,
-        connections = limit - own,
+        connections,
         "open files: so many are allowed, so many this process needs for itself, and the rest is for connections"
     );
-    Ok(())
+    if connections < settings.max_connections.into() {
+        tracing::warn!(
+            connections,
+            max_connections = settings.max_connections,
+            "the limit of open files leaves fewer connections than --max-connections allows; raise it (`ulimit -n`, or \
+             `LimitNOFILE=` for systemd)"
+        );
+    }
+    Ok(u32::try_from(connections).unwrap_or(u32::MAX))
 }
