@@ -425,7 +425,11 @@ async fn credentials_that_open_nothing_all_look_alike(
         ("of a namesake elsewhere", "Ci-push", &namesake.secret),
         ("mistyped", "Ci-push", &mistyped),
         ("in small letters", "Ci-push", &secret.to_lowercase()),
-        ("with a blank", "Ci-push", &format!("{secret} ")),
+        (
+            "with more white space than is cut off",
+            "Ci-push",
+            &format!("{secret}{}", " ".repeat(17)),
+        ),
         ("none", "Ci-push", " "),
         ("an account's password", "Ci-push", ADMIN_PASSWORD),
         ("for an unknown name", "nobody", secret),

@@ -32,7 +32,7 @@ fn check(asked: Result<Ask>) {
             assert!(ask.wanted.len() <= 100);
             assert!(ask.wanted.iter().all(|access| access.actions.len() <= 20));
             let secret = match &ask.login {
-                Login::Password(presented) => &presented.password,
+                Login::Password(presented) => presented.password(),
                 Login::Refresh { token, .. } => token,
             };
             assert!(!secret.expose_secret().is_empty());

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 
 /// Standard input, output and error; the main thread's epoll and signals; the listener and who accepts; and files that
 /// are looked at now and then, such as certificates.
-const BASE: u64 = 24;
+const BASE: u64 = 32;
 /// Of each worker: an epoll, twice, what wakes it, and the signals.
 const WORKER: u64 = 4;
 /// The fewest connections that a server is of use with.

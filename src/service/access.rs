@@ -58,6 +58,12 @@ impl Presented {
             source,
         }
     }
+
+    /// What came with the name.
+    #[must_use]
+    pub fn password(&self) -> &SecretString {
+        &self.password
+    }
 }
 
 /// A request that proved who makes it.
