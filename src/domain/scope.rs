@@ -337,7 +337,7 @@ fn matches_wildcards(pattern: &str, name: &str) -> bool {
 /// Do scopes grant nothing that others do not grant too? Answers no where it cannot tell.
 ///
 /// Each action of each scope has to be an action of one of the others, whose type is the same and whose name
-/// [covers](covers) its name.
+/// covers its name.
 #[must_use]
 pub fn are_within(scopes: &[Scope], others: &[Scope]) -> bool {
     scopes.iter().all(|scope| {
