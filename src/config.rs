@@ -553,7 +553,7 @@ pub struct Settings {
         value_name = "SIZE"
     )]
     pub body_memory: ByteSize,
-    /// Connections that are open at once; beyond them the one that has been idle longest is closed, or else the new one
+    /// Connections that are open at once; beyond them the one is closed that has waited for its client longest, or else the new one
     #[arg(long, env = "WHARFINGER_MAX_CONNECTIONS", default_value = "2048", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
     /// How many of these may come from one address, or from one IPv6 network of 64 bits; trusted proxies may have all

@@ -287,6 +287,20 @@ pub struct Change {
     pub beside: Map<String, Value>,
 }
 
+/// A record in which what has the form of a secret is masked: people paste secrets where names belong.
+fn without_secrets(record: Value) -> Value {
+    match record {
+        Value::String(text) => masked(&text).into_owned().into(),
+        Value::Array(values) => values.into_iter().map(without_secrets).collect(),
+        Value::Object(members) => members
+            .into_iter()
+            .map(|(name, value)| (name, without_secrets(value)))
+            .collect::<Map<_, _>>()
+            .into(),
+        other => other,
+    }
+}
+
 impl Change {
     /// A thing was made.
     pub fn created<T: Recorded>(thing: &T) -> Self {
@@ -323,8 +337,8 @@ impl Change {
             subject_kind: T::KIND,
             subject: thing.map(Recorded::id),
             registry: thing.and_then(Recorded::registry),
-            before: before.map(Recorded::record),
-            after: after.map(Recorded::record),
+            before: before.map(|thing| without_secrets(thing.record())),
+            after: after.map(|thing| without_secrets(thing.record())),
             beside: Map::new(),
         }
     }

@@ -434,6 +434,18 @@ pub struct TokenPatch {
     pub status: Option<Status>,
 }
 
+impl TokenPatch {
+    /// Does it disable the token and change nothing else?
+    #[must_use]
+    pub fn only_disables(&self) -> bool {
+        *self
+            == Self {
+                status: Some(Status::Disabled),
+                ..Self::default()
+            }
+    }
+}
+
 fn check_expiry(expires_at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<()> {
     match expires_at {
         Some(end) if end <= now => Err(Error::invalid(

@@ -100,6 +100,33 @@ impl Requests {
         (begun > 0 && begun == self.0.ended.get()).then_some(begun)
     }
 
+    /// Is a request under way?
+    fn are_under_way(&self) -> bool {
+        self.0.begun != self.0.ended
+    }
+
+    /// The connection waits for its client.
+    fn wait_for_client(&self) {
+        if let Some(seat) = &self.0.seat {
+            seat.wait();
+        }
+    }
+
+    /// The client has sent or taken something; if a request is under way, the server is at work again.
+    fn go_on(&self) {
+        if let Some(seat) = &self.0.seat
+            && self.are_under_way()
+        {
+            seat.busy();
+        }
+    }
+
+    /// Does the connection have to make room for another?
+    fn have_to_leave(&self, context: &Context<'_>) -> bool {
+        let seat = self.0.seat.as_ref();
+        seat.is_some_and(|seat| seat.has_to_leave(context))
+    }
+
     fn wake(&self) {
         if let Some(waiting) = self.0.waiting.take() {
             waiting.wake();
@@ -172,7 +199,7 @@ impl Drop for UnderWay {
         self.0.0.ended.update(|ended| ended + 1);
         self.0.0.large.set(false);
         if let Some(seat) = &self.0.0.seat {
-            seat.idle();
+            seat.wait();
         }
         self.0.wake();
     }
@@ -331,11 +358,17 @@ impl<S> Connection<S> {
             self.pace = None;
         }
         if let Poll::Ready(result) = taken {
-            self.stalled = None;
+            if self.stalled.take().is_some() {
+                self.requests.go_on();
+            }
             if let (Ok(taken), Some(pace)) = (&result, &mut self.pace) {
                 pace.taken += size(taken) as u64;
             }
             return Poll::Ready(result);
+        }
+        self.requests.wait_for_client();
+        if self.requests.have_to_leave(context) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let time = self.bounds.answer;
         if self.requests.0.large.get() {
@@ -415,12 +448,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let had = buffer.filled().len();
-        let seat = this.requests.0.seat.as_ref();
-        if seat.is_some_and(|seat| seat.has_to_leave(context)) {
+        if this.requests.have_to_leave(context) {
             // As if the client had closed it: what was answered is sent, and nothing more is read.
             return Poll::Ready(Ok(()));
         }
         let read = this.read(context, buffer);
+        if matches!(this.phase, Phase::Body(_)) && this.requests.0.unread.get() == 0 {
+            // The handler has all that came of the body.
+            if read.is_pending() {
+                this.requests.wait_for_client();
+            }
+        } else if this.requests.0.unread.get() > 0 {
+            this.requests.go_on();
+        }
         let between = this.requests.between();
         if this.head.as_ref().map(|(after, _)| *after) != between {
             this.head = None;

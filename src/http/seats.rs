@@ -1,7 +1,8 @@
 //! How many connections there are at once: in all, and from one source.
 //!
 //! Each connection takes memory and a file descriptor before anything is known of its client. Beyond a limit the
-//! connection that has been idle longest is closed; if none is idle, the new one is.
+//! connection is closed that has waited for its client longest: for a request, for the rest of a body, or for an answer to
+//! be taken. If the server is at work for all of them, the new one is closed.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -24,8 +25,8 @@ pub struct Seats {
     /// Proxies bring the connections of many sources. They count in the total alone.
     proxies: Vec<IpNet>,
     taken: Mutex<Taken>,
-    /// Counts how often a connection became idle. A smaller number is longer ago.
-    idled: AtomicU64,
+    /// Counts how often a connection began to wait for its client. A smaller number is longer ago.
+    waits: AtomicU64,
     counts: metrics::Connections,
 }
 
@@ -39,14 +40,14 @@ struct Taken {
 /// A connection as others see it.
 #[derive(Debug, Default)]
 struct Place {
-    /// When the connection became idle, by [`Seats::idled`]; [`BUSY`] while a request is under way.
-    idle_since: AtomicU64,
+    /// When the connection began to wait for its client, by [`Seats::waits`]; [`BUSY`] while the server is at work for it.
+    waits_since: AtomicU64,
     /// Whether it has to make room.
     leaves: AtomicBool,
     task: AtomicWaker,
 }
 
-/// What `idle_since` of a busy connection is.
+/// What `waits_since` is while the server is at work for a connection.
 const BUSY: u64 = u64::MAX;
 
 /// A connection's seat, until it is dropped.
@@ -70,7 +71,7 @@ impl Seats {
             most_of_source: size(most_of_source),
             proxies,
             taken: Mutex::default(),
-            idled: AtomicU64::new(0),
+            waits: AtomicU64::new(0),
             counts: metrics::Connections::default(),
         }
     }
@@ -81,14 +82,14 @@ impl Seats {
         &self.counts
     }
 
-    /// Gives a connection from `peer` a seat. An idle connection of the same source, or of any, is told to leave where a
-    /// limit is reached; nothing if none is idle.
+    /// Gives a connection from `peer` a seat. Where a limit is reached, the connection of the same source, or of any, is told
+    /// to leave that has waited for its client longest; nothing if none waits.
     pub fn take(self: &Arc<Self>, peer: IpAddr) -> Option<Seat> {
         let peer = peer.to_canonical();
         let proxy = self.proxies.iter().any(|network| network.contains(&peer));
         let source = (!proxy).then(|| network(peer));
         let place = Arc::new(Place::default());
-        self.idle(&place);
+        self.wait(&place);
         let mut taken = self.lock();
         let made_room = taken.make_room(source, self.most, self.most_of_source);
         match made_room {
@@ -116,9 +117,9 @@ impl Seats {
         })
     }
 
-    fn idle(&self, place: &Place) {
-        let since = self.idled.fetch_add(1, Ordering::Relaxed);
-        place.idle_since.store(since, Ordering::Relaxed);
+    fn wait(&self, place: &Place) {
+        let since = self.waits.fetch_add(1, Ordering::Relaxed);
+        place.waits_since.store(since, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
@@ -154,37 +155,39 @@ fn is_full(places: &HashMap<u64, Arc<Place>>, most: usize) -> bool {
     places.len() >= most && places.len() - places.values().filter(leaves).count() >= most
 }
 
-/// Tells the connection to leave that has been idle longest, if one is idle.
+/// Tells the connection to leave that has waited for its client longest, if one waits.
 fn evict_oldest(places: &HashMap<u64, Arc<Place>>) -> Option<()> {
-    let idle = |place: &&Arc<Place>| {
-        let since = place.idle_since.load(Ordering::Relaxed);
+    let waits = |place: &&Arc<Place>| {
+        let since = place.waits_since.load(Ordering::Relaxed);
         (since != BUSY && !place.leaves.load(Ordering::Relaxed)).then_some(since)
     };
     let oldest = places
         .values()
-        .filter(|place| idle(place).is_some())
-        .min_by_key(idle)?;
+        .filter(|place| waits(place).is_some())
+        .min_by_key(waits)?;
     oldest.leaves.store(true, Ordering::Relaxed);
     oldest.task.wake();
     Some(())
 }
 
 impl Seat {
-    /// A request is under way.
+    /// The server is at work for the connection.
     pub(super) fn busy(&self) {
-        self.place.idle_since.store(BUSY, Ordering::Relaxed);
+        self.place.waits_since.store(BUSY, Ordering::Relaxed);
     }
 
-    /// No request is under way any more.
-    pub(super) fn idle(&self) {
-        self.seats.idle(&self.place);
+    /// The connection waits for its client from now on, if it does not wait already.
+    pub(super) fn wait(&self) {
+        if self.place.waits_since.load(Ordering::Relaxed) == BUSY {
+            self.seats.wait(&self.place);
+        }
     }
 
     /// Does the connection have to leave? If not, the task of `context` is woken when it has to.
     pub(super) fn has_to_leave(&self, context: &Context<'_>) -> bool {
         self.place.task.register(context.waker());
         self.place.leaves.load(Ordering::Relaxed)
-            && self.place.idle_since.load(Ordering::Relaxed) != BUSY
+            && self.place.waits_since.load(Ordering::Relaxed) != BUSY
     }
 }
 
@@ -219,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_idle_connection_of_a_source_makes_room() {
+    fn the_connection_of_a_source_that_waited_longest_makes_room() {
         let seats = Arc::new(Seats::new(10, 3, Vec::new()));
         let take = |peer: &str| seats.take(address(peer));
         let [first, second, third] =
@@ -233,7 +236,7 @@ mod tests {
             [false, true, false, false, false]
         );
         // The second is still there, and counts no more.
-        first.idle();
+        first.wait();
         let fifth = take("2001:db8::5").unwrap();
         assert_eq!([&first, &third, &fourth].map(leaves), [false, true, false]);
         for seat in [&first, &fourth, &fifth] {
@@ -245,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_total_the_longest_idle_connection_of_all_makes_room() {
+    fn beyond_the_total_the_connection_of_all_that_waited_longest_makes_room() {
         let seats = Arc::new(Seats::new(2, 2, vec!["10.0.0.0/8".parse().unwrap()]));
         let take = |peer: &str| seats.take(address(peer));
         let first = take("192.0.2.1").unwrap();
@@ -263,13 +266,13 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_is_busy_again_stays_until_it_is_idle() {
+    fn a_connection_that_is_busy_again_stays_until_it_waits() {
         let seats = Arc::new(Seats::new(1, 1, Vec::new()));
         let first = seats.take(address("192.0.2.1")).unwrap();
         let _second = seats.take(address("192.0.2.1")).unwrap();
         first.busy();
         assert!(!leaves(&first));
-        first.idle();
+        first.wait();
         assert!(leaves(&first));
     }
 }

@@ -48,7 +48,7 @@ impl Connections {
         );
         registry.0.register(
             "wharfinger_connections_evicted",
-            "Idle connections that were closed to make room for new ones",
+            "Connections that waited for their clients and were closed to make room for new ones",
             self.evicted.clone(),
         );
     }

@@ -12,7 +12,7 @@ use super::accounts::{
     IssuedTokens, LiveTokens, account_change, distinct, end_issued, keep_an_admin, remove,
 };
 use super::idempotency::Once;
-use super::{Core, Done};
+use super::{Core, Done, Urgency};
 use crate::domain::account::{Account, AccountPatch, Actor, CreateAccount, Holdings, NewAccount};
 use crate::domain::audit;
 use crate::domain::escalation::obtain;
@@ -21,6 +21,7 @@ use crate::domain::idempotency::Attempt;
 use crate::domain::page::Window;
 use crate::domain::precondition::{Look, Precondition};
 use crate::domain::role::{Level, Permissions, Resource};
+use crate::domain::status::Status;
 use crate::error::{Error, Result, What};
 use crate::store::accounts::{self as table, Change};
 use crate::store::{Lock, Session, members};
@@ -129,8 +130,13 @@ impl<'a> Directory<'a> {
         };
         let (roles, status) = (patch.roles.map(distinct), patch.status);
         let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
+        // A password in wrong hands has to be changed at once.
+        let ends = tokens == IssuedTokens::Revoke
+            || password_hash.is_some()
+            || status == Some(Status::Disabled);
+        let urgency = Urgency::of_an_end(ends && roles.is_none());
         self.core
-            .write(caller, Lock::Catalog, move |connection, actor| {
+            .change(caller, urgency, Lock::Catalog, move |connection, actor| {
                 actor.permissions.require(Resource::Access, Level::Write)?;
                 let account = find(connection, id)?;
                 require_account(connection, actor, &account)?;

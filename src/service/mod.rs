@@ -88,6 +88,21 @@ use crate::store::{
     Ledger, Lock, Session, Store, Transaction, janitor_clock, migrations, signing_keys,
 };
 
+/// Whether a change may wait when its account has made too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Urgency {
+    /// It may.
+    Change,
+    /// It ends something, and is never refused for the number of changes.
+    End,
+}
+
+impl Urgency {
+    fn of_an_end(ends: bool) -> Self {
+        if ends { Self::End } else { Self::Change }
+    }
+}
+
 /// Rules that an operator sets.
 #[derive(Debug, Clone)]
 pub struct Policy {
@@ -658,6 +673,18 @@ impl Core {
             job(transaction, actor)
         })
         .await
+    }
+
+    /// The same for a change that may be one that ends something.
+    async fn change<T, F>(&self, caller: &Caller, urgency: Urgency, lock: Lock, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Transaction<'_>, &Actor) -> Result<Done<T>> + Clone + Send + 'static,
+    {
+        match urgency {
+            Urgency::Change => self.write(caller, lock, job).await,
+            Urgency::End => self.end(caller, lock, job).await,
+        }
     }
 
     /// The same for a job that ends something: it counts as a change and is never refused for their number.

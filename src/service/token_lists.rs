@@ -23,7 +23,7 @@ use crate::store::{Session, token_filters, tokens as table};
 /// Filtered lists that are counted or wait to be, at most.
 pub(super) const COUNTING: usize = 32;
 /// Long pages and lists without pages that are read or wait to be, at most.
-pub(super) const LONG_LISTS: usize = 128;
+pub(super) const LONG_LISTS: usize = 64;
 /// How many of these are read at once. Each holds its rows in memory until it is JSON: some 20 MB, if all scopes are as
 /// long as they may be.
 pub(super) const READING: usize = 2;

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 
 use super::access::{Caller, visible};
 use super::idempotency::{Claim, Kept, Once};
-use super::{Core, Done, Put};
+use super::{Core, Done, Put, Urgency};
 use crate::domain::Stamp;
 use crate::domain::account::Actor;
 use crate::domain::audit::{Change, Kind};
@@ -259,9 +259,11 @@ impl<'a> Tokens<'a> {
         condition: Precondition,
     ) -> Result<Token> {
         let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
+        let urgency = Urgency::of_an_end(patch.only_disables());
         self.core
-            .write(
+            .change(
                 caller,
+                urgency,
                 Lock::Registry(registry),
                 move |connection, actor| {
                     let (home, rights) = enter(connection, actor, registry)?;

@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::pin::Pin;
 
-use actix_web::body::{BoxBody, MessageBody as _};
+use actix_web::body::{BodySize, BoxBody, MessageBody as _};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
     ACCEPT_ENCODING, AcceptEncoding, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, Encoding,
@@ -16,7 +16,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::future::poll_fn;
 
-use super::super::budget::Budget;
+use super::super::budget::{Budget, Share};
 use super::super::pieces::{Collector, PIECE, Pieces};
 use super::super::{State, dialects};
 use super::call::Attempt;
@@ -26,6 +26,10 @@ use crate::error::{Error, Result as Outcome};
 
 /// The longest user name that a message repeats, in bytes.
 const NAME: usize = 128;
+/// The smallest answer that is compressed, in bytes. A smaller one gains nothing.
+const WORTH: u64 = 1024;
+/// About what a compressor takes, in bytes.
+const COMPRESSOR: usize = 320 * 1024;
 
 /// Wraps every request; those of other surfaces pass untouched.
 pub(in super::super) async fn dress(
@@ -59,12 +63,16 @@ pub(in super::super) async fn dress(
         HeaderValue::from_static("no-store, no-cache"),
     );
     headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    let state = request.app_data::<Data<State>>();
+    let budget = state.map_or_else(|| Budget::new(0), |state| state.answers.unpaged.clone());
+    let worth = !matches!(sent.size(), BodySize::None | BodySize::Sized(..WORTH));
+    let mut compressor = Share::default();
+    // Without room for a compressor the answer is sent as it is.
+    let gzip = gzip && worth && budget.add(&mut compressor, COMPRESSOR).is_ok();
     if gzip {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     if pretty || gzip {
-        let state = request.app_data::<Data<State>>();
-        let budget = state.map_or_else(|| Budget::new(0), |state| state.answers.unpaged.clone());
         let dressed = rewrite(sent, &budget, pretty, gzip).await;
         sent = BoxBody::new(
             dressed.map_err(|error| dialects::failure(dialects::routed(&request), error))?,
