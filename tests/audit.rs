@@ -476,16 +476,17 @@ async fn an_account_makes_no_more_changes_than_it_may_and_can_always_end_things(
     );
     let request = admin.request(Method::PATCH, &revoke);
     assert_eq!(admin.send(request).await.status, 200);
-    let refused = admin.patch(&paths[0], status("disabled")).await;
+    let refused = admin.patch(&paths[0], status("enabled")).await;
     assert_eq!(
         (refused.status, refused.header("retry-after")),
         (429, "1800")
     );
     // Setting the clock changes nothing, and time does.
     server.clock.set(TimeDelta::days(1));
-    assert_eq!(admin.patch(&paths[0], status("disabled")).await.status, 429);
-    server.clock.advance(TimeDelta::minutes(30));
+    assert_eq!(admin.patch(&paths[0], status("enabled")).await.status, 429);
     assert_eq!(admin.patch(&paths[0], status("disabled")).await.status, 200);
+    server.clock.advance(TimeDelta::hours(1));
+    assert_eq!(admin.patch(&paths[0], status("enabled")).await.status, 200);
     assert_eq!(admin.patch(&paths[0], status("enabled")).await.status, 429);
     server.service.flush_incidents(true).await.unwrap();
     let throttled = told(&admin, "outcome=throttled").await;

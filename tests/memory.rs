@@ -227,14 +227,18 @@ async fn the_connection_that_waited_longest_makes_room_for_a_new_one() {
                 break;
             }
         }
-        let mut answered = 0;
+        let mut cut = 0;
         for stream in &mut idle[1..] {
             let _ = stream.write_all(b"{}        ");
-            let mut answer = Vec::new();
-            let _ = stream.take(12).read_to_end(&mut answer);
-            answered += usize::from(answer == b"HTTP/1.1 400");
+            let mut answer = String::new();
+            while !answer.contains("}]}") {
+                let mut bytes = [0; 1024];
+                let length = stream.read(&mut bytes).unwrap();
+                answer.push_str(std::str::from_utf8(&bytes[..length]).unwrap());
+            }
+            cut += usize::from(answer.contains("the body could not be read"));
         }
-        assert_eq!(answered, 2);
+        assert_eq!(cut, 1);
     }
 }
 
