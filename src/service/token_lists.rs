@@ -24,9 +24,9 @@ use crate::store::{Session, token_filters, tokens as table};
 pub(super) const COUNTING: usize = 32;
 /// Long pages and lists without pages that are read or wait to be, at most.
 pub(super) const LONG_LISTS: usize = 64;
-/// How many of these are read at once. Each holds its rows in memory until it is JSON: some 20 MB, if all scopes are as
-/// long as they may be.
-pub(super) const READING: usize = 2;
+/// How many of these are read at once. Each holds its rows in memory until it is JSON: with scopes as long as they may
+/// be, two at once took the process to 201 MB, and all that strangers and members can make it take is to stay below 200.
+pub(super) const READING: usize = 1;
 /// The longest page that is not long.
 pub(super) const SHORT: i64 = 100;
 /// Which list a cursor belongs to.

@@ -1,4 +1,4 @@
-//! Turns: costly work that anybody can ask for is done one or two at a time, while a few wait.
+//! Turns: costly work that anybody can ask for is done one at a time, or a few, while a few wait.
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
