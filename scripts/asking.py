@@ -1,4 +1,4 @@
-"""How scripts ask a server: over connections that are kept, with JSON on both sides; and again and again, by the clock."""
+"""Asks a server for scripts: over connections that are kept, with JSON on both sides; and again and again, by the clock."""
 
 import base64
 import http.client

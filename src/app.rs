@@ -162,7 +162,7 @@ impl App {
     }
 }
 
-/// What a start or a command makes where it is missing.
+/// The things that a start or a command makes if they are missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Makes {
     /// The data folder, the database and its keys: a server does.
@@ -323,7 +323,7 @@ fn unopened(target: &Target, error: Error) -> Error {
     }
 }
 
-/// What to do where a connection to PostgreSQL does not come about, by what libpq says.
+/// Advice for a connection to PostgreSQL that fails, by the message of libpq.
 fn connection_advice(cause: &str) -> &'static str {
     let says = |words| cause.contains(words);
     if says("does not support SSL") {

@@ -27,11 +27,11 @@ use crate::http::{self, Bounds, Connection, Door, Seat, Seats, State};
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
-/// How long a TLS handshake may take.
+/// The time for a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(3);
-/// How much TLS keeps of an answer that the client does not take, in bytes. rustls keeps 64 KiB otherwise.
+/// Bytes that TLS keeps of an answer that the client does not take. rustls keeps 64 KiB otherwise.
 const TLS_BUFFER: usize = 16 * 1024;
-/// How much of an answer is copied for a connection before it is sent: about one piece.
+/// Bytes of an answer that are copied for a connection before they are sent: about one piece.
 const WRITE_BUFFER: usize = 16 * 1024;
 /// How long a connection that ends is waited for, so that its client reads the last answer.
 const LINGER: Duration = Duration::from_secs(1);

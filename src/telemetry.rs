@@ -1,7 +1,7 @@
 //! Where log lines go and how they look.
 //!
 //! Text on a terminal, JSON otherwise, always to standard error: standard output is for what a person asked for.
-//! Text of callers is only ever logged as a quoted field, so its control characters arrive escaped. What has the form of
+//! Text of callers is only ever logged as a quoted field, so its control characters arrive escaped. Text in the form of
 //! a secret is masked in every line, wherever it came from: people paste secrets into paths.
 
 use std::io::{self, IsTerminal as _, Write};

@@ -323,7 +323,7 @@ struct Place {
     app_token: String,
     /// What the app token opens registries with.
     code: String,
-    /// Whether its credentials carry more than the `t-beyond` of the table holds, and its bodies ask for more.
+    /// Do its credentials carry more than the `t-beyond` of the table holds, and do its bodies ask for more?
     beyond: bool,
 }
 
@@ -1263,7 +1263,7 @@ async fn strangers_who_fail_keep_neither_the_proven_nor_newcomers_waiting() {
     for stranger in 100..140 {
         flood(&pool, source(stranger), 16).await;
     }
-    // Whoever never failed finds a place, and waits for the first guess of each of the others.
+    // A source that never failed finds a place, and waits for the first guess of each of the others.
     check(98).await;
     // By now all of them have failed. Its own check, the one in progress, and one that was taken meanwhile:
     for from in [99, 1] {

@@ -141,7 +141,7 @@ async fn every_change_is_told_with_who_and_what(
         },
     });
     assert_eq!(update, expected);
-    // What is made is told whole, and what is changed by what is another.
+    // A new thing is told whole, and a change by the members that changed.
     let scopes = json!([{"actions": ["pull"], "name": "a", "type": "repository"}]);
     assert_eq!(
         events[1]["detail"]["after"],
@@ -394,7 +394,7 @@ async fn no_event_is_longer_than_2_kib(
         kinds.into_iter().collect::<Vec<_>>(),
         ["create", "leak", "refuse", "update"]
     );
-    // What was cut can be proven by who has it, whole: the compact JSON with members in the order of their names.
+    // The owner of the whole can prove a value that was cut: by the compact JSON with members in the order of their names.
     let whole = scopes("b").to_string();
     let after = &events
         .iter()
@@ -433,7 +433,7 @@ async fn an_account_makes_no_more_changes_than_it_may_and_can_always_end_things(
         paths.push(admin.mint(&registry, name, &[]).await.path);
     }
     let status = |status: &str| json!({"status": status});
-    // What changes nothing is no change.
+    // A request that changes nothing is no change.
     for _ in 0..10 {
         let answer = admin.patch(&paths[0], status("enabled")).await;
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -468,7 +468,7 @@ async fn an_account_makes_no_more_changes_than_it_may_and_can_always_end_things(
     server.add_account("bob", "right-password", "Admin").await;
     let bob = server.actor("bob", "right-password");
     assert_eq!(bob.patch(&paths[0], status("enabled")).await.status, 200);
-    // Whatever ends something goes on, and counts.
+    // Requests that end something go on, and count.
     assert_eq!(admin.delete(&paths[1]).await.status, 204);
     let revoke = format!(
         "/v1/apitokens/revoke/{}",

@@ -1443,7 +1443,7 @@ async fn a_name_that_was_rebound_to_this_service_may_not_write(
             .header("origin", &origin);
         assert_eq!(admin.send(request).await.status, status, "{host}");
     }
-    // What a proxy would say is anybody's word.
+    // Anybody can send a proxy's headers.
     let forwarded = "rebound.example.com";
     let request = admin
         .request(Method::DELETE, &format!("/registries/{NOBODY}"))

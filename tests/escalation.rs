@@ -282,7 +282,7 @@ async fn a_membership_gives_no_account_more_than_its_giver_holds(
     refused(&set(&builder, "reader").await, "a reader who builds");
     refused(&set(&plain, "owner").await, "an owner");
     assert_eq!(set(&plain, "maintainer").await.status, 201);
-    // What has more already is lowered and removed, and left as it is.
+    // A membership with more rights can be lowered, removed, and sent again as it is.
     admin.set_member(&bench.registry, &plain, "owner").await;
     admin
         .set_member(&bench.registry, &builder, "maintainer")
@@ -338,7 +338,7 @@ async fn who_lifts_a_registrys_restrictions_holds_all_that_its_tokens_may(
     }
 }
 
-/// What somebody may have come to know, and open things with.
+/// The secrets that a caller knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Secret {
     /// Of a registry token: its registry by number, its name, its secret.
@@ -349,7 +349,7 @@ enum Secret {
     Password(String, String),
 }
 
-/// What a caller asks for. Tokens and accounts are chosen by their number, round and round.
+/// A request of a caller. Tokens and accounts are chosen by their number, round and round.
 #[derive(Debug, Clone)]
 enum Call {
     Create {
@@ -491,7 +491,7 @@ struct World {
     accounts: Vec<String>,
     passwords: Vec<String>,
     bearers: Vec<String>,
-    /// What each caller knows, the Admin too.
+    /// The secrets of each caller, the Admin too.
     known: Vec<Vec<Secret>>,
     /// Every secret of a registry token there was.
     secrets: Vec<Secret>,
@@ -745,7 +745,7 @@ impl World {
         self.known[caller].iter().rev().take(6).cloned().collect()
     }
 
-    /// What the caller of a call knows by it: what is in the answer, and what they chose themselves.
+    /// The secrets that a caller learns by a call: those in the answer, and those that they chose themselves.
     fn gained(
         &mut self,
         answer: &Answer,
@@ -784,7 +784,7 @@ impl World {
         gained
     }
 
-    /// What a caller can open.
+    /// The things that a caller can open.
     async fn held(&self, caller: usize) -> BTreeSet<String> {
         if let (Some(password), Some(name)) = (self.passwords.get(caller), PEOPLE.get(caller)) {
             let own = Secret::Password((*name).to_owned(), password.clone());
@@ -804,7 +804,7 @@ impl World {
         held
     }
 
-    /// What a secret opens, asked of the service itself: images of registries, and its own APIs.
+    /// The things that a secret opens, asked of the service itself: images of registries, and its own APIs.
     async fn opened(&self, secret: &Secret) -> BTreeSet<String> {
         let mut opened = BTreeSet::new();
         let actor = match secret {
@@ -834,7 +834,7 @@ impl World {
         opened
     }
 
-    /// What one may do on the APIs, by requests that are refused or change nothing.
+    /// The rights of a caller on the APIs, by requests that are refused or change nothing.
     async fn on_api(&self, actor: &Actor) -> BTreeSet<String> {
         let mut opened = BTreeSet::new();
         let mut requests = vec![
@@ -879,7 +879,7 @@ impl World {
     }
 }
 
-/// What a JWT grants, an action a text.
+/// The grants of a JWT, a text for each action.
 fn granted(registry: &str, answer: &Answer) -> Vec<String> {
     let claims = claims(answer.json["token"].as_str().unwrap());
     let mut granted = Vec::new();

@@ -225,7 +225,7 @@ async fn a_round_without_work_writes_nothing(
     assert_eq!(round, Some(Round::default()));
 }
 
-/// What expired is kept for a day.
+/// Settings that keep expired things for a day.
 const FOR_A_DAY: [&str; 8] = [
     "--expired-token-retention",
     "1d",
@@ -252,7 +252,7 @@ async fn with_old_rows(backend: Backend) -> Server {
     server
 }
 
-/// How many rows there are of what expires.
+/// The number of rows that can expire.
 fn old_rows(server: &Server) -> [i64; 4] {
     let expired = |table: &str| rows(server, &format!("{table} WHERE expires_at IS NOT NULL"));
     // Others come while one looks.
@@ -274,7 +274,7 @@ async fn work(server: &Server) -> Round {
     }
 }
 
-/// What `/readyz` says of removals.
+/// The word of `/readyz` on removals.
 async fn wait(server: &Server) -> serde_json::Value {
     let answer = server.anonymous().get("/readyz").await;
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -304,7 +304,7 @@ async fn a_clock_that_is_ahead_for_a_moment_removes_nothing(
     server.clock.set(TimeDelta::days(400));
     assert!(work(&server).await.doubt.is_some());
     assert_eq!(old_rows(&server), [1; 4]);
-    // What somebody deleted goes all the same.
+    // Things that somebody deleted go all the same.
     let doomed = server.admin().create_registry("team-b").await;
     server
         .admin()

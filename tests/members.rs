@@ -928,7 +928,7 @@ async fn a_new_password_ends_the_accounts_tokens_only_if_that_is_asked_for(
         .patch(&format!("{path}?revokeTokens=yes"), json!({}))
         .await;
     assert_eq!(refused.codes(), ["invalid-revoke-tokens"]);
-    // Who may not touch the account ends nothing of it.
+    // A caller who may not change the account ends nothing of it.
     let with_tokens = format!("{path}?revokeTokens=true");
     let analyst = server.analyst();
     assert_eq!(analyst.patch(&with_tokens, json!({})).await.status, 403);

@@ -202,7 +202,7 @@ async fn the_connection_that_waited_longest_makes_room_for_a_new_one() {
         // The first was closed after its answer.
         idle[0].read_to_end(&mut rest).unwrap();
         assert!(String::from_utf8_lossy(&rest).ends_with(r#"{"status":"ok"}"#));
-        // Whoever keeps a request waiting for its body makes room, too.
+        // A connection that keeps a request waiting for its body makes room, too.
         for stream in &mut idle[1..] {
             let post = head(
                 "POST",
@@ -259,7 +259,7 @@ async fn a_client_that_takes_a_large_answer_too_slowly_loses_it() {
         taken += bytes.len();
         let _ = never.recv_timeout(Duration::from_millis(700));
     }
-    // What is left is what the kernel holds of it.
+    // The kernel holds the rest of it.
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest);
     assert!(taken + rest.len() < whole, "all of {whole} bytes came");

@@ -103,7 +103,7 @@ fn every_reference_resolves() {
     }
 }
 
-/// How often a value has a member of this name, at any depth.
+/// Counts the members of this name in a value, at any depth.
 fn count_members(value: &Value, name: &str) -> usize {
     match value {
         Value::Object(members) => members

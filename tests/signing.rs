@@ -1341,7 +1341,7 @@ async fn a_key_that_cannot_be_replaced_keeps_no_other_waiting(
     assert_eq!(bench.keys(), counts(&[("ca", 2), ("leaf", 3)]));
 }
 
-/// What `/readyz` says of one thing.
+/// The word of `/readyz` on one check.
 async fn ready(server: &Server, check: &str) -> Value {
     let answer = server.anonymous().get("/readyz").await;
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -1382,7 +1382,7 @@ async fn what_was_made_while_the_clock_was_ahead_opens_registries_when_it_is_rig
         "a key set" => assert_ne!(bench.kids().await[0], kid(&early)),
         _ => {}
     }
-    // What the registry was given is right; what signs was made anew.
+    // The bundle that the registry has stays right; the signing key was made anew.
     let jwt = bench.jwt().await;
     assert_ne!(kid(&jwt), kid(&early));
     let setup = Setup {

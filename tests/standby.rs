@@ -196,7 +196,7 @@ async fn nothing_is_read_from_a_standby(#[values(Backend::Postgres)] backend: Ba
         ),
     ));
     let mut command = Program::command(&database);
-    // What an operator's environment says does not count.
+    // The environment of an operator does not count.
     command.env("PGTARGETSESSIONATTRS", "any");
     let program = Program::spawn(&database, command);
     let admin = program.admin();

@@ -1,4 +1,4 @@
-//! What a start finds that another process, or a full disk, has left; and what it needs.
+//! Starts after another process or a full disk left something behind, and the needs of a start.
 
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;

@@ -38,7 +38,7 @@ async fn a_password_opens_in_each_form_and_costs_one_check(
         assert_eq!(statuses(name).await, [200, 200, 200, 401]);
     }
 
-    // What an older release kept is of the password as it was sent, and opens with that alone.
+    // An older release kept a hash of the password as it was sent. It opens with that alone.
     let id = admin.create_account("eve", &["Analyst"]).await;
     let hash = passwords::hash(&APART.to_owned().into(), 4, [7; 16]).unwrap();
     server.database.execute(&format!(

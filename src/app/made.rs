@@ -1,6 +1,6 @@
 //! Which databases a data folder has had: a start that finds one of them gone makes none in its place.
 //!
-//! A file that is missing looks like a first start. Where a volume was not mounted or the file was moved away, a new
+//! A file that is missing looks like a first start. If a volume was not mounted or the file was moved away, a new
 //! database with a new first account would come in its place, and every client would be refused. On SQLite alone: on
 //! PostgreSQL nothing is made without a server key, and replicas come and go with their folders.
 
@@ -14,7 +14,7 @@ use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::store::{Target, dump};
 
-/// What the list begins with, for whoever finds it.
+/// The first lines of the list. They explain it to a person who opens it.
 const HEAD: &str = "# The SQLite databases that `wharfinger serve` has made or served with this data folder. Where one of them is\n\
                     # gone, no new one is made. If a new one is meant, remove its line.\n";
 
@@ -69,7 +69,7 @@ pub(super) fn remember(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// What the database is called in the list: by its place in the data folder, so that this can be moved as a whole, or
+/// The name of the database in the list: its place in the data folder, so that this can be moved as a whole, or
 /// else by its whole path. None on PostgreSQL.
 fn name(settings: &Settings, target: &Target) -> Result<Option<String>> {
     let Target::Sqlite(path) = target else {

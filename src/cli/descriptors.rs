@@ -1,4 +1,4 @@
-//! How many files this process may have open: every connection is one, and the process needs some for itself.
+//! The limit on open files. Every connection is an open file, and the process needs some for itself.
 //!
 //! Without one more, tokio cannot make a worker and SQLite cannot open its file; both fail in the middle of a start,
 //! or later. So the need is computed first.
@@ -16,7 +16,7 @@ const WORKER: u64 = 4;
 /// The fewest connections that a server is of use with.
 const LEAST_CONNECTIONS: u64 = 16;
 
-/// How many open files a server needs for itself, without its clients' connections.
+/// The number of open files that a server needs for itself, without the connections of its clients.
 fn own_need(settings: &Settings) -> Result<u64> {
     let target = settings.target()?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

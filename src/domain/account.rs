@@ -72,14 +72,14 @@ impl AccountName {
     }
 }
 
-/// What an account may be kept under that has this name: the key of a new account, and that of an account which was made
-/// before names were compared by all of Unicode. Where both exist, the second one is meant.
+/// The keys that an account of this name may have: the key of a new account, and that of an account which was made
+/// before names were compared by all of Unicode. If both exist, the name means the second one.
 #[must_use]
 pub fn account_keys(name: &str) -> [String; 2] {
     [folded(name), name_key(name)]
 }
 
-/// What names of tokens are compared by: ASCII letters in lower case, all else as it is.
+/// The form in which names of tokens are compared: ASCII letters in lower case, all else as it is.
 #[must_use]
 pub fn name_key(name: &str) -> String {
     name.to_ascii_lowercase()
@@ -236,7 +236,7 @@ impl Actor {
 /// All that somebody may do: everywhere by roles, and on registries by memberships of them too.
 #[derive(Debug, Clone, Default)]
 pub struct Holdings {
-    /// What roles permit.
+    /// The permissions of roles.
     pub permissions: Permissions,
     /// The registries that the account is a member of.
     pub memberships: Vec<(RegistryKey, Membership)>,
@@ -248,7 +248,7 @@ impl Holdings {
         self.permissions.on(membership.map(|(_, level)| *level))
     }
 
-    /// What others include and these do not, each as a phrase. Registries are not named: the caller may not know of
+    /// The rights that others include and these do not, each as a phrase. Registries are not named: the caller may not know of
     /// them.
     fn lacks_of(&self, others: &Self) -> Vec<String> {
         let mut roles = self.permissions.lacks_of(&others.permissions);

@@ -72,7 +72,7 @@ pub struct AppToken {
     pub used_at: Option<DateTime<Utc>>,
 }
 
-/// What an app token is good for: all that its account may open, whatever it is called.
+/// The rights of an app token: it opens all that its account may open.
 #[derive(Debug, Clone, Copy)]
 pub struct WholeAccount<'a> {
     /// The levels that the account has on any registries.

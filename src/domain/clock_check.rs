@@ -1,20 +1,20 @@
-//! Whether the wall clock can be believed, by what it said before.
+//! Judges whether the wall clock can be believed, by the times that it gave before.
 //!
-//! A clock that is ahead makes everything look expired. What is removed because of that does not come back when the
+//! A clock that is ahead makes everything look expired. Things that are removed for that reason do not come back when the
 //! clock is set right. So a jump makes the clock doubtful until it ran on evenly for a while, or is back where it was.
 //! A service that was off for long sees the same jump, and cannot tell the two apart.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// How far the clock may be from the last look, either way, and how long it has to run on evenly after a jump.
+/// The largest difference to the last look, either way. After a jump the clock has to run on evenly for as long.
 const JUMP: TimeDelta = TimeDelta::days(1);
-/// How old a kept look may get. An idle service writes no more often.
+/// The largest age of a kept look. An idle service writes no more often.
 const AGE: TimeDelta = TimeDelta::hours(1);
 
-/// What is kept of looks at the clock.
+/// The looks at the clock that are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockCheck {
-    /// What it said when it was last believed.
+    /// Its time when it was last believed.
     pub believed_at: DateTime<Utc>,
     /// Set while it is not believed.
     pub doubt: Option<Doubt>,
@@ -23,9 +23,9 @@ pub struct ClockCheck {
 /// A clock that jumped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Doubt {
-    /// What it said at the first look after the jump.
+    /// Its time at the first look after the jump.
     pub since: DateTime<Utc>,
-    /// What it said at the last look.
+    /// Its time at the last look.
     pub looked_at: DateTime<Utc>,
 }
 
@@ -38,7 +38,7 @@ impl Doubt {
 }
 
 impl ClockCheck {
-    /// What is to be kept after a look. The first look ever believes the clock.
+    /// The state to keep after a look. The first look ever believes the clock.
     #[must_use]
     pub fn look(kept: Option<Self>, now: DateTime<Utc>) -> Self {
         let believed = Self {

@@ -11,7 +11,7 @@ use crate::error::Result;
 
 /// A thing that gives rights to whoever presents it, or to the account that it belongs to.
 pub trait Credential {
-    /// What a caller holds, in the terms in which this kind carries rights.
+    /// The rights of a caller, in the terms of this kind of credential.
     type Held;
 
     /// Refuses a caller who lacks a right that it carries, and names the right.
@@ -39,7 +39,7 @@ pub struct Holder<R> {
 ///
 /// # Errors
 ///
-/// What [`Credential::require_held`] answers.
+/// The error of [`Credential::require_held`].
 pub fn obtain<C: Credential>(credential: &C, held: &C::Held) -> Result<()> {
     credential.require_held(held)
 }
@@ -48,7 +48,7 @@ pub fn obtain<C: Credential>(credential: &C, held: &C::Held) -> Result<()> {
 ///
 /// # Errors
 ///
-/// What [`Credential::require_held`] answers for what the credential would be.
+/// The error of [`Credential::require_held`] for the credential as it would be.
 pub fn change<C: Changeable>(before: &C, after: &C, held: &C::Held) -> Result<()> {
     // In this order, because most callers hold what the credential carries, and to compare two costs more.
     after.require_held(held).or_else(|lack| {

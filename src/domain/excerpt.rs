@@ -1,4 +1,4 @@
-//! How much of an event the audit trail keeps: all of what is short, an excerpt of what is long.
+//! The part of an event that the audit trail keeps: short values whole, an excerpt of long ones.
 //!
 //! An excerpt says how long the whole was and what its SHA-256 is, so that somebody who has the whole can prove it. The
 //! types hold what they are bounded to: there is no other way to make one.
@@ -38,7 +38,7 @@ impl<const LENGTH: usize> fmt::Display for Text<LENGTH> {
     }
 }
 
-/// What an event says beside its columns: a JSON object of at most [`Detail::LENGTH`] bytes.
+/// The content of an event beside its columns: a JSON object of at most [`Detail::LENGTH`] bytes.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Detail(Map<String, Value>);
 
@@ -160,7 +160,7 @@ fn json_length(text: &str) -> usize {
 }
 
 fn value_length(value: &(impl serde::Serialize + ?Sized)) -> usize {
-    // What has no form as JSON, which no value of this module is, would be too long for anything.
+    // A value without a form as JSON counts as too long. This module has none.
     serde_json::to_string(value).map_or(usize::MAX, |json| json.len())
 }
 
@@ -235,7 +235,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever there is to tell.
+        /// Any value that an event can hold.
         #[test]
         fn nothing_is_longer_than_its_type_says(
             members in prop::collection::vec(("[a-z]{1,30}", value()), 0..20),

@@ -269,7 +269,7 @@ impl Rights {
             && self.images == Images::Delete
     }
 
-    /// What others include and this does not, each as a phrase.
+    /// The rights that others include and this does not, each as a phrase.
     fn lacks_of(self, others: Self) -> Vec<String> {
         let levels = [
             (Resource::Registry, self.registry, others.registry),
@@ -301,12 +301,12 @@ impl Rights {
     }
 }
 
-/// What a membership of a registry is good for.
+/// The rights that a membership of a registry gives.
 #[derive(Debug, Clone, Copy)]
 pub struct MemberRights {
-    /// What it permits by itself: it stays when the account loses its roles.
+    /// Its own rights: they stay when the account loses its roles.
     alone: Rights,
-    /// What it makes of the account's roles: those that name a resource of registries count for members alone.
+    /// The rights that the account's roles get by it: those that name a resource of registries count for members alone.
     with_roles: Rights,
 }
 

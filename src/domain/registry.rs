@@ -300,7 +300,7 @@ pub struct Registry {
     pub modified: Option<Stamp>,
 }
 
-/// What narrows all credentials that open a registry.
+/// The settings that narrow all credentials of a registry.
 #[derive(Debug, Clone, Copy)]
 pub struct Restrictions<'a> {
     subnets: &'a AllowList,
@@ -336,7 +336,7 @@ impl Changeable for Restrictions<'_> {
 }
 
 impl Registry {
-    /// What narrows all credentials that open it.
+    /// The settings that narrow all its credentials.
     #[must_use]
     pub fn restrictions(&self) -> Restrictions<'_> {
         Restrictions {

@@ -327,7 +327,7 @@ impl Permissions {
     }
 }
 
-/// What roles permit is what an API token with these roles is good for.
+/// The permissions of roles are the rights of an API token with these roles.
 impl Credential for Permissions {
     type Held = Self;
 

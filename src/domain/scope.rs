@@ -824,7 +824,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is covered fits wherever it fits: of few letters, so that much does.
+        /// Names that a covered pattern fits are fitted by the pattern that covers it. Few letters make many of them fit.
         #[test]
         fn no_name_fits_a_pattern_and_not_one_that_covers_it(
             other in "[ab/*]{0,5}", pattern in "[ab/*]{0,5}", name in "[ab/]{0,6}",

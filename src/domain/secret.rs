@@ -118,9 +118,9 @@ pub fn is_machine_secret(text: &str) -> bool {
 /// The form of what opens something, as it begins. Those of a mistyped or cut secret are told too: the rest could be tried.
 struct Form {
     prefix: &'static str,
-    /// Whether a byte can follow.
+    /// Can this byte follow?
     digit: fn(u8) -> bool,
-    /// How many have to follow at least.
+    /// The fewest bytes that have to follow.
     least: usize,
 }
 
@@ -323,7 +323,7 @@ mod tests {
         let refresh = format!("{REFRESH_PREFIX}{cookie}");
         let (token, code) = (token.expose_secret(), code.expose_secret());
         for secret in [token, code, jwt, cookie, refresh.as_str()] {
-            // What is left must not be of use: no more of it than its prefix.
+            // The rest must be of no use: only the prefix may stay.
             for text in [
                 secret.to_owned(),
                 format!("/registries/{secret}/tokens?a={secret}"),

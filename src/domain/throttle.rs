@@ -1,4 +1,4 @@
-//! How many failures in a minute, or changes in an hour, are borne before further ones have to wait.
+//! Rates: so many failures a minute, or changes an hour, are borne before further ones have to wait.
 //!
 //! The arithmetic alone: one instant for each account of events, up to which they are paid for (the generic cell rate
 //! algorithm, ITU-T I.371). Instants are durations since a start that the caller chooses, on a clock that never goes back.
@@ -10,7 +10,7 @@ use std::time::Duration;
 /// So many events in a time: all at once or one by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// How long one event counts.
+    /// The time for which one event counts.
     each: Duration,
     /// The time in which events are counted.
     period: Duration,
@@ -36,7 +36,7 @@ impl Rate {
         }
     }
 
-    /// How long to wait until there is room for one more; nothing if there is.
+    /// The wait until there is room for one more; nothing if there is room.
     #[must_use]
     pub fn wait(self, paid_until: Duration, now: Duration) -> Duration {
         (paid_until + self.each).saturating_sub(now + self.period)

@@ -166,7 +166,7 @@ pub struct Token<S = Vec<Scope>> {
     pub status: Status,
     /// When it stops to work; `None` is never.
     pub expires_at: Option<DateTime<Utc>>,
-    /// What it opens.
+    /// Its scopes.
     pub scopes: S,
     /// Where it may be used from, beside what the registry says.
     pub allowed: AllowList,
@@ -266,7 +266,7 @@ impl<S> Token<S> {
     }
 }
 
-/// What a token opens, from where and until when: all of it that is a matter of rights.
+/// The rights of a token: its scopes, the addresses that may use it, and its end.
 #[derive(Debug, Clone, Copy)]
 pub struct Grant<'a> {
     scopes: &'a [Scope],
@@ -313,7 +313,7 @@ impl Changeable for Grant<'_> {
 }
 
 impl Token {
-    /// What it opens.
+    /// Its scopes.
     #[must_use]
     pub fn grant(&self) -> Grant<'_> {
         Grant {
@@ -387,7 +387,7 @@ pub struct NewToken {
     /// When it stops to work; `Some(None)` is never. `None` is as the rules have it for a token to be made; one that is
     /// replaced keeps its end where there are rules, and loses it where there are none, as the product has it.
     pub expires_at: Option<Option<DateTime<Utc>>>,
-    /// What it opens.
+    /// Its scopes.
     pub scopes: Vec<Scope>,
     /// Where it may be used from. `None` is everywhere for a token to be made, and leaves one that is replaced as it is:
     /// a client that has never heard of it must not open a token to the world.
@@ -397,7 +397,7 @@ pub struct NewToken {
 }
 
 impl NewToken {
-    /// What the token opens as soon as it is made. To be asked once it is [settled](Self::settle) when it ends.
+    /// The rights of the token as soon as it is made. Ask for them once it is [settled](Self::settle) when it ends.
     #[must_use]
     pub fn grant(&self) -> Grant<'_> {
         Grant {

@@ -19,14 +19,14 @@ pub fn composed(text: &str) -> Cow<'_, str> {
     ComposingNormalizer::new_nfc().normalize(text)
 }
 
-/// What is compared where case makes no difference: full case folding, composed (Unicode 3.13, D145).
+/// The form that is compared without regard to case: full case folding, composed (Unicode 3.13, D145).
 #[must_use]
 pub fn folded(text: &str) -> String {
     let mapper = CaseMapper::new();
     composed(&mapper.fold_string(&composed(text))).into_owned()
 }
 
-/// What is compared of a password, by the rules of `OpaqueString` (RFC 8265 §4.2.2): each space is U+0020, and all is
+/// The form in which a password is compared, by the rules of `OpaqueString` (RFC 8265 §4.2.2): each space is U+0020, and all is
 /// composed.
 #[must_use]
 pub fn opaque(text: &str) -> String {

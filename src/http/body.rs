@@ -93,7 +93,7 @@ pub(super) async fn json_of_any_type<T: DeserializeOwned>(
     parse(&body)
 }
 
-/// Waits for a body, as long and as large as it may be. What has arrived takes its share of `memory`.
+/// Waits for a body, as long and as large as it may be. The bytes that have arrived take their share of `memory`.
 async fn arrive(
     request: &HttpRequest,
     payload: dev::Payload,

@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Error, Result};
 
-/// How many bytes may be taken, by all together. Cheap to clone.
+/// The bytes that may be taken, by all together. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Budget {
     size: usize,
@@ -46,7 +46,7 @@ impl Budget {
         }
     }
 
-    /// How many bytes it has in all.
+    /// Its size in bytes.
     pub(super) fn size(&self) -> usize {
         self.size
     }

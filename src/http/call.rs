@@ -304,7 +304,7 @@ fn canonical_path(request: &HttpRequest) -> Result<String> {
     {
         Some(name) => {
             let text = segment(request, name)?;
-            // What no route reads as an id is told by its text.
+            // A part that is no id stands as its text.
             let id = AccountId::parse(&text);
             Ok(id.map_or(text, |id| id.to_string()))
         }

@@ -32,7 +32,7 @@ use super::seats::Seat;
 const SMALL_HEAD: usize = 16 * 1024;
 /// The longest head that actix-http 3.20.0 decodes (`MAX_BUFFER_SIZE` in `h1/decoder.rs`).
 const LONGEST_HEAD: usize = 128 * 1024;
-/// How far a body is read ahead of its handler.
+/// Bytes of a body that are read ahead of its handler, at most.
 const READ_AHEAD: usize = 16 * 1024;
 /// The most that is read at once.
 const READ: usize = 4 * 1024;
@@ -41,18 +41,18 @@ const WATCHED: usize = 1024;
 /// The least that a client takes of a large answer, in bytes a second, on average over the time for answers.
 const PACE: u64 = 16 * 1024;
 
-/// What a connection may take.
+/// The limits of a connection.
 #[derive(Debug, Clone)]
 pub struct Bounds {
-    /// How long the head of a request may take, from its first byte on.
+    /// The time for the head of a request, from its first byte on.
     pub head: Duration,
-    /// How long a client may take nothing of an answer, and over how long its pace is measured.
+    /// The time in which a client may take nothing of an answer. Its pace is measured over the same time.
     pub answer: Duration,
     /// The memory of all heads together, as far as they are long.
     pub heads: Budget,
 }
 
-/// The requests that came over one connection. Whatever serves a request tells it how far the request is.
+/// The requests that came over one connection. The code that serves a request tells it how far the request is.
 #[derive(Debug, Clone, Default)]
 pub struct Requests(Rc<Counts>);
 
@@ -62,11 +62,11 @@ struct Counts {
     ended: Cell<u64>,
     /// The framing of the request that began last, until the connection has taken notice of it.
     framing: Cell<Option<Framing>>,
-    /// How many bytes of a body were handed over and not yet taken by its handler.
+    /// Bytes of a body that were handed over and not yet taken by its handler.
     unread: Cell<usize>,
-    /// Whether an answer is on its way that is all there and larger than [`pieces::SMALL`].
+    /// Is an answer on its way that is complete and larger than [`pieces::SMALL`]?
     large: Cell<bool>,
-    /// Whom to wake when more may be handed over.
+    /// The task to wake when more may be handed over.
     waiting: RefCell<Option<Waker>>,
     seat: Option<Seat>,
 }
@@ -205,7 +205,7 @@ impl Drop for UnderWay {
     }
 }
 
-/// What a connection hands over next.
+/// The part of a request that a connection hands over next.
 #[derive(Debug)]
 enum Phase {
     /// A head, of which this many bytes were handed over.
@@ -225,7 +225,7 @@ impl Phase {
     }
 }
 
-/// How fast a client takes a large answer.
+/// The pace at which a client takes a large answer.
 #[derive(Debug)]
 struct Pace {
     taken: u64,
@@ -239,20 +239,20 @@ pub struct Connection<S> {
     bounds: Bounds,
     requests: Requests,
     phase: Phase,
-    /// How many heads were handed over whole.
+    /// Heads that were handed over whole.
     heads: u64,
     /// Bytes that were read and are not handed over yet.
     kept: Bytes,
     /// Bytes of a body that were handed over since actix-http last had a pause to pass them on: it reads until it has
     /// 128 KiB or has to wait.
     burst: usize,
-    /// What long heads took. actix-http keeps a buffer of their size for as long as the connection lasts.
+    /// The share of long heads. actix-http keeps a buffer of their size for as long as the connection lasts.
     share: Option<Share>,
     /// When a head has to be whole that has begun, and after which request it came.
     head: Option<(u64, Pin<Box<Sleep>>)>,
     /// When some byte has to be taken.
     stalled: Option<Pin<Box<Sleep>>>,
-    /// How fast the answer is taken, once the client was slow to.
+    /// The pace of the client, once it was slow to take an answer.
     pace: Option<Pace>,
 }
 
@@ -297,7 +297,7 @@ impl<S> Connection<S> {
         }
     }
 
-    /// How many bytes may be handed over now.
+    /// The number of bytes that may be handed over now.
     fn room(&self) -> usize {
         let counts = &self.requests.0;
         match self.phase {
@@ -312,7 +312,7 @@ impl<S> Connection<S> {
         }
     }
 
-    /// How many of these bytes are handed over.
+    /// The number of these bytes that are handed over.
     fn hand_over(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let bytes = bytes.get(..self.room()).unwrap_or(bytes);
         match &mut self.phase {
@@ -469,7 +469,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
             (Poll::Ready(Ok(())), None, Some(after)) if buffer.filled().len() > had => {
                 this.head = Some((after, Box::pin(sleep(this.bounds.head))));
             }
-            // While the client takes its answers in slowly, what it sent after them is nobody's to wait for.
+            // While the client takes its answers in slowly, what it sent after them has no deadline.
             (Poll::Pending, Some((_, deadline)), _) if this.stalled.is_some() => {
                 deadline.as_mut().reset(Instant::now() + this.bounds.head);
             }

@@ -7,7 +7,7 @@ use actix_web::HttpMessage as _;
 use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::http::header::CONTENT_LENGTH;
 
-/// How the end of a request's body is found (RFC 9112 §6).
+/// The rule that finds the end of a request's body (RFC 9112 §6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
     /// The request has no body.
@@ -40,9 +40,9 @@ impl Framing {
 /// Finds the empty line that ends a head.
 #[derive(Debug)]
 pub(super) struct HeadEnd {
-    /// Whether the current line is empty so far.
+    /// Is the current line empty so far?
     line_is_empty: bool,
-    /// Whether a line had content. httparse skips empty lines before the request line.
+    /// Had a line content? httparse skips empty lines before the request line.
     has_content: bool,
 }
 
@@ -56,7 +56,7 @@ impl Default for HeadEnd {
 }
 
 impl HeadEnd {
-    /// How many of these bytes belong to the head, if it ends in them.
+    /// The number of these bytes that belong to the head, if it ends in them.
     pub(super) fn find(&mut self, bytes: &[u8]) -> Option<usize> {
         for (index, byte) in bytes.iter().enumerate() {
             match byte {
@@ -74,7 +74,7 @@ impl HeadEnd {
     }
 }
 
-/// What is still to come of a body.
+/// The rest of a body.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Body {
     /// This many bytes.
@@ -85,18 +85,18 @@ pub(super) enum Body {
     Unending,
 }
 
-/// What belongs to a body of some bytes of a stream.
+/// The part of some bytes that belongs to a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Taken {
-    /// How many of the bytes belong to the body.
+    /// Bytes that belong to the body.
     pub(super) bytes: usize,
-    /// How many of these the handler gets. The others are the framing of chunks.
+    /// Those of them that the handler gets. The others are the framing of chunks.
     pub(super) data: usize,
-    /// Whether the body ends with them.
+    /// Does the body end with them?
     pub(super) ended: bool,
 }
 
-/// Where in a chunked body a stream is (RFC 9112 §7.1).
+/// The position of a stream in a chunked body (RFC 9112 §7.1).
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Chunks {
     /// In the line with a chunk's size. Digits after other characters belong to an extension.
@@ -122,7 +122,7 @@ impl Body {
         }
     }
 
-    /// Which of these bytes belong to the body.
+    /// Takes the bytes that belong to the body.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Taken {
         match self {
             Self::Sized(left) => {

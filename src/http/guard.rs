@@ -270,7 +270,7 @@ struct Untold {
     told_at: Option<Instant>,
 }
 
-/// How often the log is told of those turned away.
+/// The time between two log lines about requests that were turned away.
 const TELLING: Duration = Duration::from_secs(10);
 
 impl TurnedAway {

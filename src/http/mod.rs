@@ -60,10 +60,10 @@ pub const TOKEN_PATH: &str = "/token";
 /// The largest body read, in bytes.
 pub const BODY_LIMIT: usize = 1024 * 1024;
 
-/// What bodies of requests may take, all together.
+/// The limits of all request bodies together.
 #[derive(Debug, Clone)]
 pub struct Bodies {
-    /// How long a body may take to arrive.
+    /// The time in which a body has to arrive.
     pub timeout: Duration,
     /// The memory of all bodies.
     pub memory: Budget,
@@ -80,7 +80,7 @@ pub struct Memory {
     pub answers: Budget,
 }
 
-/// What large answers may take, all together.
+/// The memory of all large answers together.
 #[derive(Debug)]
 struct Answers {
     all: Budget,

@@ -36,13 +36,13 @@ struct Answered {
 struct Checks {
     database: &'static str,
     migrations: &'static str,
-    /// What is wrong with where SQLite's file is.
+    /// The fault in the place of SQLite's file.
     #[serde(rename = "databaseFile", skip_serializing_if = "Option::is_none")]
     database_file: Option<&'static str>,
-    /// What is wrong inside SQLite's file.
+    /// The fault inside SQLite's file.
     #[serde(skip_serializing_if = "Option::is_none")]
     integrity: Option<&'static str>,
-    /// What is wrong with writes; reads may go on.
+    /// The fault of writes; reads may go on.
     #[serde(skip_serializing_if = "Option::is_none")]
     writes: Option<&'static str>,
     /// What becomes of the backup that this was restored from.

@@ -248,7 +248,7 @@ mod tests {
         drop(large);
         written(&budget, SMALL + 2 * PIECE).unwrap();
         assert!(written(&budget, SMALL + 2 * PIECE + 1).is_err());
-        // Whoever is refused has given back all that it had.
+        // An answer that was refused has given back all that it had.
         written(&budget, SMALL + 2 * PIECE).unwrap();
         drop(small);
     }

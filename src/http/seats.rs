@@ -1,4 +1,4 @@
-//! How many connections there are at once: in all, and from one source.
+//! The limits on open connections: in all, and from one source.
 //!
 //! Each connection takes memory and a file descriptor before anything is known of its client. Beyond a limit the
 //! connection is closed that has waited for its client longest: for a request, for the rest of a body, or for an answer to
@@ -42,12 +42,12 @@ struct Taken {
 struct Place {
     /// When the connection began to wait for its client, by [`Seats::waits`]; [`BUSY`] while the server is at work for it.
     waits_since: AtomicU64,
-    /// Whether it has to make room.
+    /// Does it have to make room?
     leaves: AtomicBool,
     task: AtomicWaker,
 }
 
-/// What `waits_since` is while the server is at work for a connection.
+/// The value of `waits_since` while the server is at work for a connection.
 const BUSY: u64 = u64::MAX;
 
 /// A connection's seat, until it is dropped.
@@ -76,13 +76,13 @@ impl Seats {
         }
     }
 
-    /// What is counted of connections.
+    /// The counts of connections.
     #[must_use]
     pub fn counts(&self) -> &metrics::Connections {
         &self.counts
     }
 
-    /// Gives a connection from `peer` a seat. Where a limit is reached, the connection of the same source, or of any, is told
+    /// Gives a connection from `peer` a seat. If a limit is reached, the connection of the same source, or of any, is told
     /// to leave that has waited for its client longest; nothing if none waits.
     pub fn take(self: &Arc<Self>, peer: IpAddr) -> Option<Seat> {
         let peer = peer.to_canonical();
@@ -148,7 +148,7 @@ impl Taken {
     }
 }
 
-/// Whether there are as many connections as may be, without those that leave already.
+/// Are there as many connections as may be, without those that leave already?
 fn is_full(places: &HashMap<u64, Arc<Place>>, most: usize) -> bool {
     let leaves = |place: &&Arc<Place>| place.leaves.load(Ordering::Relaxed);
     // Counting is for those alone who are near the limit.

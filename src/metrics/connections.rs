@@ -5,7 +5,7 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use super::Registry;
 
-/// How many there are, and how many were closed for want of room. Cheap to clone.
+/// The connections that are open, and those that were closed for want of room. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Connections {
     open: Gauge,

@@ -59,7 +59,7 @@ impl Presented {
         }
     }
 
-    /// What came with the name.
+    /// The password, or the secret of a token.
     #[must_use]
     pub fn password(&self) -> &SecretString {
         &self.password

@@ -31,7 +31,7 @@ pub enum LiveTokens {
     Revoke,
 }
 
-/// What becomes of an account's API tokens and app tokens when the account is changed. They work without its password,
+/// The fate of an account's API tokens and app tokens when the account is changed. They work without its password,
 /// so a new password alone does not end them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IssuedTokens {
@@ -257,7 +257,7 @@ impl<'a> Accounts<'a> {
     }
 }
 
-/// What the audit trail is told of a changed account; a new password shows in no record of it, nor do the tokens that
+/// The change of an account for the audit trail; a new password shows in no record of it, nor do the tokens that
 /// ended with the change.
 pub(super) fn account_change(
     before: &Account,

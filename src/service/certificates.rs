@@ -21,7 +21,7 @@ pub const LEAF_LIFE: TimeDelta = TimeDelta::days(180);
 /// When certificates that sign themselves begin, in seconds since 1970: 2020-01-01T00:00:00Z. A fixed date in the past,
 /// since a clock that is ahead when one is made would else make it useless to whoever was given it.
 const ANCHOR_BEGIN: i64 = 1_577_836_800;
-/// How far leaves begin in the past, for registries whose clocks are behind.
+/// The time by which leaves begin in the past, for registries whose clocks are behind.
 const BACKDATED: TimeDelta = TimeDelta::hours(1);
 /// Random bytes of a serial number: RFC 5280 §4.1.2.2 allows 20 with the first bit clear.
 pub const SERIAL: usize = 16;

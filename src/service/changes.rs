@@ -1,6 +1,6 @@
-//! How many events an account may add to the audit trail, so that nobody fills the disk with what is kept for a year.
+//! The limit on the events that an account adds to the audit trail. They are kept for a year, and must not fill the disk.
 //!
-//! An account makes so many changes an hour, all at once or one by one; what is more has to wait. Whatever ends something
+//! An account makes so many changes an hour, all at once or one by one; further ones have to wait. A change that ends something
 //! is counted and never refused: there is no more to end than was made, and a revocation must not wait. Each process counts
 //! for itself, by accounts. Owns the counts, and bounds them.
 
@@ -13,7 +13,7 @@ use crate::domain::id::AccountKey;
 use crate::domain::throttle::Rate;
 use crate::error::{Error, Result};
 
-/// An hour pays for all that is borne. What was under way when the room ended pays itself within as long.
+/// An hour pays for all that is borne. Changes that were under way when the room ended are paid for within another.
 const IDLE: Duration = Duration::from_hours(2);
 
 /// The changes of the last hour.
@@ -102,7 +102,7 @@ mod tests {
         // One that was under way is owed.
         changes.count(ANN, 2, began + Duration::from_mins(6));
         assert_eq!((wait(ANN, 360), wait(ANN, 1080)), (720, 0));
-        // What changed nothing counts nothing.
+        // A job without changes counts nothing.
         changes.count(BOB, 0, began);
         assert_eq!(wait(BOB, 0), 0);
     }

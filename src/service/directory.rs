@@ -114,7 +114,7 @@ impl<'a> Directory<'a> {
             .await
     }
 
-    /// Changes what the patch names, and ends the account's other credentials if that is wanted. What changes nothing
+    /// Changes what the patch names, and ends the account's other credentials if that is wanted. A request that changes nothing
     /// leaves no trace; a password always changes.
     pub async fn update(
         &self,
@@ -204,7 +204,7 @@ fn require_unbounded(bound: Option<DateTime<Utc>>) -> Result<()> {
     })
 }
 
-/// What an account of these roles may do, and what the actor holds. Memberships are left out of both where the actor
+/// The rights of an account with these roles, and those of the actor. Memberships are left out of both where the actor
 /// may do everything on every registry.
 fn holdings(
     connection: &mut Session,

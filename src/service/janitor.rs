@@ -4,7 +4,7 @@
 //! One replica at a time, by a lease, in small batches, so that it never holds the writer for long. Everything here
 //! can be done twice or stop half-way without harm.
 //!
-//! What expired is removed for good, so the janitor remembers when it last looked at the wall clock. After a jump it
+//! Expired things are removed for good, so the janitor remembers when it last looked at the wall clock. After a jump it
 //! does nothing by the clock until that can be believed again (`domain/clock_check.rs`).
 
 use std::sync::Arc;
@@ -41,7 +41,7 @@ const RETIRED: TimeDelta = TimeDelta::days(2);
 enum Work {
     /// Rows of a deleted registry are to go.
     Deleted(RegistryKey),
-    /// What the clock says is to be kept.
+    /// The look at the clock that is to be kept.
     Clock(DateTime<Utc>),
     /// Tokens of a registry that expired by then are to go.
     Expired(RegistryId, RegistryKey, DateTime<Utc>),
@@ -88,12 +88,12 @@ pub struct Round {
     pub doubt: Option<Doubt>,
 }
 
-/// What a process remembers during a round.
+/// The memory of a process during a round.
 #[derive(Debug)]
 struct Shift {
     /// Its name.
     holder: String,
-    /// Whether it has taken the lease.
+    /// Has it taken the lease?
     held: bool,
     walk: Walk,
 }
@@ -270,7 +270,7 @@ impl<'a> Janitor<'a> {
         Ok(done)
     }
 
-    /// What there is to do, and whether the clock is doubted. Looking first keeps an idle service from writing.
+    /// Finds the work that there is, and whether the clock is doubted. Looking first keeps an idle service from writing.
     async fn look(&self, now: DateTime<Utc>) -> Result<(Option<Work>, Option<Doubt>)> {
         let policy = &self.core.policy;
         let times = Times {
@@ -329,7 +329,7 @@ impl<'a> Janitor<'a> {
     }
 }
 
-/// What is to be done by the clock, and as of when.
+/// The work that depends on the clock, and the instant that counts for it.
 #[derive(Debug, Clone, Copy)]
 struct Times {
     now: DateTime<Utc>,
@@ -408,7 +408,7 @@ impl Round {
     }
 }
 
-/// What the log was told and is not told again.
+/// Things that the log was told and is not told again.
 #[derive(Debug, Default)]
 struct Told {
     doubt: bool,

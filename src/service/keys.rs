@@ -108,7 +108,7 @@ pub enum Consequence {
     Restart,
 }
 
-/// Where a round through the leaves that are to be replaced has come to.
+/// The position of a round through the leaves that are to be replaced.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
     due: Option<Place>,
@@ -125,7 +125,7 @@ pub(super) enum Reason {
 }
 
 impl EarlyAuthority {
-    /// What the operator has to know and do.
+    /// Tells the operator what to do.
     #[must_use]
     pub fn advice(&self, now: DateTime<Utc>) -> String {
         let Self {

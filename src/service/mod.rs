@@ -88,7 +88,7 @@ use crate::store::{
     Ledger, Lock, Session, Store, Transaction, janitor_clock, migrations, signing_keys,
 };
 
-/// Whether a change may wait when its account has made too many.
+/// The urgency of a change when its account has made too many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Urgency {
     /// It may.
@@ -146,7 +146,7 @@ pub struct Policy {
     pub fresh_login: Duration,
     /// How many there may be of what is made.
     pub caps: Caps,
-    /// How many changes an account may make in an hour.
+    /// Changes that an account may make in an hour.
     pub changes_per_hour: u32,
     /// How many failures are borne.
     pub failures: Limits,
@@ -182,7 +182,7 @@ impl Policy {
             .map(|bearer| bearer.expires_at)
     }
 
-    /// What an actor with these rights holds of a registry.
+    /// The rights of this actor on a registry.
     fn holder(&self, actor: &Actor, rights: Rights) -> Holder<Rights> {
         Holder {
             rights,
@@ -507,7 +507,7 @@ impl Service {
         self.core.store.begin_serving();
     }
 
-    /// How the database is beyond whether it answers, as far as this process saw. Asks nobody.
+    /// The state of the database beyond its answers, as far as this process saw. It asks nobody.
     #[must_use]
     pub fn database_health(&self) -> Health {
         self.core.store.health()

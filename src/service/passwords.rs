@@ -29,7 +29,7 @@ const QUEUE: usize = 512;
 const FAVOUR: Duration = Duration::from_hours(1);
 /// Sources that can be in favour at once; the least recently used fall out.
 const FAVOURED: u64 = 10_000;
-/// How long a failure moves a source to the end. It is also how long such a source can wait behind others at the most.
+/// The time for which a failure moves a source to the end. Such a source waits behind others for no longer.
 const FAILED: Duration = Duration::from_mins(5);
 /// Sources whose failures are remembered at once; the least recently used fall out.
 const FAILURES: u64 = 100_000;
@@ -43,7 +43,7 @@ struct Check {
     answer: oneshot::Sender<bool>,
 }
 
-/// What a source did lately. The least is the best.
+/// The recent results of a source. The least is the best.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Standing {
     /// A check of it failed.

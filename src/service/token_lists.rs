@@ -24,7 +24,7 @@ use crate::store::{Session, token_filters, tokens as table};
 pub(super) const COUNTING: usize = 32;
 /// Long pages and lists without pages that are read or wait to be, at most.
 pub(super) const LONG_LISTS: usize = 64;
-/// How many of these are read at once. Each holds its rows in memory until it is JSON: with scopes as long as they may
+/// The number of these that are read at once. Each holds its rows in memory until it is JSON: with scopes as long as they may
 /// be, two at once took the process to 201 MB, and all that strangers and members can make it take is to stay below 200.
 pub(super) const READING: usize = 1;
 /// The longest page that is not long.

@@ -67,7 +67,7 @@ fn minted_at(token: &Token) -> DateTime<Utc> {
     token.modified.as_ref().unwrap_or(&token.created).at
 }
 
-/// What was minted for the same request before, as it was then, if the actor still holds all that it opens. The audit
+/// The token and secret that the same request minted before, as they were then, if the actor still holds all that it opens. The audit
 /// trail is told that its secret is shown again.
 fn again(
     connection: &mut Session,

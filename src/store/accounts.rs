@@ -37,7 +37,7 @@ pub struct Login {
     pub version: i64,
     /// The bcrypt hash; none for an account without password.
     pub password_hash: Option<String>,
-    /// Whether the hash is of the password in the form that is compared; else it is of the password as it was sent.
+    /// Is the hash of the password in the form that is compared? If not, it is of the password as it was sent.
     pub opaque: bool,
 }
 

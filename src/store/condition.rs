@@ -1,4 +1,4 @@
-//! How the database is that this process has open, beyond whether it answers.
+//! The state of the open database, beyond its answers.
 //!
 //! SQLite goes on with the file that it has open when another one comes to lie at its path, or none: it reads and
 //! writes as before, and all of that is gone with the process. So the file's device and inode are compared with those
@@ -19,14 +19,14 @@ use super::readers::{Errand, rank};
 use super::session::{Index, Purpose, Session, Target};
 use crate::error::{Error, Result};
 
-/// How the database is, as far as this process saw.
+/// The state of the database, as far as this process saw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Health {
-    /// What lies where SQLite's file was.
+    /// The file at the path of SQLite's file.
     pub file: Place,
-    /// Whether SQLite's file is whole.
+    /// The state of the content of SQLite's file.
     pub integrity: Integrity,
-    /// Whether the last write failed for a reason that is the database's: a full disk, a lock, a loss.
+    /// Did the last write fail for a reason of the database: a full disk, a lock, a loss.
     pub writes_fail: bool,
 }
 
@@ -38,7 +38,7 @@ impl Health {
     }
 }
 
-/// What lies at the path of SQLite's file.
+/// The file at the path of SQLite's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// The file that is open.
@@ -60,7 +60,7 @@ impl Place {
     }
 }
 
-/// Whether SQLite's file is whole.
+/// The state of the content of SQLite's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Integrity {
     /// Nothing speaks against it.
@@ -133,7 +133,7 @@ impl Condition {
     ///
     /// # Errors
     ///
-    /// What lies there instead.
+    /// A phrase for the fault.
     pub(super) fn look(&self) -> std::result::Result<(), &'static str> {
         let Some(file) = &self.file else {
             return Ok(());
@@ -176,7 +176,7 @@ impl Condition {
         self.lock().writes_fail = failed;
     }
 
-    /// Leaves a note beside SQLite's file that a server runs, which a clean end removes. Where one is left of an earlier
+    /// Leaves a note beside SQLite's file that a server runs, which a clean end removes. If one is left of an earlier
     /// server, that was killed, or the machine was, and a thread checks the file meanwhile.
     pub(super) fn begin(self: &Arc<Self>, target: &Target, index: Index) {
         let Some(file) = &self.file else {
@@ -238,7 +238,7 @@ impl Condition {
     }
 }
 
-/// Where the note of a server that runs on a database lies.
+/// The path of the note of a server that runs on a database.
 fn note_beside(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push("-running");

@@ -13,7 +13,7 @@ use crate::error::Result;
 /// The key of the row.
 const KEY: i64 = 1;
 
-/// What was kept, if there was a look.
+/// The look that was kept, if there was one.
 pub fn read(connection: &mut Session) -> Result<Option<ClockCheck>> {
     let row: Option<(i64, Option<i64>, Option<i64>)> = janitor_clock::table
         .find(KEY)

@@ -11,19 +11,19 @@ use super::session::Session;
 use crate::clock::Random;
 use crate::error::{Error, Result};
 
-/// What is leased, and for how long.
+/// A lease: its name and its times.
 #[derive(Debug, Clone, Copy)]
 pub struct Lease {
     /// Its name in the table.
     pub name: &'static str,
-    /// How long others wait for a holder that is dead.
+    /// The time for which others wait for a holder that is dead.
     pub life: TimeDelta,
-    /// How far ahead its end can lie, if anybody waits for it. A lease that ends later was taken by a clock that was
+    /// The latest end that a lease can have, from now on, if anybody waits for it. A lease that ends later was taken by a clock that was
     /// wrong, and is void.
     pub longest: Option<TimeDelta>,
 }
 
-/// Who has a lease.
+/// The holder of a lease.
 #[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
 pub struct Held {
     /// The name that [`holder`] made, or that of a release before.
@@ -34,7 +34,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// How long it lasts after `now` if it is not renewed, in whole seconds.
+    /// The rest of its time after `now` if it is not renewed, in whole seconds.
     #[must_use]
     pub fn seconds_left(&self, now: DateTime<Utc>) -> i64 {
         self.until
@@ -105,7 +105,7 @@ pub fn acquire(
     Ok(taken == 1)
 }
 
-/// Who has a lease, if anybody has taken it and not given it back.
+/// The holder of a lease, if anybody has taken it and not given it back.
 pub fn find(connection: &mut Session, lease: Lease) -> Result<Option<Held>> {
     let found: Vec<Held> = sql_query("SELECT holder, until FROM leases WHERE name = $1")
         .bind::<Text, _>(lease.name)

@@ -31,13 +31,13 @@ const LEASE: Lease = Lease {
     // The release before takes it for so long.
     longest: Some(TimeDelta::seconds(30)),
 };
-/// How often the holder renews it.
+/// The time after which the holder renews it.
 const RENEWAL: Duration = Duration::from_secs(1);
 /// How often a waiting process looks.
 const LOOK: Duration = Duration::from_millis(50);
 /// How often a waiting process looks before it gives up: two minutes.
 const LOOKS: u32 = 2400;
-/// How often a waiting process says whom it waits for.
+/// The time after which a waiting process logs again which process it waits for.
 const REMINDER: Duration = Duration::from_secs(10);
 
 /// Runs every pending migration up to one, or waits for the process that does. Returns how many were run here.
@@ -75,7 +75,7 @@ pub(super) fn run(
     })
 }
 
-/// What a try came to.
+/// The result of a try.
 #[derive(PartialEq, Eq)]
 enum Turn {
     /// Nothing is pending any more.
@@ -106,7 +106,7 @@ impl Waiting {
     }
 }
 
-/// What migrates, or waits to.
+/// A process that migrates, or waits to.
 struct Migrator<'a> {
     connection: Session,
     target: &'a Target,

@@ -301,7 +301,7 @@ impl Store {
             .begin(&self.inner.target, self.inner.index);
     }
 
-    /// How the database is, as far as this process saw.
+    /// The state of the database, as far as this process saw.
     #[must_use]
     pub fn health(&self) -> Health {
         self.inner.condition.health()

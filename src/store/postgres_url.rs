@@ -85,7 +85,7 @@ impl Url {
         })
     }
 
-    /// What libpq is given. It may have a password.
+    /// The URL for libpq. It may have a password.
     pub(super) fn as_str(&self) -> &str {
         &self.text
     }

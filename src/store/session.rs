@@ -100,7 +100,7 @@ macro_rules! direct {
 }
 pub(super) use direct;
 
-/// Where SQLite keeps the index of its write-ahead log.
+/// The place of the index of SQLite's write-ahead log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Index {
     /// In the file `-shm`, by which processes share the database.

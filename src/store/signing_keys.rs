@@ -325,7 +325,7 @@ pub fn any_retired(connection: &mut Session, until: DateTime<Utc>) -> Result<boo
         .is_some())
 }
 
-/// Where a walk through leaves in the order of an instant has come to.
+/// The position of a walk through leaves in the order of an instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     at: i64,

@@ -275,7 +275,7 @@ impl Credential {
     }
 }
 
-/// What a token opens, and where it may be used from, as it is kept.
+/// The scopes and the allow list of a token, as they are kept.
 #[derive(Debug, Clone, diesel::Queryable, diesel::Selectable)]
 #[diesel(table_name = tokens)]
 pub struct Opening {
@@ -295,7 +295,7 @@ impl Opening {
     }
 }
 
-/// What a token opens. To be read once its secret is proven: scopes can be long, and the time that reading them takes
+/// The scopes of a token. Read them once its secret is proven: scopes can be long, and the time that reading them takes
 /// would tell which names there are.
 pub fn opening(connection: &mut Session, home: Home, token: TokenKey) -> Result<Opening> {
     Ok(direct!(connection, |direct| tokens::table
@@ -327,7 +327,7 @@ pub fn credential_named(
     .transpose()
 }
 
-/// What a login with a reference to a token needs: a reference is proven before anything is read.
+/// The columns that a login with a reference to a token needs: a reference is proven before anything is read.
 pub fn credential(
     connection: &mut Session,
     home: Home,

@@ -44,7 +44,7 @@ const WAIT: Duration = Duration::from_secs(25);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// After this much quiet the write-ahead log is folded into the database file.
 const IDLE: Duration = Duration::from_secs(5);
-/// How often the database's file is looked at while nothing is written.
+/// The time between two looks at the database's file while nothing is written.
 const LOOK: Duration = Duration::from_secs(1);
 
 #[diesel::declare_sql_function]

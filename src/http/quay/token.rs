@@ -127,7 +127,7 @@ pub(super) async fn list_all(state: Data<State>, call: Call<Expiring>) -> Answer
     Ok(listed(body))
 }
 
-/// How a list becomes JSON.
+/// Makes JSON of a list.
 fn present(
     budget: Budget,
     only_expiring: Option<bool>,

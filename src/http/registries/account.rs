@@ -44,7 +44,7 @@ struct Deletion {
     revoke_tokens: Option<String>,
 }
 
-/// How an account is to be changed.
+/// Options for the change of an account.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(rename_all = "camelCase")]

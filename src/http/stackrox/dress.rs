@@ -114,7 +114,7 @@ impl Written<'_> {
     }
 }
 
-/// What collects an answer, compressed or as it is.
+/// Collects an answer, compressed or as it is.
 enum Packed<'a> {
     Plain(Collector<'a>),
     Gzip(Box<GzEncoder<Collector<'a>>>),
@@ -203,7 +203,7 @@ struct Indents {
     depth: usize,
     quoted: bool,
     escaped: bool,
-    /// Whether the byte before opened an object or an array: an empty one stays on its line.
+    /// Did the byte before open an object or an array? An empty one stays on its line.
     opened: bool,
     text: Vec<u8>,
 }

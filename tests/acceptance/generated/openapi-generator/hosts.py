@@ -1,4 +1,4 @@
-"""Where a client that openapi-generator made sends its requests: to the configured address alone.
+"""A client that openapi-generator made sends its requests to the configured address alone.
 
     hosts.py DOCUMENT PACKAGE
 
@@ -34,7 +34,7 @@ class Network(BaseHTTPRequestHandler):
 
 
 def snake(name):
-    """What the generator calls a parameter."""
+    """The name that the generator gives a parameter."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
