@@ -1,7 +1,7 @@
 //! The limit on the events that an account adds to the audit trail. They are kept for a year, and must not fill the disk.
 //!
 //! An account makes so many changes an hour, all at once or one by one; further ones have to wait. A change that ends something
-//! is counted and never refused: there is no more to end than was made, and a revocation must not wait. Each process counts
+//! is counted and never refused: there is no more to end than was made, and it must not wait. Each process counts
 //! for itself, by accounts. Owns the counts, and bounds them.
 
 use std::sync::Arc;
