@@ -87,6 +87,7 @@ impl Checks {
                 Place::Same => None,
                 Place::Replaced => Some("replaced"),
                 Place::Missing => Some("missing"),
+                Place::LogGone => Some("log gone"),
             },
             integrity: (health.integrity == Integrity::Broken).then_some("broken"),
             writes: health.writes_fail.then_some("failing"),

@@ -2,7 +2,7 @@
 //!
 //! SQLite goes on with the file that it has open when another one comes to lie at its path, or none: it reads and
 //! writes as before, and all of that is gone with the process. So the file's device and inode are compared with those
-//! at the start. SQLite also trusts its file as it is, so one that was left by a crash is checked.
+//! at the start. The same holds for its write-ahead log, in which the last commits are alone. SQLite also trusts its file as it is, so one that was left by a crash is checked.
 //!
 //! On PostgreSQL all this is the server's to know, but for whether writes fail.
 
@@ -47,6 +47,8 @@ pub enum Place {
     Replaced,
     /// No file that can be seen.
     Missing,
+    /// The file that is open, but not the write-ahead log that is open.
+    LogGone,
 }
 
 impl Place {
@@ -56,6 +58,7 @@ impl Place {
             Self::Same => None,
             Self::Replaced => Some("another file lies where the database's was"),
             Self::Missing => Some("no file lies where the database's was"),
+            Self::LogGone => Some("the write-ahead log of the database was removed or replaced"),
         }
     }
 }
@@ -76,17 +79,39 @@ pub enum Integrity {
 pub(super) struct Condition {
     /// SQLite's file as it was at the start.
     file: Option<Identity>,
+    /// SQLite's write-ahead log, once the writer's connection has committed to it.
+    log: Mutex<Option<Identity>>,
     health: Mutex<Health>,
     /// The note of this process, while it serves.
     note: Mutex<Option<PathBuf>>,
 }
 
 /// A file, wherever it goes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Identity {
     path: PathBuf,
     device: u64,
     inode: u64,
+}
+
+impl Identity {
+    fn of(path: &Path) -> std::io::Result<Self> {
+        let found = path.metadata()?;
+        Ok(Self {
+            path: path.to_owned(),
+            device: found.dev(),
+            inode: found.ino(),
+        })
+    }
+
+    /// The file that lies at the path now, compared with this one.
+    fn look(&self) -> Place {
+        match Self::of(&self.path) {
+            Ok(found) if (found.device, found.inode) == (self.device, self.inode) => Place::Same,
+            Ok(_) => Place::Replaced,
+            Err(_) => Place::Missing,
+        }
+    }
 }
 
 impl Condition {
@@ -99,19 +124,16 @@ impl Condition {
         let file = match target {
             Target::Postgres(_) => None,
             Target::Sqlite(path) => {
-                let found = path.metadata().map_err(|error| Error::Unavailable {
+                let found = Identity::of(path).map_err(|error| Error::Unavailable {
                     outage: crate::error::Outage::Gone,
                     source: Some(format!("{}: {error}", path.display()).into()),
                 })?;
-                Some(Identity {
-                    path: path.clone(),
-                    device: found.dev(),
-                    inode: found.ino(),
-                })
+                Some(found)
             }
         };
         Ok(Arc::new(Self {
             file,
+            log: Mutex::new(None),
             health: Mutex::new(Health {
                 file: Place::Same,
                 integrity: Integrity::Assumed,
@@ -138,11 +160,12 @@ impl Condition {
         let Some(file) = &self.file else {
             return Ok(());
         };
-        let found = file.path.metadata();
-        let place = match &found {
-            Ok(found) if (found.dev(), found.ino()) == (file.device, file.inode) => Place::Same,
-            Ok(_) => Place::Replaced,
-            Err(_) => Place::Missing,
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let log_is_open = log.as_ref().is_none_or(|log| log.look() == Place::Same);
+        drop(log);
+        let place = match file.look() {
+            Place::Same if !log_is_open => Place::LogGone,
+            place => place,
         };
         let before = std::mem::replace(&mut self.lock().file, place);
         match place.fault() {
@@ -153,10 +176,8 @@ impl Condition {
             }
             Some(fault) => {
                 if before != place {
-                    let error = found.err().map(|error| error.to_string());
                     tracing::error!(
                         file = %file.path.display(),
-                        error,
                         "{fault}: no write is acknowledged any more, as it would be lost when this process ends. Bring \
                          the file back, or restart to serve what lies there"
                     );
@@ -164,6 +185,24 @@ impl Condition {
                 Err(fault)
             }
         }
+    }
+
+    /// The writer has committed: from now on its log is watched, if it is not already. SQLite makes the log when a
+    /// connection first needs it.
+    pub(super) fn note_log(&self) {
+        let Some(file) = &self.file else {
+            return;
+        };
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        if log.is_none() {
+            // A file system without shared memory has no log.
+            *log = Identity::of(&beside(&file.path, "-wal")).ok();
+        }
+    }
+
+    /// The writer closes its connection. If that is the last one, SQLite removes the log with it.
+    pub(super) fn forget_log(&self) {
+        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Is the file known to be another, or gone?
@@ -177,12 +216,12 @@ impl Condition {
     }
 
     /// Leaves a note beside SQLite's file that a server runs, which a clean end removes. If one is left of an earlier
-    /// server, that was killed, or the machine was, and a thread checks the file meanwhile.
+    /// server, that server or its machine was stopped by force, and a thread checks the file meanwhile.
     pub(super) fn begin(self: &Arc<Self>, target: &Target, index: Index) {
         let Some(file) = &self.file else {
             return;
         };
-        let note = note_beside(&file.path);
+        let note = beside(&file.path, "-running");
         match leave(&note) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
@@ -238,10 +277,10 @@ impl Condition {
     }
 }
 
-/// The path of the note of a server that runs on a database.
-fn note_beside(file: &Path) -> PathBuf {
+/// The path of a file beside the database's, whose name ends so.
+fn beside(file: &Path, ending: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
-    name.push("-running");
+    name.push(ending);
     PathBuf::from(name)
 }
 

@@ -295,6 +295,7 @@ impl Thread {
             }
         }
         self.fold_log();
+        self.condition.forget_log();
     }
 
     /// Commits a group as one, or each job on its own where that failed, and answers all. Returns whether the
@@ -383,6 +384,7 @@ impl Thread {
                 self.dirty = true;
                 self.checkout = Some(held);
                 if kept == Step::Keep {
+                    self.condition.note_log();
                     self.require_place()?;
                     self.condition.note_write(false);
                 }
@@ -390,7 +392,7 @@ impl Thread {
             }
             Err(trouble) => {
                 // A panicked or failed transaction may have left anything behind: a new connection has a clean state.
-                held.spent = true;
+                self.give_up(&mut held);
                 self.note(&trouble);
                 Err(trouble)
             }
@@ -422,7 +424,7 @@ impl Thread {
             match begin_on(&mut held.connection) {
                 Ok(()) => return Ok(held),
                 Err(error) => {
-                    held.spent = true;
+                    self.give_up(&mut held);
                     if outage_of(&error) != Outage::Gone {
                         return Err(Trouble::Lost(Loss::closed(&error)));
                     }
@@ -437,10 +439,16 @@ impl Thread {
             })
         })?;
         if let Err(error) = begin_on(&mut held.connection) {
-            held.spent = true;
+            self.give_up(&mut held);
             return Err(Trouble::Lost(Loss::closed(&error)));
         }
         Ok(held)
+    }
+
+    /// The connection is closed when it is dropped.
+    fn give_up(&self, held: &mut PooledConnection<Manager>) {
+        held.spent = true;
+        self.condition.forget_log();
     }
 
     /// Empties SQLite's write-ahead log, which otherwise stays as long as the largest burst made it.
