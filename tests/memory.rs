@@ -104,16 +104,29 @@ async fn lists_without_pages_take_half_of_it() {
     let flags = ["--answer-memory", "512KiB"];
     let server = Server::start_with(Backend::Sqlite, &flags).await;
     let admin = server.admin();
-    for _ in 0..100 {
-        let wish = json!({"name": "n".repeat(1024), "roles": ["Analyst"]});
+    // More than are read at once.
+    let names: Vec<_> = (0..501).map(|number| format!("n{number}")).collect();
+    for name in &names {
+        let wish = json!({"name": name, "roles": ["Analyst"]});
         assert_eq!(admin.post("/v1/apitokens/generate", wish).await.status, 200);
     }
     let listed = admin.get("/v1/apitokens").await;
     assert_eq!(listed.status, 200);
-    assert_eq!(listed.json["tokens"].as_array().unwrap().len(), 100);
-    // Indented and compressed it is the same list.
+    let tokens = listed.json["tokens"].as_array().unwrap();
+    let told: Vec<_> = tokens.iter().map(|token| &token["name"]).collect();
+    assert_eq!(told, names.iter().collect::<Vec<_>>());
+    // Indented it is the same list.
     let pretty = admin.get("/v1/apitokens?pretty").await;
     assert_eq!((pretty.status, &pretty.json), (200, &listed.json));
+    // Without room for a compressor it comes as it is.
+    let request = admin
+        .request(reqwest::Method::GET, "/v1/apitokens")
+        .header("accept-encoding", "gzip");
+    let plain = admin.send(request).await;
+    assert_eq!(
+        (plain.header("content-encoding"), &plain.json),
+        ("", &listed.json)
+    );
     for _ in 0..150 {
         let wish = json!({"name": "n".repeat(1024), "roles": ["Analyst"]});
         assert_eq!(admin.post("/v1/apitokens/generate", wish).await.status, 200);

@@ -3,6 +3,7 @@
 //! actix-http copies what a body yields into the connection's write buffer. A body that yields a whole list is there
 //! twice, and the buffer grows to its size; a piece is copied when the client has taken the one before it.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io::{self, Write};
@@ -11,7 +12,7 @@ use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::web::Bytes;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::budget::{Budget, Share};
 use crate::error::{Error, Result};
@@ -48,6 +49,22 @@ pub(super) fn json(budget: &Budget, value: &impl Serialize, size: usize) -> Resu
     let mut collector = Collector::new(budget, size);
     let written = serde_json::to_writer(&mut collector, value);
     collector.finish(written.map_err(Error::internal))
+}
+
+/// Items that become JSON one by one, as an array, and are never in memory together. They can be written once.
+pub(super) struct Items<'a, T>(RefCell<&'a mut dyn Iterator<Item = T>>);
+
+impl<'a, T> Items<'a, T> {
+    /// Those that come.
+    pub(super) fn new(items: &'a mut dyn Iterator<Item = T>) -> Self {
+        Self(RefCell::new(items))
+    }
+}
+
+impl<T: Serialize> Serialize for Items<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_seq(&mut **self.0.borrow_mut())
+    }
 }
 
 /// Makes a body leave in pieces if it is one block of bytes.

@@ -93,7 +93,7 @@ impl<'a> ApiTokens<'a> {
     pub async fn list<P, F>(&self, caller: &Caller, revoked: Option<bool>, present: F) -> Result<P>
     where
         P: Send + 'static,
-        F: Fn(Vec<ApiToken>) -> Result<P> + Clone + Send + 'static,
+        F: Fn(&mut dyn Iterator<Item = ApiToken>) -> Result<P> + Clone + Send + 'static,
     {
         let _turn = self.core.long_lists.wait().await?;
         self.core
@@ -101,7 +101,7 @@ impl<'a> ApiTokens<'a> {
                 actor
                     .permissions
                     .require(Resource::Integration, Level::Read)?;
-                present(table::list(connection, revoked)?)
+                table::list(connection, revoked, &present)
             })
             .await
     }

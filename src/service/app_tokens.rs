@@ -59,13 +59,13 @@ impl<'a> AppTokens<'a> {
     pub async fn list<P, F>(&self, caller: &Caller, expiring: bool, present: F) -> Result<P>
     where
         P: Send + 'static,
-        F: Fn(Vec<AppToken>) -> Result<P> + Clone + Send + 'static,
+        F: Fn(&mut dyn Iterator<Item = AppToken>) -> Result<P> + Clone + Send + 'static,
     {
         let ending = self.ending(expiring);
         self.core
             .read(caller, move |connection, actor| {
                 enter(connection, actor, false)?;
-                present(table::list(connection, Some(actor.key), ending)?)
+                table::list(connection, Some(actor.key), ending, &present)
             })
             .await
     }
@@ -81,7 +81,7 @@ impl<'a> AppTokens<'a> {
     pub async fn list_all<P, F>(&self, caller: &Caller, expiring: bool, present: F) -> Result<P>
     where
         P: Send + 'static,
-        F: Fn(Vec<AppToken>) -> Result<P> + Clone + Send + 'static,
+        F: Fn(&mut dyn Iterator<Item = AppToken>) -> Result<P> + Clone + Send + 'static,
     {
         let (ending, stale) = (self.ending(expiring), self.is_stale(caller));
         let _turn = self.core.long_lists.wait().await?;
@@ -89,7 +89,7 @@ impl<'a> AppTokens<'a> {
             .read(caller, move |connection, actor| {
                 enter(connection, actor, stale)?;
                 actor.permissions.require(Resource::Access, Level::Read)?;
-                present(table::list(connection, None, ending)?)
+                table::list(connection, None, ending, &present)
             })
             .await
     }

@@ -5,6 +5,7 @@
 use chrono::{DateTime, Utc};
 use diesel::{BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl};
 
+use super::parts::in_parts;
 use super::rows::{bytes, from_json, instant, micros, to_json, uuid};
 use super::schema::api_tokens;
 use super::session::{Session, direct};
@@ -86,22 +87,31 @@ pub fn find(connection: &mut Session, id: ApiTokenId) -> Result<Option<Standing>
     .transpose()
 }
 
-/// Every token, or only those that are revoked, or that are not; oldest first.
-pub fn list(connection: &mut Session, revoked: Option<bool>) -> Result<Vec<ApiToken>> {
-    let all = api_tokens::table
-        .order(api_tokens::key)
-        .select(COLUMNS)
-        .into_boxed();
-    let wanted = match revoked {
-        None => all,
-        Some(true) => all.filter(api_tokens::revoked_at.is_not_null()),
-        Some(false) => all.filter(api_tokens::revoked_at.is_null()),
+/// Gives `present` every token, or only those that are revoked, or that are not; oldest first.
+pub fn list<P>(
+    connection: &mut Session,
+    revoked: Option<bool>,
+    present: impl FnOnce(&mut dyn Iterator<Item = ApiToken>) -> Result<P>,
+) -> Result<P> {
+    let part = |connection: &mut Session, after: i64, limit: i64| {
+        let all = api_tokens::table
+            .filter(api_tokens::key.gt(after))
+            .order(api_tokens::key)
+            .limit(limit)
+            .select((api_tokens::key, COLUMNS))
+            .into_boxed();
+        let wanted = match revoked {
+            None => all,
+            Some(true) => all.filter(api_tokens::revoked_at.is_not_null()),
+            Some(false) => all.filter(api_tokens::revoked_at.is_null()),
+        };
+        wanted
+            .load::<(i64, Row)>(connection)?
+            .into_iter()
+            .map(|(key, row)| Ok((key, read(row)?.token)))
+            .collect()
     };
-    wanted
-        .load::<Row>(connection)?
-        .into_iter()
-        .map(|row| Ok(read(row)?.token))
-        .collect()
+    in_parts(connection, part, present)
 }
 
 /// How many tokens are neither revoked nor expired.

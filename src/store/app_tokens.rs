@@ -9,6 +9,7 @@ use diesel::{
 };
 
 use super::keys::Sealed;
+use super::parts::in_parts;
 use super::rows::{bytes, instant, micros, uuid};
 use super::schema::app_tokens;
 use super::session::{Session, direct};
@@ -97,29 +98,38 @@ pub fn insert(connection: &mut Session, new: &NewAppToken) -> Result<()> {
 /// Tokens that end after the first instant and not after the second.
 pub type Ending = (DateTime<Utc>, DateTime<Utc>);
 
-/// The tokens of an account, or of every account, in the order in which they were made; only those that end in a time
-/// if one is given.
-pub fn list(
+/// Gives `present` the tokens of an account, or of every account, in the order in which they were made; only those that
+/// end in a time if one is given.
+pub fn list<P>(
     connection: &mut Session,
     account: Option<AccountKey>,
     ending: Option<Ending>,
-) -> Result<Vec<AppToken>> {
-    let mut wanted = app_tokens::table
-        .order(app_tokens::key)
-        .select(AppTokenRow::as_select())
-        .into_boxed();
-    if let Some(account) = account {
-        wanted = wanted.filter(app_tokens::account_key.eq(account.0));
-    }
-    if let Some((after, until)) = ending {
-        wanted = wanted.filter(
-            app_tokens::expires_at
-                .gt(micros(after))
-                .and(app_tokens::expires_at.le(micros(until))),
-        );
-    }
-    let rows = wanted.load::<AppTokenRow>(connection)?;
-    rows.into_iter().map(AppToken::try_from).collect()
+    present: impl FnOnce(&mut dyn Iterator<Item = AppToken>) -> Result<P>,
+) -> Result<P> {
+    let part = |connection: &mut Session, after: i64, limit: i64| {
+        let mut wanted = app_tokens::table
+            .filter(app_tokens::key.gt(after))
+            .order(app_tokens::key)
+            .limit(limit)
+            .select((app_tokens::key, AppTokenRow::as_select()))
+            .into_boxed();
+        if let Some(account) = account {
+            wanted = wanted.filter(app_tokens::account_key.eq(account.0));
+        }
+        if let Some((after, until)) = ending {
+            wanted = wanted.filter(
+                app_tokens::expires_at
+                    .gt(micros(after))
+                    .and(app_tokens::expires_at.le(micros(until))),
+            );
+        }
+        wanted
+            .load::<(i64, AppTokenRow)>(connection)?
+            .into_iter()
+            .map(|(key, row)| Ok((key, AppToken::try_from(row)?)))
+            .collect()
+    };
+    in_parts(connection, part, present)
 }
 
 /// How many tokens an account has, expired ones too.

@@ -12,6 +12,7 @@ mod condition;
 mod counters;
 mod failure;
 mod gate;
+mod parts;
 mod postgres_url;
 mod prepared;
 mod readers;

@@ -7,16 +7,13 @@ use utoipa::IntoParams;
 
 use super::super::State;
 use super::super::budget::Budget;
-use super::super::pieces::{self, Pieces};
+use super::super::pieces::{self, Items, PIECE, Pieces};
 use super::Answer;
 use super::call::{Call, Document, Expiring, Uuid};
 use super::error::{BodyErrors, Errors, FullError};
 use super::wire::{NewToken, OneToken, TokenList, TokenView};
 use crate::domain::app_token::{AppToken, Title};
 use crate::error::Result;
-
-/// About how many bytes a token takes as JSON.
-const TOKEN_SIZE: usize = 256;
 
 /// The token of a path.
 #[derive(IntoParams)]
@@ -45,7 +42,7 @@ struct Wanted {
     description = "Without their codes, in the order in which they were made. Expired ones are among them until they are removed. Nobody sees another account's.",
     tag = "appspecifictokens", params(Wanted),
     security(("oauth2_implicit" = ["user:admin"]), ("basicAuth" = []), ("bearerAuth" = [])),
-    responses((status = 200, description = "Successful invocation", body = TokenList), Errors),
+    responses((status = 200, description = "Successful invocation", body = TokenList<'_>), Errors),
 )]
 #[get("/api/v1/user/apptoken")]
 pub(super) async fn list(state: Data<State>, call: Call<Expiring>) -> Answer {
@@ -114,7 +111,7 @@ pub(super) async fn delete(state: Data<State>, call: Call<Uuid>) -> Answer {
     description = "Without their codes, in the order in which they were made. For who may read accounts.",
     tag = "superuser", params(Wanted),
     security(("oauth2_implicit" = ["user:admin"]), ("basicAuth" = []), ("bearerAuth" = [])),
-    responses((status = 200, description = "Successful invocation", body = TokenList), Errors),
+    responses((status = 200, description = "Successful invocation", body = TokenList<'_>), Errors),
 )]
 #[get("/api/v1/superuser/apptokens")]
 pub(super) async fn list_all(state: Data<State>, call: Call<Expiring>) -> Answer {
@@ -131,14 +128,14 @@ pub(super) async fn list_all(state: Data<State>, call: Call<Expiring>) -> Answer
 fn present(
     budget: Budget,
     only_expiring: Option<bool>,
-) -> impl Fn(Vec<AppToken>) -> Result<Pieces> + Clone + Send + 'static {
+) -> impl Fn(&mut dyn Iterator<Item = AppToken>) -> Result<Pieces> + Clone + Send + 'static {
     move |tokens| {
-        let size = tokens.len() * TOKEN_SIZE;
+        let mut views = tokens.map(TokenView::from);
         let answer = TokenList {
-            tokens: tokens.into_iter().map(TokenView::from).collect(),
+            tokens: Items::new(&mut views),
             only_expiring,
         };
-        pieces::json(&budget, &answer, size)
+        pieces::json(&budget, &answer, PIECE)
     }
 }
 

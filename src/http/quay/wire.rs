@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::super::pieces::Items;
 use crate::domain::app_token::{AppToken, Title};
 use crate::error::{Error, Result};
 use crate::service::app_tokens::Revealed;
@@ -162,9 +163,10 @@ fn date(instant: DateTime<Utc>) -> String {
 /// Tokens
 #[derive(Serialize, ToSchema)]
 #[schema(as = AppTokens)]
-pub(super) struct TokenList {
+pub(super) struct TokenList<'a> {
     /// All of them, in the order in which they were made
-    pub tokens: Vec<TokenView>,
+    #[schema(value_type = Vec<TokenView>)]
+    pub tokens: Items<'a, TokenView>,
     /// What the query asked for; null if it did not say
     #[schema(required, example = json!(null))]
     pub only_expiring: Option<bool>,

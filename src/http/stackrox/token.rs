@@ -5,7 +5,8 @@ use actix_web::web::Data;
 use actix_web::{HttpResponse, get, patch, post};
 use utoipa::IntoParams;
 
-use super::super::{State, pieces, surface};
+use super::super::pieces::{self, Items, PIECE};
+use super::super::{State, surface};
 use super::Answer;
 use super::call::{Call, Id, Revoked, Wished};
 use super::error::{Revocation, StackRox};
@@ -13,9 +14,6 @@ use super::wire::{
     AllowedRoles, Empty, GenerateToken, GeneratedToken, Status, TokenList, TokenMetadata,
 };
 use crate::domain::api_token::ApiToken;
-
-/// About how many bytes a token takes as JSON.
-const TOKEN_SIZE: usize = 256;
 
 /// The token of a path.
 #[derive(IntoParams)]
@@ -83,17 +81,17 @@ pub(super) async fn allowed_roles(state: Data<State>, call: Call<StackRox>) -> A
     description = "Expired ones are among them until they are removed. Everybody who may see tokens sees those of all.",
     tag = "APITokenService", params(Wanted),
     responses(
-        (status = 200, description = "A successful response.", body = TokenList),
+        (status = 200, description = "A successful response.", body = TokenList<'_>),
         (status = "default", description = "An unexpected error response.", body = Status),
     ),
 )]
 #[get("/v1/apitokens")]
 pub(super) async fn list(state: Data<State>, call: Call<StackRox, Revoked>) -> Answer {
     let budget = state.answers.unpaged.clone();
-    let present = move |tokens: Vec<ApiToken>| {
-        let size = tokens.len() * TOKEN_SIZE;
-        let tokens = tokens.into_iter().map(TokenMetadata::from).collect();
-        pieces::json(&budget, &TokenList { tokens }, size)
+    let present = move |tokens: &mut dyn Iterator<Item = ApiToken>| {
+        let mut views = tokens.map(TokenMetadata::from);
+        let tokens = Items::new(&mut views);
+        pieces::json(&budget, &TokenList { tokens }, PIECE)
     };
     let tokens = state.service.api_tokens();
     let body = tokens.list(&call.caller, call.head.0, present).await?;

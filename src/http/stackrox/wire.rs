@@ -6,6 +6,7 @@ use chrono::{DateTime, Datelike as _, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::super::pieces::Items;
 use super::super::shown::Shown;
 use super::error::access;
 use crate::domain::api_token::{ApiToken, Wish};
@@ -161,11 +162,12 @@ impl From<Generated> for GeneratedToken {
 }
 
 /// Tokens
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(as = V1GetAPITokensResponse)]
-pub(super) struct TokenList {
+pub(super) struct TokenList<'a> {
     /// All of them
-    pub tokens: Vec<TokenMetadata>,
+    #[schema(value_type = Vec<TokenMetadata>)]
+    pub tokens: Items<'a, TokenMetadata>,
 }
 
 /// Roles that the caller may give a token
