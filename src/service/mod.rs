@@ -25,6 +25,7 @@ pub mod leaks;
 pub mod members;
 pub mod metrics;
 pub mod passwords;
+mod policy;
 pub mod registries;
 pub mod server_keys;
 pub mod sessions;
@@ -36,11 +37,11 @@ pub mod uses;
 pub mod vault;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use self::access::{Access, Caller, Presented, admit};
@@ -61,10 +62,11 @@ use self::leaks::{Leaks, WALKS};
 use self::members::Members;
 use self::metrics::Metrics;
 use self::passwords::{Hashing, Passwords};
+pub use self::policy::Policy;
 use self::registries::Registries;
 use self::server_keys::ServerKeys;
 use self::sessions::Sessions;
-use self::throttle::{Limits, Throttle, Tried};
+use self::throttle::{Throttle, Tried};
 use self::token_lists::{COUNTING, LONG_LISTS, READING, SHORT};
 use self::tokens::Tokens;
 use self::turns::{Turn, Turns};
@@ -73,14 +75,8 @@ use self::vault::{ServerKey, Vault};
 use crate::clock::{Clock, Random};
 use crate::domain::account::{Actor, NewPassword};
 use crate::domain::audit::{By, Change, Credential, Event, Kind, Origin, Outcome, SubjectKind};
-use crate::domain::caps::Caps;
 use crate::domain::clock_check::ClockCheck;
-use crate::domain::escalation::Holder;
-use crate::domain::life::Lives;
-use crate::domain::membership::Rights;
-use crate::domain::registry::RegistryName;
 use crate::domain::secret::is_machine_secret;
-use crate::domain::signing::Algorithm;
 use crate::error::{Error, Result};
 use crate::metrics::{Caches, Counts};
 pub use crate::store::{Health, Integrity, Place};
@@ -100,102 +96,6 @@ enum Urgency {
 impl Urgency {
     fn of_an_end(ends: bool) -> Self {
         if ends { Self::End } else { Self::Change }
-    }
-}
-
-/// Rules that an operator sets.
-#[derive(Debug, Clone)]
-pub struct Policy {
-    /// What registries' host names end in.
-    pub registry_domain: String,
-    /// Where registries can be made.
-    pub locations: Vec<String>,
-    /// The cost of bcrypt for new passwords.
-    pub bcrypt_cost: u32,
-    /// Threads that check passwords.
-    pub password_threads: usize,
-    /// How long tokens last, as far as their registry does not say.
-    pub lives: Lives,
-    /// How long expired tokens stay listed; `None` is for ever.
-    pub expired_token_retention: Option<Duration>,
-    /// What registries know this service by: the issuer of JWTs.
-    pub jwt_issuer: String,
-    /// How long a JWT lasts, unless the token behind it ends sooner.
-    pub jwt_life: Duration,
-    /// How new keys sign.
-    pub jwt_algorithm: Algorithm,
-    /// How old the signing key of an `x5c` registry gets.
-    pub key_rotation: Duration,
-    /// How long expired API tokens stay listed.
-    pub api_token_retention: Duration,
-    /// How long before its end the log speaks of an API token; not at all, if that is no time.
-    pub notice_window: Duration,
-    /// How long the log does not speak of it again.
-    pub notice_repeat: Duration,
-    /// Whether what an API token makes ends no later than itself.
-    pub bounded_delegation: bool,
-    /// How long app tokens last; for ever if none.
-    pub app_token_life: Option<Duration>,
-    /// How long expired app tokens stay listed; `None` is for ever.
-    pub app_token_retention: Option<Duration>,
-    /// Whether the codes of app tokens are kept sealed, to be shown again.
-    pub app_token_reveal: bool,
-    /// How long events stay in the audit trail; `None` is for ever.
-    pub audit_retention: Option<Duration>,
-    /// How recent a sign-in has to be for what shows or changes codes.
-    pub fresh_login: Duration,
-    /// How many there may be of what is made.
-    pub caps: Caps,
-    /// Changes that an account may make in an hour.
-    pub changes_per_hour: u32,
-    /// How many failures are borne.
-    pub failures: Limits,
-    /// What the operator's secret scanner comes with; without it there is none.
-    pub secret_scanner: Option<SecretString>,
-    /// What the operator's monitor comes with; without it there is none.
-    pub monitor: Option<SecretString>,
-    /// Whether what is reported as leaked opens nothing any more.
-    pub end_leaked_tokens: bool,
-}
-
-impl Policy {
-    /// The host name of a registry, by which clients and the registry itself name it.
-    #[must_use]
-    pub fn service_name(&self, registry: &str) -> String {
-        format!("{registry}.{}", self.registry_domain)
-    }
-
-    /// The name of the registry that a host name belongs to.
-    #[must_use]
-    pub fn registry_name<'a>(&self, service: &'a str) -> Option<&'a str> {
-        let name = service
-            .strip_suffix(self.registry_domain.as_str())?
-            .strip_suffix('.')?;
-        RegistryName::parse(name).ok().map(|_| name)
-    }
-
-    /// When all has to end that somebody makes or learns, if they came with an API token and that is to bound it.
-    fn bound(&self, actor: &Actor) -> Option<DateTime<Utc>> {
-        let bearer = actor.bearer.as_ref();
-        bearer
-            .filter(|_| self.bounded_delegation)
-            .map(|bearer| bearer.expires_at)
-    }
-
-    /// The rights of this actor on a registry.
-    fn holder(&self, actor: &Actor, rights: Rights) -> Holder<Rights> {
-        Holder {
-            rights,
-            until: self.bound(actor),
-        }
-    }
-
-    fn jwt_life(&self) -> TimeDelta {
-        TimeDelta::from_std(self.jwt_life).unwrap_or(TimeDelta::MAX)
-    }
-
-    fn key_rotation(&self) -> TimeDelta {
-        TimeDelta::from_std(self.key_rotation).unwrap_or(TimeDelta::MAX)
     }
 }
 

@@ -332,74 +332,51 @@ pub struct Place {
     key: i64,
 }
 
-/// The living registry whose leaf in use is the oldest of those that began to sign at or before an instant, after
-/// where a walk has come to.
+/// Walks through the leaves in use of living registries in the order of an instant, one at a time: the first of those that
+/// meet a condition, after the position that a walk has come to.
+macro_rules! next_leaf {
+    ($connection:expr, $instant:ident, $condition:expr, $after:expr) => {{
+        let (instant, key) = (signing_keys::$instant, signing_keys::key);
+        let mut query = signing_keys::table
+            .inner_join(registries::table.on(registries::key.eq(signing_keys::registry_key)))
+            .filter(
+                signing_keys::role
+                    .eq(KeyRole::Leaf.as_str())
+                    .and(signing_keys::retired_at.is_null())
+                    .and($condition)
+                    .and(registries::deleted_at.is_null()),
+            )
+            .order((instant, key))
+            .select((registries::uuid, instant, key))
+            .into_boxed();
+        if let Some(after) = $after {
+            let later = instant.eq(after.at).and(key.gt(after.key));
+            query = query.filter(instant.gt(after.at).or(later));
+        }
+        placed(query.first($connection).optional()?)
+    }};
+}
+
+/// The living registry whose leaf in use is the oldest of those that began to sign at or before an instant, after the
+/// position of a walk.
 pub fn next_due(
     connection: &mut Session,
     until: DateTime<Utc>,
     after: Option<Place>,
 ) -> Result<Option<(RegistryId, Place)>> {
-    let mut query = signing_keys::table
-        .inner_join(registries::table.on(registries::key.eq(signing_keys::registry_key)))
-        .filter(
-            signing_keys::role
-                .eq(KeyRole::Leaf.as_str())
-                .and(signing_keys::retired_at.is_null())
-                .and(signing_keys::active_from.le(micros(until)))
-                .and(registries::deleted_at.is_null()),
-        )
-        .order((signing_keys::active_from, signing_keys::key))
-        .select((
-            registries::uuid,
-            signing_keys::active_from,
-            signing_keys::key,
-        ))
-        .into_boxed();
-    if let Some(after) = after {
-        query = query.filter(
-            signing_keys::active_from
-                .gt(after.at)
-                .or(signing_keys::active_from
-                    .eq(after.at)
-                    .and(signing_keys::key.gt(after.key))),
-        );
-    }
-    placed(query.first(connection).optional()?)
+    let due = signing_keys::active_from.le(micros(until));
+    next_leaf!(connection, active_from, due, after)
 }
 
-/// The living registry whose leaf in use begins the soonest of those that begin after an instant, after where a walk
-/// has come to.
+/// The living registry whose leaf in use begins the soonest of those that begin after an instant, after the position of
+/// a walk.
 pub fn next_early(
     connection: &mut Session,
     now: DateTime<Utc>,
     after: Option<Place>,
 ) -> Result<Option<(RegistryId, Place)>> {
-    let mut query = signing_keys::table
-        .inner_join(registries::table.on(registries::key.eq(signing_keys::registry_key)))
-        .filter(
-            signing_keys::role
-                .eq(KeyRole::Leaf.as_str())
-                .and(signing_keys::retired_at.is_null())
-                .and(signing_keys::not_before.gt(micros(now)))
-                .and(registries::deleted_at.is_null()),
-        )
-        .order((signing_keys::not_before, signing_keys::key))
-        .select((
-            registries::uuid,
-            signing_keys::not_before,
-            signing_keys::key,
-        ))
-        .into_boxed();
-    if let Some(after) = after {
-        query = query.filter(
-            signing_keys::not_before
-                .gt(after.at)
-                .or(signing_keys::not_before
-                    .eq(after.at)
-                    .and(signing_keys::key.gt(after.key))),
-        );
-    }
-    placed(query.first(connection).optional()?)
+    let early = signing_keys::not_before.gt(micros(now));
+    next_leaf!(connection, not_before, early, after)
 }
 
 fn placed(row: Option<(Vec<u8>, i64, i64)>) -> Result<Option<(RegistryId, Place)>> {
