@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 use super::super::State;
 use super::super::call::{Head, Json, Query, Raw, Repeatable};
 use super::super::links;
-use super::super::pieces::{self, Pieces};
+use super::super::pieces::{self, Items, Pieces};
 use super::evaluation::{EvaluateToken, EvaluationView};
 use super::precondition::{IfAbsent, IfChanged, IfMatch, looked, tagged};
 use super::repeat::{Keyed, marked};
@@ -171,7 +171,7 @@ impl Head for Window {
 /// * the header "Link" has the next page by "pagination.token": by it no token is missed or listed twice, whatever is made and deleted meanwhile
 #[utoipa::path(
     operation_id = "registriesTokensGet", tag = "Tokens", params(RegistryPath, TokenQuery),
-    responses((status = 200, description = "OK", body = TokenList, headers(("Link" = String, description = "The next page, rel=next; absent on the last"))), (status = 404, description = "The registry does not exist", body = ApiErrorResponse), Errors),
+    responses((status = 200, description = "OK", body = TokenList<'_>, headers(("Link" = String, description = "The next page, rel=next; absent on the last"))), (status = 404, description = "The registry does not exist", body = ApiErrorResponse), Errors),
 )]
 #[get("/{registryId}/tokens")]
 pub(super) async fn list(state: Data<State>, call: Call<(RegistryId, (Listing, Raw))>) -> Answer {
@@ -196,20 +196,22 @@ pub(super) async fn list(state: Data<State>, call: Call<(RegistryId, (Listing, R
             },
             None => window_links(&here, window, page.total, &filter),
         };
+        let count = page.tokens.len();
+        // Each token is freed as it becomes JSON: a long page would be in memory twice.
         let view = |token| TokenView::new(token, None, now);
-        let items: Vec<_> = page.tokens.into_iter().map(view).collect();
+        let mut views = page.tokens.into_iter().map(view);
         let list = TokenList {
             id: "tokens",
             r#type: "collection",
             href: "",
             offset: window.offset,
             limit: window.limit,
-            count: items.len(),
+            count,
             total: page.total,
-            items,
+            items: Items::new(&mut views),
             links,
         };
-        let body = pieces::json(&budget, &list, PAGE_SIZE + list.count * TOKEN_SIZE)?;
+        let body = pieces::json(&budget, &list, PAGE_SIZE + count * TOKEN_SIZE)?;
         Ok((body, next))
     };
     let there = present.clone();

@@ -3,6 +3,7 @@
 //! Unknown members are refused, since a mistyped `expiryDate` must not make a token that never expires; members that
 //! a client sends back after a GET are read and ignored.
 
+use super::super::pieces::Items;
 use super::super::shown::Shown;
 use chrono::{DateTime, SecondsFormat, Utc};
 use secrecy::SecretString;
@@ -341,9 +342,9 @@ impl TokenView {
 }
 
 /// A page of tokens
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(as = TokensResponse)]
-pub(super) struct TokenList {
+pub(super) struct TokenList<'a> {
     #[schema(required = false, example = "tokens")]
     pub(super) id: &'static str,
     #[schema(required = false, example = "collection")]
@@ -362,7 +363,8 @@ pub(super) struct TokenList {
     /// All tokens of the registry
     #[schema(example = 1)]
     pub(super) total: i64,
-    pub(super) items: Vec<TokenView>,
+    #[schema(value_type = Vec<TokenView>)]
+    pub(super) items: Items<'a, TokenView>,
     #[serde(rename = "_links")]
     pub(super) links: Links,
 }
