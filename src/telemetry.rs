@@ -23,6 +23,8 @@ pub fn start(filter: &str, format: LogFormat) -> Result<()> {
     };
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // It would tell of a line that it cannot write by `eprintln!`, which panics where standard error is what fails.
+        .log_internal_errors(false)
         .with_writer(|| Masked(io::stderr()));
     let text = match format {
         LogFormat::Auto => io::stderr().is_terminal(),

@@ -961,6 +961,25 @@ fn bad_settings_are_refused_in_a_sentence_that_names_them() {
 
 #[rstest]
 #[actix_web::test]
+async fn a_log_that_cannot_be_written_stops_nothing(#[values("/dev/full", "&-")] log: &str) {
+    let database = Arc::new(Database::fresh(Backend::Sqlite));
+    let runner = format!("exec \"$@\" 2>{log}");
+    let command = Program::through(
+        &["sh", "-c", &runner, "sh"],
+        Program::command(&database).args(["--log", "debug"]),
+    );
+    let program = Program::spawn(&database, command);
+    let admin = program.admin();
+    let registry = admin.create_registry("team-a").await;
+    let tokens = format!("/registries/{registry}/tokens");
+    assert_eq!(admin.get(&tokens).await.status, 200);
+    program.signal("TERM");
+    let (status, _) = program.wait();
+    assert!(status.success(), "{status}");
+}
+
+#[rstest]
+#[actix_web::test]
 async fn the_audit_trail_is_verified_beside_a_running_server(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
