@@ -267,11 +267,7 @@ async fn a_disk_that_fills_inside_a_group_tells_nobody_yes(
     #[values(Backend::Sqlite)] backend: Backend,
 ) {
     let database = Arc::new(Database::fresh(backend));
-    let command = Program::through(
-        &["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh"],
-        &Program::command(&database),
-    );
-    let program = Program::spawn(&database, command);
+    let program = Program::start(&database);
     let admin = program.admin();
     let registry = admin.create_registry("team-a").await;
     let load = Load::start(&admin, &registry, "ci", 32);
