@@ -407,7 +407,7 @@ pub struct Settings {
     /// How long the log does not speak of that API token again, at least 1m
     #[arg(long, env = "WHARFINGER_NOTICE_REPEAT", default_value = "24h", global = true, value_name = "TIME", value_parser = notice_repeat)]
     pub notice_repeat: Duration,
-    /// Let nothing made with an API token last longer than it: no token of any kind, and no password
+    /// Let nothing made with an API token last longer than it: no token of any kind, and nothing that an account is given: a password, a role, a membership, or being enabled
     #[arg(long, env = "WHARFINGER_BOUNDED_DELEGATION", global = true, value_parser = BoolishValueParser::new())]
     pub bounded_delegation: bool,
     /// How long app tokens last that are made from now on, such as 4w [default: for ever]

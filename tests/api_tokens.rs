@@ -256,6 +256,51 @@ async fn what_a_token_makes_ends_with_it_if_that_is_set(
 
 #[rstest]
 #[actix_web::test]
+async fn what_accounts_are_given_with_a_bounded_token_is_refused(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start_with(backend, &["--bounded-delegation"]).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let (ann, bob) = (
+        admin.create_account("ann", &[]).await,
+        admin.create_account("bob", &["Analyst"]).await,
+    );
+    admin.set_member(&registry, &bob, "reader").await;
+    let (ann, member) = (
+        format!("/accounts/{ann}"),
+        format!("/registries/{registry}/members/{bob}"),
+    );
+    let disabled = admin.patch(&ann, json!({"status": "disabled"})).await;
+    assert_eq!(disabled.status, 200);
+    let (token, _) = generate(&admin, json!({"name": "t", "role": "Admin"})).await;
+    let bearer = server.bearer(&token);
+    for given in [
+        json!({"roles": ["Analyst"]}),
+        json!({"status": "enabled"}),
+        json!({"password": "another-password"}),
+    ] {
+        let refused = bearer.patch(&ann, given.clone()).await;
+        assert_eq!(refused.status, 403, "{given}: {refused:?}");
+        assert_eq!(admin.patch(&ann, given).await.status, 200);
+    }
+    assert_eq!(
+        bearer.put(&member, json!({"level": "owner"})).await.status,
+        403
+    );
+    // What ends something outlives nothing.
+    assert_eq!(bearer.delete(&member).await.status, 204);
+    assert_eq!(
+        bearer
+            .patch(&ann, json!({"status": "disabled"}))
+            .await
+            .status,
+        200
+    );
+}
+
+#[rstest]
+#[actix_web::test]
 async fn a_request_with_a_token_asks_the_store_once(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {

@@ -134,21 +134,23 @@ impl<'a> Directory<'a> {
         let ends = tokens == IssuedTokens::Revoke
             || password_hash.is_some()
             || status == Some(Status::Disabled);
-        let urgency = Urgency::of_an_end(ends && roles.is_none());
+        let urgency =
+            Urgency::of_an_end(ends && roles.is_none() && status != Some(Status::Enabled));
         self.core
             .change(caller, urgency, Lock::Catalog, move |connection, actor| {
                 actor.permissions.require(Resource::Access, Level::Write)?;
                 let account = find(connection, id)?;
                 require_account(connection, actor, &account)?;
                 condition.require(What::Account, Some(account.tag()))?;
-                if password_hash.is_some() {
-                    require_unbounded(policy.bound(actor))?;
-                }
                 let change = Change {
                     password_hash: password_hash.clone(),
                     roles: roles.clone().filter(|roles| *roles != account.roles),
                     status: status.filter(|status| *status != account.status),
                 };
+                let enables = change.status == Some(Status::Enabled);
+                if password_hash.is_some() || change.roles.is_some() || enables {
+                    require_unbounded(policy.bound(actor))?;
+                }
                 if let Some(roles) = &change.roles {
                     require_roles(connection, actor, Some(account.key), roles)?;
                 }
@@ -194,11 +196,12 @@ pub(super) fn find(connection: &mut Session, id: AccountId) -> Result<Account> {
     table::find(connection, id)?.ok_or_else(|| Error::not_found(What::Account, id))
 }
 
-/// Refuses to set a password, which never ends, on behalf of an API token that all has to end with.
-fn require_unbounded(bound: Option<DateTime<Utc>>) -> Result<()> {
+/// Refuses to give an account a password, roles or a membership, or to enable it, on behalf of an API token that all has to
+/// end with: accounts have no end.
+pub(super) fn require_unbounded(bound: Option<DateTime<Utc>>) -> Result<()> {
     bound.map_or(Ok(()), |_| {
         Err(Error::Forbidden(
-            "a password would outlive the API token that it is set with; set it with a password"
+            "what an account is given outlives the API token that it is given with; give it with a password"
                 .to_owned(),
         ))
     })

@@ -1,8 +1,10 @@
 //! Members of registries: shown, made, changed and removed by owners, and by accounts that manage access.
 
+use std::sync::Arc;
+
 use super::access::{Caller, visible};
 use super::accounts::level_change;
-use super::directory::find;
+use super::directory::{find, require_unbounded};
 use super::idempotency::Once;
 use super::{Core, Done, Put};
 use crate::domain::account::{Account, Actor};
@@ -65,7 +67,10 @@ impl<'a> Members<'a> {
         condition: Precondition,
         attempt: Option<Attempt>,
     ) -> Result<Put<Once<Member>, Member>> {
-        let (caps, claim) = (self.core.policy.caps, self.core.claim(attempt, None)?);
+        let (policy, claim) = (
+            Arc::clone(&self.core.policy),
+            self.core.claim(attempt, None)?,
+        );
         self.core
             .write(
                 caller,
@@ -92,9 +97,10 @@ impl<'a> Members<'a> {
                     let tag = before.map(|level| member(level).tag());
                     condition.require(What::Member, tag)?;
                     if before.is_none() {
-                        caps.admit_member(table::count(connection, key)?)?;
+                        policy.caps.admit_member(table::count(connection, key)?)?;
                     }
                     if before != Some(level) {
+                        require_unbounded(policy.bound(actor))?;
                         table::set(connection, key, account.key, level)?;
                     }
                     let told = level_change(account.id, before, level);
