@@ -3,6 +3,7 @@
 //! Owns the reasons. Leaves the decision itself to [`super::scope`], which decides for registries: so the two cannot
 //! disagree.
 
+use std::cell::OnceCell;
 use std::net::IpAddr;
 
 use super::scope::{
@@ -173,11 +174,14 @@ fn decide(scopes: &[Scope], access: &Access) -> Vec<Decision> {
         reason,
     };
     let (fitting, grantable) = (fitting(scopes, access), grantable(access));
+    // Every action that is refused is refused for the same reason, which takes as long to find as all else.
+    let refusal = OnceCell::new();
+    let refused = || refusal.get_or_init(|| why_refused(scopes, &fitting, access));
     let meaningful = grantable.iter().map(|wanted| {
         let rule = wanted.rule(&fitting);
         let reason = match rule {
             Some(index) => why_granted(&fitting, access, *wanted, index),
-            None => why_refused(scopes, &fitting, access),
+            None => refused().clone(),
         };
         decision(wanted.action, rule, reason)
     });

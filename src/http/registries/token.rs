@@ -443,7 +443,7 @@ pub(super) async fn evaluate(
     let evaluation = state
         .service
         .tokens()
-        .evaluate(&call.caller, registry, id, &call.body.0)
+        .evaluate(&call.caller, registry, id, call.body.0)
         .await?;
     Ok(HttpResponse::Ok().json(EvaluationView::from(evaluation)))
 }
