@@ -496,6 +496,23 @@ async fn an_account_makes_no_more_changes_than_it_may_and_can_always_end_things(
 
 #[rstest]
 #[actix_web::test]
+async fn enabling_an_account_is_a_change_whatever_comes_with_it(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start_with(backend, &["--changes-per-hour", "2"]).await;
+    let admin = server.admin();
+    let account = admin.create_account("ann", &[]).await;
+    let path = format!("/accounts/{account}");
+    let disabled = admin.patch(&path, json!({"status": "disabled"})).await;
+    assert_eq!(disabled.status, 200, "{disabled:?}");
+    let both = json!({"status": "enabled", "password": "another-password"});
+    assert_eq!(admin.patch(&path, both).await.status, 429);
+    let password = json!({"password": "another-password"});
+    assert_eq!(admin.patch(&path, password).await.status, 200);
+}
+
+#[rstest]
+#[actix_web::test]
 async fn lists_filter_and_go_on(#[values(Backend::Sqlite, Backend::Postgres)] backend: Backend) {
     let server = Server::start(backend).await;
     let admin = server.admin();
@@ -732,6 +749,54 @@ async fn what_somebody_does_to_the_rows_is_found(
     // And all goes on.
     admin.create_registry("five").await;
     assert_eq!(faults(&server).await, Vec::<String>::new());
+}
+
+#[rstest]
+#[actix_web::test]
+async fn events_that_are_in_no_chain_are_found(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    server.admin().create_registry("one").await;
+    let copy = |chain: &str, sequence: &str| {
+        format!(
+            "INSERT INTO audit_events SELECT {chain}, {sequence}, at, kind, outcome, actor, actor_name, registry, \
+             subject_kind, subject, address, request_id, detail, mac FROM audit_events WHERE sequence = 1"
+        )
+    };
+    for (forged, undone) in [
+        (copy("99", "1"), "chain = 99"),
+        (copy("chain", "0"), "sequence = 0"),
+        (copy("chain", "-5"), "sequence = -5"),
+    ] {
+        server.database.execute(&forged);
+        let found = faults(&server).await;
+        assert_eq!(
+            found,
+            ["1 events are in no chain or before the beginning of theirs"],
+            "{forged}"
+        );
+        server
+            .database
+            .execute(&format!("DELETE FROM audit_events WHERE {undone}"));
+    }
+    assert_eq!(faults(&server).await, Vec::<String>::new());
+}
+
+#[rstest]
+#[actix_web::test]
+async fn values_of_another_type_which_no_filter_finds_are_found(
+    #[values("kind", "outcome", "subject", "detail")] column: &str,
+) {
+    let server = Server::start(Backend::Sqlite).await;
+    server.admin().create_registry("one").await;
+    let other = if column == "subject" { "TEXT" } else { "BLOB" };
+    server.database.execute(&format!(
+        "UPDATE audit_events SET {column} = CAST({column} AS {other}) WHERE sequence = 2"
+    ));
+    let found = faults(&server).await;
+    let fault = "1 events have a value of another type than its column";
+    assert!(found.iter().any(|found| found == fault), "{found:?}");
 }
 
 #[rstest]

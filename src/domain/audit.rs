@@ -294,7 +294,7 @@ fn without_secrets(record: Value) -> Value {
         Value::Array(values) => values.into_iter().map(without_secrets).collect(),
         Value::Object(members) => members
             .into_iter()
-            .map(|(name, value)| (name, without_secrets(value)))
+            .map(|(name, value)| (masked(&name).into_owned(), without_secrets(value)))
             .collect::<Map<_, _>>()
             .into(),
         other => other,

@@ -117,13 +117,15 @@ impl<'a> Audit<'a> {
     /// Looks at every event of every chain. Works beside servers that go on writing.
     pub async fn verify(&self) -> Result<Report> {
         let vault = Arc::clone(&self.core.vault);
-        let (chains, expected) = self
+        let (chains, expected, strays, mistyped) = self
             .core
             .store
             .read(move |connection| {
                 connection.snapshot(|connection| {
                     let chains = table::chains(connection)?;
-                    Ok((chains, count(connection, &vault)))
+                    let strays = table::strays(connection)?;
+                    let mistyped = table::mistyped(connection)?;
+                    Ok((chains, count(connection, &vault), strays, mistyped))
                 })
             })
             .await?;
@@ -143,6 +145,15 @@ impl<'a> Audit<'a> {
             }
             Err(error @ Error::Internal(_)) => report.faults.push(error.cause()),
             Err(error) => return Err(error),
+        }
+        if strays > 0 {
+            let fault =
+                format!("{strays} events are in no chain or before the beginning of theirs");
+            report.faults.push(fault);
+        }
+        if mistyped > 0 {
+            let fault = format!("{mistyped} events have a value of another type than its column");
+            report.faults.push(fault);
         }
         for chain in chains {
             self.verify_chain(chain, &mut report).await?;

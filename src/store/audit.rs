@@ -3,9 +3,11 @@
 //! Owns rows and their order. What links them, and whether they are as they were written, is for the service to say.
 
 use chrono::{DateTime, Utc};
+use diesel::dsl::sql;
+use diesel::sql_types::Bool;
 use diesel::{
-    BoolExpressionMethods, ExpressionMethods, JoinOnDsl, OptionalExtension, QueryDsl, RunQueryDsl,
-    SelectableHelper,
+    BoolExpressionMethods, ExpressionMethods, JoinOnDsl, NullableExpressionMethods,
+    OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper,
 };
 use uuid::Uuid;
 
@@ -248,6 +250,46 @@ pub fn after(
     rows.into_iter()
         .map(|(row, mac)| Ok((row.try_into()?, mac)))
         .collect()
+}
+
+/// The number of events that belong to no chain, or lie before the first one that their chain has.
+///
+/// # Errors
+///
+/// Those of the database.
+pub fn strays(connection: &mut Session) -> Result<i64> {
+    Ok(audit_events::table
+        .left_join(audit_chains::table.on(audit_chains::chain.eq(audit_events::chain)))
+        .filter(
+            audit_chains::chain.is_null().or(audit_events::sequence
+                .nullable()
+                .le(audit_chains::base_sequence.nullable())),
+        )
+        .count()
+        .get_result(connection)?)
+}
+
+/// The number of events with a value that is not of its column's type, as SQLite allows: it reads back the same, and no filter
+/// finds it.
+///
+/// # Errors
+///
+/// Those of the database.
+pub fn mistyped(connection: &mut Session) -> Result<i64> {
+    let Session::Sqlite(sqlite) = connection else {
+        return Ok(0);
+    };
+    let wrong = sql::<Bool>(
+        "NOT (typeof(at) = 'integer' AND typeof(kind) = 'text' AND typeof(outcome) = 'text' \
+         AND typeof(actor) IN ('blob', 'null') AND typeof(actor_name) IN ('text', 'null') \
+         AND typeof(registry) IN ('blob', 'null') AND typeof(subject_kind) = 'text' \
+         AND typeof(subject) IN ('blob', 'null') AND typeof(address) IN ('text', 'null') \
+         AND typeof(request_id) = 'text' AND typeof(detail) = 'text' AND typeof(mac) = 'blob')",
+    );
+    Ok(audit_events::table
+        .filter(wrong)
+        .count()
+        .get_result(sqlite)?)
 }
 
 /// Which events are wanted: those that meet all that is given.
