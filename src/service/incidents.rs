@@ -3,8 +3,9 @@
 //! Such events gather in memory and are written once a second, so that no request waits for them and a flood costs
 //! little: of equal ones the first in a minute is written at once and the others as one sum when the minute is over.
 //! Equal is what comes from the same network to the same end, by the same account or token; names that nobody proved make
-//! no difference, or a flood of made-up ones would fill the trail. A process that is killed forgets at most the last
-//! second, and the sums of the running minute. Owns what waits, and bounds it.
+//! no difference, or a flood of made-up ones would fill the trail. What is new in a minute beyond a number is summed up by
+//! kind and outcome alone, so that whoever has many networks or tokens does not fill the disk. A process that is killed
+//! forgets at most the last second, and the sums of the running minute. Owns what waits, and bounds it.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -22,8 +23,10 @@ use crate::store::Lock;
 
 /// The most events that wait to be written.
 const EVENTS: usize = 20_000;
-/// The most sums that are kept at once.
-const SUMS: usize = 20_000;
+/// Sums of one minute that tell networks, names and tokens apart. With those of the minute before twice as many are kept.
+const SUMS: usize = 6000;
+/// Those of them that are refusals of nobody in particular.
+const STRANGERS: usize = 600;
 /// Events in a store job: the writer has others to serve.
 const BATCH: usize = 200;
 /// How long a stop waits for the last write.
@@ -45,6 +48,11 @@ struct Waiting {
     /// By what makes them equal. Nothing while there was but one, as of most in a flood from many places: it is among the
     /// events, and what is kept of it here for the rest of the minute is to be small.
     sums: HashMap<Key, Option<Box<Sum>>>,
+    /// The minute of the event that came last.
+    minute: u64,
+    /// What was new in it: refusals of strangers, and all else.
+    strangers: usize,
+    others: usize,
     /// Events for which there was no room.
     dropped: u64,
 }
@@ -70,17 +78,33 @@ struct Sum {
     count: u64,
 }
 
-/// How much of the room an event may use. Anybody can be refused, so refusals leave half of it to the others.
-fn share(event: &Event, room: usize) -> usize {
-    match event.kind {
-        Kind::Refuse => room / 2,
-        _ => room,
-    }
+/// Is it a refusal of nobody in particular? Everybody can have them made.
+fn is_of_a_stranger(event: &Event) -> bool {
+    event.kind == Kind::Refuse && event.actor.is_none()
 }
 
 impl Waiting {
+    /// Is there room for another sum of this minute?
+    fn has_room(&mut self, event: &Event, minute: u64) -> bool {
+        if self.minute != minute {
+            (self.minute, self.strangers, self.others) = (minute, 0, 0);
+        }
+        let (found, room) = if is_of_a_stranger(event) {
+            (&mut self.strangers, STRANGERS)
+        } else {
+            (&mut self.others, SUMS - STRANGERS)
+        };
+        *found += 1;
+        *found <= room
+    }
+
     fn add(&mut self, event: Event) {
-        if self.events.len() < share(&event, EVENTS) {
+        // Refusals leave half of the room to the others.
+        let room = match event.kind {
+            Kind::Refuse => EVENTS / 2,
+            _ => EVENTS,
+        };
+        if self.events.len() < room {
             self.events.push(event);
         } else {
             self.dropped += 1;
@@ -117,8 +141,8 @@ impl Incidents {
 
     /// Notes an event that happens at this instant.
     pub fn count(&self, event: Event, now: Instant) {
-        let proven = event.kind != Kind::Refuse || event.actor.is_some();
-        let key = Key {
+        let proven = !is_of_a_stranger(&event);
+        let mut key = Key {
             minute: self.minute(now),
             kind: event.kind,
             outcome: event.outcome,
@@ -132,6 +156,15 @@ impl Incidents {
             subject: event.subject,
         };
         let mut waiting = self.lock();
+        if !waiting.sums.contains_key(&key) && !waiting.has_room(&event, key.minute) {
+            key = Key {
+                network: None,
+                name: None,
+                registry: None,
+                subject: None,
+                ..key
+            };
+        }
         if let Some(sum) = waiting.sums.get_mut(&key) {
             match sum {
                 Some(sum) => {
@@ -145,11 +178,9 @@ impl Incidents {
                     }));
                 }
             }
-        } else if waiting.sums.len() < share(&event, SUMS) {
+        } else {
             waiting.sums.insert(key, None);
             waiting.add(event);
-        } else {
-            waiting.dropped += 1;
         }
     }
 
@@ -235,6 +266,36 @@ fn report(done: Result<usize>) {
 mod tests {
     use super::*;
     use crate::domain::audit::{By, SubjectKind};
+
+    #[test]
+    fn what_is_new_beyond_a_number_is_summed_up_in_one_event() {
+        let now = Instant::now();
+        let incidents = Incidents::new(now);
+        let at = chrono::DateTime::from_timestamp(1_795_262_400, 0).unwrap();
+        let refuse = |number: usize, now| {
+            let mut by = By::command();
+            let address = u32::try_from(number).unwrap();
+            by.origin.address = Some(IpAddr::V4(address.into()));
+            let subject = (SubjectKind::Service, None);
+            let event = Event::of(Kind::Refuse, Outcome::Unauthenticated, subject, by, at);
+            incidents.count(event, now);
+        };
+        for number in 0..STRANGERS + 100 {
+            refuse(number, now);
+        }
+        let written = || incidents.lock().events.len();
+        assert_eq!(written(), STRANGERS + 1);
+        // The next minute has as much room again.
+        let next = now + Duration::from_mins(1);
+        for number in 0..STRANGERS + 100 {
+            refuse(number, next);
+        }
+        assert_eq!(written(), 2 * (STRANGERS + 1));
+        incidents.lock().close(1);
+        let last = incidents.lock().events.pop().unwrap();
+        let detail = last.detail.into_json();
+        assert!(detail.contains(r#""count":99"#), "{detail}");
+    }
 
     #[test]
     fn of_what_is_alone_nothing_is_kept_twice() {
