@@ -34,6 +34,11 @@ const SMALL_HEAD: usize = 16 * 1024;
 const LONGEST_HEAD: usize = 128 * 1024;
 /// Bytes of a body that are read ahead of its handler, at most.
 const READ_AHEAD: usize = 16 * 1024;
+/// Chunks of a body that are handed over ahead of its handler, at most. actix-http 3.20.0 queues every chunk by itself, so
+/// small ones take many times their size (`h1/payload.rs`).
+const CHUNKS_AHEAD: usize = 64;
+/// Chunks of a body, at most: more of them are no way to send what may be sent.
+const CHUNKS: usize = 64 * 1024;
 /// The most that is read at once.
 const READ: usize = 4 * 1024;
 /// The most that is read while nothing may be handed over. It is read to notice that the client went away.
@@ -64,6 +69,8 @@ struct Counts {
     framing: Cell<Option<Framing>>,
     /// Bytes of a body that were handed over and not yet taken by its handler.
     unread: Cell<usize>,
+    /// Chunks that were handed over since the handler last had all.
+    chunks: Cell<usize>,
     /// Is an answer on its way that is complete and larger than [`pieces::SMALL`]?
     large: Cell<bool>,
     /// The task to wake when more may be handed over.
@@ -84,6 +91,7 @@ impl Requests {
         }
         self.0.framing.set(Some(framing));
         self.0.unread.set(0);
+        self.0.chunks.set(0);
         self.wake();
         UnderWay(self.clone())
     }
@@ -91,6 +99,9 @@ impl Requests {
     /// The handler has taken `bytes` more of the request's body.
     pub(super) fn take(&self, bytes: usize) {
         self.0.unread.update(|unread| unread.saturating_sub(bytes));
+        if self.0.unread.get() == 0 {
+            self.0.chunks.set(0);
+        }
         self.wake();
     }
 
@@ -246,6 +257,10 @@ pub struct Connection<S> {
     /// Bytes of a body that were handed over since actix-http last had a pause to pass them on: it reads until it has
     /// 128 KiB or has to wait.
     burst: usize,
+    /// Chunks that were handed over since then.
+    burst_chunks: usize,
+    /// Chunks of the body that were handed over.
+    body_chunks: usize,
     /// The share of long heads. actix-http keeps a buffer of their size for as long as the connection lasts.
     share: Option<Share>,
     /// When a head has to be whole that has begun, and after which request it came.
@@ -271,6 +286,8 @@ impl<S> Connection<S> {
             heads: 0,
             kept: Bytes::new(),
             burst: 0,
+            burst_chunks: 0,
+            body_chunks: 0,
             share: None,
             head: None,
             stalled: None,
@@ -292,6 +309,7 @@ impl<S> Connection<S> {
         let body = counts.framing.take().and_then(Body::new);
         if let Some(body) = body {
             self.phase = Phase::Body(body);
+            self.body_chunks = 0;
         } else if counts.begun.get() == self.heads && counts.ended.get() == self.heads {
             self.phase = Phase::head();
         }
@@ -304,6 +322,7 @@ impl<S> Connection<S> {
             Phase::Head { .. } => usize::MAX,
             Phase::Request => 0,
             // Of a request that was answered before its body came, nobody takes the rest.
+            Phase::Body(_) if self.chunks() == 0 => 0,
             Phase::Body(_) if counts.begun == counts.ended => READ_AHEAD - self.burst,
             Phase::Body(_) => {
                 let ahead = READ_AHEAD.saturating_sub(counts.unread.get());
@@ -312,9 +331,21 @@ impl<S> Connection<S> {
         }
     }
 
+    /// The number of chunks that may begin in what is handed over now.
+    fn chunks(&self) -> usize {
+        let counts = &self.requests.0;
+        let ahead = if counts.begun == counts.ended {
+            0
+        } else {
+            counts.chunks.get()
+        };
+        CHUNKS_AHEAD.saturating_sub(ahead.max(self.burst_chunks))
+    }
+
     /// The number of these bytes that are handed over.
     fn hand_over(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let bytes = bytes.get(..self.room()).unwrap_or(bytes);
+        let chunks = self.chunks();
         match &mut self.phase {
             Phase::Head { end, size } => {
                 let found = end.find(bytes);
@@ -335,9 +366,15 @@ impl<S> Connection<S> {
                 Ok(taken)
             }
             Phase::Body(body) => {
-                let taken = body.take(bytes);
+                let taken = body.take(bytes, chunks);
                 self.requests.0.unread.update(|unread| unread + taken.data);
+                self.requests.0.chunks.update(|ahead| ahead + taken.chunks);
                 self.burst += taken.bytes;
+                self.burst_chunks += taken.chunks;
+                self.body_chunks += taken.chunks;
+                if self.body_chunks > CHUNKS {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
                 if taken.ended {
                     self.phase = Phase::Request;
                 }
@@ -399,8 +436,8 @@ impl<S: AsyncRead + Unpin> Connection<S> {
     ) -> Poll<io::Result<()>> {
         self.advance();
         if self.room() == 0 {
-            if self.burst == READ_AHEAD {
-                self.burst = 0;
+            if self.burst == READ_AHEAD || self.burst_chunks == CHUNKS_AHEAD {
+                (self.burst, self.burst_chunks) = (0, 0);
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }

@@ -92,6 +92,8 @@ pub(super) struct Taken {
     pub(super) bytes: usize,
     /// Those of them that the handler gets. The others are the framing of chunks.
     pub(super) data: usize,
+    /// Chunks that begin in them.
+    pub(super) chunks: usize,
     /// Does the body end with them?
     pub(super) ended: bool,
 }
@@ -122,8 +124,8 @@ impl Body {
         }
     }
 
-    /// Takes the bytes that belong to the body.
-    pub(super) fn take(&mut self, bytes: &[u8]) -> Taken {
+    /// Takes the bytes that belong to the body, up to the beginning of another chunk after `chunks` of them.
+    pub(super) fn take(&mut self, bytes: &[u8], chunks: usize) -> Taken {
         match self {
             Self::Sized(left) => {
                 let data = within(bytes.len(), *left);
@@ -131,13 +133,15 @@ impl Body {
                 Taken {
                     bytes: data,
                     data,
+                    chunks: 0,
                     ended: *left == 0,
                 }
             }
-            Self::Chunked(chunks) => chunks.take(bytes),
+            Self::Chunked(position) => position.take(bytes, chunks),
             Self::Unending => Taken {
                 bytes: bytes.len(),
                 data: bytes.len(),
+                chunks: 0,
                 ended: false,
             },
         }
@@ -152,10 +156,11 @@ impl Chunks {
         }
     }
 
-    fn take(&mut self, bytes: &[u8]) -> Taken {
+    fn take(&mut self, bytes: &[u8], chunks: usize) -> Taken {
         let mut all = Taken {
             bytes: 0,
             data: 0,
+            chunks: 0,
             ended: false,
         };
         while let Some(&byte) = bytes.get(all.bytes) {
@@ -166,8 +171,10 @@ impl Chunks {
                         line_is_empty: true,
                     };
                 }
+                Self::Size { .. } if byte == b'\n' && all.chunks == chunks => break,
                 Self::Size { size, .. } if byte == b'\n' => {
                     *self = Self::Data(*size);
+                    all.chunks += 1;
                 }
                 Self::Size { size, extension } => match char::from(byte).to_digit(16) {
                     Some(digit) if !*extension => {
@@ -283,7 +290,7 @@ mod tests {
             for piece in 1..=text.len() {
                 let (mut rest, mut data) = (Body::new(framing).unwrap(), 0);
                 let found = fed(&text, piece, |bytes| {
-                    let taken = rest.take(bytes);
+                    let taken = rest.take(bytes, usize::MAX);
                     data += taken.data;
                     taken.ended.then_some(taken.bytes)
                 });
@@ -302,14 +309,29 @@ mod tests {
             "5\r\nab",
         ] {
             let mut body = Body::new(Framing::Chunked).unwrap();
-            let taken = body.take(unended.as_bytes());
+            let taken = body.take(unended.as_bytes(), usize::MAX);
             assert_eq!(
                 (taken.bytes, taken.ended),
                 (unended.len(), false),
                 "{unended:?}"
             );
         }
-        let taken = Body::Unending.take(b"abc");
+        let taken = Body::Unending.take(b"abc", usize::MAX);
         assert_eq!((taken.bytes, taken.data, taken.ended), (3, 3, false));
+    }
+    #[test]
+    fn chunks_are_taken_so_many_at_a_time() {
+        let text = b"1\r\na\r\n2\r\nbc\r\n1\r\nd\r\n0\r\n\r\n";
+        let mut body = Body::new(Framing::Chunked).unwrap();
+        let (mut rest, mut found) = (&text[..], Vec::new());
+        for _ in 0..3 {
+            let taken = body.take(rest, 2);
+            rest = &rest[taken.bytes..];
+            found.push((taken.chunks, taken.data, taken.ended));
+        }
+        assert_eq!(found, [(2, 3, false), (1, 1, true), (0, 0, false)]);
+        let mut body = Body::new(Framing::Chunked).unwrap();
+        let taken = body.take(text, 0);
+        assert_eq!((taken.chunks, taken.data), (0, 0));
     }
 }
