@@ -77,6 +77,72 @@ same "own id" "$own" "$(token_id own-id)"
 holds "a run after it" provision
 same "a run after it says" "nothing to do" "$(cat "$folder/out")"
 
+# A time in another zone is the same time.
+edit '.registries[0].tokens[0].expiryDate = "2036-01-01T02:00:00+02:00"'
+holds "a run with another zone" provision
+same "a run with another zone says" "nothing to do" "$(cat "$folder/out")"
+
+# Each property that the API knows is sent, and the second run leaves it alone. The document says which there are.
+values='{
+  "registry": {
+    "apiSubnetAllowList": ["10.2.0.0/16"], "defaultTokenLife": "P90D", "maximumTokenLife": "P3650D",
+    "maximumSecretAge": "P30D", "tokenVerifier": "pinned",
+    "features": {"vulnerabilityScanning": {"enabled": true, "properties": {"a": 1}}},
+    "garbageCollectionSchedule": {"days": ["Monday"], "time": "05:00:00Z"}
+  },
+  "token": {
+    "allowedCidrs": ["10.3.0.0/16"], "expiryDate": "2031-01-01T00:00:00Z", "status": "disabled",
+    "scopes": [{"actions": ["delete"], "name": "app/*", "type": "repository"}]
+  }
+}'
+cp "$file" "$folder/before"
+for kind in registry token; do
+  schema=Post${kind^}Properties
+  place=.registries[0]
+  [[ $kind == registry ]] || place=.registries[0].tokens[0]
+  members=$(jq -r --arg schema "$schema" '.components.schemas[$schema].properties | del(.name, .location) | keys[]' openapi/registries.json)
+  holds "members of $schema" test -n "$members"
+  while read -r member; do
+    value=$(jq -ec --arg kind "$kind" --arg member "$member" '.[$kind][$member]' <<<"$values") ||
+      fail "$schema.$member is new: give it a value here"
+    edit "$place.$member = $value"
+    holds "a run with $member" provision
+    expect "a run with $member" "changed $kind"
+    path="/registries/$registry"
+    [[ $kind == registry ]] || path+=/tokens/$(token_id ci-push)
+    same "$member" "$(jq -Sc . <<<"$value")" "$(api "$path" | jq -Sc ".properties.$member")"
+    holds "a run after $member" provision
+    same "a run after $member says" "nothing to do" "$(cat "$folder/out")"
+  done <<<"$members"
+done
+for member in maximumSecretAges scope; do
+  edit ".registries[0].$member = null"
+  refuses "an unknown member did not fail" provision
+  expect "an unknown member" "$member"
+  edit "del(.registries[0].$member)"
+done
+
+# What was taken out of the file is removed on request alone, and never what others made.
+api "/registries/$registry/tokens" -X POST -H 'Content-Type: application/json' -d '{"properties": {"name": "by-hand"}}' >"$folder/by-hand"
+edit '.registries += [{"name": "short-lived", "location": "de/fra", "tokens": [{"name": "one"}]}]'
+holds "a run with another registry" provision
+edit 'del(.registries[1]) | del(.registries[0].tokens[1, 2])'
+holds "a run without --prune" provision
+same "a run without --prune says" "nothing to do" "$(cat "$folder/out")"
+refuses "--prune without a yes did not fail" examples/provision/provision.sh --prune "$file" >"$folder/out" 2>&1 </dev/null
+expect "--prune without a yes" "token team-a/cluster-pull"
+expect "--prune without a yes" "registry short-lived with all of its tokens"
+same "tokens after it" 4 "$(api "/registries/$registry/tokens" | jq .total)"
+holds "--prune --yes" examples/provision/provision.sh --prune --yes "$file" >"$folder/out" 2>&1
+expect "--prune --yes" "removed token team-a/cluster-pull"
+expect "--prune --yes" "changes: 2"
+same "tokens that are left" "by-hand ci-push own-id" \
+  "$(api "/registries/$registry/tokens" | jq -r '[.items[].properties.name] | sort | join(" ")')"
+same "registries of that name" 0 "$(api '/registries?filter.name=short-lived' | jq '.items | length')"
+holds "--prune again" examples/provision/provision.sh --prune --yes "$file" >"$folder/out" 2>&1
+same "--prune again says" "nothing to do" "$(cat "$folder/out")"
+cp "$folder/before" "$file"
+
 # What the server refuses is said in its words, and the run fails.
 edit '.registries[0].location = "de/txl"'
 refuses "a refused change did not fail" provision
