@@ -23,7 +23,7 @@ use crate::config::{LeakedTokens, Settings, read_secret};
 use crate::domain::account::NewPassword;
 use crate::domain::caps::Caps;
 use crate::domain::life::Lives;
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 use crate::http::{Bodies, Bounds, Budget, Memory, Origins, Seats, State};
 use crate::metrics::Registry;
 use crate::server;
@@ -204,7 +204,7 @@ async fn open_service_as(
     if makes == Makes::Nothing && !vault::is_claimed(&store).await? {
         let target = settings.target()?;
         return Err(Error::invalid(
-            "database-url",
+            Field::Setting,
             format!(
                 "--database-url: {target} has tables and no data: `wharfinger serve` makes the first account at its first \
                  start, and `wharfinger account add` makes one before"
@@ -236,7 +236,7 @@ pub fn require_database(settings: &Settings) -> Result<()> {
         return Ok(());
     }
     Err(Error::invalid(
-        "database-url",
+        Field::Setting,
         format!(
             "there is no database in {target}; --data-dir and --database-url say where it is. `wharfinger serve` makes one \
              at its first start, `wharfinger migrate` an empty one, and `wharfinger restore` one from a backup"
@@ -315,7 +315,7 @@ fn unopened(target: &Target, error: Error) -> Error {
             let cause = error.cause();
             let advice = connection_advice(&cause);
             Error::invalid(
-                "database-url",
+                Field::Setting,
                 format!("--database-url: {target} cannot be opened: {cause}{advice}"),
             )
         }
@@ -349,7 +349,7 @@ pub fn make_data_folder(settings: &Settings) -> Result<()> {
         .create(folder)
         .map_err(|error| {
             Error::invalid(
-                "data-dir",
+                Field::Setting,
                 format!(
                     "--data-dir: the folder {} cannot be made: {error}",
                     folder.display()
@@ -389,7 +389,7 @@ pub fn server_key(settings: &Settings) -> Result<ServerKey> {
 
 fn missing_server_key(path: &Path, advice: &str) -> Error {
     Error::invalid(
-        "server-key",
+        Field::Setting,
         format!("there is no server key at {}: {advice}", path.display()),
     )
 }
@@ -422,7 +422,7 @@ pub fn init_server_key(settings: &Settings, random: &dyn Random) -> Result<Serve
     let path = settings.server_key_path();
     if path.exists() {
         return Err(Error::invalid(
-            "server-key",
+            Field::Setting,
             format!(
                 "there is a server key in {} already, and it stays: no other opens what it sealed",
                 path.display()
@@ -459,7 +459,7 @@ pub fn next_server_key(path: &Path, random: &dyn Random) -> Result<ServerKey> {
 
 fn unwritable(path: &Path, error: &std::io::Error) -> Error {
     Error::invalid(
-        "file",
+        Field::Setting,
         format!("{} cannot be written: {error}", path.display()),
     )
 }
@@ -521,7 +521,7 @@ async fn make_first_account(
     if accounts.create_first(&new).await? {
         std::fs::rename(&draft, &path).map_err(|error| {
             Error::invalid(
-                "file",
+                Field::Setting,
                 format!(
                     "the password of the account {FIRST} is in {}, which cannot be renamed: {error}",
                     draft.display()

@@ -31,7 +31,7 @@ use crate::domain::auth_config::{BundlePath, Product};
 use crate::domain::membership::Membership;
 use crate::domain::status::Status;
 use crate::domain::text::quoted;
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 use crate::http;
 use crate::service::Service;
 use crate::service::accounts::{Accounts, FIRST, IssuedTokens, LiveTokens};
@@ -153,7 +153,7 @@ fn no_surface(name: &str) -> Error {
         quoted(name),
         names.join(", ")
     );
-    Error::invalid("surface", message)
+    Error::invalid(Field::Setting, message)
 }
 
 /// Looks for what somebody else did to the audit trail.
@@ -170,7 +170,7 @@ async fn verify(settings: &Settings) -> Result<()> {
         return print(&format!("Nothing was changed: {looked}."));
     }
     Err(Error::invalid(
-        "audit",
+        Field::Setting,
         format!("the audit trail is not as it was written: {looked} looked at"),
     ))
 }
@@ -554,7 +554,7 @@ fn choose_password(accounts: &Accounts<'_>, source: &PasswordSource) -> Result<P
             .map(|text| Password::Given(secret_of_file(&Zeroizing::new(text))))
             .map_err(|error| {
                 Error::invalid(
-                    "file",
+                    Field::Setting,
                     format!("--password-file: standard input cannot be read: {error}"),
                 )
             }),
@@ -580,14 +580,17 @@ fn healthcheck(settings: &Settings, ready: bool) -> Result<()> {
         }
     };
     let answer = ask().map_err(|error| {
-        Error::invalid("healthcheck", format!("{address} does not answer: {error}"))
+        Error::invalid(
+            Field::Setting,
+            format!("{address} does not answer: {error}"),
+        )
     })?;
     let status = answer.split(' ').nth(1).unwrap_or_default();
     if status == "200" {
         return print("ok");
     }
     Err(Error::invalid(
-        "healthcheck",
+        Field::Setting,
         format!("{address} answers {path} with status {status}"),
     ))
 }
@@ -616,7 +619,7 @@ fn pinned(
     let own = tls::read_certificates(certificate)?.into_iter().next();
     let own = own.ok_or_else(|| {
         Error::invalid(
-            "tls",
+            Field::Setting,
             format!("{} has no certificate", certificate.display()),
         )
     })?;

@@ -19,7 +19,7 @@ use crate::domain::account::NewPassword;
 use crate::domain::period::Period;
 use crate::domain::signing::Algorithm;
 use crate::domain::unicode::BYTE_ORDER_MARK;
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 use crate::store::{self, Target};
 
 /// The fewest characters of a token that an operator chooses: nobody guesses so many.
@@ -644,7 +644,7 @@ impl Settings {
         let parsed = NewPassword::parse(password);
         parsed
             .map(Some)
-            .map_err(|error| Error::invalid("admin-password", format!("{setting}: {error}")))
+            .map_err(|error| Error::invalid(Field::Setting, format!("{setting}: {error}")))
     }
 
     /// What the secret scanner comes with, if there is one.
@@ -674,7 +674,7 @@ impl Settings {
             return Ok(());
         }
         Err(Error::invalid(
-            "listen",
+            Field::Setting,
             format!(
                 "--listen {} can be reached by others, and passwords would travel in clear: give --tls-cert and --tls-key, \
                  or --plain-http if a proxy in front ends TLS",
@@ -705,7 +705,7 @@ fn chosen_token(
     let sendable = text.bytes().all(|byte| byte.is_ascii_graphic());
     if text.len() < CHOSEN_TOKEN || !sendable {
         return Err(Error::invalid(
-            setting.trim_start_matches('-'),
+            Field::Setting,
             format!(
                 "{named}: at least {CHOSEN_TOKEN} ASCII characters without spaces are needed, such as from \
                  `openssl rand -hex 32`"
@@ -720,7 +720,7 @@ pub fn read_secret(setting: &str, path: &Path) -> Result<SecretString> {
     let text = std::fs::read_to_string(path).map(Zeroizing::new);
     text.map(|text| secret_of_file(&text)).map_err(|error| {
         Error::invalid(
-            "file",
+            Field::Setting,
             format!("{setting}: {} cannot be read: {error}", path.display()),
         )
     })

@@ -5,7 +5,11 @@
 //! Messages are for the caller: they name the value that was wrong and what would be right, never a secret and
 //! never an internal detail. Sources of [`Error::Unavailable`] and [`Error::Internal`] are for the log alone.
 
+mod field;
+
 use std::fmt;
+
+pub use self::field::Field;
 
 /// Anything that can go wrong, as the caller's or as our own fault.
 #[derive(Debug, thiserror::Error)]
@@ -185,7 +189,7 @@ impl Error {
     }
 
     /// A single broken rule.
-    pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
+    pub fn invalid(field: Field, message: impl Into<String>) -> Self {
         Self::Invalid(vec![Violation::new(field, message)])
     }
 
@@ -354,17 +358,17 @@ impl fmt::Display for Outage {
 /// One broken rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// The field at fault in kebab case (`expiry-date`), `body` for the whole.
-    pub field: String,
+    /// The field at fault, [`Field::Body`] for the whole.
+    pub field: Field,
     /// What was wrong and what would be right.
     pub message: String,
 }
 
 impl Violation {
     /// Names the field at fault and says what would be right.
-    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+    pub fn new(field: Field, message: impl Into<String>) -> Self {
         Self {
-            field: field.into(),
+            field,
             message: message.into(),
         }
     }
@@ -390,7 +394,7 @@ pub struct Violations(Vec<Violation>);
 
 impl Violations {
     /// Notes a broken rule.
-    pub fn push(&mut self, field: impl Into<String>, message: impl Into<String>) {
+    pub fn push(&mut self, field: Field, message: impl Into<String>) {
         self.0.push(Violation::new(field, message));
     }
 
@@ -405,7 +409,7 @@ impl Violations {
                 None
             }
             Err(other) => {
-                self.push("body", other.to_string());
+                self.push(Field::Body, other.to_string());
                 None
             }
         }

@@ -20,7 +20,7 @@ use tokio::net::TcpSocket;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::Settings;
-use crate::error::Error;
+use crate::error::{Error, Field};
 use crate::http::{self, Bounds, Connection, Door, Seat, Seats, State};
 
 /// How long an idle connection is kept.
@@ -46,7 +46,7 @@ pub fn listen(
 ) -> Result<(Server, Vec<SocketAddr>), Error> {
     let refused = |error: std::io::Error| {
         Error::invalid(
-            "listen",
+            Field::Setting,
             format!("--listen: cannot listen on {}: {error}", settings.listen),
         )
     };
@@ -74,7 +74,7 @@ pub fn listen(
     if let Some(address) = settings.metrics_listen {
         let refused = |error: std::io::Error| {
             Error::invalid(
-                "metrics-listen",
+                Field::Setting,
                 format!("--metrics-listen: cannot listen on {address}: {error}"),
             )
         };

@@ -10,12 +10,12 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
 use crate::domain::secret::masked;
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 
 /// Starts logging for the whole process.
 pub fn start(filter: &str, format: LogFormat) -> Result<()> {
     let filter = EnvFilter::try_new(filter)
-        .map_err(|error| Error::invalid("log", format!("--log {filter:?}: {error}")))?;
+        .map_err(|error| Error::invalid(Field::Setting, format!("--log {filter:?}: {error}")))?;
     // It reports every malformed request head as an error, which strangers could fill the log with.
     let filter = match "actix_http=off".parse() {
         Ok(quiet) if !filter.to_string().contains("actix_http") => filter.add_directive(quiet),

@@ -17,7 +17,7 @@ use rustls::sign::CertifiedKey;
 use tokio::signal::unix::Signal;
 use zeroize::Zeroizing;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 use crate::metrics::Reloads;
 
 /// How often the files are looked at.
@@ -150,7 +150,7 @@ pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
 
 fn refused(setting: &str, path: &Path, error: &dyn std::fmt::Display) -> Error {
     Error::invalid(
-        "tls",
+        Field::Setting,
         format!("{setting}: {} cannot be used: {error}", path.display()),
     )
 }

@@ -726,29 +726,48 @@ async fn a_request_of_a_known_caller_asks_the_store_once(
     }
 }
 
-#[rstest]
-#[actix_web::test]
-async fn what_happens_to_an_account_bites_on_its_next_request(
-    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
-) {
-    let server = Server::start(backend).await;
-    let replica = server.replica().await;
-    let registry = server.admin().create_registry("team-a").await;
-    let accounts = server.service.accounts();
-    let paths = [
-        "/locations".to_owned(),
-        format!("/registries/{registry}/repositories"),
-    ];
-    let both = |name: &str, secret: &str| [server.actor(name, secret), replica.actor(name, secret)];
-    let known = async |name: &str| {
-        let actors = both(name, "first-password");
-        server.add_account(name, "first-password", "Admin").await;
+/// Two replicas, each of which knows the accounts that are made here.
+struct Replicas {
+    server: Server,
+    replica: Server,
+    registry: String,
+}
+
+impl Replicas {
+    async fn new(backend: Backend) -> Self {
+        let server = Server::start(backend).await;
+        let replica = server.replica().await;
+        let registry = server.admin().create_registry("team-a").await;
+        Self {
+            server,
+            replica,
+            registry,
+        }
+    }
+
+    fn both(&self, name: &str, secret: &str) -> [Actor; 2] {
+        [&self.server, &self.replica].map(|server| server.actor(name, secret))
+    }
+
+    /// Makes an account of an Admin, which both replicas have let in.
+    async fn known(&self, name: &str) -> [Actor; 2] {
+        let actors = self.both(name, "first-password");
+        self.server
+            .add_account(name, "first-password", "Admin")
+            .await;
         for actor in &actors {
             assert_eq!(actor.get("/locations").await.status, 200);
         }
         actors
-    };
-    let shut_out = async |actors: &[Actor; 2], what: &str| {
+    }
+
+    /// Checks that neither replica lets them in, nor says what else was wrong.
+    async fn shut_out(&self, actors: &[Actor; 2], what: &str) {
+        let registry = &self.registry;
+        let paths = [
+            "/locations".to_owned(),
+            format!("/registries/{registry}/repositories"),
+        ];
         for actor in actors {
             for path in &paths {
                 assert_unauthenticated(&actor.get(path).await, what);
@@ -794,14 +813,22 @@ async fn what_happens_to_an_account_bites_on_its_next_request(
                 assert_unauthenticated(&actor.post(&path, body).await, what);
             }
         }
-    };
+    }
+}
 
-    let actors = known("disabled").await;
+#[rstest]
+#[actix_web::test]
+async fn what_happens_to_an_account_bites_on_its_next_request(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let replicas = Replicas::new(backend).await;
+    let accounts = replicas.server.service.accounts();
+    let actors = replicas.known("disabled").await;
     accounts
         .set_status("disabled".to_owned(), Status::Disabled)
         .await
         .unwrap();
-    shut_out(&actors, "disabled").await;
+    replicas.shut_out(&actors, "disabled").await;
     accounts
         .set_status("disabled".to_owned(), Status::Enabled)
         .await
@@ -809,20 +836,36 @@ async fn what_happens_to_an_account_bites_on_its_next_request(
     for actor in &actors {
         assert_eq!(actor.get("/locations").await.status, 200, "enabled again");
     }
+}
 
-    let actors = known("deleted").await;
+#[rstest]
+#[actix_web::test]
+async fn a_deleted_account_is_shut_out_and_its_namesake_is_somebody_else(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let replicas = Replicas::new(backend).await;
+    let (server, accounts) = (&replicas.server, replicas.server.service.accounts());
+    let actors = replicas.known("deleted").await;
     accounts
         .delete("deleted".to_owned(), LiveTokens::Refuse)
         .await
         .unwrap();
-    shut_out(&actors, "deleted").await;
+    replicas.shut_out(&actors, "deleted").await;
     // A namesake is somebody else, even with the same password on a server that remembers the old one's.
     server
         .add_account("deleted", "other-password", "Admin")
         .await;
-    shut_out(&actors, "the namesake's").await;
+    replicas.shut_out(&actors, "the namesake's").await;
+}
 
-    let actors = known("changed").await;
+#[rstest]
+#[actix_web::test]
+async fn an_old_password_is_shut_out_on_the_next_request(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let replicas = Replicas::new(backend).await;
+    let (server, accounts) = (&replicas.server, replicas.server.service.accounts());
+    let actors = replicas.known("changed").await;
     accounts
         .set_password(
             "changed".to_owned(),
@@ -831,8 +874,8 @@ async fn what_happens_to_an_account_bites_on_its_next_request(
         )
         .await
         .unwrap();
-    shut_out(&actors, "the old password").await;
-    for actor in both("changed", "second-password") {
+    replicas.shut_out(&actors, "the old password").await;
+    for actor in replicas.both("changed", "second-password") {
         assert_eq!(
             actor.get("/locations").await.status,
             200,
@@ -857,8 +900,16 @@ async fn what_happens_to_an_account_bites_on_its_next_request(
         assert_eq!(answer.status, 200, "the same password set again");
     }
     assert_eq!(server.service.password_checks() - checks, 1);
+}
 
-    let actors = known("demoted").await;
+#[rstest]
+#[actix_web::test]
+async fn a_role_that_was_taken_permits_nothing_on_the_next_request(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let replicas = Replicas::new(backend).await;
+    let (server, registry) = (&replicas.server, &replicas.registry);
+    let actors = replicas.known("demoted").await;
     server.database.execute(
         "UPDATE account_roles SET role_key = (SELECT key FROM roles WHERE name = 'Analyst') \
          WHERE account_key = (SELECT key FROM accounts WHERE name_key = 'demoted')",

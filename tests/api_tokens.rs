@@ -1,6 +1,8 @@
 //! API tokens on all surfaces: what they open, when they stop, and what is none of them.
 
 use aws_lc_rs::signature::{KeyPair as _, RsaKeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use reqwest::Method;
@@ -416,192 +418,216 @@ fn sign(header: &Header, claims: &Value, key: &EncodingKey) -> String {
     jsonwebtoken::encode(header, claims, key).unwrap()
 }
 
+/// JWTs that are forged, each with what is wrong with it.
+type Forged = Vec<(&'static str, String)>;
+
+/// What JWTs are forged with.
+struct Forge {
+    server: Server,
+    admin: Actor,
+    /// A good token, and one that is made here.
+    token: String,
+    same: String,
+    right: Header,
+    claims: Value,
+    /// The service's own key, and one that it does not know.
+    public: Vec<u8>,
+    private: EncodingKey,
+    foreign: EncodingKey,
+}
+
+impl Forge {
+    async fn new(backend: Backend) -> Self {
+        let server = Server::start(backend).await;
+        let admin = server.admin();
+        let (token, id) = generate(&admin, json!({"name": "t", "role": "Admin"})).await;
+        let stolen = steal_key(&server).await;
+        let pair = RsaKeyPair::from_pkcs8(&stolen).unwrap();
+        let private = signing_key(&stolen);
+        let foreign = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+        let right = Header {
+            kid: jsonwebtoken::decode_header(&token).unwrap().kid,
+            ..Header::new(Algorithm::RS256)
+        };
+        let now = server.clock.now().timestamp();
+        let claims = json!({
+            "iss": "https://stackrox.io/jwt", "aud": ["https://stackrox.io/jwt-sources#api-tokens"],
+            "jti": id, "iat": now, "exp": now + 3600, "name": "t", "roles": ["Admin"],
+        });
+        Self {
+            server,
+            admin,
+            token,
+            same: sign(&right, &claims, &private),
+            right,
+            claims,
+            public: pair.public_key().as_ref().to_vec(),
+            private,
+            foreign: signing_key(&foreign.serialize_der()),
+        }
+    }
+
+    /// Signed by the service's own key with another algorithm, or by none.
+    fn other_algorithms(&self) -> Forged {
+        let mut forged = Forged::new();
+        let parts: Vec<_> = self.same.split('.').collect();
+        for algorithm in ["none", "None", "NONE", ""] {
+            let header = json!({"typ": "JWT", "alg": algorithm, "kid": self.right.kid});
+            let header = URL_SAFE_NO_PAD.encode(header.to_string());
+            let (claims, signature) = (parts[1], parts[2]);
+            forged.push(("alg none", format!("{header}.{claims}.")));
+            let signed = format!("{header}.{claims}.{signature}");
+            forged.push(("alg none, signed", signed));
+        }
+        let with = |algorithm, key: &EncodingKey| {
+            let header = Header {
+                alg: algorithm,
+                ..self.right.clone()
+            };
+            sign(&header, &self.claims, key)
+        };
+        for secret in [
+            self.public.clone(),
+            pem("RSA PUBLIC KEY", &self.public),
+            pem("PUBLIC KEY", &self.public),
+            Vec::new(),
+        ] {
+            let secret = EncodingKey::from_secret(&secret);
+            for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
+                forged.push(("HMAC by the public key", with(algorithm, &secret)));
+            }
+        }
+        for algorithm in [Algorithm::RS384, Algorithm::RS512, Algorithm::PS256] {
+            forged.push(("another algorithm", with(algorithm, &self.private)));
+        }
+        forged
+    }
+
+    /// Signed by another key, and with headers that bring or name one.
+    fn other_keys(&self) -> Forged {
+        let jwk = json!({
+            "kty": "RSA", "alg": "RS256", "kid": self.right.kid, "e": "AQAB",
+            "n": URL_SAFE_NO_PAD.encode([0xab; 256]),
+        });
+        let right = || self.right.clone();
+        let (mut jwk_beside, mut keys_at, mut chain_at) = (right(), right(), right());
+        jwk_beside.jwk = Some(serde_json::from_value(jwk).unwrap());
+        keys_at.jku = Some("https://evil.example/jwks".to_owned());
+        chain_at.x5u = Some("https://evil.example/x5u".to_owned());
+        let (mut chain_beside, mut without_kid) = (right(), right());
+        chain_beside.x5c = Some(vec!["AAAA".to_owned()]);
+        without_kid.kid = None;
+        let headers = [
+            ("another key", right()),
+            ("jwk", jwk_beside),
+            ("jku", keys_at),
+            ("x5u", chain_at),
+            ("x5c", chain_beside),
+            ("no kid", without_kid),
+        ];
+        let foreign =
+            headers.map(|(what, header)| (what, sign(&header, &self.claims, &self.foreign)));
+        let kids = [
+            "",
+            "jwtk",
+            "jwtk0",
+            "jwtk999",
+            "jwtk-1",
+            "jwtk99999999999999999999",
+            "../x",
+            "\0",
+        ];
+        let unknown = kids.map(|kid| {
+            let mut header = right();
+            header.kid = Some(kid.to_owned());
+            (
+                "a key that is none",
+                sign(&header, &self.claims, &self.private),
+            )
+        });
+        foreign.into_iter().chain(unknown).collect()
+    }
+
+    fn other_claims(&self) -> Forged {
+        let nobody = "862ba387-230e-4a27-929d-ac48fa3e4916";
+        let claims = [
+            ("iss", json!("wharfinger")),
+            ("iss", json!(null)),
+            ("aud", json!("https://stackrox.io/jwt-sources#other")),
+            ("aud", json!([])),
+            ("jti", json!(null)),
+            ("jti", json!(nobody)),
+            ("jti", json!("x")),
+        ];
+        let forged = claims.map(|(name, value)| {
+            let mut claims = self.claims.clone();
+            claims[name] = value;
+            (name, sign(&self.right, &claims, &self.private))
+        });
+        forged.into()
+    }
+
+    fn broken_texts(&self) -> Forged {
+        let token = &self.token;
+        let parts: Vec<_> = self.same.split('.').collect();
+        vec![
+            ("cut", token[..token.len() - 1].to_owned()),
+            ("longer", format!("{token}A")),
+            ("two parts", parts[..2].join(".")),
+            ("four parts", format!("{token}.x")),
+            ("large", format!("{token}{}", "x".repeat(60_000))),
+            ("nothing", String::new()),
+        ]
+    }
+
+    /// What this service itself gives for other ends.
+    async fn other_secrets(&self) -> Forged {
+        let registry = self.admin.create_registry("team-a").await;
+        let made = self
+            .admin
+            .mint(&registry, "ci", &["repository:*:pull"])
+            .await;
+        let query = "service=team-a.localhost&scope=repository:a:pull&offline_token=true";
+        let issued = self
+            .server
+            .client(&made)
+            .get(&format!("/token?{query}"))
+            .await;
+        assert_eq!(issued.status, 200, "{issued:?}");
+        let text = |name: &str| issued.json[name].as_str().unwrap().to_owned();
+        vec![
+            ("token", text("token")),
+            ("refresh_token", text("refresh_token")),
+            ("secret", made.secret),
+            ("password", ADMIN_PASSWORD.to_owned()),
+        ]
+    }
+}
+
 #[rstest]
 #[actix_web::test]
 async fn what_is_no_api_token_opens_nothing(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    let server = Server::start(backend).await;
-    let admin = server.admin();
-    let (token, id) = generate(&admin, json!({"name": "t", "role": "Admin"})).await;
-    assert_eq!(statuses(&server.bearer(&token)).await, (200, 200));
-
-    let stolen = steal_key(&server).await;
-    let pair = RsaKeyPair::from_pkcs8(&stolen).unwrap();
-    let public = pair.public_key().as_ref().to_vec();
-    let private = signing_key(&stolen);
-    let foreign = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
-    let foreign = signing_key(&foreign.serialize_der());
-
-    let kid = jsonwebtoken::decode_header(&token).unwrap().kid;
-    let header = |algorithm| Header {
-        kid: kid.clone(),
-        ..Header::new(algorithm)
-    };
-    let right = header(Algorithm::RS256);
-    let now = server.clock.now().timestamp();
-    let claims = json!({
-        "iss": "https://stackrox.io/jwt", "aud": ["https://stackrox.io/jwt-sources#api-tokens"],
-        "jti": id, "iat": now, "exp": now + 3600, "name": "t", "roles": ["Admin"],
-    });
-    // What is forged below differs from this one in one thing only.
-    let same = sign(&right, &claims, &private);
-    assert_eq!(statuses(&server.bearer(&same)).await, (200, 200));
-    let with = |name: &str, value: Value| {
-        let mut claims = claims.clone();
-        claims[name] = value;
-        claims
-    };
-
-    let mut forged: Vec<(&str, String)> = Vec::new();
-    let parts: Vec<_> = same.split('.').collect();
-    for algorithm in ["none", "None", "NONE", ""] {
-        let header = json!({"typ": "JWT", "alg": algorithm, "kid": kid});
-        let header = URL_SAFE_NO_PAD.encode(header.to_string());
-        forged.push(("alg none", format!("{header}.{}.", parts[1])));
-        forged.push((
-            "alg none, signed",
-            format!("{header}.{}.{}", parts[1], parts[2]),
-        ));
+    let forge = Forge::new(backend).await;
+    // What is forged below differs from these in one thing only.
+    for good in [&forge.token, &forge.same] {
+        assert_eq!(statuses(&forge.server.bearer(good)).await, (200, 200));
     }
-    for secret in [
-        public.clone(),
-        pem("RSA PUBLIC KEY", &public),
-        pem("PUBLIC KEY", &public),
-        Vec::new(),
-    ] {
-        let secret = EncodingKey::from_secret(&secret);
-        for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
-            forged.push((
-                "HMAC by the public key",
-                sign(&header(algorithm), &claims, &secret),
-            ));
-        }
-    }
-    for algorithm in [Algorithm::RS384, Algorithm::RS512, Algorithm::PS256] {
-        forged.push((
-            "another algorithm",
-            sign(&header(algorithm), &claims, &private),
-        ));
-    }
-    let jwk: jsonwebtoken::jwk::Jwk = serde_json::from_value(json!({
-        "kty": "RSA", "alg": "RS256", "kid": kid, "e": "AQAB",
-        "n": URL_SAFE_NO_PAD.encode([0xab; 256]),
-    }))
-    .unwrap();
-    for (what, header) in [
-        ("another key", right.clone()),
-        (
-            "jwk",
-            Header {
-                jwk: Some(jwk),
-                ..right.clone()
-            },
-        ),
-        (
-            "jku",
-            Header {
-                jku: Some("https://evil.example/jwks".to_owned()),
-                ..right.clone()
-            },
-        ),
-        (
-            "x5u",
-            Header {
-                x5u: Some("https://evil.example/x5u".to_owned()),
-                ..right.clone()
-            },
-        ),
-        (
-            "x5c",
-            Header {
-                x5c: Some(vec!["AAAA".to_owned()]),
-                ..right.clone()
-            },
-        ),
-        (
-            "no kid",
-            Header {
-                kid: None,
-                ..right.clone()
-            },
-        ),
-    ] {
-        forged.push((what, sign(&header, &claims, &foreign)));
-    }
-    for kid in [
-        "",
-        "jwtk",
-        "jwtk0",
-        "jwtk999",
-        "jwtk-1",
-        "jwtk99999999999999999999",
-        "../x",
-        "\0",
-    ] {
-        let header = Header {
-            kid: Some(kid.to_owned()),
-            ..right.clone()
-        };
-        forged.push(("a key that is none", sign(&header, &claims, &private)));
-    }
-    for (what, claims) in [
-        ("issuer", with("iss", json!("wharfinger"))),
-        ("issuer", with("iss", json!(null))),
-        (
-            "audience",
-            with("aud", json!("https://stackrox.io/jwt-sources#other")),
-        ),
-        ("audience", with("aud", json!([]))),
-        ("no id", with("jti", json!(null))),
-        (
-            "an id of nobody",
-            with("jti", json!("862ba387-230e-4a27-929d-ac48fa3e4916")),
-        ),
-        ("no uuid", with("jti", json!("x"))),
-    ] {
-        forged.push((what, sign(&right, &claims, &private)));
-    }
-    let mut tampered = token.clone();
-    tampered.pop();
-    forged.push(("cut", tampered));
-    forged.push(("longer", format!("{token}A")));
-    forged.push(("two parts", parts[..2].join(".")));
-    forged.push(("four parts", format!("{token}.x")));
-    forged.push(("large", format!("{token}{}", "x".repeat(60_000))));
-
-    // What this service itself gives for other ends.
-    let registry = admin.create_registry("team-a").await;
-    let made = admin
-        .post(
-            &format!("/registries/{registry}/tokens"),
-            json!({"properties": {"name": "ci", "scopes": [{"type": "repository", "name": "*", "actions": ["pull"]}]}}),
-        )
-        .await;
-    let secret = made.json["properties"]["credentials"]["password"]
-        .as_str()
-        .unwrap();
-    let ci = server.actor("ci", secret);
-    let issued = ci
-        .get("/token?service=team-a.localhost&scope=repository:a:pull&offline_token=true")
-        .await;
-    assert_eq!(issued.status, 200, "{issued:?}");
-    for what in ["token", "refresh_token"] {
-        forged.push((what, issued.json[what].as_str().unwrap().to_owned()));
-    }
-    forged.push(("secret", secret.to_owned()));
-    forged.push(("password", ADMIN_PASSWORD.to_owned()));
-    forged.push(("nothing", String::new()));
-
-    for (what, forged) in &forged {
+    let forged = [
+        forge.other_algorithms(),
+        forge.other_keys(),
+        forge.other_claims(),
+        forge.broken_texts(),
+        forge.other_secrets().await,
+    ];
+    for (what, forged) in forged.concat() {
         // A header holds no umlauts.
         let Ok(value) = reqwest::header::HeaderValue::from_str(&format!("Bearer {forged}")) else {
             continue;
         };
         for path in ["/locations", "/v1/auth/status"] {
-            let anonymous = server.anonymous();
+            let anonymous = forge.server.anonymous();
             let request = anonymous
                 .request(Method::GET, path)
                 .header("authorization", value.clone());

@@ -1,7 +1,11 @@
 //! The house: which part may know which.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+
+use proc_macro2::{TokenStream, TokenTree};
+use syn::visit::{self, Visit};
+use syn::{Attribute, ItemExternCrate, ItemMod, ItemUse, Macro, Meta, UseTree};
 
 /// Modules of the crate, and those that each may name. `app` and `cli` put everything together; `lib` and `main` hold
 /// nothing.
@@ -24,18 +28,141 @@ const MAY_NAME: [(&str, &[&str]); 12] = [
 ];
 
 /// Crates, and the modules that may name them.
-const NAMED_BY: [(&str, &[&str]); 10] = [
+const NAMED_BY: [(&str, &[&str]); 9] = [
     ("diesel", &["store"]),
     ("diesel_migrations", &["store"]),
     ("prometheus_client", &["metrics"]),
     ("actix_web", &["http", "app", "cli", "server"]),
     ("actix_http", &["server"]),
     ("actix_server", &["server"]),
-    ("actix_tls", &["server"]),
     ("utoipa", &["http"]),
     ("utoipa_actix_web", &["http"]),
     ("utoipa_swagger_ui", &["http"]),
 ];
+
+/// A path as its words: `crate::store::Store` is three. Those into this crate begin with `crate`, however they were
+/// written.
+type Words = Vec<String>;
+
+/// Finds the paths that a file names.
+struct Paths {
+    /// The module that is being read.
+    module: Words,
+    found: BTreeSet<Words>,
+}
+
+impl Paths {
+    fn of(module: Words, code: &str) -> BTreeSet<Words> {
+        let mut paths = Self {
+            module,
+            found: BTreeSet::new(),
+        };
+        paths.visit_file(&syn::parse_file(code).unwrap());
+        paths.found
+    }
+
+    fn note(&mut self, path: Words) {
+        let is_relative = |word: &&String| ["self", "super"].contains(&word.as_str());
+        let relative = path.iter().take_while(is_relative).count();
+        if relative == 0 {
+            self.found.insert(path);
+            return;
+        }
+        let up = path[..relative].iter().filter(|word| *word == "super");
+        let kept = self.module.len().saturating_sub(up.count());
+        let mut full = vec!["crate".to_owned()];
+        full.extend_from_slice(&self.module[..kept]);
+        full.extend_from_slice(&path[relative..]);
+        self.found.insert(full);
+    }
+
+    fn note_use(&mut self, mut before: Words, tree: &UseTree) {
+        match tree {
+            UseTree::Path(path) => {
+                before.push(path.ident.to_string());
+                self.note_use(before, &path.tree);
+            }
+            UseTree::Group(group) => {
+                for tree in &group.items {
+                    self.note_use(before.clone(), tree);
+                }
+            }
+            UseTree::Name(name) => self.note_import(before, name.ident.to_string()),
+            UseTree::Rename(rename) => self.note_import(before, rename.ident.to_string()),
+            UseTree::Glob(_) => self.note_import(before, "*".to_owned()),
+        }
+    }
+
+    fn note_import(&mut self, mut path: Words, last: String) {
+        path.push(last);
+        if path.len() == 1 {
+            // A lone word in an expression is a variable; this one is a crate.
+            path.push("self".to_owned());
+        }
+        self.note(path);
+    }
+
+    /// Tokens that only a macro understands: whatever looks like a path is one.
+    fn note_tokens(&mut self, before: &[String], tokens: TokenStream) {
+        let (mut path, mut colons) = (before.to_vec(), 2);
+        for token in tokens {
+            match token {
+                TokenTree::Punct(mark) if mark.as_char() == ':' => colons += 1,
+                TokenTree::Ident(word) => {
+                    if colons != 2 {
+                        self.note(std::mem::replace(&mut path, before.to_vec()));
+                    }
+                    path.push(word.to_string());
+                    colons = 0;
+                }
+                TokenTree::Group(group) => {
+                    let before = if colons == 2 { path.as_slice() } else { &[] };
+                    self.note_tokens(before, group.stream());
+                    colons = 0;
+                }
+                TokenTree::Punct(_) | TokenTree::Literal(_) => {
+                    self.note(std::mem::replace(&mut path, before.to_vec()));
+                    colons = 2;
+                }
+            }
+        }
+        self.note(path);
+    }
+}
+
+impl<'ast> Visit<'ast> for Paths {
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        let words = path.segments.iter();
+        self.note(words.map(|word| word.ident.to_string()).collect());
+        visit::visit_path(self, path);
+    }
+
+    fn visit_item_use(&mut self, item: &'ast ItemUse) {
+        self.note_use(Words::new(), &item.tree);
+    }
+
+    fn visit_item_extern_crate(&mut self, item: &'ast ItemExternCrate) {
+        self.note_import(Words::new(), item.ident.to_string());
+    }
+
+    fn visit_item_mod(&mut self, item: &'ast ItemMod) {
+        self.module.push(item.ident.to_string());
+        visit::visit_item_mod(self, item);
+        self.module.pop();
+    }
+
+    fn visit_macro(&mut self, item: &'ast Macro) {
+        self.note_tokens(&[], item.tokens.clone());
+        visit::visit_macro(self, item);
+    }
+
+    fn visit_attribute(&mut self, attribute: &'ast Attribute) {
+        if let Meta::List(list) = &attribute.meta {
+            self.note_tokens(&[], list.tokens.clone());
+        }
+        visit::visit_attribute(self, attribute);
+    }
+}
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -48,8 +175,8 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Each file's module of the first level, its path and its text without comments.
-fn house() -> Vec<(String, PathBuf, String)> {
+/// Each file's module of the first level, its path and the paths that it names.
+fn house() -> Vec<(String, PathBuf, BTreeSet<Words>)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = Vec::new();
     sources(&root, &mut found);
@@ -57,67 +184,20 @@ fn house() -> Vec<(String, PathBuf, String)> {
     found
         .into_iter()
         .map(|path| {
-            let inside = path.strip_prefix(&root).unwrap();
-            let first = inside.components().next().unwrap().as_os_str();
-            let module = Path::new(first).file_stem().unwrap();
-            let module = module.to_str().unwrap().to_owned();
-            let text = std::fs::read_to_string(&path).unwrap();
-            let code = text
-                .lines()
-                .filter(|line| !line.trim_start().starts_with("//"))
-                .collect::<Vec<_>>()
-                .join("\n");
-            (module, path, code)
+            let inside = path.strip_prefix(&root).unwrap().with_extension("");
+            let words = inside.iter().map(|word| word.to_str().unwrap().to_owned());
+            let module: Words = words.filter(|word| word != "mod").collect();
+            let code = std::fs::read_to_string(&path).unwrap();
+            (module[0].clone(), path, Paths::of(module, &code))
         })
         .collect()
-}
-
-/// The words that follow `before` in a text, such as the module in `crate::store::Store`. Groups are opened.
-fn words_after<'a>(code: &'a str, before: &str) -> Vec<&'a str> {
-    let mut words = Vec::new();
-    for (at, _) in code.match_indices(before) {
-        let rest = &code[at + before.len()..];
-        match rest.strip_prefix('{') {
-            None => words.extend(rest.split(|c: char| !is_word(c)).next()),
-            Some(group) => {
-                let mut depth = 0;
-                let mut fresh = true;
-                for (at, c) in group.char_indices() {
-                    match c {
-                        '{' => depth += 1,
-                        '}' if depth == 0 => break,
-                        '}' => depth -= 1,
-                        ',' if depth == 0 => fresh = true,
-                        c if fresh && is_word(c) => {
-                            words.extend(group[at..].split(|c: char| !is_word(c)).next());
-                            fresh = false;
-                        }
-                        _ => {}
-                    }
-                }
-            }
-        }
-    }
-    words
-}
-
-fn is_word(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '_'
-}
-
-/// Does the code name the crate: `name::`, not as the end of another name or of a path?
-fn names_crate(code: &str, name: &str) -> bool {
-    code.match_indices(&format!("{name}::")).any(|(at, _)| {
-        let before = code[..at].chars().next_back();
-        before.is_none_or(|c| !is_word(c) && c != ':') || code[..at].ends_with(" ::")
-    })
 }
 
 #[test]
 fn every_part_knows_only_those_below_it() {
     let allowed: BTreeMap<_, _> = MAY_NAME.into_iter().collect();
     let mut faults = Vec::new();
-    for (module, path, code) in house() {
+    for (module, path, named) in house() {
         if ["app", "cli", "lib", "main"].contains(&module.as_str()) {
             continue;
         }
@@ -125,18 +205,20 @@ fn every_part_knows_only_those_below_it() {
             faults.push(format!("{module} has no place in the house yet"));
             continue;
         };
-        for other in words_after(&code, "crate::") {
-            // `crate::Error` is the error's other name.
-            let other = if other == "Error" { "error" } else { other };
-            // A test may look around.
-            let known = other == module || allowed.contains(&other);
-            if !known {
-                faults.push(format!("{} names {other}", path.display()));
+        for named in &named {
+            if named.first().is_none_or(|first| first != "crate") {
+                continue;
+            }
+            let other = match named.get(1).map(String::as_str) {
+                // `crate::Error` is the error's other name.
+                Some("Error") => "error",
+                Some(other) => other,
+                None => continue,
+            };
+            if other != module && !allowed.contains(&other) {
+                faults.push(format!("{} names {}", path.display(), named.join("::")));
             }
         }
-        // The short way to another floor.
-        let deep = words_after(&code, "super::super::super::");
-        assert!(deep.is_empty(), "{} climbs too far", path.display());
     }
     assert!(faults.is_empty(), "{faults:#?}");
 }
@@ -144,9 +226,10 @@ fn every_part_knows_only_those_below_it() {
 #[test]
 fn each_framework_stays_in_its_room() {
     let mut faults = Vec::new();
-    for (module, path, code) in house() {
+    for (module, path, named) in house() {
         for (name, rooms) in NAMED_BY {
-            if names_crate(&code, name) && !rooms.contains(&module.as_str()) {
+            let names_it = named.iter().any(|path| path.len() > 1 && path[0] == name);
+            if names_it && !rooms.contains(&module.as_str()) {
                 faults.push(format!("{} names {name}", path.display()));
             }
         }
@@ -155,14 +238,31 @@ fn each_framework_stays_in_its_room() {
 }
 
 #[test]
-fn the_eyes_of_these_tests_are_sharp() {
-    let code = "use crate::store::Lock;\nuse crate::{http::{self, State}, error::Error};\nlet a = crate::app::x();";
-    assert_eq!(
-        words_after(code, "crate::"),
-        ["store", "http", "error", "app"]
-    );
-    assert!(names_crate("use diesel::sql_query;", "diesel"));
-    assert!(names_crate("let x: Vec<diesel::Row> = y", "diesel"));
-    assert!(!names_crate("crate::diesel::x", "diesel"));
-    assert!(!names_crate("mydiesel::x", "diesel"));
+fn paths_are_found_wherever_they_are_written() {
+    let code = r#"
+        use crate::{http::{self, State}, error::Error as Fault};
+        use diesel as sql;
+        #[utoipa::path(responses((status = 200, body = crate::a::Body)))]
+        fn one() -> Vec<crate::b::Row> { crate::c::make(super::super::d::Place) }
+        mod tests {
+            fn two() { assert!(super::e::holds(), "{}", crate::f::shown()); }
+        }
+    "#;
+    let found = Paths::of(vec!["store".to_owned(), "rows".to_owned()], code);
+    for path in [
+        "crate::http::self",
+        "crate::http::State",
+        "crate::error::Error",
+        "diesel::self",
+        "utoipa::path",
+        "crate::a::Body",
+        "crate::b::Row",
+        "crate::c::make",
+        "crate::d::Place",
+        "crate::store::rows::e::holds",
+        "crate::f::shown",
+    ] {
+        let words: Words = path.split("::").map(str::to_owned).collect();
+        assert!(found.contains(&words), "{path} is not in {found:?}");
+    }
 }

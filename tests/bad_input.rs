@@ -1,7 +1,8 @@
 //! Bad input: each gets the surface's error, with the right status and code, and changes nothing.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -10,6 +11,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::harness::{Actor, Answer, Backend, Server};
+use crate::openapi::members_of;
 
 const TOKEN: &str = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10";
 /// An id that nothing has.
@@ -146,6 +148,71 @@ impl Bench {
         answer
     }
 
+    /// Sends JSON with a member that is unknown, and checks how that is told.
+    async fn refuse_unknown(&self, method: &str, path: &str, body: &str, told: &str) {
+        let answer = self.refuse(method, path, body, 400, &["invalid-body"]);
+        assert_eq!(answer.await.message(), format!("unknown member {told}"));
+    }
+
+    /// Sends what breaks a rule to all that makes a token.
+    async fn refuse_new_token(&self, properties: &Value, codes: &[&str]) {
+        let body = json!({"properties": properties}).to_string();
+        for (method, path) in [
+            ("POST", "/registries/R/tokens"),
+            ("PUT", "/registries/R/tokens/T"),
+            ("PUT", &format!("/registries/R/tokens/{NOBODY}")),
+        ] {
+            self.refuse(method, path, body.clone(), 400, codes).await;
+        }
+    }
+
+    /// Sends what breaks a rule to all that makes or changes a token.
+    async fn refuse_token(&self, properties: &Value, code: &str) {
+        for (method, path, name) in [
+            ("POST", "/registries/R/tokens", "deploy"),
+            ("PUT", "/registries/R/tokens/T", "ci"),
+            ("PUT", &format!("/registries/R/tokens/{NOBODY}"), "deploy"),
+        ] {
+            let mut named = properties.clone();
+            named["name"] = json!(name);
+            let body = json!({"properties": named}).to_string();
+            self.refuse(method, path, body, 400, &[code]).await;
+        }
+        let (path, body) = ("/registries/R/tokens/T", properties.to_string());
+        self.refuse("PATCH", path, body, 400, &[code]).await;
+    }
+
+    /// Sends what breaks a rule to all that makes a registry. A wrong location of one that there is already differs from
+    /// its own before it is anything else.
+    async fn refuse_new_registry(&self, properties: &Value, codes: &[&str]) {
+        let body = json!({"properties": properties}).to_string();
+        for (method, path) in [
+            ("POST", "/registries"),
+            ("PUT", &format!("/registries/{NOBODY}")),
+            ("PUT", "/registries/R"),
+        ] {
+            if path != "/registries/R" || codes != ["invalid-location"] {
+                self.refuse(method, path, body.clone(), 400, codes).await;
+            }
+        }
+    }
+
+    /// Sends what breaks a rule to all that makes or changes a registry.
+    async fn refuse_registry(&self, properties: &Value, code: &str) {
+        for (method, path, name) in [
+            ("POST", "/registries", "team-b"),
+            ("PUT", "/registries/R", "team-a"),
+            ("PUT", &format!("/registries/{NOBODY}"), "team-b"),
+        ] {
+            let mut named = properties.clone();
+            (named["name"], named["location"]) = (json!(name), json!("de/fra"));
+            let body = json!({"properties": named}).to_string();
+            self.refuse(method, path, body, 400, &[code]).await;
+        }
+        let (path, body) = ("/registries/R", properties.to_string());
+        self.refuse("PATCH", path, body, 400, &[code]).await;
+    }
+
     /// Checks a refusal: its status and codes, its form, and that nothing changed.
     async fn check(&self, what: &str, answer: &Answer, status: u16, codes: &[&str]) {
         assert_eq!(
@@ -181,15 +248,9 @@ impl Bench {
     }
 }
 
-#[rstest]
-#[actix_web::test]
-async fn bodies_that_are_no_json_object_are_refused(
-    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
-) {
-    let bench = Bench::new(backend).await;
-    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-    let deep_objects = format!("{}1{}", r#"{"a":"#.repeat(10_000), "}".repeat(10_000));
-    let bodies: Vec<Vec<u8>> = [
+/// Bodies that no object can be read from.
+fn no_objects() -> Vec<Vec<u8>> {
+    let texts = [
         "",
         " ",
         "{",
@@ -218,21 +279,36 @@ async fn bodies_that_are_no_json_object_are_refused(
         r#"["2028-01-01T00:00:00Z", [], "disabled"]"#,
         r#"[null, null, ["::1"]]"#,
         r#"{"properties": ["deploy", null, null, null]}"#,
-    ]
-    .iter()
-    .map(|text| text.as_bytes().to_vec())
-    .chain([
-        b"{\"id\": \"\xff\"}".to_vec(),
-        b"\xff\xfe{\0}\0".to_vec(),
-        b"{\"id\": \"\0\"}".to_vec(),
-        deep.clone().into_bytes(),
-        deep_objects.clone().into_bytes(),
+    ];
+    let bytes = [
+        b"{\"id\": \"\xff\"}".as_slice(),
+        b"\xff\xfe{\0}\0",
+        b"{\"id\": \"\0\"}",
+    ];
+    let texts = texts.iter().map(|text| text.as_bytes());
+    texts.chain(bytes).map(<[u8]>::to_vec).collect()
+}
+
+fn deep_array() -> String {
+    format!("{}{}", "[".repeat(100_000), "]".repeat(100_000))
+}
+
+fn deep_object() -> String {
+    format!("{}1{}", r#"{"a":"#.repeat(10_000), "}".repeat(10_000))
+}
+
+#[actix_web::test]
+async fn bodies_that_are_no_json_object_are_refused() {
+    let bench = Bench::new(Backend::Sqlite).await;
+    let mut bodies = no_objects();
+    bodies.extend([
+        deep_array().into_bytes(),
+        deep_object().into_bytes(),
         // Nested where the content is ignored, too.
-        format!(r#"{{"id": {deep}}}"#).into_bytes(),
-        format!(r#"{{"metadata": {deep_objects}}}"#).into_bytes(),
+        format!(r#"{{"id": {}}}"#, deep_array()).into_bytes(),
+        format!(r#"{{"metadata": {}}}"#, deep_object()).into_bytes(),
         "[".repeat(500_000).into_bytes(),
-    ])
-    .collect();
+    ]);
     for (method, path, good) in WRITES {
         for body in bodies.iter().filter(|_| !good.is_empty()) {
             // What follows an empty object comes after what that lacks.
@@ -245,54 +321,31 @@ async fn bodies_that_are_no_json_object_are_refused(
             bench.refuse(method, path, body.clone(), 400, &[code]).await;
         }
     }
-    // The same nesting in members that are read.
+}
+
+#[actix_web::test]
+async fn nesting_is_bounded_in_members_that_are_read() {
+    let bench = Bench::new(Backend::Sqlite).await;
+    let scopes = format!(r#"{{"scopes": {}}}"#, deep_array());
+    let expiry = format!(r#"{{"expiryDate": {}}}"#, deep_object());
+    let features = format!(
+        r#"{{"features": {{"vulnerabilityScanning": {{"enabled": true, "properties": {}}}}}}}"#,
+        deep_object()
+    );
+    let (token, registry) = ("/registries/R/tokens/T", "/registries/R");
     for (path, body, code) in [
-        (
-            "/registries/R/tokens/T",
-            format!(r#"{{"scopes": {deep}}}"#),
-            "invalid-scopes",
-        ),
-        (
-            "/registries/R/tokens/T",
-            format!(r#"{{"expiryDate": {deep_objects}}}"#),
-            "invalid-expiry-date",
-        ),
-        (
-            "/registries/R",
-            format!(
-                r#"{{"features": {{"vulnerabilityScanning": {{"enabled": true, "properties": {deep_objects}}}}}}}"#
-            ),
-            "invalid-body",
-        ),
+        (token, scopes, "invalid-scopes"),
+        (token, expiry, "invalid-expiry-date"),
+        (registry, features, "invalid-body"),
     ] {
         bench.refuse("PATCH", path, body, 400, &[code]).await;
     }
 }
 
-#[rstest]
 #[actix_web::test]
-async fn tokens_that_break_a_rule_are_refused(
-    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
-) {
-    let bench = Bench::new(backend).await;
+async fn token_names_outside_their_pattern_are_refused() {
+    let bench = Bench::new(Backend::Sqlite).await;
     let long = "a".repeat(64);
-    let name = |name: &str| json!({"name": name});
-    // Wrong in what makes a token only.
-    let mut making = vec![
-        (json!({}), vec!["invalid-name"]),
-        (json!({"name": null}), vec!["invalid-name"]),
-        (json!({"name": 5}), vec!["invalid-name"]),
-        (json!({"name": ["ci"]}), vec!["invalid-name"]),
-        (
-            json!({"name": "a b", "expiryDate": "x", "status": "x", "scopes": [{"actions": ["\u{7f}"], "name": "a", "type": "a"}]}),
-            vec![
-                "invalid-name",
-                "invalid-expiry-date",
-                "invalid-scopes",
-                "invalid-status",
-            ],
-        ),
-    ];
     for wrong in [
         "",
         "a",
@@ -314,75 +367,66 @@ async fn tokens_that_break_a_rule_are_refused(
         "ab\u{200b}",
         &long,
     ] {
-        making.push((name(wrong), vec!["invalid-name"]));
-    }
-    // Wrong wherever it is sent.
-    let mut anywhere = vec![
-        (json!({"scopes": "pull"}), vec!["invalid-scopes"]),
-        (json!({"scopes": {}}), vec!["invalid-scopes"]),
-        (json!({"scopes": [1]}), vec!["invalid-scopes"]),
-        (json!({"scopes": [null]}), vec!["invalid-scopes"]),
-        (json!({"scopes": [{}]}), vec!["invalid-scopes"]),
-        (json!({"scopes": [["pull"]]}), vec!["invalid-scopes"]),
-        (
-            json!({"scopes": [[["pull"], "a", "repository"]]}),
-            vec!["invalid-scopes"],
-        ),
-        (
-            json!({"scopes": [{"name": "a", "type": "a"}]}),
-            vec!["invalid-scopes"],
-        ),
-        (
-            json!({"scopes": [{"actions": [], "name": "a"}]}),
-            vec!["invalid-scopes"],
-        ),
-        (
-            json!({"scopes": [{"actions": [], "type": "a"}]}),
-            vec!["invalid-scopes"],
-        ),
-        (
-            json!({"scopes": [{"actions": "pull", "name": "a", "type": "a"}]}),
-            vec!["invalid-scopes"],
-        ),
-        (
-            json!({"scopes": [{"actions": [5], "name": "a", "type": "a"}]}),
-            vec!["invalid-scopes"],
-        ),
-        (
-            json!({"scopes": [{"actions": [null], "name": "a", "type": "a"}]}),
-            vec!["invalid-scopes"],
-        ),
-        (
-            json!({"scopes": [{"actions": [], "name": null, "type": "a"}]}),
-            vec!["invalid-scopes"],
-        ),
-        (
-            json!({"scopes": [{"actions": ["a\0"], "name": "a", "type": "a"}]}),
-            vec!["invalid-scopes"],
-        ),
-        (
-            json!({"scopes": [{"actions": [], "name": "a\0", "type": "a"}]}),
-            vec!["invalid-scopes"],
-        ),
-        (
-            json!({"scopes": [{"actions": [], "name": "a", "type": "\u{1b}[2J"}]}),
-            vec!["invalid-scopes"],
-        ),
-        (
-            json!({"expiryDate": 1_900_000_000}),
-            vec!["invalid-expiry-date"],
-        ),
-        (json!({"expiryDate": {}}), vec!["invalid-expiry-date"]),
-        (
-            json!({"expiryDate": ["2028-01-01T00:00:00Z"]}),
-            vec!["invalid-expiry-date"],
-        ),
-        (json!({"status": true}), vec!["invalid-status"]),
-    ];
-    for wrong in ["", "Enabled", "enabled ", "expired", "revoked", "enabled\0"] {
-        anywhere.push((json!({"status": wrong}), vec!["invalid-status"]));
+        bench
+            .refuse_new_token(&json!({"name": wrong}), &["invalid-name"])
+            .await;
     }
     for wrong in [
+        json!({}),
+        json!({"name": null}),
+        json!({"name": 5}),
+        json!({"name": ["ci"]}),
+    ] {
+        bench.refuse_new_token(&wrong, &["invalid-name"]).await;
+    }
+}
+
+#[actix_web::test]
+async fn every_broken_rule_of_a_token_is_told_at_once() {
+    let bench = Bench::new(Backend::Sqlite).await;
+    let scopes = json!([{"actions": ["\u{7f}"], "name": "a", "type": "a"}]);
+    let codes = [
+        "invalid-name",
+        "invalid-expiry-date",
+        "invalid-scopes",
+        "invalid-status",
+    ];
+    let wrong = json!({"name": "a b", "expiryDate": "x", "status": "x", "scopes": scopes});
+    bench.refuse_new_token(&wrong, &codes).await;
+}
+
+#[actix_web::test]
+async fn scopes_that_are_none_are_refused() {
+    let bench = Bench::new(Backend::Sqlite).await;
+    for wrong in [
+        json!("pull"),
+        json!({}),
+        json!([1]),
+        json!([null]),
+        json!([{}]),
+        json!([["pull"]]),
+        json!([[["pull"], "a", "repository"]]),
+        json!([{"name": "a", "type": "a"}]),
+        json!([{"actions": [], "name": "a"}]),
+        json!([{"actions": [], "type": "a"}]),
+        json!([{"actions": "pull", "name": "a", "type": "a"}]),
+        json!([{"actions": [5], "name": "a", "type": "a"}]),
+        json!([{"actions": [null], "name": "a", "type": "a"}]),
+        json!([{"actions": [], "name": null, "type": "a"}]),
+        json!([{"actions": ["a\0"], "name": "a", "type": "a"}]),
+        json!([{"actions": [], "name": "a\0", "type": "a"}]),
+        json!([{"actions": [], "name": "a", "type": "\u{1b}[2J"}]),
+    ] {
+        bench
+            .refuse_token(&json!({"scopes": wrong}), "invalid-scopes")
+            .await;
+    }
+}
+
+#[actix_web::test]
+async fn expiry_dates_that_are_no_later_instant_are_refused() {
+    let bench = Bench::new(Backend::Sqlite).await;
+    let texts = [
         "",
         "tomorrow",
         "2031-01-01",
@@ -407,50 +451,37 @@ async fn tokens_that_break_a_rule_are_refused(
         "2026-11-21T13:00:00+01:00",
         "2025-01-01T00:00:00Z",
         "1900000000",
-    ] {
-        anywhere.push((json!({"expiryDate": wrong}), vec!["invalid-expiry-date"]));
-    }
-    for (properties, codes) in &making {
-        let body = json!({"properties": properties}).to_string();
-        for (method, path) in [
-            ("POST", "/registries/R/tokens".to_owned()),
-            ("PUT", "/registries/R/tokens/T".to_owned()),
-            ("PUT", format!("/registries/R/tokens/{NOBODY}")),
-        ] {
-            bench.refuse(method, &path, body.clone(), 400, codes).await;
-        }
-    }
-    for (properties, codes) in &anywhere {
-        let named = |name: &str| {
-            let mut properties = properties.clone();
-            properties["name"] = json!(name);
-            json!({"properties": properties}).to_string()
-        };
+    ];
+    let others = [
+        json!(1_900_000_000),
+        json!({}),
+        json!(["2028-01-01T00:00:00Z"]),
+    ];
+    for wrong in texts.map(|text| json!(text)).into_iter().chain(others) {
         bench
-            .refuse("POST", "/registries/R/tokens", named("deploy"), 400, codes)
-            .await;
-        bench
-            .refuse("PUT", "/registries/R/tokens/T", named("ci"), 400, codes)
-            .await;
-        bench
-            .refuse(
-                "PUT",
-                &format!("/registries/R/tokens/{NOBODY}"),
-                named("deploy"),
-                400,
-                codes,
-            )
-            .await;
-        bench
-            .refuse(
-                "PATCH",
-                "/registries/R/tokens/T",
-                properties.to_string(),
-                400,
-                codes,
-            )
+            .refuse_token(&json!({"expiryDate": wrong}), "invalid-expiry-date")
             .await;
     }
+}
+
+#[actix_web::test]
+async fn statuses_that_are_none_are_refused() {
+    let bench = Bench::new(Backend::Sqlite).await;
+    let texts = ["", "Enabled", "enabled ", "expired", "revoked", "enabled\0"];
+    for wrong in texts
+        .map(|text| json!(text))
+        .into_iter()
+        .chain([json!(true)])
+    {
+        bench
+            .refuse_token(&json!({"status": wrong}), "invalid-status")
+            .await;
+    }
+}
+
+#[actix_web::test]
+async fn tokens_without_properties_are_refused() {
+    let bench = Bench::new(Backend::Sqlite).await;
     for body in [
         r"{}",
         r#"{"properties": null}"#,
@@ -464,148 +495,76 @@ async fn tokens_that_break_a_rule_are_refused(
     }
 }
 
-#[rstest]
 #[actix_web::test]
-async fn registries_that_break_a_rule_are_refused(
-    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
-) {
-    let bench = Bench::new(backend).await;
+async fn registry_names_outside_their_pattern_are_refused() {
+    let bench = Bench::new(Backend::Sqlite).await;
     let long = "a".repeat(64);
-    let mut making = vec![
-        (json!({"location": "de/fra"}), vec!["invalid-name"]),
-        (json!({"name": "team-b"}), vec!["invalid-location"]),
-        (
-            json!({"name": "team-b", "location": null}),
-            vec!["invalid-location"],
-        ),
-        (
-            json!({"name": "team-b", "location": 5}),
-            vec!["invalid-location"],
-        ),
-        (
-            json!({"name": 5, "location": "de/fra"}),
-            vec!["invalid-name"],
-        ),
-        (
-            json!({"name": "A", "location": "de/fra", "garbageCollectionSchedule": {"days": ["Montag", "monday"], "time": "noon"}, "apiSubnetAllowList": ["x"]}),
-            vec![
-                "invalid-name",
-                "invalid-garbage-collection-schedule",
-                "invalid-garbage-collection-schedule",
-                "invalid-garbage-collection-schedule",
-                "invalid-api-subnet-allow-list",
-            ],
-        ),
-    ];
     for wrong in [
         "", "ab", "Abc", "1bc", "-bc", "ab-", "a_c", "a.c", "a/c", "a c", "abc\n", "ab\0c", "äbc",
         &long,
     ] {
-        making.push((
-            json!({"name": wrong, "location": "de/fra"}),
-            vec!["invalid-name"],
-        ));
+        let wrong = json!({"name": wrong, "location": "de/fra"});
+        bench.refuse_new_registry(&wrong, &["invalid-name"]).await;
     }
-    for wrong in ["", "de", "de/fr", "DE/FRA", "de/fra\0", "de/fra "] {
-        making.push((
-            json!({"name": "team-b", "location": wrong}),
-            vec!["invalid-location"],
-        ));
-    }
-    let mut anywhere = vec![
-        (
-            json!({"garbageCollectionSchedule": "x"}),
-            "invalid-garbage-collection-schedule",
-        ),
-        (
-            json!({"garbageCollectionSchedule": {}}),
-            "invalid-garbage-collection-schedule",
-        ),
-        (
-            json!({"garbageCollectionSchedule": [["Monday"], "10:00:00Z"]}),
-            "invalid-garbage-collection-schedule",
-        ),
-        (
-            json!({"garbageCollectionSchedule": {"days": ["Monday"]}}),
-            "invalid-garbage-collection-schedule",
-        ),
-        (
-            json!({"garbageCollectionSchedule": {"time": "10:00:00Z"}}),
-            "invalid-garbage-collection-schedule",
-        ),
-        (
-            json!({"garbageCollectionSchedule": {"days": "Monday", "time": "10:00:00Z"}}),
-            "invalid-garbage-collection-schedule",
-        ),
-        (
-            json!({"garbageCollectionSchedule": {"days": [1], "time": "10:00:00Z"}}),
-            "invalid-garbage-collection-schedule",
-        ),
-        (
-            json!({"garbageCollectionSchedule": {"days": [null], "time": "10:00:00Z"}}),
-            "invalid-garbage-collection-schedule",
-        ),
-        (
-            json!({"garbageCollectionSchedule": {"days": ["Monday\0"], "time": "10:00:00Z"}}),
-            "invalid-garbage-collection-schedule",
-        ),
-        (
-            json!({"garbageCollectionSchedule": {"days": ["MONDAY"], "time": "10:00:00Z"}}),
-            "invalid-garbage-collection-schedule",
-        ),
-        (
-            json!({"garbageCollectionSchedule": {"days": [], "time": null}}),
-            "invalid-garbage-collection-schedule",
-        ),
-        (json!({"features": "x"}), "invalid-features"),
-        (json!({"features": []}), "invalid-features"),
-        (json!({"features": [[true, null]]}), "invalid-features"),
-        (
-            json!({"features": {"vulnerabilityScanning": {}}}),
-            "invalid-features",
-        ),
-        (
-            json!({"features": {"vulnerabilityScanning": true}}),
-            "invalid-features",
-        ),
-        (
-            json!({"features": {"vulnerabilityScanning": [true, null]}}),
-            "invalid-features",
-        ),
-        (
-            json!({"features": {"vulnerabilityScanning": {"enabled": "true"}}}),
-            "invalid-features",
-        ),
-        (
-            json!({"features": {"vulnerabilityScanning": {"enabled": null}}}),
-            "invalid-features",
-        ),
-        (
-            json!({"features": {"vulnerabilityScanning": {"enabled": true, "properties": []}}}),
-            "invalid-features",
-        ),
-        (
-            json!({"apiSubnetAllowList": "10.0.0.1"}),
-            "invalid-api-subnet-allow-list",
-        ),
-        (
-            json!({"apiSubnetAllowList": {}}),
-            "invalid-api-subnet-allow-list",
-        ),
-        (
-            json!({"apiSubnetAllowList": [1]}),
-            "invalid-api-subnet-allow-list",
-        ),
-        (
-            json!({"apiSubnetAllowList": [null]}),
-            "invalid-api-subnet-allow-list",
-        ),
-        (
-            json!({"apiSubnetAllowList": vec!["10.0.0.1"; 26]}),
-            "invalid-api-subnet-allow-list",
-        ),
-    ];
     for wrong in [
+        json!({"location": "de/fra"}),
+        json!({"name": 5, "location": "de/fra"}),
+    ] {
+        bench.refuse_new_registry(&wrong, &["invalid-name"]).await;
+    }
+}
+
+#[actix_web::test]
+async fn locations_that_are_not_listed_are_refused() {
+    let bench = Bench::new(Backend::Sqlite).await;
+    let mut wrong = vec![
+        json!({"name": "team-b"}),
+        json!({"name": "team-b", "location": null}),
+        json!({"name": "team-b", "location": 5}),
+    ];
+    for location in ["", "de", "de/fr", "DE/FRA", "de/fra\0", "de/fra "] {
+        wrong.push(json!({"name": "team-b", "location": location}));
+    }
+    for wrong in wrong {
+        bench
+            .refuse_new_registry(&wrong, &["invalid-location"])
+            .await;
+    }
+}
+
+#[actix_web::test]
+async fn every_broken_rule_of_a_registry_is_told_at_once() {
+    let bench = Bench::new(Backend::Sqlite).await;
+    let schedule = json!({"days": ["Montag", "monday"], "time": "noon"});
+    let wrong = json!({"name": "A", "location": "de/fra", "garbageCollectionSchedule": schedule,
+        "apiSubnetAllowList": ["x"]});
+    let codes = [
+        "invalid-name",
+        "invalid-garbage-collection-schedule",
+        "invalid-garbage-collection-schedule",
+        "invalid-garbage-collection-schedule",
+        "invalid-api-subnet-allow-list",
+    ];
+    bench.refuse_new_registry(&wrong, &codes).await;
+}
+
+#[actix_web::test]
+async fn schedules_that_are_none_are_refused() {
+    let bench = Bench::new(Backend::Sqlite).await;
+    let mut wrong = vec![
+        json!("x"),
+        json!({}),
+        json!([["Monday"], "10:00:00Z"]),
+        json!({"days": ["Monday"]}),
+        json!({"time": "10:00:00Z"}),
+        json!({"days": "Monday", "time": "10:00:00Z"}),
+        json!({"days": [1], "time": "10:00:00Z"}),
+        json!({"days": [null], "time": "10:00:00Z"}),
+        json!({"days": ["Monday\0"], "time": "10:00:00Z"}),
+        json!({"days": ["MONDAY"], "time": "10:00:00Z"}),
+        json!({"days": [], "time": null}),
+    ];
+    for time in [
         "",
         "Z",
         "noon",
@@ -618,12 +577,52 @@ async fn registries_that_break_a_rule_are_refused(
         "10:00:00Z\0",
         "2026-11-21T10:00:00Z",
     ] {
-        anywhere.push((
-            json!({"garbageCollectionSchedule": {"days": [], "time": wrong}}),
-            "invalid-garbage-collection-schedule",
-        ));
+        wrong.push(json!({"days": [], "time": time}));
     }
+    for wrong in wrong {
+        let wrong = json!({"garbageCollectionSchedule": wrong});
+        bench
+            .refuse_registry(&wrong, "invalid-garbage-collection-schedule")
+            .await;
+    }
+}
+
+#[actix_web::test]
+async fn features_that_are_none_and_scanning_that_is_off_are_refused() {
+    let bench = Bench::new(Backend::Sqlite).await;
     for wrong in [
+        json!("x"),
+        json!([]),
+        json!([[true, null]]),
+        json!({"vulnerabilityScanning": {}}),
+        json!({"vulnerabilityScanning": true}),
+        json!({"vulnerabilityScanning": [true, null]}),
+        json!({"vulnerabilityScanning": {"enabled": "true"}}),
+        json!({"vulnerabilityScanning": {"enabled": null}}),
+        json!({"vulnerabilityScanning": {"enabled": true, "properties": []}}),
+    ] {
+        bench
+            .refuse_registry(&json!({"features": wrong}), "invalid-features")
+            .await;
+    }
+    // It is on from the start, and a new registry may have it off.
+    let off = r#"{"features": {"vulnerabilityScanning": {"enabled": false}}}"#;
+    bench
+        .refuse("PATCH", "/registries/R", off, 400, &["invalid-features"])
+        .await;
+}
+
+#[actix_web::test]
+async fn subnets_that_are_none_are_refused() {
+    let bench = Bench::new(Backend::Sqlite).await;
+    let mut wrong = vec![
+        json!("10.0.0.1"),
+        json!({}),
+        json!([1]),
+        json!([null]),
+        json!(vec!["10.0.0.1"; 26]),
+    ];
+    for subnet in [
         "",
         "x",
         "10.0.0",
@@ -638,11 +637,20 @@ async fn registries_that_break_a_rule_are_refused(
         "1.2.3.4\0",
         "::1%eth0",
     ] {
-        anywhere.push((
-            json!({"apiSubnetAllowList": ["10.0.0.1", wrong]}),
-            "invalid-api-subnet-allow-list",
-        ));
+        wrong.push(json!(["10.0.0.1", subnet]));
     }
+    for wrong in wrong {
+        let wrong = json!({"apiSubnetAllowList": wrong});
+        bench
+            .refuse_registry(&wrong, "invalid-api-subnet-allow-list")
+            .await;
+    }
+}
+
+#[actix_web::test]
+async fn token_verifiers_that_are_none_are_refused() {
+    let bench = Bench::new(Backend::Sqlite).await;
+    let code = "invalid-token-verifier";
     for wrong in [
         json!(""),
         json!("X5C"),
@@ -652,243 +660,185 @@ async fn registries_that_break_a_rule_are_refused(
         json!([]),
         json!({"x5c": true}),
     ] {
-        anywhere.push((json!({"tokenVerifier": wrong}), "invalid-token-verifier"));
-    }
-    for (properties, codes) in &making {
-        let body = json!({"properties": properties}).to_string();
         bench
-            .refuse("POST", "/registries", body.clone(), 400, codes)
-            .await;
-        bench
-            .refuse(
-                "PUT",
-                &format!("/registries/{NOBODY}"),
-                body.clone(),
-                400,
-                codes,
-            )
-            .await;
-        if codes != &["invalid-location"] {
-            bench.refuse("PUT", "/registries/R", body, 400, codes).await;
-        }
-    }
-    for (properties, code) in &anywhere {
-        let named = |name: &str| {
-            let mut properties = properties.clone();
-            (properties["name"], properties["location"]) = (json!(name), json!("de/fra"));
-            json!({"properties": properties}).to_string()
-        };
-        bench
-            .refuse("POST", "/registries", named("team-b"), 400, &[code])
-            .await;
-        bench
-            .refuse("PUT", "/registries/R", named("team-a"), 400, &[code])
-            .await;
-        bench
-            .refuse(
-                "PUT",
-                &format!("/registries/{NOBODY}"),
-                named("team-b"),
-                400,
-                &[code],
-            )
-            .await;
-        bench
-            .refuse(
-                "PATCH",
-                "/registries/R",
-                properties.to_string(),
-                400,
-                &[code],
-            )
+            .refuse_registry(&json!({"tokenVerifier": wrong}), code)
             .await;
     }
-    let message = bench
-        .refuse(
-            "PATCH",
-            "/registries/R",
-            r#"{"tokenVerifier": "jwks"}"#,
-            400,
-            &["invalid-token-verifier"],
-        )
-        .await
-        .message();
+    let wrong = r#"{"tokenVerifier": "jwks"}"#;
+    let answer = bench
+        .refuse("PATCH", "/registries/R", wrong, 400, &[code])
+        .await;
     assert_eq!(
-        message,
+        answer.message(),
         r#"tokenVerifier "jwks" is neither "x5c" nor "pinned""#
     );
-    let off = r#"{"features": {"vulnerabilityScanning": {"enabled": false}}}"#;
+}
+
+#[actix_web::test]
+async fn unknown_members_of_a_token_are_named_with_the_nearest_known_one() {
+    let bench = Bench::new(Backend::Sqlite).await;
+    let (tokens, one) = ("/registries/R/tokens", "/registries/R/tokens/T");
+    for (member, told) in [
+        (
+            r#""expirydate": null"#,
+            r#""expirydate" in properties; did you mean "expiryDate"?"#,
+        ),
+        (
+            r#""expiry": null"#,
+            r#""expiry" in properties; did you mean "expiryDate"?"#,
+        ),
+        (
+            r#""scope": []"#,
+            r#""scope" in properties; did you mean "scopes"?"#,
+        ),
+        (
+            r#""state": "disabled""#,
+            r#""state" in properties; did you mean "status"?"#,
+        ),
+        (
+            r#""scopes": [{"action": [], "name": "a", "type": "a"}]"#,
+            r#""action" in properties.scopes[0]; did you mean "actions"?"#,
+        ),
+    ] {
+        let body = format!(r#"{{"properties": {{"name": "ci", {member}}}}}"#);
+        bench.refuse_unknown("POST", tokens, &body, told).await;
+        bench.refuse_unknown("PUT", one, &body, told).await;
+    }
+    for (method, path, body, told) in [
+        (
+            "POST",
+            tokens,
+            r#"{"properties": {"name": "deploy"}, "propertys": {}}"#,
+            r#""propertys"; did you mean "properties"?"#,
+        ),
+        (
+            "PATCH",
+            one,
+            r#"{"ExpiryDate": null}"#,
+            r#""ExpiryDate"; did you mean "expiryDate"?"#,
+        ),
+    ] {
+        bench.refuse_unknown(method, path, body, told).await;
+    }
+}
+
+#[actix_web::test]
+async fn unknown_members_of_a_registry_are_named_with_the_nearest_known_one() {
+    let bench = Bench::new(Backend::Sqlite).await;
+    for (member, told) in [
+        (
+            r#""feature": {}"#,
+            r#""feature" in properties; did you mean "features"?"#,
+        ),
+        (
+            r#""apiSubnetAllowlist": []"#,
+            r#""apiSubnetAllowlist" in properties; did you mean "apiSubnetAllowList"?"#,
+        ),
+        (
+            r#""features": {"vulnerabilityScanning": {"enable": true}}"#,
+            r#""enable" in properties.features.vulnerabilityScanning; did you mean "enabled"?"#,
+        ),
+    ] {
+        let properties = format!(r#"{{"name": "team-a", "location": "de/fra", {member}}}"#);
+        let body = format!(r#"{{"properties": {properties}}}"#);
+        for (method, path) in [("POST", "/registries"), ("PUT", "/registries/R")] {
+            bench.refuse_unknown(method, path, &body, told).await;
+        }
+    }
+    let body = r#"{"garbageCollectionSchedul": null}"#;
+    let told = r#""garbageCollectionSchedul"; did you mean "garbageCollectionSchedule"?"#;
     bench
-        .refuse("PATCH", "/registries/R", off, 400, &["invalid-features"])
+        .refuse_unknown("PATCH", "/registries/R", body, told)
         .await;
 }
 
-#[rstest]
 #[actix_web::test]
-async fn unknown_members_are_named_with_the_nearest_known_one(
-    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
-) {
-    let bench = Bench::new(backend).await;
-    let token = |member: &str| format!(r#"{{"properties": {{"name": "ci", {member}}}}}"#);
-    let registry = |member: &str| {
-        format!(r#"{{"properties": {{"name": "team-a", "location": "de/fra", {member}}}}}"#)
-    };
-    let (tokens, one, registries, home) = (
+async fn members_in_the_wrong_place_are_told_where_they_belong_or_that_they_stay() {
+    let bench = Bench::new(Backend::Sqlite).await;
+    let (tokens, one, home) = (
         "/registries/R/tokens",
         "/registries/R/tokens/T",
-        "/registries",
         "/registries/R",
     );
-    for (method, path, body, message) in [
-        (
-            "POST",
-            tokens,
-            token(r#""expirydate": null"#),
-            r#"unknown member "expirydate" in properties; did you mean "expiryDate"?"#,
-        ),
-        (
-            "POST",
-            tokens,
-            token(r#""expiry": null"#),
-            r#"unknown member "expiry" in properties; did you mean "expiryDate"?"#,
-        ),
-        (
-            "PUT",
-            one,
-            token(r#""scope": []"#),
-            r#"unknown member "scope" in properties; did you mean "scopes"?"#,
-        ),
-        (
-            "PUT",
-            one,
-            token(r#""state": "disabled""#),
-            r#"unknown member "state" in properties; did you mean "status"?"#,
-        ),
-        (
-            "POST",
-            tokens,
-            token(r#""scopes": [{"action": [], "name": "a", "type": "a"}]"#),
-            r#"unknown member "action" in properties.scopes[0]; did you mean "actions"?"#,
-        ),
-        (
-            "POST",
-            tokens,
-            r#"{"properties": {"name": "deploy"}, "propertys": {}}"#.into(),
-            r#"unknown member "propertys"; did you mean "properties"?"#,
-        ),
-        (
-            "POST",
-            tokens,
-            r#"{"name": "deploy"}"#.into(),
-            r#"unknown member "name"; put it inside "properties""#,
-        ),
-        (
-            "POST",
-            tokens,
-            r#"{"expiryDate": null, "properties": {"name": "deploy"}}"#.into(),
-            r#"unknown member "expiryDate"; put it inside "properties""#,
-        ),
-        (
-            "PATCH",
-            one,
-            r#"{"name": "other"}"#.into(),
-            r#"unknown member "name"; "name" cannot be changed"#,
-        ),
-        (
-            "PATCH",
-            one,
-            r#"{"name": "ci", "status": "disabled"}"#.into(),
-            r#"unknown member "name"; "name" cannot be changed"#,
-        ),
-        (
-            "PATCH",
-            one,
-            r#"{"ExpiryDate": null}"#.into(),
-            r#"unknown member "ExpiryDate"; did you mean "expiryDate"?"#,
-        ),
-        (
-            "PATCH",
-            one,
-            r#"{"properties": {"status": "disabled"}}"#.into(),
-            r#"unknown member "properties"; known are expiryDate, scopes, status, allowedCidrs"#,
-        ),
-        (
-            "PATCH",
-            one,
-            r#"{"": 1}"#.into(),
-            r#"unknown member ""; known are expiryDate, scopes, status, allowedCidrs"#,
-        ),
-        (
-            "PATCH",
-            one,
-            r#"{"a\n`, expected `b": 1}"#.into(),
-            r#"unknown member "a\n`, expected `b"; known are expiryDate, scopes, status, allowedCidrs"#,
-        ),
-        (
-            "POST",
-            registries,
-            registry(r#""feature": {}"#),
-            r#"unknown member "feature" in properties; did you mean "features"?"#,
-        ),
-        (
-            "PUT",
-            home,
-            registry(r#""apiSubnetAllowlist": []"#),
-            r#"unknown member "apiSubnetAllowlist" in properties; did you mean "apiSubnetAllowList"?"#,
-        ),
-        (
-            "PUT",
-            home,
-            registry(r#""features": {"vulnerabilityScanning": {"enable": true}}"#),
-            r#"unknown member "enable" in properties.features.vulnerabilityScanning; did you mean "enabled"?"#,
-        ),
-        (
-            "PUT",
-            home,
-            registry(
-                r#""garbageCollectionSchedule": {"days": [], "time": "10:00:00Z", "zone": 1}"#,
-            ),
-            r#"unknown member "zone" in properties.garbageCollectionSchedule; known are days, time"#,
-        ),
+    let mixed = r#"{"expiryDate": null, "properties": {"name": "deploy"}}"#;
+    let (name, both) = (
+        r#"{"name": "other"}"#,
+        r#"{"name": "ci", "status": "disabled"}"#,
+    );
+    let location = r#"{"location": "de/txl"}"#;
+    let inside = r#"put it inside "properties""#;
+    for (method, path, body, member, hint) in [
+        ("POST", tokens, name, "name", inside),
+        ("POST", tokens, mixed, "expiryDate", inside),
+        ("PATCH", one, name, "name", r#""name" cannot be changed"#),
+        ("PATCH", one, both, "name", r#""name" cannot be changed"#),
+        ("PATCH", home, name, "name", r#""name" cannot be changed"#),
         (
             "PATCH",
             home,
-            r#"{"garbageCollectionSchedul": null}"#.into(),
-            r#"unknown member "garbageCollectionSchedul"; did you mean "garbageCollectionSchedule"?"#,
-        ),
-        (
-            "PATCH",
-            home,
-            r#"{"name": "other"}"#.into(),
-            r#"unknown member "name"; "name" cannot be changed"#,
-        ),
-        (
-            "PATCH",
-            home,
-            r#"{"location": "de/txl"}"#.into(),
-            r#"unknown member "location"; "location" cannot be changed"#,
-        ),
-        (
-            "PATCH",
-            home,
-            r#"{"features": {"scanning": true}}"#.into(),
-            r#"unknown member "scanning" in features; known are vulnerabilityScanning"#,
+            location,
+            "location",
+            r#""location" cannot be changed"#,
         ),
     ] {
-        let answer = bench
-            .refuse(method, path, body, 400, &["invalid-body"])
-            .await;
-        assert_eq!(answer.message(), message);
+        let told = format!(r#""{member}"; {hint}"#);
+        bench.refuse_unknown(method, path, body, &told).await;
     }
 }
 
-#[rstest]
 #[actix_web::test]
-async fn ids_of_any_other_form_are_refused(
-    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
-) {
-    let bench = Bench::new(backend).await;
+async fn unknown_members_that_are_like_none_are_told_with_all_known_ones() {
+    let bench = Bench::new(Backend::Sqlite).await;
+    let (one, home) = ("/registries/R/tokens/T", "/registries/R");
+    for (path, body, told, schema) in [
+        (
+            one,
+            r#"{"properties": {"status": "disabled"}}"#,
+            r#""properties""#,
+            "PatchTokenInput",
+        ),
+        (one, r#"{"": 1}"#, r#""""#, "PatchTokenInput"),
+        (
+            one,
+            r#"{"a\n`, expected `b": 1}"#,
+            r#""a\n`, expected `b""#,
+            "PatchTokenInput",
+        ),
+        (
+            home,
+            r#"{"features": {"scanning": true}}"#,
+            r#""scanning" in features"#,
+            "RegistryFeatures",
+        ),
+        (
+            home,
+            r#"{"garbageCollectionSchedule": {"days": [], "time": "10:00:00Z", "zone": 1}}"#,
+            r#""zone" in garbageCollectionSchedule"#,
+            "WeeklySchedule",
+        ),
+    ] {
+        let answer = bench
+            .refuse("PATCH", path, body, 400, &["invalid-body"])
+            .await;
+        let message = answer.message();
+        let (said, listed) = message.split_once("; known are ").unwrap();
+        assert_eq!(said, format!("unknown member {told}"));
+        let listed: BTreeSet<_> = listed.split(", ").map(str::to_owned).collect();
+        assert_eq!(listed, members_of(schema));
+    }
+}
+
+#[actix_web::test]
+async fn ids_of_any_other_form_are_refused() {
+    let bench = Bench::new(Backend::Sqlite).await;
     let bare = TOKEN.replace('-', "");
+    let groups = [
+        &bare[..7],
+        &bare[7..12],
+        &bare[12..16],
+        &bare[16..20],
+        &bare[20..],
+    ];
     let forms = [
         bare.clone(),
         format!("%7B{TOKEN}%7D"),
@@ -901,14 +851,7 @@ async fn ids_of_any_other_form_are_refused(
         TOKEN.replace('a', "g"),
         TOKEN.replace('-', "_"),
         format!("{}-{}", &bare[..16], &bare[16..]),
-        format!(
-            "{}-{}-{}-{}-{}",
-            &bare[..7],
-            &bare[7..12],
-            &bare[12..16],
-            &bare[16..20],
-            &bare[20..]
-        ),
+        groups.join("-"),
         TOKEN.replace('5', "%EF%BC%95"),
         "1".to_owned(),
         "-1".to_owned(),
@@ -917,55 +860,34 @@ async fn ids_of_any_other_form_are_refused(
         "a%2Fb".to_owned(),
         "'%20OR%201=1--".to_owned(),
     ];
+    let reads = [
+        ("GET", "/registries/R", ""),
+        ("GET", "/registries/R/tokens", ""),
+        ("GET", "/registries/R/tokens/T", ""),
+    ];
     for form in &forms {
-        for (method, path, body) in WRITES.into_iter().chain([
-            ("GET", "/registries/R", ""),
-            ("GET", "/registries/R/tokens", ""),
-            ("GET", "/registries/R/tokens/T", ""),
-        ]) {
+        for (method, path, body) in WRITES.into_iter().chain(reads) {
+            let mut asked = Vec::new();
             if path.contains('R') {
-                bench
-                    .refuse(
-                        method,
-                        &path.replace('R', form),
-                        body,
-                        400,
-                        &["invalid-registry-id"],
-                    )
-                    .await;
+                asked.push((path.replace('R', form), "invalid-registry-id"));
             }
             if path.contains('T') {
-                bench
-                    .refuse(
-                        method,
-                        &path.replace('T', form),
-                        body,
-                        400,
-                        &["invalid-token-id"],
-                    )
-                    .await;
+                asked.push((path.replace('T', form), "invalid-token-id"));
                 // The first is told; nothing is looked up to tell the second.
-                bench
-                    .refuse(
-                        method,
-                        &path.replace(['R', 'T'], form),
-                        body,
-                        400,
-                        &["invalid-registry-id"],
-                    )
-                    .await;
+                asked.push((path.replace(['R', 'T'], form), "invalid-registry-id"));
+            }
+            for (path, code) in asked {
+                bench.refuse(method, &path, body, 400, &[code]).await;
             }
         }
     }
 }
 
-#[rstest]
 #[actix_web::test]
-async fn offsets_and_limits_are_digits_in_range(
-    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
-) {
-    let bench = Bench::new(backend).await;
+async fn offsets_and_limits_are_digits_in_range() {
+    let bench = Bench::new(Backend::Sqlite).await;
     let huge = "9".repeat(1000);
+    let tokens = "/registries/R/tokens";
     for wrong in [
         "",
         "-1",
@@ -984,59 +906,40 @@ async fn offsets_and_limits_are_digits_in_range(
         "9223372036854775808",
         &huge,
     ] {
-        bench
-            .refuse(
-                "GET",
-                &format!("/registries/R/tokens?offset={wrong}"),
-                "",
-                400,
-                &["invalid-offset"],
-            )
-            .await;
-        bench
-            .refuse(
-                "GET",
-                &format!("/registries/R/tokens?limit={wrong}"),
-                "",
-                400,
-                &["invalid-limit"],
-            )
-            .await;
-        bench
-            .refuse(
-                "GET",
-                &format!("/registries?limit={wrong}"),
-                "",
-                400,
-                &["invalid-limit"],
-            )
-            .await;
+        for (query, code) in [
+            (format!("{tokens}?offset={wrong}"), "invalid-offset"),
+            (format!("{tokens}?limit={wrong}"), "invalid-limit"),
+            (format!("/registries?limit={wrong}"), "invalid-limit"),
+        ] {
+            bench.refuse("GET", &query, "", 400, &[code]).await;
+        }
     }
-    for (query, code) in [
-        ("/registries/R/tokens?limit=1001", "invalid-limit"),
+    for (query, codes) in [
+        ("/registries/R/tokens?limit=1001", &["invalid-limit"][..]),
         (
             "/registries/R/tokens?limit=9223372036854775807",
-            "invalid-limit",
+            &["invalid-limit"],
         ),
-        ("/registries/R/tokens?limit=1&limit=2", "invalid-query"),
-        ("/registries?limit=1001", "invalid-limit"),
-        ("/registries?filter.name=a%00", "invalid-filter-name"),
-        ("/registries?filter.name=%1B", "invalid-filter-name"),
+        ("/registries/R/tokens?limit=1&limit=2", &["invalid-query"]),
+        ("/registries?limit=1001", &["invalid-limit"]),
+        ("/registries?filter.name=a%00", &["invalid-filter-name"]),
+        ("/registries?filter.name=%1B", &["invalid-filter-name"]),
+        (
+            "/registries/R/tokens?offset=x&limit=x",
+            &["invalid-offset", "invalid-limit"],
+        ),
     ] {
-        bench.refuse("GET", query, "", 400, &[code]).await;
+        bench.refuse("GET", query, "", 400, codes).await;
     }
-    let both = "/registries/R/tokens?offset=x&limit=x";
-    bench
-        .refuse("GET", both, "", 400, &["invalid-offset", "invalid-limit"])
-        .await;
 }
 
-#[rstest]
 #[actix_web::test]
-async fn wrong_methods_learn_the_right_ones_and_unknown_paths_are_told_so(
-    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
-) {
-    let bench = Bench::new(backend).await;
+async fn wrong_methods_learn_the_right_ones() {
+    let bench = Bench::new(Backend::Sqlite).await;
+    let methods = [
+        "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "get",
+    ];
+    let body = r#"{"properties": {"name": "deploy"}}"#;
     for (path, allow) in [
         ("/locations", "GET"),
         ("/names/team-a", "HEAD"),
@@ -1049,37 +952,30 @@ async fn wrong_methods_learn_the_right_ones_and_unknown_paths_are_told_so(
         ("/registries/R/tokens/T/previous-secret", "DELETE"),
         ("/secret-scanning/report", "POST"),
     ] {
-        for prefix in ["", "/containerregistries"] {
-            let path = format!("{prefix}{path}");
-            for method in [
-                "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND",
-                "get",
-            ] {
-                if allow.split(", ").any(|allowed| allowed == method) {
-                    continue;
-                }
-                let answer = bench
-                    .send(method, &path, &[], r#"{"properties": {"name": "deploy"}}"#)
-                    .await;
+        let wrong = |method: &&str| !allow.split(", ").any(|allowed| allowed == *method);
+        for method in methods.into_iter().filter(wrong) {
+            for prefix in ["", "/containerregistries"] {
+                let path = format!("{prefix}{path}");
+                let what = format!("{method} {path}");
+                let answer = bench.send(method, &path, &[], body).await;
                 assert_eq!(
                     (answer.status, answer.header("allow")),
                     (405, allow),
-                    "{method} {path}"
+                    "{what}"
                 );
                 // An answer to HEAD has no body.
                 if method != "HEAD" {
-                    bench
-                        .check(
-                            &format!("{method} {path}"),
-                            &answer,
-                            405,
-                            &["method-not-allowed"],
-                        )
-                        .await;
+                    let codes = ["method-not-allowed"];
+                    bench.check(&what, &answer, 405, &codes).await;
                 }
             }
         }
     }
+}
+
+#[actix_web::test]
+async fn unknown_paths_are_told_so() {
+    let bench = Bench::new(Backend::Sqlite).await;
     for path in [
         "/",
         "/nowhere",
@@ -1111,100 +1007,79 @@ async fn wrong_methods_learn_the_right_ones_and_unknown_paths_are_told_so(
     }
 }
 
-#[rstest]
 #[actix_web::test]
-async fn bodies_of_another_type_are_refused_unread(
-    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
-) {
-    let bench = Bench::new(backend).await;
-    let wrong = [
-        "text/plain",
-        "application/x-www-form-urlencoded",
-        "multipart/form-data; boundary=x",
-        "application/xml",
-        "text/json",
-        "application/jsonx",
-        "application/+json",
-        "application/json-seq",
-        "json",
-        "",
-        "*/*",
-        "application/octet-stream",
-        "image/svg+json",
-    ];
+async fn bodies_of_another_type_are_refused_unread() {
+    let bench = Bench::new(Backend::Sqlite).await;
     for (method, path, body) in WRITES.into_iter().filter(|write| !write.2.is_empty()) {
-        for sent in wrong {
-            for body in [body, "nonsense"] {
-                let answer = bench
-                    .send(method, path, &[("content-type", sent)], body)
-                    .await;
-                bench
-                    .check(
-                        &format!("{method} {path} {sent:?}"),
-                        &answer,
-                        415,
-                        &["unsupported-media-type"],
-                    )
-                    .await;
+        for sent in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=x",
+            "application/xml",
+            "text/json",
+            "application/jsonx",
+            "application/+json",
+            "application/json-seq",
+            "json",
+            "",
+            "*/*",
+            "application/octet-stream",
+            "image/svg+json",
+        ] {
+            for (body, status, code) in [
+                (body, 415, "unsupported-media-type"),
+                ("nonsense", 415, "unsupported-media-type"),
+                // Without a body its type is nobody's business: that there is none is what is wrong.
+                ("", 400, "invalid-body"),
+            ] {
+                let headers = [("content-type", sent)];
+                let answer = bench.send(method, path, &headers, body).await;
+                let what = format!("{method} {path} {sent:?} {body:?}");
+                bench.check(&what, &answer, status, &[code]).await;
             }
-            // Without a body its type is nobody's business: that there is none is what is wrong.
-            let answer = bench
-                .send(method, path, &[("content-type", sent)], "")
-                .await;
-            bench
-                .check(
-                    &format!("{method} {path} {sent:?} without body"),
-                    &answer,
-                    400,
-                    &["invalid-body"],
-                )
-                .await;
         }
+    }
+}
+
+#[actix_web::test]
+async fn compressed_bodies_are_refused_unread() {
+    let bench = Bench::new(Backend::Sqlite).await;
+    for (method, path, body) in WRITES.into_iter().filter(|write| !write.2.is_empty()) {
         for encoding in ["gzip", "br", "identity, gzip"] {
             let headers = [
                 ("content-type", "application/json"),
                 ("content-encoding", encoding),
             ];
             let answer = bench.send(method, path, &headers, body).await;
-            bench
-                .check(
-                    &format!("{method} {path} {encoding}"),
-                    &answer,
-                    415,
-                    &["unsupported-media-type"],
-                )
-                .await;
+            let what = format!("{method} {path} {encoding}");
+            let codes = ["unsupported-media-type"];
+            bench.check(&what, &answer, 415, &codes).await;
         }
     }
-    // What is JSON by another name, and requests that carry none but say so, as Python's client does.
-    for sent in [
-        "application/json",
-        "Application/JSON; charset=utf-8",
-        "application/merge-patch+json",
-        "application/vnd.x+JSON;v=1",
+}
+
+#[actix_web::test]
+async fn json_by_another_name_is_read() {
+    let bench = Bench::new(Backend::Sqlite).await;
+    for headers in [
+        &[("content-type", "application/json")][..],
+        &[("content-type", "Application/JSON; charset=utf-8")],
+        &[("content-type", "application/merge-patch+json")],
+        &[("content-type", "application/vnd.x+JSON;v=1")],
+        &[("content-encoding", "identity")],
+        &[],
     ] {
-        let answer = bench
-            .send("PATCH", "/registries/R", &[("content-type", sent)], "{}")
-            .await;
-        assert_eq!(answer.status, 200, "{sent}: {answer:?}");
+        let answer = bench.send("PATCH", "/registries/R", headers, "{}").await;
+        assert_eq!(answer.status, 200, "{headers:?}: {answer:?}");
     }
-    assert_eq!(
-        bench
-            .send(
-                "PATCH",
-                "/registries/R",
-                &[("content-encoding", "identity")],
-                "{}"
-            )
-            .await
-            .status,
-        200
-    );
-    assert_eq!(
-        bench.send("PATCH", "/registries/R", &[], "{}").await.status,
-        200
-    );
+}
+
+/// Python's client does so.
+#[actix_web::test]
+async fn requests_without_a_body_may_name_the_type_of_one() {
+    let bench = Bench::new(Backend::Sqlite).await;
     for sent in ["application/json", "text/plain"] {
+        let headers = [("content-type", sent), ("x-contract-number", "x")];
         for path in [
             "/locations",
             "/registries",
@@ -1212,23 +1087,13 @@ async fn bodies_of_another_type_are_refused_unread(
             "/registries/R/tokens?depth=1",
             "/registries/R/tokens/T",
         ] {
-            let headers = [("content-type", sent), ("x-contract-number", "x")];
-            assert_eq!(
-                bench.send("GET", path, &headers, "").await.status,
-                200,
-                "{sent} {path}"
-            );
+            let answer = bench.send("GET", path, &headers, "").await;
+            assert_eq!(answer.status, 200, "{sent} {path}");
         }
         let id = bench.admin.create_token(&bench.registry, "deploy").await;
         let path = format!("/registries/R/tokens/{id}");
-        assert_eq!(
-            bench
-                .send("DELETE", &path, &[("content-type", sent)], "")
-                .await
-                .status,
-            204,
-            "{sent}"
-        );
+        let answer = bench.send("DELETE", &path, &headers[..1], "").await;
+        assert_eq!(answer.status, 204, "{sent}");
     }
 }
 
@@ -1259,12 +1124,9 @@ fn raw(server: &Server, head: &str, body: &[u8]) -> (u16, Value) {
     (status, serde_json::from_str(body).unwrap_or_default())
 }
 
-#[rstest]
 #[actix_web::test]
-async fn bodies_over_the_limit_are_refused(
-    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
-) {
-    let bench = Bench::new(backend).await;
+async fn bodies_over_the_limit_are_refused() {
+    let bench = Bench::new(Backend::Sqlite).await;
     for (method, path, body) in WRITES.into_iter().filter(|write| !write.2.is_empty()) {
         // A good body with space at its end, so that nothing but its size is wrong.
         let large = format!("{body}{}", " ".repeat(BODY_LIMIT + 1 - body.len()));
@@ -1303,59 +1165,64 @@ async fn bodies_over_the_limit_are_refused(
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 
-#[rstest]
-#[actix_web::test]
-async fn web_pages_of_other_origins_may_not_write(
-    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
-) {
-    let bench = Bench::new(backend).await;
-    let address = bench.server.address;
+/// The headers of requests that a web page of another origin made a browser send to the service at this address.
+fn foreign(address: SocketAddr) -> Vec<Vec<(&'static str, String)>> {
     let own = format!("http://{address}");
+    let evil = "https://evil.example.com".to_owned();
+    let mut foreign = vec![
+        vec![
+            ("sec-fetch-site", "same-origin".to_owned()),
+            ("origin", evil.clone()),
+        ],
+        vec![("origin", own.clone()), ("origin", "null".to_owned())],
+    ];
     let (port, sub, tail) = (
         format!("http://127.0.0.1:{}", address.port() ^ 1),
         format!("http://x.{address}"),
         format!("{own}.example.com"),
     );
-    let mut foreign = vec![
-        vec![
-            ("sec-fetch-site", "same-origin"),
-            ("origin", "https://evil.example.com"),
-        ],
-        vec![("origin", &own), ("origin", "null")],
-    ];
-    for origin in [
-        "https://evil.example.com",
-        "null",
-        "",
-        "nonsense",
-        "file://",
-        "http://localhost",
-        &port,
-        &sub,
-        &tail,
-    ] {
-        foreign.push(vec![("origin", origin)]);
+    foreign.extend([evil, port, sub, tail].map(|origin| vec![("origin", origin)]));
+    for origin in ["null", "", "nonsense", "file://", "http://localhost"] {
+        foreign.push(vec![("origin", origin.to_owned())]);
     }
     for site in ["cross-site", "same-site", "", "Same-Origin", "nonsense"] {
-        foreign.push(vec![("sec-fetch-site", site)]);
-        foreign.push(vec![("sec-fetch-site", site), ("origin", &own)]);
+        let site = ("sec-fetch-site", site.to_owned());
+        foreign.push(vec![site.clone()]);
+        foreign.push(vec![site, ("origin", own.clone())]);
     }
-    for (method, path, body) in WRITES {
-        for prefix in ["", "/containerregistries"] {
-            for headers in &foreign {
+    foreign
+}
+
+fn borrowed<'a>(headers: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
+    let headers = headers.iter();
+    headers
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect()
+}
+
+#[actix_web::test]
+async fn web_pages_of_other_origins_may_not_write() {
+    let bench = Bench::new(Backend::Sqlite).await;
+    for headers in foreign(bench.server.address) {
+        let headers = borrowed(&headers);
+        for (method, path, body) in WRITES {
+            for prefix in ["", "/containerregistries"] {
                 let path = format!("{prefix}{path}");
-                let answer = bench.send(method, &path, headers, body).await;
-                bench
-                    .check(
-                        &format!("{method} {path} {headers:?}"),
-                        &answer,
-                        403,
-                        &["forbidden"],
-                    )
-                    .await;
+                let answer = bench.send(method, &path, &headers, body).await;
+                let what = format!("{method} {path} {headers:?}");
+                bench.check(&what, &answer, 403, &["forbidden"]).await;
             }
         }
-        // Before the body is read: the answer comes though the body does not. Before the password, too.
+        let read = bench.send("GET", "/registries", &headers, "").await;
+        assert_eq!(read.status, 200, "reading, {headers:?}");
+    }
+}
+
+#[actix_web::test]
+async fn the_origin_is_looked_at_before_the_body_and_the_password() {
+    let bench = Bench::new(Backend::Sqlite).await;
+    for (method, path, _) in WRITES {
+        // The answer comes though the body does not.
         let head = format!(
             "{method} {} HTTP/1.1\r\nContent-Length: 10\r\nOrigin: null",
             bench.path(path)
@@ -1373,30 +1240,22 @@ async fn web_pages_of_other_origins_may_not_write(
         assert_eq!(stranger.send(request).await.status, 403, "{method} {path}");
     }
     assert_eq!(bench.state().await, bench.before);
-    for headers in &foreign {
-        assert_eq!(
-            bench.send("GET", "/registries", headers, "").await.status,
-            200,
-            "reading, {headers:?}"
-        );
-    }
+}
+
+#[actix_web::test]
+async fn web_pages_of_the_services_own_origin_may_write() {
+    let bench = Bench::new(Backend::Sqlite).await;
+    let own = format!("http://{}", bench.server.address);
     for headers in [
         vec![("origin", own.as_str())],
         vec![("sec-fetch-site", "same-origin"), ("origin", &own)],
         vec![("sec-fetch-site", "none")],
     ] {
-        assert_eq!(
-            bench
-                .send("PATCH", "/registries/R", &headers, "{}")
-                .await
-                .status,
-            200,
-            "{headers:?}"
-        );
+        let answer = bench.send("PATCH", "/registries/R", &headers, "{}").await;
+        assert_eq!(answer.status, 200, "{headers:?}");
     }
-
-    let public =
-        Server::start_with(backend, &["--public-url", "https://cr.example.com/base"]).await;
+    let arguments = ["--public-url", "https://cr.example.com/base"];
+    let public = Server::start_with(Backend::Sqlite, &arguments).await;
     let admin = public.admin();
     for (origin, status) in [
         ("https://cr.example.com", 404),
@@ -1405,11 +1264,8 @@ async fn web_pages_of_other_origins_may_not_write(
         ("https://example.com", 403),
     ] {
         let request = admin.request(Method::DELETE, &format!("/registries/{NOBODY}"));
-        assert_eq!(
-            admin.send(request.header("origin", origin)).await.status,
-            status,
-            "{origin}"
-        );
+        let answer = admin.send(request.header("origin", origin)).await;
+        assert_eq!(answer.status, status, "{origin}");
     }
 }
 

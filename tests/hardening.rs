@@ -440,10 +440,26 @@ async fn nothing_that_is_sent_becomes_a_header_or_a_line_of_the_log(
     }
 }
 
-#[actix_web::test]
-async fn no_secret_is_in_the_debug_form_of_what_carries_it() {
+/// Checks that nothing shows a secret, as it is or in another form.
+fn check_hidden(secrets: &[String], shown: &[String]) {
+    for secret in secrets {
+        assert!(secret.len() > 8, "{secret:?}");
+        for form in [
+            secret.clone(),
+            STANDARD.encode(secret),
+            format!("{secret:?}").trim_matches('"').to_owned(),
+        ] {
+            for debugged in shown {
+                assert!(!debugged.contains(&form), "{form:?} is in {debugged}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_secret_is_in_the_debug_form_of_settings_and_keys() {
     let mut shown = Vec::new();
-    let mut secrets = vec!["known-word".to_owned(), ADMIN_PASSWORD.to_owned()];
+    let mut secrets = vec!["known-word".to_owned()];
     let raw_key = *b"a server key of thirty-two bytes";
     let key = STANDARD.encode(raw_key);
     secrets.extend([
@@ -473,33 +489,34 @@ async fn no_secret_is_in_the_debug_form_of_what_carries_it() {
     let made = ServerKey::generate(&SystemRandom).unwrap();
     secrets.push(made.encode().expose_secret().to_owned());
     shown.push(format!("{made:?} {:?}", made.encode()));
+    let password = NewPassword::parse("known-word".into()).unwrap();
+    shown.push(format!("{password:?}"));
     let private = make_rsa_key().unwrap();
     shown.push(format!("{private:?}"));
     secrets.push(format!("{:?}", &private.expose_secret()[..12]).replace(['[', ']'], ""));
+    check_hidden(&secrets, &shown);
+}
 
+/// A caller with a password, from this machine.
+fn presented(password: &str) -> Presented {
+    Presented::new("admin".to_owned(), password.into(), SOURCE)
+}
+
+const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+fn origin() -> Origin {
+    Origin {
+        address: Some(SOURCE),
+        request_id: "x".to_owned(),
+    }
+}
+
+#[actix_web::test]
+async fn no_secret_is_in_the_debug_form_of_what_the_service_gives() {
     let server = Server::start(Backend::Sqlite).await;
     let service = &server.service;
-    let source = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let origin = || Origin {
-        address: Some(source),
-        request_id: "x".to_owned(),
-    };
-    let presented = |password: &str| Presented::new("admin".to_owned(), password.into(), source);
-    shown.push(format!("{:?}", presented("known-word")));
-    shown.push(format!(
-        "{:?}",
-        NewPassword::parse("known-word".into()).unwrap()
-    ));
-    let caller = service
-        .identify(presented(ADMIN_PASSWORD), origin())
-        .await
-        .unwrap();
-    shown.push(format!("{caller:?}"));
-    shown.push(format!(
-        "{:?}",
-        service.identify(presented("known-word"), origin()).await
-    ));
-
+    let caller = service.identify(presented(ADMIN_PASSWORD), origin());
+    let caller = caller.await.unwrap();
     let registry = server.admin().create_registry("team-a").await;
     let registry = wharfinger::domain::id::RegistryId::parse(&registry).unwrap();
     let new = NewToken {
@@ -531,6 +548,21 @@ async fn no_secret_is_in_the_debug_form_of_what_carries_it() {
         .identify_bearer(&generated.secret, origin())
         .await
         .unwrap();
+    let shown = format!("{caller:?} {minted:?} {revealed:?} {generated:?} {bearer:?} {service:?}");
+    let secrets = [&minted.secret, &revealed.code.unwrap(), &generated.secret];
+    let mut secrets = secrets
+        .map(|secret| secret.expose_secret().to_owned())
+        .to_vec();
+    secrets.push(ADMIN_PASSWORD.to_owned());
+    check_hidden(&secrets, &[shown]);
+}
+
+#[actix_web::test]
+async fn no_secret_is_in_the_debug_form_of_a_login() {
+    let server = Server::start(Backend::Sqlite).await;
+    let service = &server.service;
+    server.admin().create_registry("team-a").await;
+    let wrong = service.identify(presented("known-word"), origin()).await;
     let visit = service.sessions().visit(None).unwrap();
     let csrf_token = visit.csrf_token.expose_secret();
     let ticket = service
@@ -555,31 +587,31 @@ async fn no_secret_is_in_the_debug_form_of_what_carries_it() {
         origin: origin(),
     };
     let asked = ask(Login::Password(presented(ADMIN_PASSWORD)));
-    shown.push(format!("{asked:?}"));
+    let mut shown = vec![format!("{asked:?}")];
     let granted = service.grants().issue(asked).await.unwrap();
     let refresh_token = granted.refresh_token.clone().unwrap();
     shown.push(format!(
         "{:?}",
         ask(Login::Refresh {
             token: refresh_token.clone(),
-            source
+            source: SOURCE
         })
     ));
     shown.push(format!(
         "{:?}",
         Pass::Jwt {
             jwt: granted.jwt.clone(),
-            source
+            source: SOURCE
         }
     ));
     shown.push(format!("{:?}", Pass::Password(presented("known-word"))));
-    shown.push(format!("{minted:?} {revealed:?} {generated:?} {bearer:?} {visit:?} {ticket:?} {session:?} {granted:?}"));
+    shown.push(format!("{:?} {wrong:?}", presented("known-word")));
     // With the vault, the signers and the queues of passwords in it, all of them in use by now.
-    shown.push(format!("{service:?}"));
+    shown.push(format!(
+        "{visit:?} {ticket:?} {session:?} {granted:?} {service:?}"
+    ));
+    let mut secrets = vec!["known-word".to_owned(), ADMIN_PASSWORD.to_owned()];
     for secret in [
-        &minted.secret,
-        &revealed.code.unwrap(),
-        &generated.secret,
         &visit.cookie,
         &visit.csrf_token,
         &ticket.cookie,
@@ -589,16 +621,5 @@ async fn no_secret_is_in_the_debug_form_of_what_carries_it() {
     ] {
         secrets.push(secret.expose_secret().to_owned());
     }
-    for secret in secrets {
-        assert!(secret.len() > 8, "{secret:?}");
-        for form in [
-            secret.clone(),
-            STANDARD.encode(&secret),
-            format!("{secret:?}").trim_matches('"').to_owned(),
-        ] {
-            for debugged in &shown {
-                assert!(!debugged.contains(&form), "{form:?} is in {debugged}");
-            }
-        }
-    }
+    check_hidden(&secrets, &shown);
 }

@@ -13,6 +13,7 @@ use wharfinger::domain::filter::Sought;
 use wharfinger::domain::id::{RegistryKey, TokenKey};
 use wharfinger::domain::life::Lives;
 use wharfinger::domain::registry::Home;
+use wharfinger::error::Field;
 use wharfinger::service::uses::Used;
 use wharfinger::store::{Session, token_filters};
 
@@ -162,7 +163,9 @@ async fn filters_find_what_a_plain_search_finds(
         "PT0S", "PT5H", "P1D", "P3DT8H", "P14D", "P2W", "P31D", "P36500D",
     ];
     let delta = |span: &str| {
-        TimeDelta::from(wharfinger::domain::period::Period::parse("span", "span", span).unwrap())
+        TimeDelta::from(
+            wharfinger::domain::period::Period::parse("span", Field::Setting, span).unwrap(),
+        )
     };
     let mut seen = BTreeSet::new();
     for within in spans.iter().map(Some).chain([None]) {

@@ -4,7 +4,6 @@
 #![expect(
     clippy::needless_pass_by_value,
     clippy::too_many_lines,
-    clippy::type_complexity,
     reason = "tables of cases are long, and are read best where they are written"
 )]
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use reqwest::Method;
 use rstest::rstest;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;
 use wharfinger::http::{document_json, document_names};
 
@@ -207,11 +207,110 @@ fn is_quays(path: &str) -> bool {
     path.starts_with("/api/v1/") || path == "/csrf_token"
 }
 
+/// The members that a schema of the registries API has.
+pub fn members_of(schema: &str) -> BTreeSet<String> {
+    let document = document_of("registries");
+    let members = &document["components"]["schemas"][schema]["properties"];
+    members.as_object().unwrap().keys().cloned().collect()
+}
+
 /// What a reference leads to; anything else is itself.
 pub fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
     match value["$ref"].as_str() {
         Some(reference) => document.pointer(&reference[1..]).unwrap(),
         None => value,
+    }
+}
+
+/// As in StackRox's documents: one success, and one error for everything else.
+fn check_answers_of_stackrox(place: &str, responses: &Map<String, Value>) {
+    let told: Vec<_> = responses.keys().collect();
+    assert_eq!(told, ["200", "default"], "{place}");
+    assert_eq!(
+        responses["default"]["content"]["application/json"]["schema"]["$ref"],
+        "#/components/schemas/GooglerpcStatus",
+        "{place}"
+    );
+    for response in responses.values() {
+        let example = &response["content"]["application/json"]["example"];
+        assert!(example.is_object(), "{place}: {response}");
+    }
+}
+
+/// The errors that an operation has to tell of.
+fn expected_errors(method: &str, path: &str, operation: &Value) -> Vec<&'static str> {
+    if is_quays(path) {
+        // Held in documents.rs, against the product's document.
+        return Vec::new();
+    }
+    let mut expected = vec!["400", "401", "429", "500", "503"];
+    if !is_registry_access(operation) || path == "/v2/check" {
+        expected.push("403");
+    }
+    if operation.get("requestBody").is_some() {
+        expected.extend(["408", "413", "415"]);
+    }
+    if path.contains("{registryId}/tokens")
+        || path.contains("{accountId}")
+        || (path.contains("{registryId}") && method != "PUT")
+    {
+        expected.push("404");
+    }
+    expected
+}
+
+/// One surface has another shape of errors, and says 403 in one place only.
+fn is_registry_access(operation: &Value) -> bool {
+    operation["tags"] == json!(["Registry access"])
+}
+
+fn check_error(place: &str, status: &str, operation: &Value, response: &Value) {
+    if !place.starts_with("HEAD ") {
+        let content = &response["content"]["application/json"];
+        let (schema, example) = (&content["schema"]["$ref"], &content["example"]);
+        if is_registry_access(operation) {
+            assert_eq!(schema, "#/components/schemas/OciErrors", "{place} {status}");
+            assert!(example["errors"][0]["code"].is_string(), "{place} {status}");
+        } else {
+            let shape = "#/components/schemas/ApiErrorResponse";
+            assert_eq!(schema, shape, "{place} {status}");
+            assert_eq!(example["httpStatus"].to_string(), status, "{place}");
+        }
+    }
+    let header = match status {
+        "401" => "WWW-Authenticate",
+        "429" | "503" => "Retry-After",
+        _ => return,
+    };
+    let example = &response["headers"][header]["example"];
+    assert!(!example.is_null(), "{place} {status} lacks {header}");
+}
+
+/// Checks that every body of success or of a request, and every parameter, is shown by an example.
+fn check_examples(place: &str, operation: &Value) {
+    let responses = operation["responses"].as_object().unwrap();
+    let success = responses
+        .iter()
+        .filter(|(status, _)| status.starts_with('2'))
+        .map(|(_, response)| response);
+    for body in success.chain(operation.get("requestBody")) {
+        for (kind, content) in body["content"].as_object().into_iter().flatten() {
+            let example = &content["example"];
+            assert!(
+                example.is_object()
+                    || example.is_array()
+                    || (kind != "application/json" && example.is_string()),
+                "{place} has a body of {kind} without an example"
+            );
+        }
+    }
+    for parameter in operation["parameters"].as_array().into_iter().flatten() {
+        let name = parameter["name"].as_str().unwrap();
+        assert!(parameter["description"].is_string(), "{place} {name}");
+        assert!(
+            !parameter["example"].is_null() || UNKNOWN_BEFORE.contains(&name),
+            "{place} {name}"
+        );
     }
 }
 
@@ -221,110 +320,26 @@ fn every_operation_is_complete() {
     let mut ids = BTreeSet::new();
     for (method, path, operation) in operations(&document) {
         let place = format!("{method} {path}");
-        assert!(
-            ids.insert(operation["operationId"].as_str().unwrap().to_owned()),
-            "{place}"
-        );
+        let id = operation["operationId"].as_str().unwrap().to_owned();
+        assert!(ids.insert(id), "{place}");
         for text in ["summary", "description"] {
+            let told = operation[text].as_str();
             assert!(
-                operation[text]
-                    .as_str()
-                    .is_some_and(|text| !text.is_empty()),
+                told.is_some_and(|text| !text.is_empty()),
                 "{place} has no {text}"
             );
         }
         let responses = operation["responses"].as_object().unwrap();
         if path.starts_with("/v1/") {
-            // As in StackRox's documents: one success, and one error for everything else.
-            let told: Vec<_> = responses.keys().collect();
-            assert_eq!(told, ["200", "default"], "{place}");
-            assert_eq!(
-                responses["default"]["content"]["application/json"]["schema"]["$ref"],
-                "#/components/schemas/GooglerpcStatus",
-                "{place}"
-            );
-            for response in responses.values() {
-                let example = &response["content"]["application/json"]["example"];
-                assert!(example.is_object(), "{place}: {response}");
-            }
+            check_answers_of_stackrox(&place, responses);
             continue;
         }
-        // One surface has another shape of errors, and says 403 in one place only.
-        let (shape, of_registries) = if operation["tags"] == json!(["Registry access"]) {
-            ("OciErrors", false)
-        } else {
-            ("ApiErrorResponse", true)
-        };
-        let of_quay = is_quays(&path);
-        let mut expected = vec!["400", "401", "429", "500", "503"];
-        if of_registries || path == "/v2/check" {
-            expected.push("403");
+        for status in expected_errors(&method, &path, &operation) {
+            let response = responses.get(status);
+            let response = response.unwrap_or_else(|| panic!("{place} lacks {status}"));
+            check_error(&place, status, &operation, resolve(&document, response));
         }
-        if operation.get("requestBody").is_some() {
-            expected.extend(["408", "413", "415"]);
-        }
-        if path.contains("{registryId}/tokens")
-            || path.contains("{accountId}")
-            || (path.contains("{registryId}") && method != "PUT")
-        {
-            expected.push("404");
-        }
-        if of_quay {
-            // Held in documents.rs, against the product's document.
-            expected.clear();
-        }
-        for status in expected {
-            let response = responses
-                .get(status)
-                .unwrap_or_else(|| panic!("{place} lacks {status}"));
-            let response = resolve(&document, response);
-            if method != "HEAD" {
-                let content = &response["content"]["application/json"];
-                assert_eq!(
-                    content["schema"]["$ref"],
-                    format!("#/components/schemas/{shape}"),
-                    "{place} {status}"
-                );
-                let example = &content["example"];
-                if of_registries {
-                    assert_eq!(example["httpStatus"].to_string(), status, "{place}");
-                } else {
-                    assert!(example["errors"][0]["code"].is_string(), "{place} {status}");
-                }
-            }
-            let header = match status {
-                "401" => "WWW-Authenticate",
-                "429" | "503" => "Retry-After",
-                _ => continue,
-            };
-            assert!(
-                !response["headers"][header]["example"].is_null(),
-                "{place} {status} lacks {header}"
-            );
-        }
-        let success = responses
-            .iter()
-            .filter(|(status, _)| status.starts_with('2'))
-            .map(|(_, response)| response);
-        for body in success.chain(operation.get("requestBody")) {
-            for (kind, content) in body["content"].as_object().into_iter().flatten() {
-                let example = &content["example"];
-                assert!(
-                    example.is_object()
-                        || example.is_array()
-                        || (kind != "application/json" && example.is_string()),
-                    "{place} has a body of {kind} without an example"
-                );
-            }
-        }
-        for parameter in operation["parameters"].as_array().into_iter().flatten() {
-            let name = parameter["name"].as_str().unwrap();
-            assert!(parameter["description"].is_string(), "{place} {name}");
-            assert!(
-                !parameter["example"].is_null() || UNKNOWN_BEFORE.contains(&name),
-                "{place} {name}"
-            );
-        }
+        check_examples(&place, &operation);
     }
     assert_eq!(
         document["security"],

@@ -277,56 +277,52 @@ fn rows(database: &Database) -> String {
     rows.collect::<Vec<_>>().join("\n")
 }
 
-#[rstest]
-#[actix_web::test]
-async fn no_secret_of_any_kind_is_in_the_database_the_log_or_the_audit_trail(
-    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
-) {
-    const SCANNER: &str = "scanner-of-this-test-0123456789abcdef";
-    let database = Arc::new(Database::fresh(backend));
-    let mut command = Program::command(&database);
-    command.args(["--log", "trace"]);
-    command.env("WHARFINGER_SECRET_SCANNING_TOKEN", SCANNER);
-    let program = Program::spawn(&database, command);
-    let admin = program.admin();
-    let mut secrets: Vec<(&str, String)> = vec![
-        ("a password", ADMIN_PASSWORD.to_owned()),
-        ("the scanner's token", SCANNER.to_owned()),
-    ];
+const SCANNER: &str = "scanner-of-this-test-0123456789abcdef";
+/// What a client asks for, with a token to go on with.
+const LOGIN: [(&str, &str); 3] = [
+    ("service", "team-a.localhost"),
+    ("scope", "repository:a:pull"),
+    ("offline_token", "true"),
+];
 
-    // What opens a registry, and what a login there gives.
+/// Secrets, each with what it is.
+type Secrets = Vec<(&'static str, String)>;
+
+/// Makes what opens a registry, and signs in there.
+async fn registry_secrets(program: &Program) -> Secrets {
+    let admin = program.admin();
     let registry = admin.create_registry("team-a").await;
     let minted = admin.mint(&registry, "ci", &["repository:a:pull"]).await;
     let app = admin
         .post("/api/v1/user/apptoken", json!({"title": "laptop"}))
         .await;
     let code = app.json["token"]["token_code"].as_str().unwrap();
-    let query = [
-        ("service", "team-a.localhost"),
-        ("scope", "repository:a:pull"),
-        ("offline_token", "true"),
-    ];
+    let mut secrets = Secrets::new();
     for (name, secret) in [
         (minted.name.as_str(), minted.secret.as_str()),
         ("$app", code),
         ("admin", ADMIN_PASSWORD),
     ] {
-        let login = Actor::of(&program.base, name, secret)
-            .ask("/token", &query)
-            .await;
+        let client = Actor::of(&program.base, name, secret);
+        let login = client.ask("/token", &LOGIN).await;
         assert_eq!(login.status, 200, "{name}: {login:?}");
         for member in ["token", "refresh_token"] {
             let text = login.json[member].as_str().unwrap();
             secrets.push(("what a login gave", text.to_owned()));
         }
     }
-    // What opens this service.
-    let made = admin
-        .post(
-            "/v1/apitokens/generate",
-            json!({"name": "n", "role": "Admin"}),
-        )
-        .await;
+    secrets.extend([
+        ("a registry token's secret", minted.secret.clone()),
+        ("an app token's code", code.to_owned()),
+    ]);
+    secrets
+}
+
+/// Makes what opens this service, and uses it.
+async fn service_secrets(program: &Program) -> Secrets {
+    let admin = program.admin();
+    let wish = json!({"name": "n", "role": "Admin"});
+    let made = admin.post("/v1/apitokens/generate", wish).await;
     let api_token = made.json["token"].as_str().unwrap();
     let nobody = Actor::anonymous_of(&program.base);
     let request = nobody.request(Method::GET, "/registries");
@@ -346,53 +342,84 @@ async fn no_secret_of_any_kind_is_in_the_database_the_log_or_the_audit_trail(
     assert_eq!(session.status, 200, "{session:?}");
     let session_cookie = cookie(&session);
     let (_, session_value) = session_cookie.split_once('=').unwrap();
-    secrets.extend([
-        ("a registry token's secret", minted.secret.clone()),
-        ("an app token's code", code.to_owned()),
+    let csrf_token = session.header("x-next-csrf-token");
+    vec![
         ("an API token", api_token.to_owned()),
         ("a session", session_value.to_owned()),
-        (
-            "a CSRF token",
-            session.header("x-next-csrf-token").to_owned(),
-        ),
-    ]);
-    // Where people paste them: as a name, as an id, in a query, in a body that is refused, and to the scanner.
-    for (what, secret) in secrets.clone() {
-        // As a name only what can be told from one by its form; docs/AUDIT.md says so.
-        let marked = ["whrt_", "whrr_", "WHA", "eyJ"];
-        if marked.iter().any(|mark| secret.starts_with(mark)) {
-            let pasted = Actor::of(&program.base, &secret, &secret);
-            pasted.get("/registries").await;
-            pasted.ask("/token", &query).await;
-        }
-        // In a path, as it is or with its first digit encoded, and as the request's id.
-        if marked.iter().any(|mark| secret.starts_with(mark)) || what == "a session" {
-            let encoded = format!("%{}{}", hexadecimal(&secret[..1]), &secret[1..]);
-            for path in [
-                format!("/{secret}"),
-                format!("/registries/{secret}/tokens"),
-                format!("/v2/check/{secret}/v2/"),
-                format!("/{encoded}?token={secret}"),
-            ] {
-                let request = admin.request(Method::GET, &path);
-                admin.send(request.header("x-request-id", &secret)).await;
-            }
-        }
-        let report = json!([{"token": secret, "url": "https://example.com/leak"}]);
-        let request = nobody.request(Method::POST, "/secret-scanning/report");
-        let reported = nobody
-            .send(request.bearer_auth(SCANNER).json(&report))
-            .await;
-        assert!(matches!(reported.status, 202 | 400), "{what}: {reported:?}");
+        ("a CSRF token", csrf_token.to_owned()),
+    ]
+}
+
+/// Sends a secret where people paste them: as a name, as an id, in a query, in a body that is refused, and to the
+/// scanner.
+async fn paste(program: &Program, what: &str, secret: &str) {
+    let (admin, nobody) = (program.admin(), Actor::anonymous_of(&program.base));
+    // As a name only what can be told from one by its form; docs/AUDIT.md says so.
+    let marked = ["whrt_", "whrr_", "WHA", "eyJ"];
+    let is_marked = marked.iter().any(|mark| secret.starts_with(mark));
+    if is_marked {
+        let pasted = Actor::of(&program.base, secret, secret);
+        pasted.get("/registries").await;
+        pasted.ask("/token", &LOGIN).await;
     }
-    let created = admin
-        .post(
-            "/accounts",
-            json!({"properties": {"name": "ann", "password": "only-ann-knows-this", "roles": ["Analyst"]}}),
-        )
-        .await;
+    // In a path, as it is or with its first digit encoded, and as the request's id.
+    if is_marked || what == "a session" {
+        let encoded = format!("%{}{}", hexadecimal(&secret[..1]), &secret[1..]);
+        for path in [
+            format!("/{secret}"),
+            format!("/registries/{secret}/tokens"),
+            format!("/v2/check/{secret}/v2/"),
+            format!("/{encoded}?token={secret}"),
+        ] {
+            let request = admin.request(Method::GET, &path);
+            admin.send(request.header("x-request-id", secret)).await;
+        }
+    }
+    let report = json!([{"token": secret, "url": "https://example.com/leak"}]);
+    let request = nobody.request(Method::POST, "/secret-scanning/report");
+    let request = request.bearer_auth(SCANNER).json(&report);
+    let reported = nobody.send(request).await;
+    assert!(matches!(reported.status, 202 | 400), "{what}: {reported:?}");
+}
+
+/// Checks that a place has none of these secrets.
+fn check_clean(place: &str, bytes: &[u8], secrets: &Secrets) {
+    for (what, secret) in secrets {
+        // As it is, in the base64 of a header, and in PostgreSQL's hexadecimal.
+        let forms = [secret.clone(), STANDARD.encode(secret), hexadecimal(secret)];
+        for form in forms {
+            let form = form.as_bytes();
+            let found = bytes.windows(form.len()).any(|window| window == form);
+            assert!(!found, "{place} has {what}");
+        }
+    }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn no_secret_of_any_kind_is_in_the_database_the_log_or_the_audit_trail(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let database = Arc::new(Database::fresh(backend));
+    let mut command = Program::command(&database);
+    command.args(["--log", "trace"]);
+    command.env("WHARFINGER_SECRET_SCANNING_TOKEN", SCANNER);
+    let program = Program::spawn(&database, command);
+    let mut secrets: Secrets = vec![
+        ("a password", ADMIN_PASSWORD.to_owned()),
+        ("the scanner's token", SCANNER.to_owned()),
+    ];
+    secrets.extend(registry_secrets(&program).await);
+    secrets.extend(service_secrets(&program).await);
+    for (what, secret) in &secrets {
+        paste(&program, what, secret).await;
+    }
+    let password = "only-ann-knows-this";
+    let properties = json!({"name": "ann", "password": password, "roles": ["Analyst"]});
+    let body = json!({"properties": properties});
+    let created = program.admin().post("/accounts", body).await;
     assert_eq!(created.status, 201, "{created:?}");
-    secrets.push(("a password just set", "only-ann-knows-this".to_owned()));
+    secrets.push(("a password just set", password.to_owned()));
 
     // With the write-ahead log, which a stop folds in. The stop also writes the logins and refusals that wait.
     let mut places = written(&database, "", "");
@@ -413,25 +440,16 @@ async fn no_secret_of_any_kind_is_in_the_database_the_log_or_the_audit_trail(
     }
     again.signal("TERM");
     assert!(again.wait().0.success());
-    places.extend([
-        ("the log".to_owned(), log.into_bytes()),
-        ("the audit trail".to_owned(), export.into_bytes()),
-    ]);
-    let log = str::from_utf8(&places[places.len() - 2].1).unwrap();
     for prefix in ["whrt_", "whrr_", "WHA", "eyJ", "AAAAAAAAA"] {
         let told = log.contains(&format!("/{prefix}[masked]"));
         assert!(told, "no path with {prefix} was logged");
     }
+    places.extend([
+        ("the log".to_owned(), log.into_bytes()),
+        ("the audit trail".to_owned(), export.into_bytes()),
+    ]);
     for (place, bytes) in &places {
-        for (what, secret) in &secrets {
-            // As it is, in the base64 of a header, and in PostgreSQL's hexadecimal.
-            let forms = [secret.clone(), STANDARD.encode(secret), hexadecimal(secret)];
-            for form in forms {
-                let form = form.as_bytes();
-                let found = bytes.windows(form.len()).any(|window| window == form);
-                assert!(!found, "{place} has {what}");
-            }
-        }
+        check_clean(place, bytes, &secrets);
     }
 }
 

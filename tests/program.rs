@@ -612,47 +612,65 @@ async fn the_first_account_can_be_added_before_the_first_start(
     assert_eq!(database.number("SELECT COUNT(*) FROM accounts"), 1);
 }
 
+/// A running server, and the commands beside it.
+struct Beside {
+    database: Arc<Database>,
+    program: Program,
+}
+
+impl Beside {
+    /// What the file with a password holds, as Windows writes one.
+    const FROM_FILE: &str = "from: ä file";
+
+    fn new(backend: Backend) -> Self {
+        let database = Arc::new(Database::fresh(backend));
+        let program = Program::start(&database);
+        std::fs::write(
+            database.folder().join("password"),
+            "\u{feff}from: ä file\r\n",
+        )
+        .unwrap();
+        Self { database, program }
+    }
+
+    fn account(&self, arguments: &[&str]) -> Ended {
+        end(beside(&self.database).arg("account").args(arguments))
+    }
+
+    /// The same with the password of the file.
+    fn account_from_file(&self, arguments: &[&str]) -> Ended {
+        let file = self.database.folder().join("password");
+        let file = ["--password-file", file.to_str().unwrap()];
+        self.account(&[arguments, &file].concat())
+    }
+
+    async fn status(&self, name: &str, password: &str) -> u16 {
+        let actor = Actor::of(&self.program.base, name, password);
+        actor.get("/registries").await.status
+    }
+}
+
+/// The password that a command showed.
+fn shown(said: &str) -> &str {
+    said.rsplit_once("shown only now: ").unwrap().1.trim_end()
+}
+
 #[rstest]
 #[actix_web::test]
-async fn accounts_are_managed_beside_a_running_server(
+async fn accounts_are_added_and_listed_beside_a_running_server(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
-    let database = Arc::new(Database::fresh(backend));
-    let program = Program::start(&database);
-    let account = |arguments: &[&str]| end(beside(&database).arg("account").args(arguments));
-    let status = async |name: &str, password: &str| {
-        Actor::of(&program.base, name, password)
-            .get("/registries")
-            .await
-            .status
-    };
-    let shown = |said: &str| {
-        said.rsplit_once("shown only now: ")
-            .unwrap()
-            .1
-            .trim_end()
-            .to_owned()
-    };
+    let beside = Beside::new(backend);
+    let said = beside
+        .account(&["add", "Alice@example.com", "--role", "Analyst"])
+        .ok();
+    assert_eq!(beside.status("alice@example.com", shown(&said)).await, 200);
+    let roles = ["--role", "Admin", "--role", "Analyst", "--role", "Admin"];
+    let said = beside.account_from_file(&[&["add", "bob"], &roles[..]].concat());
+    assert!(!said.ok().contains(Beside::FROM_FILE));
+    assert_eq!(beside.status("bob", Beside::FROM_FILE).await, 200);
 
-    let made = shown(&account(&["add", "Alice@example.com", "--role", "Analyst"]).ok());
-    assert_eq!(status("alice@example.com", &made).await, 200);
-    let file = database.folder().join("password");
-    // As Windows writes one.
-    std::fs::write(&file, "\u{feff}from: ä file\r\n").unwrap();
-    let from_file = ["--password-file", file.to_str().unwrap()];
-    let said = account(
-        &[
-            &[
-                "add", "bob", "--role", "Admin", "--role", "Analyst", "--role", "Admin",
-            ],
-            &from_file[..],
-        ]
-        .concat(),
-    );
-    assert!(!said.ok().contains("from: ä file"));
-    assert_eq!(status("bob", "from: ä file").await, 200);
-
-    let list = account(&["list"]).ok();
+    let list = beside.account(&["list"]).ok();
     let rows: Vec<Vec<&str>> = list
         .lines()
         .map(|line| line.split_whitespace().skip(1).collect())
@@ -666,52 +684,80 @@ async fn accounts_are_managed_beside_a_running_server(
             vec!["enabled", "Admin,Analyst", "bob"],
         ]
     );
+    assert_eq!(beside.database.number("SELECT COUNT(*) FROM accounts"), 3);
+}
 
-    let renewed = shown(&account(&["passwd", "ALICE@example.com"]).ok());
-    assert_eq!(
-        (
-            status("alice@example.com", &made).await,
-            status("alice@example.com", &renewed).await
-        ),
-        (401, 200)
-    );
-    let mut from_input = beside(&database)
+#[rstest]
+#[actix_web::test]
+async fn passwords_are_replaced_beside_a_running_server(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let beside = Beside::new(backend);
+    let said = beside.account(&["add", "Alice@example.com"]).ok();
+    let renewed = beside.account(&["passwd", "ALICE@example.com"]).ok();
+    for (said, status) in [(said, 401), (renewed, 200)] {
+        assert_eq!(
+            beside.status("alice@example.com", shown(&said)).await,
+            status
+        );
+    }
+    beside
+        .account_from_file(&["add", "bob", "--role", "Admin"])
+        .ok();
+    let mut from_input = self::beside(&beside.database)
         .args(["account", "passwd", "bob", "--password-file", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    from_input
-        .stdin
-        .take()
-        .unwrap()
-        .write_all("\u{feff}typed in\n".as_bytes())
-        .unwrap();
+    let typed = "\u{feff}typed in\n".as_bytes();
+    from_input.stdin.take().unwrap().write_all(typed).unwrap();
     assert!(from_input.wait().unwrap().success());
-    assert_eq!(
-        (
-            status("bob", "from: ä file").await,
-            status("bob", "typed in").await
-        ),
-        (401, 200)
-    );
-
-    account(&["disable", "bob"]).ok();
-    assert_eq!(status("bob", "typed in").await, 401);
-    for command in ["disable", "delete"] {
-        account(&[command, "admin"])
-            .refused(1, &["admin", "last enabled account with the role Admin"]);
-        assert_eq!(status("admin", ADMIN_PASSWORD).await, 200, "{command}");
+    for (password, status) in [(Beside::FROM_FILE, 401), ("typed in", 200)] {
+        assert_eq!(beside.status("bob", password).await, status, "{password}");
     }
-    account(&["role", "admin", "--role", "Analyst"]).refused(1, &["last enabled account"]);
-    account(&["enable", "bob"]).ok();
-    assert_eq!(status("bob", "typed in").await, 200);
+}
 
-    // Roles and memberships, on the very next request.
+#[rstest]
+#[actix_web::test]
+async fn an_admin_is_left_whatever_commands_do(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let beside = Beside::new(backend);
+    let bob = ("bob", Beside::FROM_FILE);
+    let last = "last enabled account";
+    beside
+        .account_from_file(&["add", "bob", "--role", "Admin"])
+        .ok();
+    beside.account(&["disable", "bob"]).ok();
+    assert_eq!(beside.status(bob.0, bob.1).await, 401);
+    for command in ["disable", "delete"] {
+        let said = beside.account(&[command, "admin"]);
+        said.refused(1, &["admin", "last enabled account with the role Admin"]);
+        let status = beside.status("admin", ADMIN_PASSWORD).await;
+        assert_eq!(status, 200, "{command}");
+    }
+    let said = beside.account(&["role", "admin", "--role", "Analyst"]);
+    said.refused(1, &[last]);
+    beside.account(&["enable", "bob"]).ok();
+    assert_eq!(beside.status(bob.0, bob.1).await, 200);
+    beside.account(&["delete", "admin"]).ok();
+    assert_eq!(beside.status("admin", ADMIN_PASSWORD).await, 401);
+    beside.account(&["delete", "bob"]).refused(1, &[last]);
+}
+
+#[rstest]
+#[actix_web::test]
+async fn roles_and_memberships_bite_on_the_next_request(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let beside = Beside::new(backend);
+    let account = |arguments: &[&str]| beside.account(arguments);
+    let program = &beside.program;
     let registry = program.admin().create_registry("team-a").await;
     let path = format!("/registries/{registry}");
-    let carol = Actor::of(&program.base, "carol", "from: ä file");
-    account(&[&["add", "carol"], &from_file[..]].concat()).ok();
+    let carol = Actor::of(&program.base, "carol", Beside::FROM_FILE);
+    beside.account_from_file(&["add", "carol"]).ok();
     assert_eq!(carol.get(&path).await.status, 404);
     let grant = ["grant", "CAROL", "--registry", "team-a", "--level"];
     for (level, read, write) in [("reader", 200, 403), ("owner", 200, 200)] {
@@ -737,8 +783,21 @@ async fn accounts_are_managed_beside_a_running_server(
     account(&["role", "carol", "--role", "nobody"]).refused(1, &["no role \"nobody\""]);
     account(&["role", "carol"]).ok();
     assert_eq!(carol.get(&path).await.status, 404);
+}
+
+#[rstest]
+#[actix_web::test]
+async fn api_tokens_of_an_account_end_only_if_that_is_said(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let beside = Beside::new(backend);
+    let database = &beside.database;
+    let account = |arguments: &[&str]| beside.account(arguments);
+    let carol = Actor::of(&beside.program.base, "carol", Beside::FROM_FILE);
+    beside
+        .account_from_file(&["add", "carol", "--role", "Admin"])
+        .ok();
     // A new password leaves its API tokens alone, unless they are to end with it.
-    account(&["role", "carol", "--role", "Admin"]).ok();
     let revoked =
         "SELECT COUNT(*) FROM api_tokens WHERE revoked_at IS NOT NULL AND revoked_by IS NULL";
     let generate = async |name: &str| {
@@ -748,11 +807,12 @@ async fn accounts_are_managed_beside_a_running_server(
         assert_eq!(made.status, 200, "{made:?}");
     };
     generate("first").await;
-    let passwd = [&["passwd", "carol"], &from_file[..]].concat();
-    let kept = account(&passwd).ok();
+    let kept = beside.account_from_file(&["passwd", "carol"]).ok();
     assert!(kept.contains("go on working"), "{kept}");
     assert_eq!(database.number(revoked), 0);
-    let ended = account(&[&passwd[..], &["--revoke-tokens"]].concat()).ok();
+    let ended = beside
+        .account_from_file(&["passwd", "carol", "--revoke-tokens"])
+        .ok();
     assert!(ended.contains("have ended"), "{ended}");
     assert_eq!(database.number(revoked), 1);
     // They keep an account, unless they are to go with it.
@@ -761,30 +821,156 @@ async fn accounts_are_managed_beside_a_running_server(
     }
     account(&["delete", "carol"])
         .refused(1, &["carol has 2 API tokens in force", "--revoke-tokens"]);
-    assert_eq!(carol.get(&path).await.status, 200);
+    assert_eq!(carol.get("/registries").await.status, 200);
     account(&["delete", "carol", "--revoke-tokens"]).ok();
     assert_eq!(database.number(revoked), 3);
-    account(&["delete", "admin"]).ok();
-    assert_eq!(status("admin", ADMIN_PASSWORD).await, 401);
-    account(&["delete", "bob"]).refused(1, &["last enabled account"]);
+}
 
+#[rstest]
+#[actix_web::test]
+async fn commands_that_break_a_rule_change_no_account(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let beside = Beside::new(backend);
+    let account = |arguments: &[&str]| beside.account(arguments);
+    let file = beside.database.folder().join("password");
+    beside
+        .account_from_file(&["add", "bob", "--role", "Admin"])
+        .ok();
     account(&["add", "BOB", "--role", "Admin"]).refused(1, &["BOB already exists"]);
     account(&["add", "a:b", "--role", "Admin"]).refused(1, &["a:b", "without colon"]);
     account(&["add", "dave", "--role", "admin"])
         .refused(1, &["no role \"admin\"", "Admin, Analyst"]);
     account(&["passwd", "nobody"]).refused(1, &["account nobody not found"]);
     std::fs::write(&file, "short").unwrap();
-    account(&[&["passwd", "bob"], &from_file[..]].concat())
+    beside
+        .account_from_file(&["passwd", "bob"])
         .refused(1, &["shorter than 8 characters"]);
     std::fs::write(&file, "x".repeat(72)).unwrap();
-    account(&[&["passwd", "bob"], &from_file[..]].concat()).refused(1, &["72 bytes", "71"]);
-    assert_eq!(
-        status("bob", "typed in").await,
-        200,
-        "what was refused changed nothing"
-    );
-    assert_eq!(database.number("SELECT COUNT(*) FROM accounts"), 4);
+    beside
+        .account_from_file(&["passwd", "bob"])
+        .refused(1, &["72 bytes", "71"]);
+    assert_eq!(beside.status("bob", Beside::FROM_FILE).await, 200);
+    assert_eq!(beside.database.number("SELECT COUNT(*) FROM accounts"), 2);
 }
+
+/// Arguments that are wrong by themselves, and what the refusal has to name.
+const BAD_ARGUMENTS: &[(&[&str], &[&str])] = &[
+    (&["--bcrypt-cost", "3"], &["--bcrypt-cost", "4..=20"]),
+    (&["--listen", "nowhere"], &["--listen", "nowhere"]),
+    (&["--public-url", "ftp://x"], &["--public-url", "https://"]),
+    (&["--registry-domain", "a..b"], &["--registry-domain"]),
+    (&["--locations", "fra"], &["--locations", "de/fra"]),
+    (&["--head-timeout", "0s"], &["--head-timeout", "10s"]),
+    (&["--body-timeout", "soon"], &["--body-timeout"]),
+    (
+        &["--server-key", "A", "--server-key-file", "B"],
+        &["--server-key", "--server-key-file", "cannot be used with"],
+    ),
+    (
+        &["--admin-password", "A", "--admin-password-file", "B"],
+        &["--admin-password", "--admin-password-file"],
+    ),
+    (
+        &[
+            "--secret-scanning-token",
+            "A",
+            "--secret-scanning-token-file",
+            "B",
+        ],
+        &["--secret-scanning-token", "--secret-scanning-token-file"],
+    ),
+    (
+        &["--leaked-tokens", "keep"],
+        &["--leaked-tokens", "disable"],
+    ),
+    (
+        &["--metrics-token", "A", "--metrics-token-file", "B"],
+        &["--metrics-token", "--metrics-token-file"],
+    ),
+    (&["--metrics-listen", "9100"], &["--metrics-listen"]),
+    (&["--tls-cert", "CERTIFICATE"], &["--tls-key"]),
+    (&["--colour"], &["--colour"]),
+    (&["--notice-repeat", "59s"], &["--notice-repeat", "from 1m"]),
+    (
+        &["--notice-window", "3651d"],
+        &["--notice-window", "from 0s"],
+    ),
+];
+
+/// Arguments that are wrong by what they mean. `FOLDER`, `TEXT`, `CERTIFICATE` and `KEY` stand for paths of such things.
+const BAD_SETTINGS: &[(&[&str], &[&str])] = &[
+    (
+        &["--secret-scanning-token", "hidden-word"],
+        &["--secret-scanning-token", "32"],
+    ),
+    (
+        &["--secret-scanning-token-file", "TEXT"],
+        &["--secret-scanning-token-file", "32"],
+    ),
+    (
+        &["--secret-scanning-token-file", "FOLDER"],
+        &["--secret-scanning-token-file", "FOLDER"],
+    ),
+    (
+        &["--metrics-token", "hidden-word"],
+        &["--metrics-token", "32"],
+    ),
+    (
+        &["--metrics-token-file", "TEXT"],
+        &["--metrics-token-file", "32"],
+    ),
+    (
+        &["--database-url", "mysql://localhost/x"],
+        &["--database-url", "postgres://"],
+    ),
+    (&["--database-url", "postgres://[x"], &["--database-url"]),
+    (
+        &["--database-url", "postgres://db.example.com/x"],
+        &["--database-url", "postgres-tls", "sslmode=disable"],
+    ),
+    (
+        &["--database-url", "postgres://u:hidden-word@127.0.0.1:1/x"],
+        &["--database-url", "refused"],
+    ),
+    (&["--database-url", "FOLDER"], &["--database-url", "FOLDER"]),
+    (&["--database-url", "TEXT"], &["--database-url", "TEXT"]),
+    (&["--data-dir", "TEXT"], &["--data-dir", "TEXT"]),
+    (
+        &["--server-key", "hidden-word"],
+        &["server key", "base64", "keys init"],
+    ),
+    (&["--server-key-file", "TEXT"], &["server key", "base64"]),
+    (
+        &["--server-key-file", "FOLDER"],
+        &["--server-key-file", "FOLDER"],
+    ),
+    (
+        &["--admin-password", "hidden"],
+        &["--admin-password", "shorter than 8"],
+    ),
+    (
+        &["--admin-password-file", "/nowhere"],
+        &["--admin-password-file", "/nowhere"],
+    ),
+    (
+        &["--tls-cert", "/nowhere", "--tls-key", "KEY"],
+        &["--tls-cert", "/nowhere"],
+    ),
+    (
+        &["--tls-cert", "TEXT", "--tls-key", "KEY"],
+        &["--tls-cert", "TEXT", "no certificate"],
+    ),
+    (
+        &["--tls-cert", "CERTIFICATE", "--tls-key", "/nowhere"],
+        &["--tls-key", "/nowhere"],
+    ),
+    (
+        &["--tls-cert", "CERTIFICATE", "--tls-key", "TEXT"],
+        &["--tls-key", "TEXT"],
+    ),
+    (&["--log", "a=b=c"], &["--log", "a=b=c"]),
+];
 
 #[test]
 fn bad_settings_are_refused_in_a_sentence_that_names_them() {
@@ -792,152 +978,25 @@ fn bad_settings_are_refused_in_a_sentence_that_names_them() {
     let folder = database.folder().to_str().unwrap();
     let text = database.folder().join("text");
     std::fs::write(&text, "not what it should be").unwrap();
-    let text = text.to_str().unwrap();
     let [certificate, key] = certificate(database.folder());
-    // The status is 2 where the command line itself is at fault, as everywhere.
-    let cases: &[(i32, &[&str], &[&str])] = &[
-        (2, &["--bcrypt-cost", "3"], &["--bcrypt-cost", "4..=20"]),
-        (2, &["--listen", "nowhere"], &["--listen", "nowhere"]),
-        (
-            2,
-            &["--public-url", "ftp://x"],
-            &["--public-url", "https://"],
-        ),
-        (2, &["--registry-domain", "a..b"], &["--registry-domain"]),
-        (2, &["--locations", "fra"], &["--locations", "de/fra"]),
-        (2, &["--head-timeout", "0s"], &["--head-timeout", "10s"]),
-        (2, &["--body-timeout", "soon"], &["--body-timeout"]),
-        (
-            2,
-            &["--server-key", "A", "--server-key-file", "B"],
-            &["--server-key", "--server-key-file", "cannot be used with"],
-        ),
-        (
-            2,
-            &["--admin-password", "A", "--admin-password-file", "B"],
-            &["--admin-password", "--admin-password-file"],
-        ),
-        (
-            2,
-            &[
-                "--secret-scanning-token",
-                "A",
-                "--secret-scanning-token-file",
-                "B",
-            ],
-            &["--secret-scanning-token", "--secret-scanning-token-file"],
-        ),
-        (
-            2,
-            &["--leaked-tokens", "keep"],
-            &["--leaked-tokens", "disable"],
-        ),
-        (
-            1,
-            &["--secret-scanning-token", "hidden-word"],
-            &["--secret-scanning-token", "32"],
-        ),
-        (
-            1,
-            &["--secret-scanning-token-file", text],
-            &["--secret-scanning-token-file", "32"],
-        ),
-        (
-            1,
-            &["--secret-scanning-token-file", folder],
-            &["--secret-scanning-token-file", folder],
-        ),
-        (
-            2,
-            &["--metrics-token", "A", "--metrics-token-file", "B"],
-            &["--metrics-token", "--metrics-token-file"],
-        ),
-        (
-            1,
-            &["--metrics-token", "hidden-word"],
-            &["--metrics-token", "32"],
-        ),
-        (
-            1,
-            &["--metrics-token-file", text],
-            &["--metrics-token-file", "32"],
-        ),
-        (2, &["--metrics-listen", "9100"], &["--metrics-listen"]),
-        (2, &["--tls-cert", &certificate], &["--tls-key"]),
-        (2, &["--colour"], &["--colour"]),
-        (
-            1,
-            &["--database-url", "mysql://localhost/x"],
-            &["--database-url", "postgres://"],
-        ),
-        (1, &["--database-url", "postgres://[x"], &["--database-url"]),
-        (
-            1,
-            &["--database-url", "postgres://db.example.com/x"],
-            &["--database-url", "postgres-tls", "sslmode=disable"],
-        ),
-        (
-            1,
-            &["--database-url", "postgres://u:hidden-word@127.0.0.1:1/x"],
-            &["--database-url", "refused"],
-        ),
-        (1, &["--database-url", folder], &["--database-url", folder]),
-        (1, &["--database-url", text], &["--database-url", text]),
-        (1, &["--data-dir", text], &["--data-dir", text]),
-        (
-            1,
-            &["--server-key", "hidden-word"],
-            &["server key", "base64", "keys init"],
-        ),
-        (1, &["--server-key-file", text], &["server key", "base64"]),
-        (
-            1,
-            &["--server-key-file", folder],
-            &["--server-key-file", folder],
-        ),
-        (
-            1,
-            &["--admin-password", "hidden"],
-            &["--admin-password", "shorter than 8"],
-        ),
-        (
-            1,
-            &["--admin-password-file", "/nowhere"],
-            &["--admin-password-file", "/nowhere"],
-        ),
-        (
-            1,
-            &["--tls-cert", "/nowhere", "--tls-key", &key],
-            &["--tls-cert", "/nowhere"],
-        ),
-        (
-            1,
-            &["--tls-cert", text, "--tls-key", &key],
-            &["--tls-cert", text, "no certificate"],
-        ),
-        (
-            1,
-            &["--tls-cert", &certificate, "--tls-key", "/nowhere"],
-            &["--tls-key", "/nowhere"],
-        ),
-        (
-            1,
-            &["--tls-cert", &certificate, "--tls-key", text],
-            &["--tls-key", text],
-        ),
-        (1, &["--log", "a=b=c"], &["--log", "a=b=c"]),
-        (
-            2,
-            &["--notice-repeat", "59s"],
-            &["--notice-repeat", "from 1m"],
-        ),
-        (
-            2,
-            &["--notice-window", "3651d"],
-            &["--notice-window", "from 0s"],
-        ),
+    let paths = [
+        ("FOLDER", folder),
+        ("TEXT", text.to_str().unwrap()),
+        ("CERTIFICATE", &certificate),
+        ("KEY", &key),
     ];
-    for (number, (code, arguments, parts)) in cases.iter().enumerate() {
+    let with_paths = |words: &[&'static str]| -> Vec<&str> {
+        let path = |word: &&str| paths.iter().find(|(name, _)| name == word);
+        let words = words.iter();
+        words
+            .map(|word| path(word).map_or(*word, |(_, path)| *path))
+            .collect()
+    };
+    // The status is 2 where the command line itself is at fault, as everywhere.
+    let arguments = BAD_ARGUMENTS.iter().map(|case| (2, case));
+    let settings = BAD_SETTINGS.iter().map(|case| (1, case));
+    for (number, (code, (arguments, parts))) in arguments.chain(settings).enumerate() {
+        let (arguments, parts) = (with_paths(arguments), with_paths(parts));
         let mut command = bare(&database);
         if arguments[0] == "--database-url" {
             // Else a missing key would be told before the database is looked at.
@@ -945,17 +1004,12 @@ fn bad_settings_are_refused_in_a_sentence_that_names_them() {
         } else {
             command.env_remove("WHARFINGER_DATABASE_URL");
         }
-        command.env(
-            "WHARFINGER_DATA_DIR",
-            database.folder().join(number.to_string()),
-        );
-        let ended = end(command.args(*arguments));
-        ended.refused(*code, parts);
-        assert!(
-            !ended.err.contains("hidden"),
-            "a secret is repeated: {}",
-            ended.err
-        );
+        let data = database.folder().join(number.to_string());
+        command.env("WHARFINGER_DATA_DIR", data);
+        let ended = end(command.args(arguments));
+        ended.refused(code, &parts);
+        let repeated = ended.err.contains("hidden");
+        assert!(!repeated, "a secret is repeated: {}", ended.err);
     }
 }
 

@@ -371,21 +371,21 @@ async fn titles_are_kept_as_they_were_sent(
     assert_eq!(titles(&admin, TOKENS).await, sent);
 }
 
-#[rstest]
+const JSON: &str = "application/json";
+
+/// Sends a body of this type, or of none.
+async fn send(actor: &Actor, kind: &str, body: impl Into<reqwest::Body>) -> Answer {
+    let mut request = actor.request(Method::POST, TOKENS);
+    if !kind.is_empty() {
+        request = request.header("content-type", kind);
+    }
+    actor.send(request.body(body)).await
+}
+
 #[actix_web::test]
-async fn bodies_are_refused_in_the_words_of_quay(
-    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
-) {
-    let server = Server::start(backend).await;
+async fn bodies_are_refused_in_the_words_of_quay() {
+    let server = Server::start(Backend::Sqlite).await;
     let admin = server.admin();
-    let request = |kind: &str| {
-        let request = admin.request(Method::POST, TOKENS);
-        match kind {
-            "" => request,
-            kind => request.header("content-type", kind),
-        }
-    };
-    let json_type = "application/json";
     for (body, detail) in [
         ("null", "Missing JSON body"),
         ("{}", "'title' is a required property"),
@@ -401,16 +401,28 @@ async fn bodies_are_refused_in_the_words_of_quay(
         (r#""title""#, "'title' is not of type 'object'"),
         ("false", "False is not of type 'object'"),
     ] {
-        let answer = admin.send(request(json_type).body(body)).await;
+        let answer = send(&admin, JSON, body).await;
         let error = server.api_error(400, "invalid_request", detail);
         answer.is(400, &error, body);
     }
+    let large = format!(r#"{{"title": "{}"}}"#, "x".repeat(1024 * 1024));
+    let answer = send(&admin, JSON, large).await;
+    let detail = "the request body is larger than 1048576 bytes";
+    let error = server.api_error(413, "request_too_large", detail);
+    answer.is(413, &error, "large");
+    assert_eq!(titles(&admin, TOKENS).await, [""; 0]);
+}
+
+#[actix_web::test]
+async fn bodies_that_are_no_json_are_refused_in_the_words_of_quay() {
+    let server = Server::start(Backend::Sqlite).await;
+    let admin = server.admin();
     let malformed = json!({
         "message": "The browser (or proxy) sent a request that this server could not understand."
     });
     let deep = format!(r#"{{"title": "t", "x": {}}}"#, "[".repeat(10_000));
     for body in ["", " ", "{", "nonsense", r#"{"title": "t"} {}"#, &deep] {
-        let answer = admin.send(request(json_type).body(body.to_owned())).await;
+        let answer = send(&admin, JSON, body.to_owned()).await;
         answer.is(400, &malformed, body);
     }
     let unsupported = json!({
@@ -424,32 +436,30 @@ async fn bodies_are_refused_in_the_words_of_quay(
         "application/jsonx",
         "nonsense",
     ] {
-        let answer = admin.send(request(kind).body(right)).await;
+        let answer = send(&admin, kind, right).await;
         answer.is(415, &unsupported, kind);
     }
-    let large = format!(r#"{{"title": "{}"}}"#, "x".repeat(1024 * 1024));
-    let answer = admin.send(request(json_type).body(large)).await;
-    let detail = "the request body is larger than 1048576 bytes";
-    let error = server.api_error(413, "request_too_large", detail);
-    answer.is(413, &error, "large");
     assert_eq!(titles(&admin, TOKENS).await, [""; 0]);
+}
 
+#[actix_web::test]
+async fn json_by_another_name_is_read() {
+    let server = Server::start(Backend::Sqlite).await;
+    let admin = server.admin();
+    let right = r#"{"title": "t"}"#;
     for kind in [
-        json_type,
+        JSON,
         "Application/JSON; charset=utf-8",
         "application/problem+json",
     ] {
-        let answer = admin.send(request(kind).body(right)).await;
+        let answer = send(&admin, kind, right).await;
         assert_eq!(answer.status, 201, "{kind}: {answer:?}");
     }
 }
 
-#[rstest]
 #[actix_web::test]
-async fn a_body_that_does_not_come_is_told_so(
-    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
-) {
-    let server = Server::start_with(backend, &["--body-timeout", "300ms"]).await;
+async fn a_body_that_does_not_come_is_told_so() {
+    let server = Server::start_with(Backend::Sqlite, &["--body-timeout", "300ms"]).await;
     let head = format!(
         "POST {TOKENS} HTTP/1.1\r\nHost: {}\r\nAuthorization: Basic {}\r\nContent-Type: application/json\r\n\
          Content-Length: 14\r\n\r\n{{",
@@ -473,12 +483,12 @@ fn calls() -> Vec<(Method, &'static str, Option<Value>)> {
     ]
 }
 
-#[rstest]
-#[actix_web::test]
-async fn who_is_nobody_is_401_for_every_method(
-    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
-) {
-    let server = Server::start(backend).await;
+fn basic(name: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{name}:{password}")))
+}
+
+/// `Authorization` headers that open nothing.
+async fn wrong_credentials(server: &Server) -> Vec<Vec<String>> {
     let admin = server.admin();
     let (_, code) = create(&admin, "t").await;
     server
@@ -493,35 +503,36 @@ async fn who_is_nobody_is_401_for_every_method(
     let wish = json!({"name": "t", "role": "Admin", "expiration": "2026-11-21T12:30:00Z"});
     let made = admin.post("/v1/apitokens/generate", wish).await;
     let ended = made.json["token"].as_str().unwrap().to_owned();
-    let right = STANDARD.encode(format!("admin:{ADMIN_PASSWORD}"));
     server.clock.advance(TimeDelta::hours(1));
-
-    let basic = |name: &str, password: &str| {
-        vec![format!(
-            "Basic {}",
-            STANDARD.encode(format!("{name}:{password}"))
-        )]
-    };
-    let cases = [
-        vec![],
-        vec![String::new()],
-        vec!["Bearer".to_owned()],
-        vec!["Bearer x".to_owned()],
-        vec!["bearer x".to_owned()],
-        vec!["Bearer eyJ0eXAiOiJKV1QifQ.e30.x".to_owned()],
-        vec![format!("Bearer {ended}")],
-        vec!["Digest x".to_owned()],
-        vec!["Basic nonsense".to_owned()],
-        vec![format!("Basic {right} x")],
-        vec![format!("Basic {right}"); 2],
+    let right = basic("admin", ADMIN_PASSWORD);
+    let one = [
+        String::new(),
+        "Bearer".to_owned(),
+        "Bearer x".to_owned(),
+        "bearer x".to_owned(),
+        "Bearer eyJ0eXAiOiJKV1QifQ.e30.x".to_owned(),
+        format!("Bearer {ended}"),
+        "Digest x".to_owned(),
+        "Basic nonsense".to_owned(),
+        format!("{right} x"),
         basic("admin", "wrong-password"),
         basic("nobody", ADMIN_PASSWORD),
         basic("disabled", "right-password"),
         // A code opens registries, not what codes are made with.
         basic("$app", &code),
         basic("admin", &code),
-        vec![format!("Bearer {code}")],
+        format!("Bearer {code}"),
     ];
+    let mut all = vec![Vec::new(), vec![right; 2]];
+    all.extend(one.map(|header| vec![header]));
+    all
+}
+
+#[actix_web::test]
+async fn who_is_nobody_is_401_for_every_method() {
+    let server = Server::start(Backend::Sqlite).await;
+    let cases = wrong_credentials(&server).await;
+    let right = basic("admin", ADMIN_PASSWORD);
     let anonymous = server.anonymous();
     for headers in &cases {
         for (method, path, body) in calls() {
@@ -1035,12 +1046,9 @@ async fn a_session_is_nothing_elsewhere(
     }
 }
 
-#[rstest]
 #[actix_web::test]
-async fn addresses_are_those_that_clients_use(
-    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
-) {
-    let server = Server::start(backend).await;
+async fn addresses_are_those_that_clients_use() {
+    let server = Server::start(Backend::Sqlite).await;
     let anonymous = server.anonymous();
     for (host, base) in [
         ("localhost:1234", "http://localhost:1234"),
@@ -1056,7 +1064,7 @@ async fn addresses_are_those_that_clients_use(
         assert_eq!(page.json["type"], address);
     }
     let flags = ["--public-url", "https://wharf.example.com/base/"];
-    let public = Server::start_with(backend, &flags).await;
+    let public = Server::start_with(Backend::Sqlite, &flags).await;
     let anonymous = public.anonymous();
     let answer = anonymous.get(TOKENS).await;
     let address = "https://wharf.example.com/base/api/v1/error/invalid_token";
@@ -1070,12 +1078,9 @@ async fn addresses_are_those_that_clients_use(
     );
 }
 
-#[rstest]
 #[actix_web::test]
-async fn other_methods_and_paths_are_refused_in_the_words_of_quay(
-    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
-) {
-    let server = Server::start(backend).await;
+async fn other_methods_are_refused_in_the_words_of_quay() {
+    let server = Server::start(Backend::Sqlite).await;
     let admin = server.admin();
     let message = json!({"message": "The method is not allowed for the requested URL."});
     for (method, path, allow) in [
@@ -1096,6 +1101,12 @@ async fn other_methods_and_paths_are_refused_in_the_words_of_quay(
         answer.is(405, &message, &format!("{method} {path}"));
         assert_eq!(answer.header("allow"), allow, "{method} {path}");
     }
+}
+
+#[actix_web::test]
+async fn unknown_paths_are_refused_in_the_words_of_quay() {
+    let server = Server::start(Backend::Sqlite).await;
+    let admin = server.admin();
     for path in [
         "/api/v1",
         "/api/v1/",
@@ -1136,10 +1147,9 @@ async fn other_methods_and_paths_are_refused_in_the_words_of_quay(
     }
 }
 
-#[rstest]
 #[actix_web::test]
-async fn every_title_is_explained(#[values(Backend::Sqlite, Backend::Postgres)] backend: Backend) {
-    let server = Server::start(backend).await;
+async fn every_title_is_explained() {
+    let server = Server::start(Backend::Sqlite).await;
     let anonymous = server.anonymous();
     for title in [
         // Quay's own, and then ours.
@@ -1173,12 +1183,9 @@ async fn every_title_is_explained(#[values(Backend::Sqlite, Backend::Postgres)] 
     }
 }
 
-#[rstest]
 #[actix_web::test]
-async fn foreign_pages_are_refused_before_anything_is_read(
-    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
-) {
-    let server = Server::start(backend).await;
+async fn foreign_pages_are_refused_before_anything_is_read() {
+    let server = Server::start(Backend::Sqlite).await;
     let mut browser = Browser::signed_in(&server, "admin", ADMIN_PASSWORD).await;
     let detail = "a web page of another origin may not do this; \
                   if that is this service's own address, set --public-url to it";

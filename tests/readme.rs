@@ -10,16 +10,20 @@
 //! Ids, times and secrets differ from run to run, so they are replaced by numbers in the order in which they first
 //! occur: where the README shows the same id twice, the program must too. Those that the commands name stay as they are.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use clap::Args as _;
+use serde_json::Value;
 use wharfinger::config::Settings;
 use wharfinger::domain::id::AccountId;
 use wharfinger::domain::secret::is_machine_secret;
+use wharfinger::error::Field;
+use wharfinger::http::registries::Code;
+
+use crate::openapi::{document_of, operations, resolve};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wharfinger");
 /// Where the README says that the server is.
@@ -305,166 +309,48 @@ fn the_readme_lists_every_setting() {
     );
 }
 
-/// Every Rust file below a folder, without what is between them and meaning: comments and white space.
-fn sources(folder: &str) -> BTreeMap<PathBuf, String> {
-    let mut found = BTreeMap::new();
-    let mut folders = vec![root().join(folder)];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = read(&path);
-                let (code, _) = text.split_once("#[cfg(test)]").unwrap_or((&text, ""));
-                let code = code.lines().filter(|line| !line.trim().starts_with("//"));
-                let code: String = code.flat_map(str::split_whitespace).collect();
-                found.insert(path.strip_prefix(root()).unwrap().to_owned(), code);
-            }
-        }
+#[test]
+fn the_api_page_lists_every_error_code() {
+    let mut table = "| Code | Status | When |\n|---|---|---|\n".to_owned();
+    for code in Code::all() {
+        let (text, status, when) = (code.text(), code.status().as_u16(), code.when());
+        writeln!(table, "| `{text}` | {status} | {when} |").unwrap();
     }
-    found
-}
-
-/// The words that follow a text in a source.
-fn following<'a>(code: &'a str, text: &'a str) -> impl Iterator<Item = &'a str> {
-    code.split(text).skip(1).map(|rest| {
-        let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
-        &rest[..end.unwrap_or(rest.len())]
-    })
-}
-
-/// Every error code that an answer can have, from the places in the source where errors are made.
-fn possible_codes() -> BTreeSet<String> {
-    // What only commands and the start can fail with, and what registries' clients are told in another shape.
-    let elsewhere = [
-        "src/domain/signing.rs",
-        "src/domain/api_token.rs",
-        "src/domain/app_token.rs",
-        "src/service/api_tokens.rs",
-        "src/service/app_tokens.rs",
-        "src/http/quay/examples.rs",
-        "src/http/quay/wire.rs",
-        "src/http/stackrox/call.rs",
-        "src/http/stackrox/wire.rs",
-        "src/http/registry_auth/check.rs",
-        "src/http/registry_auth/token.rs",
-        "src/service/grants.rs",
-        "src/app.rs",
-        "src/app/made.rs",
-        "src/cli.rs",
-        "src/cli/backup.rs",
-        "src/cli/descriptors.rs",
-        "src/server.rs",
-        "src/tls.rs",
-        "src/config.rs",
-        "src/telemetry.rs",
-        "src/service/backup.rs",
-        "src/service/freeze.rs",
-        "src/service/vault.rs",
-        "src/store/dump.rs",
-        "src/store/postgres_url.rs",
-        "src/store/session.rs",
-    ];
-    // Codes that are put together: of ids, of the two allow lists, of periods, and of members whose JSON has the wrong type.
-    let mut codes: BTreeSet<_> = [
-        "invalid-registry-id",
-        "invalid-token-id",
-        "invalid-account-id",
-        "invalid-since",
-        "invalid-until",
-        "invalid-kind",
-        "invalid-outcome",
-        "invalid-api-subnet-allow-list",
-        "invalid-allowed-cidrs",
-        "invalid-default-token-life",
-        "invalid-maximum-token-life",
-        "invalid-expiring-within",
-        "invalid-unused-since",
-        "invalid-if-match",
-        "invalid-if-none-match",
-        "invalid-grace-period",
-        "invalid-maximum-secret-age",
-        "invalid-token",
-        "invalid-type",
-        "invalid-url",
-        "invalid-source",
-    ]
-    .map(str::to_owned)
-    .into();
-    let mut put_together = BTreeSet::new();
-    for (path, code) in sources("src") {
-        if elsewhere
-            .iter()
-            .any(|elsewhere| path == Path::new(elsewhere))
-        {
-            continue;
-        }
-        for maker in ["Error::invalid(", "iolations.push(", "Violation::new("] {
-            let all = code.matches(maker).count();
-            let quoted = format!("{maker}\"");
-            let fields: Vec<_> = following(&code, &quoted).collect();
-            if fields.len() < all {
-                put_together.insert(path.clone());
-            }
-            codes.extend(fields.iter().map(|field| format!("invalid-{field}")));
-        }
-        for (maker, ending) in [
-            ("not_found(What::", "not-found"),
-            ("elsewhere(What::", "not-found"),
-            ("of_registry(What::", "not-found"),
-            ("name_taken(What::", "exists"),
-            ("Error::Conflict{what:What::", "exists"),
-        ] {
-            codes.extend(
-                following(&code, maker).map(|what| format!("{}-{ending}", what.to_lowercase())),
-            );
-        }
-    }
-    let known = [
-        "src/domain/allow_list.rs",
-        "src/domain/audit.rs",
-        "src/domain/id.rs",
-        "src/domain/life.rs",
-        "src/domain/period.rs",
-        "src/domain/precondition.rs",
-        "src/error.rs",
-        "src/http/body.rs",
-        "src/http/registries/audit.rs",
-        "src/service/leaks.rs",
-    ];
-    assert_eq!(
-        put_together,
-        known.map(PathBuf::from).into(),
-        "another place puts error codes together: add what it makes above"
+    assert!(
+        read("docs/API.md").contains(&format!("\n{table}\n")),
+        "the table of error codes should be:\n\n{table}"
     );
-    let errors = sources("src/http/registries");
-    let (_, fixed) = errors[Path::new("src/http/registries/error.rs")]
-        .split_once("fncode(")
-        .unwrap();
-    for arm in ["=>\"", "=>{\""] {
-        codes.extend(following(fixed, arm).map(str::to_owned));
-    }
-    codes
 }
 
 #[test]
-fn the_api_page_lists_every_error_code() {
-    let page = read("docs/API.md");
-    let (_, rest) = page.split_once("\n## Errors\n").unwrap();
-    let (section, _) = rest.split_once("\n## ").unwrap();
-    let listed: BTreeSet<_> = section
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
-        .map(|(code, _)| code.to_owned())
-        .collect();
-    let possible = possible_codes();
-    let missing: Vec<_> = possible.difference(&listed).collect();
-    let invented: Vec<_> = listed.difference(&possible).collect();
-    assert!(
-        missing.is_empty() && invented.is_empty(),
-        "docs/API.md misses {missing:?} and invents {invented:?}"
-    );
+fn every_member_of_a_body_has_an_error_code() {
+    let document = document_of("registries");
+    let members = |schema: &Value| -> Vec<(String, Value)> {
+        let schema = resolve(&document, schema);
+        let item = resolve(&document, schema.get("items").unwrap_or(schema));
+        let members = item["properties"].as_object().unwrap().clone();
+        members.into_iter().collect()
+    };
+    let mut checked = 0;
+    for (method, path, operation) in operations(&document) {
+        let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+        if schema.is_null() {
+            continue;
+        }
+        let mut found = members(schema);
+        if let Some((_, wrapped)) = found.iter().find(|(name, _)| name == "properties") {
+            found = members(wrapped);
+        }
+        for (name, _) in found {
+            assert_ne!(
+                Field::of_member(&name),
+                Field::Body,
+                "{method} {path}: {name}"
+            );
+            checked += 1;
+        }
+    }
+    assert!(checked > 30, "{checked}");
 }
 
 /// The anchor that a heading gets.

@@ -259,6 +259,19 @@ async fn a_patch_changes_what_it_names_and_nothing_else(
     }
 }
 
+/// Properties of a registry that name all that can be chosen.
+fn full() -> Value {
+    json!({
+        "name": "team-a", "location": "de/txl", "garbageCollectionSchedule": {"days": ["Monday"], "time": "10:00:00Z"},
+        "features": {"vulnerabilityScanning": {"enabled": false}}, "apiSubnetAllowList": ["10.0.0.1"],
+    })
+}
+
+/// A registry with nothing but a name and a location.
+fn short() -> Value {
+    json!({"properties": {"name": "team-a", "location": "de/txl"}})
+}
+
 #[rstest]
 #[actix_web::test]
 async fn a_put_creates_with_the_id_of_the_path_or_replaces(
@@ -267,15 +280,10 @@ async fn a_put_creates_with_the_id_of_the_path_or_replaces(
     let server = Server::start(backend).await;
     let admin = server.admin();
     let path = format!("/registries/{}", ID.to_uppercase());
-    let full = json!({
-        "name": "team-a", "location": "de/txl", "garbageCollectionSchedule": {"days": ["Monday"], "time": "10:00:00Z"},
-        "features": {"vulnerabilityScanning": {"enabled": false}}, "apiSubnetAllowList": ["10.0.0.1"],
-    });
-    let created = admin.put(&path, json!({"properties": full})).await;
+    let created = admin.put(&path, json!({"properties": full()})).await;
     assert_eq!((created.status, &created.json["id"]), (201, &json!(ID)));
     assert_eq!(created.json["metadata"]["state"], "New");
     assert_eq!(created.json["properties"]["hostname"], "");
-    admin.create_token(ID, "ci").await;
 
     // GET, edit nothing, PUT: nothing happens.
     server.clock.advance(TimeDelta::hours(1));
@@ -284,8 +292,7 @@ async fn a_put_creates_with_the_id_of_the_path_or_replaces(
     assert_eq!((same.status, same.json), (200, read.clone()));
 
     // What is left out falls back to its default; scanning then goes on.
-    let short = json!({"properties": {"name": "team-a", "location": "de/txl"}});
-    let replaced = admin.put(&path, short.clone()).await;
+    let replaced = admin.put(&path, short()).await;
     assert_eq!(
         (replaced.status, &replaced.json["metadata"]["state"]),
         (200, &json!("Running"))
@@ -300,8 +307,22 @@ async fn a_put_creates_with_the_id_of_the_path_or_replaces(
         replaced.json["metadata"]["lastModifiedDate"],
         "2026-11-21T13:00:00Z"
     );
+}
 
-    // What cannot be, and that it changes nothing.
+#[rstest]
+#[actix_web::test]
+async fn a_put_that_cannot_be_changes_nothing(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    assert_eq!(
+        admin
+            .put(&format!("/registries/{ID}"), short())
+            .await
+            .status,
+        201
+    );
     let other = admin.create_registry("team-b").await;
     let before = current(&admin, ID).await;
     let refusals = [
@@ -317,7 +338,7 @@ async fn a_put_creates_with_the_id_of_the_path_or_replaces(
             400,
             vec!["invalid-location"],
         ),
-        (ID, full.clone(), 400, vec!["invalid-features"]),
+        (ID, full(), 400, vec!["invalid-features"]),
         (
             &other,
             json!({"name": "team-a", "location": "de/fra"}),
@@ -355,14 +376,29 @@ async fn a_put_creates_with_the_id_of_the_path_or_replaces(
         names(&admin.get("/registries").await.json),
         ["team-a", "team-b"]
     );
-    let posted = admin.post("/registries", short.clone()).await;
+    let posted = admin.post("/registries", short()).await;
     assert_eq!(
         (posted.status, posted.codes()),
         (409, vec!["registry-exists"])
     );
     assert_eq!(posted.message(), "a registry named team-a already exists");
+}
 
-    // Deleted, nothing of it is left: the id and the name make another, empty one, last in the list.
+#[rstest]
+#[actix_web::test]
+async fn nothing_is_left_of_a_deleted_registry(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let path = format!("/registries/{ID}");
+    assert_eq!(admin.put(&path, short()).await.status, 201);
+    admin.create_token(ID, "ci").await;
+    admin.create_registry("team-b").await;
+    server.clock.advance(TimeDelta::hours(1));
+    let change = json!({"apiSubnetAllowList": ["10.0.0.1"]});
+    assert_eq!(admin.patch(&path, change).await.status, 200);
+    // The id and the name make another, empty one, last in the list.
     assert_eq!(admin.delete(&path).await.status, 204);
     for path in [
         format!("/registries/{ID}"),
@@ -384,7 +420,7 @@ async fn a_put_creates_with_the_id_of_the_path_or_replaces(
             (404, vec!["registry-not-found"])
         );
     }
-    let again = admin.put(&path, short).await;
+    let again = admin.put(&path, short()).await;
     assert_eq!(
         (again.status, &again.json["metadata"]["state"]),
         (201, &json!("New"))
@@ -481,17 +517,25 @@ async fn what_verifies_a_jwt_changes_only_when_it_is_named(
     assert_eq!(replaced.json["properties"]["tokenVerifier"], "pinned");
 }
 
+/// A server with registries of these names, in the order in which they are listed.
+async fn with_registries(backend: Backend, names: &[&str]) -> (Server, Actor) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    for name in names {
+        admin.create_registry(name).await;
+    }
+    (server, admin)
+}
+
+const TEAMS: [&str; 5] = ["prod-a", "team-b", "team-c", "prod-b", "team-d"];
+
 #[rstest]
 #[actix_web::test]
 async fn pages_follow_each_other_by_token(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
-    let server = Server::start(backend).await;
-    let admin = server.admin();
-    let mut ids = Vec::new();
-    for name in ["team-a", "prod-a", "team-b", "team-c", "prod-b"] {
-        ids.push(admin.create_registry(name).await);
-    }
+    let names_before = ["team-a", "prod-a", "team-b", "team-c", "prod-b"];
+    let (server, admin) = with_registries(backend, &names_before).await;
     let base = format!("http://{}", server.address);
     let path = |link: &Value| {
         link.as_str()
@@ -505,7 +549,8 @@ async fn pages_follow_each_other_by_token(
     let mut page = admin.get("/registries?limit=2").await.json;
     assert_eq!(names(&page), ["team-a", "prod-a"]);
     assert_eq!(page["_links"]["self"], format!("{base}/registries?limit=2"));
-    admin.delete(&format!("/registries/{}", ids[0])).await;
+    let first = page["items"][0]["id"].as_str().unwrap();
+    admin.delete(&format!("/registries/{first}")).await;
     admin.create_registry("team-d").await;
     let mut seen = Vec::new();
     loop {
@@ -523,29 +568,30 @@ async fn pages_follow_each_other_by_token(
         seen.extend(names(&page).into_iter().map(str::to_owned));
     }
     assert_eq!(seen, ["team-b", "team-c", "prod-b", "team-d"]);
+}
 
-    // The filter: contains, without case, every character as itself.
+/// Without case, and every character as itself.
+#[rstest]
+#[actix_web::test]
+async fn the_filter_finds_names_that_contain_it(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let (_server, admin) = with_registries(backend, &TEAMS).await;
     let long = format!("filter.name={}", "a".repeat(60_000));
     for (query, expected) in [
         ("filter.name=TEAM", vec!["team-b", "team-c", "team-d"]),
         ("filter.name=-b", vec!["team-b", "prod-b"]),
-        (
-            "filter.name=",
-            vec!["prod-a", "team-b", "team-c", "prod-b", "team-d"],
-        ),
+        ("filter.name=", TEAMS.to_vec()),
         ("filter.name=%25", vec![]),
         ("filter.name=_", vec![]),
         ("filter.name=%5C", vec![]),
         ("filter.name=%C3%A4", vec![]),
         (&long, vec![]),
-        (
-            "pagination.token=",
-            vec!["prod-a", "team-b", "team-c", "prod-b", "team-d"],
-        ),
+        ("pagination.token=", TEAMS.to_vec()),
         // What clients send that means nothing here.
         (
             "depth=1&maxResults=1&filter.location=x&offset=3",
-            vec!["prod-a", "team-b", "team-c", "prod-b", "team-d"],
+            TEAMS.to_vec(),
         ),
         ("limit=0", vec![]),
         ("limit=1000&filter.name=prod", vec!["prod-a", "prod-b"]),
@@ -557,8 +603,15 @@ async fn pages_follow_each_other_by_token(
         assert_eq!(answer.json["_links"]["next"], "", "{query}");
         assert_eq!(answer.json["pagination"]["token"], "", "{query}");
     }
+}
 
-    // The token carries the filter; beside it only the same filter is welcome.
+/// Beside it only the same filter is welcome.
+#[rstest]
+#[actix_web::test]
+async fn the_token_of_a_page_carries_the_filter(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let (server, admin) = with_registries(backend, &TEAMS).await;
     let filtered = admin.get("/registries?filter.name=team&limit=1").await.json;
     let token = filtered["pagination"]["token"].as_str().unwrap();
     assert_eq!(names(&filtered), ["team-b"]);
@@ -588,6 +641,19 @@ async fn pages_follow_each_other_by_token(
         .get(&format!("/registries?pagination.token={token}"))
         .await;
     assert_eq!(names(&there.json), ["team-c", "team-d"], "another replica");
+}
+
+#[rstest]
+#[actix_web::test]
+async fn tokens_of_pages_that_are_none_or_of_another_filter_are_refused(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let (_server, admin) = with_registries(backend, &TEAMS).await;
+    let filtered = admin.get("/registries?filter.name=team&limit=1").await.json;
+    let token = filtered["pagination"]["token"].as_str().unwrap();
+    assert_eq!(names(&filtered), ["team-b"]);
+    let plain = admin.get("/registries?limit=1").await.json;
+    let plain = plain["pagination"]["token"].as_str().unwrap();
     let middle = token.len() / 2;
     let flipped = if token.as_bytes()[middle] == b'A' {
         "B"

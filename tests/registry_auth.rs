@@ -380,16 +380,77 @@ async fn accounts_get_what_their_roles_allow(
     }
 }
 
+impl Bench {
+    /// What is told to somebody without credentials.
+    async fn told_to_nobody(&self) -> Answer {
+        let nobody = self.server.anonymous();
+        let told = nobody.ask("/token", &[("service", SERVICE)]).await;
+        unauthorized("none", &told);
+        told
+    }
+
+    /// Checks that these credentials are told what nobody is told.
+    async fn opens_nothing(&self, what: &str, name: &str, secret: &str) {
+        let expected = self.told_to_nobody().await.text;
+        for scope in ["", "repository:own:pull"] {
+            let query = [("service", SERVICE), ("scope", scope)];
+            for path in PATHS {
+                let answer = self.server.actor(name, secret).ask(path, &query).await;
+                unauthorized(what, &answer);
+                assert_eq!(answer.text, expected, "{what}");
+            }
+            let answer = self.login(name, secret, &[("scope", scope)]).await;
+            unauthorized(what, &answer);
+            assert_eq!(answer.text, expected, "{what}");
+        }
+    }
+}
+
 #[rstest]
 #[actix_web::test]
 async fn credentials_that_open_nothing_all_look_alike(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
     let bench = Bench::new(backend).await;
+    let other = bench.admin.create_registry("team-b").await;
+    let namesake = bench
+        .admin
+        .mint(&other, "Ci-push", &["repository:own:*"])
+        .await;
+    let neighbour = bench.admin.mint(&bench.registry, "neighbour", &[]).await;
+    let secret = bench.token.secret.as_str();
+    let mut mistyped = secret.to_owned();
+    let last = mistyped.pop().unwrap();
+    mistyped.push(if last == 'a' { 'b' } else { 'a' });
+    let white = format!("{secret}{}", " ".repeat(17));
+    let own = "Ci-push";
+    for (what, name, secret) in [
+        ("of a neighbour", own, neighbour.secret.as_str()),
+        ("of a namesake elsewhere", own, &namesake.secret),
+        ("mistyped", own, &mistyped),
+        ("in small letters", own, &secret.to_lowercase()),
+        ("with more white space than is cut off", own, &white),
+        ("none", own, " "),
+        ("an account's password", own, ADMIN_PASSWORD),
+        ("for an unknown name", "nobody", secret),
+        ("for an odd name", "ci-push\0", secret),
+        ("for a name with a blank", "Ci-push ", secret),
+        ("for a long name", &"a".repeat(2000), secret),
+        ("for an account", "admin", secret),
+        ("of the admin, wrong", "admin", "guessed-password"),
+        ("of nobody", "nobody@example.com", "guessed-password"),
+    ] {
+        bench.opens_nothing(what, name, secret).await;
+    }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn credentials_that_opened_something_once_look_like_those_that_never_did(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
     let (server, admin, registry) = (&bench.server, &bench.admin, &bench.registry);
-    let other = admin.create_registry("team-b").await;
-    let namesake = admin.mint(&other, "Ci-push", &["repository:own:*"]).await;
-    let neighbour = admin.mint(registry, "neighbour", &[]).await;
     let make = |name: &str| json!({"name": name, "expiryDate": "2026-11-21T13:00:00Z"});
     let expired = admin.mint_with(registry, make("expired")).await;
     let disabled = admin
@@ -415,55 +476,26 @@ async fn credentials_that_open_nothing_all_look_alike(
     let off = "off@example.com".to_owned();
     accounts.set_status(off, Status::Disabled).await.unwrap();
     server.clock.advance(TimeDelta::hours(1));
-
-    let secret = bench.token.secret.as_str();
-    let mut mistyped = secret.to_owned();
-    let last = mistyped.pop().unwrap();
-    mistyped.push(if last == 'a' { 'b' } else { 'a' });
-    let cases = [
-        ("of a neighbour", "Ci-push", neighbour.secret.as_str()),
-        ("of a namesake elsewhere", "Ci-push", &namesake.secret),
-        ("mistyped", "Ci-push", &mistyped),
-        ("in small letters", "Ci-push", &secret.to_lowercase()),
-        (
-            "with more white space than is cut off",
-            "Ci-push",
-            &format!("{secret}{}", " ".repeat(17)),
-        ),
-        ("none", "Ci-push", " "),
-        ("an account's password", "Ci-push", ADMIN_PASSWORD),
-        ("for an unknown name", "nobody", secret),
-        ("for an odd name", "ci-push\0", secret),
-        ("for a name with a blank", "Ci-push ", secret),
-        ("for a long name", &"a".repeat(2000), secret),
-        ("for an account", "admin", secret),
-        ("expired", "expired", &expired.secret),
+    for (what, name, secret) in [
+        ("expired", "expired", expired.secret.as_str()),
         ("disabled", "disabled", &disabled.secret),
         ("deleted", "deleted", &deleted.secret),
         ("deleted and recreated", "recreated", &recreated.secret),
-        ("of the admin, wrong", "admin", "guessed-password"),
-        ("of nobody", "nobody@example.com", "guessed-password"),
         ("of a deleted account", "gone@example.com", "gone-password"),
         ("of a disabled account", "off@example.com", "off-password"),
-    ];
-    let expected = server
-        .anonymous()
-        .ask("/token", &[("service", SERVICE)])
-        .await;
-    unauthorized("none", &expected);
-    for (what, name, secret) in cases {
-        for scope in ["", "repository:own:pull"] {
-            let query = [("service", SERVICE), ("scope", scope)];
-            for path in PATHS {
-                let answer = server.actor(name, secret).ask(path, &query).await;
-                unauthorized(what, &answer);
-                assert_eq!(answer.text, expected.text, "{what}");
-            }
-            let answer = bench.login(name, secret, &[("scope", scope)]).await;
-            unauthorized(what, &answer);
-            assert_eq!(answer.text, expected.text, "{what}");
-        }
+    ] {
+        bench.opens_nothing(what, name, secret).await;
     }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn headers_that_are_no_credentials_look_like_none(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
+    let (server, admin) = (&bench.server, &bench.admin);
+    let expected = bench.told_to_nobody().await;
     // What is no HTTP Basic at all.
     for header in [
         "Basic",
@@ -489,15 +521,31 @@ async fn credentials_that_open_nothing_all_look_alike(
         .request(Method::GET, &format!("/token?service={SERVICE}"))
         .header("authorization", "Basic Y2k6");
     unauthorized("two headers", &admin.send(request).await);
+}
 
-    // The name is compared as everywhere, and shown as it was given.
+/// And shown as it was given.
+#[rstest]
+#[actix_web::test]
+async fn a_tokens_name_is_compared_without_case(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
+    let (server, secret) = (&bench.server, bench.token.secret.as_str());
     for name in ["Ci-push", "ci-push", "CI-PUSH"] {
         let query = [("service", SERVICE)];
         let answer = server.actor(name, secret).ask("/token", &query).await;
         assert_eq!(read(&answer).1["sub"], "Ci-push");
     }
+}
 
-    // With its registry goes every token, and a namesake of the registry has none of them.
+#[rstest]
+#[actix_web::test]
+async fn a_deleted_registry_takes_its_tokens_along(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
+    let (admin, registry) = (&bench.admin, &bench.registry);
+    let expected = bench.told_to_nobody().await;
     let path = format!("/registries/{registry}");
     assert_eq!(admin.delete(&path).await.status, 204);
     let gone = bench.client().ask("/token", &[("service", SERVICE)]).await;
@@ -509,28 +557,62 @@ async fn credentials_that_open_nothing_all_look_alike(
     assert_eq!(answer.text, expected.text);
 }
 
+impl Bench {
+    /// The fields of a good form.
+    fn good_form(&self) -> [(&'static str, &str); 7] {
+        [
+            ("grant_type", "password"),
+            ("service", SERVICE),
+            ("client_id", "test"),
+            ("username", &self.token.name),
+            ("password", &self.token.secret),
+            ("access_type", "online"),
+            ("scope", "repository:own:pull"),
+        ]
+    }
+
+    /// Asks in a query and in a form, on both paths, and checks that this parameter is what is wrong.
+    async fn refused_for(&self, parameter: &str, pairs: &[(&str, &str)]) {
+        let what = format!("{pairs:?}");
+        let login = [
+            ("grant_type", "password"),
+            ("username", self.token.name.as_str()),
+            ("password", &self.token.secret),
+        ];
+        let form = [&login, pairs].concat();
+        for path in PATHS {
+            let answer = self.client().ask(path, pairs).await;
+            answer.refused(&what, 400, "UNSUPPORTED", Some(parameter));
+            let answer = self.form(path, &form).await;
+            answer.refused(&what, 400, "UNSUPPORTED", Some(parameter));
+        }
+    }
+}
+
+/// 16 KiB and a byte, in scopes that are good one by one.
+fn large_scope() -> String {
+    let large = "repository:own:pull ".repeat(819) + "     ";
+    assert_eq!(large.len(), 16 * 1024 + 1);
+    large
+}
+
+fn scopes_of(count: usize) -> String {
+    let scopes: Vec<_> = (0..count)
+        .map(|n| format!("repository:r{n}:pull"))
+        .collect();
+    scopes.join(" ")
+}
+
 #[rstest]
 #[actix_web::test]
-async fn questions_that_make_no_sense_are_refused_with_the_parameter(
+async fn questions_for_no_service_are_refused(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
     let bench = Bench::new(backend).await;
-    let (name, secret) = (bench.token.name.as_str(), bench.token.secret.as_str());
-    let many: Vec<_> = (0..101).map(|n| format!("repository:r{n}:pull")).collect();
-    let long = format!("repository:{}:pull", "x".repeat(257));
-    // 16 KiB and a byte, in scopes that are good one by one.
-    let large = "repository:own:pull ".repeat(819) + "     ";
-    let (many, large) = (many.join(" "), large.as_str());
-    assert_eq!(large.len(), 16 * 1024 + 1);
-    let mut cases: Vec<(&str, Vec<(&str, &str)>, &str)> = vec![
-        ("no service", vec![], "service"),
-        ("empty service", vec![("service", "")], "service"),
-        (
-            "two services",
-            vec![("service", SERVICE), ("service", SERVICE)],
-            "service",
-        ),
-    ];
+    let twice = [("service", SERVICE), ("service", SERVICE)];
+    for pairs in [&[][..], &[("service", "")], &twice] {
+        bench.refused_for("service", pairs).await;
+    }
     for wrong in [
         "team-b.localhost",
         "team-a",
@@ -546,8 +628,17 @@ async fn questions_that_make_no_sense_are_refused_with_the_parameter(
         "é.localhost",
         "%.localhost",
     ] {
-        cases.push(("unknown service", vec![("service", wrong)], "service"));
+        bench.refused_for("service", &[("service", wrong)]).await;
     }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn questions_that_make_no_sense_are_refused_with_the_parameter(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
+    let long = format!("repository:{}:pull", "x".repeat(257));
     for wrong in [
         "repository",
         "repository:own",
@@ -561,43 +652,32 @@ async fn questions_that_make_no_sense_are_refused_with_the_parameter(
         "repository:own:pull\nrepository:own:push",
         "repository():own:pull",
         "repository:own:**",
-        &many,
+        &scopes_of(101),
         &long,
-        large,
+        &large_scope(),
     ] {
-        let pairs = vec![("service", SERVICE), ("scope", wrong)];
-        cases.push(("a scope", pairs, "scope"));
+        let pairs = [("service", SERVICE), ("scope", wrong)];
+        bench.refused_for("scope", &pairs).await;
     }
-    let twice = [("offline_token", "true"), ("offline_token", "true")];
+    let twice = [
+        ("service", SERVICE),
+        ("offline_token", "true"),
+        ("offline_token", "true"),
+    ];
     for path in PATHS {
-        for (what, pairs, parameter) in &cases {
-            let what = format!("{what} {pairs:?}");
-            let answer = bench.client().ask(path, pairs).await;
-            answer.refused(&what, 400, "UNSUPPORTED", Some(parameter));
-            let mut fields = vec![
-                ("grant_type", "password"),
-                ("username", name),
-                ("password", secret),
-            ];
-            fields.extend(pairs);
-            let answer = bench.form(path, &fields).await;
-            answer.refused(&what, 400, "UNSUPPORTED", Some(parameter));
-        }
-        let mut query = vec![("service", SERVICE)];
-        query.extend(twice);
-        let answer = bench.client().ask(path, &query).await;
+        let answer = bench.client().ask(path, &twice).await;
         answer.refused("twice", 400, "UNSUPPORTED", Some("offline_token"));
     }
+}
 
-    let good = [
-        ("grant_type", "password"),
-        ("service", SERVICE),
-        ("client_id", "test"),
-        ("username", name),
-        ("password", secret),
-        ("access_type", "online"),
-        ("scope", "repository:own:pull"),
-    ];
+#[rstest]
+#[actix_web::test]
+async fn forms_without_a_field_or_with_one_twice_are_refused(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
+    let good = bench.good_form();
+    let secret = bench.token.secret.as_str();
     for left_out in ["grant_type", "service", "username", "password"] {
         let fields: Vec<_> = good
             .iter()
@@ -623,6 +703,15 @@ async fn questions_that_make_no_sense_are_refused_with_the_parameter(
             assert!(message.contains("twice") && !message.contains(secret));
         }
     }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn forms_for_another_grant_are_refused(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
+    let good = bench.good_form();
     for wrong in [
         "client_credentials",
         "Password",
@@ -643,14 +732,56 @@ async fn questions_that_make_no_sense_are_refused_with_the_parameter(
         "UNSUPPORTED",
         Some("refresh_token"),
     );
+}
 
-    // A hundred are not too many, nor is a name of 256 bytes.
-    let hundred: Vec<_> = (0..100).map(|n| format!("repository:r{n}:pull")).collect();
+/// Nor is a name of 256 bytes.
+#[rstest]
+#[actix_web::test]
+async fn a_hundred_scopes_are_not_too_many(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
     let name = format!("repository:{}:pull", "x".repeat(256));
-    for scope in [hundred.join(" "), name, large[..16 * 1024].to_owned()] {
+    let large = large_scope()[..16 * 1024].to_owned();
+    for scope in [scopes_of(100), name, large] {
         let asked = [("service", SERVICE), ("scope", scope.as_str())];
         assert_eq!(bench.client().ask("/token", &asked).await.status, 200);
     }
+}
+
+impl Bench {
+    /// A good form, in full.
+    fn good_body(&self) -> String {
+        encoded(&[
+            ("grant_type", "password"),
+            ("service", SERVICE),
+            ("username", &self.token.name),
+            ("password", &self.token.secret),
+        ])
+    }
+
+    async fn send(&self, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
+        let mut request = self.server.anonymous().request(Method::POST, path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.admin.send(request.body(body)).await
+    }
+
+    /// The head of a form, but for the line that says how long it is.
+    fn head(&self, path: &str) -> String {
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: {FORM}\r\nConnection: close\r\n",
+            self.server.address
+        )
+    }
+}
+
+/// The form, made as long as this.
+fn filled(form: &str, length: usize) -> String {
+    let mut body = format!("{form}&x=");
+    body.push_str(&"x".repeat(length - body.len()));
+    body
 }
 
 #[rstest]
@@ -658,21 +789,8 @@ async fn questions_that_make_no_sense_are_refused_with_the_parameter(
 async fn bodies_that_are_no_form_are_refused(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
-    let server = Server::start_with(backend, &["--body-timeout", "300ms"]).await;
-    let bench = Bench::with(server).await;
-    let form = encoded(&[
-        ("grant_type", "password"),
-        ("service", SERVICE),
-        ("username", &bench.token.name),
-        ("password", &bench.token.secret),
-    ]);
-    let send = async |path: &str, headers: &[(&str, &str)], body: Vec<u8>| {
-        let mut request = bench.server.anonymous().request(Method::POST, path);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        bench.admin.send(request.body(body)).await
-    };
+    let bench = Bench::new(backend).await;
+    let form = bench.good_body();
     for path in PATHS {
         for sent in [
             "application/json",
@@ -683,18 +801,23 @@ async fn bodies_that_are_no_form_are_refused(
             "",
             "*/*",
         ] {
-            let answer = send(path, &[("content-type", sent)], form.clone().into()).await;
+            let answer = bench
+                .send(path, &[("content-type", sent)], form.clone().into())
+                .await;
             answer.refused(sent, 415, "UNSUPPORTED", None);
         }
-        let answer = send(path, &[], form.clone().into()).await;
+        let answer = bench.send(path, &[], form.clone().into()).await;
         answer.refused("no type", 415, "UNSUPPORTED", None);
         for encoding in ["gzip", "br", "identity, gzip", "x"] {
             let headers = [("content-type", FORM), ("content-encoding", encoding)];
-            let answer = send(path, &headers, form.clone().into()).await;
+            let answer = bench.send(path, &headers, form.clone().into()).await;
             answer.refused(encoding, 415, "UNSUPPORTED", None);
         }
         let headers = [("content-type", FORM), ("content-encoding", "identity")];
-        assert_eq!(send(path, &headers, form.clone().into()).await.status, 200);
+        assert_eq!(
+            bench.send(path, &headers, form.clone().into()).await.status,
+            200
+        );
         for body in [
             vec![],
             b"\0".to_vec(),
@@ -703,26 +826,41 @@ async fn bodies_that_are_no_form_are_refused(
             b"&&&==&=".to_vec(),
             b"&".repeat(60_000),
         ] {
-            let answer = send(path, &[("content-type", FORM)], body).await;
+            let answer = bench.send(path, &[("content-type", FORM)], body).await;
             answer.refused("nonsense", 400, "UNSUPPORTED", Some("grant_type"));
         }
+    }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn forms_that_are_too_large_are_refused(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
+    let form = bench.good_body();
+    for path in PATHS {
         // As large as it may be, and a byte more; a megabyte, announced or not.
-        let filled = |length: usize| {
-            let mut body = format!("{form}&x=");
-            body.push_str(&"x".repeat(length - body.len()));
-            body
-        };
-        let answer = send(path, &[("content-type", FORM)], filled(64 * 1024).into()).await;
+        let answer = bench
+            .send(
+                path,
+                &[("content-type", FORM)],
+                filled(&form, 64 * 1024).into(),
+            )
+            .await;
         assert_eq!(answer.status, 200, "{answer:?}");
         for length in [64 * 1024 + 1, 1024 * 1024] {
-            let answer = send(path, &[("content-type", FORM)], filled(length).into()).await;
+            let answer = bench
+                .send(
+                    path,
+                    &[("content-type", FORM)],
+                    filled(&form, length).into(),
+                )
+                .await;
             answer.refused("too large", 413, "SIZE_INVALID", None);
         }
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: {FORM}\r\nConnection: close\r\n",
-            bench.server.address
-        );
-        let large = filled(1024 * 1024);
+        let head = bench.head(path);
+        let large = filled(&form, 1024 * 1024);
         let chunked = format!("{:x}\r\n{large}\r\n0\r\n\r\n", large.len());
         for (sent, body) in [
             ("Content-Length: 1048576", ""),
@@ -734,16 +872,22 @@ async fn bodies_that_are_no_form_are_refused(
                 .raw(format!("{head}{sent}\r\n\r\n{body}").as_bytes());
             answer.refused(sent, 413, "SIZE_INVALID", None);
         }
-        // One that never arrives.
-        let half = format!(
-            "{head}Content-Length: {}\r\n\r\n{}",
-            form.len(),
-            &form[..20]
-        );
-        bench
-            .server
-            .raw(half.as_bytes())
-            .refused("half a body", 408, "UNSUPPORTED", None);
+    }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn a_form_that_never_arrives_is_told_so(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start_with(backend, &["--body-timeout", "300ms"]).await;
+    let bench = Bench::with(server).await;
+    let form = bench.good_body();
+    for path in PATHS {
+        let (head, length) = (bench.head(path), form.len());
+        let half = format!("{head}Content-Length: {length}\r\n\r\n{}", &form[..20]);
+        let answer = bench.server.raw(half.as_bytes());
+        answer.refused("half a body", 408, "UNSUPPORTED", None);
     }
 }
 
@@ -927,24 +1071,30 @@ async fn the_life_of_jwts_and_the_name_of_the_issuer_are_settings() {
     assert!(message.contains("cr.example.com"), "{message}");
 }
 
-#[rstest]
-#[actix_web::test]
-async fn refresh_tokens_end_with_what_they_were_made_by(
-    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
-) {
-    let bench = Bench::new(backend).await;
-    let (server, admin, registry) = (&bench.server, &bench.admin, &bench.registry);
-    admin.create_registry("team-b").await;
-    let replica = server.replica().await;
-    let offline = [("access_type", "offline")];
-    let login =
-        async |name: &str, secret: &str| refresh_token(&bench.login(name, secret, &offline).await);
-    let (name, secret) = (bench.token.name.as_str(), bench.token.secret.as_str());
-    let refresh = login(name, secret).await;
-    let works = async |token: &str| {
+/// A server and another one on its database.
+struct Replicas {
+    bench: Bench,
+    replica: Server,
+}
+
+impl Replicas {
+    async fn new(backend: Backend) -> Self {
+        let bench = Bench::new(backend).await;
+        let replica = bench.server.replica().await;
+        Self { bench, replica }
+    }
+
+    /// Signs in for a refresh token.
+    async fn login(&self, name: &str, secret: &str) -> String {
+        let offline = [("access_type", "offline")];
+        refresh_token(&self.bench.login(name, secret, &offline).await)
+    }
+
+    /// Does a refresh token give something? All say the same.
+    async fn works(&self, token: &str) -> bool {
         let mut granted_by = Vec::new();
         for path in PATHS {
-            for by in [server, &replica] {
+            for by in [&self.bench.server, &self.replica] {
                 let fields = [
                     ("grant_type", "refresh_token"),
                     ("service", SERVICE),
@@ -960,61 +1110,93 @@ async fn refresh_tokens_end_with_what_they_were_made_by(
         }
         assert!(granted_by.windows(2).all(|pair| pair[0] == pair[1]));
         granted_by[0]
-    };
-    assert!(works(&refresh).await);
+    }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn refresh_tokens_end_with_what_they_were_made_by(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let two = Replicas::new(backend).await;
+    let (bench, admin) = (&two.bench, &two.bench.admin);
+    let (name, secret) = (bench.token.name.as_str(), bench.token.secret.as_str());
+    let refresh = two.login(name, secret).await;
+    assert!(two.works(&refresh).await);
+    admin.create_registry("team-b").await;
     let answer = bench.refresh("/token", "team-b.localhost", &refresh).await;
     unauthorized("of another registry", &answer);
 
     for (state, expected) in [("disabled", false), ("enabled", true)] {
         let body = json!({ "status": state });
         assert_eq!(admin.patch(&bench.token.path, body).await.status, 200);
-        assert_eq!(works(&refresh).await, expected, "{state}");
+        assert_eq!(two.works(&refresh).await, expected, "{state}");
     }
     // A new secret, as the database will have it.
     for (change, expected) in [("+", false), ("-", true)] {
         let change = format!("UPDATE tokens SET secret_version = secret_version {change} 1");
-        server.database.execute(&change);
-        assert_eq!(works(&refresh).await, expected, "{change}");
+        bench.server.database.execute(&change);
+        assert_eq!(two.works(&refresh).await, expected, "{change}");
     }
     // Replacing gives no new secret and ends nothing.
     let body = json!({"properties": {"name": name, "expiryDate": "2026-11-21T13:00:00Z"}});
     assert_eq!(admin.put(&bench.token.path, body).await.status, 200);
-    assert!(works(&refresh).await);
+    assert!(two.works(&refresh).await);
     // What counts are the scopes of now.
     let answer = bench.refresh("/token", SERVICE, &refresh).await;
     assert_eq!(granted(&answer), "");
+}
 
+#[rstest]
+#[actix_web::test]
+async fn refresh_tokens_are_worth_nothing_for_a_namesake_of_their_token(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let two = Replicas::new(backend).await;
+    let (bench, admin) = (&two.bench, &two.bench.admin);
+    let (name, secret) = (bench.token.name.as_str(), bench.token.secret.as_str());
+    let refresh = two.login(name, secret).await;
+    assert!(two.works(&refresh).await);
     // Another token has the name, then the same id, then both.
     assert_eq!(admin.delete(&bench.token.path).await.status, 204);
-    assert!(!works(&refresh).await);
-    let second = admin.mint(registry, name, &["repository:own:*"]).await;
-    assert!(!works(&refresh).await, "another token of the name");
-    let of_second = login(name, &second.secret).await;
-    assert!(works(&of_second).await);
+    assert!(!two.works(&refresh).await);
+    let second = admin
+        .mint(&bench.registry, name, &["repository:own:*"])
+        .await;
+    assert!(!two.works(&refresh).await, "another token of the name");
+    let of_second = two.login(name, &second.secret).await;
+    assert!(two.works(&of_second).await);
     assert_eq!(admin.delete(&second.path).await.status, 204);
     for name in ["another", name] {
         let body = json!({"properties": {"name": name}});
         assert_eq!(admin.put(&bench.token.path, body).await.status, 201);
-        assert!(!works(&refresh).await, "another token of the id");
+        assert!(!two.works(&refresh).await, "another token of the id");
         assert_eq!(admin.delete(&bench.token.path).await.status, 204);
     }
-    assert!(!works(&of_second).await);
+    assert!(!two.works(&of_second).await);
+}
 
-    // Accounts: by password, by status, by deletion.
+#[rstest]
+#[actix_web::test]
+async fn refresh_tokens_end_with_the_password_and_the_account(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let two = Replicas::new(backend).await;
+    let (bench, server) = (&two.bench, &two.bench.server);
     let (person, password) = ("person@example.com", "first-password");
     server.add_account(person, password, "Admin").await;
-    let first = login(person, password).await;
-    assert!(works(&first).await);
+    let first = two.login(person, password).await;
+    assert!(two.works(&first).await);
     let accounts = server.service.accounts();
     let new = NewPassword::parse(SecretString::from("second-password".to_owned())).unwrap();
     accounts
         .set_password(person.to_owned(), &new, IssuedTokens::Keep)
         .await
         .unwrap();
-    assert!(!works(&first).await, "after a new password");
+    assert!(!two.works(&first).await, "after a new password");
     unauthorized("old", &bench.login(person, password, &[]).await);
-    let later = login(person, "second-password").await;
-    assert!(works(&later).await && !works(&first).await);
+    let later = two.login(person, "second-password").await;
+    assert!(two.works(&later).await && !two.works(&first).await);
     let set = async |status| {
         let accounts = server.service.accounts();
         accounts
@@ -1023,30 +1205,38 @@ async fn refresh_tokens_end_with_what_they_were_made_by(
             .unwrap();
     };
     set(Status::Disabled).await;
-    assert!(!works(&later).await);
+    assert!(!two.works(&later).await);
     set(Status::Enabled).await;
-    let third = login(person, "second-password").await;
-    assert!(works(&third).await);
+    let third = two.login(person, "second-password").await;
+    assert!(two.works(&third).await);
     accounts
         .delete(person.to_owned(), LiveTokens::Refuse)
         .await
         .unwrap();
-    assert!(!works(&third).await);
+    assert!(!two.works(&third).await);
     server.add_account(person, "second-password", "Admin").await;
-    assert!(!works(&third).await, "another account of the name");
+    assert!(!two.works(&third).await, "another account of the name");
+}
 
-    // Registries: deleted, and a namesake of the same id.
+/// And are worth nothing for a namesake of the same id.
+#[rstest]
+#[actix_web::test]
+async fn refresh_tokens_end_with_their_registry(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let two = Replicas::new(backend).await;
+    let (bench, admin, registry) = (&two.bench, &two.bench.admin, &two.bench.registry);
     let token = admin.mint(registry, "last", &[]).await;
-    let last = login("last", &token.secret).await;
-    let of_admin = login("admin", ADMIN_PASSWORD).await;
-    assert!(works(&last).await && works(&of_admin).await);
+    let last = two.login("last", &token.secret).await;
+    let of_admin = two.login("admin", ADMIN_PASSWORD).await;
+    assert!(two.works(&last).await && two.works(&of_admin).await);
     let path = format!("/registries/{registry}");
     assert_eq!(admin.delete(&path).await.status, 204);
     let answer = bench.refresh("/token", SERVICE, &last).await;
     answer.refused("deleted registry", 400, "UNSUPPORTED", Some("service"));
     let body = json!({"properties": {"name": "team-a", "location": "de/fra"}});
     assert_eq!(admin.put(&path, body).await.status, 201);
-    assert!(!works(&last).await && !works(&of_admin).await);
+    assert!(!two.works(&last).await && !two.works(&of_admin).await);
 }
 
 #[rstest]

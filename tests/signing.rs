@@ -406,6 +406,89 @@ fn kid(jwt: &str) -> String {
     header(jwt)["kid"].as_str().unwrap().to_owned()
 }
 
+/// A product's way to open a registry, set up, and the seconds by which its clock may differ.
+type Opener = (fn(&Setup, &str) -> Verdict, Setup, i64);
+
+impl Bench {
+    fn by_bundle(&self, text: &str) -> Setup {
+        Setup {
+            bundle: certificates(text),
+            ..self.setup()
+        }
+    }
+
+    fn by_key_set(&self, set: &Value) -> Setup {
+        Setup {
+            key_set: Some(set.clone()),
+            ..self.setup()
+        }
+    }
+
+    /// The products that a registry with certificates is set up for, once its JWT has been looked at.
+    async fn openers_by_certificate(&self, jwt: &str, foreign: &str) -> Vec<Opener> {
+        let (head, bundle, key_set) = (header(jwt), self.bundle().await, self.key_set().await);
+        let members: Vec<_> = head.as_object().unwrap().keys().collect();
+        assert_eq!(members, ["alg", "kid", "typ", "x5c"]);
+        assert_eq!(head["x5c"].as_array().unwrap().len(), 1);
+        let leaf = leaf_of(&head).unwrap().unwrap();
+        assert_eq!(head["kid"], fingerprint(&public_key_of(&leaf)));
+        assert!(openssl_says(&leaf, &bundle, NOON));
+        assert!(!openssl_says(&leaf, foreign, NOON));
+        // It begins an hour early, and ends after half a year.
+        for (now, holds) in [
+            (NOON - 3601, false),
+            (NOON - 3600, true),
+            (NOON + 180 * DAY, true),
+            (NOON + 180 * DAY + 1, false),
+        ] {
+            let chained = is_chained(&leaf, &certificates(&bundle), now);
+            assert_eq!(chained, holds, "{now}");
+        }
+        // Only a certificate says who signed it.
+        assert_eq!(distribution3(&self.by_key_set(&key_set), jwt), Err("chain"));
+        assert_eq!(zot(&self.by_bundle(&bundle), jwt), Err("signature"));
+        vec![
+            (distribution2, self.by_bundle(&bundle), 60),
+            (distribution3, self.by_bundle(&bundle), 60),
+        ]
+    }
+
+    /// The products that a registry with a pinned key is set up for, once its JWT has been looked at.
+    async fn openers_by_pinned_key(&self, jwt: &str) -> Vec<Opener> {
+        let (head, bundle, key_set) = (header(jwt), self.bundle().await, self.key_set().await);
+        let members: Vec<_> = head.as_object().unwrap().keys().collect();
+        assert_eq!(members, ["alg", "kid", "typ"]);
+        let pinned = public_key_of(&certificates(&bundle)[0]);
+        assert_eq!(head["kid"], fingerprint(&pinned));
+        assert_eq!(web_key(&key_set["keys"][0]), pinned);
+        // It would look for the certificate's key by another name.
+        let by_bundle = self.by_bundle(&bundle);
+        assert_eq!(distribution3(&by_bundle, jwt), Err("unknown kid"));
+        vec![
+            (distribution2, self.by_bundle(&bundle), 60),
+            (distribution3, self.by_key_set(&key_set), 60),
+            (zot, by_bundle, 0),
+            (zot, self.by_key_set(&key_set), 0),
+        ]
+    }
+}
+
+/// Checks that clocks may differ: half a minute is always forgiven, and the end of a JWT is kept.
+fn check_clocks((open, setup, leeway): &Opener, jwt: &str) {
+    for (at, holds) in [
+        (-30 - leeway, true),
+        (-31 - leeway, false),
+        (299 + leeway, true),
+        (301 + leeway, false),
+    ] {
+        let setup = Setup {
+            now: NOON + at,
+            ..setup.clone()
+        };
+        assert_eq!(open(&setup, jwt).is_ok(), holds, "{at}");
+    }
+}
+
 #[rstest]
 #[actix_web::test]
 async fn jwts_open_every_registry_that_is_set_up_as_it_is_told_to(
@@ -415,120 +498,51 @@ async fn jwts_open_every_registry_that_is_set_up_as_it_is_told_to(
 ) {
     let server = Server::start_with(backend, &["--jwt-algorithm", algorithm]).await;
     let bench = Bench::with(server, verifier).await;
-    let other = bench.admin.create_registry("team-b").await;
-    let path = format!("/registries/{other}");
-    bench
-        .admin
-        .patch(&path, json!({"tokenVerifier": verifier}))
-        .await;
-    let foreign = bench
-        .admin
-        .get(&format!("{path}/auth-bundle.pem"))
-        .await
-        .text;
-    let foreign_keys = bench.admin.get(&format!("{path}/jwks.json")).await.json;
+    let admin = &bench.admin;
+    let path = format!("/registries/{}", admin.create_registry("team-b").await);
+    admin.patch(&path, json!({"tokenVerifier": verifier})).await;
+    let foreign = admin.get(&format!("{path}/auth-bundle.pem")).await.text;
+    let foreign_keys = admin.get(&format!("{path}/jwks.json")).await.json;
 
     let jwt = bench.jwt().await;
-    let (head, said) = (header(&jwt), claims(&jwt));
-    let (bundle, key_set) = (bench.bundle().await, bench.key_set().await);
-    let by_bundle = |text: &str| Setup {
-        bundle: certificates(text),
-        ..bench.setup()
-    };
-    let by_key_set = |set: &Value| Setup {
-        key_set: Some(set.clone()),
-        ..bench.setup()
-    };
-    let allowed: Verdict = Ok(vec![
-        "repository:team/app:pull".to_owned(),
-        "repository:team/app:push".to_owned(),
-        "repository:team/app:delete".to_owned(),
-        "registry:catalog:*".to_owned(),
-        // zot's name for the catalog.
-        "repository::pull".to_owned(),
-    ]);
-    assert_eq!(certificates(&bundle).len(), 1);
-    assert_eq!(said["aud"], SERVICE);
-    assert_eq!(head["typ"], "JWT");
-    assert_eq!(head["alg"], algorithm.to_uppercase());
-    let members: Vec<_> = head.as_object().unwrap().keys().collect();
-
-    let setups = if verifier == "x5c" {
-        assert_eq!(members, ["alg", "kid", "typ", "x5c"]);
-        assert_eq!(head["x5c"].as_array().unwrap().len(), 1);
-        let leaf = leaf_of(&head).unwrap().unwrap();
-        assert_eq!(head["kid"], fingerprint(&public_key_of(&leaf)));
-        assert!(openssl_says(&leaf, &bundle, NOON));
-        assert!(!openssl_says(&leaf, &foreign, NOON));
-        // It begins an hour early, and ends after half a year.
-        for (now, holds) in [
-            (NOON - 3601, false),
-            (NOON - 3600, true),
-            (NOON + 180 * DAY, true),
-            (NOON + 180 * DAY + 1, false),
-        ] {
-            assert_eq!(
-                is_chained(&leaf, &certificates(&bundle), now),
-                holds,
-                "{now}"
-            );
-        }
-        // Only a certificate says who signed it.
-        assert_eq!(distribution3(&by_key_set(&key_set), &jwt), Err("chain"));
-        assert_eq!(zot(&by_bundle(&bundle), &jwt), Err("signature"));
-        vec![
-            (
-                distribution2 as fn(&Setup, &str) -> Verdict,
-                by_bundle(&bundle),
-                60,
-            ),
-            (distribution3, by_bundle(&bundle), 60),
-        ]
+    assert_eq!(certificates(&bench.bundle().await).len(), 1);
+    assert_eq!(claims(&jwt)["aud"], SERVICE);
+    assert_eq!(header(&jwt)["typ"], "JWT");
+    assert_eq!(header(&jwt)["alg"], algorithm.to_uppercase());
+    let openers = if verifier == "x5c" {
+        bench.openers_by_certificate(&jwt, &foreign).await
     } else {
-        assert_eq!(members, ["alg", "kid", "typ"]);
-        let pinned = public_key_of(&certificates(&bundle)[0]);
-        assert_eq!(head["kid"], fingerprint(&pinned));
-        assert_eq!(web_key(&key_set["keys"][0]), pinned);
-        // It would look for the certificate's key by another name.
-        assert_eq!(distribution3(&by_bundle(&bundle), &jwt), Err("unknown kid"));
-        vec![
-            (
-                distribution2 as fn(&Setup, &str) -> Verdict,
-                by_bundle(&bundle),
-                60,
-            ),
-            (distribution3, by_key_set(&key_set), 60),
-            (zot, by_bundle(&bundle), 0),
-            (zot, by_key_set(&key_set), 0),
-        ]
+        bench.openers_by_pinned_key(&jwt).await
     };
-    for (open, setup, leeway) in setups {
-        assert_eq!(open(&setup, &jwt), allowed);
-        // Clocks that differ: half a minute is always forgiven, and its end is kept.
-        for (at, holds) in [
-            (-30 - leeway, true),
-            (-31 - leeway, false),
-            (299 + leeway, true),
-            (301 + leeway, false),
-        ] {
-            let setup = Setup {
-                now: NOON + at,
-                ..setup.clone()
-            };
-            assert_eq!(open(&setup, &jwt).is_ok(), holds, "{at}");
-        }
+    for opener in openers {
+        let (open, setup, _) = &opener;
+        assert_eq!(open(setup, &jwt), Ok(allowed()));
+        check_clocks(&opener, &jwt);
         // One that trusts another registry's keys refuses it, whatever else it forgets to check.
+        let by_bundle = !setup.bundle.is_empty();
         let elsewhere = Setup {
-            bundle: if setup.bundle.is_empty() {
-                vec![]
-            } else {
+            bundle: if by_bundle {
                 certificates(&foreign)
+            } else {
+                Vec::new()
             },
             key_set: setup.key_set.as_ref().map(|_| foreign_keys.clone()),
             ..setup.clone()
         };
         assert!(open(&elsewhere, &jwt).is_err());
     }
+}
+
+/// What the JWT of the bench opens.
+fn allowed() -> Vec<String> {
+    vec![
+        "repository:team/app:pull".to_owned(),
+        "repository:team/app:push".to_owned(),
+        "repository:team/app:delete".to_owned(),
+        "registry:catalog:*".to_owned(),
+        // zot's name for the catalog.
+        "repository::pull".to_owned(),
+    ]
 }
 
 #[rstest]
@@ -1013,6 +1027,15 @@ async fn the_text_to_paste_is_what_each_product_reads(
             }
         }
     }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn no_text_is_made_for_another_product_or_a_path_that_is_none(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend, "pinned").await;
+    let path = format!("/registries/{}/auth-config", bench.registry);
     for (query, code) in [
         (vec![], "invalid-query"),
         (vec![("for", "zot")], "invalid-query"),
@@ -1039,7 +1062,16 @@ async fn the_text_to_paste_is_what_each_product_reads(
             "{query:?}"
         );
     }
-    // A host that the client made up is no address to hand on.
+}
+
+/// One that the client made up is no address to hand on.
+#[rstest]
+#[actix_web::test]
+async fn a_host_is_handed_on_only_if_it_is_known(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend, "pinned").await;
+    let path = format!("/registries/{}/auth-config", bench.registry);
     for (host, status) in [("registry.example.com", 409), ("localhost:81", 200)] {
         let request = bench
             .admin
@@ -1052,7 +1084,24 @@ async fn the_text_to_paste_is_what_each_product_reads(
         assert_eq!(named, status == 200);
         assert!(status == 200 || answer.message().contains("--public-url"));
     }
-    // Who may see it, and of what.
+    let flags = ["--public-url", "https://tokens.example.com/base/"];
+    let bench = Bench::with(Server::start_with(backend, &flags).await, "x5c").await;
+    let text = bench
+        .get("auth-config?for=distribution2&bundle=/x")
+        .await
+        .text;
+    assert!(
+        text.contains("realm: \"https://tokens.example.com/base/token\""),
+        "{text}"
+    );
+}
+
+#[rstest]
+#[actix_web::test]
+async fn setting_a_registry_up_is_for_those_who_may_see_it(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend, "pinned").await;
     let nobody = "/registries/00000000-0000-4000-8000-000000000000";
     for what in [
         "auth-config?for=zot&bundle=/x",
@@ -1078,17 +1127,6 @@ async fn the_text_to_paste_is_what_each_product_reads(
             assert_eq!(answer.status, 400, "{answer:?}");
         }
     }
-
-    let flags = ["--public-url", "https://tokens.example.com/base/"];
-    let bench = Bench::with(Server::start_with(backend, &flags).await, "x5c").await;
-    let text = bench
-        .get("auth-config?for=distribution2&bundle=/x")
-        .await
-        .text;
-    assert!(
-        text.contains("realm: \"https://tokens.example.com/base/token\""),
-        "{text}"
-    );
 }
 
 /// Runs a command beside a server; what it printed if it went well, else what it complained of.
@@ -1109,65 +1147,82 @@ fn run(database: &Database, arguments: &[&str]) -> Result<String, String> {
     Err(said)
 }
 
-#[rstest]
-#[actix_web::test]
-async fn commands_rotate_beside_a_running_server_and_print_what_it_would(
-    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
-) {
-    let database = Arc::new(Database::fresh(backend));
-    let program = Program::start(&database);
-    let (admin, address) = (program.admin(), program.base.as_str());
-    // The command cannot know the port that the server was given.
-    let public = ["--public-url", address];
-    let mut registries = BTreeMap::new();
-    for (name, verifier) in [
-        ("team-a", "x5c"),
-        ("team-b", "x5c"),
-        ("team-z", "pinned"),
-        ("unused", "x5c"),
-    ] {
-        let id = admin.create_registry(name).await;
-        let path = format!("/registries/{id}");
-        admin.patch(&path, json!({"tokenVerifier": verifier})).await;
-        let token = admin.mint(&id, "ci", &["repository:*:*"]).await;
-        registries.insert(name, (path, token));
+/// A running server with registries of all kinds, each with a token, and the commands beside it.
+struct Beside {
+    database: Arc<Database>,
+    program: Program,
+    admin: Actor,
+    /// The path and the token of each, by its name.
+    registries: BTreeMap<&'static str, (String, Minted)>,
+}
+
+impl Beside {
+    async fn new(backend: Backend) -> Self {
+        let database = Arc::new(Database::fresh(backend));
+        let program = Program::start(&database);
+        let admin = program.admin();
+        let mut registries = BTreeMap::new();
+        for (name, verifier) in [
+            ("team-a", "x5c"),
+            ("team-b", "x5c"),
+            ("team-z", "pinned"),
+            ("unused", "x5c"),
+        ] {
+            let id = admin.create_registry(name).await;
+            let path = format!("/registries/{id}");
+            admin.patch(&path, json!({"tokenVerifier": verifier})).await;
+            let token = admin.mint(&id, "ci", &["repository:*:*"]).await;
+            registries.insert(name, (path, token));
+        }
+        Self {
+            database,
+            program,
+            admin,
+            registries,
+        }
     }
-    let jwt = async |name: &str| {
-        let client = Actor::of(address, "ci", &registries[name].1.secret);
-        let answer = client
-            .ask("/token", &[("service", &format!("{name}.localhost"))])
-            .await;
-        answer.json["token"]
-            .as_str()
-            .unwrap_or_else(|| panic!("{answer:?}"))
-            .to_owned()
-    };
-    let check = async |name: &str, jwt: &str| {
-        let stranger = Actor::anonymous_of(address);
+
+    async fn jwt(&self, name: &str) -> String {
+        let client = Actor::of(&self.program.base, "ci", &self.registries[name].1.secret);
+        let service = format!("{name}.localhost");
+        let answer = client.ask("/token", &[("service", &service)]).await;
+        let jwt = answer.json["token"].as_str();
+        jwt.unwrap_or_else(|| panic!("{answer:?}")).to_owned()
+    }
+
+    async fn check(&self, name: &str, jwt: &str) -> u16 {
+        let stranger = Actor::anonymous_of(&self.program.base);
         let request = stranger.request(Method::GET, &format!("/v2/check/{name}.localhost/v2/"));
         stranger.send(request.bearer_auth(jwt)).await.status
-    };
-    let shown = async |name: &str, what: &str| {
-        let answer = admin.get(&format!("{}/{what}", registries[name].0)).await;
+    }
+
+    async fn shown(&self, name: &str, what: &str) -> Answer {
+        let path = format!("{}/{what}", self.registries[name].0);
+        let answer = self.admin.get(&path).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer
-    };
-    let kids = async |name: &str| {
-        let set = shown(name, "jwks.json").await.json;
+    }
+
+    async fn kids(&self, name: &str) -> Vec<String> {
+        let set = self.shown(name, "jwks.json").await.json;
         let keys = set["keys"].as_array().unwrap().iter();
         keys.map(|key| key["kid"].as_str().unwrap().to_owned())
-            .collect::<Vec<_>>()
-    };
-    let first = jwt("team-a").await;
-    let bundle = shown("team-a", "auth-bundle.pem").await.text;
+            .collect()
+    }
+}
 
-    // What the program prints is what the server answers.
+#[rstest]
+#[actix_web::test]
+async fn commands_print_what_the_server_answers(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Beside::new(backend).await;
     for name in ["team-a", "team-z"] {
-        let printed = run(&database, &["registry", "auth-bundle", name]).unwrap();
-        assert_eq!(printed, shown(name, "auth-bundle.pem").await.text);
-        let printed = run(&database, &["registry", "jwks", name]).unwrap();
+        let printed = run(&bench.database, &["registry", "auth-bundle", name]).unwrap();
+        assert_eq!(printed, bench.shown(name, "auth-bundle.pem").await.text);
+        let printed = run(&bench.database, &["registry", "jwks", name]).unwrap();
         let printed: Value = serde_json::from_str(&printed).unwrap();
-        assert_eq!(printed, shown(name, "jwks.json").await.json);
+        assert_eq!(printed, bench.shown(name, "jwks.json").await.json);
         for product in ["distribution2", "distribution3", "zot"] {
             let mut command = vec![
                 "registry",
@@ -1178,10 +1233,13 @@ async fn commands_rotate_beside_a_running_server_and_print_what_it_would(
                 "--bundle",
                 "/x",
             ];
-            command.extend(public);
-            let query = format!("{}/auth-config?for={product}&bundle=/x", registries[name].0);
-            let answer = admin.get(&query).await;
-            match run(&database, &command) {
+            command.extend(["--public-url", &bench.program.base]);
+            let query = format!(
+                "{}/auth-config?for={product}&bundle=/x",
+                bench.registries[name].0
+            );
+            let answer = bench.admin.get(&query).await;
+            match run(&bench.database, &command) {
                 Ok(printed) => assert_eq!(printed, answer.text),
                 Err(said) => {
                     assert_eq!((name, product, answer.status), ("team-a", "zot", 409));
@@ -1190,70 +1248,107 @@ async fn commands_rotate_beside_a_running_server_and_print_what_it_would(
             }
         }
     }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn commands_rotate_beside_a_running_server(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Beside::new(backend).await;
+    let first = bench.jwt("team-a").await;
+    let bundle = bench.shown("team-a", "auth-bundle.pem").await.text;
 
     // The leaf alone: the running server notices at its next JWT, the registry never.
-    let said = run(&database, &["keys", "rotate", "team-a"]).unwrap();
+    let said = run(&bench.database, &["keys", "rotate", "team-a"]).unwrap();
     assert_eq!(said, "team-a signs with a new key.\n");
-    let second = jwt("team-a").await;
+    let second = bench.jwt("team-a").await;
     assert_ne!(kid(&second), kid(&first));
-    assert_eq!(kids("team-a").await, [kid(&second), kid(&first)]);
-    assert_eq!(shown("team-a", "auth-bundle.pem").await.text, bundle);
+    assert_eq!(bench.kids("team-a").await, [kid(&second), kid(&first)]);
+    assert_eq!(bench.shown("team-a", "auth-bundle.pem").await.text, bundle);
     assert_eq!(
         (
-            check("team-a", &first).await,
-            check("team-a", &second).await
+            bench.check("team-a", &first).await,
+            bench.check("team-a", &second).await
         ),
         (200, 200)
     );
 
     // All that have keys, but none that would have to be told.
-    let (of_b, of_z) = (jwt("team-b").await, jwt("team-z").await);
-    let said = run(&database, &["keys", "rotate", "--all"]).unwrap();
+    let (of_b, of_z) = (bench.jwt("team-b").await, bench.jwt("team-z").await);
+    let said = run(&bench.database, &["keys", "rotate", "--all"]).unwrap();
     let lines: BTreeSet<_> = said.lines().collect();
     let expected = [
         "team-a signs with a new key.",
         "team-b signs with a new key.",
     ];
     assert_eq!(lines, BTreeSet::from(expected));
-    assert_ne!(kid(&jwt("team-a").await), kid(&second));
-    assert_ne!(kid(&jwt("team-b").await), kid(&of_b));
-    assert_eq!(kid(&jwt("team-z").await), kid(&of_z));
+    assert_ne!(kid(&bench.jwt("team-a").await), kid(&second));
+    assert_ne!(kid(&bench.jwt("team-b").await), kid(&of_b));
+    assert_eq!(kid(&bench.jwt("team-z").await), kid(&of_z));
 
     // A pinned one by its name, with the warning; several at once.
-    let said = run(&database, &["keys", "rotate", "team-z", "unused"]).unwrap();
+    let said = run(&bench.database, &["keys", "rotate", "team-z", "unused"]).unwrap();
     let (warned, quiet) = said.trim_end().split_once('\n').unwrap();
     assert!(
         warned.starts_with("team-z ") && warned.contains("restart"),
         "{said}"
     );
     assert_eq!(quiet, "unused signs with a new key.");
-    let new = jwt("team-z").await;
-    assert_eq!(kids("team-z").await, [kid(&new)]);
+    let new = bench.jwt("team-z").await;
+    assert_eq!(bench.kids("team-z").await, [kid(&new)]);
     assert_eq!(
-        (check("team-z", &of_z).await, check("team-z", &new).await),
+        (
+            bench.check("team-z", &of_z).await,
+            bench.check("team-z", &new).await
+        ),
         (200, 200)
     );
+}
 
-    // After a theft nothing signed before is worth anything.
-    let third = jwt("team-a").await;
-    let said = run(&database, &["keys", "rotate", "team-a", "--authority"]).unwrap();
+/// After a theft nothing signed before is worth anything.
+#[rstest]
+#[actix_web::test]
+async fn commands_replace_an_authority_beside_a_running_server(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Beside::new(backend).await;
+    let bundle = bench.shown("team-a", "auth-bundle.pem").await.text;
+    let first = bench.jwt("team-a").await;
+    run(&bench.database, &["keys", "rotate", "team-a"]).unwrap();
+    let second = bench.jwt("team-a").await;
+    run(&bench.database, &["keys", "rotate", "--all"]).unwrap();
+    let third = bench.jwt("team-a").await;
+    let said = run(
+        &bench.database,
+        &["keys", "rotate", "team-a", "--authority"],
+    )
+    .unwrap();
     assert!(
         said.contains("restart") && said.contains("auth-bundle team-a"),
         "{said}"
     );
     for jwt in [&first, &second, &third] {
-        assert_eq!(check("team-a", jwt).await, 401);
+        assert_eq!(bench.check("team-a", jwt).await, 401);
     }
-    let fourth = jwt("team-a").await;
-    assert_eq!(check("team-a", &fourth).await, 200);
-    assert_eq!(kids("team-a").await, [kid(&fourth)]);
-    let renewed = shown("team-a", "auth-bundle.pem").await.text;
+    let fourth = bench.jwt("team-a").await;
+    assert_eq!(bench.check("team-a", &fourth).await, 200);
+    assert_eq!(bench.kids("team-a").await, [kid(&fourth)]);
+    let renewed = bench.shown("team-a", "auth-bundle.pem").await.text;
     assert_ne!(renewed, bundle);
     let leaf = leaf_of(&header(&fourth)).unwrap().unwrap();
     let now = claims(&fourth)["iat"].as_i64().unwrap() + 30;
     assert!(is_chained(&leaf, &certificates(&renewed), now));
     assert!(!is_chained(&leaf, &certificates(&bundle), now));
+}
 
+#[rstest]
+#[actix_web::test]
+async fn commands_that_name_no_registry_or_product_rotate_nothing(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Beside::new(backend).await;
+    let before = kid(&bench.jwt("team-a").await);
     for (arguments, part) in [
         (&["keys", "rotate"][..], "REGISTRY"),
         (
@@ -1284,10 +1379,10 @@ async fn commands_rotate_beside_a_running_server_and_print_what_it_would(
             "--bundle",
         ),
     ] {
-        let said = run(&database, arguments).unwrap_err();
+        let said = run(&bench.database, arguments).unwrap_err();
         assert!(said.contains(part), "{arguments:?}: {said}");
     }
-    assert_eq!(kid(&jwt("team-a").await), kid(&fourth));
+    assert_eq!(kid(&bench.jwt("team-a").await), before);
 }
 
 #[rstest]

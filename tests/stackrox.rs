@@ -321,7 +321,15 @@ async fn bodies_are_decoded_before_anybody_is_asked_who_they_are(
             "parsing field \"revoked\": strconv.ParseBool: parsing \"maybe\": invalid syntax";
         check_error(&answer, 400, &error(3, message), "revoked");
     }
-    // Whatever the type says, and nothing at all is an empty message.
+}
+
+/// And none at all is an empty message.
+#[rstest]
+#[actix_web::test]
+async fn bodies_are_decoded_whatever_their_type_says(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
     let admin = server.admin();
     let empty = error(3, "token name cannot be empty: invalid arguments");
     for kind in [
@@ -345,7 +353,15 @@ async fn bodies_are_decoded_before_anybody_is_asked_who_they_are(
         let answer = admin.send(request(r#"{"name":"n","role":"Admin"}"#)).await;
         assert_eq!(answer.status, 200, "{kind:?}: {answer:?}");
     }
-    // Names that no database and no header would carry.
+}
+
+#[rstest]
+#[actix_web::test]
+async fn names_that_no_header_carries_and_too_many_roles_are_refused(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
     for name in ["a\0b".to_owned(), "a\nb".to_owned(), "x".repeat(1025)] {
         let answer = admin.post(GENERATE, json!({"name": name})).await;
         assert_eq!(
@@ -428,14 +444,31 @@ async fn who_is_not_let_in_is_told_in_stackrox_words(
             assert_eq!(challenges, [message.as_str()], "{what}");
         }
     }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn bearer_is_written_in_any_case(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let anonymous = server.anonymous();
+    let (token, _) = generate(&server.admin(), json!({"name": "n", "role": "Admin"})).await;
     for scheme in ["Bearer", "bearer", "BEARER"] {
         let request = anonymous
             .request(Method::GET, "/v1/apitokens")
             .header("authorization", format!("{scheme} {token}"));
         assert_eq!(anonymous.send(request).await.status, 200, "{scheme}");
     }
+}
 
-    // A token that has no role, or none that lets anybody in, is issued and opens nothing.
+/// It is issued, whether it has none or one that lets nobody in.
+#[rstest]
+#[actix_web::test]
+async fn a_token_without_a_role_opens_nothing(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
     let shut = "access for this user is not authorized: no valid role, please contact your system administrator";
     add_role(&server, "Fleeting", &[("Integration", 2)]);
     for (roles, gone) in [

@@ -314,10 +314,7 @@ async fn a_put_creates_with_the_id_of_the_path_or_replaces(
 ) {
     let server = Server::start(backend).await;
     let admin = server.admin();
-    let (registry, other) = (
-        admin.create_registry("team-a").await,
-        admin.create_registry("team-b").await,
-    );
+    let registry = admin.create_registry("team-a").await;
     let tokens = format!("/registries/{registry}/tokens");
     let path = format!("{tokens}/{ID}");
     let full = json!({"properties": {"name": "ci", "expiryDate": "2027-01-01T00:00:00Z", "status": "disabled",
@@ -340,8 +337,25 @@ async fn a_put_creates_with_the_id_of_the_path_or_replaces(
         let same = admin.put(&path, echo.clone()).await;
         assert_eq!((same.status, &same.json), (200, &read));
     }
+}
 
-    // The same id and name in another registry is another token, and says nothing of the first.
+/// It says nothing of the first.
+#[rstest]
+#[actix_web::test]
+async fn the_same_id_and_name_in_another_registry_is_another_token(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let tokens = format!("/registries/{registry}/tokens");
+    let other = admin.create_registry("team-b").await;
+    let path = format!("{tokens}/{ID}");
+    let full = json!({"properties": {"name": "ci", "expiryDate": "2027-01-01T00:00:00Z", "status": "disabled",
+        "scopes": [{"actions": ["pull"], "name": "a", "type": "repository"}]}});
+
+    assert_eq!(admin.put(&path, full).await.status, 201);
+    let read = current(&admin, &path).await;
     let there = format!("/registries/{other}/tokens/{ID}");
     let twin = admin
         .put(&there, json!({"properties": {"name": "CI"}}))
@@ -349,84 +363,6 @@ async fn a_put_creates_with_the_id_of_the_path_or_replaces(
     assert_eq!((twin.status, &twin.json["id"]), (201, &json!(ID)));
     assert_eq!(twin.json["properties"]["expiryDate"], Value::Null);
     assert_eq!(current(&admin, &path).await, read);
-
-    // What cannot be, and that it changes nothing.
-    let refusals = [
-        ("PUT", path.clone(), "Ci", 400, "invalid-name"),
-        ("PUT", path.clone(), "deploy", 400, "invalid-name"),
-        (
-            "PUT",
-            format!("{tokens}/{NOBODY}"),
-            "ci",
-            409,
-            "token-exists",
-        ),
-        (
-            "PUT",
-            format!("{tokens}/{NOBODY}"),
-            "cI",
-            409,
-            "token-exists",
-        ),
-        ("POST", tokens.clone(), "ci", 409, "token-exists"),
-        ("POST", tokens.clone(), "CI", 409, "token-exists"),
-        (
-            "PUT",
-            format!("/registries/{NOBODY}/tokens/{ID}"),
-            "ci",
-            404,
-            "registry-not-found",
-        ),
-        (
-            "POST",
-            format!("/registries/{NOBODY}/tokens"),
-            "ci",
-            404,
-            "registry-not-found",
-        ),
-    ];
-    for (method, at, name, status, code) in refusals {
-        let request = admin.request(method.parse().unwrap(), &at);
-        let answer = admin
-            .send(request.json(&json!({"properties": {"name": name}})))
-            .await;
-        assert_eq!(
-            refused(&answer),
-            (status, vec![code]),
-            "{method} {at} {name}"
-        );
-        assert_eq!(current(&admin, &path).await, read);
-        assert_eq!(admin.get(&tokens).await.json["total"], 1);
-    }
-    for (method, at, code) in [
-        ("GET", format!("{tokens}/{NOBODY}"), "token-not-found"),
-        ("PATCH", format!("{tokens}/{NOBODY}"), "token-not-found"),
-        ("DELETE", format!("{tokens}/{NOBODY}"), "token-not-found"),
-        (
-            "GET",
-            format!("/registries/{NOBODY}/tokens"),
-            "registry-not-found",
-        ),
-        (
-            "GET",
-            format!("/registries/{NOBODY}/tokens/{ID}"),
-            "registry-not-found",
-        ),
-        (
-            "PATCH",
-            format!("/registries/{NOBODY}/tokens/{ID}"),
-            "registry-not-found",
-        ),
-        (
-            "DELETE",
-            format!("/registries/{NOBODY}/tokens/{ID}"),
-            "registry-not-found",
-        ),
-    ] {
-        let request = admin.request(method.parse().unwrap(), &at);
-        let answer = admin.send(request.json(&json!({}))).await;
-        assert_eq!(refused(&answer), (404, vec![code]), "{method} {at}");
-    }
 
     // Deleting the registry takes its tokens along, and no other's.
     assert_eq!(
@@ -441,6 +377,78 @@ async fn a_put_creates_with_the_id_of_the_path_or_replaces(
         (404, vec!["registry-not-found"])
     );
     assert_eq!(current(&admin, &there).await["properties"]["name"], "CI");
+}
+
+#[rstest]
+#[actix_web::test]
+async fn a_put_that_cannot_be_changes_nothing(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let tokens = format!("/registries/{registry}/tokens");
+    let path = format!("{tokens}/{ID}");
+    let made = admin
+        .put(&path, json!({"properties": {"name": "ci"}}))
+        .await;
+    assert_eq!(made.status, 201);
+    let read = current(&admin, &path).await;
+    let unused = format!("{tokens}/{NOBODY}");
+    let (nowhere, one_nowhere) = (
+        format!("/registries/{NOBODY}/tokens"),
+        format!("/registries/{NOBODY}/tokens/{ID}"),
+    );
+    let refusals = [
+        ("PUT", &path, "Ci", 400, "invalid-name"),
+        ("PUT", &path, "deploy", 400, "invalid-name"),
+        ("PUT", &unused, "ci", 409, "token-exists"),
+        ("PUT", &unused, "cI", 409, "token-exists"),
+        ("POST", &tokens, "ci", 409, "token-exists"),
+        ("POST", &tokens, "CI", 409, "token-exists"),
+        ("PUT", &one_nowhere, "ci", 404, "registry-not-found"),
+        ("POST", &nowhere, "ci", 404, "registry-not-found"),
+    ];
+    for (method, at, name, status, code) in refusals {
+        let request = admin.request(method.parse().unwrap(), at);
+        let answer = admin
+            .send(request.json(&json!({"properties": {"name": name}})))
+            .await;
+        assert_eq!(
+            refused(&answer),
+            (status, vec![code]),
+            "{method} {at} {name}"
+        );
+        assert_eq!(current(&admin, &path).await, read);
+        assert_eq!(admin.get(&tokens).await.json["total"], 1);
+    }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn tokens_that_are_nowhere_are_not_found(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let tokens = format!("/registries/{registry}/tokens");
+    let unused = format!("{tokens}/{NOBODY}");
+    let nowhere = format!("/registries/{NOBODY}/tokens");
+    let one_nowhere = format!("{nowhere}/{ID}");
+    for (method, at, code) in [
+        ("GET", &unused, "token-not-found"),
+        ("PATCH", &unused, "token-not-found"),
+        ("DELETE", &unused, "token-not-found"),
+        ("GET", &nowhere, "registry-not-found"),
+        ("GET", &one_nowhere, "registry-not-found"),
+        ("PATCH", &one_nowhere, "registry-not-found"),
+        ("DELETE", &one_nowhere, "registry-not-found"),
+    ] {
+        let request = admin.request(method.parse().unwrap(), at);
+        let answer = admin.send(request.json(&json!({}))).await;
+        assert_eq!(refused(&answer), (404, vec![code]), "{method} {at}");
+    }
 }
 
 /// `ionosctl token scope delete` and the way to rotate a secret.
@@ -489,114 +497,203 @@ async fn a_put_of_a_deleted_id_makes_a_new_token_at_the_end_of_the_list(
     );
 }
 
+/// A token that ends in an hour, and stays listed for another one.
+struct Ending {
+    server: Server,
+    admin: Actor,
+    tokens: String,
+    path: String,
+    /// What it was made with.
+    body: Value,
+}
+
+impl Ending {
+    const END: &str = "2026-11-21T13:00:00Z";
+
+    async fn new(backend: Backend) -> Self {
+        let server = Server::start_with(backend, &["--expired-token-retention", "1h"]).await;
+        let admin = server.admin();
+        let registry = admin.create_registry("team-a").await;
+        let tokens = format!("/registries/{registry}/tokens");
+        let path = format!("{tokens}/{ID}");
+        let body = json!({"properties": {"name": "ci", "expiryDate": Self::END}});
+        assert_eq!(admin.put(&path, body.clone()).await.status, 201);
+        Self {
+            server,
+            admin,
+            tokens,
+            path,
+            body,
+        }
+    }
+
+    /// Its state and its status, shown alike alone and in the list.
+    async fn state(&self) -> (String, String) {
+        let token = current(&self.admin, &self.path).await;
+        let listed = self.admin.get(&self.tokens).await.json;
+        assert_eq!(listed["items"][0], token);
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let (metadata, properties) = (&token["metadata"], &token["properties"]);
+        (text(&metadata["state"]), text(&properties["status"]))
+    }
+}
+
+fn words(state: &str, status: &str) -> (String, String) {
+    (state.to_owned(), status.to_owned())
+}
+
 #[rstest]
 #[actix_web::test]
 async fn a_token_expires_and_what_it_was_can_be_applied_again(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
-    let server = Server::start_with(backend, &["--expired-token-retention", "1h"]).await;
-    let admin = server.admin();
-    let registry = admin.create_registry("team-a").await;
-    let tokens = format!("/registries/{registry}/tokens");
-    let path = format!("{tokens}/{ID}");
-    let end = "2026-11-21T13:00:00Z";
-    let body = json!({"properties": {"name": "ci", "expiryDate": end}});
-    assert_eq!(admin.put(&path, body.clone()).await.status, 201);
-    let state = async || {
-        let token = current(&admin, &path).await;
-        let listed = admin.get(&tokens).await.json;
-        assert_eq!(listed["items"][0], token);
-        let (state, status) = (&token["metadata"]["state"], &token["properties"]["status"]);
-        (
-            state.as_str().unwrap().to_owned(),
-            status.as_str().unwrap().to_owned(),
-        )
-    };
-    let words = |state: &str, status: &str| (state.to_owned(), status.to_owned());
+    let token = Ending::new(backend).await;
+    let (admin, clock) = (&token.admin, &token.server.clock);
+    clock.advance(TimeDelta::hours(1) - TimeDelta::microseconds(1));
+    assert_eq!(token.state().await, words("enabled", "enabled"));
+    clock.advance(TimeDelta::microseconds(1));
+    assert_eq!(token.state().await, words("expired", "enabled"));
 
-    server
-        .clock
-        .advance(TimeDelta::hours(1) - TimeDelta::microseconds(1));
-    assert_eq!(state().await, words("enabled", "enabled"));
-    server.clock.advance(TimeDelta::microseconds(1));
-    assert_eq!(state().await, words("expired", "enabled"));
-
-    // The stored date may be sent again, with other changes too; any other past date may not.
+    // The stored date may be sent again, with other changes too.
     assert_eq!(
-        admin.put(&path, body.clone()).await.json["metadata"].get("lastModifiedDate"),
+        admin.put(&token.path, token.body.clone()).await.json["metadata"].get("lastModifiedDate"),
         None
     );
     let disabled = admin
-        .patch(&path, json!({"expiryDate": end, "status": "disabled"}))
+        .patch(
+            &token.path,
+            json!({"expiryDate": Ending::END, "status": "disabled"}),
+        )
         .await;
     assert_eq!(disabled.status, 200, "{disabled:?}");
-    assert_eq!(state().await, words("disabled", "disabled"));
+    assert_eq!(token.state().await, words("disabled", "disabled"));
     assert_eq!(
-        admin.patch(&path, json!({"status": "enabled"})).await.json["metadata"]["state"],
+        admin
+            .patch(&token.path, json!({"status": "enabled"}))
+            .await
+            .json["metadata"]["state"],
         "expired"
     );
-    let before = current(&admin, &path).await;
-    let posted = json!({"properties": {"name": "other", "expiryDate": end}});
-    for (at, answer) in [
-        ("POST", admin.post(&tokens, posted.clone()).await),
-        (
-            "PUT of a new id",
-            admin.put(&format!("{tokens}/{NOBODY}"), posted).await,
-        ),
-        (
-            "PUT",
-            admin
-                .put(
-                    &path,
-                    json!({"properties": {"name": "ci", "expiryDate": "2026-11-21T12:59:59Z"}}),
-                )
-                .await,
-        ),
-        (
-            "PATCH",
-            admin
-                .patch(&path, json!({"expiryDate": "2026-11-21T12:59:59Z"}))
-                .await,
-        ),
-        ("PATCH to the future's edge", {
-            server.clock.advance(TimeDelta::minutes(1));
-            admin
-                .patch(&path, json!({"expiryDate": "2026-11-21T13:01:00Z"}))
-                .await
-        }),
-    ] {
+}
+
+#[rstest]
+#[actix_web::test]
+async fn an_expired_token_is_revived_by_a_later_date_alone(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let token = Ending::new(backend).await;
+    let (admin, clock) = (&token.admin, &token.server.clock);
+    clock.advance(TimeDelta::hours(1));
+    let before = current(admin, &token.path).await;
+    let (path, new) = (&token.path, format!("{}/{NOBODY}", token.tokens));
+    let named = |name: &str, end: &str| json!({"properties": {"name": name, "expiryDate": end}});
+    let earlier = "2026-11-21T12:59:59Z";
+    let check = async |at: &str, answer: Answer| {
         assert_eq!(refused(&answer), (400, vec!["invalid-expiry-date"]), "{at}");
-        assert_eq!(current(&admin, &path).await, before, "{at}");
-        assert_eq!(admin.get(&tokens).await.json["total"], 1, "{at}");
-    }
+        assert_eq!(current(admin, &token.path).await, before, "{at}");
+        assert_eq!(admin.get(&token.tokens).await.json["total"], 1, "{at}");
+    };
+    let other = named("other", Ending::END);
+    let posted = admin.post(&token.tokens, other.clone()).await;
+    check("POST", posted).await;
+    check("PUT of a new id", admin.put(&new, other).await).await;
+    check("PUT", admin.put(path, named("ci", earlier)).await).await;
+    let patch = json!({"expiryDate": earlier});
+    check("PATCH", admin.patch(path, patch).await).await;
+    clock.advance(TimeDelta::minutes(1));
+    let patch = json!({"expiryDate": "2026-11-21T13:01:00Z"});
+    let edge = admin.patch(path, patch).await;
+    check("PATCH to the future's edge", edge).await;
 
     // A later date revives it; without one it lives for ever.
     let revived = admin
-        .patch(&path, json!({"expiryDate": "2026-11-21T13:01:00.000001Z"}))
+        .patch(
+            &token.path,
+            json!({"expiryDate": "2026-11-21T13:01:00.000001Z"}),
+        )
         .await;
     assert_eq!(
         (revived.status, &revived.json["metadata"]["state"]),
         (200, &json!("enabled"))
     );
+}
 
-    // Expired, it stays listed for the time of the setting, to the microsecond.
-    server.clock.advance(TimeDelta::hours(1));
-    server.service.janitor().run("test").await.unwrap();
-    assert_eq!(state().await, words("expired", "enabled"));
-    server.clock.advance(TimeDelta::microseconds(1));
+/// To the microsecond.
+#[rstest]
+#[actix_web::test]
+async fn an_expired_token_stays_listed_for_the_time_of_the_setting(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let token = Ending::new(backend).await;
+    let (admin, clock) = (&token.admin, &token.server.clock);
+    clock.advance(TimeDelta::hours(2) - TimeDelta::microseconds(1));
+    token.server.service.janitor().run("test").await.unwrap();
+    assert_eq!(token.state().await, words("expired", "enabled"));
+    clock.advance(TimeDelta::microseconds(1));
     // The server's own janitor may be at it, or may have been.
-    while admin.get(&path).await.status == 200 {
-        server.service.janitor().run("test").await.unwrap();
+    while admin.get(&token.path).await.status == 200 {
+        token.server.service.janitor().run("test").await.unwrap();
     }
-    assert_eq!(admin.get(&tokens).await.json["total"], 0);
+    assert_eq!(admin.get(&token.tokens).await.json["total"], 0);
     assert_eq!(
         admin
-            .put(&path, json!({"properties": {"name": "ci"}}))
+            .put(&token.path, json!({"properties": {"name": "ci"}}))
             .await
             .status,
         201
     );
 }
+
+/// The query, the window it means, what is in it, and where its neighbours begin.
+type Window = (
+    &'static str,
+    (i64, i64),
+    &'static [&'static str],
+    Option<i64>,
+    Option<i64>,
+);
+
+const WINDOWS: [Window; 15] = [
+    ("", (0, 100), &["ta", "tb", "td", "te", "tf"], None, None),
+    ("?offset=0&limit=2", (0, 2), &["ta", "tb"], None, Some(2)),
+    ("?offset=2&limit=2", (2, 2), &["td", "te"], Some(0), Some(4)),
+    ("?offset=4&limit=2", (4, 2), &["tf"], Some(2), None),
+    (
+        "?limit=5",
+        (0, 5),
+        &["ta", "tb", "td", "te", "tf"],
+        None,
+        None,
+    ),
+    ("?limit=4", (0, 4), &["ta", "tb", "td", "te"], None, Some(4)),
+    ("?offset=1&limit=2", (1, 2), &["tb", "td"], Some(0), Some(3)),
+    ("?offset=3", (3, 100), &["te", "tf"], Some(0), None),
+    ("?offset=5&limit=2", (5, 2), &[], Some(3), None),
+    ("?offset=50&limit=2", (50, 2), &[], Some(48), None),
+    ("?limit=0", (0, 0), &[], None, None),
+    ("?offset=3&limit=0", (3, 0), &[], None, None),
+    (
+        "?limit=1000",
+        (0, 1000),
+        &["ta", "tb", "td", "te", "tf"],
+        None,
+        None,
+    ),
+    (
+        "?offset=9223372036854775807&limit=1000",
+        (i64::MAX, 1000),
+        &[],
+        Some(i64::MAX - 1000),
+        None,
+    ),
+    (
+        "?depth=1&maxResults=1&filter.name=x&limit=01",
+        (0, 1),
+        &["ta"],
+        None,
+        Some(1),
+    ),
+];
 
 #[rstest]
 #[actix_web::test]
@@ -617,49 +714,7 @@ async fn pages_are_windows_and_totals_are_right(
     }
     admin.delete(&format!("{tokens}/{}", ids[2])).await;
     let base = format!("http://{}{tokens}", server.address);
-    // The query, the window it means, what is in it, and where its neighbours begin.
-    let cases: [(&str, (i64, i64), &[&str], Option<i64>, Option<i64>); 15] = [
-        ("", (0, 100), &["ta", "tb", "td", "te", "tf"], None, None),
-        ("?offset=0&limit=2", (0, 2), &["ta", "tb"], None, Some(2)),
-        ("?offset=2&limit=2", (2, 2), &["td", "te"], Some(0), Some(4)),
-        ("?offset=4&limit=2", (4, 2), &["tf"], Some(2), None),
-        (
-            "?limit=5",
-            (0, 5),
-            &["ta", "tb", "td", "te", "tf"],
-            None,
-            None,
-        ),
-        ("?limit=4", (0, 4), &["ta", "tb", "td", "te"], None, Some(4)),
-        ("?offset=1&limit=2", (1, 2), &["tb", "td"], Some(0), Some(3)),
-        ("?offset=3", (3, 100), &["te", "tf"], Some(0), None),
-        ("?offset=5&limit=2", (5, 2), &[], Some(3), None),
-        ("?offset=50&limit=2", (50, 2), &[], Some(48), None),
-        ("?limit=0", (0, 0), &[], None, None),
-        ("?offset=3&limit=0", (3, 0), &[], None, None),
-        (
-            "?limit=1000",
-            (0, 1000),
-            &["ta", "tb", "td", "te", "tf"],
-            None,
-            None,
-        ),
-        (
-            "?offset=9223372036854775807&limit=1000",
-            (i64::MAX, 1000),
-            &[],
-            Some(i64::MAX - 1000),
-            None,
-        ),
-        (
-            "?depth=1&maxResults=1&filter.name=x&limit=01",
-            (0, 1),
-            &["ta"],
-            None,
-            Some(1),
-        ),
-    ];
-    for (query, (offset, limit), expected, previous, next) in cases {
+    for (query, (offset, limit), expected, previous, next) in WINDOWS {
         let answer = admin.get(&format!("{tokens}{query}")).await;
         let list = &answer.json;
         let link = |offset: Option<i64>| {
@@ -669,21 +724,9 @@ async fn pages_are_windows_and_totals_are_right(
         };
         assert_eq!(answer.status, 200, "{query}");
         assert_eq!(names(list), expected, "{query}");
-        assert_eq!(
-            (
-                &list["offset"],
-                &list["limit"],
-                &list["count"],
-                &list["total"]
-            ),
-            (
-                &json!(offset),
-                &json!(limit),
-                &json!(expected.len()),
-                &json!(5)
-            ),
-            "{query}"
-        );
+        let numbers = ["offset", "limit", "count", "total"].map(|name| &list[name]);
+        let count = expected.len();
+        assert_eq!(json!(numbers), json!([offset, limit, count, 5]), "{query}");
         assert_eq!(
             list["_links"],
             json!({"self": link(Some(offset)), "previous": link(previous), "next": link(next)}),

@@ -50,61 +50,81 @@ pub fn statuses(answers: &str) -> Vec<u16> {
         .collect()
 }
 
+/// Lines of a head that could be read in two ways.
+const LINES: [&str; 47] = [
+    "Content-Length: 5\r\nTransfer-Encoding: chunked",
+    "Transfer-Encoding: chunked\r\nContent-Length: 5",
+    "Transfer-Encoding: chunked\r\nContent-Length: 0",
+    "Content-Length: 5\r\nContent-Length: 6",
+    "Content-Length: 5\r\nContent-Length: 5",
+    "Content-Length: 5, 5",
+    "Content-Length: 5, 6",
+    "Content-Length: +5",
+    "Content-Length: -5",
+    "Content-Length: 0x5",
+    "Content-Length: 5 6",
+    "Content-Length: 5;",
+    "Content-Length: 1e1",
+    "Content-Length: ",
+    "Content-Length: 18446744073709551621",
+    "Content-Length: \u{665}",
+    "Transfer-Encoding: chunked, identity",
+    "Transfer-Encoding: identity, chunked",
+    "Transfer-Encoding: chunked, chunked",
+    "Transfer-Encoding: gzip, chunked",
+    "Transfer-Encoding: identity",
+    "Transfer-Encoding: identity\r\nContent-Length: 5",
+    "Transfer-Encoding: xchunked",
+    "Transfer-Encoding: chunked;q=1",
+    "Transfer-Encoding: \"chunked\"",
+    "Transfer-Encoding: chu nked",
+    "Transfer-Encoding: \u{b}chunked",
+    "Transfer-Encoding: chunked\u{0}",
+    "Transfer-Encoding:",
+    "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+    "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+    "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked",
+    // A space before the colon, and lines that go on.
+    "Transfer-Encoding : chunked",
+    "Content-Length : 5",
+    "Content-Length\t: 5",
+    " Content-Length: 5",
+    "X-Long: a\r\n Content-Length: 5",
+    "X-Long: a\r\n\tTransfer-Encoding: chunked",
+    "Transfer-Encoding:\r\n chunked",
+    // What ends no line, and what is in none.
+    "X-Line: a\rContent-Length: 5",
+    "X-Nul: a\u{0}b",
+    "X-Escape: a\u{1b}[31mb",
+    "Content-Length: 5\u{0}",
+    "No colon at all",
+    ": no name",
+    "X-\u{e4}: b",
+    "Host: localhost:1",
+];
+
+/// First lines of a head that could be read in two ways, or that are none.
+const FIRST_LINES: [&str; 14] = [
+    "POST /registries HTTP/1.0\r\nTransfer-Encoding: chunked",
+    "POST /registries HTTP/1.0\r\nTransfer-Encoding: chunked\r\nContent-Length: 5",
+    "POST /registries HTTP/1.0",
+    "GET /healthz HTTP/1.1",
+    "GET /healthz HTTP/1.2\r\nHost: localhost",
+    "GET /healthz HTTP/2.0\r\nHost: localhost",
+    "GET /healthz HTTP/0.9\r\nHost: localhost",
+    "GET /healthz\r\nHost: localhost",
+    "GET  /healthz HTTP/1.1\r\nHost: localhost",
+    "GET /healthz HTTP/1.1 \r\nHost: localhost",
+    "GET /health z HTTP/1.1\r\nHost: localhost",
+    "GET /healthz\u{0} HTTP/1.1\r\nHost: localhost",
+    "G\u{0}T /healthz HTTP/1.1\r\nHost: localhost",
+    "PRI * HTTP/2.0\r\n\r\nSM",
+];
+
 #[actix_web::test]
 async fn a_head_that_could_be_read_in_two_ways_is_refused_and_ends_the_connection() {
     let server = Server::start(Backend::Sqlite).await;
-    let lengths = [
-        "Content-Length: 5\r\nTransfer-Encoding: chunked",
-        "Transfer-Encoding: chunked\r\nContent-Length: 5",
-        "Transfer-Encoding: chunked\r\nContent-Length: 0",
-        "Content-Length: 5\r\nContent-Length: 6",
-        "Content-Length: 5\r\nContent-Length: 5",
-        "Content-Length: 5, 5",
-        "Content-Length: 5, 6",
-        "Content-Length: +5",
-        "Content-Length: -5",
-        "Content-Length: 0x5",
-        "Content-Length: 5 6",
-        "Content-Length: 5;",
-        "Content-Length: 1e1",
-        "Content-Length: ",
-        "Content-Length: 18446744073709551621",
-        "Content-Length: \u{665}",
-        "Transfer-Encoding: chunked, identity",
-        "Transfer-Encoding: identity, chunked",
-        "Transfer-Encoding: chunked, chunked",
-        "Transfer-Encoding: gzip, chunked",
-        "Transfer-Encoding: identity",
-        "Transfer-Encoding: identity\r\nContent-Length: 5",
-        "Transfer-Encoding: xchunked",
-        "Transfer-Encoding: chunked;q=1",
-        "Transfer-Encoding: \"chunked\"",
-        "Transfer-Encoding: chu nked",
-        "Transfer-Encoding: \u{b}chunked",
-        "Transfer-Encoding: chunked\u{0}",
-        "Transfer-Encoding:",
-        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
-        "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
-        "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked",
-        // A space before the colon, and lines that go on.
-        "Transfer-Encoding : chunked",
-        "Content-Length : 5",
-        "Content-Length\t: 5",
-        " Content-Length: 5",
-        "X-Long: a\r\n Content-Length: 5",
-        "X-Long: a\r\n\tTransfer-Encoding: chunked",
-        "Transfer-Encoding:\r\n chunked",
-        // What ends no line, and what is in none.
-        "X-Line: a\rContent-Length: 5",
-        "X-Nul: a\u{0}b",
-        "X-Escape: a\u{1b}[31mb",
-        "Content-Length: 5\u{0}",
-        "No colon at all",
-        ": no name",
-        "X-\u{e4}: b",
-        "Host: localhost:1",
-    ];
-    for sent in lengths {
+    for sent in LINES {
         let head = format!(
             "POST /registries HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: meant\r\n{sent}\r\n\r\n"
         );
@@ -117,23 +137,7 @@ async fn a_head_that_could_be_read_in_two_ways_is_refused_and_ends_the_connectio
             );
         }
     }
-    let lines = [
-        "POST /registries HTTP/1.0\r\nTransfer-Encoding: chunked",
-        "POST /registries HTTP/1.0\r\nTransfer-Encoding: chunked\r\nContent-Length: 5",
-        "POST /registries HTTP/1.0",
-        "GET /healthz HTTP/1.1",
-        "GET /healthz HTTP/1.2\r\nHost: localhost",
-        "GET /healthz HTTP/2.0\r\nHost: localhost",
-        "GET /healthz HTTP/0.9\r\nHost: localhost",
-        "GET /healthz\r\nHost: localhost",
-        "GET  /healthz HTTP/1.1\r\nHost: localhost",
-        "GET /healthz HTTP/1.1 \r\nHost: localhost",
-        "GET /health z HTTP/1.1\r\nHost: localhost",
-        "GET /healthz\u{0} HTTP/1.1\r\nHost: localhost",
-        "G\u{0}T /healthz HTTP/1.1\r\nHost: localhost",
-        "PRI * HTTP/2.0\r\n\r\nSM",
-    ];
-    for sent in lines {
+    for sent in FIRST_LINES {
         let answers = exchange(
             server.address,
             format!("{sent}\r\n\r\n{SMUGGLED}").as_bytes(),

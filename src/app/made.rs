@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::{sync_folder, unopened};
 use crate::config::Settings;
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 use crate::store::{Target, dump};
 
 /// The first lines of the list. They explain it to a person who opens it.
@@ -38,7 +38,7 @@ pub(super) fn require(settings: &Settings) -> Result<()> {
         return Ok(());
     }
     Err(Error::invalid(
-        "database-url",
+        Field::Setting,
         format!(
             "there was a database in {target}, and there is none: bring it back, or restore a backup of it. If a new one is \
              meant, remove the line {name} from {}",
@@ -90,7 +90,7 @@ fn read(settings: &Settings) -> Result<String> {
             Ok(String::new())
         }
         Err(error) => Err(Error::invalid(
-            "data-dir",
+            Field::Setting,
             format!("--data-dir: {} cannot be read: {error}", path.display()),
         )),
     }

@@ -11,7 +11,7 @@ use super::{clock, open_service, print};
 use crate::app::{self, Makes};
 use crate::clock::{Clock as _, Random, SystemClock, SystemRandom};
 use crate::config::{RestoreCommand, Settings};
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 use crate::service::backup::{self, Contents};
 use crate::service::freeze::{Restored, RestoredTokens, Standing};
 
@@ -30,14 +30,14 @@ pub(super) fn write(settings: &Settings, file: &Path, replace: bool) -> Result<(
     }
     let unwritable = |error: std::io::Error| {
         let message = format!("{} cannot be written: {error}", file.display());
-        Error::invalid("file", message)
+        Error::invalid(Field::Setting, message)
     };
     if file.exists() && !replace {
         let message = format!(
             "{} is there already: give --force to replace it",
             file.display()
         );
-        return Err(Error::invalid("file", message));
+        return Err(Error::invalid(Field::Setting, message));
     }
     let draft = Draft::create(file).map_err(unwritable)?;
     let mut output = BufWriter::new(&draft.file);
@@ -94,7 +94,7 @@ pub(super) fn restore(settings: &Settings, file: &Path, dry_run: bool) -> Result
     } else {
         Box::new(BufReader::new(File::open(file).map_err(|error| {
             let message = format!("{} cannot be read: {error}", file.display());
-            Error::invalid("file", message)
+            Error::invalid(Field::Setting, message)
         })?))
     };
     if dry_run {

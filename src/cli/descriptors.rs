@@ -6,7 +6,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Settings;
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 
 /// Standard input, output and error; the main thread's epoll and signals; the listener and who accepts; and files that
 /// are looked at now and then, such as certificates.
@@ -59,7 +59,7 @@ pub(super) fn prepare(settings: &Settings) -> Result<u32> {
     let least = own + LEAST_CONNECTIONS;
     if limit < least {
         return Err(Error::invalid(
-            "open-files",
+            Field::Setting,
             format!(
                 "this process may have {limit} open files, and needs {least}: {own} for itself and at least \
                  {LEAST_CONNECTIONS} for connections. Raise the limit (`ulimit -n`, or `LimitNOFILE=` for systemd), or \

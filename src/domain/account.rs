@@ -13,7 +13,7 @@ use super::secret;
 use super::status::Status;
 use super::text::{has_control, quoted};
 use super::unicode::{BYTE_ORDER_MARK, composed, folded, is_invisible, opaque};
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 
 /// The longest account name, in characters.
 const NAME_LENGTH: usize = 255;
@@ -33,7 +33,7 @@ impl AccountName {
         let text = &*composed(text);
         if let Some(hidden) = text.chars().find(|c| is_invisible(*c)) {
             return Err(Error::invalid(
-                "name",
+                Field::Name,
                 format!(
                     "account name {} contains U+{:04X}, which does not show: names that look alike must be the same",
                     quoted(text),
@@ -49,7 +49,7 @@ impl AccountName {
             || text.trim() != text
         {
             return Err(Error::invalid(
-                "name",
+                Field::Name,
                 format!(
                     "account name {} is not 1 to {NAME_LENGTH} characters without colon, control characters or space at the ends",
                     quoted(text)
@@ -114,7 +114,7 @@ impl NewPassword {
         } else {
             return Ok(Self(password));
         };
-        Err(Error::invalid("password", problem))
+        Err(Error::invalid(Field::Password, problem))
     }
 
     /// The password itself in the form in which it is compared, for hashing.

@@ -6,7 +6,7 @@ use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
 use super::text::quoted;
-use crate::error::{Result, Violations};
+use crate::error::{Field, Result, Violations};
 
 /// The most entries of a list.
 const ENTRIES: usize = 25;
@@ -18,16 +18,16 @@ pub struct AllowList(Vec<String>);
 impl AllowList {
     /// Reads the list of a registry.
     pub fn of_registry(entries: Vec<String>) -> Result<Self> {
-        Self::parse("apiSubnetAllowList", "api-subnet-allow-list", entries)
+        Self::parse("apiSubnetAllowList", Field::ApiSubnetAllowList, entries)
     }
 
     /// Reads the list of a token.
     pub fn of_token(entries: Vec<String>) -> Result<Self> {
-        Self::parse("allowedCidrs", "allowed-cidrs", entries)
+        Self::parse("allowedCidrs", Field::AllowedCidrs, entries)
     }
 
     /// Up to 25 addresses of either family, with or without a prefix length; host bits may be set.
-    fn parse(member: &str, field: &str, entries: Vec<String>) -> Result<Self> {
+    fn parse(member: &str, field: Field, entries: Vec<String>) -> Result<Self> {
         let mut violations = Violations::default();
         if entries.len() > ENTRIES {
             violations.push(

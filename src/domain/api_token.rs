@@ -11,7 +11,7 @@ use super::id::{AccountKey, ApiTokenId};
 use super::role::{self, NONE, Permissions, Role};
 use super::text::has_control;
 use super::{Stamp, account::Actor};
-use crate::error::{Error, Result, Violation};
+use crate::error::{Error, Field, Result, Violation};
 
 /// How long a token lasts if nobody says.
 const LIFE: TimeDelta = TimeDelta::days(365);
@@ -37,12 +37,12 @@ impl Wish {
     /// The roles asked for, if the wish is well-formed.
     pub fn roles(&self) -> Result<Vec<String>> {
         if self.name.is_empty() {
-            return Err(Error::invalid("name", "token name cannot be empty"));
+            return Err(Error::invalid(Field::Name, "token name cannot be empty"));
         }
         // PostgreSQL refuses a NUL in a text, and logs and terminals act on the others.
         if has_control(&self.name) || self.name.chars().count() > NAME_LENGTH {
             return Err(Error::invalid(
-                "name",
+                Field::Name,
                 format!(
                     "token name has more than {NAME_LENGTH} characters, or control characters among them"
                 ),
@@ -51,7 +51,7 @@ impl Wish {
         let roles = match (&self.role, self.roles.as_slice()) {
             (Some(_), [_, ..]) => {
                 return Err(Error::invalid(
-                    "role",
+                    Field::Other("role"),
                     "must use either role or roles, but not both",
                 ));
             }
@@ -60,7 +60,7 @@ impl Wish {
         };
         if roles.len() > ROLES {
             return Err(Error::invalid(
-                "roles",
+                Field::Roles,
                 format!("must not use more than {ROLES} roles"),
             ));
         }
@@ -83,7 +83,7 @@ impl Wish {
         if !unknown.is_empty() {
             let names: Vec<_> = unknown.into_iter().map(String::as_str).collect();
             return Err(Error::invalid(
-                "roles",
+                Field::Roles,
                 format!("role(s) {} don't exist", names.join(",")),
             ));
         }
@@ -119,7 +119,7 @@ impl Wish {
 }
 
 fn expiration(message: &str) -> Error {
-    Error::Invalid(vec![Violation::new("expiration", message)])
+    Error::Invalid(vec![Violation::new(Field::Other("expiration"), message)])
 }
 
 /// The roles of which somebody with these permissions may make a token, each by itself, in the order of their bytes.

@@ -10,7 +10,7 @@ use super::id::AppTokenId;
 use super::membership::Membership;
 use super::role::Permissions;
 use super::text::{has_control, quoted};
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 
 /// The user name that a code is the password of.
 pub const USER: &str = "$app";
@@ -30,14 +30,14 @@ impl Title {
     pub fn parse(text: String) -> Result<Self> {
         if text.chars().count() > TITLE_LENGTH {
             return Err(Error::invalid(
-                "title",
+                Field::Other("title"),
                 format!("the title is longer than {TITLE_LENGTH} characters"),
             ));
         }
         // PostgreSQL refuses a NUL in a text, and logs and terminals act on the others.
         if has_control(&text) {
             return Err(Error::invalid(
-                "title",
+                Field::Other("title"),
                 format!("title {} contains a control character", quoted(&text)),
             ));
         }

@@ -19,7 +19,7 @@ use super::registry::Registry;
 use super::secret::masked;
 use super::text::quoted;
 use super::token::Token;
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 
 /// The longest name that is kept of somebody unknown, in characters.
 const NAME: usize = 255;
@@ -49,7 +49,7 @@ impl Origin {
 }
 
 macro_rules! words {
-    ($(#[$doc:meta])* $name:ident, $field:literal { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
+    ($(#[$doc:meta])* $name:ident, $field:expr => { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $name {
@@ -75,7 +75,7 @@ macro_rules! words {
                     let known: Vec<_> = Self::ALL.iter().map(|known| known.as_str()).collect();
                     Error::invalid(
                         $field,
-                        format!("{} {} is none of {}", $field, quoted(text), known.join(", ")),
+                        format!("{} {} is none of {}", $field.as_str(), quoted(text), known.join(", ")),
                     )
                 })
             }
@@ -85,7 +85,7 @@ macro_rules! words {
 
 words! {
     /// What an event tells of.
-    Kind, "kind" {
+    Kind, Field::Kind => {
         /// A thing was made.
         Create = "create",
         /// A thing was changed.
@@ -111,7 +111,7 @@ words! {
 
 words! {
     /// What became of it.
-    Outcome, "outcome" {
+    Outcome, Field::Outcome => {
         /// It was done.
         Success = "success",
         /// It was refused for want of credentials.
@@ -125,7 +125,7 @@ words! {
 
 words! {
     /// What kind of thing an event is about.
-    SubjectKind, "subject-kind" {
+    SubjectKind, Field::Other("subject-kind") => {
         /// A registry.
         Registry = "registry",
         /// A registry token.

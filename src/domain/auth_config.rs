@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::registry::TokenVerifier;
 use super::text::{has_control, quoted};
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 
 /// The longest path of a bundle, in bytes.
 const PATH: usize = 4096;
@@ -30,7 +30,7 @@ impl Product {
             "distribution3" => Ok(Self::Distribution3),
             "zot" => Ok(Self::Zot),
             _ => Err(Error::invalid(
-                "for",
+                Field::For,
                 format!(
                     "for={} is not distribution2, distribution3 or zot",
                     quoted(text)
@@ -49,7 +49,7 @@ impl BundlePath {
     pub fn parse(text: &str) -> Result<Self> {
         if text.is_empty() || text.len() > PATH || has_control(text) {
             return Err(Error::invalid(
-                "bundle",
+                Field::Bundle,
                 format!(
                     "bundle={} is no path; say where the bundle will lie on the registry's machine, such as bundle=/etc/docker/registry/wharfinger.pem",
                     quoted(text)

@@ -12,7 +12,7 @@ use super::scope::{
 };
 use super::text::quoted;
 use super::token::{Scope, check_scopes};
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 
 /// The most scopes that a reason names.
 const SHOWN: usize = 3;
@@ -68,7 +68,7 @@ pub struct Rule {
 pub fn parse_wanted(objects: Option<&[Scope]>, text: Option<&str>) -> Result<Vec<Access>> {
     if objects.is_none() && text.is_none() {
         return Err(Error::invalid(
-            "scopes",
+            Field::Scopes,
             "nothing is asked for; send \"scopes\", a list of objects, or \"scope\", a text such as \
              repository:team/app:pull,push",
         ));
@@ -88,7 +88,7 @@ pub fn parse_wanted(objects: Option<&[Scope]>, text: Option<&str>) -> Result<Vec
 fn parse_object(index: usize, object: &Scope) -> Result<Access> {
     let wrong = |member: &str, text: &str, rule: &str| {
         Error::invalid(
-            "scopes",
+            Field::Scopes,
             format!(
                 "scopes[{index}].{member} {} is not {rule}, and no registry asks for it",
                 quoted(text)
@@ -126,7 +126,7 @@ pub struct Question {
 pub fn parse_address(text: &str) -> Result<IpAddr> {
     text.parse().map_err(|_| {
         Error::invalid(
-            "address",
+            Field::Address,
             format!(
                 "address {} is no address such as 192.0.2.1 or 2001:db8::1",
                 quoted(text)

@@ -7,13 +7,13 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use crate::error::{Error, Result, What};
+use crate::error::{Error, Field, Result, What};
 
 /// Reads an id in the one form that is accepted: 8-4-4-4-12 hexadecimal digits, upper or lower case.
 ///
 /// The `uuid` crate also reads braces, URNs and bare digits, which the API's pattern
 /// (`^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$`) refuses.
-fn parse_hyphenated(text: &str, what: What) -> Result<Uuid> {
+fn parse_hyphenated(text: &str, what: What, field: Field) -> Result<Uuid> {
     let hyphenated = text.len() == 36
         && text
             .bytes()
@@ -24,7 +24,7 @@ fn parse_hyphenated(text: &str, what: What) -> Result<Uuid> {
         .flatten()
         .ok_or_else(|| {
             Error::invalid(
-                format!("{what}-id"),
+                field,
                 format!(
                     "{} is no {what} id; an id looks like 5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10",
                     super::text::quoted(text)
@@ -34,7 +34,7 @@ fn parse_hyphenated(text: &str, what: What) -> Result<Uuid> {
 }
 
 macro_rules! public_id {
-    ($(#[$doc:meta])* $name:ident, $what:expr) => {
+    ($(#[$doc:meta])* $name:ident, $what:expr, $field:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub Uuid);
@@ -42,7 +42,7 @@ macro_rules! public_id {
         impl $name {
             /// Reads an id; anything but 8-4-4-4-12 hexadecimal digits is refused.
             pub fn parse(text: &str) -> Result<Self> {
-                parse_hyphenated(text, $what).map(Self)
+                parse_hyphenated(text, $what, $field).map(Self)
             }
         }
 
@@ -57,23 +57,23 @@ macro_rules! public_id {
 
 public_id! {
     /// A registry's public id, unique among living registries.
-    RegistryId, What::Registry
+    RegistryId, What::Registry, Field::RegistryId
 }
 public_id! {
     /// A token's public id, unique within its registry.
-    TokenId, What::Token
+    TokenId, What::Token, Field::TokenId
 }
 public_id! {
     /// An account's public id.
-    AccountId, What::Account
+    AccountId, What::Account, Field::AccountId
 }
 public_id! {
     /// An API token's public id, which its JWT carries as `jti`; never used twice.
-    ApiTokenId, What::ApiToken
+    ApiTokenId, What::ApiToken, Field::Other("id")
 }
 public_id! {
     /// An app token's public id, never used twice.
-    AppTokenId, What::AppToken
+    AppTokenId, What::AppToken, Field::Other("uuid")
 }
 
 /// A registry's internal key.

@@ -4,7 +4,7 @@
 use aws_lc_rs::digest::{Context, SHA256};
 
 use super::id::ApiTokenId;
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 
 /// The longest key, in characters.
 const LENGTH: usize = 255;
@@ -48,7 +48,7 @@ impl IdempotencyKey {
 #[must_use]
 pub fn unreadable() -> Error {
     Error::invalid(
-        "idempotency-key",
+        Field::IdempotencyKey,
         format!(
             "Idempotency-Key is not one key of 1 to {LENGTH} visible ASCII characters, bare or in double quotes; \
              a fresh UUID does"

@@ -3,7 +3,7 @@
 use chrono::{DateTime, SecondsFormat, SubsecRound as _, TimeDelta, Utc};
 
 use super::period::Period;
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 
 /// Changes to the rules of a registry; what is `None` stays, `Some(None)` is no rule any more.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct LivesPatch {
 }
 
 /// Reads how long tokens may last: some time at all.
-pub fn parse_life(member: &str, field: &str, text: &str) -> Result<Period> {
+pub fn parse_life(member: &str, field: Field, text: &str) -> Result<Period> {
     let life = Period::parse(member, field, text)?;
     if life > Period::ZERO {
         return Ok(life);
@@ -66,7 +66,7 @@ impl Lives {
     pub fn check(self) -> Result<()> {
         match (self.default, self.maximum) {
             (Some(default), Some(maximum)) if default > maximum => Err(Error::invalid(
-                "default-token-life",
+                Field::DefaultTokenLife,
                 format!(
                     "defaultTokenLife {default} is longer than maximumTokenLife {maximum}; make it as long or shorter"
                 ),
@@ -103,7 +103,7 @@ impl Lives {
             None => "expiryDate null would let the token last for ever".to_owned(),
         };
         Err(Error::invalid(
-            "expiry-date",
+            Field::ExpiryDate,
             format!(
                 "{wrong}: tokens of this registry last {maximum} at most; send one up to {}, or leave it out",
                 shown(latest.trunc_subsecs(0))

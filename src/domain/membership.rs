@@ -13,7 +13,7 @@ use super::scope::{CATALOG, REGISTRY, REPOSITORY, REPOSITORY_ACTIONS};
 use super::status::Status;
 use super::text::quoted;
 use super::token::Scope;
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 
 /// How an account belongs to a registry; each level includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,7 +50,7 @@ impl Membership {
     pub fn parse(text: &str) -> Result<Self> {
         Self::from_stored(text).ok_or_else(|| {
             Error::invalid(
-                "level",
+                Field::Level,
                 format!(
                     "level {} is none of \"owner\", \"maintainer\", \"reader\"",
                     quoted(text)

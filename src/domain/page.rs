@@ -1,7 +1,7 @@
 //! Pages of lists: how many, from where.
 
 use super::text::quoted;
-use crate::error::{Error, Result, Violations};
+use crate::error::{Error, Field, Result, Violations};
 
 /// Elements on a page when the caller does not say.
 pub const DEFAULT_LIMIT: i64 = 100;
@@ -54,7 +54,7 @@ fn parse_offset(text: Option<&str>) -> Result<i64> {
     let Some(text) = text else { return Ok(0) };
     digits(text).ok_or_else(|| {
         Error::invalid(
-            "offset",
+            Field::Offset,
             format!(
                 "offset {} is not a whole number from 0 to {}",
                 quoted(text),
@@ -73,7 +73,7 @@ pub fn parse_limit(text: Option<&str>) -> Result<i64> {
         .filter(|limit| *limit <= MAXIMUM_LIMIT)
         .ok_or_else(|| {
             Error::invalid(
-                "limit",
+                Field::Limit,
                 format!(
                     "limit {} is not a whole number from 0 to {MAXIMUM_LIMIT}",
                     quoted(text)

@@ -8,7 +8,7 @@ use std::fmt;
 use chrono::TimeDelta;
 
 use super::text::quoted;
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
@@ -61,7 +61,7 @@ impl Period {
 
     /// Reads a period of `member`, a caller's name for it; `field` is the one in error codes. Weeks stand alone, numbers
     /// are whole and as large as one likes: `PT36H` is `P1DT12H`.
-    pub fn parse(member: &str, field: &str, text: &str) -> Result<Self> {
+    pub fn parse(member: &str, field: Field, text: &str) -> Result<Self> {
         read(text).map_err(|flaw| {
             let shown = quoted(text);
             let message = match flaw {
@@ -161,7 +161,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn parse(text: &str) -> Result<Period> {
-        Period::parse("maximumAge", "maximum-age", text)
+        Period::parse("maximumAge", Field::Other("maximum-age"), text)
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::error::{Error, Result, What};
+use crate::error::{Error, Field, Result, What};
 
 /// A state of a thing: equal to that of another time if nothing of the thing changed.
 ///
@@ -42,7 +42,7 @@ enum Named {
 
 impl Named {
     /// Reads the value of a header: `*`, or tags in double quotes with commas between them.
-    fn parse(header: &str, field: &str, value: &[u8]) -> Result<Self> {
+    fn parse(header: &str, field: Field, value: &[u8]) -> Result<Self> {
         let wrong = || {
             Error::invalid(
                 field,
@@ -112,9 +112,9 @@ pub struct Precondition {
 impl Precondition {
     /// Reads the values of the headers `If-Match` and `If-None-Match`.
     pub fn parse(if_match: Option<&[u8]>, if_none_match: Option<&[u8]>) -> Result<Self> {
-        let matches = if_match.map(|value| Named::parse("If-Match", "if-match", value));
+        let matches = if_match.map(|value| Named::parse("If-Match", Field::IfMatch, value));
         let none_matches =
-            if_none_match.map(|value| Named::parse("If-None-Match", "if-none-match", value));
+            if_none_match.map(|value| Named::parse("If-None-Match", Field::IfNoneMatch, value));
         Ok(Self {
             matches: matches.transpose()?,
             none_matches: none_matches.transpose()?,

@@ -12,7 +12,7 @@ use super::membership::{Images, Rights};
 use super::period::Period;
 use super::precondition::Tag;
 use super::text::quoted;
-use crate::error::{Error, Result, Violations};
+use crate::error::{Error, Field, Result, Violations};
 
 /// The most JSON in the scanning properties, in bytes.
 const PROPERTIES: usize = 4096;
@@ -42,7 +42,7 @@ impl RegistryName {
             return Ok(Self(text.to_owned()));
         }
         Err(Error::invalid(
-            "name",
+            Field::Name,
             format!(
                 "registry name {} is not 3 to 63 lower-case letters, digits and hyphens, a letter first and no hyphen last",
                 quoted(text)
@@ -73,7 +73,7 @@ impl Schedule {
         let mut violations = Violations::default();
         if self.days.len() > DAYS.len() {
             violations.push(
-                "garbage-collection-schedule",
+                Field::GarbageCollectionSchedule,
                 format!(
                     "garbageCollectionSchedule.days has {} entries; a week has {}",
                     self.days.len(),
@@ -84,7 +84,7 @@ impl Schedule {
         for day in self.days.iter().take(DAYS.len()) {
             if !DAYS.contains(&day.as_str()) {
                 violations.push(
-                    "garbage-collection-schedule",
+                    Field::GarbageCollectionSchedule,
                     format!(
                         "garbageCollectionSchedule.days: {} is none of {}",
                         quoted(day),
@@ -95,7 +95,7 @@ impl Schedule {
         }
         if !is_time_of_day(&self.time) {
             violations.push(
-                "garbage-collection-schedule",
+                Field::GarbageCollectionSchedule,
                 format!("garbageCollectionSchedule.time: {} is no time of day such as 05:19:00+00:00 or 10:00:00Z", quoted(&self.time)),
             );
         }
@@ -163,7 +163,7 @@ impl Features {
             return Ok(());
         }
         Err(Error::invalid(
-            "features",
+            Field::Features,
             format!(
                 "features.vulnerabilityScanning.properties has {size} bytes of JSON; at most {PROPERTIES} are allowed"
             ),
@@ -259,7 +259,7 @@ impl TokenVerifier {
             "x5c" => Ok(Self::X5c),
             "pinned" => Ok(Self::Pinned),
             _ => Err(Error::invalid(
-                "token-verifier",
+                Field::TokenVerifier,
                 format!(
                     "tokenVerifier {} is neither \"x5c\" nor \"pinned\"",
                     quoted(text)
@@ -360,7 +360,7 @@ impl Registry {
         let mut violations = Violations::default();
         if new.name.as_str() != self.name {
             violations.push(
-                "name",
+                Field::Name,
                 format!(
                     "\"name\" cannot be changed: this registry is named {}, not {}",
                     self.name,
@@ -370,7 +370,7 @@ impl Registry {
         }
         if new.location != self.location {
             violations.push(
-                "location",
+                Field::Location,
                 format!(
                     "\"location\" cannot be changed: this registry is in {}, not {}",
                     self.location,
@@ -407,7 +407,7 @@ impl Registry {
                 && !features.vulnerability_scanning.enabled
             {
                 return Err(Error::invalid(
-                    "features",
+                    Field::Features,
                     "features.vulnerabilityScanning cannot be switched off once it is on; send enabled: true, or leave it out of a PATCH",
                 ));
             }

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::period::Period;
 use super::text::quoted;
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 
 /// Which of a token's secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,12 +86,12 @@ impl Grace {
 
     /// Reads a grace: none, or up to 30 days.
     pub fn parse(text: &str) -> Result<Self> {
-        let period = Period::parse("gracePeriod", "grace-period", text)?;
+        let period = Period::parse("gracePeriod", Field::GracePeriod, text)?;
         if period <= Self::LONGEST {
             return Ok(Self(period));
         }
         Err(Error::invalid(
-            "grace-period",
+            Field::GracePeriod,
             format!(
                 "gracePeriod: {} is longer than {}, the most that an old secret goes on working",
                 quoted(text),
@@ -103,12 +103,12 @@ impl Grace {
 
 /// Reads how old a registry lets a secret become: an hour or more, so that there is time to replace it.
 pub fn parse_maximum_age(text: &str) -> Result<Period> {
-    let period = Period::parse("maximumSecretAge", "maximum-secret-age", text)?;
+    let period = Period::parse("maximumSecretAge", Field::MaximumSecretAge, text)?;
     if period >= Period::HOUR {
         return Ok(period);
     }
     Err(Error::invalid(
-        "maximum-secret-age",
+        Field::MaximumSecretAge,
         format!(
             "maximumSecretAge: {} is shorter than {}; a secret has to last until it is replaced",
             quoted(text),

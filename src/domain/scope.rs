@@ -8,7 +8,7 @@ use std::fmt;
 
 use super::text::quoted;
 use super::token::Scope;
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 
 /// The most scopes in one request, after merging.
 const SCOPES: usize = 100;
@@ -74,7 +74,7 @@ pub fn parse_requested<'a>(values: impl IntoIterator<Item = &'a str>) -> Result<
         length += value.len();
         if length > LENGTH {
             return Err(Error::invalid(
-                "scopes",
+                Field::Scopes,
                 format!("the scopes are longer than {LENGTH} bytes"),
             ));
         }
@@ -99,7 +99,7 @@ pub(super) fn merge(requested: &mut Vec<Access>, access: Access) -> Result<()> {
             check_actions(held)
         }
         None if full => Err(Error::invalid(
-            "scopes",
+            Field::Scopes,
             format!("more than {SCOPES} resources are asked for at once"),
         )),
         None => {
@@ -115,7 +115,7 @@ pub(super) fn merge(requested: &mut Vec<Access>, access: Access) -> Result<()> {
 fn parse_one(text: &str) -> Result<Access> {
     let wrong = || {
         Error::invalid(
-            "scopes",
+            Field::Scopes,
             format!(
                 "scope {} is not of the form type:name:action[,action], such as repository:team/app:pull,push",
                 quoted(text)
@@ -153,7 +153,7 @@ fn check_actions(access: &Access) -> Result<()> {
 
 fn too_many_actions(count: usize, name: &str) -> Error {
     Error::invalid(
-        "scopes",
+        Field::Scopes,
         format!(
             "{count} actions on {} are asked for; at most {ACTIONS} are allowed",
             quoted(name)

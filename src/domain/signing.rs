@@ -7,7 +7,7 @@ use data_encoding::BASE32_NOPAD;
 
 use super::registry::TokenVerifier;
 use super::text::quoted;
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 
 /// Bytes of the fingerprint that make a key's id.
 const KEY_ID: usize = 30;
@@ -36,7 +36,7 @@ impl Algorithm {
             "ES256" => Ok(Self::Es256),
             "RS256" => Ok(Self::Rs256),
             _ => Err(Error::invalid(
-                "algorithm",
+                Field::Setting,
                 format!("algorithm {} is neither ES256 nor RS256", quoted(text)),
             )),
         }

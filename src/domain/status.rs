@@ -1,7 +1,7 @@
 //! Enabled or disabled: what an operator sets on accounts and tokens.
 
 use super::text::quoted;
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 
 /// Whether an account or a token is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Status {
             "enabled" => Ok(Self::Enabled),
             "disabled" => Ok(Self::Disabled),
             _ => Err(Error::invalid(
-                "status",
+                Field::Status,
                 format!(
                     "status {} is neither \"enabled\" nor \"disabled\"",
                     quoted(text)

@@ -18,7 +18,7 @@ use super::rotation::Secrets;
 use super::scope::{are_within, wildcards};
 use super::status::Status;
 use super::text::{has_control, quoted};
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 
 /// A token's name, as sent; two names that differ only in ASCII case are the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl TokenName {
             return Ok(Self(text.to_owned()));
         }
         Err(Error::invalid(
-            "name",
+            Field::Name,
             format!(
                 "token name {} is not 2 to 63 letters, digits and hyphens, a letter first and no hyphen last",
                 quoted(text)
@@ -89,7 +89,7 @@ pub fn check_scopes(scopes: &[Scope]) -> Result<()> {
     for (size, most, what) in sizes {
         if size > most {
             return Err(Error::invalid(
-                "scopes",
+                Field::Scopes,
                 format!("{what}: {size}; at most {most} are allowed"),
             ));
         }
@@ -101,13 +101,13 @@ pub fn check_scopes(scopes: &[Scope]) -> Result<()> {
     for text in texts {
         if has_control(text) {
             return Err(Error::invalid(
-                "scopes",
+                Field::Scopes,
                 format!("scope text {} contains a control character", quoted(text)),
             ));
         }
         if text.chars().count() > SCOPE_TEXT {
             return Err(Error::invalid(
-                "scopes",
+                Field::Scopes,
                 format!(
                     "scope text {} is longer than {SCOPE_TEXT} characters",
                     quoted(text)
@@ -118,7 +118,7 @@ pub fn check_scopes(scopes: &[Scope]) -> Result<()> {
     }
     if length > SCOPE_TEXTS {
         return Err(Error::invalid(
-            "scopes",
+            Field::Scopes,
             format!(
                 "the texts of all scopes are {length} bytes long; at most {SCOPE_TEXTS} are allowed"
             ),
@@ -134,7 +134,7 @@ fn check_wildcards(scopes: &[Scope]) -> Result<()> {
         let count = wildcards(&scope.name);
         if count > WILDCARDS {
             return Err(Error::invalid(
-                "scopes",
+                Field::Scopes,
                 format!(
                     "scope name {} has {count} wildcards; at most {WILDCARDS} are allowed",
                     quoted(&scope.name)
@@ -285,7 +285,7 @@ impl Credential for Grant<'_> {
             return Ok(());
         };
         Err(Error::invalid(
-            "expiry-date",
+            Field::ExpiryDate,
             format!(
                 "the token would last longer than the API token that it is made with; give an expiry date up to {}",
                 bound.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
@@ -330,7 +330,7 @@ impl Token {
     pub fn replace(&mut self, new: NewToken, lives: Lives, now: DateTime<Utc>) -> Result<bool> {
         if new.name.as_str() != self.name {
             return Err(Error::invalid(
-                "name",
+                Field::Name,
                 format!(
                     "\"name\" cannot be changed: this token is named {}, not {}",
                     self.name,
@@ -449,7 +449,7 @@ impl TokenPatch {
 fn check_expiry(expires_at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<()> {
     match expires_at {
         Some(end) if end <= now => Err(Error::invalid(
-            "expiry-date",
+            Field::ExpiryDate,
             format!(
                 "expiryDate {} is in the past; send a later one, or none for a token that never expires",
                 end.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
@@ -471,7 +471,7 @@ pub fn parse_expiry(text: &str) -> Result<DateTime<Utc>> {
         .filter(|instant| Some(*instant) < last && instant.timestamp() >= 0)
         .ok_or_else(|| {
             Error::invalid(
-                "expiry-date",
+                Field::ExpiryDate,
                 format!(
                     "expiryDate {} is no RFC 3339 date-time with a zone, from 1970 to 9999, such as 2027-01-13T16:27:42Z",
                     quoted(text)

@@ -16,7 +16,7 @@ use super::connection::Requests;
 use super::objects::Objects;
 use super::{BODY_LIMIT, Bodies};
 use crate::domain::text::quoted;
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -126,7 +126,7 @@ async fn collect(
     let (mut whole, mut share) = (BytesMut::new(), Share::default());
     while let Some(piece) = payload.next().await {
         let piece = piece.map_err(|error| {
-            Error::invalid("body", format!("the body could not be read: {error}"))
+            Error::invalid(Field::Body, format!("the body could not be read: {error}"))
         })?;
         let size = whole.len() + piece.len();
         if size > limit {
@@ -208,7 +208,7 @@ pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
 
 fn malformed(error: &serde_json::Error) -> Error {
     Error::invalid(
-        "body",
+        Field::Body,
         shortened(&format!("the body is not valid JSON: {error}")),
     )
 }
@@ -227,7 +227,7 @@ fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
         && let Some(known) = known_members(reason, key)
     {
         return Error::invalid(
-            "body",
+            Field::Body,
             unknown_member_message(&error.path().to_string(), key, &known),
         );
     }
@@ -236,11 +236,11 @@ fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
         .path()
         .iter()
         .find_map(|segment| match segment {
-            Segment::Map { key } if key != "properties" => Some(kebab(key)),
+            Segment::Map { key } if key != "properties" => Some(Field::of_member(key)),
             _ => None,
         })
-        .or_else(|| missing_member(reason).map(kebab))
-        .unwrap_or_else(|| "body".to_owned());
+        .or_else(|| missing_member(reason).map(Field::of_member))
+        .unwrap_or(Field::Body);
     let place = if path == "." {
         "the body".to_owned()
     } else {
@@ -315,20 +315,6 @@ fn echoes(known: &[&str]) -> bool {
     known.contains(&"href")
 }
 
-/// `expiryDate` as error codes spell it: `expiry-date`.
-fn kebab(name: &str) -> String {
-    let mut kebab = String::new();
-    for letter in name.chars().take(40) {
-        if letter.is_ascii_uppercase() {
-            kebab.push('-');
-            kebab.push(letter.to_ascii_lowercase());
-        } else if letter.is_ascii_alphanumeric() {
-            kebab.push(letter);
-        }
-    }
-    kebab
-}
-
 fn shortened(text: &str) -> String {
     match text.char_indices().nth(REASON) {
         Some((end, _)) => format!("{}…", text.split_at(end).0),
@@ -357,11 +343,9 @@ mod tests {
         scopes: Option<Vec<u8>>,
     }
 
-    fn complaint(text: &str) -> (String, String) {
+    fn complaint(text: &str) -> (Field, String) {
         match parse::<Outer>(text.as_bytes()) {
-            Err(Error::Invalid(violations)) => {
-                (violations[0].field.clone(), violations[0].message.clone())
-            }
+            Err(Error::Invalid(violations)) => (violations[0].field, violations[0].message.clone()),
             other => panic!("{text} gave {other:?}"),
         }
     }
@@ -371,46 +355,42 @@ mod tests {
         let cases = [
             (
                 r#"{"properties": {"expirydate": "x"}}"#,
-                "body",
+                Field::Body,
                 r#"unknown member "expirydate" in properties; did you mean "expiryDate"?"#,
             ),
             (
                 r#"{"properties": {"name": "x"}}"#,
-                "body",
+                Field::Body,
                 r#"unknown member "name" in properties; known are expiryDate, scopes"#,
             ),
             (
                 r#"{"properties": {}, "zzz": 1}"#,
-                "body",
+                Field::Body,
                 r#"unknown member "zzz"; put it inside "properties""#,
             ),
             (
                 r#"{"properties": {"expiryDate": 5}}"#,
-                "expiry-date",
+                Field::ExpiryDate,
                 "properties.expiryDate: invalid type: integer `5`, expected a string",
             ),
             (
                 r#"{"properties": {"scopes": [1, "x"]}}"#,
-                "scopes",
+                Field::Scopes,
                 "properties.scopes[1]: invalid type: string \"x\", expected u8",
             ),
             (
                 r#"{"other": 1}"#,
-                "body",
+                Field::Body,
                 "the body: missing field `properties`",
             ),
             (
                 "[]",
-                "body",
+                Field::Body,
                 "the body: invalid type: sequence, expected an object",
             ),
         ];
         for (text, field, message) in cases {
-            assert_eq!(
-                complaint(text),
-                (field.to_owned(), message.to_owned()),
-                "{text}"
-            );
+            assert_eq!(complaint(text), (field, message.to_owned()), "{text}");
         }
         for text in [
             "",
@@ -420,7 +400,7 @@ mod tests {
             "{\"properties\": {}} {}",
             "\u{feff}{}",
         ] {
-            assert_eq!(complaint(text).0, "body", "{text:?}");
+            assert_eq!(complaint(text).0, Field::Body, "{text:?}");
         }
     }
 

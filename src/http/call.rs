@@ -23,7 +23,7 @@ use super::{PREFIX, State};
 use crate::domain::audit::Origin;
 use crate::domain::id::{AccountId, RegistryId, TokenId};
 use crate::domain::idempotency::{self, Attempt, IdempotencyKey};
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 use crate::service::access::{Caller, Presented};
 
 /// The longest `Authorization` header read, in bytes.
@@ -214,7 +214,7 @@ pub(super) struct Query<T>(pub T);
 impl<T: DeserializeOwned + 'static> Head for Query<T> {
     fn read(request: &HttpRequest) -> Result<Self> {
         let query = web::Query::<T>::from_query(request.query_string()).map_err(|error| {
-            Error::invalid("query", format!("the query cannot be read: {error}"))
+            Error::invalid(Field::Query, format!("the query cannot be read: {error}"))
         })?;
         Ok(Self(query.into_inner()))
     }

@@ -11,7 +11,7 @@ use super::chain::{BATCH, count, link, same, seal};
 use crate::domain::account::Actor;
 use crate::domain::audit::KeptEvent;
 use crate::domain::role::{Level, Resource};
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 use crate::store::audit::{self as table, Chain, Order};
 pub use crate::store::audit::{Filter, Place};
 
@@ -262,7 +262,7 @@ impl<'a> Audit<'a> {
         };
         read().ok_or_else(|| {
             Error::invalid(
-                "pagination-token",
+                Field::PaginationToken,
                 "the pagination token is none that this list gave with this filter",
             )
         })

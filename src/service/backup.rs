@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 use super::freeze::{self, Restored};
 use super::vault::{self, ID, KEY, ServerKey};
 use crate::clock::{Clock, Random};
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 use crate::store::dump::{self, Table};
 use crate::store::{self, Session, Target, migrations};
 
@@ -79,7 +79,7 @@ pub fn write(
     if !dump::is_there(target)? {
         let message =
             format!("--database-url: {target} has no tables: no server was ever started on it");
-        return Err(Error::invalid("database-url", message));
+        return Err(Error::invalid(Field::Setting, message));
     }
     dump::read(target, |connection| {
         vault::require_key(connection, server_key)?;
@@ -116,7 +116,7 @@ fn contents(connection: &mut Session, made_at: DateTime<Utc>) -> Result<Contents
     let migrations = migrations::applied(connection)?;
     if let Some(newer) = migrations::unknown(&migrations)? {
         return Err(Error::invalid(
-            "backup",
+            Field::Setting,
             format!(
                 "a newer release migrated this database ({newer}), and may have added tables that this one does not know: \
                  make the backup with that release"
@@ -166,7 +166,7 @@ pub fn restore(
         let message = format!(
             "this backup comes from a newer release: its tables have the migration {newer}, which this release has not"
         );
-        return Err(Error::invalid("backup", message));
+        return Err(Error::invalid(Field::Setting, message));
     }
     let holder = store::leases::holder(random)?;
     // Before a migration, not only before the rows.
@@ -179,7 +179,7 @@ pub fn restore(
         require_empty(connection)?;
         if migrations::applied(connection)? != contents.migrations {
             return Err(Error::invalid(
-                "database-url",
+                Field::Setting,
                 "--database-url: this database has other tables than the backup: give one without any",
             ));
         }
@@ -212,7 +212,7 @@ fn require_empty(connection: &mut Session) -> Result<()> {
     for table in ["data_keys", "accounts"] {
         if dump::has_any(connection, table)? {
             return Err(Error::invalid(
-                "database-url",
+                Field::Setting,
                 "--database-url: this database is in use: it has keys or accounts. A backup is restored into an empty one",
             ));
         }
@@ -249,7 +249,7 @@ struct Backup<R> {
 impl<R: Read> Backup<R> {
     fn open(server_key: &ServerKey, mut input: R) -> Result<Self> {
         let mut head = [0; MAGIC.len() + 1 + ID];
-        let none = || Error::invalid("backup", "this is no backup of this service");
+        let none = || Error::invalid(Field::Setting, "this is no backup of this service");
         input.read_exact(&mut head).map_err(|_| none())?;
         let rest = head.strip_prefix(MAGIC).ok_or_else(none)?;
         let (form, id) = rest.split_first().ok_or_else(none)?;
@@ -258,7 +258,7 @@ impl<R: Read> Backup<R> {
                 "this backup is of the form {form}, and this release reads {FORM}: restore it with the release that \
                  made it, or a later one"
             );
-            return Err(Error::invalid("backup", message));
+            return Err(Error::invalid(Field::Setting, message));
         }
         if id != server_key.id_bytes() {
             let message = format!(
@@ -266,7 +266,7 @@ impl<R: Read> Backup<R> {
                 vault::short(id),
                 server_key.id()
             );
-            return Err(Error::invalid("server-key", message));
+            return Err(Error::invalid(Field::Setting, message));
         }
         let mut sealed_key = [0; SEALED_KEY];
         input.read_exact(&mut sealed_key).map_err(unreadable)?;
@@ -280,7 +280,7 @@ impl<R: Read> Backup<R> {
         // What opened is what was written: an unknown form of it comes from a later release.
         let contents = serde_json::from_slice(&line).map_err(|error| {
             let message = format!("what this backup says of itself cannot be read: {error}");
-            Error::invalid("backup", message)
+            Error::invalid(Field::Setting, message)
         })?;
         Ok(Self { contents, lines })
     }
@@ -325,11 +325,14 @@ fn unreadable(error: io::Error) -> Error {
     } else {
         error
     };
-    Error::invalid("backup", format!("this backup cannot be read: {why}"))
+    Error::invalid(Field::Setting, format!("this backup cannot be read: {why}"))
 }
 
 fn unwritable(error: &io::Error) -> Error {
-    Error::invalid("backup", format!("the backup cannot be written: {error}"))
+    Error::invalid(
+        Field::Setting,
+        format!("the backup cannot be written: {error}"),
+    )
 }
 
 /// The key of a file, and how many pieces it sealed or opened.

@@ -12,7 +12,7 @@ use super::{Core, Done};
 use crate::domain::account::Actor;
 use crate::domain::audit::{Change, Credential, Kind};
 use crate::domain::role::{Level, Resource};
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 pub use crate::store::frozen::Standing;
 use crate::store::{Lock, Session, frozen, keys};
 
@@ -133,7 +133,7 @@ impl<'a> Freeze<'a> {
 
 fn not_frozen() -> Error {
     Error::invalid(
-        "restore",
+        Field::Setting,
         "this database is not frozen: there is nothing to confirm",
     )
 }

@@ -30,7 +30,7 @@ use crate::domain::signing::KeyRole;
 use crate::domain::status::Status;
 use crate::domain::text::{has_control, quoted};
 use crate::domain::token::Scope;
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 use crate::store::signing_keys::Current;
 use crate::store::tokens::{Credential, Opening, SecretDigest};
 use crate::store::{Session, accounts, app_tokens, members, registries, signing_keys, tokens};
@@ -524,7 +524,7 @@ fn enter(
 ) -> Result<Tenant> {
     let unknown = || {
         Error::invalid(
-            "service",
+            Field::Other("service"),
             format!(
                 "no registry here has the service name {}; it is a registry's hostname, such as {}",
                 quoted(service),

@@ -27,7 +27,7 @@ use crate::domain::rotation::Generation;
 use crate::domain::secret::SecretKind;
 use crate::domain::status::Status;
 use crate::domain::text::has_control;
-use crate::error::{Error, Result, Violations, What};
+use crate::error::{Error, Field, Result, Violations, What};
 use crate::store::tokens::Kept;
 use crate::store::{
     Lock, Session, Transaction, accounts, api_tokens, app_tokens, registries, tokens,
@@ -58,28 +58,30 @@ pub struct Place {
 }
 
 impl Place {
-    fn texts(&self) -> [(&'static str, Option<&String>); 3] {
+    fn texts(&self) -> [(Field, Option<&String>); 3] {
         [
-            ("type", self.r#type.as_ref()),
-            ("url", self.url.as_ref()),
-            ("source", self.source.as_ref()),
+            (Field::Type, self.r#type.as_ref()),
+            (Field::Url, self.url.as_ref()),
+            (Field::Source, self.source.as_ref()),
         ]
     }
 
     /// The change with what was reported of it. An address of a search holds what was looked for, and some hold a
     /// password: those are not kept.
     fn tell(&self, mut change: Change, secrets: &[SecretString]) -> Change {
-        for (name, text) in self.texts() {
+        for (field, text) in self.texts() {
             let Some(text) = text else { continue };
             let text = secrets.iter().fold(text.clone(), |text, secret| {
                 text.replace(secret.expose_secret(), "[secret]")
             });
-            let text = if name == "url" {
+            let text = if field == Field::Url {
                 without_credentials(text)
             } else {
                 text
             };
-            change.beside.insert(name.to_owned(), Value::String(text));
+            change
+                .beside
+                .insert(field.as_str().to_owned(), Value::String(text));
         }
         change
     }
@@ -103,7 +105,7 @@ impl Report {
     pub fn new(sightings: Vec<Sighting>) -> Result<Self> {
         if sightings.is_empty() || sightings.len() > STRINGS {
             return Err(Error::invalid(
-                "body",
+                Field::Body,
                 format!(
                     "the body is an array of {}; 1 to {STRINGS} are allowed",
                     sightings.len()
@@ -111,25 +113,26 @@ impl Report {
             ));
         }
         let mut violations = Violations::default();
-        let mut check = |place: usize, name: &str, text: &str, most: usize| {
+        let mut check = |place: usize, field: Field, text: &str, most: usize| {
+            let name = field.as_str();
             let length = text.chars().count();
             if length > most {
                 violations.push(
-                    name,
+                    field,
                     format!("[{place}].{name} has {length} characters; at most {most} are allowed"),
                 );
             } else if has_control(text) {
                 violations.push(
-                    name,
+                    field,
                     format!("[{place}].{name} contains a control character"),
                 );
             }
         };
         for (place, sighting) in sightings.iter().enumerate() {
             let token = sighting.token.expose_secret();
-            check(place, "token", token, TOKEN_LENGTH);
-            for (name, text) in sighting.place.texts() {
-                check(place, name, text.map_or("", String::as_str), TEXT_LENGTH);
+            check(place, Field::Token, token, TOKEN_LENGTH);
+            for (field, text) in sighting.place.texts() {
+                check(place, field, text.map_or("", String::as_str), TEXT_LENGTH);
             }
         }
         // People copy more than there is.

@@ -15,7 +15,7 @@ use crate::domain::precondition::{Look, Precondition};
 use crate::domain::registry::{NewRegistry, Registry, RegistryName, RegistryPatch};
 use crate::domain::role::{Level, Resource};
 use crate::domain::text::{has_control, quoted};
-use crate::error::{Error, Result, What};
+use crate::error::{Error, Field, Result, What};
 use crate::store::{Lock, Session, members, registries as table, signing_keys};
 
 /// Which list a cursor belongs to.
@@ -102,7 +102,7 @@ impl<'a> Registries<'a> {
             .map(|text| text.to_ascii_lowercase());
         if let Some(text) = contains.as_deref().filter(|text| has_control(text)) {
             return Err(Error::invalid(
-                "filter-name",
+                Field::FilterName,
                 format!("filter.name {} contains a control character", quoted(text)),
             ));
         }
@@ -157,7 +157,7 @@ impl<'a> Registries<'a> {
                 }
                 // Not before it is known who asks: the answer names the locations.
                 if let Some(message) = &location {
-                    return Err(Error::invalid("location", message));
+                    return Err(Error::invalid(Field::Location, message));
                 }
                 caps.admit_registry(table::count_made_by(connection, actor.id)?)?;
                 Lives::default().changed(new.lives).check()?;
@@ -222,7 +222,7 @@ impl<'a> Registries<'a> {
                         condition.require(What::Registry, None)?;
                         // Only a new registry needs a location that is offered: an old one may be in a former one.
                         if let Some(message) = &location {
-                            return Err(Error::invalid("location", message));
+                            return Err(Error::invalid(Field::Location, message));
                         }
                         caps.admit_registry(table::count_made_by(connection, actor.id)?)?;
                         Lives::default().changed(new.lives).check()?;
@@ -302,7 +302,7 @@ impl<'a> Registries<'a> {
             return Ok(());
         }
         Err(Error::invalid(
-            "location",
+            Field::Location,
             format!(
                 "location {} is none of {}",
                 quoted(&new.location),
@@ -337,11 +337,11 @@ impl<'a> Registries<'a> {
                 Ok((RegistryKey(cursor.after), cursor.contains))
             }
             Some(cursor) if cursor.v == 1 => Err(Error::invalid(
-                "pagination-token",
+                Field::PaginationToken,
                 "pagination.token belongs to a list with another filter.name; leave filter.name out or as it was",
             )),
             _ => Err(Error::invalid(
-                "pagination-token",
+                Field::PaginationToken,
                 format!(
                     "pagination.token {} is not one that this service gave; start without one",
                     quoted(token)

@@ -17,7 +17,7 @@ use crate::domain::registry::Home;
 use crate::domain::role::{Level, Resource};
 use crate::domain::text::quoted;
 use crate::domain::token::{Token, VerbatimScopes};
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 use crate::store::{Session, token_filters, tokens as table};
 
 /// Filtered lists that are counted or wait to be, at most.
@@ -190,7 +190,7 @@ impl Tokens<'_> {
                 rights.require(Resource::Token, Level::Read)?;
                 if cursor.is_some_and(|cursor| cursor.registry != home.key.0) {
                     return Err(Error::invalid(
-                        "pagination-token",
+                        Field::PaginationToken,
                         "pagination.token belongs to the list of another registry; start without one",
                     ));
                 }
@@ -233,7 +233,7 @@ impl Tokens<'_> {
             .ok_or_else(|| not_given(token))?;
         if filter != TokenFilter::default() && filter != cursor.filter() {
             return Err(Error::invalid(
-                "pagination-token",
+                Field::PaginationToken,
                 "pagination.token belongs to a list with another filter; leave expiringWithin and unusedSince out or as they were",
             ));
         }
@@ -243,7 +243,7 @@ impl Tokens<'_> {
 
 fn not_given(token: &str) -> Error {
     Error::invalid(
-        "pagination-token",
+        Field::PaginationToken,
         format!(
             "pagination.token {} is not one that this service gave; start without one",
             quoted(token)

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::{Clock, Random};
 use crate::domain::secret::{self, SecretKind};
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 use crate::store::keys::Sealed;
 use crate::store::tokens::SecretDigest;
 use crate::store::{Lock, Session, Store, keys};
@@ -58,7 +58,7 @@ impl ServerKey {
         let decoded = Zeroizing::new(decoded.unwrap_or_default());
         let key = <[u8; KEY]>::try_from(decoded.as_slice()).map_err(|_| {
             Error::invalid(
-                "server-key",
+                Field::Setting,
                 "the server key is not the base64 of 32 bytes; `wharfinger keys init` makes one",
             )
         })?;
@@ -416,7 +416,7 @@ impl Vault {
         };
         if change.from == change.to {
             let message = "the new server key is the one that the database has already";
-            return Err(Error::invalid("new-server-key", message));
+            return Err(Error::invalid(Field::Setting, message));
         }
         let next = new.sealing()?;
         for key in keys::every(connection)? {
@@ -581,7 +581,7 @@ pub async fn is_claimed(store: &Store) -> Result<bool> {
 pub(super) fn require_key(connection: &mut Session, server_key: &ServerKey) -> Result<()> {
     match keys::fact(connection, FINGERPRINT)? {
         None => Err(Error::invalid(
-            "database-url",
+            Field::Setting,
             "--database-url: this database has no keys: no server was ever started on it",
         )),
         Some(known) if known == server_key.fingerprint() => Ok(()),
@@ -605,7 +605,7 @@ fn foreign_key(connection: &mut Session, given: &str) -> Result<Error> {
             "this database belongs to another server key: {given} was given; start with {known}, which it was made with"
         ),
     };
-    Ok(Error::invalid("server-key", message))
+    Ok(Error::invalid(Field::Setting, message))
 }
 
 /// Every change of the server key, oldest first.

@@ -21,7 +21,7 @@ use crate::domain::role::{Level, Permissions};
 use crate::domain::status::Status;
 use crate::domain::text::quoted;
 use crate::domain::unicode::folded;
-use crate::error::{Error, Result, What};
+use crate::error::{Error, Field, Result, What};
 
 /// Passwords that were hashed in the form that is compared ([`opaque`](crate::domain::unicode::opaque)).
 const OPAQUE: &str = "opaque";
@@ -304,7 +304,7 @@ fn role_keys(connection: &mut Session, names: &[String]) -> Result<Vec<i64>> {
         found.map(|(_, key)| *key).ok_or_else(|| {
             let names: Vec<_> = known.iter().map(|(name, _)| name.as_str()).collect();
             Error::invalid(
-                "roles",
+                Field::Roles,
                 format!(
                     "there is no role {}; there are {}",
                     quoted(name),

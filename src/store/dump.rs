@@ -11,7 +11,7 @@ use diesel::{QueryableByName, RunQueryDsl, sql_query};
 use serde::{Deserialize, Serialize};
 
 use super::session::{Index, Purpose, Session, Target};
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 
 /// Tables that a dump has.
 pub const TABLES: &[&str] = &[
@@ -193,7 +193,7 @@ pub fn prepare(connection: &mut Session, table: &Table) -> Result<()> {
     };
     if !known || !same(columns(connection, &table.name)?) {
         return Err(Error::invalid(
-            "backup",
+            Field::Setting,
             format!("the table {} has other columns here", table.name),
         ));
     }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 
 /// Parameters that every connection gets unless its URL has them.
 ///
@@ -58,7 +58,7 @@ impl Url {
     /// [`Error::Invalid`] if libpq could not read it, if it needs TLS that this build lacks, or if it allows a standby.
     pub(super) fn parse(text: &str) -> Result<Self> {
         let refuse =
-            |reason: &str| Error::invalid("database-url", format!("--database-url: {reason}"));
+            |reason: &str| Error::invalid(Field::Setting, format!("--database-url: {reason}"));
         let parts = Parts::of(text).map_err(refuse)?;
         if !cfg!(feature = "postgres-tls")
             && !parts.is_local()

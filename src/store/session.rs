@@ -11,7 +11,7 @@ use diesel::{
 
 use super::condition::Condition;
 use super::postgres_url::Url;
-use crate::error::{Error, Outage, Result};
+use crate::error::{Error, Field, Outage, Result};
 
 /// Milliseconds that SQLite waits for another process's lock before it refuses.
 const BUSY_TIMEOUT: u32 = 2_000;
@@ -50,7 +50,7 @@ impl Target {
         let looks_like_settings = path == text && path.contains('=');
         if path.is_empty() || path.contains("://") || path.contains('\0') || looks_like_settings {
             return Err(Error::invalid(
-                "database-url",
+                Field::Setting,
                 "--database-url is neither postgres://…, sqlite:PATH nor a path",
             ));
         }

@@ -8,6 +8,9 @@ use diesel::{Connection, PgConnection};
 use tempfile::TempDir;
 
 /// Which database a test runs on. The name of a test on PostgreSQL contains the word, for `--skip Postgres`.
+///
+/// Tests of how a request is read and how an answer is worded run on SQLite alone: another database would change
+/// nothing in what they see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
     Sqlite,

@@ -7,7 +7,7 @@ use utoipa::{IntoResponses, ToSchema};
 
 use super::super::surface::Surface;
 use super::titles;
-use crate::error::{Error, Violation};
+use crate::error::{Error, Field, Violation};
 
 /// The dialect of this surface.
 #[derive(Debug)]
@@ -103,7 +103,7 @@ impl Surface for SignIn {
 
 /// Is the body none that can be read at all, rather than one whose content is wrong?
 fn is_unreadable(violation: &Violation) -> bool {
-    violation.field == "body"
+    violation.field == Field::Body
 }
 
 fn title(error: &Error) -> &'static str {
@@ -315,7 +315,7 @@ mod tests {
             Error::ForeignOrigin,
             Error::Forbidden(String::new()),
             Error::not_found(What::AppToken, ""),
-            Error::invalid("title", ""),
+            Error::invalid(Field::Other("title"), ""),
             Error::Unsuited(String::new()),
             Error::Full(String::new()),
             Error::RequestTimeout,

@@ -5,7 +5,7 @@ use utoipa::openapi::OpenApi;
 
 use super::super::{BODY_LIMIT, examples};
 use super::error::Quay;
-use crate::error::{Error, What};
+use crate::error::{Error, Field, What};
 
 /// Adds the examples.
 pub(in super::super) fn illustrate(document: &mut OpenApi) {
@@ -15,7 +15,7 @@ pub(in super::super) fn illustrate(document: &mut OpenApi) {
 /// An error behind a status.
 fn error(path: &str, status: &str) -> Option<Error> {
     Some(match status {
-        "400" => Error::invalid("title", "'title' is a required property"),
+        "400" => Error::invalid(Field::Other("title"), "'title' is a required property"),
         "401" => Error::Unauthenticated,
         // What the two of a session refuse has shapes of its own.
         "403" if path.starts_with("/api/v1/sign") => return None,

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::super::pieces::Items;
 use crate::domain::app_token::{AppToken, Title};
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 use crate::service::app_tokens::Revealed;
 
 /// Description of a new token.
@@ -65,16 +65,19 @@ impl TryFrom<Value> for Credentials {
 fn members(body: Value, shown: impl Fn(&Value) -> String) -> Result<Map<String, Value>> {
     match body {
         Value::Object(members) => Ok(members),
-        Value::Null => Err(Error::invalid("document", "Missing JSON body")),
+        Value::Null => Err(Error::invalid(
+            Field::Other("document"),
+            "Missing JSON body",
+        )),
         other => Err(mistyped("document", &shown(&other), "object")),
     }
 }
 
-fn require(members: &Map<String, Value>, names: &[&str]) -> Result<()> {
+fn require(members: &Map<String, Value>, names: &[&'static str]) -> Result<()> {
     let missing = names.iter().find(|name| !members.contains_key(**name));
     missing.map_or(Ok(()), |name| {
         Err(Error::invalid(
-            *name,
+            Field::Other(name),
             format!("'{name}' is a required property"),
         ))
     })
@@ -83,7 +86,7 @@ fn require(members: &Map<String, Value>, names: &[&str]) -> Result<()> {
 /// Takes a text out of an object.
 fn text(
     members: &mut Map<String, Value>,
-    name: &str,
+    name: &'static str,
     shown: impl Fn(&Value) -> String,
 ) -> Result<String> {
     require(members, &[name])?;
@@ -93,8 +96,11 @@ fn text(
     }
 }
 
-fn mistyped(field: &str, shown: &str, wanted: &str) -> Error {
-    Error::invalid(field, format!("{shown} is not of type '{wanted}'"))
+fn mistyped(field: &'static str, shown: &str, wanted: &str) -> Error {
+    Error::invalid(
+        Field::Other(field),
+        format!("{shown} is not of type '{wanted}'"),
+    )
 }
 
 /// A value as Python prints it, as far as a value that is short goes.

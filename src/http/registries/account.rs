@@ -21,7 +21,7 @@ use crate::domain::id::AccountId;
 use crate::domain::page::Window;
 use crate::domain::precondition::Precondition;
 use crate::domain::text::quoted;
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 use crate::service::accounts::{IssuedTokens, LiveTokens};
 
 /// The account of a path.
@@ -76,7 +76,7 @@ fn flag(revoke_tokens: Option<&str>) -> Result<bool> {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
         Some(other) => Err(Error::invalid(
-            "revoke-tokens",
+            Field::RevokeTokens,
             format!("revokeTokens {} is neither true nor false", quoted(other)),
         )),
     }

@@ -18,7 +18,7 @@ use crate::domain::audit::{KeptEvent, Kind, Outcome};
 use crate::domain::id::{AccountId, RegistryId};
 use crate::domain::page::parse_limit;
 use crate::domain::text::quoted;
-use crate::error::{Error, Result, Violations};
+use crate::error::{Error, Field, Result, Violations};
 use crate::service::audit::Filter;
 
 /// Which events are wanted: those that meet all that is given.
@@ -97,12 +97,12 @@ impl TryFrom<Wanted> for Filter {
 
     fn try_from(wanted: Wanted) -> Result<Self> {
         let mut violations = Violations::default();
-        let mut instant = |name: &str, text: Option<String>| {
-            text.and_then(|text| violations.take(parse_instant(name, &text)))
+        let mut instant = |field: Field, text: Option<String>| {
+            text.and_then(|text| violations.take(parse_instant(field, &text)))
         };
         let (since, until) = (
-            instant("since", wanted.since),
-            instant("until", wanted.until),
+            instant(Field::Since, wanted.since),
+            instant(Field::Until, wanted.until),
         );
         let mut id = |text: Option<String>, parse: fn(&str) -> Result<Uuid>| {
             text.and_then(|text| violations.take(parse(&text)))
@@ -128,14 +128,15 @@ impl TryFrom<Wanted> for Filter {
     }
 }
 
-fn parse_instant(name: &str, text: &str) -> Result<DateTime<Utc>> {
+fn parse_instant(field: Field, text: &str) -> Result<DateTime<Utc>> {
     DateTime::parse_from_rfc3339(text)
         .map(|instant| instant.to_utc())
         .map_err(|_| {
             Error::invalid(
-                name,
+                field,
                 format!(
-                    "{name} {} is no RFC 3339 instant such as 2026-11-21T00:00:00Z",
+                    "{} {} is no RFC 3339 instant such as 2026-11-21T00:00:00Z",
+                    field.as_str(),
                     quoted(text)
                 ),
             )
@@ -146,7 +147,7 @@ fn parse_subject(text: &str) -> Result<Uuid> {
     // Things of all kinds have ids of one form.
     AccountId::parse(text).map(|id| id.0).map_err(|_| {
         Error::invalid(
-            "subject",
+            Field::Subject,
             format!(
                 "subject {} is no id; an id looks like 5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10",
                 quoted(text)

@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::{IntoResponses, ToSchema};
 
 use super::super::surface::Surface;
-use super::Registries;
+use super::{Code, Registries};
 use crate::error::Error;
 
 /// What was wrong, and what would be right.
@@ -101,37 +101,14 @@ impl Surface for Registries {
     ];
 
     fn status(error: &Error) -> StatusCode {
-        match error {
-            Error::Unauthenticated | Error::NoRole | Error::StaleLogin => StatusCode::UNAUTHORIZED,
-            Error::CsrfToken
-            | Error::ForeignOrigin
-            | Error::Forbidden(_)
-            | Error::Unpermitted(_)
-            | Error::Excessive(_) => StatusCode::FORBIDDEN,
-            Error::NotFound { .. } | Error::Elsewhere { .. } => StatusCode::NOT_FOUND,
-            Error::Conflict { .. } | Error::Unsuited(_) | Error::Outdated(_) | Error::Full(_) => {
-                StatusCode::CONFLICT
-            }
-            Error::Invalid(_) => StatusCode::BAD_REQUEST,
-            Error::Precondition(_) => StatusCode::PRECONDITION_FAILED,
-            Error::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-            Error::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Error::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Error::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Error::RateLimited { .. } | Error::TooManyChanges { .. } => {
-                StatusCode::TOO_MANY_REQUESTS
-            }
-            Error::Unavailable { .. } | Error::Frozen => StatusCode::SERVICE_UNAVAILABLE,
-            Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        }
+        Code::of(error).status()
     }
 
     fn body(error: &Error) -> serde_json::Value {
         match error {
             Error::Invalid(violations) => {
                 let messages = violations.iter().map(|violation| ApiErrorMessage {
-                    error_code: format!("invalid-{}", violation.field),
+                    error_code: Code::Invalid(violation.field).text(),
                     message: violation.message.clone(),
                 });
                 worded(error, messages.collect())
@@ -143,7 +120,7 @@ impl Surface for Registries {
 
 /// The body of an error in words of a handler's own.
 pub(in super::super) fn said(error: &Error, message: String) -> serde_json::Value {
-    let error_code = code(error);
+    let error_code = Code::of(error).text();
     worded(
         error,
         vec![ApiErrorMessage {
@@ -158,35 +135,4 @@ fn worded(error: &Error, messages: Vec<ApiErrorMessage>) -> serde_json::Value {
         http_status: Registries::status(error).as_u16(),
         messages
     })
-}
-
-fn code(error: &Error) -> String {
-    match error {
-        Error::NotFound { what, .. } | Error::Elsewhere { what, .. } => {
-            return format!("{what}-not-found");
-        }
-        Error::Conflict { what, .. } => return format!("{what}-exists"),
-        Error::Unauthenticated | Error::NoRole | Error::StaleLogin => "unauthenticated",
-        Error::CsrfToken
-        | Error::ForeignOrigin
-        | Error::Forbidden(_)
-        | Error::Unpermitted(_)
-        | Error::Excessive(_) => "forbidden",
-        Error::Unsuited(_) => "conflict",
-        Error::Precondition(_) => "precondition-failed",
-        Error::KeyReused => "idempotency-key-reused",
-        Error::Outdated(_) => "answer-outdated",
-        Error::Full(_) => "quota-exceeded",
-        Error::Invalid(_) => "invalid-body",
-        Error::MethodNotAllowed { .. } => "method-not-allowed",
-        Error::UnsupportedMediaType { .. } => "unsupported-media-type",
-        Error::RequestTimeout => "request-timeout",
-        Error::TooLarge { .. } => "too-large",
-        Error::RateLimited { .. } => "rate-limited",
-        Error::TooManyChanges { .. } => "too-many-changes",
-        Error::Unavailable { .. } => "unavailable",
-        Error::Frozen => "frozen",
-        Error::Internal(_) => "internal",
-    }
-    .to_owned()
 }

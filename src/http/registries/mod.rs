@@ -5,6 +5,7 @@
 mod account;
 mod audit;
 mod catalog;
+mod code;
 mod elsewhere;
 mod error;
 mod evaluation;
@@ -27,6 +28,7 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use utoipa::OpenApi;
 
+pub use self::code::Code;
 pub(super) use self::elsewhere::PATHS as ELSEWHERE;
 pub(super) use self::error::said;
 pub(super) use self::examples::illustrate;

@@ -23,7 +23,7 @@ use crate::domain::page::Window;
 use crate::domain::period::Period;
 use crate::domain::precondition::Precondition;
 use crate::domain::token::{NewToken, Token, TokenPatch};
-use crate::error::{Error, Result, Violations};
+use crate::error::{Error, Field, Result, Violations};
 use crate::service::Put;
 use crate::service::idempotency::Once;
 use crate::service::token_lists::{Listing, Start, TokenPage};
@@ -131,14 +131,18 @@ impl Head for Listing {
             text.map(|text| Period::parse(name, field, &text))
                 .transpose()
         };
-        let expiring_within = period("expiringWithin", "expiring-within", query.expiring_within);
+        let expiring_within = period(
+            "expiringWithin",
+            Field::ExpiringWithin,
+            query.expiring_within,
+        );
         let expiring_within = violations.take(expiring_within);
-        let unused_since = period("unusedSince", "unused-since", query.unused_since);
+        let unused_since = period("unusedSince", Field::UnusedSince, query.unused_since);
         let unused_since = violations.take(unused_since);
         let token = query.token.filter(|token| !token.is_empty());
         if token.is_some() && query.offset.is_some() {
             violations.push(
-                "pagination-token",
+                Field::PaginationToken,
                 "offset and pagination.token both say where to begin; send one of them".to_owned(),
             );
         }

@@ -22,7 +22,7 @@ use crate::domain::status::Status;
 use crate::domain::token::{
     self, LastUse, NewToken, TokenName, TokenPatch, VerbatimScopes, check_scopes, parse_expiry,
 };
-use crate::error::{Error, Result, Violations};
+use crate::error::{Error, Field, Result, Violations};
 
 /// RFC 3339 in UTC with a literal `Z`: the Go SDK 2.x appends a `Z` to a time that has none at its end, so an offset
 /// would break every read of it.
@@ -881,8 +881,8 @@ fn to_lives(
         let life = sent.map(|life| life.as_deref().map(read).transpose());
         violations.take(life.transpose())
     };
-    let default = read("defaultTokenLife", "default-token-life", default);
-    let maximum = read("maximumTokenLife", "maximum-token-life", maximum);
+    let default = read("defaultTokenLife", Field::DefaultTokenLife, default);
+    let maximum = read("maximumTokenLife", Field::MaximumTokenLife, maximum);
     let patch = (|| {
         Some(LivesPatch {
             default: default?,

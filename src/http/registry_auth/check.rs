@@ -20,7 +20,7 @@ use super::demand::needed;
 use super::error::{Errors, OciErrors, Passing};
 use crate::domain::scope::{Access, joined};
 use crate::domain::text::quoted;
-use crate::error::{Error, Result, What};
+use crate::error::{Error, Field, Result, What};
 use crate::service::access::Presented;
 use crate::service::grants::{Pass, Passage, Verdict};
 
@@ -77,7 +77,7 @@ pub(super) async fn check(state: Data<State>, request: HttpRequest) -> Answer {
         .map(|query| query.into_inner().service)
         .map_err(|_| {
             Error::invalid(
-                "service",
+                Field::Other("service"),
                 "the proxy has to name the registry: /v2/check?service=HOSTNAME",
             )
         })?;
@@ -114,7 +114,7 @@ async fn decide(
     // It goes into a header of the answer, between quotes.
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-');
     if !service.bytes().all(plain) {
-        return Err(Error::invalid("service", "the service is no host name").into());
+        return Err(Error::invalid(Field::Other("service"), "the service is no host name").into());
     }
     let needed = needed(method, uri, is_form(request));
     let scope = needed.clone().unwrap_or_default();
@@ -144,7 +144,7 @@ async fn decide(
 /// The method and the URI of the original request. A client can send such headers too, and a proxy passes on what it
 /// does not set: so they come in whole pairs, once, and of several pairs all say the same.
 fn original(request: &HttpRequest) -> Result<(String, String)> {
-    let wrong = |message: &str| Error::invalid("original-request", message);
+    let wrong = |message: &str| Error::invalid(Field::Other("original-request"), message);
     let mut found: Option<(String, String)> = None;
     for (method, uri) in FAMILIES {
         let Some(sent) = single(request, uri)? else {

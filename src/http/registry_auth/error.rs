@@ -139,7 +139,7 @@ fn body(error: &Error) -> Value {
             .map(|violation| OciError {
                 code: "UNSUPPORTED",
                 message: violation.message.clone(),
-                detail: Some(json!({ "parameter": violation.field })),
+                detail: Some(json!({ "parameter": violation.field.as_str() })),
             })
             .collect(),
         Error::Unauthenticated => vec![OciError {

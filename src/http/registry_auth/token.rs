@@ -20,7 +20,7 @@ use super::super::surface::{self, Failure};
 use super::error::{Errors, FormErrors, TokenEndpoint};
 use crate::domain::scope::{self, Access};
 use crate::domain::text::quoted;
-use crate::error::{Error, Result, Violation};
+use crate::error::{Error, Field, Result, Violation};
 use crate::service::access::Presented;
 use crate::service::grants::{Ask, Granted, Login};
 
@@ -214,7 +214,7 @@ pub(super) fn read_form(request: &HttpRequest, body: &[u8]) -> Result<Ask> {
         },
         other => {
             return Err(Error::invalid(
-                "grant_type",
+                Field::Other("grant_type"),
                 format!(
                     "grant_type {} is neither password nor refresh_token",
                     quoted(other)
@@ -241,38 +241,46 @@ impl Parameters {
         Self(pairs.collect())
     }
 
-    fn all(&self, name: &str) -> impl Iterator<Item = &SecretString> {
+    fn all(&self, name: &'static str) -> impl Iterator<Item = &SecretString> {
         self.0
             .iter()
             .filter(move |(held, _)| held == name)
             .map(|(_, value)| value)
     }
 
-    fn single(&self, name: &str) -> Result<Option<&SecretString>> {
+    fn single(&self, name: &'static str) -> Result<Option<&SecretString>> {
         let mut values = self.all(name);
         let first = values.next();
         // RFC 6749 §3.2: two would be two opinions on who is asking for what.
         if values.next().is_some() {
-            return Err(Error::invalid(name, format!("{name} is given twice")));
+            return Err(Error::invalid(
+                Field::Other(name),
+                format!("{name} is given twice"),
+            ));
         }
         Ok(first)
     }
 
-    fn one(&self, name: &str) -> Result<Option<String>> {
+    fn one(&self, name: &'static str) -> Result<Option<String>> {
         let value = self.single(name)?;
         Ok(value.map(|value| value.expose_secret().to_owned()))
     }
 
-    fn required(&self, name: &str) -> Result<String> {
+    fn required(&self, name: &'static str) -> Result<String> {
         self.secret(name)
             .map(|value| value.expose_secret().to_owned())
     }
 
-    fn secret(&self, name: &str) -> Result<SecretString> {
+    fn secret(&self, name: &'static str) -> Result<SecretString> {
         self.single(name)?
             .filter(|value| !value.expose_secret().is_empty())
             .cloned()
-            .ok_or_else(|| Error::invalid(name, format!("the parameter {name} is missing")))
+            .ok_or_else(|| {
+                Error::invalid(
+                    Field::Other(name),
+                    format!("the parameter {name} is missing"),
+                )
+            })
     }
 
     fn wanted(&self) -> Result<Vec<Access>> {
@@ -282,7 +290,7 @@ impl Parameters {
             Error::Invalid(violations) => Error::Invalid(
                 violations
                     .into_iter()
-                    .map(|violation| Violation::new("scope", violation.message))
+                    .map(|violation| Violation::new(Field::Other("scope"), violation.message))
                     .collect(),
             ),
             other => other,

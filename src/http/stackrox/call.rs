@@ -14,7 +14,7 @@ use super::super::call::{
 use super::super::surface::{Failure, Surface};
 use super::wire::GenerateToken;
 use crate::domain::api_token::Wish;
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 use crate::service::access::Caller;
 
 /// A request of dialect `S` with head `H` and body `B`.
@@ -107,7 +107,7 @@ impl Head for Revoked {
             [] => Ok(Self(None)),
             [value] => parse_bool(value).map(Some).map(Self),
             several => Err(Error::invalid(
-                "query",
+                Field::Query,
                 format!(
                     "too many values for field \"revoked\": {}",
                     several.join(", ")
@@ -123,7 +123,7 @@ fn parse_bool(text: &str) -> Result<bool> {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         _ => Err(Error::invalid(
-            "query",
+            Field::Query,
             format!(
                 "parsing field \"revoked\": strconv.ParseBool: parsing {}: invalid syntax",
                 crate::domain::text::quoted(text)
@@ -148,7 +148,7 @@ impl Body for Wished {
 /// A member that cannot be decoded is a fault of the body, not of what the member would mean.
 fn undecoded(error: Error) -> Error {
     match error {
-        Error::Invalid(_) => Error::invalid("body", error.to_string()),
+        Error::Invalid(_) => Error::invalid(Field::Body, error.to_string()),
         other => other,
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::surface::Surface;
 use super::wire::Status;
-use crate::error::{Error, Reach};
+use crate::error::{Error, Field, Reach};
 
 /// The dialect of this surface.
 #[derive(Debug)]
@@ -163,15 +163,18 @@ fn message(error: &Error) -> String {
         Error::MethodNotAllowed { .. } => "Method Not Allowed".to_owned(),
         // StackRox says of what it wraps that arguments were invalid; what its gateway cannot decode, and a past
         // expiration, it does not wrap.
-        Error::Invalid(violations) if violations.iter().any(|violation| !is_bare(&violation.field)) => {
+        Error::Invalid(violations) if violations.iter().any(|violation| !is_bare(violation.field)) => {
             format!("{error}: invalid arguments")
         }
         other => other.to_string(),
     }
 }
 
-fn is_bare(field: &str) -> bool {
-    matches!(field, "body" | "query" | "expiration")
+fn is_bare(field: Field) -> bool {
+    matches!(
+        field,
+        Field::Body | Field::Query | Field::Other("expiration")
+    )
 }
 
 fn no_token(id: &str) -> String {

@@ -12,7 +12,7 @@ use super::error::access;
 use crate::domain::api_token::{ApiToken, Wish};
 use crate::domain::role::{Permissions, Role};
 use crate::domain::text::quoted;
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 use crate::service::api_tokens::{Generated, Whoami};
 
 /// An error
@@ -74,7 +74,7 @@ impl TryFrom<GenerateToken> for Wish {
                 .filter(|instant| (1..=9999).contains(&instant.year()))
                 .ok_or_else(|| {
                     Error::invalid(
-                        "body",
+                        Field::Body,
                         format!(
                             "expiration {} is no time such as 2036-05-01T00:00:00Z",
                             quoted(&text)

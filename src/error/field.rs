@@ -1,0 +1,99 @@
+//! What a request can break a rule in.
+
+macro_rules! fields {
+    ($($name:ident = $text:literal: $when:literal,)*) => {
+        /// The part of a request that breaks a rule. The registries surface tells it as `invalid-` and its name.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Field {
+            $(#[doc = $when] $name,)*
+            /// A parameter or a member that only another surface has, by its name there.
+            Other(&'static str),
+            /// A setting, a file or a command. The operator reads the message alone.
+            Setting,
+        }
+
+        impl Field {
+            /// Every field that the registries surface has, in the order of its documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The name in error codes.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                    Self::Other(name) => name,
+                    Self::Setting => "setting",
+                }
+            }
+
+            /// When a request breaks a rule in it, for the documentation.
+            #[must_use]
+            pub fn when(self) -> &'static str {
+                match self {
+                    $(Self::$name => $when,)*
+                    Self::Other(_) | Self::Setting => "Never on the registries surface.",
+                }
+            }
+        }
+    };
+}
+
+fields! {
+    Body = "body": "The body is missing, no JSON, lacks a member at its top, has one that does not exist, or did not arrive whole.",
+    Name = "name": "A name outside its pattern, or another name in a PUT.",
+    Location = "location": "None of `/locations`, or another one in a PUT.",
+    GarbageCollectionSchedule = "garbage-collection-schedule": "No day, or no time of day.",
+    Features = "features": "Scanning was to be switched off, or its properties are too large.",
+    ApiSubnetAllowList = "api-subnet-allow-list": "No address or network, or more than 25.",
+    TokenVerifier = "token-verifier": "Neither `x5c` nor `pinned`.",
+    MaximumSecretAge = "maximum-secret-age": "No [period](#a-new-secret), or one shorter than `PT1H`.",
+    GracePeriod = "grace-period": "No period, or one longer than `P30D`.",
+    For = "for": "No product whose configuration is known.",
+    Bundle = "bundle": "No path, or one with a control character.",
+    ExpiryDate = "expiry-date": "No RFC 3339 time with a zone, a past one, or [later than may be](#how-long-tokens-last).",
+    DefaultTokenLife = "default-token-life": "No [period](#periods) of a second at least, or longer than the maximum.",
+    MaximumTokenLife = "maximum-token-life": "No period of a second at least.",
+    Scopes = "scopes": "A control character in a scope, a member of one is missing, or there is too much: see [Limits](#limits). In an evaluation also: nothing is asked for, or what no registry can ask for.",
+    Scope = "scope": "No text, in an evaluation.",
+    AllowedCidrs = "allowed-cidrs": "No address or network, or more than 25.",
+    Address = "address": "No address, in an evaluation.",
+    Status = "status": "Neither `enabled` nor `disabled`.",
+    RegistryId = "registry-id": "Not in the form of an id.",
+    TokenId = "token-id": "Not in the form of an id.",
+    AccountId = "account-id": "Not in the form of an id.",
+    Password = "password": "Too short, too long, with a control character, or in the form of a token.",
+    Roles = "roles": "There is no such role; the message names those there are.",
+    Level = "level": "None of `owner`, `maintainer`, `reader`.",
+    RevokeTokens = "revoke-tokens": "Neither `true` nor `false`.",
+    Token = "token": "Of a leaked secret: missing, no text, too long, or with a control character.",
+    Type = "type": "Of a leaked secret: no text, too long, or with a control character.",
+    Url = "url": "Of a leaked secret: no text, too long, or with a control character.",
+    Source = "source": "Of a leaked secret: no text, too long, or with a control character.",
+    IdempotencyKey = "idempotency-key": "Not 1 to 255 visible characters, or more than one.",
+    IfMatch = "if-match": "Neither `*` nor a list of entity tags in double quotes.",
+    IfNoneMatch = "if-none-match": "Neither `*` nor a list of entity tags in double quotes.",
+    Query = "query": "The query string cannot be read, for example because a parameter comes twice.",
+    Since = "since": "No RFC 3339 time with a zone.",
+    Until = "until": "No RFC 3339 time with a zone.",
+    Kind = "kind": "No kind of [event](AUDIT.md#what-an-event-says).",
+    Outcome = "outcome": "No outcome of one.",
+    Subject = "subject": "Not in the form of an id.",
+    Offset = "offset": "No whole number from 0.",
+    Limit = "limit": "No whole number from 0 to 1000.",
+    FilterName = "filter-name": "A control character.",
+    PaginationToken = "pagination-token": "Not given by this service, of another list, beside `offset`, or used with another filter.",
+    ExpiringWithin = "expiring-within": "No [period](#periods).",
+    UnusedSince = "unused-since": "No [period](#periods).",
+}
+
+impl Field {
+    /// The field of a member of a body, such as `expiryDate`; the body as a whole where there is no such field.
+    #[must_use]
+    pub fn of_member(member: &str) -> Self {
+        let named = |field: &Self| {
+            let letters = field.as_str().bytes().filter(|byte| *byte != b'-');
+            letters.eq(member.bytes().map(|byte| byte.to_ascii_lowercase()))
+        };
+        Self::ALL.iter().copied().find(named).unwrap_or(Self::Body)
+    }
+}
