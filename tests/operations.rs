@@ -11,10 +11,10 @@ use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Database, Program, Server};
+use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Database, PATIENCE, Program, Server};
 
 /// No test waits longer than this for anything.
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = PATIENCE;
 
 fn connect(address: &str) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{Actor, Answer, Backend, Server, masked, scopes};
+use crate::harness::{Actor, Answer, Backend, Patience, Server, masked, scopes};
 
 const ID: &str = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10";
 /// An id that nothing has.
@@ -585,7 +585,9 @@ async fn a_token_expires_and_what_it_was_can_be_applied_again(
     assert_eq!(state().await, words("expired", "enabled"));
     server.clock.advance(TimeDelta::microseconds(1));
     // The server's own janitor may be at it, or may have been.
+    let patience = Patience::new();
     while admin.get(&path).await.status == 200 {
+        patience.spend("the token is still listed");
         server.service.janitor().run("test").await.unwrap();
     }
     assert_eq!(admin.get(&tokens).await.json["total"], 0);
