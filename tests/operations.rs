@@ -439,7 +439,7 @@ async fn no_secret_of_any_kind_is_in_the_database_the_log_or_the_audit_trail(
 async fn half_a_head_is_dropped_and_a_slow_body_is_told() {
     let server = Server::start_with(
         Backend::Sqlite,
-        &["--head-timeout", "300ms", "--body-timeout", "300ms"],
+        &["--head-timeout", "2s", "--body-timeout", "2s"],
     )
     .await;
     let address = server.address.to_string();

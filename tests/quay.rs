@@ -449,7 +449,7 @@ async fn bodies_are_refused_in_the_words_of_quay(
 async fn a_body_that_does_not_come_is_told_so(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
-    let server = Server::start_with(backend, &["--body-timeout", "300ms"]).await;
+    let server = Server::start_with(backend, &["--body-timeout", "2s"]).await;
     let head = format!(
         "POST {TOKENS} HTTP/1.1\r\nHost: {}\r\nAuthorization: Basic {}\r\nContent-Type: application/json\r\n\
          Content-Length: 14\r\n\r\n{{",

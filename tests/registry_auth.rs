@@ -658,7 +658,7 @@ async fn questions_that_make_no_sense_are_refused_with_the_parameter(
 async fn bodies_that_are_no_form_are_refused(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
-    let server = Server::start_with(backend, &["--body-timeout", "300ms"]).await;
+    let server = Server::start_with(backend, &["--body-timeout", "2s"]).await;
     let bench = Bench::with(server).await;
     let form = encoded(&[
         ("grant_type", "password"),
