@@ -1222,7 +1222,7 @@ impl Clock for Gate {
 
 /// A pool of one thread that can be held, and what it answered in its order.
 struct Pool {
-    pool: Arc<Passwords>,
+    threads: Arc<Passwords>,
     gate: Arc<Gate>,
     arrived: mpsc::Receiver<()>,
     go_on: mpsc::Sender<()>,
@@ -1248,7 +1248,7 @@ impl Pool {
         let right = SecretString::from("right-password".to_owned());
         Self {
             hash: passwords::hash(&right, 4, [7; 16]).unwrap(),
-            pool,
+            threads: pool,
             gate,
             arrived: at_gate,
             go_on,
@@ -1260,7 +1260,9 @@ impl Pool {
 
     /// Lets a source fail, and holds the thread right after.
     async fn hold(&mut self, from: IpAddr) {
-        self.gate.after.store(self.pool.checks(), Ordering::SeqCst);
+        self.gate
+            .after
+            .store(self.threads.checks(), Ordering::SeqCst);
         self.guess(from, 1).await;
         let arrived = self.arrived.recv_timeout(PATIENCE);
         arrived.expect("the pool does not come to the wrong password");
@@ -1290,7 +1292,7 @@ impl Pool {
     }
 
     async fn ask(&mut self, from: IpAddr, password: SecretString, hash: Option<String>) {
-        let (pool, answers) = (Arc::clone(&self.pool), Rc::clone(&self.answers));
+        let (pool, answers) = (Arc::clone(&self.threads), Rc::clone(&self.answers));
         let asked = actix_web::rt::spawn(async move {
             if pool.check(from, password, hash).await.is_ok() {
                 answers.borrow_mut().push(from);
@@ -1303,7 +1305,7 @@ impl Pool {
 
     /// Right away, while the thread is held: a check that is refused needs no turn.
     fn refusal(&self, from: IpAddr) -> Error {
-        let check = self.pool.check(from, wrong(), None);
+        let check = self.threads.check(from, wrong(), None);
         let refused = check.now_or_never();
         refused
             .expect("it waited instead of being refused")

@@ -1023,16 +1023,16 @@ async fn live_secrets(server: &Server, registry: &str) -> Vec<(&'static str, Str
     let login = [("service", "team-a.localhost"), ("offline_token", "true")];
     let issued = server.client(&token).ask("/token", &login).await;
     let wish = json!({"name": "a", "roles": ["Admin"]});
-    let api_token = admin.post("/v1/apitokens/generate", wish).await;
+    let generated = admin.post("/v1/apitokens/generate", wish).await;
     let title = json!({"title": "t"});
-    let app_token = admin.post("/api/v1/user/apptoken", title).await;
+    let titled = admin.post("/api/v1/user/apptoken", title).await;
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let secrets = vec![
         ("whrt_", token.secret),
         ("whrr_", text(&issued.json["refresh_token"])),
         ("eyJ", text(&issued.json["token"])),
-        ("eyJ", text(&api_token.json["token"])),
-        ("WHA", text(&app_token.json["token"]["token_code"])),
+        ("eyJ", text(&generated.json["token"])),
+        ("WHA", text(&titled.json["token"]["token_code"])),
     ];
     for (beginning, secret) in &secrets {
         assert!(secret.starts_with(beginning), "{beginning} {secret}");

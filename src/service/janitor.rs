@@ -219,9 +219,7 @@ impl<'a> Janitor<'a> {
                 let Some(removed) = self.leased(shift, Lock::Nothing, cut).await? else {
                     return Ok(None);
                 };
-                if removed == 0 {
-                    shift.uncut.push(chain);
-                }
+                shift.uncut.extend((removed == 0).then_some(chain));
                 round.events += removed;
             }
             Some(Work::OldAnswers(until)) => {
