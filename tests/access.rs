@@ -1,26 +1,31 @@
 //! Who may do what: every route for every kind of caller, what bites when, and what a flood of passwords can do.
 
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak, mpsc};
+use std::time::Instant;
 
+use actix_web::rt::task::JoinHandle;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::FutureExt as _;
 use reqwest::{Method, RequestBuilder};
 use rstest::rstest;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use utoipa::openapi::path::PathItem;
 use wharfinger::Error;
-use wharfinger::clock::SystemClock;
+use wharfinger::clock::{Clock, SystemClock};
 use wharfinger::domain::account::NewPassword;
 use wharfinger::domain::status::Status;
 use wharfinger::service::accounts::{IssuedTokens, LiveTokens};
 use wharfinger::service::passwords::{self, Passwords};
 
-use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Server};
+use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, PATIENCE, Server};
 
 const CHALLENGES: [&str; 2] = [
     r#"Basic realm="wharfinger", charset="UTF-8""#,
@@ -1215,7 +1220,11 @@ async fn who_did_it_is_the_account_that_called(
     assert_eq!(after.json["metadata"]["lastModifiedBy"], "Bob@example.com");
 }
 
-// The pool that checks passwords, without a server: it is told the sources.
+// The pool that checks passwords, without a server: it is told the sources. Nothing here depends on how fast it is, only
+// on the order in which it answers.
+
+/// Beyond which count of checks a pool is held that is not to be held.
+const NEVER: u64 = u64::MAX;
 
 fn source(number: u16) -> IpAddr {
     IpAddr::from([10, 0, number.to_be_bytes()[0], number.to_be_bytes()[1]])
@@ -1225,100 +1234,203 @@ fn wrong() -> SecretString {
     "wrong-password".to_owned().into()
 }
 
-/// Right away: a check that is refused needs no turn.
-async fn refusal(pool: &Passwords, from: IpAddr) -> Error {
-    tokio::time::timeout(Duration::from_secs(5), pool.check(from, wrong(), None))
-        .await
-        .expect("it waited instead of being refused")
-        .unwrap_err()
+/// A clock that can hold the one thread of a pool. The thread looks at the clock once it has failed somebody, when it holds
+/// no lock.
+#[derive(Debug)]
+struct Gate {
+    pool: OnceLock<Weak<Passwords>>,
+    /// The count of checks beyond which the thread is held.
+    after: AtomicU64,
+    arrived: mpsc::Sender<()>,
+    go_on: Mutex<mpsc::Receiver<()>>,
 }
 
-/// One thread whose checks of wrong passwords take long enough to queue behind, and the hash of `right`, a quick one.
-fn pool(cost: u32) -> (std::rc::Rc<Passwords>, SecretString, String) {
-    let right = SecretString::from("right-password".to_owned());
-    let hash = passwords::hash(&right, 4, [7; 16]).unwrap();
-    let pool = Passwords::start(1, cost, Arc::new(SystemClock)).unwrap();
-    (pool.into(), right, hash)
-}
-
-/// Lets a source have so many wrong passwords wait, always: each that is answered is followed by another.
-async fn flood(pool: &std::rc::Rc<Passwords>, from: IpAddr, waiting: u16) {
-    for _ in 0..waiting {
-        let pool = std::rc::Rc::clone(pool);
-        actix_web::rt::spawn(async move { while pool.check(from, wrong(), None).await.is_ok() {} });
+impl Clock for Gate {
+    fn now(&self) -> DateTime<Utc> {
+        SystemClock.now()
     }
-    // Lets each of them come to its first wait.
-    tokio::task::yield_now().await;
+
+    fn instant(&self) -> Instant {
+        let thread = std::thread::current();
+        let is_of_pool = thread
+            .name()
+            .is_some_and(|name| name.starts_with("passwords"));
+        let after = self.after.load(Ordering::SeqCst);
+        let is_open = !is_of_pool || after == NEVER;
+        let pool = (!is_open).then(|| self.pool.get().and_then(Weak::upgrade));
+        if pool.flatten().is_some_and(|pool| pool.checks() > after) {
+            self.after.store(NEVER, Ordering::SeqCst);
+            self.arrived.send(()).unwrap();
+            self.go_on
+                .lock()
+                .unwrap()
+                .recv_timeout(PATIENCE)
+                .expect("the test never lets the pool go on");
+        }
+        Instant::now()
+    }
+}
+
+/// A pool of one thread that can be held, and what it answered in its order.
+struct Pool {
+    threads: Arc<Passwords>,
+    gate: Arc<Gate>,
+    arrived: mpsc::Receiver<()>,
+    go_on: mpsc::Sender<()>,
+    right: SecretString,
+    hash: String,
+    answers: Rc<RefCell<Vec<IpAddr>>>,
+    asked: Vec<JoinHandle<()>>,
+}
+
+impl Pool {
+    fn start() -> Self {
+        let (arrived, at_gate) = mpsc::channel();
+        let (go_on, told) = mpsc::channel();
+        let gate = Arc::new(Gate {
+            pool: OnceLock::new(),
+            after: AtomicU64::new(NEVER),
+            arrived,
+            go_on: Mutex::new(told),
+        });
+        let clock: Arc<dyn Clock> = gate.clone();
+        let pool = Arc::new(Passwords::start(1, 4, clock).unwrap());
+        gate.pool.set(Arc::downgrade(&pool)).unwrap();
+        let right = SecretString::from("right-password".to_owned());
+        Self {
+            hash: passwords::hash(&right, 4, [7; 16]).unwrap(),
+            threads: pool,
+            gate,
+            arrived: at_gate,
+            go_on,
+            right,
+            answers: Rc::default(),
+            asked: Vec::new(),
+        }
+    }
+
+    /// Lets a source fail, and holds the thread right after.
+    async fn hold(&mut self, from: IpAddr) {
+        self.gate
+            .after
+            .store(self.threads.checks(), Ordering::SeqCst);
+        self.guess(from, 1).await;
+        let arrived = self.arrived.recv_timeout(PATIENCE);
+        arrived.expect("the pool does not come to the wrong password");
+    }
+
+    /// Lets the thread go on. Returns the sources in the order in which they were answered.
+    async fn release(&mut self) -> Vec<IpAddr> {
+        self.go_on.send(()).unwrap();
+        for asked in self.asked.drain(..) {
+            let answered = tokio::time::timeout(PATIENCE, asked).await;
+            answered.expect("a check is never answered").unwrap();
+        }
+        self.answers.take()
+    }
+
+    /// Queues so many wrong passwords of a source.
+    async fn guess(&mut self, from: IpAddr, count: u16) {
+        for _ in 0..count {
+            self.ask(from, wrong(), None).await;
+        }
+    }
+
+    /// Queues the right password.
+    async fn prove(&mut self, from: IpAddr) {
+        let (right, hash) = (self.right.clone(), self.hash.clone());
+        self.ask(from, right, Some(hash)).await;
+    }
+
+    async fn ask(&mut self, from: IpAddr, password: SecretString, hash: Option<String>) {
+        let (pool, answers) = (Arc::clone(&self.threads), Rc::clone(&self.answers));
+        let asked = actix_web::rt::spawn(async move {
+            if pool.check(from, password, hash).await.is_ok() {
+                answers.borrow_mut().push(from);
+            }
+        });
+        self.asked.push(asked);
+        // Lets it come to its wait.
+        tokio::task::yield_now().await;
+    }
+
+    /// Right away, while the thread is held: a check that is refused needs no turn.
+    fn refusal(&self, from: IpAddr) -> Error {
+        let check = self.threads.check(from, wrong(), None);
+        let refused = check.now_or_never();
+        refused
+            .expect("it waited instead of being refused")
+            .unwrap_err()
+    }
+}
+
+fn place(answers: &[IpAddr], of: IpAddr) -> usize {
+    let found = answers.iter().position(|source| *source == of);
+    found.expect("it was not answered")
 }
 
 #[actix_web::test]
 async fn a_flood_from_one_source_keeps_no_other_waiting() {
-    let (pool, right, hash) = pool(9);
-    flood(&pool, source(1), 16).await;
+    let mut pool = Pool::start();
     for round in 0..3 {
-        let before = pool.checks();
-        let answer = pool
-            .check(source(2), right.clone(), Some(hash.clone()))
-            .await;
-        assert!(answer.unwrap());
-        let waited = pool.checks() - before;
-        assert!(
-            waited <= 3,
-            "round {round}: {waited} checks, its own among them"
-        );
+        pool.hold(source(1)).await;
+        pool.guess(source(1), 16).await;
+        pool.prove(source(2)).await;
+        let answers = pool.release().await;
+        assert_eq!(answers.len(), 18);
+        // Behind the one that was in progress.
+        assert_eq!(place(&answers, source(2)), 1, "round {round}: {answers:?}");
     }
 }
 
 #[actix_web::test]
 async fn the_excess_of_a_source_is_its_own_matter() {
-    let (pool, right, hash) = pool(10);
-    // One is being checked, sixteen wait; the flood keeps it so.
-    flood(&pool, source(1), 40).await;
-    assert!(matches!(
-        refusal(&pool, source(1)).await,
-        Error::RateLimited { .. }
-    ));
-    assert!(
-        pool.check(source(2), right.clone(), Some(hash.clone()))
-            .await
-            .unwrap()
-    );
-
+    let mut pool = Pool::start();
+    // One is being checked, and sixteen wait.
+    pool.hold(source(1)).await;
+    pool.guess(source(1), 16).await;
+    assert!(matches!(pool.refusal(source(1)), Error::RateLimited { .. }));
     // An IPv6 network is one source, however many addresses it has.
-    for address in 1..=20_u16 {
-        flood(
-            &pool,
-            IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, address]),
-            1,
-        )
-        .await;
+    for address in 1..=16_u16 {
+        let neighbour = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, address]);
+        pool.guess(neighbour, 1).await;
     }
     let neighbour = IpAddr::from([0x2001, 0xdb8, 0, 0, 0xffff, 0, 0, 1]);
-    assert!(matches!(
-        refusal(&pool, neighbour).await,
-        Error::RateLimited { .. }
-    ));
+    assert!(matches!(pool.refusal(neighbour), Error::RateLimited { .. }));
+    pool.prove(source(2)).await;
+    let answers = pool.release().await;
+    assert!(answers.contains(&source(2)), "{answers:?}");
+    assert_eq!(answers.len(), 17 + 16 + 1);
 }
 
 #[actix_web::test]
 async fn strangers_who_fail_keep_neither_the_proven_nor_newcomers_waiting() {
-    let (pool, right, hash) = pool(9);
-    let check = async |from| {
-        let before = pool.checks();
-        let answer = pool.check(source(from), right.clone(), Some(hash.clone()));
-        assert!(answer.await.unwrap(), "source {from}");
-        pool.checks() - before
-    };
-    check(1).await;
-    // More than the queue holds. None of them has failed yet.
+    let mut pool = Pool::start();
+    pool.hold(source(1000)).await;
+    pool.prove(source(1)).await;
+    assert_eq!(pool.release().await, [source(1000), source(1)]);
+
+    // The queue is full, and more came. None of them has failed yet. Nor has a source that comes now: it finds a place, and
+    // waits for the first guess of each of the others at most.
+    pool.hold(source(1000)).await;
     for stranger in 100..140 {
-        flood(&pool, source(stranger), 16).await;
+        pool.guess(source(stranger), 16).await;
     }
-    // A source that never failed finds a place, and waits for the first guess of each of the others.
-    check(98).await;
-    // By now all of them have failed. Its own check, the one in progress, and one that was taken meanwhile:
+    pool.prove(source(98)).await;
+    let answers = pool.release().await;
+    let waited = place(&answers, source(98));
+    assert!(waited <= 41, "{waited} were answered before: {answers:?}");
+
+    // By now all of them have failed. Who has not, and who proved itself, wait for the check in progress and each other.
+    pool.hold(source(1000)).await;
+    for stranger in 100..140 {
+        pool.guess(source(stranger), 16).await;
+    }
+    pool.prove(source(99)).await;
+    pool.prove(source(1)).await;
+    let answers = pool.release().await;
     for from in [99, 1] {
-        let waited = check(from).await;
-        assert!(waited <= 3, "source {from} waited for {waited} checks");
+        let waited = place(&answers, source(from));
+        assert!((1..=2).contains(&waited), "source {from}: {answers:?}");
     }
 }

@@ -9,7 +9,7 @@ use wharfinger::domain::account::NewPassword;
 use wharfinger::service::accounts::{IssuedTokens, LiveTokens};
 use wharfinger::service::keys::Rotation;
 
-use crate::harness::{ADMIN_PASSWORD, Actor, Backend, Server};
+use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Patience, Server, within_patience};
 
 /// Every event that meets a query, the oldest first.
 async fn told(admin: &Actor, query: &str) -> Vec<Value> {
@@ -541,7 +541,9 @@ async fn lists_filter_and_go_on(#[values(Backend::Sqlite, Backend::Postgres)] ba
     };
     let mut found = Vec::new();
     let mut page = get("kind=create&limit=2").await;
+    let patience = Patience::new();
     loop {
+        patience.spend("the list has not ended");
         found.extend(names(&page));
         let next = page["_links"]["next"].as_str().unwrap().to_owned();
         let token = page["pagination"]["token"].as_str().unwrap();
@@ -928,4 +930,236 @@ async fn a_process_serves_on_though_somebody_changed_the_trail(
     let replica = server.replica().await;
     replica.admin().create_registry("two").await;
     assert_eq!(faults(&server).await.len(), 1);
+}
+
+/// A column of a table, as the database describes it: its name, its type in small letters, and whether it may be null.
+fn columns(server: &Server, table: &str) -> Vec<(String, String, bool)> {
+    let described = match server.database.backend {
+        Backend::Sqlite => format!(
+            "SELECT name || ' ' || lower(type) || ' ' || (CASE WHEN \"notnull\" = 0 THEN 'nullable' ELSE 'whole' END) \
+             AS line FROM pragma_table_info('{table}')"
+        ),
+        Backend::Postgres => format!(
+            "SELECT column_name || ' ' || data_type || ' ' || (CASE is_nullable WHEN 'YES' THEN 'nullable' ELSE 'whole' END) \
+             AS line FROM information_schema.columns WHERE table_schema = current_schema() AND table_name = '{table}'"
+        ),
+    };
+    let column = |line: String| {
+        let mut words = line.split(' ').map(str::to_owned);
+        let mut next = || words.next().unwrap();
+        (next(), next(), next() == "nullable")
+    };
+    let lines = server.database.lines(&described);
+    lines.into_iter().map(column).collect()
+}
+
+#[rstest]
+#[actix_web::test]
+async fn a_change_of_any_column_of_an_event_is_found(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    admin.mint(&registry, "ci", &["repository:a:pull"]).await;
+    let account = admin.create_account("bob", &[]).await;
+    admin.set_member(&registry, &account, "reader").await;
+    assert_eq!(faults(&server).await, Vec::<String>::new());
+    server
+        .database
+        .execute("CREATE TABLE kept_events AS SELECT * FROM audit_events");
+    // The membership: it has all that an event can have.
+    let victim = "kind = 'create' AND subject_kind = 'member'";
+    let all = "actor IS NOT NULL AND actor_name IS NOT NULL AND registry IS NOT NULL AND subject IS NOT NULL AND address IS NOT NULL";
+    let whole = format!("SELECT COUNT(*) FROM audit_events WHERE {victim} AND {all}");
+    assert_eq!(server.database.number(&whole), 1);
+    let columns = columns(&server, "audit_events");
+    assert!(columns.len() >= 14, "{columns:?}");
+    for (column, r#type, nullable) in columns {
+        let mut values = vec![match r#type.as_str() {
+            "bigint" => format!("{column} + 1000"),
+            "text" => format!("{column} || 'x'"),
+            "blob" => format!("zeroblob(length({column}))"),
+            "bytea" => format!("decode(repeat('00', length({column})), 'hex')"),
+            other => panic!("say here how a column of the type {other} is changed"),
+        }];
+        if nullable {
+            values.push("NULL".to_owned());
+        }
+        for value in values {
+            server.database.execute(&format!(
+                "UPDATE audit_events SET {column} = {value} WHERE {victim}"
+            ));
+            let found = faults(&server).await;
+            assert!(!found.is_empty(), "{column} = {value} is not noticed");
+            server.database.execute("DELETE FROM audit_events");
+            server
+                .database
+                .execute("INSERT INTO audit_events SELECT * FROM kept_events");
+            assert_eq!(faults(&server).await, Vec::<String>::new(), "{column}");
+        }
+    }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn the_number_of_chains_cannot_be_written_by_who_has_no_key(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    server.admin().create_registry("one").await;
+    let replica = server.replica().await;
+    replica.admin().create_registry("two").await;
+    assert_eq!(faults(&server).await, Vec::<String>::new());
+    // The later chain goes as a whole, and the number is set to what is left. It stands in the second eight bytes.
+    let last = "(SELECT MAX(chain) FROM audit_chains)";
+    server
+        .database
+        .execute(&format!("DELETE FROM audit_events WHERE chain = {last}"));
+    server
+        .database
+        .execute(&format!("DELETE FROM audit_chains WHERE chain = {last}"));
+    let left = server.database.number("SELECT COUNT(*) FROM audit_chains");
+    let hex = match backend {
+        Backend::Sqlite => "hex(value)",
+        Backend::Postgres => "encode(value, 'hex')",
+    };
+    let number = server.database.lines(&format!(
+        "SELECT {hex} AS line FROM meta WHERE name = 'audit-chains'"
+    ));
+    let forged = format!("{}{left:016x}{}", &number[0][..16], &number[0][32..]);
+    let forged = match backend {
+        Backend::Sqlite => format!("x'{forged}'"),
+        Backend::Postgres => format!("decode('{forged}', 'hex')"),
+    };
+    server.database.execute(&format!(
+        "UPDATE meta SET value = {forged} WHERE name = 'audit-chains'"
+    ));
+    let found = faults(&server).await;
+    assert_eq!(
+        found,
+        ["the number of audit chains was changed by somebody else"]
+    );
+}
+
+#[rstest]
+#[actix_web::test]
+async fn the_janitor_neither_cuts_nor_seals_a_chain_that_somebody_changed(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+    // The first two events go, and the row says that it begins behind them: only its seal is as it was. Or it names a key
+    // that there is not.
+    #[values(
+        "SET base_sequence = 2, base_mac = (SELECT mac FROM audit_events AS e WHERE e.chain = audit_chains.chain AND e.sequence = 2)",
+        "SET data_key = 4711"
+    )]
+    change: &str,
+) {
+    let server = Server::start_with(backend, &["--audit-retention", "1h"]).await;
+    let admin = server.admin();
+    for name in ["one", "two", "three", "four"] {
+        admin.create_registry(name).await;
+    }
+    let replica = server.replica().await;
+    replica.admin().create_registry("of-replica").await;
+    let chain = server
+        .database
+        .number("SELECT MIN(chain) FROM audit_chains");
+    let others = format!("SELECT COUNT(*) FROM audit_events WHERE chain <> {chain}");
+    let others = server.database.number(&others);
+    server.database.execute(&format!(
+        "UPDATE audit_chains {change} WHERE chain = {chain}"
+    ));
+    if change.contains("base_sequence") {
+        server.database.execute(&format!(
+            "DELETE FROM audit_events WHERE chain = {chain} AND sequence <= 2"
+        ));
+    }
+    let before = faults(&server).await;
+    assert_eq!(before.len(), 1, "{before:?}");
+    let kept = told(&admin, "").await.len();
+    server.clock.advance(TimeDelta::hours(2));
+    let janitor = server.service.janitor();
+    let round = janitor.run("test");
+    let round = within_patience(round, "the round of the janitor has not ended").await;
+    // The old events of others go.
+    let gone = round.unwrap().unwrap().events;
+    assert_eq!(i64::try_from(gone).unwrap(), others);
+    assert_eq!(told(&admin, "").await.len(), kept - gone);
+    assert_eq!(faults(&server).await, before);
+}
+
+/// A secret in force of every kind that people may paste, by what it begins with.
+async fn live_secrets(server: &Server, registry: &str) -> Vec<(&'static str, String)> {
+    let admin = server.admin();
+    let token = admin.mint(registry, "ci", &["repository:a:pull"]).await;
+    let login = [("service", "team-a.localhost"), ("offline_token", "true")];
+    let issued = server.client(&token).ask("/token", &login).await;
+    let wish = json!({"name": "a", "roles": ["Admin"]});
+    let generated = admin.post("/v1/apitokens/generate", wish).await;
+    let title = json!({"title": "t"});
+    let titled = admin.post("/api/v1/user/apptoken", title).await;
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let secrets = vec![
+        ("whrt_", token.secret),
+        ("whrr_", text(&issued.json["refresh_token"])),
+        ("eyJ", text(&issued.json["token"])),
+        ("eyJ", text(&generated.json["token"])),
+        ("WHA", text(&titled.json["token"]["token_code"])),
+    ];
+    for (beginning, secret) in &secrets {
+        assert!(secret.starts_with(beginning), "{beginning} {secret}");
+    }
+    secrets
+}
+
+#[rstest]
+#[actix_web::test]
+async fn no_event_tells_a_secret_that_somebody_took_for_a_name(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let secrets = live_secrets(&server, &registry).await;
+    let before = told(&admin, "").await.len();
+    let created = |answer: &Answer| {
+        assert!(matches!(answer.status, 200 | 201), "{answer:?}");
+    };
+    for (place, (_, secret)) in secrets.iter().enumerate() {
+        let wish =
+            json!({"name": secret.chars().take(1000).collect::<String>(), "roles": ["Analyst"]});
+        created(&admin.post("/v1/apitokens/generate", wish).await);
+        // A name and a title hold 255 characters, and a JWT has more.
+        let short: String = secret.chars().take(255).collect();
+        let title = json!({"title": short});
+        created(&admin.post("/api/v1/user/apptoken", title).await);
+        let account = json!({"properties": {"name": short, "password": "right-password", "roles": ["Admin"]}});
+        created(&admin.post("/accounts", account).await);
+        // What the account of that name does is told with its name.
+        let person = server.actor(&short, "right-password");
+        let wish = json!({"name": "by-it", "roles": ["Analyst"]});
+        created(&person.post("/v1/apitokens/generate", wish).await);
+        let scope = json!({"type": "repository", "name": short, "actions": ["pull", short]});
+        let token = json!({"name": format!("token-{place}"), "scopes": [scope]});
+        let token = admin.mint_with(&registry, token).await;
+        let less = json!({"scopes": []});
+        created(&admin.patch(&token.path, less).await);
+    }
+    server.service.flush_incidents(true).await.unwrap();
+
+    let events = told(&admin, "").await;
+    let told: Vec<String> = events[before..].iter().map(Value::to_string).collect();
+    assert!(told.len() >= 6 * secrets.len(), "{told:?}");
+    for (beginning, secret) in &secrets {
+        let most: String = secret.chars().take(beginning.len() + 16).collect();
+        for event in &told {
+            assert!(!event.contains(&most), "{most} in {event}");
+        }
+        let masked = format!("{beginning}[masked]");
+        assert!(
+            told.iter().filter(|event| event.contains(&masked)).count() >= 6,
+            "{masked} in {told:?}"
+        );
+    }
+    assert_eq!(faults(&server).await, Vec::<String>::new());
 }

@@ -9,10 +9,10 @@ use actix_web::rt::task::yield_now;
 use rstest::rstest;
 use serde_json::json;
 
-use crate::harness::{Actor, Answer, Backend, Database, Program};
+use crate::harness::{Actor, Answer, Backend, Database, PATIENCE, Patience, Program};
 
 /// No test waits longer than this for anything.
-const BOUND: Duration = Duration::from_secs(30);
+const BOUND: Duration = PATIENCE;
 
 fn new_token(name: &str) -> serde_json::Value {
     json!({"properties": {"name": name}})
@@ -333,7 +333,9 @@ async fn a_file_that_a_kill_left_is_checked_and_a_broken_one_is_not_ready(
     } else {
         "it was checked and is whole"
     };
+    let patience = Patience::new();
     loop {
+        patience.spend("no start has had the time for the check");
         let program = Program::start(&database);
         let admin = program.admin();
         let ready = until_ready(&admin, if broken { 503 } else { 200 }).await;

@@ -547,7 +547,7 @@ struct Bench {
 impl Bench {
     async fn new(backend: Backend) -> Self {
         // The cost makes passwords wait for each other, and nobody for long.
-        let flags = ["--body-timeout", "300ms", "--password-threads", "1"];
+        let flags = ["--body-timeout", "2s", "--password-threads", "1"];
         let cost = ["--bcrypt-cost", "8"];
         let scanner = ["--secret-scanning-token", SCANNER];
         let flags = [flags.as_slice(), &cost, &scanner].concat();

@@ -1,6 +1,6 @@
 //! The work that nobody waits for: rows of deleted registries, and what expired.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use chrono::TimeDelta;
 use diesel::connection::SimpleConnection as _;
@@ -9,7 +9,7 @@ use serde_json::json;
 use wharfinger::clock::Clock as _;
 use wharfinger::service::janitor::Round;
 
-use crate::harness::{Actor, Backend, Server, fill};
+use crate::harness::{Actor, Backend, PATIENCE, Patience, Server, fill};
 
 /// Keeps the janitors that every server runs by itself from the work: only who calls itself by this name does it.
 fn reserve(server: &Server, holder: &str, life: TimeDelta) {
@@ -39,9 +39,12 @@ async fn a_large_registry_is_gone_at_once_and_purged_later(
     fill(&server, &registry, TOKENS).await;
     let path = format!("/registries/{registry}");
 
-    let begun = Instant::now();
     assert_eq!(admin.delete(&path).await.status, 204);
-    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert_eq!(
+        rows(&server, "tokens"),
+        i64::try_from(TOKENS).unwrap(),
+        "the caller waited for the purge"
+    );
     assert_eq!(admin.get(&path).await.status, 404);
     assert_eq!(admin.get(&format!("{path}/tokens")).await.status, 404);
     assert_eq!(admin.delete(&path).await.status, 404);
@@ -98,7 +101,7 @@ async fn one_replica_at_a_time_and_a_dead_one_is_followed(
     assert!(working <= 1, "{rounds:?}");
     let begun = Instant::now();
     while rows(&server, "registries") > 0 {
-        assert!(begun.elapsed() < Duration::from_secs(20), "{rounds:?}");
+        assert!(begun.elapsed() < PATIENCE, "{rounds:?}");
         server.service.janitor().run("here").await.unwrap();
     }
     assert_eq!(rows(&server, "tokens"), 0);
@@ -267,7 +270,9 @@ fn old_rows(server: &Server) -> [i64; 4] {
 
 /// Lets the janitor do all there is to do. The one that the server runs by itself may have been faster.
 async fn work(server: &Server) -> Round {
+    let patience = Patience::new();
     loop {
+        patience.spend("the janitor of the server still holds the lease");
         if let Some(round) = server.service.janitor().run("test").await.unwrap() {
             return round;
         }

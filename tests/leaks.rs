@@ -836,3 +836,28 @@ async fn scanners_find_every_kind_of_secret_and_nothing_else() {
         assert!(shown || name == "wharfinger-api-token", "{name}: {pattern}");
     }
 }
+
+#[rstest]
+#[case::name_and_password("https://bob:hunter2@example.com/x?y#z", "https://example.com/x?y#z")]
+#[case::password("https://:hunter2@example.com/x", "https://example.com/x")]
+#[case::name("https://hunter2@example.com/x", "https://example.com/x")]
+#[case::percent_encoded("https://bob:hunter2%40@example.com/x", "https://example.com/x")]
+#[case::other_scheme("ssh://git:hunter2@example.com:22/x.git", "ssh://example.com:22/x.git")]
+#[case::none("https://example.com/@bob:x", "https://example.com/@bob:x")]
+#[actix_web::test]
+async fn the_address_of_a_leak_is_told_without_name_and_password(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+    #[case] reported: &str,
+    #[case] expected: &str,
+) {
+    let server = Server::start_with(backend, &FLAGS).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let token = admin.mint(&registry, "ci", &[PULL]).await;
+    let body = json!([{"token": token.secret, "url": reported}]);
+    assert_eq!(send(&server, body).await.status, 202);
+    let events = leaks(&admin).await;
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_eq!(events[0]["detail"]["url"], expected);
+    assert!(!events[0].to_string().contains("hunter2"), "{events:?}");
+}

@@ -17,7 +17,7 @@ use wharfinger::error::Field;
 use wharfinger::service::uses::Used;
 use wharfinger::store::{Session, token_filters};
 
-use crate::harness::{Actor, Answer, Backend, Database, Server, fill};
+use crate::harness::{Actor, Answer, Backend, Database, Patience, Server, fill};
 
 /// A token as a test knows it.
 #[derive(Debug)]
@@ -60,7 +60,9 @@ fn next(answer: &Answer) -> Option<String> {
 async fn walk(actor: &Actor, first: &str, total: usize) -> Vec<String> {
     let mut listed = Vec::new();
     let mut page = Some(first.to_owned());
+    let patience = Patience::new();
     while let Some(path) = page {
+        patience.spend("the list has not ended");
         let answer = actor.get(&path).await;
         assert_eq!(answer.json["offset"], listed.len(), "{path}");
         let found = names(&answer);
@@ -269,7 +271,9 @@ async fn by_cursor_what_stays_is_listed_once_whatever_comes_and_goes(
     let mut listed = Vec::new();
     let mut path = Some(format!("{list}?limit=23"));
     let mut made = 0;
+    let patience = Patience::new();
     while let Some(page) = path {
+        patience.spend("the list has not ended");
         let answer = admin.get(&page).await;
         assert_eq!(answer.json["offset"], listed.len());
         listed.extend(names(&answer));

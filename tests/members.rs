@@ -4,7 +4,7 @@ use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{Actor, Answer, Backend, Server};
+use crate::harness::{Actor, Answer, Backend, Patience, Server};
 
 const NOBODY: &str = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11";
 
@@ -15,6 +15,7 @@ fn roles(database: &crate::harness::Database) {
         ("Builder", "Image", 2),
         ("Puller", "Image", 1),
         ("Manager", "Access", 2),
+        ("Minter", "Token", 2),
         ("Registrar", "Registry", 2),
     ] {
         database.execute(&format!(
@@ -454,7 +455,9 @@ async fn lists_show_what_is_visible_and_cursors_go_on_there(
     assert_eq!(names(&filtered), ["team-10"]);
     for limit in 1..=5 {
         let (mut seen, mut token) = (Vec::new(), String::new());
+        let patience = Patience::new();
         loop {
+            patience.spend("the list has not ended");
             let page = alice
                 .get(&format!(
                     "/registries?limit={limit}&pagination.token={token}"
@@ -1218,4 +1221,81 @@ async fn an_admin_is_always_left(
         .patch(&again, json!({"password": "another-password"}))
         .await;
     assert_eq!(patch.status, 200);
+}
+
+/// Refused for want of an action on images, which the message names.
+fn lacks_on_images(answer: &Answer, action: &str) {
+    assert_eq!(
+        (answer.status, answer.codes()),
+        (403, vec!["forbidden"]),
+        "{answer:?}"
+    );
+    let lack = format!("the action {action} on its images");
+    assert!(answer.message().contains(&lack), "{answer:?}");
+}
+
+#[rstest]
+#[actix_web::test]
+async fn who_manages_access_and_pulls_nothing_makes_no_reader_of_themselves(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    roles(&server.database);
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    // Sees all, manages access, and has nothing of any image.
+    let id = admin
+        .create_account("keeper", &["Analyst", "Manager"])
+        .await;
+    let keeper = server.actor("keeper", "right-password");
+    let members = format!("/registries/{registry}/members");
+    let path = format!("{members}/{id}");
+    lacks_on_images(&keeper.put(&path, json!({"level": "reader"})).await, "pull");
+    assert_eq!(admin.get(&members).await.json["items"], json!([]));
+    assert_eq!(granted(&login(&keeper, "repository:app:pull").await), "");
+}
+
+#[rstest]
+#[actix_web::test]
+async fn who_pulls_and_does_not_push_makes_no_maintainer(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    roles(&server.database);
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    // Of what a maintainer may do, a reader with this role lacks pushing alone.
+    let minter_id = admin.create_account("minter", &["Manager", "Minter"]).await;
+    admin.set_member(&registry, &minter_id, "reader").await;
+    let minter = server.actor("minter", "right-password");
+    let plain = admin.create_account("plain", &[]).await;
+    let path = format!("/registries/{registry}/members/{plain}");
+    let maintainer = json!({"level": "maintainer"});
+    lacks_on_images(&minter.put(&path, maintainer.clone()).await, "push");
+    assert_eq!(
+        minter.put(&path, json!({"level": "reader"})).await.status,
+        201
+    );
+    lacks_on_images(&minter.put(&path, maintainer).await, "push");
+}
+
+#[rstest]
+#[actix_web::test]
+async fn who_pulls_and_does_not_push_sets_no_password_of_who_pushes(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    roles(&server.database);
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let minter_id = admin.create_account("minter", &["Manager", "Minter"]).await;
+    admin.set_member(&registry, &minter_id, "reader").await;
+    let minter = server.actor("minter", "right-password");
+    let plain = admin.create_account("plain", &[]).await;
+    let path = format!("/accounts/{plain}");
+    let password = json!({"password": "another-password"});
+    admin.set_member(&registry, &plain, "maintainer").await;
+    assert_eq!(minter.patch(&path, password.clone()).await.status, 403);
+    admin.set_member(&registry, &plain, "reader").await;
+    assert_eq!(minter.patch(&path, password).await.status, 200);
 }

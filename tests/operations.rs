@@ -11,10 +11,10 @@ use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Database, Program, Server};
+use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Database, PATIENCE, Program, Server};
 
 /// No test waits longer than this for anything.
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = PATIENCE;
 
 fn connect(address: &str) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
@@ -457,7 +457,7 @@ async fn no_secret_of_any_kind_is_in_the_database_the_log_or_the_audit_trail(
 async fn half_a_head_is_dropped_and_a_slow_body_is_told() {
     let server = Server::start_with(
         Backend::Sqlite,
-        &["--head-timeout", "300ms", "--body-timeout", "300ms"],
+        &["--head-timeout", "2s", "--body-timeout", "2s"],
     )
     .await;
     let address = server.address.to_string();

@@ -600,3 +600,42 @@ async fn applying_twice_rotates_nothing_and_duplicates_nothing(
     assert_eq!(told, before);
     server.database.check_totals();
 }
+
+#[rstest]
+#[actix_web::test]
+async fn a_membership_is_in_another_state_while_its_account_is_disabled(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let account = admin.create_account("alice", &[]).await;
+    admin.set_member(&registry, &account, "reader").await;
+    let path = format!("/registries/{registry}/members/{account}");
+    let reader = json!({"level": "reader"});
+    let state = async || {
+        let answer = admin.put(&path, reader.clone()).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.header("etag").to_owned()
+    };
+    let set_status = async |status: &str| {
+        let account = format!("/accounts/{account}");
+        let answer = admin.patch(&account, json!({"status": status})).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    };
+    let put = async |tag: &str| {
+        let header = (IF_MATCH, tag);
+        send(&admin, Method::PUT, &path, header, &reader)
+            .await
+            .status
+    };
+    let enabled = state().await;
+    set_status("disabled").await;
+    assert_eq!(put(&enabled).await, 412);
+    let disabled = state().await;
+    assert_ne!(disabled, enabled);
+    assert_eq!(put(&disabled).await, 200);
+    set_status("enabled").await;
+    assert_eq!(put(&disabled).await, 412);
+    assert_eq!(put(&enabled).await, 200);
+}

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN_PASSWORD, Actor, Backend, Database, Program};
+use crate::harness::{ADMIN_PASSWORD, Actor, Backend, Database, Program, Watchdog};
 
 /// What the small tools that tests call are found by.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -233,9 +233,12 @@ fn a_terminal_is_shown_the_password_once_and_no_file_has_it() {
             .unwrap();
         let mut lines = BufReader::new(terminal.stdout.take().unwrap());
         let mut seen = String::new();
+        // It may say nothing, or something else for ever.
+        let watchdog = Watchdog::over(&terminal);
         while !seen.contains("  curl ") {
             assert_ne!(lines.read_line(&mut seen).unwrap(), 0, "it ended: {seen}");
         }
+        drop(watchdog);
         (terminal, lines, seen.replace('\r', ""))
     };
     let stop = |mut terminal: Child, mut lines: BufReader<ChildStdout>, seen: &str| {

@@ -459,7 +459,7 @@ async fn json_by_another_name_is_read() {
 
 #[actix_web::test]
 async fn a_body_that_does_not_come_is_told_so() {
-    let server = Server::start_with(Backend::Sqlite, &["--body-timeout", "300ms"]).await;
+    let server = Server::start_with(Backend::Sqlite, &["--body-timeout", "2s"]).await;
     let head = format!(
         "POST {TOKENS} HTTP/1.1\r\nHost: {}\r\nAuthorization: Basic {}\r\nContent-Type: application/json\r\n\
          Content-Length: 14\r\n\r\n{{",

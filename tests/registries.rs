@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{Actor, Backend, Server, masked};
+use crate::harness::{Actor, Backend, Patience, Server, masked};
 
 const ID: &str = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11";
 /// An id that nothing has.
@@ -553,7 +553,9 @@ async fn pages_follow_each_other_by_token(
     admin.delete(&format!("/registries/{first}")).await;
     admin.create_registry("team-d").await;
     let mut seen = Vec::new();
+    let patience = Patience::new();
     loop {
+        patience.spend("the list has not ended");
         assert_eq!(page["pagination"]["limit"], 2);
         assert_eq!(page["_links"]["previous"], "");
         let token = page["pagination"]["token"].as_str().unwrap().to_owned();

@@ -21,8 +21,8 @@ use wharfinger::service::janitor::Round;
 use wharfinger::service::keys::{Consequence, Rotation};
 
 use crate::harness::{
-    Actor, Answer, Backend, Database, KeyPair, Minted, Program, Server, claims, fingerprint,
-    header, is_signed_by, public_key_of,
+    Actor, Answer, Backend, Database, KeyPair, Minted, Patience, Program, Server, claims,
+    fingerprint, header, is_signed_by, public_key_of,
 };
 
 const SERVICE: &str = "team-a.localhost";
@@ -1544,7 +1544,9 @@ async fn an_authority_of_the_future_is_named_with_what_helps(
     let program = Program::start(&bench.server.database);
     // Its janitor has looked.
     let looked = "SELECT COUNT(*) FROM janitor_clock";
+    let patience = Patience::new();
     while bench.server.database.number(looked) == 0 {
+        patience.spend("the janitor has not looked");
         actix_web::rt::task::yield_now().await;
     }
     program.signal("TERM");

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix_web::rt::spawn;
 use actix_web::rt::task::yield_now;
@@ -18,7 +18,7 @@ use diesel::{Connection as _, PgConnection, QueryableByName, RunQueryDsl as _, s
 use rstest::rstest;
 use serde_json::json;
 
-use crate::harness::{Actor, Backend, Database, Minted, Program};
+use crate::harness::{Actor, Backend, Database, Minted, PATIENCE, Program};
 
 const TOKENS: usize = 10;
 const PATH: &str = "/token?service=team-a.localhost&scope=repository:a:pull";
@@ -91,7 +91,7 @@ impl Cluster {
     async fn until(&self, sql: &str, wanted: &str) {
         let begun = Instant::now();
         while self.ask(sql) != wanted {
-            assert!(begun.elapsed() < Duration::from_mins(1), "{sql}");
+            assert!(begun.elapsed() < PATIENCE, "{sql}");
             yield_now().await;
         }
     }
@@ -263,7 +263,7 @@ async fn nothing_is_read_from_a_standby(#[values(Backend::Postgres)] backend: Ba
     standby.until("NOT pg_is_in_recovery()", "true").await;
     let begun = Instant::now();
     while anybody.get("/readyz").await.status != 200 {
-        assert!(begun.elapsed() < Duration::from_mins(1), "never ready");
+        assert!(begun.elapsed() < PATIENCE, "never ready");
     }
     assert_eq!(statuses(&program, &tokens).await, [401; TOKENS]);
     let patched = admin

@@ -10,10 +10,10 @@ use rstest::rstest;
 use serde_json::json;
 use wharfinger::store::{self, Target};
 
-use crate::harness::{ADMIN_PASSWORD, Actor, Backend, Database, Program};
+use crate::harness::{ADMIN_PASSWORD, Actor, Backend, Database, PATIENCE, Program};
 
 /// No test waits longer than this for anything.
-const BOUND: Duration = Duration::from_secs(30);
+const BOUND: Duration = PATIENCE;
 
 /// The time of those who share the database, in microseconds.
 fn shared_time(database: &Database) -> i64 {

@@ -470,3 +470,23 @@ async fn without_trusted_proxies_no_header_says_where_a_request_comes_from(
     let admin = server.actor("admin", ADMIN_PASSWORD).at(ELSEWHERE);
     assert_eq!(asked_for(&admin, "127.0.0.1", "/registries").await, 200);
 }
+
+#[rstest]
+#[actix_web::test]
+async fn a_password_that_is_no_longer_right_is_a_guess_like_any_other(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = start(backend).await;
+    let admin = server.admin();
+    let id = admin.create_account("ann", &["Analyst"]).await;
+    let ann = server.actor("ann", "right-password");
+    assert_eq!(ann.get("/registries").await.status, 200);
+    let password = json!({"password": "another-password"});
+    let changed = admin.patch(&format!("/accounts/{id}"), password).await;
+    assert_eq!(changed.status, 200, "{changed:?}");
+    // The proof is over; that the password was right here is still remembered.
+    server.clock.advance(LATER);
+    let checks = server.service.password_checks();
+    assert_eq!(exhaust(&ann).await, 3);
+    assert_eq!(server.service.password_checks(), checks + 3);
+}

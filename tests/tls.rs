@@ -5,11 +5,11 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Backend, Database, Program};
+use crate::harness::{Backend, Database, PATIENCE, Program};
 use crate::program::certificate;
 
 /// No test waits longer than this for anything.
-const BOUND: Duration = Duration::from_secs(30);
+const BOUND: Duration = PATIENCE;
 
 /// What `openssl s_client` says of a handshake, and whether it came about.
 fn shake_hands(program: &Program, arguments: &[&str]) -> (bool, String) {

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{Actor, Answer, Backend, Server, masked, scopes};
+use crate::harness::{Actor, Answer, Backend, Patience, Server, masked, scopes};
 
 const ID: &str = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10";
 /// An id that nothing has.
@@ -631,7 +631,9 @@ async fn an_expired_token_stays_listed_for_the_time_of_the_setting(
     assert_eq!(token.state().await, words("expired", "enabled"));
     clock.advance(TimeDelta::microseconds(1));
     // The server's own janitor may be at it, or may have been.
+    let patience = Patience::new();
     while admin.get(&token.path).await.status == 200 {
+        patience.spend("the token is still listed");
         token.server.service.janitor().run("test").await.unwrap();
     }
     assert_eq!(admin.get(&token.tokens).await.json["total"], 0);

@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix_web::rt::spawn;
 use actix_web::rt::task::yield_now;
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::connection::SimpleConnection as _;
+use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
 use wharfinger::Error;
@@ -15,7 +16,7 @@ use wharfinger::clock::Clock as _;
 use wharfinger::domain::id::TokenKey;
 use wharfinger::service::uses::Used;
 
-use crate::harness::{Backend, Database, Server, fill, remove};
+use crate::harness::{Actor, Backend, Database, PATIENCE, Patience, Server, fill, remove};
 
 /// The internal key of the token with a name, which is unique in each of these tests.
 fn key(server: &Server, name: &str) -> TokenKey {
@@ -252,7 +253,9 @@ async fn a_token_that_is_being_deleted_is_waited_for(
     let flush = spawn(async move { service.flush_uses().await });
     let waiting = "SELECT COUNT(*) FROM pg_stat_activity \
         WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let patience = Patience::new();
     while database.number(waiting) == 0 {
+        patience.spend("nobody waits for the lock");
         assert!(!flush.is_finished(), "it did not wait");
         yield_now().await;
     }
@@ -311,7 +314,7 @@ async fn uses_outlive_a_database_that_refuses(
     let begun = Instant::now();
     while let Err(error) = server.service.flush_uses().await {
         assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
-        assert!(begun.elapsed() < Duration::from_secs(10), "{error:?}");
+        assert!(begun.elapsed() < PATIENCE, "{error:?}");
     }
     assert_eq!(rows(&server), TOKENS);
     let lines = server.database.lines(&format!(
@@ -379,4 +382,57 @@ async fn the_token_endpoint_and_the_check_note_what_they_let_in(
     let second = shown().await;
     assert_eq!(second["lastUsedRepository"], "team/tool");
     assert_ne!(second["lastUsedDate"], first["lastUsedDate"]);
+}
+
+#[rstest]
+#[actix_web::test]
+async fn a_request_that_is_not_let_in_is_no_use(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let token = admin
+        .mint(&registry, "ci", &["repository:team/*:pull,push"])
+        .await;
+    let client = server.client(&token);
+    let shown = async || {
+        server.service.flush_uses().await.unwrap();
+        apart(&admin.get(&token.path).await.json).1
+    };
+    let service = ("service", "team-a.localhost");
+    let check = async |actor: &Actor, method: &str, uri: &str| {
+        let request = actor
+            .request(Method::GET, "/v2/check?service=team-a.localhost")
+            .header("x-original-method", method)
+            .header("x-original-uri", uri);
+        actor.send(request).await.status
+    };
+    let tags = |name: &str| format!("/v2/{name}/tags/list");
+    let mount = "/v2/team/app/blobs/uploads/?from=other/app&mount=sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    // Refused before the first use: the scopes do not grant it, no token opens it, and it is taken over from elsewhere.
+    assert_eq!(check(&client, "GET", &tags("other/app")).await, 403);
+    assert_eq!(check(&client, "GET", "/v2/_other").await, 403);
+    assert_eq!(shown().await, json!({}));
+
+    let wanted = ("scope", "repository:team/app:pull");
+    let login = client.ask("/token", &[service, wanted]).await;
+    let jwt = server.bearer(login.json["token"].as_str().unwrap());
+    let first = shown().await;
+    assert_eq!(first["lastUsedRepository"], "team/app");
+    server.clock.advance(TimeDelta::minutes(1));
+    // The token grants it, and this JWT does not hold it: the client is told to ask for more.
+    assert_eq!(check(&jwt, "GET", &tags("team/tool")).await, 401);
+    assert_eq!(shown().await, first, "a challenge");
+    assert_ne!(check(&client, "POST", mount).await, 200);
+    assert_eq!(shown().await, first, "taken over from elsewhere");
+
+    // Nor is it one when the token has ended.
+    let disable = json!({"status": "disabled"});
+    assert_eq!(admin.patch(&token.path, disable).await.status, 200);
+    assert_eq!(client.ask("/token", &[service, wanted]).await.status, 401);
+    for actor in [&client, &jwt] {
+        assert_eq!(check(actor, "GET", &tags("team/app")).await, 401);
+    }
+    assert_eq!(shown().await, first, "disabled");
 }

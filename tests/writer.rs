@@ -27,7 +27,7 @@ use wharfinger::store::{
     self, Ledger, Lock, Session, Settings, Store, Target, Transaction, registries, tokens,
 };
 
-use crate::harness::{Backend, Database};
+use crate::harness::{Backend, Database, Patience, within_patience};
 
 /// A store on a fresh database with a table `probe` to write to.
 fn open(backend: Backend, queue: usize) -> (Database, Store) {
@@ -81,7 +81,9 @@ impl Held {
             Ok(())
         })
         .await;
-        inside.await.unwrap();
+        within_patience(inside, "the writer has not begun the job")
+            .await
+            .unwrap();
         Self { go_on, job }
     }
 
@@ -101,7 +103,9 @@ async fn start<T: Send + 'static>(
     let store_of_job = store.clone();
     let handle = spawn(async move { store_of_job.write(lock, job).await });
     // Asking and queueing are one step of that task, on this thread.
+    let patience = Patience::new();
     while store.calls() == calls {
+        patience.spend("the job is not queued");
         yield_now().await;
     }
     handle
@@ -332,6 +336,39 @@ async fn what_met_another_transaction_is_run_again(
     store.close();
 }
 
+/// A serialisation failure can come as late as the commit, when every job has succeeded.
+#[rstest]
+#[actix_web::test]
+async fn nobody_is_told_yes_when_each_commit_met_another_transaction(
+    #[values(Backend::Postgres)] backend: Backend,
+    #[values(false, true)] alone: bool,
+) {
+    let (database, store) = open(backend, 16);
+    database.execute(
+        "CREATE FUNCTION meet() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN RAISE EXCEPTION 'met' USING ERRCODE = '40001'; END $$; \
+         CREATE CONSTRAINT TRIGGER meets AFTER INSERT ON probe DEFERRABLE INITIALLY DEFERRED \
+         FOR EACH ROW WHEN (NEW.name = 'a') EXECUTE FUNCTION meet()",
+    );
+    let held = Held::hold(&store).await;
+    let runs = Arc::new(AtomicUsize::new(0));
+    let job = counted(&runs, |c, _| insert(c, "a"));
+    let job = start(&store, Lock::Nothing, job).await;
+    let sibling = if alone {
+        None
+    } else {
+        Some(start(&store, Lock::Nothing, |c| insert(c, "b")).await)
+    };
+    held.release().await;
+    assert_eq!(outage(&job.await.unwrap()), Some(Outage::Conflict));
+    if let Some(sibling) = sibling {
+        sibling.await.unwrap().unwrap();
+    }
+    assert_eq!(names(&database), if alone { "" } else { "b" });
+    assert_eq!(count(&runs), 4, "once in the group, and three times alone");
+    store.close();
+}
+
 /// PostgreSQL rolls a failed transaction back at its COMMIT without an error.
 #[rstest]
 #[actix_web::test]
@@ -398,10 +435,14 @@ async fn a_full_queue_of_readers_turns_away(
             })
             .await
     });
-    inside.await.unwrap();
+    within_patience(inside, "the reader has not begun the job")
+        .await
+        .unwrap();
     let (reader, calls) = (store.clone(), store.calls());
     let waiting = spawn(async move { reader.read(|_| Ok(())).await });
+    let patience = Patience::new();
     while store.calls() == calls {
+        patience.spend("the read is not queued");
         yield_now().await;
     }
     assert_eq!(
@@ -814,6 +855,44 @@ async fn what_a_group_counts_holds_inside_it_and_after_it(
         registry.0
     );
     assert_eq!(database.number(&left), 0);
+    store.close();
+}
+
+#[rstest]
+#[actix_web::test]
+async fn what_a_group_counts_of_one_registry_is_no_matter_of_another(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let (database, store) = open(backend, 32);
+    let mut homes = Vec::new();
+    for number in [1, 2] {
+        let made = store.write(Lock::Catalog, move |c| enter(c, number)).await;
+        homes.push(made.unwrap());
+    }
+    let (full, empty) = (homes[0], homes[1]);
+    let lock = |number| Lock::Registry(RegistryId(Uuid::from_u128(number)));
+    // One was there and went: from now on tokens are counted when another one comes.
+    let passing = store.write(lock(2), move |c| {
+        mint(c, empty, 5, 1)?;
+        assert!(tokens::delete(c, empty, TokenId(Uuid::from_u128(5)))?);
+        Ok(())
+    });
+    passing.await.unwrap();
+    let held = Held::hold(&store).await;
+    let mut jobs = Vec::new();
+    for number in 1..=3 {
+        let job = move |c: &mut Transaction<'_>| mint(c, full, number, 3);
+        jobs.push(start(&store, lock(1), job).await);
+    }
+    // Three are in the other one by now, and here is room for one.
+    jobs.push(start(&store, lock(2), move |c| mint(c, empty, 4, 1)).await);
+    held.release().await;
+    for job in jobs {
+        job.await.unwrap().unwrap();
+    }
+    assert_eq!(listed(&store, empty).await, "t4");
+    assert_eq!(listed(&store, full).await, "t1,t2,t3");
+    database.check_totals();
     store.close();
 }
 

@@ -287,6 +287,11 @@ pub struct Change {
     pub beside: Map<String, Value>,
 }
 
+/// The name of an actor as an event tells it: accounts may be called like a secret, too.
+fn told_actor(name: Option<&str>) -> Option<Text<NAME_LENGTH>> {
+    name.map(|name| Text::new(&masked(name)))
+}
+
 /// A record in which what has the form of a secret is masked: people paste secrets where names belong.
 fn without_secrets(record: Value) -> Value {
     match record {
@@ -423,7 +428,7 @@ impl Event {
             kind,
             outcome,
             actor,
-            actor_name: actor_name.as_deref().map(Text::new),
+            actor_name: told_actor(actor_name.as_deref()),
             registry: None,
             subject_kind: subject.0,
             subject: subject.1,
@@ -466,7 +471,7 @@ impl Event {
             kind: change.kind,
             outcome: Outcome::Success,
             actor: by.actor,
-            actor_name: by.actor_name.as_deref().map(Text::new),
+            actor_name: told_actor(by.actor_name.as_deref()),
             registry: change.registry,
             subject_kind: change.subject_kind,
             subject: change.subject,

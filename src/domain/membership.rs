@@ -376,6 +376,21 @@ mod tests {
     }
 
     #[test]
+    fn rights_that_differ_in_images_alone_cover_those_that_go_less_far() {
+        let with = |images| Rights {
+            images,
+            ..Permissions::default().on(Some(Membership::Reader))
+        };
+        let all = [Images::Nothing, Images::Pull, Images::Push, Images::Delete];
+        for mine in all {
+            for theirs in all {
+                let covers = with(mine).cover(&with(theirs));
+                assert_eq!(covers, mine >= theirs, "{mine:?} {theirs:?}");
+            }
+        }
+    }
+
+    #[test]
     fn images_as_scopes_grant_what_they_say() {
         for (images, actions) in [
             (Images::Nothing, &[] as &[&str]),

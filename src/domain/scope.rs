@@ -545,6 +545,37 @@ mod tests {
     }
 
     #[test]
+    fn actions_are_counted_before_equal_ones_become_one() {
+        for repeated in ["pull", "", "*"] {
+            let asked = |count| format!("repository:a:{}", vec![repeated; count].join(","));
+            assert!(
+                parse_requested([asked(20).as_str()]).is_ok(),
+                "{repeated:?}"
+            );
+            assert!(
+                parse_requested([asked(21).as_str()]).is_err(),
+                "{repeated:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn actions_of_one_resource_are_counted_together() {
+        let asked = |first: u8, last: u8| {
+            let actions: Vec<_> = (first..=last)
+                .map(|letter| char::from(letter).to_string())
+                .collect();
+            format!("repository:a:{}", actions.join(","))
+        };
+        let (ten, ten_more) = (asked(b'a', b'j'), asked(b'k', b't'));
+        assert!(parse_requested([ten.as_str(), ten_more.as_str()]).is_ok());
+        // What was asked for before counts once.
+        assert!(parse_requested([ten.as_str(), ten_more.as_str(), ten.as_str()]).is_ok());
+        let eleven_more = asked(b'k', b'u');
+        assert!(parse_requested([ten.as_str(), eleven_more.as_str()]).is_err());
+    }
+
+    #[test]
     fn patterns_mean_what_the_documentation_says() {
         for (pattern, name) in [
             ("*", "a"),

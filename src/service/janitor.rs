@@ -95,6 +95,8 @@ struct Shift {
     holder: String,
     /// Has it taken the lease?
     held: bool,
+    /// Audit chains of which nothing could be cut: they are not tried again, or the round would never end.
+    uncut: Vec<i64>,
     walk: Walk,
 }
 
@@ -115,6 +117,7 @@ impl<'a> Janitor<'a> {
         let mut shift = Shift {
             holder: holder.to_owned(),
             held: false,
+            uncut: Vec::new(),
             walk: Walk::default(),
         };
         while let Some(more) = self.batch(&mut shift, &mut round).await? {
@@ -138,7 +141,7 @@ impl<'a> Janitor<'a> {
     /// Does a batch. Returns whether there is more, or `None` without the lease.
     async fn batch(&self, shift: &mut Shift, round: &mut Round) -> Result<Option<bool>> {
         let now = self.core.clock.now();
-        let (work, doubt) = self.look(now).await?;
+        let (work, doubt) = self.look(now, shift.uncut.clone()).await?;
         round.doubt = doubt;
         match work {
             Some(Work::Deleted(registry)) => {
@@ -216,6 +219,7 @@ impl<'a> Janitor<'a> {
                 let Some(removed) = self.leased(shift, Lock::Nothing, cut).await? else {
                     return Ok(None);
                 };
+                shift.uncut.extend((removed == 0).then_some(chain));
                 round.events += removed;
             }
             Some(Work::OldAnswers(until)) => {
@@ -271,7 +275,12 @@ impl<'a> Janitor<'a> {
     }
 
     /// Finds the work that there is, and whether the clock is doubted. Looking first keeps an idle service from writing.
-    async fn look(&self, now: DateTime<Utc>) -> Result<(Option<Work>, Option<Doubt>)> {
+    /// Chains that are `uncut` are no work.
+    async fn look(
+        &self,
+        now: DateTime<Utc>,
+        uncut: Vec<i64>,
+    ) -> Result<(Option<Work>, Option<Doubt>)> {
         let policy = &self.core.policy;
         let times = Times {
             now,
@@ -294,7 +303,7 @@ impl<'a> Janitor<'a> {
                 } else if seen.doubt.is_some() {
                     None
                 } else {
-                    times.next(connection)?
+                    times.next(connection, &uncut)?
                 };
                 Ok((work, seen.doubt))
             })
@@ -343,7 +352,7 @@ struct Times {
 }
 
 impl Times {
-    fn next(&self, connection: &mut Session) -> Result<Option<Work>> {
+    fn next(&self, connection: &mut Session, uncut: &[i64]) -> Result<Option<Work>> {
         if let Some(deadline) = self.tokens
             && let Some((id, key)) = tokens::next_expired(connection, deadline)?
         {
@@ -371,7 +380,7 @@ impl Times {
             return Ok(Some(Work::OldAnswers(self.now)));
         }
         if let Some(before) = self.events
-            && let Some(chain) = audit::due(connection, before)?
+            && let Some(chain) = audit::due(connection, before, uncut)?
         {
             return Ok(Some(Work::OldEvents(chain, before)));
         }

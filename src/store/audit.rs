@@ -401,8 +401,8 @@ pub fn list(
     rows.into_iter().map(KeptEvent::try_from).collect()
 }
 
-/// A chain whose first event is from before an instant.
-pub fn due(connection: &mut Session, before: DateTime<Utc>) -> Result<Option<i64>> {
+/// A chain whose first event is from before an instant, and which is none of others.
+pub fn due(connection: &mut Session, before: DateTime<Utc>, others: &[i64]) -> Result<Option<i64>> {
     Ok(audit_chains::table
         .inner_join(
             audit_events::table.on(audit_events::chain
@@ -410,6 +410,7 @@ pub fn due(connection: &mut Session, before: DateTime<Utc>) -> Result<Option<i64
                 .and(audit_events::sequence.eq(audit_chains::base_sequence + 1))),
         )
         .filter(audit_events::at.lt(micros(before)))
+        .filter(audit_chains::chain.ne_all(others.to_vec()))
         .select(audit_chains::chain)
         .first(connection)
         .optional()?)

@@ -7,6 +7,8 @@ use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection};
 use tempfile::TempDir;
 
+use super::PATIENCE;
+
 /// Which database a test runs on. The name of a test on PostgreSQL contains the word, for `--skip Postgres`.
 ///
 /// Tests of how a request is read and how an answer is worded run on SQLite alone: another database would change
@@ -147,7 +149,11 @@ impl Database {
                 wharfinger::store::Session::Sqlite(connection)
             }
             Backend::Postgres => {
-                wharfinger::store::Session::Postgres(PgConnection::establish(&self.url).unwrap())
+                let mut connection = PgConnection::establish(&self.url).unwrap();
+                connection
+                    .batch_execute(&format!("SET statement_timeout = {}", PATIENCE.as_millis()))
+                    .unwrap();
+                wharfinger::store::Session::Postgres(connection)
             }
         }
     }

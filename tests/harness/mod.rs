@@ -5,6 +5,7 @@ mod database;
 mod fill;
 mod jwt;
 mod mask;
+mod patience;
 mod program;
 mod server;
 
@@ -15,5 +16,6 @@ pub use jwt::{
     KeyPair, claims, fingerprint, header, is_signed_by, public_key_of, signed, with_signature,
 };
 pub use mask::masked;
+pub use patience::{PATIENCE, Patience, Watchdog, within_patience};
 pub use program::Program;
 pub use server::{ADMIN_PASSWORD, Actor, Answer, Server, Ticket};

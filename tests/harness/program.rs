@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use super::server::ADMIN_PASSWORD;
-use super::{Actor, Database};
+use super::{Actor, Database, Watchdog};
 
 /// A running `wharfinger serve`, killed when dropped.
 pub struct Program {
@@ -84,6 +84,8 @@ impl Program {
             String::from_utf8_lossy(&log).into_owned()
         });
         let mut greeting = String::new();
+        // It may say nothing, or repeat for ever that it waits.
+        let _watchdog = Watchdog::over(&child);
         let base = loop {
             let mut line = String::new();
             if lines.read_line(&mut line).unwrap() == 0 {
@@ -123,6 +125,7 @@ impl Program {
 
     /// Waits for the end and returns the exit status and the log.
     pub fn wait(mut self) -> (std::process::ExitStatus, String) {
+        let _watchdog = Watchdog::over(&self.child);
         let log = self.log.take().unwrap().join().unwrap();
         (self.child.wait().unwrap(), log)
     }

@@ -18,7 +18,7 @@ use wharfinger::config::Cli;
 use wharfinger::domain::account::{AccountName, NewPassword};
 use wharfinger::service::Service;
 
-use super::{Backend, Database};
+use super::{Backend, Database, PATIENCE};
 
 /// The password of the first account.
 pub const ADMIN_PASSWORD: &str = "correct: hörse";
@@ -175,7 +175,11 @@ impl Server {
         let (addresses, service, handle) = start
             .recv()
             .expect("the server did not start; its thread says why");
-        let client = Client::builder().no_proxy().build().unwrap();
+        let client = Client::builder()
+            .no_proxy()
+            .timeout(PATIENCE)
+            .build()
+            .unwrap();
         let server = Self {
             database,
             clock,
@@ -377,7 +381,11 @@ impl Answer {
 impl Actor {
     /// Sends requests of another process's server.
     pub fn of(base: &str, name: &str, password: &str) -> Self {
-        let client = Client::builder().no_proxy().build().unwrap();
+        let client = Client::builder()
+            .no_proxy()
+            .timeout(PATIENCE)
+            .build()
+            .unwrap();
         Self {
             base: base.to_owned(),
             client,
@@ -397,6 +405,7 @@ impl Actor {
     pub fn at(&self, address: [u8; 4]) -> Self {
         let client = Client::builder()
             .no_proxy()
+            .timeout(PATIENCE)
             .local_address(std::net::IpAddr::from(address));
         Self {
             client: client.build().unwrap(),
@@ -408,6 +417,7 @@ impl Actor {
     pub fn without_redirects(&self) -> Self {
         let client = Client::builder()
             .no_proxy()
+            .timeout(PATIENCE)
             .redirect(reqwest::redirect::Policy::none());
         Self {
             client: client.build().unwrap(),
