@@ -246,6 +246,20 @@ pub fn require_database(settings: &Settings) -> Result<()> {
 
 fn policy(settings: &Settings) -> Result<Policy> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let lives = Lives {
+        default: settings.default_token_life,
+        maximum: settings.maximum_token_life,
+    };
+    if let (Some(default), Some(maximum)) = (lives.default, lives.maximum)
+        && default > maximum
+    {
+        return Err(Error::invalid(
+            Field::Setting,
+            format!(
+                "--default-token-life {default} is longer than --maximum-token-life {maximum}; make it as long or shorter"
+            ),
+        ));
+    }
     Ok(Policy {
         registry_domain: settings.registry_domain.clone(),
         locations: settings.locations.clone(),
@@ -253,10 +267,7 @@ fn policy(settings: &Settings) -> Result<Policy> {
         password_threads: settings
             .password_threads
             .map_or((cores / 2).max(1), usize::from),
-        lives: Lives {
-            default: settings.default_token_life,
-            maximum: settings.maximum_token_life,
-        },
+        lives,
         expired_token_retention: settings.expired_token_retention.into(),
         jwt_issuer: settings.jwt_issuer.clone(),
         jwt_life: settings.jwt_life,

@@ -7,6 +7,7 @@
 use std::io::{self, IsTerminal as _, Write};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::LogFormat;
 use crate::domain::secret::masked;
@@ -14,6 +15,7 @@ use crate::error::{Error, Field, Result};
 
 /// Starts logging for the whole process.
 pub fn start(filter: &str, format: LogFormat) -> Result<()> {
+    check_levels(filter)?;
     let filter = EnvFilter::try_new(filter)
         .map_err(|error| Error::invalid(Field::Setting, format!("--log {filter:?}: {error}")))?;
     // It reports every malformed request head as an error, which strangers could fill the log with.
@@ -42,6 +44,26 @@ pub fn start(filter: &str, format: LogFormat) -> Result<()> {
             .try_init()
     };
     started.map_err(Error::Internal)
+}
+
+/// Refuses a word alone that is no level. To tracing-subscriber it is a part of the program that is logged in full, and
+/// everything else is not logged at all: `warning` would switch the log off.
+fn check_levels(filter: &str) -> Result<()> {
+    let words = filter.split(',').map(str::trim);
+    let alone = |word: &&str| !word.is_empty() && !word.contains(['=', '[', ':']);
+    match words
+        .filter(alone)
+        .find(|word| word.parse::<LevelFilter>().is_err())
+    {
+        None => Ok(()),
+        Some(word) => Err(Error::invalid(
+            Field::Setting,
+            format!(
+                "--log {filter:?}: {word} is no level; levels are error, warn, info, debug, trace and off, and a part of the \
+                 program has its own as in info,wharfinger::http=debug"
+            ),
+        )),
+    }
 }
 
 /// Writes text without what has the form of a secret. Every write is a text of its own: tracing-subscriber writes each

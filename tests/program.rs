@@ -973,6 +973,20 @@ const BAD_SETTINGS: &[(&[&str], &[&str])] = &[
         &["--tls-key", "TEXT"],
     ),
     (&["--log", "a=b=c"], &["--log", "a=b=c"]),
+    (&["--log", "warning"], &["--log", "warning", "warn, info"]),
+    (
+        &["--log", "info,http,wharfinger=debug"],
+        &["--log", "http is no level"],
+    ),
+    (
+        &["--default-token-life", "90d", "--maximum-token-life", "30d"],
+        &[
+            "--default-token-life",
+            "P90D",
+            "--maximum-token-life",
+            "P30D",
+        ],
+    ),
 ];
 
 #[test]
