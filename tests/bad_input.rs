@@ -1074,6 +1074,50 @@ async fn json_by_another_name_is_read() {
     }
 }
 
+#[actix_web::test]
+async fn parameters_that_an_operation_does_not_have_are_refused() {
+    let bench = Bench::new(Backend::Sqlite).await;
+    for (method, path, said) in [
+        (
+            "GET",
+            "/registries/R/tokens?unusedsince=P90D",
+            "did you mean unusedSince?",
+        ),
+        (
+            "GET",
+            "/registries/R/tokens?status=disabled",
+            "known are offset, limit, ",
+        ),
+        (
+            "GET",
+            "/registries/R/tokens?limit=1&Limit=1",
+            "did you mean limit?",
+        ),
+        ("GET", "/registries?filter.location=x", "filter.name"),
+        (
+            "GET",
+            "/registries?orderBy=name",
+            "known are filter.name, limit, pagination.token",
+        ),
+        ("GET", "/audit?outcomes=forbidden", "did you mean outcome?"),
+        ("GET", "/locations?limit=1", "this operation has none"),
+        (
+            "DELETE",
+            "/accounts/A?revoketokens=true",
+            "did you mean revokeTokens?",
+        ),
+    ] {
+        let path = path.replace('A', "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11");
+        let answer = bench.send(method, &path, &[], "").await;
+        assert_eq!(
+            (answer.status, answer.codes()),
+            (400, vec!["invalid-query"]),
+            "{path}: {answer:?}"
+        );
+        assert!(answer.text.contains(said), "{path}: {answer:?}");
+    }
+}
+
 /// Python's client does so.
 #[actix_web::test]
 async fn requests_without_a_body_may_name_the_type_of_one() {

@@ -711,6 +711,35 @@ async fn accounts_are_changed(#[values(Backend::Sqlite, Backend::Postgres)] back
 
 #[rstest]
 #[actix_web::test]
+async fn an_account_that_is_made_without_a_password_is_shown_one_once(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let send = async || {
+        let body = json!({"properties": {"name": "ann", "roles": ["Analyst"]}});
+        let request = admin.request(Method::POST, "/accounts").json(&body);
+        admin.send(request.header("Idempotency-Key", "ann")).await
+    };
+    let made = send().await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let credentials = &made.json["properties"]["credentials"];
+    assert_eq!(credentials["username"], "ann");
+    let password = credentials["password"].as_str().unwrap();
+    assert_eq!(password.len(), 24);
+    let ann = server.actor("ann", password);
+    assert_eq!(ann.get("/registries").await.status, 200);
+    let path = format!("/accounts/{}", made.json["id"].as_str().unwrap());
+    for later in [admin.get(&path).await, send().await] {
+        assert!(matches!(later.status, 200 | 201), "{later:?}");
+        assert_eq!(later.json["properties"]["credentials"], Value::Null);
+    }
+    let trail = admin.get("/audit").await;
+    assert!(!trail.text.contains(password));
+}
+
+#[rstest]
+#[actix_web::test]
 async fn accounts_that_break_a_rule_are_not_made(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {

@@ -591,10 +591,7 @@ async fn the_filter_finds_names_that_contain_it(
         (&long, vec![]),
         ("pagination.token=", TEAMS.to_vec()),
         // What clients send that means nothing here.
-        (
-            "depth=1&maxResults=1&filter.location=x&offset=3",
-            TEAMS.to_vec(),
-        ),
+        ("depth=1&maxResults=1&pretty=true", TEAMS.to_vec()),
         ("limit=0", vec![]),
         ("limit=1000&filter.name=prod", vec!["prod-a", "prod-b"]),
     ] {

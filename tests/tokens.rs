@@ -689,7 +689,7 @@ const WINDOWS: [Window; 15] = [
         None,
     ),
     (
-        "?depth=1&maxResults=1&filter.name=x&limit=01",
+        "?depth=1&maxResults=1&limit=01",
         (0, 1),
         &["ta"],
         None,

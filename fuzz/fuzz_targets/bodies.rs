@@ -78,7 +78,9 @@ fn send(body: &[u8]) -> Vec<String> {
     problems.extend(problem(&account));
     if let Some(new) = taken(account) {
         check_text(new.name.as_str(), 255);
-        check_password(new.password.secret().expose_secret());
+        if let Some(password) = new.password {
+            check_password(password.secret().expose_secret());
+        }
     }
     let patch = registries::account_patch(body);
     problems.extend(problem(&patch));

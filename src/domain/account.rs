@@ -162,8 +162,8 @@ impl Account {
 pub struct CreateAccount {
     /// Its name.
     pub name: AccountName,
-    /// Its password.
-    pub password: NewPassword,
+    /// Its password; `None` for one that the service makes.
+    pub password: Option<NewPassword>,
     /// Names of its roles; may be none, for an account that is only a member of registries.
     pub roles: Vec<String>,
     /// In use or not.

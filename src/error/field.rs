@@ -72,7 +72,7 @@ fields! {
     IdempotencyKey = "idempotency-key": "Not 1 to 255 visible characters, or more than one.",
     IfMatch = "if-match": "Neither `*` nor a list of entity tags in double quotes.",
     IfNoneMatch = "if-none-match": "Neither `*` nor a list of entity tags in double quotes.",
-    Query = "query": "The query string cannot be read, for example because a parameter comes twice.",
+    Query = "query": "The query string cannot be read, for example because a parameter comes twice, or it has a parameter that the operation has not.",
     Since = "since": "No RFC 3339 time with a zone.",
     Until = "until": "No RFC 3339 time with a zone.",
     Kind = "kind": "No kind of [event](AUDIT.md#what-an-event-says).",

@@ -277,17 +277,8 @@ fn unknown_member_message(path: &str, unknown: &str, known: &[&str]) -> String {
     } else {
         format!(" in {parent}")
     };
-    let nearest = known
-        .iter()
-        .map(|name| {
-            (
-                strsim::jaro_winkler(&name.to_ascii_lowercase(), &unknown.to_ascii_lowercase()),
-                *name,
-            )
-        })
-        .max_by(|one, other| one.0.total_cmp(&other.0));
-    let hint = match nearest {
-        Some((likeness, name)) if likeness >= LIKENESS => format!("did you mean \"{name}\"?"),
+    let hint = match nearest(known, unknown) {
+        Some(name) => format!("did you mean \"{name}\"?"),
         _ if known.contains(&"properties") => "put it inside \"properties\"".to_owned(),
         // What other verbs have and a PATCH has not. Of the bodies with their members at the top, only a PATCH may be
         // an answer sent back.
@@ -297,6 +288,15 @@ fn unknown_member_message(path: &str, unknown: &str, known: &[&str]) -> String {
         _ => format!("known are {}", useful(known).join(", ")),
     };
     shortened(&format!("unknown member {shown}{place}; {hint}"))
+}
+
+/// The known name that an unknown one is likely to be a slip of.
+pub(super) fn nearest<'a>(known: &[&'a str], unknown: &str) -> Option<&'a str> {
+    let unknown = unknown.to_ascii_lowercase();
+    let likeness = |name: &str| strsim::jaro_winkler(&name.to_ascii_lowercase(), &unknown);
+    let names = known.iter().map(|name| (likeness(name), *name));
+    let (likeness, name) = names.max_by(|one, other| one.0.total_cmp(&other.0))?;
+    (likeness >= LIKENESS).then_some(name)
 }
 
 /// The known members without those that are only read to be ignored: naming them would invite them.

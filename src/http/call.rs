@@ -14,6 +14,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
+use utoipa::IntoParams;
+use utoipa::openapi::path::{Parameter, ParameterIn};
 use zeroize::Zeroizing;
 
 use super::body;
@@ -23,6 +25,7 @@ use super::{PREFIX, State};
 use crate::domain::audit::Origin;
 use crate::domain::id::{AccountId, RegistryId, TokenId};
 use crate::domain::idempotency::{self, Attempt, IdempotencyKey};
+use crate::domain::text::quoted;
 use crate::error::{Error, Field, Result};
 use crate::service::access::{Caller, Presented};
 
@@ -49,7 +52,11 @@ impl<S: Surface, H: Head, B: Body> FromRequest for Call<S, H, B> {
         let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
             let caller = identify(&request).await?;
-            let (head, body) = match read(&request, payload).await {
+            let parts = async {
+                require_known::<S, H>(&request)?;
+                read(&request, payload).await
+            };
+            let (head, body) = match parts.await {
                 Ok(parts) => parts,
                 Err(error) => {
                     // A remembered password alone is no proof that its account is still let in: who is not learns
@@ -162,10 +169,44 @@ pub(super) fn read_basic(header: &HeaderValue) -> Option<(String, SecretString)>
     Some((name.to_owned(), password.into()))
 }
 
+/// Refuses a parameter of the query that the operation does not have, where the surface wants that.
+fn require_known<S: Surface, H: Head>(request: &HttpRequest) -> Result<()> {
+    let (Some(ignored), query @ [_, ..]) = (S::IGNORED, request.query_string().as_bytes()) else {
+        return Ok(());
+    };
+    if H::TAKES_ANY {
+        return Ok(());
+    }
+    let known = H::parameters();
+    let known: Vec<_> = known.iter().map(|known| known.name.as_str()).collect();
+    for (name, _) in url::form_urlencoded::parse(query) {
+        let ignored = ignored.iter().any(|(ignored, _)| *ignored == name);
+        if ignored || known.contains(&&*name) {
+            continue;
+        }
+        let hint = match body::nearest(&known, &name) {
+            Some(nearest) => format!("did you mean {nearest}?"),
+            None if known.is_empty() => "this operation has none".to_owned(),
+            None => format!("known are {}", known.join(", ")),
+        };
+        let problem = format!("unknown parameter {}; {hint}", quoted(&name));
+        return Err(Error::invalid(Field::Query, problem));
+    }
+    Ok(())
+}
+
 /// Something read from the path and the query.
 pub(super) trait Head: Sized + 'static {
+    /// Are parameters of the query taken that nobody reads?
+    const TAKES_ANY: bool = false;
+
     /// Reads it, or says what is wrong with it.
     fn read(request: &HttpRequest) -> Result<Self>;
+
+    /// The parameters of the query that it reads, as the document has them.
+    fn parameters() -> Vec<Parameter> {
+        Vec::new()
+    }
 }
 
 impl Head for () {
@@ -175,8 +216,14 @@ impl Head for () {
 }
 
 impl<A: Head, B: Head> Head for (A, B) {
+    const TAKES_ANY: bool = A::TAKES_ANY || B::TAKES_ANY;
+
     fn read(request: &HttpRequest) -> Result<Self> {
         Ok((A::read(request)?, B::read(request)?))
+    }
+
+    fn parameters() -> Vec<Parameter> {
+        [A::parameters(), B::parameters()].concat()
     }
 }
 
@@ -207,7 +254,7 @@ pub(super) fn segment(request: &HttpRequest, name: &str) -> Result<String> {
         .ok_or_else(|| Error::internal(format!("the route has no part {name}")))
 }
 
-/// Parameters of the query; unknown ones are ignored, as clients send some that mean nothing here.
+/// Parameters of the query.
 #[derive(Debug)]
 pub(super) struct Query<T>(pub T);
 
@@ -217,6 +264,13 @@ impl<T: DeserializeOwned + 'static> Head for Query<T> {
             Error::invalid(Field::Query, format!("the query cannot be read: {error}"))
         })?;
         Ok(Self(query.into_inner()))
+    }
+}
+
+impl<T: IntoParams> Query<T> {
+    /// Those that there are.
+    pub(super) fn parameters() -> Vec<Parameter> {
+        T::into_params(|| Some(ParameterIn::Query))
     }
 }
 

@@ -14,6 +14,11 @@ pub(super) trait Surface: fmt::Debug + 'static {
     /// What a 401 offers, one challenge a line.
     const CHALLENGES: &'static [&'static str];
 
+    /// Parameters of the query that mean nothing here and are sent all the same, each with a client that sends it. Others
+    /// that the operation does not have are refused: a mistyped filter would let everything through. `None` if all are
+    /// ignored.
+    const IGNORED: Option<&'static [(&'static str, &'static str)]> = None;
+
     /// The status of an error.
     fn status(error: &Error) -> StatusCode;
 

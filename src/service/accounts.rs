@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 
 use super::{Core, Done, passwords};
+use crate::clock::Random;
 use crate::domain::account::{Account, AccountName, NewAccount, NewPassword};
 use crate::domain::audit;
 use crate::domain::id::AccountId;
@@ -41,6 +42,16 @@ pub enum IssuedTokens {
     Revoke,
 }
 
+/// A random password: 24 characters that need no quoting in a shell, 143 bits.
+pub(super) fn generate_password(random: &dyn Random) -> Result<SecretString> {
+    use base64::Engine as _;
+    let bytes: [u8; 18] = random.bytes()?;
+    Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .encode(bytes)
+        .replace(['-', '_'], "x")
+        .into())
+}
+
 /// Account use cases.
 #[derive(Debug)]
 pub struct Accounts<'a> {
@@ -54,12 +65,7 @@ impl<'a> Accounts<'a> {
 
     /// A random password: 24 characters that need no quoting in a shell, 143 bits.
     pub fn generate_password(&self) -> Result<SecretString> {
-        use base64::Engine as _;
-        let bytes: [u8; 18] = self.core.random.bytes()?;
-        Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD
-            .encode(bytes)
-            .replace(['-', '_'], "x")
-            .into())
+        generate_password(&*self.core.random)
     }
 
     /// Every account, oldest first.

@@ -6,14 +6,18 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use secrecy::SecretString;
 
 use super::access::Caller;
 use super::accounts::{
-    IssuedTokens, LiveTokens, account_change, distinct, end_issued, keep_an_admin, remove,
+    IssuedTokens, LiveTokens, account_change, distinct, end_issued, generate_password,
+    keep_an_admin, remove,
 };
 use super::idempotency::Once;
 use super::{Core, Done, Urgency};
-use crate::domain::account::{Account, AccountPatch, Actor, CreateAccount, Holdings, NewAccount};
+use crate::domain::account::{
+    Account, AccountPatch, Actor, CreateAccount, Holdings, NewAccount, NewPassword,
+};
 use crate::domain::audit;
 use crate::domain::escalation::obtain;
 use crate::domain::id::{AccountId, AccountKey};
@@ -33,6 +37,15 @@ pub struct AccountPage {
     pub accounts: Vec<Account>,
     /// All accounts.
     pub total: i64,
+}
+
+/// An account that was made.
+#[derive(Debug)]
+pub struct MadeAccount {
+    /// The account.
+    pub account: Account,
+    /// Its password, if the service made it and this is the first answer.
+    pub password: Option<SecretString>,
 }
 
 /// Account use cases with a caller.
@@ -76,17 +89,23 @@ impl<'a> Directory<'a> {
             .await
     }
 
-    /// Makes an account, once for a request that may come again.
+    /// Makes an account, once for a request that may come again. A password that is made with it is in the first answer alone.
     pub async fn create(
         &self,
         caller: &Caller,
         new: CreateAccount,
         attempt: Option<Attempt>,
-    ) -> Result<Once<Account>> {
+    ) -> Result<Once<MadeAccount>> {
+        let (password, generated) = if let Some(password) = new.password {
+            (password, None)
+        } else {
+            let made = generate_password(&*self.core.random)?;
+            (NewPassword::parse(made.clone())?, Some(made))
+        };
         let new = NewAccount {
             id: AccountId(self.core.random.uuid()?),
             name: new.name,
-            password_hash: self.core.hash(&new.password).await?,
+            password_hash: self.core.hash(&password).await?,
             roles: distinct(new.roles),
             status: new.status,
             at: self.core.clock.now(),
@@ -95,7 +114,8 @@ impl<'a> Directory<'a> {
             Arc::clone(&self.core.policy),
             self.core.claim(attempt, None)?,
         );
-        self.core
+        let once = self
+            .core
             .write(caller, Lock::Catalog, move |connection, actor| {
                 actor.permissions.require(Resource::Access, Level::Write)?;
                 require_roles(connection, actor, None, &new.roles)?;
@@ -111,7 +131,14 @@ impl<'a> Directory<'a> {
                 let change = audit::Change::created(&account);
                 Ok(Done::told(Once::now(account), change))
             })
-            .await
+            .await?;
+        Ok(Once {
+            value: MadeAccount {
+                account: once.value,
+                password: generated.filter(|_| !once.repeated),
+            },
+            repeated: once.repeated,
+        })
     }
 
     /// Changes what the patch names, and ends the account's other credentials if that is wanted. A request that changes nothing

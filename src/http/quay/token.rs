@@ -31,7 +31,6 @@ struct TokenPath {
 #[expect(dead_code, reason = "only its shape is used")]
 struct Wanted {
     /// If true, only returns those tokens expiring soon
-    #[param(example = json!(false))]
     expiring: Option<bool>,
 }
 

@@ -6,6 +6,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use actix_web::{delete, get, patch, post};
 use serde::Deserialize;
 use utoipa::IntoParams;
+use utoipa::openapi::path::Parameter;
 
 use super::super::call::{Head, Json, Query, Raw, Repeatable};
 use super::super::{State, links};
@@ -40,7 +41,7 @@ pub(super) struct AccountPath {
 #[serde(rename_all = "camelCase")]
 struct Deletion {
     /// Revoke the account's API tokens that are in force. Without it they keep the account from being deleted
-    #[param(value_type = Option<bool>, default = false, example = false)]
+    #[param(value_type = Option<bool>, default = false)]
     revoke_tokens: Option<String>,
 }
 
@@ -51,7 +52,7 @@ struct Deletion {
 struct Alteration {
     /// Revoke the account's API tokens that are in force and delete its app tokens. Without it they go on working, also
     /// when the password changes
-    #[param(value_type = Option<bool>, default = false, example = false)]
+    #[param(value_type = Option<bool>, default = false)]
     revoke_tokens: Option<String>,
 }
 
@@ -61,6 +62,10 @@ impl Head for LiveTokens {
         let revoke = flag(deletion.revoke_tokens.as_deref())?;
         Ok(if revoke { Self::Revoke } else { Self::Refuse })
     }
+
+    fn parameters() -> Vec<Parameter> {
+        Query::<Deletion>::parameters()
+    }
 }
 
 impl Head for IssuedTokens {
@@ -68,6 +73,10 @@ impl Head for IssuedTokens {
         let Query(alteration) = Query::<Alteration>::read(request)?;
         let revoke = flag(alteration.revoke_tokens.as_deref())?;
         Ok(if revoke { Self::Revoke } else { Self::Keep })
+    }
+
+    fn parameters() -> Vec<Parameter> {
+        Query::<Alteration>::parameters()
     }
 }
 
@@ -113,6 +122,8 @@ pub(super) async fn list(state: Data<State>, call: Call<(Window, Raw)>) -> Answe
 /// Create account
 ///
 /// Makes an account with a password, and with roles that permit no more than those of the caller
+///
+/// * without "password" the service makes one; it is only in the answer that made the account, and not in a repeat of it
 #[utoipa::path(
     operation_id = "accountsPost", tag = "Accounts", params(Keyed), request_body = PostAccount,
     responses(
@@ -131,7 +142,8 @@ pub(super) async fn create(
     } = call.body;
     let directory = state.service.directory();
     let once = directory.create(&call.caller, command, attempt).await?;
-    let answer = shown(StatusCode::CREATED, once.value);
+    let tag = once.value.account.tag();
+    let answer = tagged(StatusCode::CREATED, tag, AccountView::from(once.value));
     Ok(marked(answer, once.repeated))
 }
 

@@ -6,6 +6,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::openapi::path::Parameter;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -26,31 +27,25 @@ use crate::service::audit::Filter;
 #[into_params(parameter_in = Query)]
 pub(super) struct Wanted {
     /// Not before this instant, RFC 3339
-    #[param(format = DateTime, example = "2026-11-21T00:00:00Z")]
+    #[param(format = DateTime)]
     since: Option<String>,
     /// Before this instant, RFC 3339
-    #[param(format = DateTime, example = "2036-11-22T00:00:00Z")]
+    #[param(format = DateTime)]
     until: Option<String>,
     /// The id of the account that did it
-    #[param(format = Uuid, example = "7ee77dcf-093f-48e6-9a14-161c73568589")]
+    #[param(format = Uuid)]
     actor: Option<String>,
     /// The id of the registry that it was done in or to
-    #[param(format = Uuid, example = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11")]
+    #[param(format = Uuid)]
     registry: Option<String>,
     /// The id of what it was done to: a registry, a token of any kind, an account
-    #[param(format = Uuid, example = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10")]
+    #[param(format = Uuid)]
     subject: Option<String>,
     /// What was done
-    #[param(
-        pattern = "^(create|update|delete|revoke|reveal|rotate|restore|leak|login|refuse)$",
-        example = "create"
-    )]
+    #[param(pattern = "^(create|update|delete|revoke|reveal|rotate|restore|leak|login|refuse)$")]
     kind: Option<String>,
     /// What became of it
-    #[param(
-        pattern = "^(success|unauthenticated|forbidden|throttled)$",
-        example = "success"
-    )]
+    #[param(pattern = "^(success|unauthenticated|forbidden|throttled)$")]
     outcome: Option<String>,
 }
 
@@ -59,6 +54,10 @@ impl Head for Filter {
         let Query(wanted) = Query::<Wanted>::read(request)?;
         Self::try_from(wanted)
     }
+
+    fn parameters() -> Vec<Parameter> {
+        Query::<Wanted>::parameters()
+    }
 }
 
 /// Which of them.
@@ -66,7 +65,7 @@ impl Head for Filter {
 #[into_params(parameter_in = Query)]
 pub(super) struct Part {
     /// The maximum number of elements to return
-    #[param(default = "100", pattern = "^0*([0-9]{1,3}|1000)$", example = "100")]
+    #[param(default = "100", pattern = "^0*([0-9]{1,3}|1000)$")]
     limit: Option<String>,
     /// `pagination.token` of the page before
     #[serde(rename = "pagination.token")]
@@ -89,6 +88,10 @@ impl Head for Page {
             // An empty token is what the last page gives.
             token: part.token.filter(|token| !token.is_empty()),
         })
+    }
+
+    fn parameters() -> Vec<Parameter> {
+        Query::<Part>::parameters()
     }
 }
 

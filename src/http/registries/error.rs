@@ -100,6 +100,12 @@ impl Surface for Registries {
         r#"Bearer realm="wharfinger""#,
     ];
 
+    const IGNORED: Option<&'static [(&'static str, &'static str)]> = Some(&[
+        ("depth", "ionosctl, with --wait"),
+        ("maxResults", "the Node SDK"),
+        ("pretty", "the Python SDK"),
+    ]);
+
     fn status(error: &Error) -> StatusCode {
         Code::of(error).status()
     }

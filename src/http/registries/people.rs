@@ -5,11 +5,13 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
+use super::super::shown::Shown;
 use super::wire::{Links, nullable_list, rfc3339};
 use crate::domain::account::{Account, AccountName, AccountPatch, CreateAccount, NewPassword};
 use crate::domain::membership::{Member, Membership};
 use crate::domain::status::Status;
 use crate::error::{Error, Result, Violations};
+use crate::service::directory::MadeAccount;
 
 /// When an account was made and changed, and its state
 #[derive(Debug, Serialize, ToSchema)]
@@ -59,8 +61,23 @@ impl<'de> Deserialize<'de> for Password {
 #[expect(dead_code, reason = "only its shape is used")]
 struct RoleName(String);
 
+/// The account's name and the password that was made with it
+#[derive(Debug, Serialize, ToSchema)]
+struct AccountCredentials {
+    /// The account's name
+    #[schema(example = "alice@example.com")]
+    username: String,
+    /// Its password, shown in this answer alone
+    #[schema(value_type = String, example = "exampleexampleexampleexa")]
+    password: Shown,
+}
+
 #[derive(Debug, Serialize, ToSchema)]
 struct AccountProperties {
+    /// Only in the answer that made an account without a password
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    credentials: Option<AccountCredentials>,
     /// The account's name
     #[schema(example = "alice@example.com")]
     name: String,
@@ -100,11 +117,24 @@ impl From<Account> for AccountView {
                 state: account.status.as_str(),
             },
             properties: AccountProperties {
+                credentials: None,
                 name: account.name,
                 roles: account.roles,
                 status: account.status.as_str(),
             },
         }
+    }
+}
+
+impl From<MadeAccount> for AccountView {
+    fn from(made: MadeAccount) -> Self {
+        let username = made.account.name.clone();
+        let mut view = Self::from(made.account);
+        view.properties.credentials = made.password.map(|password| AccountCredentials {
+            username,
+            password: password.into(),
+        });
+        view
     }
 }
 
@@ -166,9 +196,11 @@ struct PostAccountProperties {
         example = "alice@example.com"
     )]
     name: String,
-    /// The account's password: 8 characters to 71 bytes, in NFC
-    #[schema(value_type = String, format = Password, min_length = 8, max_length = 71, pattern = r"^[^\x00-\x1F\x7F-\x9F]*$", example = "correct horse battery")]
-    password: Password,
+    /// The account's password: 8 characters to 71 bytes, in NFC. If absent, the service makes one and shows it once, as
+    /// `properties.credentials.password`
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, nullable = false, format = Password, min_length = 8, max_length = 71, pattern = r"^[^\x00-\x1F\x7F-\x9F]*$", example = "correct horse battery")]
+    password: Option<Password>,
     /// Names of its roles; none for an account that is only a member of registries
     #[serde(default, deserialize_with = "nullable_list")]
     #[schema(value_type = Option<Vec<RoleName>>, example = json!(["Analyst"]))]
@@ -176,6 +208,16 @@ struct PostAccountProperties {
     /// Whether the account is in use; enabled if absent
     #[schema(value_type = Option<AccountStatus>, nullable = false)]
     status: Option<String>,
+    #[serde(default, rename = "credentials")]
+    #[schema(ignore)]
+    _credentials: IgnoredAny,
+}
+
+/// A member that may be absent, and is not null: who sends null for a password had one in mind.
+fn given<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<Password>, D::Error> {
+    Password::deserialize(deserializer).map(Some)
 }
 
 impl TryFrom<PostAccount> for CreateAccount {
@@ -185,7 +227,8 @@ impl TryFrom<PostAccount> for CreateAccount {
         let properties = body.properties;
         let mut violations = Violations::default();
         let name = violations.take(AccountName::parse(&properties.name));
-        let password = violations.take(NewPassword::parse(properties.password.0));
+        let password = properties.password.map(|sent| NewPassword::parse(sent.0));
+        let password = violations.take(password.transpose());
         let status = properties.status.as_deref().map(Status::parse);
         let status = violations.take(status.transpose());
         let new = (|| {

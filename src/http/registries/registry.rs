@@ -5,6 +5,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, delete, get, patch, post, put};
 use serde::Deserialize;
 use utoipa::IntoParams;
+use utoipa::openapi::path::Parameter;
 
 use super::super::State;
 use super::super::call::{Head, Json, Query, Raw, Repeatable};
@@ -31,14 +32,10 @@ use crate::service::registries::Listing;
 struct Filter {
     /// Only registries whose name contains this, without regard to case
     #[serde(rename = "filter.name")]
-    #[param(
-        rename = "filter.name",
-        pattern = r"^[^\x00-\x1F\x7F-\x9F]*$",
-        example = "team"
-    )]
+    #[param(rename = "filter.name", pattern = r"^[^\x00-\x1F\x7F-\x9F]*$")]
     name: Option<String>,
     /// The maximum number of elements to return
-    #[param(default = "100", pattern = "^0*([0-9]{1,3}|1000)$", example = "100")]
+    #[param(default = "100", pattern = "^0*([0-9]{1,3}|1000)$")]
     limit: Option<String>,
     /// `pagination.token` of the page before
     #[serde(rename = "pagination.token")]
@@ -55,6 +52,10 @@ impl Head for Listing {
             // An empty token is what the last page gives, and some clients send it back.
             token: filter.token.filter(|token| !token.is_empty()),
         })
+    }
+
+    fn parameters() -> Vec<Parameter> {
+        Query::<Filter>::parameters()
     }
 }
 

@@ -6,6 +6,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, delete, get, patch, post, put};
 use serde::Deserialize;
 use utoipa::IntoParams;
+use utoipa::openapi::path::Parameter;
 
 use super::super::State;
 use super::super::call::{Head, Json, Query, Raw, Repeatable};
@@ -84,10 +85,10 @@ struct PutTokenPath {
 #[into_params(parameter_in = Query)]
 pub(super) struct Page {
     /// The first element (from the complete list of the elements) to include in the response (used together with limit for pagination)
-    #[param(default = "0", pattern = "^0*[0-9]{1,18}$", example = "0")]
+    #[param(default = "0", pattern = "^0*[0-9]{1,18}$")]
     offset: Option<String>,
     /// The maximum number of elements to return (used together with offset for pagination)
-    #[param(default = "100", pattern = "^0*([0-9]{1,3}|1000)$", example = "100")]
+    #[param(default = "100", pattern = "^0*([0-9]{1,3}|1000)$")]
     limit: Option<String>,
 }
 
@@ -96,10 +97,10 @@ pub(super) struct Page {
 #[into_params(parameter_in = Query)]
 struct TokenQuery {
     /// The first element (from the complete list of the elements) to include in the response (used together with limit for pagination)
-    #[param(default = "0", pattern = "^0*[0-9]{1,18}$", example = "0")]
+    #[param(default = "0", pattern = "^0*[0-9]{1,18}$")]
     offset: Option<String>,
     /// The maximum number of elements to return (used together with offset for pagination)
-    #[param(default = "100", pattern = "^0*([0-9]{1,3}|1000)$", example = "100")]
+    #[param(default = "100", pattern = "^0*([0-9]{1,3}|1000)$")]
     limit: Option<String>,
     /// Only tokens that end within this time from now, such as P14D, the next to end first
     #[serde(rename = "expiringWithin")]
@@ -159,12 +160,20 @@ impl Head for Listing {
         })();
         violations.finish(listing)
     }
+
+    fn parameters() -> Vec<Parameter> {
+        Query::<TokenQuery>::parameters()
+    }
 }
 
 impl Head for Window {
     fn read(request: &HttpRequest) -> Result<Self> {
         let Query(page) = Query::<Page>::read(request)?;
         Self::parse(page.offset.as_deref(), page.limit.as_deref())
+    }
+
+    fn parameters() -> Vec<Parameter> {
+        Query::<Page>::parameters()
     }
 }
 

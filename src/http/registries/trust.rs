@@ -6,6 +6,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, get};
 use serde::Deserialize;
 use utoipa::IntoParams;
+use utoipa::openapi::path::Parameter;
 
 use super::super::call::{Head, Query, Raw};
 use super::super::{State, TOKEN_PATH, links};
@@ -48,6 +49,10 @@ impl Head for Destination {
             product: Product::parse(&target.r#for)?,
             path: BundlePath::parse(&target.bundle)?,
         })
+    }
+
+    fn parameters() -> Vec<Parameter> {
+        Query::<Target>::parameters()
     }
 }
 

@@ -35,16 +35,12 @@ struct Question {
     #[param(min_length = 1, example = "team-a.localhost")]
     service: String,
     /// What for: `type:name:action[,action]`, several separated by spaces; the parameter can be repeated. None is a mere login
-    #[param(example = "repository:team/app:pull,push")]
     scope: Option<String>,
     /// `true` asks for a refresh token too
-    #[param(example = "false")]
     offline_token: Option<String>,
     /// What kind of client asks; means nothing here
-    #[param(example = "docker")]
     client_id: Option<String>,
     /// The user name once more; means nothing here
-    #[param(example = "ci-push")]
     account: Option<String>,
 }
 

@@ -31,7 +31,6 @@ struct TokenPath {
 #[expect(dead_code, reason = "only its shape is used")]
 struct Wanted {
     /// `true` for revoked tokens, `false` for those that are not; all if absent
-    #[param(example = json!(false))]
     revoked: Option<bool>,
 }
 

@@ -57,7 +57,7 @@ pub(super) struct GenerateToken {
     #[schema(value_type = Option<Vec<String>>, example = json!(["Continuous Integration"]))]
     roles: Option<Vec<String>>,
     /// When it ends; after 365 days if absent
-    #[schema(value_type = Option<String>, format = DateTime, example = "2036-05-01T00:00:00Z")]
+    #[schema(value_type = Option<String>, format = DateTime, example = "2027-03-31T00:00:00Z")]
     expiration: Option<String>,
 }
 
@@ -76,7 +76,7 @@ impl TryFrom<GenerateToken> for Wish {
                     Error::invalid(
                         Field::Body,
                         format!(
-                            "expiration {} is no time such as 2036-05-01T00:00:00Z",
+                            "expiration {} is no time such as 2027-03-31T00:00:00Z",
                             quoted(&text)
                         ),
                     )
@@ -109,7 +109,7 @@ pub(super) struct TokenMetadata {
     #[schema(format = DateTime, example = "2026-11-21T21:40:02Z")]
     issued_at: String,
     /// When it ends
-    #[schema(format = DateTime, example = "2036-05-01T00:00:00Z")]
+    #[schema(format = DateTime, example = "2027-03-31T00:00:00Z")]
     expiration: String,
     /// Whether somebody ended it before
     #[schema(example = false)]
@@ -198,7 +198,7 @@ pub(super) struct AuthStatus {
     #[schema(example = "admin")]
     user_id: String,
     /// When the API token ends; null for a password
-    #[schema(value_type = Option<String>, format = DateTime, example = "2036-05-01T00:00:00Z")]
+    #[schema(value_type = Option<String>, format = DateTime, example = "2027-03-31T00:00:00Z")]
     expires: Option<String>,
     /// Always empty
     #[schema(example = "")]
