@@ -73,37 +73,81 @@ run_stage() {
   trap - INT TERM HUP
 }
 
-# Runs the named stages in this order and prints what each took. One that fails does not keep the others
-# from running, so that one run shows all that is wrong; but nothing can be expected to work after `system`.
-run_stages() {
-  local name began all_began=$SECONDS failed=() table=() result
-  stopped_by=
+# Runs one stage and appends `NAME RESULT SECONDS` to the file `table`.
+measure_stage() {
+  local began=$SECONDS result
+  run_stage "$1"
+  if [[ -n $stopped_by ]]; then
+    result=INTERRUPTED
+  elif ((stage_status == 0)); then
+    result=ok
+  else
+    result="FAILED($stage_status)"
+  fi
+  printf '%s %s %s\n' "$1" "$result" $((SECONDS - began)) >>"$table"
+}
+
+# Runs the named stages in this order. One that fails does not keep the others from running, so that one run shows all
+# that is wrong; but nothing can be expected to work after `system`.
+run_in_turn() {
+  local name
   for name in "$@"; do
-    if [[ -n $stopped_by || " ${failed[*]-} " == *" system "* ]]; then
-      table+=("$(printf '%-12s %-12s %7s' "$name" 'NOT RUN' '-')")
-      continue
-    fi
+    [[ -z $stopped_by ]] || return 0
     say "$name"
-    began=$SECONDS
-    run_stage "$name"
-    if [[ -n $stopped_by ]]; then
-      result=INTERRUPTED
-    elif ((stage_status == 0)); then
-      result=ok
-    else
-      result="FAILED ($stage_status)"
-      failed+=("$name")
-    fi
-    table+=("$(printf '%-12s %-12s %7s' "$name" "$result" "$(minutes $((SECONDS - began)))")")
+    measure_stage "$name"
+    if [[ $name == system ]] && ((stage_status)); then return 0; fi
   done
+}
+
+# Runs lanes of stages side by side: each argument is one lane, whose stages run in turn. The output of a stage is
+# printed when it has ended.
+run_lanes() {
+  local lane pid lanes=() logs
+  logs=$(mktemp -d)
+  for lane in "$@"; do
+    (
+      for name in $lane; do
+        [[ -z $stopped_by ]] || break
+        measure_stage "$name" >"$logs/$name" 2>&1
+        # One at a time, or the outputs would mix.
+        flock "$logs" bash -c 'printf "== %s\n" "$1"; cat "$2"' print "$(tail -n 1 "$table")" "$logs/$name"
+      done
+    ) &
+    lanes+=($!)
+  done
+  say "side by side, each printed at its end: $*"
+  trap 'stopped_by=INT; kill -TERM "${lanes[@]}" 2>/dev/null || true' INT TERM HUP
+  for pid in "${lanes[@]}"; do
+    # A signal ends `wait`, not the lane, which is still cleaning up.
+    while kill -0 "$pid" 2>/dev/null; do wait "$pid" || true; done
+  done
+  trap - INT TERM HUP
+  rm -rf "$logs"
+}
+
+# Prints what each of the named stages took. Fails unless all of them are in the file `table` as passed.
+report() {
+  local name result seconds failed=() missing=()
   say "what each stage took, in minutes:seconds"
-  printf '%s\n' "${table[@]}"
-  printf '%-12s %-12s %7s\n' total '' "$(minutes $((SECONDS - all_began)))"
+  for name in "$@"; do
+    if read -r result seconds < <(sed -n "s/^$name //p" "$table"); then
+      printf '%-12s %-12s %7s\n' "$name" "$result" "$(minutes "$seconds")"
+      [[ $result == ok ]] || failed+=("$name")
+    else
+      printf '%-12s %-12s %7s\n' "$name" 'NOT RUN' '-'
+      missing+=("$name")
+    fi
+  done
+  printf '%-12s %-12s %7s\n' 'wall clock' '' "$(minutes "$SECONDS")"
   if [[ -n $stopped_by ]]; then
     complain "interrupted"
     return 130
-  elif ((${#failed[@]})); then
-    complain "failed: ${failed[*]}"
+  elif ((${#failed[@]} + ${#missing[@]})); then
+    complain "failed: ${failed[*]-}${missing[*]+; not run: ${missing[*]}}"
     return 1
   fi
 }
+
+stopped_by=
+table=$(mktemp)
+trap 'rm -f "$table"' EXIT
