@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     match cli::run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Where standard error is closed or full, the exit code has to tell.
+            // Standard error may be closed or full; then the exit code alone tells.
             let _ = writeln!(stderr(), "wharfinger: {}", error.chain());
             ExitCode::FAILURE
         }

@@ -290,7 +290,12 @@ async fn what_accounts_are_given_with_a_bounded_token_is_refused(
         bearer.put(&member, json!({"level": "owner"})).await.status,
         403
     );
-    // What ends something outlives nothing.
+    // Less than before outlives nothing, and nor does an end.
+    admin.set_member(&registry, &bob, "owner").await;
+    let lowered = bearer.put(&member, json!({"level": "reader"})).await;
+    assert_eq!(lowered.status, 200, "{lowered:?}");
+    let fewer = bearer.patch(&ann, json!({"roles": []})).await;
+    assert_eq!(fewer.status, 200, "{fewer:?}");
     assert_eq!(bearer.delete(&member).await.status, 204);
     assert_eq!(
         bearer

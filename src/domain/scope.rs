@@ -569,7 +569,7 @@ mod tests {
         };
         let (ten, ten_more) = (asked(b'a', b'j'), asked(b'k', b't'));
         assert!(parse_requested([ten.as_str(), ten_more.as_str()]).is_ok());
-        // What was asked for before counts once.
+        // An action that was asked for before counts once.
         assert!(parse_requested([ten.as_str(), ten_more.as_str(), ten.as_str()]).is_ok());
         let eleven_more = asked(b'k', b'u');
         assert!(parse_requested([ten.as_str(), eleven_more.as_str()]).is_err());

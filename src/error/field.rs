@@ -1,4 +1,4 @@
-//! What a request can break a rule in.
+//! The parts of a request, as errors name them.
 
 macro_rules! fields {
     ($($name:ident = $text:literal: $when:literal,)*) => {

@@ -175,7 +175,9 @@ impl<'a> Directory<'a> {
                     status: status.filter(|status| *status != account.status),
                 };
                 let enables = change.status == Some(Status::Enabled);
-                if password_hash.is_some() || change.roles.is_some() || enables {
+                let mut roles = change.roles.iter().flatten();
+                let gives = roles.any(|role| !account.roles.contains(role));
+                if password_hash.is_some() || gives || enables {
                     require_unbounded(policy.bound(actor))?;
                 }
                 if let Some(roles) = &change.roles {

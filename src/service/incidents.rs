@@ -48,10 +48,11 @@ struct Waiting {
     /// By what makes them equal. Nothing while there was but one, as of most in a flood from many places: it is among the
     /// events, and what is kept of it here for the rest of the minute is to be small.
     sums: HashMap<Key, Option<Box<Sum>>>,
-    /// The minute of the event that came last.
+    /// The latest minute that had an event.
     minute: u64,
-    /// What was new in it: refusals of strangers, and all else.
+    /// New sums of that minute that are refusals of strangers.
     strangers: usize,
+    /// Its other new sums.
     others: usize,
     /// Events for which there was no room.
     dropped: u64,
@@ -86,7 +87,8 @@ fn is_of_a_stranger(event: &Event) -> bool {
 impl Waiting {
     /// Is there room for another sum of this minute?
     fn has_room(&mut self, event: &Event, minute: u64) -> bool {
-        if self.minute != minute {
+        // An event of the minute before may come late, and counts in this one.
+        if self.minute < minute {
             (self.minute, self.strangers, self.others) = (minute, 0, 0);
         }
         let (found, room) = if is_of_a_stranger(event) {

@@ -9,7 +9,7 @@ use super::idempotency::Once;
 use super::{Core, Done, Put};
 use crate::domain::account::{Account, Actor};
 use crate::domain::audit::Change;
-use crate::domain::escalation::{change, obtain};
+use crate::domain::escalation::{Changeable as _, change, obtain};
 use crate::domain::id::{AccountId, RegistryId, RegistryKey};
 use crate::domain::idempotency::Attempt;
 use crate::domain::membership::{Member, MemberRights, Membership, Rights};
@@ -99,8 +99,10 @@ impl<'a> Members<'a> {
                     if before.is_none() {
                         policy.caps.admit_member(table::count(connection, key)?)?;
                     }
-                    if before != Some(level) {
+                    if given.is_wider_than(&MemberRights::of(&theirs, before)) {
                         require_unbounded(policy.bound(actor))?;
+                    }
+                    if before != Some(level) {
                         table::set(connection, key, account.key, level)?;
                     }
                     let told = level_change(account.id, before, level);

@@ -17,9 +17,9 @@ use crate::domain::signing::Algorithm;
 /// Rules that an operator sets.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// What registries' host names end in.
+    /// The end of registries' host names.
     pub registry_domain: String,
-    /// Where registries can be made.
+    /// The locations of registries.
     pub locations: Vec<String>,
     /// The cost of bcrypt for new passwords.
     pub bcrypt_cost: u32,

@@ -6,7 +6,7 @@ use crate::error::{Error, Field, What};
 
 macro_rules! codes {
     ($($name:ident = $text:literal, $status:ident: $when:literal,)*) => {
-        /// What kind of error, for programs.
+        /// A kind of error, for programs.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Code {
             /// A part of the request breaks a rule.
