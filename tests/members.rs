@@ -1284,20 +1284,45 @@ async fn who_manages_access_and_pulls_nothing_makes_no_reader_of_themselves(
     assert_eq!(granted(&login(&keeper, "repository:app:pull").await), "");
 }
 
+/// A registry with a reader who lacks, of what a maintainer may do, pushing alone; and an account without roles.
+struct Pushless {
+    _server: Server,
+    admin: Actor,
+    registry: String,
+    minter: Actor,
+    plain: String,
+}
+
+impl Pushless {
+    async fn new(backend: Backend) -> Self {
+        let server = Server::start(backend).await;
+        roles(&server.database);
+        let admin = server.admin();
+        let registry = admin.create_registry("team-a").await;
+        let minter = admin.create_account("minter", &["Manager", "Minter"]).await;
+        admin.set_member(&registry, &minter, "reader").await;
+        Self {
+            minter: server.actor("minter", "right-password"),
+            plain: admin.create_account("plain", &[]).await,
+            _server: server,
+            admin,
+            registry,
+        }
+    }
+}
+
 #[rstest]
 #[actix_web::test]
 async fn who_pulls_and_does_not_push_makes_no_maintainer(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
-    let server = Server::start(backend).await;
-    roles(&server.database);
-    let admin = server.admin();
-    let registry = admin.create_registry("team-a").await;
-    // Of what a maintainer may do, a reader with this role lacks pushing alone.
-    let minter_id = admin.create_account("minter", &["Manager", "Minter"]).await;
-    admin.set_member(&registry, &minter_id, "reader").await;
-    let minter = server.actor("minter", "right-password");
-    let plain = admin.create_account("plain", &[]).await;
+    let Pushless {
+        _server,
+        registry,
+        minter,
+        plain,
+        ..
+    } = Pushless::new(backend).await;
     let path = format!("/registries/{registry}/members/{plain}");
     let maintainer = json!({"level": "maintainer"});
     lacks_on_images(&minter.put(&path, maintainer.clone()).await, "push");
@@ -1313,14 +1338,13 @@ async fn who_pulls_and_does_not_push_makes_no_maintainer(
 async fn who_pulls_and_does_not_push_sets_no_password_of_who_pushes(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
-    let server = Server::start(backend).await;
-    roles(&server.database);
-    let admin = server.admin();
-    let registry = admin.create_registry("team-a").await;
-    let minter_id = admin.create_account("minter", &["Manager", "Minter"]).await;
-    admin.set_member(&registry, &minter_id, "reader").await;
-    let minter = server.actor("minter", "right-password");
-    let plain = admin.create_account("plain", &[]).await;
+    let Pushless {
+        _server,
+        admin,
+        registry,
+        minter,
+        plain,
+    } = Pushless::new(backend).await;
     let path = format!("/accounts/{plain}");
     let password = json!({"password": "another-password"});
     admin.set_member(&registry, &plain, "maintainer").await;

@@ -1032,11 +1032,14 @@ fn bad_settings_are_refused_in_a_sentence_that_names_them() {
 
 #[rstest]
 #[actix_web::test]
-async fn a_log_that_cannot_be_written_stops_nothing(#[values("/dev/full", "&-")] log: &str) {
+async fn a_log_that_cannot_be_written_stops_nothing(
+    // A full disk, and a pipe whose reader has ended.
+    #[values("/dev/full", ">(:)")] log: &str,
+) {
     let database = Arc::new(Database::fresh(Backend::Sqlite));
-    let runner = format!("exec \"$@\" 2>{log}");
+    let runner = format!("exec \"$@\" 2> {log}");
     let command = Program::through(
-        &["sh", "-c", &runner, "sh"],
+        &["bash", "-c", &runner, "bash"],
         Program::command(&database).args(["--log", "debug"]),
     );
     let program = Program::spawn(&database, command);

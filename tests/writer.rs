@@ -111,6 +111,14 @@ async fn start<T: Send + 'static>(
     handle
 }
 
+/// Another job in the group, unless one is to be alone.
+async fn sibling(store: &Store, alone: bool) -> Option<JoinHandle<Result<()>>> {
+    if alone {
+        return None;
+    }
+    Some(start(store, Lock::Nothing, |c| insert(c, "b")).await)
+}
+
 /// A job that counts its runs.
 fn counted(
     runs: &Arc<AtomicUsize>,
@@ -321,11 +329,7 @@ async fn what_met_another_transaction_is_run_again(
         Ok(())
     });
     let job = start(&store, Lock::Nothing, job).await;
-    let sibling = if alone {
-        None
-    } else {
-        Some(start(&store, Lock::Nothing, |c| insert(c, "b")).await)
-    };
+    let sibling = sibling(&store, alone).await;
     held.release().await;
     job.await.unwrap().unwrap();
     if let Some(sibling) = sibling {
@@ -354,11 +358,7 @@ async fn nobody_is_told_yes_when_each_commit_met_another_transaction(
     let runs = Arc::new(AtomicUsize::new(0));
     let job = counted(&runs, |c, _| insert(c, "a"));
     let job = start(&store, Lock::Nothing, job).await;
-    let sibling = if alone {
-        None
-    } else {
-        Some(start(&store, Lock::Nothing, |c| insert(c, "b")).await)
-    };
+    let sibling = sibling(&store, alone).await;
     held.release().await;
     assert_eq!(outage(&job.await.unwrap()), Some(Outage::Conflict));
     if let Some(sibling) = sibling {
@@ -384,11 +384,7 @@ async fn a_job_that_hides_a_failed_statement_is_not_told_yes(
         Ok(())
     })
     .await;
-    let sibling = if alone {
-        None
-    } else {
-        Some(start(&store, Lock::Nothing, |c| insert(c, "b")).await)
-    };
+    let sibling = sibling(&store, alone).await;
     held.release().await;
     assert_eq!(outage(&hiding.await.unwrap()), Some(Outage::Refusing));
     if let Some(sibling) = sibling {

@@ -640,3 +640,19 @@ impl Recorded for (AccountId, Membership) {
         json!({"level": self.1.as_str()})
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_masked_in_the_names_of_members_too() {
+        let secret = "whrt_0123456789abcdefghijklmnopqrstuvwxyzABC";
+        let record = json!({"properties": {secret: [secret]}});
+        let masked = without_secrets(record);
+        assert_eq!(
+            masked,
+            json!({"properties": {"whrt_[masked]": ["whrt_[masked]"]}})
+        );
+    }
+}
