@@ -223,7 +223,9 @@ impl<A: Head, B: Head> Head for (A, B) {
     }
 
     fn parameters() -> Vec<Parameter> {
-        [A::parameters(), B::parameters()].concat()
+        let mut all = A::parameters();
+        all.extend(B::parameters());
+        all
     }
 }
 
