@@ -50,12 +50,14 @@ pub enum Error {
     #[error("these roles permit more than yours: {}", DisplayLacks(.0))]
     Excessive(Vec<Lack>),
     /// The thing does not exist, or the caller may not know that it does.
-    #[error("{what} {which} not found")]
+    #[error("{what} {which} not found{hint}")]
     NotFound {
         /// What kind of thing was looked for.
         what: What,
         /// Which one, as the caller named it.
         which: String,
+        /// What would be right, with the `; ` before it, where that is likely to be known.
+        hint: String,
     },
     /// The thing is no business of this service.
     #[error(
@@ -100,12 +102,14 @@ pub enum Error {
     #[error("{}", DisplayViolations(.0))]
     Invalid(Vec<Violation>),
     /// The path exists, the method does not.
-    #[error("{method} is not supported here; supported: {allow}")]
+    #[error("{method} is not supported here; supported: {allow}{hint}")]
     MethodNotAllowed {
         /// What was sent.
         method: String,
         /// What would do, ready for the `Allow` header.
         allow: String,
+        /// What the methods that would do say, with the `; ` before it, where that is not plain.
+        hint: &'static str,
     },
     /// The body is of a type that this path does not read.
     #[error("{sent} is not supported; send {supported}, uncompressed")]
@@ -177,6 +181,7 @@ impl Error {
         Self::NotFound {
             what,
             which: which.to_string(),
+            hint: String::new(),
         }
     }
 

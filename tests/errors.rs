@@ -193,7 +193,7 @@ fn registries(name: &'static str, prefix: &str, registry: &str) -> Surface {
         ),
         (
             "the registry's own data",
-            send("GET", format!("{all}/{registry}/repositories")),
+            send("GET", format!("{all}/{registry}/repositories/app")),
         ),
         ("another method", send("PATCH", &all)),
         (

@@ -103,10 +103,22 @@ async fn an_answer_has_exactly_its_members(
         evaluate(&analyst, &token, json!({"scope": text})).await,
         expected
     );
-    // Asked for nothing, it says at least whether the token is usable.
     for body in [
+        json!({}),
         json!({"scopes": []}),
-        json!({"scope": ""}),
+        json!({"scope": " "}),
+        json!({"scope": "", "scopes": []}),
+    ] {
+        let answer = admin.post(&format!("{token}/evaluate"), body.clone()).await;
+        assert_eq!(answer.status, 400, "{body}");
+        assert!(
+            answer.message().contains("nothing is asked for"),
+            "{body}: {}",
+            answer.message()
+        );
+    }
+    // Without an action, it says at least whether the token is usable.
+    for body in [
         json!({"scope": "repository:a:"}),
         json!({"scopes": [{"type": "repository", "name": "a", "actions": null}]}),
     ] {

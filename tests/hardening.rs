@@ -30,10 +30,11 @@ use crate::openapi::{document, operations};
 use crate::wire::{exchange, statuses};
 
 /// What is no operation of the document, as method, path and status without credentials.
-const BESIDE: [(&str, &str, u16); 14] = [
+const BESIDE: [(&str, &str, u16); 15] = [
     ("GET", "/healthz", 200),
     ("HEAD", "/readyz", 200),
     ("POST", "/healthz", 405),
+    ("GET", "/", 200),
     ("GET", "/docs", 308),
     ("GET", "/docs/", 200),
     ("GET", "/docs/swagger-initializer.js", 200),
@@ -622,4 +623,77 @@ async fn no_secret_is_in_the_debug_form_of_a_login() {
         secrets.push(secret.expose_secret().to_owned());
     }
     check_hidden(&secrets, &shown);
+}
+
+#[actix_web::test]
+async fn scripts_of_pages_are_told_of_a_401_without_the_browsers_sign_in_box() {
+    let server = Server::start(Backend::Sqlite).await;
+    let client = server.anonymous();
+    let challenges = async |path: &str, (name, value): (&str, &str)| {
+        let answer = client
+            .send(client.request(Method::GET, path).header(name, value))
+            .await;
+        assert_eq!(answer.status, 401, "{path} {name}");
+        let all = answer.headers.get_all("www-authenticate").iter();
+        let schemes: Vec<_> = all
+            .map(|challenge| {
+                let text = challenge.to_str().unwrap();
+                text.split(' ').next().unwrap().to_owned()
+            })
+            .collect();
+        (schemes, answer.header("vary").to_owned())
+    };
+    let bearer = "Bearer".to_owned();
+    let both = vec!["Basic".to_owned(), bearer.clone()];
+    let decides = "Sec-Fetch-Mode, X-Requested-With";
+    for path in ["/registries", "/containerregistries/registries", "/audit"] {
+        for (header, expected) in [
+            (("Accept", "*/*"), &both),
+            (("Sec-Fetch-Mode", "navigate"), &both),
+            (("Sec-Fetch-Mode", "cors"), &vec![bearer.clone()]),
+            (
+                ("X-Requested-With", "XMLHttpRequest"),
+                &vec![bearer.clone()],
+            ),
+        ] {
+            let (schemes, vary) = challenges(path, header).await;
+            assert_eq!(&schemes, expected, "{path} {header:?}");
+            assert!(vary.contains(decides), "{path} {header:?}: {vary}");
+        }
+    }
+    // The clients of registries do as the challenge says.
+    let told = challenges("/token", ("Accept", "*/*")).await;
+    for header in [
+        ("Sec-Fetch-Mode", "cors"),
+        ("X-Requested-With", "XMLHttpRequest"),
+    ] {
+        assert_eq!(challenges("/token", header).await, told);
+    }
+    assert_eq!(told, (vec!["Basic".to_owned()], String::new()));
+}
+
+#[rstest]
+#[case::without_a_public_url(&[], "")]
+#[case::behind_a_prefix(&["--public-url", "https://tokens.example.com/wharf/"], "https://tokens.example.com/wharf")]
+#[actix_web::test]
+async fn the_root_leads_people_to_the_page_and_programs_to_the_document(
+    #[case] settings: &[&str],
+    #[case] base: &str,
+) {
+    let server = Server::start_with(Backend::Sqlite, settings).await;
+    let base = if base.is_empty() {
+        server.anonymous().base().to_owned()
+    } else {
+        base.to_owned()
+    };
+    let client = server.anonymous().without_redirects();
+    let program = client.get("/").await;
+    assert_eq!(program.status, 200);
+    assert_eq!(program.json["openapi"], format!("{base}/openapi.json"));
+    let browser = client.request(Method::GET, "/");
+    let browser = client
+        .send(browser.header("Accept", "text/html,*/*;q=0.8"))
+        .await;
+    assert_eq!(browser.status, 302);
+    assert_eq!(browser.header("location"), format!("{base}/docs/"));
 }

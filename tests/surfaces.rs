@@ -504,3 +504,53 @@ async fn a_narrow_token_of_an_admin_gives_no_more_than_it_may(
     let made = manager.post("/accounts", account(json!(["Manager"]))).await;
     assert_eq!(made.status, 201, "{made:?}");
 }
+
+/// Paths with `{…}` where an id belongs are read with one that does not exist.
+#[actix_web::test]
+async fn head_is_answered_wherever_get_is() {
+    let server = Server::start(Backend::Sqlite).await;
+    let admin = server.admin();
+    let document = crate::openapi::document();
+    let read = crate::openapi::operations(&document).into_iter();
+    let documented = read
+        .filter(|(method, ..)| method == "GET")
+        .map(|(_, path, _)| path);
+    let beside = [
+        "/",
+        "/healthz",
+        "/readyz",
+        "/openapi.json",
+        "/docs",
+        "/docs/",
+        "/docs/page.js",
+        "/v2/token",
+    ];
+    let mut count = 0;
+    for path in documented.chain(beside.map(str::to_owned)) {
+        let path = path.replace(['{', '}'], "");
+        let client = admin.without_redirects();
+        let get = client.get(&path).await;
+        let head = client.send(client.request(Method::HEAD, &path)).await;
+        assert_eq!(head.status, get.status, "{path}");
+        assert_eq!(head.text, "", "{path}");
+        for name in [
+            "content-type",
+            "cache-control",
+            "www-authenticate",
+            "location",
+        ] {
+            assert_eq!(head.header(name), get.header(name), "{path} {name}");
+        }
+        let posted = client
+            .send(client.request(Method::from_bytes(b"PROPFIND").unwrap(), &path))
+            .await;
+        if posted.status == 405 {
+            assert!(
+                posted.header("allow").starts_with("GET, HEAD"),
+                "{path}: {posted:?}"
+            );
+        }
+        count += 1;
+    }
+    assert!(count > 30, "{count}");
+}

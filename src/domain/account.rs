@@ -173,6 +173,8 @@ pub struct CreateAccount {
 /// Changes to an account; what is `None` stays.
 #[derive(Debug, Clone, Default)]
 pub struct AccountPatch {
+    /// The name that the caller read. It cannot be changed, so another one is refused.
+    pub name: Option<String>,
     /// A new password.
     pub password: Option<NewPassword>,
     /// Replaces all roles, by their names.

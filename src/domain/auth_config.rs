@@ -29,6 +29,11 @@ impl Product {
             "distribution2" => Ok(Self::Distribution2),
             "distribution3" => Ok(Self::Distribution3),
             "zot" => Ok(Self::Zot),
+            "docker" => Err(Error::invalid(
+                Field::For,
+                "for=docker names a client; name the registry that it talks to: distribution2 for Debian's \
+                 docker-registry and registry:2, distribution3 for registry:3, or zot",
+            )),
             _ => Err(Error::invalid(
                 Field::For,
                 format!(

@@ -62,17 +62,10 @@ pub struct Rule {
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] for neither of the two, for what does not parse, and for what is too much: the bounds of a
+/// [`Error::Invalid`] if both together name nothing, for what does not parse, and for what is too much: the bounds of a
 /// token's scopes for the objects, those of [`parse_requested`] for the text and for both together, and 20 actions on
 /// one resource.
 pub fn parse_wanted(objects: Option<&[Scope]>, text: Option<&str>) -> Result<Vec<Access>> {
-    if objects.is_none() && text.is_none() {
-        return Err(Error::invalid(
-            Field::Scopes,
-            "nothing is asked for; send \"scopes\", a list of objects, or \"scope\", a text such as \
-             repository:team/app:pull,push",
-        ));
-    }
     let objects = objects.unwrap_or_default();
     check_scopes(objects)?;
     let mut wanted = Vec::new();
@@ -81,6 +74,13 @@ pub fn parse_wanted(objects: Option<&[Scope]>, text: Option<&str>) -> Result<Vec
     }
     for access in parse_requested(text)? {
         merge(&mut wanted, access)?;
+    }
+    if wanted.is_empty() {
+        return Err(Error::invalid(
+            Field::Scopes,
+            "nothing is asked for; send \"scopes\", a list of objects, or \"scope\", a text such as \
+             repository:team/app:pull,push",
+        ));
     }
     Ok(wanted)
 }
@@ -521,8 +521,14 @@ mod tests {
                 "repository:c:pull"
             ]
         );
-        assert_eq!(parse_wanted(Some(&[]), None).unwrap(), []);
-        assert_eq!(parse_wanted(None, Some("")).unwrap(), []);
+        for (objects, text) in [
+            (Some(&[][..]), None),
+            (None, Some(" ")),
+            (Some(&[][..]), Some("")),
+        ] {
+            let error = parse_wanted(objects, text).unwrap_err().to_string();
+            assert!(error.contains("nothing is asked for"), "{error}");
+        }
         for (objects, text, message) in [
             (None, None, "nothing is asked for"),
             (
@@ -597,7 +603,7 @@ mod tests {
         let name = prop_oneof![Just("catalog".to_owned()), "[ab/*]{0,4}"];
         let scope = (of_type, name, prop::collection::vec(actions, 0..4))
             .prop_map(|(of_type, name, actions)| scope(of_type, &name, &actions));
-        prop::collection::vec(scope, 0..5)
+        prop::collection::vec(scope, 1..5)
     }
 
     proptest! {

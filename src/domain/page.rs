@@ -39,12 +39,13 @@ impl Window {
         (self.limit > 0 && offset < total).then_some(Self { offset, ..self })
     }
 
-    /// The window before this one, if this is not the first; stops at 0. An empty window has none: it would be this
-    /// one again, and who follows it would never arrive.
+    /// The window before this one in a list of `total` elements, if this is not the first; stops at 0. Before a window
+    /// beyond the end comes the last one that shows something. An empty window has none: it would be this one again,
+    /// and who follows it would never arrive.
     #[must_use]
-    pub fn previous(self) -> Option<Self> {
+    pub fn previous(self, total: i64) -> Option<Self> {
         (self.offset > 0 && self.limit > 0).then(|| Self {
-            offset: (self.offset - self.limit).max(0),
+            offset: (self.offset.min(total) - self.limit).max(0),
             ..self
         })
     }
@@ -133,9 +134,11 @@ mod tests {
         assert_eq!(window(4, 2).next(5), None);
         assert_eq!(window(0, 0).next(5), None);
         assert_eq!(window(i64::MAX, 2).next(5), None);
-        assert_eq!(window(0, 2).previous(), None);
-        assert_eq!(window(4, 0).previous(), None);
-        assert_eq!(window(1, 2).previous(), Some(window(0, 2)));
-        assert_eq!(window(4, 2).previous(), Some(window(2, 2)));
+        assert_eq!(window(0, 2).previous(5), None);
+        assert_eq!(window(4, 0).previous(5), None);
+        assert_eq!(window(1, 2).previous(5), Some(window(0, 2)));
+        assert_eq!(window(4, 2).previous(5), Some(window(2, 2)));
+        assert_eq!(window(1000, 2).previous(5), Some(window(3, 2)));
+        assert_eq!(window(1000, 2).previous(0), Some(window(0, 2)));
     }
 }

@@ -62,7 +62,16 @@ impl Period {
     /// Reads a period of `member`, a caller's name for it; `field` is the one in error codes. Weeks stand alone, numbers
     /// are whole and as large as one likes: `PT36H` is `P1DT12H`.
     pub fn parse(member: &str, field: Field, text: &str) -> Result<Self> {
-        read(text).map_err(|flaw| {
+        Self::parse_up_to(Self::LONGEST, member, field, text)
+    }
+
+    /// Reads a period that may be no longer than `longest`.
+    pub fn parse_up_to(longest: Self, member: &str, field: Field, text: &str) -> Result<Self> {
+        let period = read(text).and_then(|period| {
+            let fits = period <= longest;
+            fits.then_some(period).ok_or(Flaw::Length)
+        });
+        period.map_err(|flaw| {
             let shown = quoted(text);
             let message = match flaw {
                 Flaw::Form => {
@@ -71,10 +80,9 @@ impl Period {
                 Flaw::Calendar => format!(
                     "{member}: {shown} counts in years or months, which have no fixed length; count in days, such as P90D"
                 ),
-                Flaw::Length => format!(
-                    "{member}: {shown} is too long; at most {} is allowed",
-                    Self::LONGEST
-                ),
+                Flaw::Length => {
+                    format!("{member}: {shown} is too long; at most {longest} is allowed")
+                }
             };
             Error::invalid(field, message)
         })

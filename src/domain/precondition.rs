@@ -160,6 +160,10 @@ impl Precondition {
             return Ok(());
         }
         Err(Error::Precondition(match current {
+            Some(tag) if named.holds(current, true) => format!(
+                "If-Match: a weak entity tag (W/) is no proof of the state that a change needs; a proxy that compresses \
+                 answers makes tags weak, so send {tag} without W/"
+            ),
             Some(tag) => format!(
                 "If-Match: the {what} changed, and its ETag is {tag} now; look at it again before you change it"
             ),
@@ -193,6 +197,18 @@ mod tests {
             if_none_match.map(str::as_bytes),
         )
         .unwrap()
+    }
+
+    #[test]
+    fn a_weak_tag_is_told_for_what_it_is() {
+        for (value, told) in [
+            (r#"W/"2a-3""#, r#"send "2a-3" without W/"#),
+            (r#"W/"2a-2""#, "changed"),
+        ] {
+            let error = precondition(Some(value), None).require(What::Token, Some(TAG));
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains(told), "{value}: {error}");
+        }
     }
 
     #[test]

@@ -357,29 +357,9 @@ impl Registry {
 
     /// Replaces all that can be replaced; name and location cannot. Returns whether anything changed.
     pub fn replace(&mut self, new: NewRegistry) -> Result<bool> {
-        let mut violations = Violations::default();
-        if new.name.as_str() != self.name {
-            violations.push(
-                Field::Name,
-                format!(
-                    "\"name\" cannot be changed: this registry is named {}, not {}",
-                    self.name,
-                    new.name.as_str()
-                ),
-            );
-        }
-        if new.location != self.location {
-            violations.push(
-                Field::Location,
-                format!(
-                    "\"location\" cannot be changed: this registry is in {}, not {}",
-                    self.location,
-                    quoted(&new.location)
-                ),
-            );
-        }
-        violations.finish(Some(()))?;
         self.update(RegistryPatch {
+            name: Some(new.name.as_str().to_owned()),
+            location: Some(new.location),
             schedule: Some(new.schedule),
             features: Some(new.features),
             subnets: Some(new.subnets),
@@ -391,6 +371,28 @@ impl Registry {
 
     /// Changes what the patch names. Returns whether anything changed.
     pub fn update(&mut self, patch: RegistryPatch) -> Result<bool> {
+        let mut violations = Violations::default();
+        if let Some(name) = patch.name.filter(|name| *name != self.name) {
+            violations.push(
+                Field::Name,
+                format!(
+                    "\"name\" cannot be changed: this registry is named {}, not {}",
+                    self.name,
+                    quoted(&name)
+                ),
+            );
+        }
+        if let Some(location) = patch.location.filter(|location| *location != self.location) {
+            violations.push(
+                Field::Location,
+                format!(
+                    "\"location\" cannot be changed: this registry is in {}, not {}",
+                    self.location,
+                    quoted(&location)
+                ),
+            );
+        }
+        violations.finish(Some(()))?;
         let before = (
             self.schedule.clone(),
             self.features.clone(),
@@ -463,6 +465,10 @@ pub struct NewRegistry {
 /// Changes to a registry; what is `None` stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RegistryPatch {
+    /// The name that the caller read. It cannot be changed, so another one is refused.
+    pub name: Option<String>,
+    /// The location that the caller read, likewise.
+    pub location: Option<String>,
     /// `Some(None)` removes the schedule.
     pub schedule: Option<Option<Schedule>>,
     /// Replaces the features.

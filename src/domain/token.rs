@@ -328,20 +328,11 @@ impl Token {
     ///
     /// Returns whether anything changed.
     pub fn replace(&mut self, new: NewToken, lives: Lives, now: DateTime<Utc>) -> Result<bool> {
-        if new.name.as_str() != self.name {
-            return Err(Error::invalid(
-                Field::Name,
-                format!(
-                    "\"name\" cannot be changed: this token is named {}, not {}",
-                    self.name,
-                    new.name.as_str()
-                ),
-            ));
-        }
         // Where tokens are to end, who does not speak of the end does not mean that there is none.
         let unsaid = (!lives.rule()).then_some(None);
         self.update(
             TokenPatch {
+                name: Some(new.name.as_str().to_owned()),
                 expires_at: new.expires_at.or(unsaid),
                 scopes: Some(new.scopes),
                 allowed: new.allowed,
@@ -354,6 +345,16 @@ impl Token {
 
     /// Changes what the patch names. Returns whether anything changed.
     pub fn update(&mut self, patch: TokenPatch, lives: Lives, now: DateTime<Utc>) -> Result<bool> {
+        if let Some(name) = patch.name.filter(|name| *name != self.name) {
+            return Err(Error::invalid(
+                Field::Name,
+                format!(
+                    "\"name\" cannot be changed: this token is named {}, not {}",
+                    self.name,
+                    quoted(&name)
+                ),
+            ));
+        }
         let before = self.clone();
         if let Some(expires_at) = patch.expires_at {
             // A script that applies what it read before must not fail because time went on.
@@ -424,6 +425,8 @@ impl NewToken {
 /// Changes to a token; what is `None` stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenPatch {
+    /// The name that the caller read. It cannot be changed, so another one is refused.
+    pub name: Option<String>,
     /// `Some(None)` removes the expiry.
     pub expires_at: Option<Option<DateTime<Utc>>>,
     /// Replaces all scopes.
@@ -438,11 +441,17 @@ impl TokenPatch {
     /// Does it disable the token and change nothing else?
     #[must_use]
     pub fn only_disables(&self) -> bool {
-        *self
-            == Self {
-                status: Some(Status::Disabled),
-                ..Self::default()
-            }
+        let Self {
+            name: _,
+            expires_at,
+            scopes,
+            allowed,
+            status,
+        } = self;
+        expires_at.is_none()
+            && scopes.is_none()
+            && allowed.is_none()
+            && *status == Some(Status::Disabled)
     }
 }
 

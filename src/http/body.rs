@@ -8,15 +8,16 @@ use actix_web::web::{Bytes, BytesMut};
 use actix_web::{HttpMessage as _, HttpRequest, dev};
 use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
-use serde_path_to_error::Segment;
+use serde_json::{Map, Value, json};
+use serde_path_to_error::{Path, Segment};
 
 use super::budget::{Budget, Share};
 use super::call::state;
 use super::connection::Requests;
 use super::objects::Objects;
 use super::{BODY_LIMIT, Bodies};
-use crate::domain::text::quoted;
-use crate::error::{Error, Field, Result};
+use crate::domain::text::{nearest, quoted};
+use crate::error::{Error, Field, Result, Violation};
 
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -24,8 +25,11 @@ const FORM: &str = "application/x-www-form-urlencoded";
 const FORM_LIMIT: usize = 64 * 1024;
 /// The largest body that takes nothing from the budget, in bytes: what most clients send is smaller.
 const SMALL: usize = 4 * 1024;
-/// How unlike a known name an unknown one may be to be taken for a slip of it.
-const LIKENESS: f64 = 0.7;
+/// The member that holds all that can be set, in what is made or replaced.
+const WRAPPING: &str = "properties";
+/// The largest body whose mistakes are all told, in bytes, and how many of them: finding each takes reading it again.
+const EXAMINED: usize = 16 * 1024;
+const TOLD: usize = 20;
 /// The longest reason shown, in characters: reasons repeat what was sent.
 const REASON: usize = 300;
 
@@ -199,11 +203,31 @@ fn check_type(request: &HttpRequest) -> Result<()> {
 
 /// Reads JSON text, and says where and why it does not fit.
 pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
+    if text.trim_ascii().is_empty() {
+        return Err(empty::<T>());
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let value = serde_path_to_error::deserialize(Objects::new(&mut deserializer))
-        .map_err(|error| explain(&error))?;
+    let value = match serde_path_to_error::deserialize(Objects::new(&mut deserializer)) {
+        Ok(value) => value,
+        Err(error) if error.inner().is_data() => {
+            return Err(Error::Invalid(mistakes::<T>(text, Mistake::of(&error))));
+        }
+        Err(error) => return Err(malformed(error.inner())),
+    };
     deserializer.end().map_err(|error| malformed(&error))?;
     Ok(value)
+}
+
+/// Says what a body that is missing would have to have, as far as an empty object tells.
+fn empty<T: DeserializeOwned>() -> Error {
+    let wanted = match read_value::<T>(&Value::Object(Map::new())) {
+        Err(Mistake {
+            kind: Kind::Missing(name),
+            ..
+        }) => format!("a JSON object with \"{name}\""),
+        _ => "a JSON object".to_owned(),
+    };
+    Error::invalid(Field::Body, format!("the body is empty; send {wanted}"))
 }
 
 fn malformed(error: &serde_json::Error) -> Error {
@@ -213,46 +237,200 @@ fn malformed(error: &serde_json::Error) -> Error {
     )
 }
 
-fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
-    let inner = error.inner();
-    if !inner.is_data() {
-        return malformed(inner);
-    }
-    // serde_json appends the place, which the path says better.
-    let reason = inner.to_string();
-    let reason = reason
-        .rsplit_once(" at line ")
-        .map_or(reason.as_str(), |(reason, _)| reason);
-    if let Some(Segment::Map { key }) = error.path().iter().next_back()
-        && let Some(known) = known_members(reason, key)
-    {
-        return Error::invalid(
-            Field::Body,
-            unknown_member_message(&error.path().to_string(), key, &known),
-        );
-    }
-    let path = error.path().to_string();
-    let field = error
-        .path()
-        .iter()
-        .find_map(|segment| match segment {
-            Segment::Map { key } if key != "properties" => Some(Field::of_member(key)),
-            _ => None,
-        })
-        .or_else(|| missing_member(reason).map(Field::of_member))
-        .unwrap_or(Field::Body);
-    let place = if path == "." {
-        "the body".to_owned()
-    } else {
-        path
-    };
-    Error::invalid(field, shortened(&format!("{place}: {reason}")))
+/// A value that does not fit.
+struct Mistake {
+    /// The members and positions that lead to it, if they say it all.
+    path: Option<Vec<Step>>,
+    kind: Kind,
+    violation: Violation,
 }
 
-/// Reads serde's sentence on a missing field. Without the wrapping itself, the body as a whole is at fault.
+/// A step into a JSON value.
+#[derive(Clone, PartialEq)]
+enum Step {
+    Member(String),
+    Position(usize),
+}
+
+enum Kind {
+    /// It has a member that nobody knows.
+    Unknown(Remedy),
+    /// It lacks this member.
+    Missing(String),
+    /// It is of another type, or says something else.
+    Value,
+}
+
+/// Where the value of an unknown member belongs.
+enum Remedy {
+    /// Into this one.
+    Rename(String),
+    /// Into the wrapping.
+    Wrap,
+    Remove,
+}
+
+impl Mistake {
+    fn of(error: &serde_path_to_error::Error<serde_json::Error>) -> Self {
+        let reason = error.inner().to_string();
+        // serde_json appends the place, which the path says better.
+        let reason = reason
+            .rsplit_once(" at line ")
+            .map_or(reason.as_str(), |(reason, _)| reason);
+        let path = error.path();
+        let steps = path.iter().map(|segment| match segment {
+            Segment::Map { key } => Some(Step::Member(key.clone())),
+            Segment::Seq { index } => Some(Step::Position(*index)),
+            Segment::Enum { .. } | Segment::Unknown => None,
+        });
+        let (kind, violation) = match path.iter().next_back() {
+            Some(Segment::Map { key }) if let Some(known) = known_members(reason, key) => {
+                let message = unknown_member_message(&path.to_string(), key, &known);
+                let remedy = match nearest(&known, key) {
+                    Some(name) => Remedy::Rename(name.to_owned()),
+                    None if known.contains(&WRAPPING) => Remedy::Wrap,
+                    None => Remedy::Remove,
+                };
+                (Kind::Unknown(remedy), Violation::new(Field::Body, message))
+            }
+            _ => {
+                let missing = missing_member(reason);
+                let violation = Violation::new(field(path, missing), described(path, reason));
+                let kind = missing.map_or(Kind::Value, |name| Kind::Missing(name.to_owned()));
+                (kind, violation)
+            }
+        };
+        Self {
+            path: steps.collect(),
+            kind,
+            violation,
+        }
+    }
+
+    fn is_missing(&self) -> bool {
+        matches!(self.kind, Kind::Missing(_))
+    }
+
+    /// The place of the value that would have to be another one.
+    fn place(&self) -> Option<Vec<Step>> {
+        let mut place = self.path.clone()?;
+        if let Kind::Missing(name) = &self.kind {
+            place.push(Step::Member(name.clone()));
+        }
+        Some(place)
+    }
+}
+
+/// All mistakes in the form of a body, of which the first is known, in the order in which they are met.
+///
+/// Reading ends at a mistake. So each one is set right in a copy, in some way that can be read, and the copy is read
+/// again. Nothing is taken from the copy.
+fn mistakes<T: DeserializeOwned>(text: &[u8], first: Mistake) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let mut next = Some(first);
+    let mut copy = match serde_json::from_slice(text) {
+        Ok(copy) if text.len() <= EXAMINED => copy,
+        _ => Value::Null,
+    };
+    while let Some(mistake) = next {
+        next = if found.len() + 1 < TOLD {
+            set_right::<T>(&mut copy, &mistake)
+        } else {
+            None
+        };
+        found.push(mistake.violation);
+    }
+    found
+}
+
+/// Changes `copy` so that a mistake is in it no more, and returns the next one, if that can be found out.
+fn set_right<T: DeserializeOwned>(copy: &mut Value, mistake: &Mistake) -> Option<Mistake> {
+    let place = mistake.place()?;
+    let (last, parents) = place.split_last()?;
+    if let (Kind::Unknown(remedy), Step::Member(name)) = (&mistake.kind, last) {
+        let members = at(copy, parents)?.as_object_mut()?;
+        let value = members.remove(name)?;
+        // Where it belongs it is read too, and is not missing.
+        match remedy {
+            Remedy::Rename(meant) => drop(members.entry(meant).or_insert(value)),
+            Remedy::Wrap => drop(members.entry(WRAPPING).or_insert(json!({name: value}))),
+            Remedy::Remove => {}
+        }
+        return read_value::<T>(copy).err();
+    }
+    // Some value of each type; one of them can be read, unless a text has to be of some form.
+    let stand_ins = [
+        json!(null),
+        json!(""),
+        json!([]),
+        json!({}),
+        json!(false),
+        json!(0),
+    ];
+    for stand_in in stand_ins {
+        match (at(copy, parents)?, last) {
+            (Value::Object(members), Step::Member(name)) => {
+                members.insert(name.clone(), stand_in);
+            }
+            (Value::Array(items), Step::Position(index)) => *items.get_mut(*index)? = stand_in,
+            _ => return None,
+        }
+        match read_value::<T>(copy) {
+            Ok(_) => return None,
+            Err(next) => {
+                let within =
+                    |one: &Mistake| one.place().is_some_and(|there| there.starts_with(&place));
+                let mut next = Some(next);
+                // An object in place of something else lacks its members, which is no news.
+                while let Some(missing) = next.take_if(|next| within(next) && next.is_missing()) {
+                    next = set_right::<T>(copy, &missing);
+                }
+                if !next.as_ref().is_some_and(within) {
+                    return next;
+                }
+            }
+        }
+    }
+    None
+}
+
+/// The value at a place.
+fn at<'a>(value: &'a mut Value, place: &[Step]) -> Option<&'a mut Value> {
+    place.iter().try_fold(value, |value, step| match step {
+        Step::Member(name) => value.get_mut(name),
+        Step::Position(index) => value.get_mut(index),
+    })
+}
+
+fn read_value<T: DeserializeOwned>(value: &Value) -> std::result::Result<T, Mistake> {
+    serde_path_to_error::deserialize(Objects::new(value)).map_err(|error| Mistake::of(&error))
+}
+
+/// The field that a path leads to.
+fn field(path: &Path, missing: Option<&str>) -> Field {
+    path.iter()
+        .find_map(|segment| match segment {
+            Segment::Map { key } if key != WRAPPING => Some(Field::of_member(key)),
+            _ => None,
+        })
+        // Without the wrapping itself, the body as a whole is at fault.
+        .or_else(|| {
+            missing
+                .filter(|name| *name != WRAPPING)
+                .map(Field::of_member)
+        })
+        .unwrap_or(Field::Body)
+}
+
+fn described(path: &Path, reason: &str) -> String {
+    let path = path.to_string();
+    let place = if path == "." { "the body" } else { &path };
+    shortened(&format!("{place}: {reason}"))
+}
+
+/// Reads serde's sentence on a missing field.
 fn missing_member(reason: &str) -> Option<&str> {
-    let name = reason.strip_prefix("missing field `")?.strip_suffix('`')?;
-    (name != "properties").then_some(name)
+    reason.strip_prefix("missing field `")?.strip_suffix('`')
 }
 
 /// Reads serde's sentence on an unknown field: the known ones. The caller's name may itself contain serde's words, so
@@ -279,38 +457,35 @@ fn unknown_member_message(path: &str, unknown: &str, known: &[&str]) -> String {
     };
     let hint = match nearest(known, unknown) {
         Some(name) => format!("did you mean \"{name}\"?"),
-        _ if known.contains(&"properties") => "put it inside \"properties\"".to_owned(),
-        // What other verbs have and a PATCH has not. Of the bodies with their members at the top, only a PATCH may be
-        // an answer sent back.
-        _ if parent.is_empty() && echoes(known) && matches!(unknown, "name" | "location") => {
-            format!("{shown} cannot be changed")
+        _ if known.contains(&WRAPPING) => "put it inside \"properties\"".to_owned(),
+        // Of the bodies with their members at the top, only a PATCH may be an answer sent back.
+        _ if parent.is_empty() && unknown == WRAPPING && echoes(known) => {
+            "a PATCH is not wrapped, so send the members of \"properties\" themselves, those that are to change"
+                .to_owned()
         }
         _ => format!("known are {}", useful(known).join(", ")),
     };
     shortened(&format!("unknown member {shown}{place}; {hint}"))
 }
 
-/// The known name that an unknown one is likely to be a slip of.
-pub(super) fn nearest<'a>(known: &[&'a str], unknown: &str) -> Option<&'a str> {
-    let unknown = unknown.to_ascii_lowercase();
-    let likeness = |name: &str| strsim::jaro_winkler(&name.to_ascii_lowercase(), &unknown);
-    let names = known.iter().map(|name| (likeness(name), *name));
-    let (likeness, name) = names.max_by(|one, other| one.0.total_cmp(&other.0))?;
-    (likeness >= LIKENESS).then_some(name)
-}
-
 /// The known members without those that are only read to be ignored: naming them would invite them.
 fn useful<'a>(known: &[&'a str]) -> Vec<&'a str> {
-    const ECHOED: [&str; 4] = ["id", "type", "href", "metadata"];
-    let echo = echoes(known);
-    known
-        .iter()
-        .copied()
-        .filter(|name| !(echo && ECHOED.contains(name)))
-        .collect()
+    // A scope has a type, too, and a new token a name.
+    let echoed = |name: &&str| match *name {
+        "id" | "type" | "href" | "metadata" => echoes(known),
+        "name" | "location" => echoes(known) && !known.contains(&WRAPPING),
+        name => [
+            "credentials",
+            "hostname",
+            "maintenanceWindow",
+            "storageUsage",
+        ]
+        .contains(&name),
+    };
+    known.iter().copied().filter(|name| !echoed(name)).collect()
 }
 
-/// May the object be an answer that is sent back whole? A scope has a type, too, but no reference.
+/// May the object be an answer that is sent back whole?
 fn echoes(known: &[&str]) -> bool {
     known.contains(&"href")
 }

@@ -25,7 +25,7 @@ use super::{PREFIX, State};
 use crate::domain::audit::Origin;
 use crate::domain::id::{AccountId, RegistryId, TokenId};
 use crate::domain::idempotency::{self, Attempt, IdempotencyKey};
-use crate::domain::text::quoted;
+use crate::domain::text::{nearest, quoted};
 use crate::error::{Error, Field, Result};
 use crate::service::access::{Caller, Presented};
 
@@ -184,7 +184,7 @@ fn require_known<S: Surface, H: Head>(request: &HttpRequest) -> Result<()> {
         if ignored || known.contains(&&*name) {
             continue;
         }
-        let hint = match body::nearest(&known, &name) {
+        let hint = match nearest(&known, &name) {
             Some(nearest) => format!("did you mean {nearest}?"),
             None if known.is_empty() => "this operation has none".to_owned(),
             None => format!("known are {}", known.join(", ")),
@@ -263,7 +263,14 @@ pub(super) struct Query<T>(pub T);
 impl<T: DeserializeOwned + 'static> Head for Query<T> {
     fn read(request: &HttpRequest) -> Result<Self> {
         let query = web::Query::<T>::from_query(request.query_string()).map_err(|error| {
-            Error::invalid(Field::Query, format!("the query cannot be read: {error}"))
+            let reason = error.to_string();
+            let repeated = reason.split_once("duplicate field `");
+            let repeated = repeated.and_then(|(_, rest)| rest.split_once('`'));
+            let message = match repeated {
+                Some((name, _)) => format!("{name} is there more than once; send it once"),
+                None => format!("the query cannot be read: {reason}"),
+            };
+            Error::invalid(Field::Query, message)
         })?;
         Ok(Self(query.into_inner()))
     }

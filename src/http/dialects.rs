@@ -31,7 +31,7 @@ pub(super) fn surface(path: &str) -> &'static str {
         "quay"
     } else if matches!(first, "healthz" | "readyz" | "metrics") {
         "operations"
-    } else if matches!(first, "docs" | "openapi" | "openapi.json") {
+    } else if path == "/" || matches!(first, "docs" | "openapi" | "openapi.json") {
         "documents"
     } else {
         "registries"

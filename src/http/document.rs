@@ -83,7 +83,29 @@ pub fn document() -> OpenApi {
         document.merge(chapter.written());
     }
     document.servers = servers;
+    offer_basic_and_bearer_alone(&mut document);
     document
+}
+
+/// Swagger UI shows this document first, and a form for each scheme. Two are enough, as both others are a Bearer under
+/// another name; the documents of their surfaces keep them.
+fn offer_basic_and_bearer_alone(document: &mut OpenApi) {
+    let components = document.components.get_or_insert_with(Default::default);
+    let schemes = &mut components.security_schemes;
+    schemes.retain(|name, _| matches!(name.as_str(), "basicAuth" | "bearerAuth"));
+    let items = document.paths.paths.values_mut();
+    for demands in items
+        .flat_map(operations_mut)
+        .filter_map(|operation| operation.security.as_mut())
+    {
+        for demand in demands
+            .iter_mut()
+            .filter(|demand| names(demand) == ["scannerAuth"])
+        {
+            *demand = SecurityRequirement::new("bearerAuth", [] as [&str; 0]);
+        }
+        demands.retain(|demand| !names(demand).iter().any(|name| name == "oauth2_implicit"));
+    }
 }
 
 /// The names of the documents that are about one surface each.
@@ -130,7 +152,7 @@ impl Chapter {
         let used: BTreeSet<_> = demands
             .into_iter()
             .chain(document.security.iter().flatten())
-            .flat_map(schemes)
+            .flat_map(names)
             .collect();
         let components = document.components.get_or_insert_with(Default::default);
         let known = preface.components.unwrap_or_default().security_schemes;
@@ -142,11 +164,10 @@ impl Chapter {
     }
 }
 
-/// The product's own words.
-const BASIC_AUTH: &str = "You will need to base64 encode the string containing your credentials. Separate your username and password with a colon, i.e., username:password and send it as 'Authorization' request header. More details: https://en.wikipedia.org/wiki/Basic_access_authentication";
+const BASIC_AUTH: &str = "The name and the password of an account. The first start of the service prints those of the first account, `admin`.";
 
 /// Ours: the product has no such tokens.
-const BEARER_AUTH: &str = "An API token, as `POST /v1/apitokens/generate` gives it. It acts as the account that made it, within the token's roles.";
+const BEARER_AUTH: &str = "An API token, as `POST /v1/apitokens/generate` gives it. It acts as the account that made it, within the token's roles. `POST /secret-scanning/report` takes the token of the setting `--secret-scanning-token` instead.";
 
 const SCANNER_AUTH: &str = "The token of the setting `--secret-scanning-token`. It opens nothing else, and nothing else opens what it does.";
 
@@ -181,7 +202,7 @@ fn preface() -> OpenApi {
 }
 
 /// The names of the security schemes that a requirement asks for, which utoipa shows as JSON only.
-fn schemes(requirement: &SecurityRequirement) -> Vec<String> {
+fn names(requirement: &SecurityRequirement) -> Vec<String> {
     match serde_json::to_value(requirement) {
         Ok(Value::Object(demands)) => demands.into_iter().map(|(name, _)| name).collect(),
         _ => Vec::new(),
@@ -210,6 +231,19 @@ pub(super) fn methods(document: &OpenApi) -> BTreeMap<String, String> {
 fn allow(item: &PathItem) -> String {
     let methods: Vec<_> = operations(item).map(|(method, _)| method).collect();
     methods.join(", ")
+}
+
+fn operations_mut(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    let PathItem {
+        get,
+        head,
+        post,
+        put,
+        patch,
+        delete,
+        ..
+    } = item;
+    [get, head, post, put, patch, delete].into_iter().flatten()
 }
 
 /// The operations of a path, with their methods.

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use actix_web::HttpMessage as _;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
 use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, ORIGIN, REFERRER_POLICY,
-    STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    STRICT_TRANSPORT_SECURITY, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use ipnet::IpNet;
@@ -26,6 +26,10 @@ use crate::error::{Error, Outage, Result};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
+/// The headers by which a script's request is known from all others.
+const DECIDES_CHALLENGE: HeaderValue = HeaderValue::from_static("Sec-Fetch-Mode, X-Requested-With");
 /// What browsers make of every answer: what its type says, in no frame, told to no other page, of use to this origin.
 const BINDING: [(HeaderName, HeaderValue); 4] = [
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
@@ -46,6 +50,8 @@ const UNLESS_SAID: [(HeaderName, HeaderValue); 2] = [
 ];
 /// A year. Not for the domains below: they may be anybody's.
 const HTTPS_ONLY: HeaderValue = HeaderValue::from_static("max-age=31536000");
+/// What begins the `Allow` header of a path whose HEAD is answered as its GET.
+pub(super) const GET_AND_HEAD: &str = "GET, HEAD";
 /// The longest request id taken over from a client, in bytes.
 const ID_LENGTH: usize = 64;
 
@@ -70,7 +76,7 @@ impl Origins {
 
 /// Wraps every request.
 pub(super) async fn guard(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> std::result::Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let state = request.app_data::<Data<State>>().cloned();
@@ -78,6 +84,7 @@ pub(super) async fn guard(
     let watch = state.map(|state| state.requests.begin());
     let id = request_id(&request, state);
     request.extensions_mut().insert(RequestId(id.clone()));
+    let method = request.method().clone();
     let span = tracing::info_span!("request", id = %id, method = %request.method(), path = %Told(dialects::routed(request.request())));
     async move {
         let let_in = match check_origin(&request, state).and_then(|()| check_room(&request, state))
@@ -87,6 +94,11 @@ pub(super) async fn guard(
         };
         let response = match let_in {
             Ok(()) => {
+                if method == Method::HEAD
+                    && state.is_some_and(|state| reads_by_get(&request, state))
+                {
+                    request.head_mut().method = Method::GET;
+                }
                 let bell = request.app_data::<Rc<Bell>>().cloned();
                 let call = next.call(request);
                 let answer = match bell {
@@ -103,7 +115,7 @@ pub(super) async fn guard(
         let https = state.is_some_and(|state| state.origins.https());
         let response = label(response, &id, https);
         if let Some(watch) = watch {
-            metrics::count(&watch, response.request(), response.status());
+            metrics::count(&watch, &method, response.request(), response.status());
         }
         log(&response, state);
         Ok(response)
@@ -117,6 +129,9 @@ fn label(
     id: &str,
     https: bool,
 ) -> ServiceResponse<BoxBody> {
+    if response.status() == StatusCode::UNAUTHORIZED {
+        challenge_scripts_silently(&mut response);
+    }
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(id) {
         headers.insert(REQUEST_ID, id);
@@ -133,6 +148,38 @@ fn label(
         headers.insert(STRICT_TRANSPORT_SECURITY, HTTPS_ONLY);
     }
     response
+}
+
+/// Is a HEAD of this path answered as a GET is? The connection leaves the body out (RFC 9110 §9.3.2).
+fn reads_by_get(request: &ServiceRequest, state: &State) -> bool {
+    let allowed = state.allowed(request.request());
+    allowed.is_some_and(|allowed| allowed.starts_with(GET_AND_HEAD))
+}
+
+/// Takes the Basic challenge out of a 401 to a page's script: a browser would open its own sign-in box, and the script
+/// would wait for it. The token endpoint is left as it is, since its clients do as the challenge says.
+fn challenge_scripts_silently(response: &mut ServiceResponse<BoxBody>) {
+    let path = dialects::routed(response.request());
+    let challenges = response.headers().get_all(WWW_AUTHENTICATE);
+    let (basic, others): (Vec<_>, Vec<_>) = challenges
+        .cloned()
+        .partition(|challenge| challenge.as_bytes().starts_with(b"Basic "));
+    if dialects::surface(path) == "registry-access" || basic.is_empty() {
+        return;
+    }
+    let asked = response.request().headers();
+    let by_script = asked.contains_key(REQUESTED_WITH)
+        || asked
+            .get(FETCH_MODE)
+            .is_some_and(|mode| mode.as_bytes() != b"navigate");
+    let headers = response.headers_mut();
+    headers.append(VARY, DECIDES_CHALLENGE);
+    if by_script {
+        headers.remove(WWW_AUTHENTICATE);
+        for challenge in others {
+            headers.append(WWW_AUTHENTICATE, challenge);
+        }
+    }
 }
 
 /// A path as the log tells it, where control characters of the caller's text have no place. It is the path as it is routed:

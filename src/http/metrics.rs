@@ -3,10 +3,11 @@
 //! Served where all is served to who has the token of `--metrics-token`, and at `--metrics-listen` to everybody. Without
 //! either there is no such path.
 
+use actix_web::http::Method;
 use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::{Data, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse, route};
+use actix_web::{HttpRequest, HttpResponse, get};
 use serde_json::Value;
 
 use super::State;
@@ -18,7 +19,7 @@ use crate::error::Error;
 use crate::metrics::{self, Requests, Route, Watch};
 
 /// The methods of this path, which no document lists.
-pub(super) const METHODS: [(&str, &str); 1] = [("/metrics", "GET, HEAD")];
+pub(super) const METHODS: [(&str, &str); 1] = [("/metrics", "GET")];
 
 /// The dialect of what a monitor alone may ask: it is offered no other way in.
 #[derive(Debug)]
@@ -53,14 +54,14 @@ pub(super) fn open(config: &mut ServiceConfig) {
     config.service(for_all);
 }
 
-#[route("/metrics", method = "GET", method = "HEAD")]
+#[get("/metrics")]
 async fn for_monitor(request: HttpRequest, state: Data<State>) -> Answer<Monitoring> {
     let metrics = state.service.metrics();
     metrics.admit(bearer(&request).as_ref(), origin(&request))?;
     Ok(told(&state))
 }
 
-#[route("/metrics", method = "GET", method = "HEAD")]
+#[get("/metrics")]
 async fn for_all(state: Data<State>) -> HttpResponse {
     told(&state)
 }
@@ -94,9 +95,9 @@ pub(super) fn requests<'a>(
 }
 
 /// Counts a request that was answered.
-pub(super) fn count(watch: &Watch, request: &HttpRequest, status: StatusCode) {
+pub(super) fn count(watch: &Watch, method: &Method, request: &HttpRequest, status: StatusCode) {
     let path = dialects::routed(request);
     let bare = path.strip_prefix(PREFIX);
-    let (surface, method) = (dialects::surface(path), request.method().as_str());
-    watch.answered(surface, path, bare, method, status.as_u16());
+    let surface = dialects::surface(path);
+    watch.answered(surface, path, bare, method.as_str(), status.as_u16());
 }

@@ -39,7 +39,7 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::web::{Bytes, Data};
-use actix_web::{App, middleware, web};
+use actix_web::{App, HttpRequest, middleware, web};
 
 pub use self::budget::Budget;
 pub use self::connection::{Bounds, Connection};
@@ -103,7 +103,7 @@ pub struct State {
     registry: Registry,
     /// Whether a monitor is told where all is served.
     monitored: bool,
-    /// The `Allow` header of every path.
+    /// The `Allow` header of every path, by its pattern.
     methods: BTreeMap<String, String>,
     /// The OpenAPI documents as JSON, by their paths, once one was asked for: see [`State::documents`].
     documents: OnceLock<BTreeMap<String, Bytes>>,
@@ -130,6 +130,12 @@ impl State {
         methods
             .extend(operations::METHODS.map(|(path, allow)| (path.to_owned(), allow.to_owned())));
         methods.extend(metrics::METHODS.map(|(path, allow)| (path.to_owned(), allow.to_owned())));
+        for allow in methods
+            .values_mut()
+            .filter(|allow| allow.starts_with("GET") && !allow.contains("HEAD"))
+        {
+            *allow = allow.replacen("GET", guard::GET_AND_HEAD, 1);
+        }
         let requests = metrics::requests(&methods);
         requests.register(&mut registry);
         service.metrics().register(&mut registry);
@@ -150,6 +156,16 @@ impl State {
             methods,
             documents: OnceLock::new(),
         }
+    }
+
+    /// The `Allow` header of the path of a request, if the path is known.
+    fn allowed(&self, request: &HttpRequest) -> Option<&String> {
+        let pattern = request.match_pattern()?;
+        let bare = pattern
+            .strip_prefix(PREFIX)
+            .filter(|rest| rest.starts_with('/'))
+            .unwrap_or(&pattern);
+        self.methods.get(bare)
     }
 
     /// Made at the first call: most processes are not started for them.

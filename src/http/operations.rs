@@ -1,7 +1,7 @@
 //! What the operator's machinery asks: is it alive, is it ready.
 
 use actix_web::web::{Data, ServiceConfig};
-use actix_web::{HttpResponse, route};
+use actix_web::{HttpResponse, get};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::service::{Health, Integrity, Place};
 
 /// The methods of these paths, which no document lists.
-pub(super) const METHODS: [(&str, &str); 2] = [("/healthz", "GET, HEAD"), ("/readyz", "GET, HEAD")];
+pub(super) const METHODS: [(&str, &str); 2] = [("/healthz", "GET"), ("/readyz", "GET")];
 
 /// Is this asked by the operator's machinery?
 pub(super) fn owns(path: &str) -> bool {
@@ -66,7 +66,7 @@ struct Checks {
 }
 
 /// Alive: this process answers. Asks nobody else, so that a database's failure restarts no server.
-#[route("/healthz", method = "GET", method = "HEAD")]
+#[get("/healthz")]
 async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(Answered {
         status: "ok",
@@ -100,7 +100,7 @@ impl Checks {
 }
 
 /// Ready: the database answers, has the tables of this version, is the one that it was, and is in use.
-#[route("/readyz", method = "GET", method = "HEAD")]
+#[get("/readyz")]
 async fn readyz(state: Data<State>) -> Answer<Registries> {
     let found = state.service.readiness().await;
     // After the database was asked: that may have found out.

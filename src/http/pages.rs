@@ -8,26 +8,29 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use actix_web::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ContentEncoding, HeaderName,
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ContentEncoding, HeaderName,
+    LOCATION, VARY,
 };
 use actix_web::middleware::DefaultHeaders;
 use actix_web::web::{self, Bytes, Data, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse, get, route, routes};
+use actix_web::{HttpRequest, HttpResponse, get, routes};
+use serde_json::json;
 use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::{Config, Url};
 
 use super::document::{CHAPTERS, document_json, document_names, document_of};
 use super::registries::Registries;
 use super::surface::Answer;
-use super::{State, dialects};
+use super::{State, dialects, links};
 use crate::domain::text::quoted;
 use crate::error::{Error, What};
 
 /// The methods of these paths, which no document lists.
-pub(super) const METHODS: [(&str, &str); 4] = [
-    ("/openapi.json", "GET, HEAD"),
-    ("/openapi/{name}.json", "GET, HEAD"),
-    ("/docs", "GET, HEAD"),
+pub(super) const METHODS: [(&str, &str); 5] = [
+    ("/", "GET"),
+    ("/openapi.json", "GET"),
+    ("/openapi/{name}.json", "GET"),
+    ("/docs", "GET"),
     ("/docs/{_:.*}", "GET"),
 ];
 
@@ -45,7 +48,7 @@ pub(super) fn routes(config: &mut ServiceConfig) {
         .add((CONTENT_SECURITY_POLICY, POLICY))
         .add((CACHE_CONTROL, REVALIDATED))
         .add((OPENER_POLICY, "same-origin"));
-    config.service(openapi).service(docs).service(
+    config.service(root).service(openapi).service(docs).service(
         web::scope("/docs")
             .wrap(headers)
             .app_data(Data::new(configuration()))
@@ -69,10 +72,35 @@ fn configuration() -> Config<'static> {
         .try_it_out_enabled(true)
 }
 
+/// The files of the page that are ours. They take the place of Swagger UI's own of the same name.
+const OWN: [(&str, &str, &str); 3] = [
+    (
+        "index.html",
+        "text/html; charset=utf-8",
+        include_str!("pages/index.html"),
+    ),
+    (
+        "page.css",
+        "text/css; charset=utf-8",
+        include_str!("pages/page.css"),
+    ),
+    (
+        "page.js",
+        "text/javascript; charset=utf-8",
+        include_str!("pages/page.js"),
+    ),
+];
+
 /// A file of Swagger UI. Its bytes are those in the program: the library's own handler copies them for each request.
 #[get("/{_:.*}")]
 async fn file(request: HttpRequest, config: Data<Config<'static>>) -> Answer<Registries> {
-    let name = request.match_info().query("_");
+    let name = match request.match_info().query("_") {
+        "" => "index.html",
+        name => name,
+    };
+    if let Some((_, content_type, text)) = OWN.iter().find(|(own, ..)| *own == name) {
+        return Ok(HttpResponse::Ok().content_type(*content_type).body(*text));
+    }
     let found = utoipa_swagger_ui::serve(name, config.into_inner())
         .map_err(|error| Error::internal(error.to_string()))?
         .ok_or_else(|| Error::not_found(What::Path, quoted(request.path())))?;
@@ -100,9 +128,7 @@ pub(super) fn documents(whole: &OpenApi) -> BTreeMap<String, Bytes> {
 /// A document, as it was generated when this process was first asked for one.
 #[routes]
 #[get("/openapi.json")]
-#[head("/openapi.json")]
 #[get("/openapi/{name}.json")]
-#[head("/openapi/{name}.json")]
 async fn openapi(request: HttpRequest, state: Data<State>) -> Answer<Registries> {
     let path = dialects::routed(&request);
     let document = state.documents().get(path);
@@ -113,8 +139,31 @@ async fn openapi(request: HttpRequest, state: Data<State>) -> Answer<Registries>
         .body(document.clone()))
 }
 
+/// Leads people to the page, and tells programs where the documents are.
+#[get("/")]
+async fn root(request: HttpRequest) -> HttpResponse {
+    let base = links::origin(&request).unwrap_or_default();
+    let accepted = request
+        .headers()
+        .get(ACCEPT)
+        .and_then(|types| types.to_str().ok());
+    if accepted.is_some_and(|types| types.contains("text/html")) {
+        return HttpResponse::Found()
+            .insert_header((LOCATION, format!("{base}/docs/")))
+            .insert_header((VARY, "Accept"))
+            .finish();
+    }
+    HttpResponse::Ok()
+        .insert_header((VARY, "Accept"))
+        .json(json!({
+            "name": "Wharfinger",
+            "documentation": format!("{base}/docs/"),
+            "openapi": format!("{base}/openapi.json"),
+        }))
+}
+
 /// Without the slash the page's own relative links would lead astray.
-#[route("/docs", method = "GET", method = "HEAD")]
+#[get("/docs")]
 async fn docs() -> HttpResponse {
     HttpResponse::PermanentRedirect()
         .insert_header(("Location", "docs/"))

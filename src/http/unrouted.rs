@@ -4,7 +4,13 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::{PREFIX, State, dialects};
+use crate::domain::text::{nearest, quoted};
 use crate::error::{Error, What};
+
+/// The longest path that is suggested, in bytes: two ids and the names around them fit.
+const SUGGESTED: usize = 256;
+/// Where a GET would be expected, since the path names something that there is or is not.
+const NAMES: &str = "/names/{name}";
 
 /// Answers what no route took: another method of a path that exists, or a path that does not.
 ///
@@ -13,20 +19,59 @@ pub(super) async fn unrouted(
     request: HttpRequest,
     state: Data<State>,
 ) -> actix_web::Result<HttpResponse> {
-    let pattern = request.match_pattern();
-    let allow = pattern.as_deref().and_then(|pattern| {
-        let bare = pattern
-            .strip_prefix(PREFIX)
-            .filter(|rest| rest.starts_with('/'))
-            .unwrap_or(pattern);
-        state.methods.get(bare)
-    });
-    let error = match allow {
-        Some(allow) => Error::MethodNotAllowed {
+    let path = dialects::routed(&request);
+    let error = if let Some(allow) = state.allowed(&request) {
+        Error::MethodNotAllowed {
             method: request.method().to_string(),
             allow: allow.clone(),
-        },
-        None => Error::not_found(What::Path, crate::domain::text::quoted(request.path())),
+            hint: match request.match_pattern() {
+                Some(pattern) if pattern.ends_with(NAMES) => {
+                    "; the status says it all: 200 is a name that is taken, 404 one that is free"
+                }
+                _ => "",
+            },
+        }
+    } else {
+        let meant = meant(path, &state).filter(|meant| meant.len() <= SUGGESTED);
+        let hint = meant.map(|meant| format!("; did you mean {meant:?}?"));
+        Error::NotFound {
+            what: What::Path,
+            which: quoted(request.path()).to_string(),
+            hint: hint.unwrap_or_default(),
+        }
     };
-    Err(dialects::failure(dialects::routed(&request), error))
+    Err(dialects::failure(path, error))
+}
+
+/// The path that the caller is likely to have meant: without slashes that nothing stands between, and with the nearest
+/// name in place of one that is not known.
+fn meant(path: &str, state: &State) -> Option<String> {
+    let (prefix, bare) = match path.strip_prefix(PREFIX) {
+        Some(bare) => (PREFIX, bare),
+        None => ("", path),
+    };
+    let parts: Vec<_> = bare.split('/').filter(|part| !part.is_empty()).collect();
+    let served = |path: &str| {
+        state.monitored || !super::metrics::METHODS.iter().any(|(own, _)| *own == path)
+    };
+    let patterns = state.methods.keys().filter(|path| served(path));
+    let patterns = patterns.filter_map(|pattern| {
+        let pattern: Vec<_> = pattern.split('/').skip(1).collect();
+        (pattern.len() == parts.len()).then_some(pattern)
+    });
+    let mut likely = patterns.filter_map(|pattern| {
+        let mut changed = 0;
+        let parts = parts.iter().zip(pattern).map(|(part, own)| {
+            if own.starts_with('{') || *part == own {
+                return Some(*part);
+            }
+            changed += 1;
+            nearest(&[own], part)
+        });
+        let parts: Option<Vec<_>> = parts.collect();
+        Some((changed, parts?.join("/"))).filter(|(changed, _)| *changed <= 1)
+    });
+    let (_, meant) = likely.by_ref().min()?;
+    let meant = format!("{prefix}/{meant}");
+    (meant != path).then_some(meant)
 }

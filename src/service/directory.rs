@@ -26,7 +26,8 @@ use crate::domain::page::Window;
 use crate::domain::precondition::{Look, Precondition};
 use crate::domain::role::{Level, Permissions, Resource};
 use crate::domain::status::Status;
-use crate::error::{Error, Result, What};
+use crate::domain::text::quoted;
+use crate::error::{Error, Field, Result, What};
 use crate::store::accounts::{self as table, Change};
 use crate::store::{Lock, Session, members};
 
@@ -155,7 +156,7 @@ impl<'a> Directory<'a> {
             Some(password) => Some(self.core.hash(password).await?),
             None => None,
         };
-        let (roles, status) = (patch.roles.map(distinct), patch.status);
+        let (name, roles, status) = (patch.name, patch.roles.map(distinct), patch.status);
         let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
         // A password in wrong hands has to be changed at once.
         let ends = tokens == IssuedTokens::Revoke
@@ -169,6 +170,16 @@ impl<'a> Directory<'a> {
                 let account = find(connection, id)?;
                 require_account(connection, actor, &account)?;
                 condition.require(What::Account, Some(account.tag()))?;
+                if let Some(name) = name.as_ref().filter(|name| **name != account.name) {
+                    return Err(Error::invalid(
+                        Field::Name,
+                        format!(
+                            "\"name\" cannot be changed: this account is named {}, not {}",
+                            quoted(&account.name),
+                            quoted(name)
+                        ),
+                    ));
+                }
                 let change = Change {
                     password_hash: password_hash.clone(),
                     roles: roles.clone().filter(|roles| *roles != account.roles),

@@ -401,6 +401,11 @@ impl Actor {
         }
     }
 
+    /// The scheme, the host and the port of the server.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     /// The same at another address of this machine.
     pub fn at(&self, address: [u8; 4]) -> Self {
         let client = Client::builder()

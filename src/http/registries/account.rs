@@ -155,8 +155,8 @@ fn shown(status: StatusCode, account: Account) -> HttpResponse {
 ///
 /// Gets all information on an account. Every account may read itself.
 #[utoipa::path(
-    operation_id = "accountsFindById", tag = "Accounts", params(AccountPath, IfChanged),
-    responses((status = 200, description = "OK", body = AccountView), (status = 404, description = "The account does not exist", body = ApiErrorResponse), Unchanged, Errors),
+    operation_id = "accountsFindById", tag = "Accounts", params(AccountPath, IfMatch, IfChanged),
+    responses((status = 200, description = "OK", body = AccountView), (status = 404, description = "The account does not exist", body = ApiErrorResponse), Unchanged, Conditional, Errors),
 )]
 #[get("/{accountId}")]
 pub(super) async fn show(state: Data<State>, call: Call<(AccountId, Precondition)>) -> Answer {

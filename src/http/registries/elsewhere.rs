@@ -1,12 +1,19 @@
 //! Paths of the product whose data is the registry's own: images, not tokens.
+//!
+//! A registry's lists of repositories and of artifacts are empty: `ionosctl container-registry repository list`, the
+//! SDKs' `registries_repositories_get` and Ansible's `registry_repository_info` take a 404 for a failure. All else is
+//! not found, vulnerabilities above all: an empty list of them would pass for a clean image.
 
-use actix_web::HttpRequest;
+use actix_web::http::Method;
 use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
 
 use super::super::call::Head;
-use super::super::{PREFIX, State, dialects};
+use super::super::{PREFIX, State, dialects, links};
 use super::{Answer, Call};
 use crate::domain::id::RegistryId;
+use crate::domain::page::Window;
 use crate::domain::precondition::Precondition;
 use crate::domain::text::quoted;
 use crate::error::{Error, Result, What};
@@ -30,36 +37,90 @@ impl Head for Images {
     }
 }
 
-fn elsewhere(what: What, request: &HttpRequest) -> Answer {
+fn elsewhere(what: What, request: &HttpRequest) -> Error {
     let path = dialects::routed(request);
     let path = path.strip_prefix(PREFIX).unwrap_or(path);
-    Err(Error::Elsewhere {
+    Error::Elsewhere {
         what,
         which: quoted(path).to_string(),
     }
-    .into())
 }
 
-/// A registry that is not there, or not for this caller, is told before anything of what would be in it.
-async fn of_registry(what: What, state: &State, call: Call<(RegistryId, Images)>) -> Answer {
+/// An empty list of a registry's images, as the product's clients read one.
+#[derive(Debug, Serialize)]
+struct NoImages {
+    id: &'static str,
+    r#type: &'static str,
+    href: &'static str,
+    items: [(); 0],
+    offset: i64,
+    limit: i64,
+    #[serde(rename = "_links")]
+    links: OwnLink,
+}
+
+#[derive(Debug, Serialize)]
+struct OwnLink {
+    #[serde(rename = "self")]
+    this: String,
+}
+
+/// Answers for a registry's images. A registry that is not there, or not for this caller, is told first.
+async fn of_registry(
+    what: What,
+    state: &State,
+    call: Call<(RegistryId, Images)>,
+) -> Result<HttpRequest> {
     let (registry, Images(request)) = call.head;
     state
         .service
         .registries()
         .show(&call.caller, registry, Precondition::default())
         .await?;
-    elsewhere(what, &request)
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Err(elsewhere(what, &request));
+    }
+    Ok(request)
 }
 
+fn none(id: &'static str, request: &HttpRequest) -> Answer {
+    let Window { offset, limit } = Window::read(request)?;
+    Ok(HttpResponse::Ok().json(NoImages {
+        id,
+        r#type: "collection",
+        href: "",
+        items: [],
+        offset,
+        limit,
+        links: OwnLink {
+            this: links::here(request),
+        },
+    }))
+}
+
+/// The repositories of a registry, of which there are none here.
 pub(super) async fn repositories(state: Data<State>, call: Call<(RegistryId, Images)>) -> Answer {
-    of_registry(What::Repository, &state, call).await
+    none(
+        "repositories",
+        &of_registry(What::Repository, &state, call).await?,
+    )
 }
 
+/// One repository of a registry, or what lies below it.
+pub(super) async fn repository(state: Data<State>, call: Call<(RegistryId, Images)>) -> Answer {
+    let request = of_registry(What::Repository, &state, call).await?;
+    Err(elsewhere(What::Repository, &request).into())
+}
+
+/// The artifacts of a registry, of which there are none here.
 pub(super) async fn artifacts(state: Data<State>, call: Call<(RegistryId, Images)>) -> Answer {
-    of_registry(What::Artifact, &state, call).await
+    none(
+        "artifacts",
+        &of_registry(What::Artifact, &state, call).await?,
+    )
 }
 
 pub(super) async fn vulnerabilities(state: Data<State>, call: Call<Images>) -> Answer {
     state.service.admit(&call.caller).await?;
-    elsewhere(What::Vulnerability, &call.head.0)
+    Err(elsewhere(What::Vulnerability, &call.head.0).into())
 }

@@ -12,7 +12,7 @@ use crate::error::{Error, Result, Violations};
 /// The example of what a token is to be evaluated for.
 pub(super) const WANTED: &str = "repository:team/app:pull,push registry:catalog:*";
 
-/// What a token is to be evaluated for: at least one of `scope` and `scopes`, and the two together where both are
+/// What a token is to be evaluated for: at least one resource in `scope` or `scopes`, and the two together where both are
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = EvaluateTokenInput, min_properties = 1)]
@@ -26,7 +26,7 @@ pub(super) struct EvaluateToken {
     #[schema(
         nullable = false,
         max_length = 16384,
-        pattern = r"^ *([a-z0-9]+(\([a-z0-9]+\))?:[!-~]{0,256}:([a-z]*|\*)(,([a-z]*|\*))*( +[a-z0-9]+(\([a-z0-9]+\))?:[!-~]{0,256}:([a-z]*|\*)(,([a-z]*|\*))*)* *)?$",
+        pattern = r"^ *[a-z0-9]+(\([a-z0-9]+\))?:[!-~]{0,256}:([a-z]*|\*)(,([a-z]*|\*))*( +[a-z0-9]+(\([a-z0-9]+\))?:[!-~]{0,256}:([a-z]*|\*)(,([a-z]*|\*))*)* *$",
         example = json!(WANTED)
     )]
     scope: Option<String>,

@@ -120,7 +120,7 @@ impl Section for Registry {
                 let below = |path: &'static str| path.strip_prefix(REGISTRIES).unwrap_or(path);
                 config
                     .route(below(REPOSITORIES), web::to(elsewhere::repositories))
-                    .route(below(REPOSITORY), web::to(elsewhere::repositories))
+                    .route(below(REPOSITORY), web::to(elsewhere::repository))
                     .route(below(ARTIFACTS), web::to(elsewhere::artifacts))
             });
     }

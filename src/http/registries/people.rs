@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::super::shown::Shown;
-use super::wire::{Links, nullable_list, rfc3339};
+use super::wire::{Links, SentBack, nullable_list, rfc3339};
 use crate::domain::account::{Account, AccountName, AccountPatch, CreateAccount, NewPassword};
 use crate::domain::membership::{Member, Membership};
 use crate::domain::status::Status;
@@ -208,9 +208,9 @@ struct PostAccountProperties {
     /// Whether the account is in use; enabled if absent
     #[schema(value_type = Option<AccountStatus>, nullable = false)]
     status: Option<String>,
-    #[serde(default, rename = "credentials")]
+    #[serde(default)]
     #[schema(ignore)]
-    _credentials: IgnoredAny,
+    credentials: SentBack,
 }
 
 /// A member that may be absent, and is not null: who sends null for a password had one in mind.
@@ -231,6 +231,11 @@ impl TryFrom<PostAccount> for CreateAccount {
         let password = violations.take(password.transpose());
         let status = properties.status.as_deref().map(Status::parse);
         let status = violations.take(status.transpose());
+        violations.take(
+            properties
+                .credentials
+                .check("send \"password\" to choose one"),
+        );
         let new = (|| {
             Some(Self {
                 name: name?,
@@ -258,6 +263,11 @@ pub(super) struct PatchAccount {
     /// Enables or disables the account
     #[schema(value_type = Option<AccountStatus>, nullable = false)]
     status: Option<String>,
+    #[schema(ignore)]
+    name: Option<String>,
+    #[serde(default)]
+    #[schema(ignore)]
+    credentials: SentBack,
     #[serde(default, rename = "id")]
     #[schema(ignore)]
     _id: IgnoredAny,
@@ -283,8 +293,10 @@ impl TryFrom<PatchAccount> for AccountPatch {
                 .transpose(),
         );
         let status = violations.take(body.status.as_deref().map(Status::parse).transpose());
+        violations.take(body.credentials.check("send \"password\" to change it"));
         let patch = (|| {
             Some(Self {
+                name: body.name,
                 password: password?,
                 roles: body.roles,
                 status: status?,

@@ -13,7 +13,7 @@ use super::ApiErrorResponse;
 use crate::domain::precondition::{Look, Precondition, Tag};
 use crate::error::Result;
 
-/// For what changes something that is there.
+/// For what shows or changes something that is there.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "only its shape is used")]
@@ -55,7 +55,7 @@ pub(super) struct IfChanged {
     if_none_match: Option<String>,
 }
 
-/// What a change can be answered that was to be made in another state.
+/// What a request can be answered that names another state.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "only its shape is used")]
 pub(super) enum Conditional {

@@ -158,8 +158,8 @@ fn kept(state: &State, registry: Registry) -> HttpResponse {
 ///
 /// Gets all information on a registry
 #[utoipa::path(
-    operation_id = "registriesFindById", tag = "Registries", params(RegistryPath, IfChanged),
-    responses((status = 200, description = "OK", body = RegistryView), (status = 404, description = "The registry does not exist", body = ApiErrorResponse), Unchanged, Errors),
+    operation_id = "registriesFindById", tag = "Registries", params(RegistryPath, IfMatch, IfChanged),
+    responses((status = 200, description = "OK", body = RegistryView), (status = 404, description = "The registry does not exist", body = ApiErrorResponse), Unchanged, Conditional, Errors),
 )]
 #[get("/{registryId}")]
 pub(super) async fn show(state: Data<State>, call: Call<(RegistryId, Precondition)>) -> Answer {

@@ -269,7 +269,7 @@ pub(super) fn window_links(here: &str, window: Window, total: i64, filter: &str)
         )
     };
     Links {
-        previous: window.previous().map(link).unwrap_or_default(),
+        previous: window.previous(total).map(link).unwrap_or_default(),
         this: link(window),
         next: window.next(total).map(link).unwrap_or_default(),
     }
@@ -332,8 +332,8 @@ fn kept(state: &State, token: Token) -> HttpResponse {
 ///
 /// Gets all information for a specific token used to access a container registry
 #[utoipa::path(
-    operation_id = "registriesTokensFindById", tag = "Tokens", params(RegistryPath, TokenPath, IfChanged),
-    responses((status = 200, description = "OK", body = TokenView), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), Unchanged, Errors),
+    operation_id = "registriesTokensFindById", tag = "Tokens", params(RegistryPath, TokenPath, IfMatch, IfChanged),
+    responses((status = 200, description = "OK", body = TokenView), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), Unchanged, Conditional, Errors),
 )]
 #[get("/{registryId}/tokens/{tokenId}")]
 pub(super) async fn show(

@@ -415,10 +415,42 @@ struct CreateTokenProperties {
     /// token that is made, unchanged for one that is replaced
     #[schema(max_items = 25, example = json!(["0.0.0.0/0", "::/0"]))]
     allowed_cidrs: Option<Vec<String>>,
-    #[serde(default, rename = "credentials")]
+    #[serde(default)]
     #[schema(ignore)]
-    _credentials: IgnoredAny,
+    credentials: SentBack,
 }
+
+/// The credentials of an answer, sent back.
+#[derive(Debug, Default)]
+pub(super) struct SentBack {
+    with_password: bool,
+}
+
+impl<'de> Deserialize<'de> for SentBack {
+    /// Takes anything, as an error would repeat what may be a secret.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let sent = serde_json::Value::deserialize(deserializer)?;
+        let password = sent.get("password");
+        Ok(Self {
+            with_password: password.is_some_and(|password| !password.is_null() && password != ""),
+        })
+    }
+}
+
+impl SentBack {
+    /// Refuses a password: the caller would take it for the one that works. `instead` says what would be right.
+    pub(super) fn check(&self, instead: &str) -> Result<()> {
+        if self.with_password {
+            let message = format!("credentials.password is shown and never read; {instead}");
+            return Err(Error::invalid(Field::Password, message));
+        }
+        Ok(())
+    }
+}
+
+/// How a token's secret comes to be.
+const MADE: &str =
+    "the service makes the secret of a token, so leave it out, and use the one in the answer";
 
 fn to_expiry(sent: Option<Option<String>>) -> Result<Option<Option<DateTime<Utc>>>> {
     sent.map(|date| date.as_deref().map(parse_expiry).transpose())
@@ -435,7 +467,7 @@ impl TryFrom<CreateToken> for NewToken {
             scopes,
             status,
             allowed_cidrs,
-            ..
+            credentials,
         } = body.properties;
         let mut violations = Violations::default();
         let name = violations.take(TokenName::parse(&name));
@@ -443,6 +475,7 @@ impl TryFrom<CreateToken> for NewToken {
         let scopes = violations.take(to_scopes(scopes.unwrap_or_default()));
         let status = violations.take(status.as_deref().map_or(Ok(Status::Enabled), Status::parse));
         let allowed = violations.take(allowed_cidrs.map(AllowList::of_token).transpose());
+        violations.take(credentials.check(MADE));
         let new = (|| {
             Some(Self {
                 name: name?,
@@ -474,6 +507,11 @@ pub(super) struct PatchToken {
     /// Replaces where the token may be used from; an empty list lifts the restriction
     #[schema(max_items = 25, example = json!(["0.0.0.0/0", "::/0"]))]
     allowed_cidrs: Option<Vec<String>>,
+    #[schema(ignore)]
+    name: Option<String>,
+    #[serde(default)]
+    #[schema(ignore)]
+    credentials: SentBack,
     #[serde(default, rename = "id")]
     #[schema(ignore)]
     _id: IgnoredAny,
@@ -497,8 +535,10 @@ impl TryFrom<PatchToken> for TokenPatch {
         let scopes = violations.take(body.scopes.map(to_scopes).transpose());
         let status = violations.take(body.status.as_deref().map(Status::parse).transpose());
         let allowed = violations.take(body.allowed_cidrs.map(AllowList::of_token).transpose());
+        violations.take(body.credentials.check(MADE));
         let patch = (|| {
             Some(Self {
+                name: body.name,
                 expires_at: expires_at?,
                 scopes: scopes?,
                 allowed: allowed?,
@@ -933,6 +973,16 @@ pub(super) struct PatchRegistry {
         example = "P90D"
     )]
     maximum_secret_age: Option<Option<String>>,
+    #[schema(ignore)]
+    name: Option<String>,
+    #[schema(ignore)]
+    location: Option<String>,
+    #[serde(default, rename = "hostname")]
+    #[schema(ignore)]
+    _hostname: IgnoredAny,
+    #[serde(default, rename = "storageUsage")]
+    #[schema(ignore)]
+    _storage_usage: IgnoredAny,
     #[serde(default, rename = "maintenanceWindow")]
     #[schema(ignore)]
     _maintenance_window: IgnoredAny,
@@ -975,6 +1025,8 @@ impl TryFrom<PatchRegistry> for RegistryPatch {
         let maximum_secret_age = violations.take(to_maximum_age(body.maximum_secret_age));
         let patch = (|| {
             Some(Self {
+                name: body.name,
+                location: body.location,
                 schedule: schedule?,
                 features: features?,
                 subnets: subnets?,

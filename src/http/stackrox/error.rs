@@ -158,6 +158,7 @@ fn message(error: &Error) -> String {
         Error::NotFound {
             what: What::ApiToken,
             which,
+            ..
         } => format!("{}: invalid arguments", no_token(which)),
         Error::NotFound { .. } => "Not Found".to_owned(),
         Error::MethodNotAllowed { .. } => "Method Not Allowed".to_owned(),

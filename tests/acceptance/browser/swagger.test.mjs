@@ -47,6 +47,22 @@ after(async () => {
   await browser?.close();
 });
 
+// Gives the page a Bearer in place of name and password, or gives it these again.
+async function authorizeBearer(token) {
+  await page.locator("button.authorize").first().click();
+  const [basic, bearer] = [0, 1].map((index) => page.locator(".auth-container").nth(index));
+  const [gone, given] = token ? [basic, bearer] : [bearer, basic];
+  await gone.locator("button", { hasText: "Logout" }).click();
+  if (token) {
+    await given.locator("input").fill(token);
+  } else {
+    await given.locator('input[name="username"]').fill(name);
+    await given.locator('input[name="password"]').fill(password);
+  }
+  await given.locator('button[type="submit"]').click();
+  await page.locator(".btn-done").first().click();
+}
+
 // Fills an operation's form, presses Execute and returns what Swagger UI then shows.
 async function execute(id, { parameters = {}, body, form = {} } = {}) {
   const block = page.locator(`[id$="-${id}"].opblock`);
@@ -164,15 +180,75 @@ test("behind a proxy that adds a prefix, every document can be chosen too", asyn
   }
 });
 
+test("the root leads to the page, which fits a narrow screen", async () => {
+  await page.goto(`${base}/`, { waitUntil: "networkidle" });
+  assert.equal(page.url(), `${base}/docs/`);
+  await page.setViewportSize({ width: 390, height: 844 });
+  await page.locator('[id$="-registriesTokensPost"].opblock .opblock-summary-control').click();
+  await page.locator("textarea.body-param__text").waitFor();
+  const overflow = async (place) => {
+    const widths = await page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
+    assert.ok(widths[0] <= widths[1], `${place}: ${widths}`);
+  };
+  await page.screenshot({ path: `${folder}/narrow.png` });
+  await overflow("an open operation");
+  await page.locator("button.authorize").first().click();
+  await page.screenshot({ path: `${folder}/narrow-authorize.png` });
+  await overflow("the dialog");
+  await page.keyboard.press("Escape");
+  await page.setViewportSize({ width: 1280, height: 1000 });
+  await page.goto(`${base}/docs/`, { waitUntil: "networkidle" });
+});
+
+test("the dialog offers Basic first, keeps the keyboard, and closes by Escape", async () => {
+  await page.locator("button.authorize").first().click();
+  const dialog = page.locator(".modal-ux");
+  await dialog.waitFor();
+  const schemes = await dialog.locator(".auth-container h4 code").allInnerTexts();
+  assert.deepEqual(schemes, ["basicAuth", "bearerAuth"]);
+  await page.screenshot({ path: `${folder}/authorize.png` });
+  const focused = () => page.evaluate(() => document.activeElement.name || document.activeElement.className);
+  assert.equal(await focused(), "username");
+  assert.equal(await dialog.locator(".modal-ux-content").evaluate((content) => content.scrollTop), 0);
+  const visited = new Set();
+  for (let press = 0; press < 20; press += 1) {
+    await page.keyboard.press(press % 7 === 6 ? "Shift+Tab" : "Tab");
+    assert.ok(await page.evaluate(() => document.activeElement.closest(".modal-ux") !== null), `after ${press + 1} presses`);
+    visited.add(await focused());
+  }
+  assert.ok(visited.has("username") && visited.has("close-modal"), [...visited].join());
+  await page.keyboard.press("Escape");
+  await dialog.waitFor({ state: "detached" });
+  assert.match(await focused(), /authorize/);
+});
+
+test("missing and wrong credentials are shown as the 401 that they are", async () => {
+  const refused = async () => {
+    const { status, json } = await execute("registriesGet");
+    assert.deepEqual([status, json.messages[0].errorCode], [401, "unauthenticated"]);
+  };
+  await refused();
+  await page.locator("button.authorize").first().click();
+  const form = page.locator(".auth-container").first();
+  await form.locator('input[name="username"]').fill(name);
+  await form.locator('input[name="password"]').fill("a wrong password");
+  await form.locator('button[type="submit"]').click();
+  await page.locator(".btn-done").first().click();
+  await refused();
+  // The command that is shown is one for a shell, and has no header that is there for browsers.
+  const command = await page.locator('[id$="-registriesGet"] .curl-command').innerText();
+  assert.doesNotMatch(command, /X-Requested-With/i);
+  await page.screenshot({ path: `${folder}/refused.png` });
+  complaints.splice(0, Infinity, ...complaints.filter((text) => !/status of 401/.test(text)));
+  await page.goto(`${base}/docs/`, { waitUntil: "networkidle" });
+});
+
 test("every operation can be tried, and the secret of a token can be copied", async () => {
   await page.locator("button.authorize").first().click();
   const form = page.locator(".auth-container").first();
   await form.locator('input[name="username"]').fill(name);
   await form.locator('input[name="password"]').fill(password);
   await form.locator('button[type="submit"]').click();
-  const scanning = page.locator(".auth-container", { hasText: "scannerAuth" });
-  await scanning.locator("input").fill(scanner);
-  await scanning.locator('button[type="submit"]').click();
   await page.locator(".btn-done").first().click();
   await page.screenshot({ path: `${folder}/docs.png` });
 
@@ -246,7 +322,9 @@ test("every operation can be tried, and the secret of a token can be copied", as
   const events = { since: "2026-01-01T00:00:00Z", until: "2126-01-01T00:00:00Z", actor: "", registry: "", subject: account, kind: "create", outcome: "success" };
   assert.equal((await step("auditGet", 200, { parameters: { ...events, limit: "10", "pagination.token": "" } })).json.items[0].subject, account);
   await step("auditExport", 200, { parameters: events });
+  await authorizeBearer(scanner);
   await step("secretScanningReport", 202, { body: [{ token: "whrt_none" }] });
+  await authorizeBearer(null);
   await step("accountsDelete", 204, { parameters: { ...who.parameters, revokeTokens: "true" } });
 
   const patched = await step("registriesTokensPatch", 200, { ...token, body: { status: "disabled", expiryDate: null } });
