@@ -300,6 +300,7 @@ impl House {
                 scopes: vec![scope("team/*")],
                 allowed: None,
                 status: Status::Enabled,
+                with_password: false,
             };
             self.service
                 .tokens()

@@ -199,6 +199,7 @@ async fn token(
         }],
         allowed: None,
         status: Status::Enabled,
+        with_password: false,
     };
     let minted = service
         .tokens()

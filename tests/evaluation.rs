@@ -74,6 +74,8 @@ async fn an_answer_has_exactly_its_members(
         "usable": true,
         "reason": null,
         "scope": "repository:team/app:pull",
+        "warnings": [{"scope": 1, "message":
+            "the action \"list\" grants nothing; there are pull, push, delete and *"}],
         "decisions": [
             {"type": "repository", "name": "team/app", "action": "pull", "granted": true, "reason": "granted by scopes[1]",
                 "rule": {"index": 1, "type": "repository", "name": "team/*", "actions": ["pull", "list"]}},

@@ -526,6 +526,7 @@ async fn no_secret_is_in_the_debug_form_of_what_the_service_gives() {
         scopes: Vec::new(),
         allowed: None,
         status: Status::Enabled,
+        with_password: false,
     };
     let minted = service
         .tokens()

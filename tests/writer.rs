@@ -718,6 +718,7 @@ fn mint(
         scopes: Vec::new(),
         allowed: None,
         status: Status::Enabled,
+        with_password: false,
     };
     let secret = tokens::SecretDigest {
         digest: vec![0; 32],

@@ -10,6 +10,7 @@ use super::scope::{
     ANY, Access, CATALOG, Grantable, REGISTRY, REPOSITORY, REPOSITORY_ACTIONS, distinct, fitting,
     grantable, grants, is_action, is_name, is_word, matches, merge, parse_requested, resource,
 };
+use super::scope_warning::{ScopeWarning, scope_warnings};
 use super::text::quoted;
 use super::token::{Scope, check_scopes};
 use crate::error::{Error, Field, Result};
@@ -28,6 +29,8 @@ pub struct Evaluation {
     pub granted: Vec<Access>,
     /// One for each action of each resource.
     pub decisions: Vec<Decision>,
+    /// The token's scopes that grant nothing, whatever is asked for.
+    pub warnings: Vec<ScopeWarning>,
 }
 
 /// What becomes of one action on one resource.
@@ -136,9 +139,14 @@ pub fn parse_address(text: &str) -> Result<IpAddr> {
 }
 
 /// Evaluates what a token with these scopes would be granted. One that is unusable, for the reason given, is granted
-/// nothing.
+/// nothing. `domain` is the part that the host names of all registries end in.
 #[must_use]
-pub fn evaluate(scopes: &[Scope], wanted: &[Access], unusable: Option<String>) -> Evaluation {
+pub fn evaluate(
+    scopes: &[Scope],
+    wanted: &[Access],
+    unusable: Option<String>,
+    domain: &str,
+) -> Evaluation {
     let mut decisions: Vec<_> = wanted
         .iter()
         .flat_map(|access| decide(scopes, access))
@@ -157,6 +165,7 @@ pub fn evaluate(scopes: &[Scope], wanted: &[Access], unusable: Option<String>) -
         unusable,
         granted,
         decisions,
+        warnings: scope_warnings(scopes, domain),
     }
 }
 
@@ -327,7 +336,7 @@ mod tests {
     /// The decisions on one question, as lines.
     fn answers(scopes: &[Scope], text: &str) -> Vec<String> {
         let wanted = parse_wanted(None, Some(text)).unwrap();
-        let evaluation = evaluate(scopes, &wanted, None);
+        let evaluation = evaluate(scopes, &wanted, None, "localhost");
         let decisions = evaluation.decisions.into_iter();
         decisions
             .map(|decision| {
@@ -487,7 +496,7 @@ mod tests {
         let wanted = parse_wanted(None, Some("repository:a:pull,push")).unwrap();
         let scopes = [scope("repository", "a", &["pull"])];
         for why in [None, Some("the token is disabled")] {
-            let evaluation = evaluate(&scopes, &wanted, why.map(str::to_owned));
+            let evaluation = evaluate(&scopes, &wanted, why.map(str::to_owned), "localhost");
             assert_eq!(evaluation.unusable.as_deref(), why);
             assert_eq!(evaluation.granted.len(), usize::from(why.is_none()));
             let pull = &evaluation.decisions[0];
@@ -613,7 +622,7 @@ mod tests {
         fn decisions_and_grants_agree(held in scopes(), asked in scopes(), disabled in any::<bool>()) {
             let wanted = parse_wanted(Some(&asked), None).unwrap();
             let unusable = disabled.then(|| "the token is disabled".to_owned());
-            let evaluation = evaluate(&held, &wanted, unusable);
+            let evaluation = evaluate(&held, &wanted, unusable, "localhost");
             let mut granted_to = evaluation.granted.iter();
             let mut seen = 0;
             for access in &wanted {

@@ -27,6 +27,7 @@ pub mod registry;
 pub mod role;
 pub mod rotation;
 pub mod scope;
+pub mod scope_warning;
 pub mod secret;
 pub mod signing;
 pub mod status;

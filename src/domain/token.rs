@@ -395,6 +395,9 @@ pub struct NewToken {
     pub allowed: Option<AllowList>,
     /// In use or not.
     pub status: Status,
+    /// Did the caller send a password? It would not be taken, so no token is made of it. One that is replaced keeps its
+    /// own, and is often sent as the answer that made it.
+    pub with_password: bool,
 }
 
 impl NewToken {
@@ -412,6 +415,13 @@ impl NewToken {
     /// Settles when it stops to work, and refuses an expiry that has passed or is too late, and scopes that no new token
     /// may have.
     pub fn settle(&mut self, lives: Lives, now: DateTime<Utc>) -> Result<()> {
+        if self.with_password {
+            return Err(Error::invalid(
+                Field::Password,
+                "credentials.password is shown and never read: the service makes the secret of a token, so leave it out and \
+                 use the one in the answer",
+            ));
+        }
         if let Some(end) = self.expires_at {
             check_expiry(end, now)?;
             lives.admit(end, now)?;

@@ -20,8 +20,9 @@ use crate::domain::precondition::{Look, Precondition};
 use crate::domain::registry::Home;
 use crate::domain::role::{Level, Resource};
 use crate::domain::rotation::Grace;
+use crate::domain::scope_warning::{ScopeWarning, scope_warnings};
 use crate::domain::secret::{self, SecretKind};
-use crate::domain::token::{NewToken, Token, TokenPatch, VerbatimScopes};
+use crate::domain::token::{NewToken, Scope, Token, TokenPatch, VerbatimScopes};
 use crate::error::{Error, Result, What};
 use crate::store::{Lock, Session, members, tokens as table};
 
@@ -172,7 +173,7 @@ impl<'a> Tokens<'a> {
         id: TokenId,
         question: Question,
     ) -> Result<Evaluation> {
-        let now = self.core.clock.now();
+        let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
         self.core
             .read(caller, move |connection, actor| {
                 let found = members::tenant(connection, registry, actor.key)?;
@@ -182,9 +183,16 @@ impl<'a> Tokens<'a> {
                 let closed = || token.closed_to(&tenant, question.address?);
                 let unusable = token.unusable_at(now).or_else(closed);
                 // Here and not in the worker: 100 scopes and 100 names take milliseconds.
-                Ok(evaluate(&token.scopes, &question.wanted, unusable))
+                let domain = &policy.registry_domain;
+                Ok(evaluate(&token.scopes, &question.wanted, unusable, domain))
             })
             .await
+    }
+
+    /// The scopes that grant nothing here.
+    #[must_use]
+    pub fn scope_warnings(&self, scopes: &[Scope]) -> Vec<ScopeWarning> {
+        scope_warnings(scopes, &self.core.policy.registry_domain)
     }
 
     /// Makes a token with a given id, once for a request that may come again, or replaces all that can be replaced of

@@ -25,7 +25,7 @@ use crate::domain::account::name_key;
 use crate::domain::allow_list::AllowList;
 use crate::domain::caps::Caps;
 use crate::domain::id::{AccountId, RegistryId, RegistryKey, TokenId, TokenKey};
-use crate::domain::page::Window;
+use crate::domain::page::{DEFAULT_LIMIT, Window};
 use crate::domain::period::Period;
 use crate::domain::registry::Home;
 use crate::domain::rotation::{Generation, Previous, Secrets};
@@ -402,6 +402,22 @@ pub fn secrets(connection: &mut Session, beyond: TokenKey, limit: i64) -> Result
     Ok(kept)
 }
 
+/// Loads the tokens of a query, `most` at the most. libpq holds a whole result, and the C library keeps the memory of it
+/// for the thread that asked: so the rows of a long page come one by one, which costs some microseconds each.
+macro_rules! load {
+    ($connection:expr, $home:expr, $most:expr, $query:expr) => {
+        direct!($connection, |direct| if $most > DEFAULT_LIMIT {
+            let rows = $query.load_iter::<UsedRow, RowByRow>(direct);
+            rows.map_err(Error::from)
+                .and_then(|rows| read(rows, $home, $most))
+        } else {
+            let rows = $query.load_iter::<UsedRow, DefaultLoadingMode>(direct);
+            rows.map_err(Error::from)
+                .and_then(|rows| read(rows, $home, $most))
+        })
+    };
+}
+
 /// A page of a registry's tokens in creation order, and how many there are in all. To be called in a snapshot.
 pub fn page(
     connection: &mut Session,
@@ -415,19 +431,21 @@ pub fn page(
     let Some(first) = first else {
         return Ok((Vec::new(), total));
     };
-    let found = direct!(connection, |direct| tokens::table
-        .left_join(token_uses::table.on(token_uses::token_key.eq(tokens::key)))
-        .filter(
-            tokens::registry_key
-                .eq(home.key.0)
-                .and(tokens::position.ge(first)),
-        )
-        .order(tokens::position)
-        .limit(window.limit)
-        .select((TokenRow::as_select(), Option::<UseRow>::as_select()))
-        .load_iter::<UsedRow, DefaultLoadingMode>(direct)
-        .map_err(Error::from)
-        .and_then(|rows| read(rows, home, window.limit.min(total))))?;
+    let found = load!(
+        connection,
+        home,
+        window.limit.min(total),
+        tokens::table
+            .left_join(token_uses::table.on(token_uses::token_key.eq(tokens::key)))
+            .filter(
+                tokens::registry_key
+                    .eq(home.key.0)
+                    .and(tokens::position.ge(first)),
+            )
+            .order(tokens::position)
+            .limit(window.limit)
+            .select((TokenRow::as_select(), Option::<UseRow>::as_select()))
+    )?;
     Ok((found, total))
 }
 
@@ -523,19 +541,21 @@ pub fn page_after(
     position: i64,
     limit: i64,
 ) -> Result<Vec<Token<VerbatimScopes>>> {
-    direct!(connection, |direct| tokens::table
-        .left_join(token_uses::table.on(token_uses::token_key.eq(tokens::key)))
-        .filter(
-            tokens::registry_key
-                .eq(home.key.0)
-                .and(tokens::position.gt(position)),
-        )
-        .order(tokens::position)
-        .limit(limit)
-        .select((TokenRow::as_select(), Option::<UseRow>::as_select()))
-        .load_iter::<UsedRow, DefaultLoadingMode>(direct)
-        .map_err(Error::from)
-        .and_then(|rows| read(rows, home, limit)))
+    load!(
+        connection,
+        home,
+        limit,
+        tokens::table
+            .left_join(token_uses::table.on(token_uses::token_key.eq(tokens::key)))
+            .filter(
+                tokens::registry_key
+                    .eq(home.key.0)
+                    .and(tokens::position.gt(position)),
+            )
+            .order(tokens::position)
+            .limit(limit)
+            .select((TokenRow::as_select(), Option::<UseRow>::as_select()))
+    )
 }
 
 /// How many tokens a registry has.
@@ -558,13 +578,15 @@ pub(super) fn with_keys(
     let most = i64::try_from(keys.len()).map_err(Error::internal)?;
     // The plus keeps SQLite from an index that begins with the registry: it would read all of its tokens for a few.
     let registry = sql::<BigInt>("+tokens.registry_key");
-    direct!(connection, |direct| tokens::table
-        .left_join(token_uses::table.on(token_uses::token_key.eq(tokens::key)))
-        .filter(tokens::key.eq_any(keys).and(registry.eq(home.key.0)),)
-        .select((TokenRow::as_select(), Option::<UseRow>::as_select()))
-        .load_iter::<UsedRow, DefaultLoadingMode>(direct)
-        .map_err(Error::from)
-        .and_then(|rows| read(rows, home, most)))
+    load!(
+        connection,
+        home,
+        most,
+        tokens::table
+            .left_join(token_uses::table.on(token_uses::token_key.eq(tokens::key)))
+            .filter(tokens::key.eq_any(keys).and(registry.eq(home.key.0)),)
+            .select((TokenRow::as_select(), Option::<UseRow>::as_select()))
+    )
 }
 
 /// Adds a token at the end of its registry's order, unless the registry is full.

@@ -86,6 +86,7 @@ async fn insert(
                     scopes: Vec::new(),
                     allowed: None,
                     status: Status::Enabled,
+                    with_password: false,
                 };
                 let secret = tokens::SecretDigest {
                     digest: vec![0; 32],

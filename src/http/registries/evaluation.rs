@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use super::wire::nullable_list;
+use super::wire::{WarningView, nullable_list};
 use crate::domain::evaluation::{Decision, Evaluation, Question, parse_address, parse_wanted};
 use crate::domain::scope::joined;
 use crate::domain::token::Scope;
@@ -107,6 +107,10 @@ pub(super) struct EvaluationView {
     scope: String,
     /// One for each action of each resource; `*` on a repository is decided action by action
     decisions: Vec<DecisionView>,
+    /// Scopes of the token that grant nothing, as far as their text tells; absent without such
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    warnings: Vec<WarningView>,
 }
 
 /// What becomes of one action on one resource
@@ -156,6 +160,11 @@ impl From<Evaluation> for EvaluationView {
                 .decisions
                 .into_iter()
                 .map(DecisionView::from)
+                .collect(),
+            warnings: evaluation
+                .warnings
+                .into_iter()
+                .map(WarningView::from)
                 .collect(),
         }
     }

@@ -205,7 +205,8 @@ fn evaluated() -> Option<Value> {
     Some(json!(EvaluationView::from(evaluate(
         &[scope],
         &wanted,
-        None
+        None,
+        "localhost",
     ))))
 }
 

@@ -10,7 +10,7 @@ use super::wire::{Links, SentBack, nullable_list, rfc3339};
 use crate::domain::account::{Account, AccountName, AccountPatch, CreateAccount, NewPassword};
 use crate::domain::membership::{Member, Membership};
 use crate::domain::status::Status;
-use crate::error::{Error, Result, Violations};
+use crate::error::{Error, Field, Result, Violations};
 use crate::service::directory::MadeAccount;
 
 /// When an account was made and changed, and its state
@@ -231,11 +231,12 @@ impl TryFrom<PostAccount> for CreateAccount {
         let password = violations.take(password.transpose());
         let status = properties.status.as_deref().map(Status::parse);
         let status = violations.take(status.transpose());
-        violations.take(
-            properties
-                .credentials
-                .check("send \"password\" to choose one"),
-        );
+        if properties.credentials.with_password() {
+            violations.push(
+                Field::Password,
+                "credentials.password is shown and never read; send \"password\" to choose one",
+            );
+        }
         let new = (|| {
             Some(Self {
                 name: name?,
@@ -265,9 +266,9 @@ pub(super) struct PatchAccount {
     status: Option<String>,
     #[schema(ignore)]
     name: Option<String>,
-    #[serde(default)]
+    #[serde(default, rename = "credentials")]
     #[schema(ignore)]
-    credentials: SentBack,
+    _credentials: IgnoredAny,
     #[serde(default, rename = "id")]
     #[schema(ignore)]
     _id: IgnoredAny,
@@ -293,7 +294,6 @@ impl TryFrom<PatchAccount> for AccountPatch {
                 .transpose(),
         );
         let status = violations.take(body.status.as_deref().map(Status::parse).transpose());
-        violations.take(body.credentials.check("send \"password\" to change it"));
         let patch = (|| {
             Some(Self {
                 name: body.name,

@@ -66,7 +66,7 @@ pub(super) async fn rotate(
         .tokens()
         .rotate(&call.caller, registry, id, command, condition, attempt)
         .await?;
-    Ok(minted(StatusCode::OK, rotated))
+    Ok(minted(&state, StatusCode::OK, rotated))
 }
 
 /// End the previous secret of a token

@@ -302,15 +302,16 @@ pub(super) async fn create(
         .tokens()
         .create(&call.caller, call.head, command, attempt)
         .await?;
-    Ok(minted(StatusCode::CREATED, made))
+    Ok(minted(&state, StatusCode::CREATED, made))
 }
 
 /// The one answer that carries the secret: kept by no cache.
-pub(super) fn minted(status: StatusCode, once: Once<Minted>) -> HttpResponse {
+pub(super) fn minted(state: &State, status: StatusCode, once: Once<Minted>) -> HttpResponse {
     let at = once.value.at();
     let Minted { token, secret } = once.value;
     let tag = token.tag_at(at);
-    let view = TokenView::new(token, Some(&secret), at);
+    let warnings = state.service.tokens().scope_warnings(&token.scopes);
+    let view = TokenView::new(token, Some(&secret), at).warned(warnings);
     let answer = HttpResponse::build(status)
         .insert_header((CACHE_CONTROL, "no-store"))
         .insert_header((ETAG, tag.to_string()))
@@ -321,10 +322,12 @@ pub(super) fn minted(status: StatusCode, once: Once<Minted>) -> HttpResponse {
 /// A token that was changed, or was not, since it was as it was to be.
 fn kept(state: &State, token: Token) -> HttpResponse {
     let now = state.service.now();
+    let warnings = state.service.tokens().scope_warnings(&token.scopes);
+    let tag = token.tag_at(now);
     tagged(
         StatusCode::OK,
-        token.tag_at(now),
-        TokenView::new(token, None, now),
+        tag,
+        TokenView::new(token, None, now).warned(warnings),
     )
 }
 
@@ -383,7 +386,7 @@ pub(super) async fn replace(
             .replace(&call.caller, registry, id, command, condition, attempt)
             .await?
         {
-            Put::Created(made) => minted(StatusCode::CREATED, made),
+            Put::Created(made) => minted(&state, StatusCode::CREATED, made),
             Put::Replaced(token) => kept(&state, token),
         },
     )

@@ -18,6 +18,7 @@ use crate::domain::life::{LivesPatch, parse_life};
 use crate::domain::period::Period;
 use crate::domain::registry::{self, NewRegistry, RegistryName, RegistryPatch, TokenVerifier};
 use crate::domain::rotation::{Secrets, parse_maximum_age};
+use crate::domain::scope_warning::ScopeWarning;
 use crate::domain::status::Status;
 use crate::domain::token::{
     self, LastUse, NewToken, TokenName, TokenPatch, VerbatimScopes, check_scopes, parse_expiry,
@@ -88,9 +89,32 @@ pub(super) struct Metadata {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, format = DateTime, example = "2026-11-22T22:10:00Z")]
     previous_secret_expiry_date: Option<String>,
+    /// Scopes of a token that grant nothing, as far as their text tells; absent without such, and only in the answers that
+    /// made or changed the token
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    warnings: Vec<WarningView>,
     /// What the resource is doing
     #[schema(example = "enabled")]
     state: &'static str,
+}
+
+/// Why a scope, or a part of it, grants nothing
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ScopeWarning)]
+pub(super) struct WarningView {
+    /// The scope's place among the token's scopes, from 0
+    #[schema(example = 0)]
+    scope: usize,
+    /// Why, and what would be right, for people
+    #[schema(example = "the action \"Pull\" grants nothing; did you mean pull?")]
+    message: String,
+}
+
+impl From<ScopeWarning> for WarningView {
+    fn from(ScopeWarning { scope, message }: ScopeWarning) -> Self {
+        Self { scope, message }
+    }
 }
 
 impl Metadata {
@@ -116,6 +140,7 @@ impl Metadata {
             secret_created_date: None,
             secret_expiry_date: None,
             previous_secret_expiry_date: None,
+            warnings: Vec::new(),
             state,
         }
     }
@@ -341,6 +366,14 @@ impl TokenView {
     }
 }
 
+impl TokenView {
+    /// The same with what is to be told of its scopes.
+    pub(super) fn warned(mut self, warnings: Vec<ScopeWarning>) -> Self {
+        self.metadata.warnings = warnings.into_iter().map(WarningView::from).collect();
+        self
+    }
+}
+
 /// A page of tokens
 #[derive(Serialize, ToSchema)]
 #[schema(as = TokensResponse)]
@@ -438,19 +471,11 @@ impl<'de> Deserialize<'de> for SentBack {
 }
 
 impl SentBack {
-    /// Refuses a password: the caller would take it for the one that works. `instead` says what would be right.
-    pub(super) fn check(&self, instead: &str) -> Result<()> {
-        if self.with_password {
-            let message = format!("credentials.password is shown and never read; {instead}");
-            return Err(Error::invalid(Field::Password, message));
-        }
-        Ok(())
+    /// Is there a password in it? Whoever makes something would take it for the one that works.
+    pub(super) fn with_password(&self) -> bool {
+        self.with_password
     }
 }
-
-/// How a token's secret comes to be.
-const MADE: &str =
-    "the service makes the secret of a token, so leave it out, and use the one in the answer";
 
 fn to_expiry(sent: Option<Option<String>>) -> Result<Option<Option<DateTime<Utc>>>> {
     sent.map(|date| date.as_deref().map(parse_expiry).transpose())
@@ -475,7 +500,6 @@ impl TryFrom<CreateToken> for NewToken {
         let scopes = violations.take(to_scopes(scopes.unwrap_or_default()));
         let status = violations.take(status.as_deref().map_or(Ok(Status::Enabled), Status::parse));
         let allowed = violations.take(allowed_cidrs.map(AllowList::of_token).transpose());
-        violations.take(credentials.check(MADE));
         let new = (|| {
             Some(Self {
                 name: name?,
@@ -483,6 +507,7 @@ impl TryFrom<CreateToken> for NewToken {
                 scopes: scopes?,
                 allowed: allowed?,
                 status: status?,
+                with_password: credentials.with_password(),
             })
         })();
         violations.finish(new)
@@ -509,9 +534,9 @@ pub(super) struct PatchToken {
     allowed_cidrs: Option<Vec<String>>,
     #[schema(ignore)]
     name: Option<String>,
-    #[serde(default)]
+    #[serde(default, rename = "credentials")]
     #[schema(ignore)]
-    credentials: SentBack,
+    _credentials: IgnoredAny,
     #[serde(default, rename = "id")]
     #[schema(ignore)]
     _id: IgnoredAny,
@@ -535,7 +560,6 @@ impl TryFrom<PatchToken> for TokenPatch {
         let scopes = violations.take(body.scopes.map(to_scopes).transpose());
         let status = violations.take(body.status.as_deref().map(Status::parse).transpose());
         let allowed = violations.take(body.allowed_cidrs.map(AllowList::of_token).transpose());
-        violations.take(body.credentials.check(MADE));
         let patch = (|| {
             Some(Self {
                 name: body.name,

@@ -1,0 +1,247 @@
+//! Scopes that grant nothing, as far as their text alone tells.
+//!
+//! Such scopes are kept as they were sent, since public clients send types, actions and names of their own. So whoever
+//! sends one is only told. Owns the reasons; leaves the decision itself to [`super::scope`].
+
+use super::scope::{ANY, CATALOG, REGISTRY, REPOSITORY, REPOSITORY_ACTIONS, matches};
+use super::text::{nearest, quoted};
+use super::token::Scope;
+
+/// The most actions that a message names.
+const SHOWN: usize = 3;
+
+/// Why a scope, or a part of it, grants nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScopeWarning {
+    /// The scope's place among the token's scopes, from 0.
+    pub scope: usize,
+    /// The reasons, for people.
+    pub message: String,
+}
+
+/// What is to be told of a token's scopes, at most one warning for each. `domain` is the part that the host names of all
+/// registries end in.
+#[must_use]
+pub fn scope_warnings(scopes: &[Scope], domain: &str) -> Vec<ScopeWarning> {
+    let told = scopes.iter().enumerate().filter_map(|(index, scope)| {
+        let reasons = reasons(scope, domain);
+        (!reasons.is_empty()).then(|| ScopeWarning {
+            scope: index,
+            message: reasons.join("; "),
+        })
+    });
+    told.collect()
+}
+
+fn reasons(scope: &Scope, domain: &str) -> Vec<String> {
+    match scope.r#type.as_str() {
+        REPOSITORY => {
+            let mut reasons = of_actions(&scope.actions);
+            reasons.extend(of_name(&scope.name, domain));
+            reasons
+        }
+        REGISTRY => {
+            let mut reasons = Vec::new();
+            if !matches(&scope.name, CATALOG) {
+                let name = quoted(&scope.name);
+                reasons.push(format!(
+                    "{name} is no resource of the registry; the only one is catalog"
+                ));
+            }
+            if !scope.actions.iter().any(|action| action == ANY) {
+                reasons.push("the catalog needs the action *".to_owned());
+            }
+            reasons
+        }
+        other => {
+            let hint = match nearest(&[REPOSITORY, REGISTRY], other) {
+                Some(name) => format!("did you mean {name}?"),
+                None => "registries ask for repository, and for registry to list their catalog"
+                    .to_owned(),
+            };
+            vec![format!("the type {} grants nothing; {hint}", quoted(other))]
+        }
+    }
+}
+
+fn of_actions(actions: &[String]) -> Vec<String> {
+    let has = |action: &str| actions.iter().any(|held| held == action);
+    let known = |action: &str| action == ANY || REPOSITORY_ACTIONS.contains(&action);
+    let mut reasons = Vec::new();
+    if actions.is_empty() {
+        reasons.push("without an action it grants nothing".to_owned());
+    }
+    for action in actions.iter().filter(|action| !known(action)).take(SHOWN) {
+        let hint = match nearest(&REPOSITORY_ACTIONS, action) {
+            Some(name) => format!("did you mean {name}?"),
+            None => format!("there are {} and {ANY}", REPOSITORY_ACTIONS.join(", ")),
+        };
+        reasons.push(format!(
+            "the action {} grants nothing; {hint}",
+            quoted(action)
+        ));
+    }
+    if has("push") && !has("pull") && !has(ANY) {
+        reasons.push("push without pull: Distribution refuses this, zot accepts it".to_owned());
+    }
+    reasons
+}
+
+/// Why no repository can have a name that this pattern fits, by the grammar that Distribution and zot share (OCI
+/// Distribution Specification 1.1, "Pulling manifests").
+fn of_name(name: &str, domain: &str) -> Option<String> {
+    let shown = quoted(name);
+    let (first, rest) = name.split_once('/').unwrap_or((name, ""));
+    let host = first.split_once(':').map_or(first, |(host, _)| host);
+    let of_registry = host
+        .strip_suffix(domain)
+        .is_some_and(|registry| registry.ends_with('.'));
+    if of_registry || first.contains(':') {
+        return Some(format!(
+            "the name {shown} begins with a host; leave that out: {}",
+            quoted(rest)
+        ));
+    }
+    if name.split('/').any(str::is_empty) {
+        let parts: Vec<_> = name.split('/').filter(|part| !part.is_empty()).collect();
+        return Some(format!(
+            "the name {shown} has an empty part, which no repository has; did you mean {}?",
+            quoted(&parts.join("/"))
+        ));
+    }
+    if name.chars().any(char::is_uppercase) {
+        return Some(format!(
+            "the name {shown} has capital letters, which no repository has; did you mean {}?",
+            quoted(&name.to_lowercase())
+        ));
+    }
+    let possible = name
+        .split('/')
+        .all(|part| part.contains(ANY) || is_part(part));
+    let letters = name
+        .bytes()
+        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-/*".contains(&byte));
+    (!possible || !letters).then(|| {
+        format!(
+            "no repository can have a name that fits {shown}: the parts between slashes are lower-case letters and digits, with \
+             a dot, one or two underscores or hyphens between them"
+        )
+    })
+}
+
+/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
+fn is_part(part: &str) -> bool {
+    let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let separators =
+        part.split(|letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit());
+    part.bytes().next().is_some_and(word)
+        && part.bytes().last().is_some_and(word)
+        && separators.into_iter().all(|between| {
+            matches!(between, "" | "." | "_" | "__") || between.bytes().all(|byte| byte == b'-')
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(r#type: &str, name: &str, actions: &[&str]) -> String {
+        let scope = Scope {
+            actions: actions.iter().map(|action| (*action).to_owned()).collect(),
+            name: name.to_owned(),
+            r#type: r#type.to_owned(),
+        };
+        let mut all = scope_warnings(&[scope], "localhost");
+        assert!(all.len() <= 1);
+        all.pop().map(|warning| warning.message).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_can_match_is_not_told_of() {
+        for (r#type, name, actions) in [
+            ("repository", "*", &["pull", "push"][..]),
+            ("repository", "team/*", &["pull"]),
+            ("repository", "team/**", &["*"]),
+            ("repository", "a.b_c__d---e/x", &["delete"]),
+            ("repository", "app-*/v*", &["pull"]),
+            ("repository", "example.com/app", &["pull"]),
+            ("registry", "catalog", &["*"]),
+            ("registry", "*", &["*"]),
+        ] {
+            assert_eq!(told(r#type, name, actions), "", "{type} {name}");
+        }
+    }
+
+    #[test]
+    fn what_matches_nothing_is_told_with_what_would() {
+        for (r#type, name, actions, message) in [
+            ("repo", "a", &["pull"][..], "did you mean repository?"),
+            ("backup", "a", &["pull"], "registries ask for repository"),
+            (
+                "repository",
+                "a",
+                &["write"],
+                "the action \"write\" grants nothing; there are pull, push, delete and *",
+            ),
+            ("repository", "a", &["Pull"], "did you mean pull?"),
+            ("repository", "a", &[], "without an action"),
+            (
+                "repository",
+                "a",
+                &["push"],
+                "push without pull: Distribution refuses this, zot accepts it",
+            ),
+            ("repository", "/app/*", &["pull"], "did you mean \"app/*\"?"),
+            ("repository", "app//x", &["pull"], "did you mean \"app/x\"?"),
+            (
+                "repository",
+                "App/Web",
+                &["pull"],
+                "did you mean \"app/web\"?",
+            ),
+            (
+                "repository",
+                "team-a.localhost/app",
+                &["pull"],
+                "leave that out: \"app\"",
+            ),
+            (
+                "repository",
+                "team-a.localhost:5000/app",
+                &["pull"],
+                "leave that out: \"app\"",
+            ),
+            (
+                "repository",
+                "a b",
+                &["pull"],
+                "no repository can have a name that fits",
+            ),
+            (
+                "repository",
+                "a..b",
+                &["pull"],
+                "no repository can have a name that fits",
+            ),
+            (
+                "repository",
+                "-a",
+                &["pull"],
+                "no repository can have a name that fits",
+            ),
+            (
+                "registry",
+                "catalog",
+                &["pull"],
+                "the catalog needs the action *",
+            ),
+            ("registry", "team", &["*"], "the only one is catalog"),
+        ] {
+            let found = told(r#type, name, actions);
+            assert!(
+                found.contains(message),
+                "{type} {name} {actions:?}: {found}"
+            );
+        }
+    }
+}
