@@ -356,7 +356,7 @@ impl Registry {
     }
 
     /// Replaces all that can be replaced; name and location cannot. Returns whether anything changed.
-    pub fn replace(&mut self, new: NewRegistry) -> Result<bool> {
+    pub fn replace(&mut self, new: NewRegistry, server: Lives) -> Result<bool> {
         let mut violations = Violations::default();
         if new.name.as_str() != self.name {
             violations.push(
@@ -379,18 +379,19 @@ impl Registry {
             );
         }
         violations.finish(Some(()))?;
-        self.update(RegistryPatch {
+        let patch = RegistryPatch {
             schedule: Some(new.schedule),
             features: Some(new.features),
             subnets: Some(new.subnets),
             verifier: new.verifier,
             lives: new.lives,
             maximum_secret_age: new.maximum_secret_age,
-        })
+        };
+        self.update(patch, server)
     }
 
-    /// Changes what the patch names. Returns whether anything changed.
-    pub fn update(&mut self, patch: RegistryPatch) -> Result<bool> {
+    /// Changes what the patch names, on a server with these rules. Returns whether anything changed.
+    pub fn update(&mut self, patch: RegistryPatch, server: Lives) -> Result<bool> {
         let before = (
             self.schedule.clone(),
             self.features.clone(),
@@ -420,7 +421,10 @@ impl Registry {
             self.verifier = verifier;
         }
         let lives = self.lives.changed(patch.lives);
-        lives.check()?;
+        // What was right when it was set can be sent back, whatever the server's maximum is now.
+        if lives != self.lives {
+            lives.check(server)?;
+        }
         self.lives = lives;
         if let Some(maximum_secret_age) = patch.maximum_secret_age {
             self.maximum_secret_age = maximum_secret_age;
