@@ -82,6 +82,9 @@ pub enum Command {
         /// Only read it to its end, and say what it has
         #[arg(long)]
         dry_run: bool,
+        /// What to print
+        #[command(flatten)]
+        output: OutputChoice,
         /// What to do about a database that was restored.
         #[command(subcommand)]
         command: Option<RestoreCommand>,
@@ -118,21 +121,37 @@ pub enum AccountCommand {
         /// How to get its password
         #[command(flatten)]
         password: PasswordSource,
+        /// What to print
+        #[command(flatten)]
+        output: OutputChoice,
     },
     /// List accounts
-    List,
+    List {
+        /// What to print
+        #[command(flatten)]
+        output: OutputChoice,
+    },
     /// Show an account, with the registries that it is a member of
     Show {
         /// Which
         name: String,
+        /// What to print
+        #[command(flatten)]
+        output: OutputChoice,
     },
-    /// Replace the roles of an account
+    /// Replace the roles of an account, or show it if no role is given
     Role {
         /// Whose
         name: String,
-        /// What it is from now on; can be given several times, or not at all to take every role away
+        /// What it is from now on, and nothing else; can be given several times
         #[arg(long = "role", value_name = "ROLE")]
         roles: Vec<String>,
+        /// Take every role away
+        #[arg(long, conflicts_with = "roles")]
+        none: bool,
+        /// What to print of an account that is shown
+        #[command(flatten)]
+        output: OutputChoice,
     },
     /// Make an account a member of a registry, or change its level there
     Grant {
@@ -165,6 +184,9 @@ pub enum AccountCommand {
         /// How to get the new password
         #[command(flatten)]
         password: PasswordSource,
+        /// What to print
+        #[command(flatten)]
+        output: OutputChoice,
     },
     /// Let an account in again
     Enable {
@@ -186,6 +208,23 @@ pub enum AccountCommand {
     },
 }
 
+/// For whom a command prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people
+    Text,
+    /// For scripts
+    Json,
+}
+
+/// The choice of what a command prints.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct OutputChoice {
+    /// What to print
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub output: Output,
+}
+
 /// Where a command gets a password from.
 #[derive(Debug, Args)]
 pub struct PasswordSource {
@@ -203,7 +242,7 @@ pub enum KeysCommand {
     ///
     /// The settings name the old server key. All is done or nothing: no token changes, and no server has to stop.
     /// Restart each server with the new key afterwards; with the old one none starts any more. Keep the old key as
-    /// long as the backups that were made with it.
+    /// long as you keep backups from before.
     Rewrap {
         /// The new server key, base64 of 32 bytes; better given by file
         #[arg(long, env = "WHARFINGER_NEW_SERVER_KEY", hide_env_values = true, value_name = "KEY", value_parser = secret)]
@@ -239,7 +278,11 @@ pub enum KeysCommand {
 #[derive(Debug, Subcommand)]
 pub enum RestoreCommand {
     /// Say how old the backup is, and what it would let in
-    Status,
+    Status {
+        /// What to print
+        #[command(flatten)]
+        output: OutputChoice,
+    },
     /// Put the database into use; running servers notice at once
     Confirm {
         /// Disable every registry token first; each is enabled again by itself
@@ -252,7 +295,11 @@ pub enum RestoreCommand {
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
     /// Find events that were changed, removed, put in between or cut off; the exit status tells
-    Verify,
+    Verify {
+        /// What to print
+        #[command(flatten)]
+        output: OutputChoice,
+    },
 }
 
 /// What can be done with registries.
