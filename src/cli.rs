@@ -20,7 +20,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use self::output::{print, print_as};
 use crate::app::{self, App, FirstPassword, Makes};
 use crate::clock::{Clock, SystemClock, SystemRandom};
-use crate::config::{AuditCommand, Cli, Command, KeysCommand, Output, RegistryCommand, Settings};
+use crate::config::{
+    self, AuditCommand, Cli, Command, KeysCommand, Output, RegistryCommand, Settings,
+};
 use crate::domain::auth_config::{BundlePath, Product};
 use crate::domain::text::quoted;
 use crate::error::{Error, Field, Result};
@@ -34,6 +36,7 @@ use crate::telemetry;
 
 /// Runs one command to its end.
 pub fn run(cli: Cli) -> Result<()> {
+    config::check_variables(std::env::vars_os().map(|(name, _)| name))?;
     let settings = cli.settings;
     if !settings.core_dumps {
         forbid_core_dumps()?;

@@ -3,13 +3,14 @@
 //! Owns names, defaults and help texts. A secret can also come from a file (`…_FILE`), which is how it should come:
 //! command lines and environments are readable by other processes of the same user.
 
+use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::builder::BoolishValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use secrecy::SecretString;
 use url::Url;
@@ -18,8 +19,9 @@ use zeroize::Zeroizing;
 use crate::domain::account::NewPassword;
 use crate::domain::period::Period;
 use crate::domain::signing::Algorithm;
+use crate::domain::text::{nearest, quoted};
 use crate::domain::unicode::BYTE_ORDER_MARK;
-use crate::error::{Error, Field, Result};
+use crate::error::{Error, Field, Result, Violations};
 use crate::store::{self, Target};
 
 /// The fewest characters of a token that an operator chooses: nobody guesses so many.
@@ -762,6 +764,69 @@ fn chosen_token(
     Ok(Some(token))
 }
 
+/// What the variables of settings begin with.
+const PREFIX: &str = "WHARFINGER_";
+
+/// Refuses variables that look like settings and are none: a mistyped one would be as if it were not there.
+///
+/// Kubernetes sets variables for each Service. Those of a Service named as this program are passed over, and those of one
+/// whose name begins so if its host is among them.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] names each, and the one that it may have meant, without its value.
+pub fn check_variables(names: impl Iterator<Item = OsString>) -> Result<()> {
+    let names: Vec<_> = names
+        .filter_map(|name| Some(name.to_string_lossy().strip_prefix(PREFIX)?.to_owned()))
+        .collect();
+    let hosts = names
+        .iter()
+        .filter_map(|name| name.strip_suffix("SERVICE_HOST"));
+    let services: Vec<_> = hosts.chain([""]).collect();
+    let mut known = Vec::new();
+    note_variables(&Cli::command(), &mut known);
+    let known: Vec<_> = known.iter().map(String::as_str).collect();
+    let mut violations = Violations::default();
+    for name in &names {
+        let of_service = |service: &&str| name.strip_prefix(*service).is_some_and(is_of_kubernetes);
+        if known.contains(&name.as_str()) || services.iter().any(of_service) {
+            continue;
+        }
+        let hint = match nearest(&known, name) {
+            Some(near) => format!("did you mean {PREFIX}{near}?"),
+            None => "`wharfinger --help` lists them".to_owned(),
+        };
+        let shown = quoted(name).to_string();
+        let message = format!(
+            "there is no variable {PREFIX}{}; {hint}",
+            shown.trim_matches('"')
+        );
+        violations.push(Field::Setting, message);
+    }
+    violations.finish(Some(()))
+}
+
+/// Notes the variables of a command and of those below it, without the prefix.
+fn note_variables(command: &clap::Command, known: &mut Vec<String>) {
+    let variables = command.get_arguments().filter_map(clap::Arg::get_env);
+    let variables = variables.filter_map(|name| name.to_str()?.strip_prefix(PREFIX));
+    known.extend(variables.map(str::to_owned));
+    for command in command.get_subcommands() {
+        note_variables(command, known);
+    }
+}
+
+/// Is this the name of a variable that Kubernetes sets for a Service, after the name of that?
+fn is_of_kubernetes(name: &str) -> bool {
+    let numbered = |port: &str| {
+        let number = port.split_once('_').map(|(number, _)| number);
+        number.is_some_and(|number| number.parse::<u16>().is_ok())
+    };
+    matches!(name, "SERVICE_HOST" | "SERVICE_PORT" | "PORT")
+        || name.starts_with("SERVICE_PORT_")
+        || name.strip_prefix("PORT_").is_some_and(numbered)
+}
+
 /// Reads the secret of a setting from a file.
 pub fn read_secret(setting: &str, path: &Path) -> Result<SecretString> {
     let text = std::fs::read_to_string(path).map(Zeroizing::new);
@@ -922,7 +987,6 @@ fn retention(text: &str) -> Parsed<Retention> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_consistent() {

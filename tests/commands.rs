@@ -582,6 +582,52 @@ async fn a_backup_counts_what_the_lists_have(
     }
 }
 
+#[test]
+fn an_unknown_variable_is_refused_with_the_nearest_and_those_of_kubernetes_are_not() {
+    let database = Database::fresh(Backend::Sqlite);
+    end(bare(&database).arg("migrate")).ok();
+    let with = |name: &str, value: &str| end(bare(&database).env(name, value).arg("migrate"));
+    for (name, nearest) in [
+        ("WHARFINGER_PUBLIC_UR", "WHARFINGER_PUBLIC_URL"),
+        ("WHARFINGER_DATADIR", "WHARFINGER_DATA_DIR"),
+        ("WHARFINGER_public_url", "WHARFINGER_PUBLIC_URL"),
+        (
+            "WHARFINGER_NEW_SERVER_KEYFILE",
+            "WHARFINGER_NEW_SERVER_KEY_FILE",
+        ),
+    ] {
+        let ended = with(name, "hidden-word");
+        ended.refused(1, &[name, &format!("did you mean {nearest}?")]);
+        assert!(!ended.err.contains("hidden"), "{ended:?}");
+    }
+    with("WHARFINGER_ZZZ", "x").refused(1, &["WHARFINGER_ZZZ", "wharfinger --help"]);
+    with("WHARFINGER_DB_PORT", "x").refused(1, &["WHARFINGER_DB_PORT"]);
+    for name in [
+        "WHARFINGER_SERVICE_HOST",
+        "WHARFINGER_SERVICE_PORT",
+        "WHARFINGER_SERVICE_PORT_HTTP",
+        "WHARFINGER_PORT",
+        "WHARFINGER_PORT_8080_TCP",
+        "WHARFINGER_PORT_8080_TCP_ADDR",
+        "WHARFINGER_NEW_SERVER_KEY",
+    ] {
+        with(name, "tcp://10.0.0.1:8080").ok();
+    }
+    // A Service beside it, such as that of its database.
+    let mut command = bare(&database);
+    command.env("WHARFINGER_DB_SERVICE_HOST", "10.0.0.2");
+    command.env("WHARFINGER_DB_PORT", "tcp://10.0.0.2:5432");
+    end(command
+        .env("WHARFINGER_DB_PORT_5432_TCP", "x")
+        .arg("migrate"))
+    .ok();
+    // Help is there for whoever has one wrong.
+    end(bare(&database)
+        .env("WHARFINGER_PUBLIC_UR", "x")
+        .arg("--help"))
+    .ok();
+}
+
 #[rstest]
 #[actix_web::test]
 async fn a_given_password_is_not_said_to_be_anywhere(

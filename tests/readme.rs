@@ -11,6 +11,7 @@
 //! occur: where the README shows the same id twice, the program must too. Those that the commands name stay as they are.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use std::process::{Child, Command, Stdio};
 
 use clap::Args as _;
 use serde_json::Value;
-use wharfinger::config::Settings;
+use wharfinger::config::{self, Settings};
 use wharfinger::domain::id::AccountId;
 use wharfinger::domain::secret::is_machine_secret;
 use wharfinger::error::Field;
@@ -26,6 +27,7 @@ use wharfinger::http::registries::Code;
 
 use crate::commands::commands;
 use crate::openapi::{document_of, operations, resolve};
+use crate::program::files;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wharfinger");
 /// Where the README says that the server is.
@@ -347,6 +349,24 @@ fn the_readme_tells_of_every_command() {
             "the README does not tell of {name}: {told:?}"
         );
     }
+}
+
+/// What scripts are given by variables has other names: the program would refuse them.
+#[test]
+fn only_settings_begin_as_settings_do() {
+    let mut texts = vec![read("README.md").into_bytes()];
+    for folder in ["docs", "examples", "scripts"] {
+        texts.extend(files(&root().join(folder)).into_values());
+    }
+    let mut named = BTreeSet::new();
+    for text in texts {
+        let text = String::from_utf8_lossy(&text);
+        let words = text.split(|c: char| c != '_' && !c.is_ascii_alphanumeric());
+        let ours = words.filter(|word| word.starts_with("WHARFINGER_") && !word.ends_with('_'));
+        named.extend(ours.map(OsString::from));
+    }
+    assert!(named.len() > 50, "{named:?}");
+    config::check_variables(named.into_iter()).unwrap();
 }
 
 #[test]

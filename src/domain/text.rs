@@ -1,9 +1,11 @@
-//! How untrusted text is shown in messages.
+//! How untrusted text is shown in messages, and the name that it may have meant.
 
 use std::fmt;
 
 /// The longest piece of a caller's text that a message repeats, in characters.
 const SHOWN: usize = 80;
+/// How unlike a known name an unknown one may be to be taken for a slip of it.
+const LIKENESS: f64 = 0.7;
 
 /// Wraps a caller's text for a message: quoted, control characters escaped, cut where it is long.
 #[must_use]
@@ -29,6 +31,16 @@ impl fmt::Display for Quoted<'_> {
 #[must_use]
 pub fn has_control(text: &str) -> bool {
     text.chars().any(char::is_control)
+}
+
+/// The known name that an unknown one is likely to be a slip of.
+#[must_use]
+pub fn nearest<'a>(known: &[&'a str], unknown: &str) -> Option<&'a str> {
+    let unknown = unknown.to_ascii_lowercase();
+    let likeness = |name: &str| strsim::jaro_winkler(&name.to_ascii_lowercase(), &unknown);
+    let names = known.iter().map(|name| (likeness(name), *name));
+    let (likeness, name) = names.max_by(|one, other| one.0.total_cmp(&other.0))?;
+    (likeness >= LIKENESS).then_some(name)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::call::state;
 use super::connection::Requests;
 use super::objects::Objects;
 use super::{BODY_LIMIT, Bodies};
-use crate::domain::text::quoted;
+use crate::domain::text::{nearest, quoted};
 use crate::error::{Error, Field, Result};
 
 const JSON: &str = "application/json";
@@ -24,8 +24,6 @@ const FORM: &str = "application/x-www-form-urlencoded";
 const FORM_LIMIT: usize = 64 * 1024;
 /// The largest body that takes nothing from the budget, in bytes: what most clients send is smaller.
 const SMALL: usize = 4 * 1024;
-/// How unlike a known name an unknown one may be to be taken for a slip of it.
-const LIKENESS: f64 = 0.7;
 /// The longest reason shown, in characters: reasons repeat what was sent.
 const REASON: usize = 300;
 
@@ -288,15 +286,6 @@ fn unknown_member_message(path: &str, unknown: &str, known: &[&str]) -> String {
         _ => format!("known are {}", useful(known).join(", ")),
     };
     shortened(&format!("unknown member {shown}{place}; {hint}"))
-}
-
-/// The known name that an unknown one is likely to be a slip of.
-pub(super) fn nearest<'a>(known: &[&'a str], unknown: &str) -> Option<&'a str> {
-    let unknown = unknown.to_ascii_lowercase();
-    let likeness = |name: &str| strsim::jaro_winkler(&name.to_ascii_lowercase(), &unknown);
-    let names = known.iter().map(|name| (likeness(name), *name));
-    let (likeness, name) = names.max_by(|one, other| one.0.total_cmp(&other.0))?;
-    (likeness >= LIKENESS).then_some(name)
 }
 
 /// The known members without those that are only read to be ignored: naming them would invite them.

@@ -25,7 +25,7 @@ use super::{PREFIX, State};
 use crate::domain::audit::Origin;
 use crate::domain::id::{AccountId, RegistryId, TokenId};
 use crate::domain::idempotency::{self, Attempt, IdempotencyKey};
-use crate::domain::text::quoted;
+use crate::domain::text::{nearest, quoted};
 use crate::error::{Error, Field, Result};
 use crate::service::access::{Caller, Presented};
 
@@ -184,7 +184,7 @@ fn require_known<S: Surface, H: Head>(request: &HttpRequest) -> Result<()> {
         if ignored || known.contains(&&*name) {
             continue;
         }
-        let hint = match body::nearest(&known, &name) {
+        let hint = match nearest(&known, &name) {
             Some(nearest) => format!("did you mean {nearest}?"),
             None if known.is_empty() => "this operation has none".to_owned(),
             None => format!("known are {}", known.join(", ")),
