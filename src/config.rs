@@ -151,7 +151,7 @@ pub enum AccountCommand {
         /// Take every role away
         #[arg(long, conflicts_with = "roles")]
         none: bool,
-        /// What to print of an account that is shown
+        /// What to print
         #[command(flatten)]
         output: OutputChoice,
     },

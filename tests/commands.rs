@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use clap::CommandFactory as _;
+use diesel::connection::SimpleConnection as _;
 use rstest::rstest;
 use serde_json::{Value, json};
 use wharfinger::config::Cli;
@@ -243,6 +244,47 @@ async fn a_backup_is_restored_into_a_database_that_has_keys_and_nothing_else(
     end(beside(&database).args(["restore", file])).refused(1, &["in use"]);
 }
 
+/// A start that is held up before it makes the first account, by whoever restores meanwhile.
+#[test]
+fn a_start_ends_when_its_database_is_restored_into_meanwhile() {
+    let database = Database::fresh(Backend::Sqlite);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut command = beside(&database);
+    command.env("WHARFINGER_LISTEN", &address);
+    end(&mut command).refused(1, &["--listen"]);
+    drop(taken);
+    let wharfinger::store::Session::Sqlite(mut restoring) = database.connect() else {
+        panic!("another database");
+    };
+    restoring.batch_execute("BEGIN IMMEDIATE").unwrap();
+    let server = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let watchdog = Watchdog::over(&server);
+    // It listens before it makes the account.
+    while std::net::TcpStream::connect(&address).is_err() {
+        std::thread::park_timeout(std::time::Duration::from_millis(20));
+    }
+    let restored = r#"{"madeAt": "2026-11-22T00:00:00Z", "restoredAt": "2026-11-29T00:00:00Z"}"#;
+    let statements = format!(
+        "INSERT INTO meta (name, value) VALUES ('frozen', CAST('{restored}' AS BLOB)); \
+         INSERT INTO accounts (uuid, name, name_key, kind, status, version, created_at, modified_at) \
+         VALUES (x'00', 'root', 'root', 'user', 'enabled', 1, 0, 0); COMMIT"
+    );
+    restoring.batch_execute(&statements).unwrap();
+    let output = server.wait_with_output().unwrap();
+    drop(watchdog);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("was restored into this database during this start"),
+        "{said}"
+    );
+}
+
 #[rstest]
 #[actix_web::test]
 async fn roles_are_shown_without_a_role_and_taken_away_on_request(
@@ -266,6 +308,9 @@ async fn roles_are_shown_without_a_role_and_taken_away_on_request(
         "bob has no role.\n"
     );
     assert!(!account(&["role", "bob"]).ok().contains("Analyst"));
+    let said = account(&["role", "bob", "--role", "Admin", "--output", "json"]).ok();
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["roles"], json!(["Admin"]));
     account(&["role", "nobody"]).refused(1, &["account nobody not found"]);
 }
 

@@ -50,15 +50,11 @@ pub(super) async fn run(settings: &Settings, command: AccountCommand) -> Result<
         AccountCommand::Role {
             name,
             roles,
-            none: false,
+            none,
             output,
-        } if roles.is_empty() => show(&accounts, name, output.output).await,
-        AccountCommand::Role { name, roles, .. } => {
-            accounts.set_roles(name.clone(), roles.clone()).await?;
-            print(&match roles.as_slice() {
-                [] => format!("{name} has no role."),
-                roles => format!("{name} is {} now.", roles.join(", ")),
-            })
+        } => {
+            let roles = (none || !roles.is_empty()).then_some(roles);
+            role(&accounts, name, roles, output.output).await
         }
         AccountCommand::Grant {
             name,
@@ -172,6 +168,23 @@ async fn show(accounts: &Accounts<'_>, name: String, output: Output) -> Result<(
             .collect::<Vec<_>>()
             .join("\n")
     })
+}
+
+/// Replaces the roles of an account, if there are any to be; else shows it.
+async fn role(
+    accounts: &Accounts<'_>,
+    name: String,
+    roles: Option<Vec<String>>,
+    output: Output,
+) -> Result<()> {
+    if let Some(roles) = &roles {
+        accounts.set_roles(name.clone(), roles.clone()).await?;
+    }
+    match (output, roles.as_deref()) {
+        (Output::Text, Some([])) => print(&format!("{name} has no role.")),
+        (Output::Text, Some(roles)) => print(&format!("{name} is {} now.", roles.join(", "))),
+        _ => show(accounts, name, output).await,
+    }
 }
 
 async fn list(accounts: &Accounts<'_>, output: Output) -> Result<()> {
