@@ -253,7 +253,7 @@ impl House {
             let service = app::open_service(&settings, clock, random, Makes::All).await?;
             let password = service.accounts().generate_password()?;
             let first = NewPassword::parse(password.clone())?;
-            service.accounts().create_first(&first).await?;
+            service.accounts().create_first(&first, None).await?;
             anyhow::Ok((service, password))
         })?;
         Ok(Self {

@@ -75,7 +75,7 @@ impl Fill {
         let password = service.accounts().generate_password()?;
         let accounts = service.accounts();
         accounts
-            .create_first(&NewPassword::parse(password.clone())?)
+            .create_first(&NewPassword::parse(password.clone())?, None)
             .await?;
         let admin = log_in(service, FIRST, &password).await?;
         let mut cold = Vec::with_capacity(self.accounts);

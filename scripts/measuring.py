@@ -22,7 +22,7 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 # Packages have this profile, so it is measured.
 OPTIMISED = TARGET / "dist"
 # Another one can be named, to compare with.
-PROGRAM = pathlib.Path(os.environ.get("WHARFINGER_BIN", OPTIMISED / "wharfinger"))
+PROGRAM = pathlib.Path(os.environ.get("SERVER_PROGRAM", OPTIMISED / "wharfinger"))
 KEPT = TARGET / "bench"
 RESULTS = ROOT / "bench" / "results"
 SIZES = {
@@ -169,7 +169,7 @@ def postgres_at(url, name):
     if url:
         yield url
         return
-    environment = {**os.environ, "WHARFINGER_POSTGRES_DIR": str(KEPT / f"postgres-{name}")}
+    environment = {**os.environ, "POSTGRES_DIR": str(KEPT / f"postgres-{name}")}
     postgres = ROOT / "scripts" / "postgres"
     subprocess.run([postgres, "stop"], env=environment, check=True)
     run = subprocess.run([postgres, "start", "--fsync"], env=environment, stdout=subprocess.PIPE, text=True, check=True)

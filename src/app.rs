@@ -23,7 +23,7 @@ use crate::config::{LeakedTokens, Settings, read_secret};
 use crate::domain::account::NewPassword;
 use crate::domain::caps::Caps;
 use crate::domain::life::Lives;
-use crate::error::{Error, Field, Result};
+use crate::error::{Error, Field, Result, Violation};
 use crate::http::{Bodies, Bounds, Budget, Memory, Origins, Seats, State};
 use crate::metrics::Registry;
 use crate::server;
@@ -66,8 +66,15 @@ pub enum FirstPassword {
     Given,
     /// It was made, and is to be shown this once.
     Show(SecretString),
-    /// It was made and is in this file.
-    InFile(PathBuf),
+    /// It was made and is in this file, on this machine where there may be several.
+    InFile {
+        /// The file.
+        path: PathBuf,
+        /// The process that made it, and its machine.
+        machine: Option<String>,
+    },
+    /// Another replica made it: which, and what that did with it.
+    Elsewhere(String),
 }
 
 impl std::fmt::Debug for App {
@@ -107,7 +114,15 @@ impl App {
         let (server, addresses) = listen(settings, &service, random_ids, identity.as_ref())?;
         // Last, and before the first answer: a start that fails on the way, as on a port in use, would otherwise have
         // made a password that nobody ever saw.
-        let first_password = make_first_account(settings, &service, &*random).await?;
+        let first_password = make_first_account(settings, &service, &*random, &holder).await?;
+        // A database with keys and nothing else can be restored into until it has an account. Then the keys that were
+        // opened above are no longer its own.
+        if !service.is_frozen() && service.freeze().heed().await?.is_some() {
+            return Err(Error::invalid(
+                Field::Setting,
+                "--database-url: a backup was restored into this database during this start; start again",
+            ));
+        }
         service.begin_serving();
         let certificate = match identity {
             Some(identity) => {
@@ -165,10 +180,11 @@ impl App {
 /// The things that a start or a command makes if they are missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Makes {
-    /// The data folder, the database and its keys: a server does.
+    /// The data folder, the database, the server key and the data keys: a server does.
     All,
-    /// The keys of a database that has its tables and no data yet: what may come before the first start of a server does.
-    Keys,
+    /// The data keys of a database that has its tables and no data yet: what may come before the first start of a server
+    /// does.
+    DataKeys,
     /// Nothing: what needs data finds it, or is in the wrong place.
     Nothing,
 }
@@ -195,14 +211,18 @@ async fn open_service_as(
     random: &Arc<dyn Random>,
     makes: Makes,
 ) -> Result<Service> {
+    let target = settings.target()?;
     if makes != Makes::All {
         require_database(settings)?;
     }
     // Before the database: a start that lacks its key should leave nothing behind.
-    let (given_key, policy) = (given_server_key(settings)?, policy(settings)?);
+    let given_key = given_server_key(settings).map_err(|error| naming(&target, error))?;
+    let policy = policy(settings)?;
+    if makes == Makes::All {
+        make_data_folder(settings)?;
+    }
     let store = open_store(settings, clock, holder)?;
     if makes == Makes::Nothing && !vault::is_claimed(&store).await? {
-        let target = settings.target()?;
         return Err(Error::invalid(
             Field::Setting,
             format!(
@@ -213,7 +233,9 @@ async fn open_service_as(
     }
     let server_key = match given_key {
         Some(key) => key,
-        None => make_server_key(settings, &store, &**random).await?,
+        None => make_server_key(settings, &store, &**random, makes)
+            .await
+            .map_err(|error| naming(&target, error))?,
     };
     Service::start(
         store,
@@ -223,6 +245,19 @@ async fn open_service_as(
         policy,
     )
     .await
+    .map_err(|error| naming(&target, error))
+}
+
+/// A refusal that names the database too: whoever has the wrong key may have named the wrong database.
+#[must_use]
+pub fn naming(target: &Target, error: Error) -> Error {
+    let Error::Invalid(violations) = error else {
+        return error;
+    };
+    let named = |Violation { field, message }| {
+        Violation::new(field, format!("--database-url: {target}: {message}"))
+    };
+    Error::Invalid(violations.into_iter().map(named).collect())
 }
 
 /// Refuses where there is no database of this service, and makes nothing.
@@ -300,14 +335,13 @@ fn policy(settings: &Settings) -> Result<Policy> {
     })
 }
 
-/// Opens the database, migrated, in a data folder that others cannot look into.
+/// Opens the database, migrated.
 ///
 /// # Errors
 ///
 /// [`Error::Invalid`] if it cannot be opened, or was there once and is gone.
 pub fn open_store(settings: &Settings, clock: &Arc<dyn Clock>, holder: &str) -> Result<Store> {
     made::require(settings)?;
-    make_data_folder(settings)?;
     let target = settings.target()?;
     store::migrate(&target, clock, holder).map_err(|error| unopened(&target, error))?;
     let readers = settings.reader_threads(&target);
@@ -405,11 +439,12 @@ fn missing_server_key(path: &Path, advice: &str) -> Error {
     )
 }
 
-/// Makes the server key of a database that has none yet.
+/// Makes the server key of a database that has none yet, for a server.
 async fn make_server_key(
     settings: &Settings,
     store: &Store,
     random: &dyn Random,
+    makes: Makes,
 ) -> Result<ServerKey> {
     let path = settings.server_key_path();
     // Looked for once more, since another process that starts at the same moment makes it before it claims the
@@ -419,6 +454,9 @@ async fn make_server_key(
             &path,
             "this database was made with one; bring it back, nothing else opens what it sealed",
         ));
+    }
+    if makes != Makes::All {
+        return Err(missing_server_key(&path, "`wharfinger keys init` makes it"));
     }
     match init_server_key(settings, random) {
         // That process was faster.
@@ -507,29 +545,42 @@ async fn make_first_account(
     settings: &Settings,
     service: &Service,
     random: &dyn Random,
+    holder: &str,
 ) -> Result<Option<FirstPassword>> {
     let accounts = service.accounts();
+    // On SQLite there is one machine, whose later starts have nothing to tell.
+    let elsewhere = async || {
+        if settings.target()?.is_sqlite() {
+            return Ok(None);
+        }
+        let kept = accounts.first_password().await?;
+        Ok(kept.map(FirstPassword::Elsewhere))
+    };
     if !accounts.none_ever().await? {
-        return Ok(None);
+        return elsewhere().await;
     }
     if let Some(given) = settings.given_admin_password()? {
-        let first = accounts.create_first(&given).await?;
+        let first = accounts.create_first(&given, None).await?;
         return Ok(first.then_some(FirstPassword::Given));
     }
     let password = accounts.generate_password()?;
     let new = NewPassword::parse(password.clone())?;
     if std::io::stdout().is_terminal() {
-        return Ok(accounts
-            .create_first(&new)
-            .await?
-            .then_some(FirstPassword::Show(password)));
+        let kept = format!("{holder} has shown it");
+        let made = accounts.create_first(&new, Some(kept)).await?;
+        return if made {
+            Ok(Some(FirstPassword::Show(password)))
+        } else {
+            elsewhere().await
+        };
     }
     // Written first: a password that is set and lost would lock the operator out. Under a name of its own, so that of
     // several replicas with one data folder those that lose the race leave the winner's file alone.
     let path = settings.admin_password_path();
     let draft = write_draft(&path, &password, random)?;
     // Should the answer be lost, the draft stays: it may hold the password that was set.
-    if accounts.create_first(&new).await? {
+    let kept = format!("{holder} has it in its file {}", path.display());
+    if accounts.create_first(&new, Some(kept)).await? {
         std::fs::rename(&draft, &path).map_err(|error| {
             Error::invalid(
                 Field::Setting,
@@ -541,11 +592,12 @@ async fn make_first_account(
         })?;
         sync_folder(&path)?;
         tracing::info!(account = FIRST, file = %path.display(), "made the first account; its password is in the file");
-        return Ok(Some(FirstPassword::InFile(path)));
+        let machine = (!settings.target()?.is_sqlite()).then(|| holder.to_owned());
+        return Ok(Some(FirstPassword::InFile { path, machine }));
     }
     // Another replica was faster: this password opens nothing.
     let _ = std::fs::remove_file(&draft);
-    Ok(None)
+    elsewhere().await
 }
 
 fn listen(

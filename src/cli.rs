@@ -1,51 +1,42 @@
 //! The commands.
 
+mod account;
 mod backup;
 mod descriptors;
+mod health;
+mod output;
 
-use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
+use futures_util::future::try_join;
 use rustix::process::Signal as Process;
 use rustix::process::{Resource, Rlimit, setrlimit};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use zeroize::Zeroizing;
 
+use self::output::{print, print_as};
 use crate::app::{self, App, FirstPassword, Makes};
 use crate::clock::{Clock, SystemClock, SystemRandom};
 use crate::config::{
-    AccountCommand, AuditCommand, Cli, Command, KeysCommand, PasswordSource, RegistryCommand,
-    Settings, read_secret, secret_of_file,
+    self, AuditCommand, Cli, Command, KeysCommand, Output, RegistryCommand, Settings,
 };
-use crate::domain::account::{AccountName, NewPassword};
 use crate::domain::auth_config::{BundlePath, Product};
-use crate::domain::membership::Membership;
-use crate::domain::status::Status;
 use crate::domain::text::quoted;
 use crate::error::{Error, Field, Result};
 use crate::http;
 use crate::service::Service;
-use crate::service::accounts::{Accounts, FIRST, IssuedTokens, LiveTokens};
+use crate::service::accounts::FIRST;
 use crate::service::keys::{Consequence, Rotation};
 use crate::service::vault::ServerKey;
 use crate::store::leases;
 use crate::telemetry;
-use crate::tls;
-
-/// How long a health check waits for a server.
-const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs one command to its end.
 pub fn run(cli: Cli) -> Result<()> {
+    config::check_variables(std::env::vars_os().map(|(name, _)| name))?;
     let settings = cli.settings;
     if !settings.core_dumps {
         forbid_core_dumps()?;
@@ -63,11 +54,12 @@ pub fn run(cli: Cli) -> Result<()> {
         }
         Command::Migrate => {
             let holder = leases::holder(&SystemRandom)?;
+            app::make_data_folder(&settings)?;
             app::open_store(&settings, &clock(), &holder)?.close();
             print(&format!("The database is current: {}.", settings.target()?))
         }
         Command::Account { command } => {
-            actix_web::rt::System::new().block_on(account(&settings, command))
+            actix_web::rt::System::new().block_on(account::run(&settings, command))
         }
         Command::Registry { command } => {
             actix_web::rt::System::new().block_on(registry(&settings, command))
@@ -96,12 +88,10 @@ pub fn run(cli: Cli) -> Result<()> {
                     new_server_key_file,
                 },
         } => {
-            // Before a new key is made for it.
-            app::require_database(&settings)?;
-            let new = match (&new_server_key, &new_server_key_file) {
-                (Some(key), _) => ServerKey::parse(key)?,
-                (None, Some(file)) => app::next_server_key(file, &SystemRandom)?,
-                (None, None) => return Err(Error::internal("no new server key was given")),
+            let new = || match (&new_server_key, &new_server_key_file) {
+                (Some(key), _) => ServerKey::parse(key),
+                (None, Some(file)) => app::next_server_key(file, &SystemRandom),
+                (None, None) => Err(Error::internal("no new server key was given")),
             };
             actix_web::rt::System::new().block_on(rewrap(&settings, new))
         }
@@ -113,12 +103,13 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Restore {
             file: Some(file),
             dry_run,
+            output,
             ..
-        } => backup::restore(&settings, &file, dry_run),
+        } => backup::restore(&settings, &file, dry_run, output.output),
         Command::Restore { .. } => Err(Error::internal("no file was given")),
         Command::Audit {
-            command: AuditCommand::Verify,
-        } => actix_web::rt::System::new().block_on(verify(&settings)),
+            command: AuditCommand::Verify { output },
+        } => actix_web::rt::System::new().block_on(verify(&settings, output.output)),
         Command::Openapi { surface } => {
             let document = match surface {
                 None => http::document(),
@@ -126,7 +117,7 @@ pub fn run(cli: Cli) -> Result<()> {
             };
             print(http::document_json(&document).trim_end())
         }
-        Command::Healthcheck { ready } => healthcheck(&settings, ready),
+        Command::Healthcheck { ready } => health::run(&settings, ready),
     }
 }
 
@@ -157,17 +148,27 @@ fn no_surface(name: &str) -> Error {
 }
 
 /// Looks for what somebody else did to the audit trail.
-async fn verify(settings: &Settings) -> Result<()> {
+async fn verify(settings: &Settings, output: Output) -> Result<()> {
     let service = open_service(settings, Makes::Nothing).await?;
     let report = service.audit().verify().await;
     service.close();
     let report = report?;
-    for fault in &report.faults {
-        print(fault)?;
-    }
     let looked = format!("{} events in {} chains", report.events, report.chains);
-    if report.faults.is_empty() {
-        return print(&format!("Nothing was changed: {looked}."));
+    let whole = report.faults.is_empty();
+    let shown = serde_json::json!({
+        "events": report.events,
+        "chains": report.chains,
+        "faults": report.faults,
+    });
+    print_as(output, &shown, || {
+        if whole {
+            format!("Nothing was changed: {looked}.")
+        } else {
+            report.faults.join("\n")
+        }
+    })?;
+    if whole {
+        return Ok(());
     }
     Err(Error::invalid(
         Field::Setting,
@@ -183,18 +184,14 @@ fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock)
 }
 
-/// Prints a line for the person at the terminal.
-fn print(line: &str) -> Result<()> {
-    writeln!(std::io::stdout(), "{line}").map_err(Error::internal)
-}
-
 async fn serve(settings: &Settings) -> Result<()> {
     let app = App::start(settings, clock(), Arc::new(SystemRandom)).await?;
     // Before anybody learns the address: whoever does may at once ask this process to stop.
     actix_web::rt::spawn(stop_on_signal(app.server.handle(), Signals::listen()?));
-    greet(settings, &app)?;
+    let greeting = greeting(settings, &app).await?;
     tracing::info!(addresses = ?app.addresses, "serving");
-    app.run().await?;
+    // Last, when the server has said what it has to say: where a person looks.
+    try_join(app.run(), async { print(&greeting) }).await?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -235,37 +232,52 @@ async fn stop_on_signal(server: ServerHandle, mut signals: Signals) {
     }
 }
 
-/// Says where the service is, and how to ask it something.
-fn greet(settings: &Settings, app: &App) -> Result<()> {
+/// Where the service is, how to ask it something, and what became of the first password, if that is news.
+async fn greeting(settings: &Settings, app: &App) -> Result<String> {
     let Some(address) = app.addresses.first() else {
-        return Ok(());
+        return Ok(String::new());
     };
     let base = base(settings, *address);
-    let user = match &app.first_password {
+    let here = format!("Wharfinger is at {base}.");
+    let Some(admin) = app.service.accounts().an_admin().await? else {
+        return Ok(format!(
+            "{here} Nobody manages it: no account is an Admin. Make one, with the same settings:\n  \
+             wharfinger account add NAME --role Admin"
+        ));
+    };
+    // A password that was once written down there still works, unless somebody changed it.
+    let kept = settings.admin_password_path();
+    let kept = (admin == FIRST && kept.exists()).then_some(kept);
+    let in_file =
+        |path: &Path| format!("{FIRST}:$(cat {})", shell_word(&path.display().to_string()));
+    let (news, user) = match &app.first_password {
         Some(FirstPassword::Show(password)) => {
-            print(&format!(
-                "Made the account {FIRST}. Its password, shown only now: {}",
-                password.expose_secret()
-            ))?;
-            format!("{FIRST}:{}", password.expose_secret())
+            let password = password.expose_secret();
+            let news =
+                format!("Made the account {FIRST}. Its password, shown only now: {password}\n");
+            (news, format!("{FIRST}:{password}"))
         }
-        Some(FirstPassword::InFile(path)) => {
-            print(&format!(
-                "Made the account {FIRST}. Its password is in {}",
-                path.display()
-            ))?;
-            from_file(path)
+        Some(FirstPassword::InFile { path, machine }) => {
+            let place = machine
+                .as_ref()
+                .map_or(String::new(), |machine| format!(" on {machine}"));
+            let path_shown = path.display();
+            let news =
+                format!("Made the account {FIRST}. Its password is in {path_shown}{place}\n");
+            (news, in_file(path))
         }
         Some(FirstPassword::Given) => {
-            print(&format!(
-                "Made the account {FIRST} with the password you gave."
-            ))?;
-            FIRST.to_owned()
+            let news = format!("Made the account {FIRST} with the password you gave.\n");
+            (news, FIRST.to_owned())
         }
-        // A password that was once written down there still works, unless somebody changed it.
-        None => Some(settings.admin_password_path())
-            .filter(|path| path.exists())
-            .map_or(FIRST.to_owned(), |path| from_file(&path)),
+        Some(FirstPassword::Elsewhere(whose)) if kept.is_none() => {
+            let news =
+                format!("The first start made the password of the account {FIRST}: {whose}.\n");
+            (news, admin)
+        }
+        Some(FirstPassword::Elsewhere(_)) | None => {
+            (String::new(), kept.map_or(admin, |path| in_file(&path)))
+        }
     };
     let trust = match (&settings.tls_cert, &settings.public_url) {
         (Some(certificate), None) => format!(
@@ -275,8 +287,8 @@ fn greet(settings: &Settings, app: &App) -> Result<()> {
         _ => String::new(),
     };
     let url = shell_word(&format!("{base}/registries"));
-    print(&format!(
-        "Wharfinger is at {base}. Try:\n  curl{trust} -u \"{user}\" {url}"
+    Ok(format!(
+        "{news}{here} Try:\n  curl{trust} -u \"{user}\" {url}"
     ))
 }
 
@@ -291,11 +303,6 @@ fn base(settings: &Settings, address: SocketAddr) -> String {
         Some(url) => url.as_str().trim_end_matches('/').to_owned(),
         None => format!("{scheme}://{}", reachable(address)),
     }
-}
-
-/// For a shell: the name, and the password out of its file.
-fn from_file(path: &Path) -> String {
-    format!("{FIRST}:$(cat {})", shell_word(&path.display().to_string()))
 }
 
 /// A text as one word of a shell command: some shells take the brackets of an IPv6 address for a pattern.
@@ -318,97 +325,6 @@ fn reachable(address: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, address.port())
-}
-
-async fn account(settings: &Settings, command: AccountCommand) -> Result<()> {
-    // The first account can be added before the first start, which then makes none.
-    let makes = match command {
-        AccountCommand::Add { .. } => Makes::Keys,
-        _ => Makes::Nothing,
-    };
-    let service = open_service(settings, makes).await?;
-    let accounts = service.accounts();
-    let done = match command {
-        AccountCommand::Add {
-            name,
-            roles,
-            password,
-        } => {
-            let password = choose_password(&accounts, &password)?;
-            let parsed = AccountName::parse(&name)?;
-            accounts
-                .create(
-                    parsed,
-                    &NewPassword::parse(password.secret().clone())?,
-                    roles,
-                )
-                .await?;
-            password.announce(&format!("Added the account {name}."))
-        }
-        AccountCommand::List => list(&accounts).await,
-        AccountCommand::Show { name } => show(&accounts, name).await,
-        AccountCommand::Role { name, roles } => {
-            accounts.set_roles(name.clone(), roles.clone()).await?;
-            print(&match roles.as_slice() {
-                [] => format!("{name} has no role."),
-                roles => format!("{name} is {} now.", roles.join(", ")),
-            })
-        }
-        AccountCommand::Grant {
-            name,
-            registry,
-            level,
-        } => {
-            let level = Membership::parse(&level)?;
-            accounts
-                .grant(name.clone(), registry.clone(), level)
-                .await?;
-            print(&format!("{name} is {level} of {registry} now."))
-        }
-        AccountCommand::Revoke { name, registry } => {
-            accounts.revoke(name.clone(), registry.clone()).await?;
-            print(&format!("{name} is no member of {registry} any more."))
-        }
-        AccountCommand::Passwd {
-            name,
-            revoke_tokens,
-            password,
-        } => {
-            let password = choose_password(&accounts, &password)?;
-            let (tokens, what_of_them) = if revoke_tokens {
-                (IssuedTokens::Revoke, "have ended")
-            } else {
-                (IssuedTokens::Keep, "go on working")
-            };
-            let new = NewPassword::parse(password.secret().clone())?;
-            accounts.set_password(name.clone(), &new, tokens).await?;
-            password.announce(&format!(
-                "Set the password of {name}. Its API tokens and app tokens {what_of_them}."
-            ))
-        }
-        AccountCommand::Enable { name } => {
-            accounts.set_status(name.clone(), Status::Enabled).await?;
-            print(&format!("Enabled {name}."))
-        }
-        AccountCommand::Disable { name } => {
-            accounts.set_status(name.clone(), Status::Disabled).await?;
-            print(&format!("Disabled {name}."))
-        }
-        AccountCommand::Delete {
-            name,
-            revoke_tokens,
-        } => {
-            let tokens = if revoke_tokens {
-                LiveTokens::Revoke
-            } else {
-                LiveTokens::Refuse
-            };
-            accounts.delete(name.clone(), tokens).await?;
-            print(&format!("Deleted {name}."))
-        }
-    };
-    service.close();
-    done
 }
 
 async fn registry(settings: &Settings, command: RegistryCommand) -> Result<()> {
@@ -481,215 +397,18 @@ async fn rotate(
     done
 }
 
-async fn rewrap(settings: &Settings, new: ServerKey) -> Result<()> {
+/// The new key comes last: it may be made, and where the old one does not fit none is.
+async fn rewrap(settings: &Settings, new: impl FnOnce() -> Result<ServerKey>) -> Result<()> {
     let service = open_service(settings, Makes::Nothing).await?;
-    let change = service.server_keys().rewrap(new).await;
+    let change = match new() {
+        Ok(new) => service.server_keys().rewrap(new).await,
+        Err(error) => Err(error),
+    };
     service.close();
     let change = change?;
     print(&format!(
         "The server key {} opens this database from now on; {} does not any more. Restart every server with the new \
-         one, in any order: those that run go on until then. Keep the old one as long as backups made with it.",
+         one, in any order: those that run go on until then. Keep the old one as long as you keep backups from before.",
         change.to, change.from
     ))
-}
-
-async fn show(accounts: &Accounts<'_>, name: String) -> Result<()> {
-    let (account, memberships) = accounts.show(name).await?;
-    for (label, value) in [
-        ("ID", account.id.to_string()),
-        ("NAME", account.name),
-        ("STATUS", account.status.as_str().to_owned()),
-        ("ROLES", account.roles.join(",")),
-    ] {
-        print(format!("{label:<12}{value}").trim_end())?;
-    }
-    for (registry, level) in memberships {
-        print(&format!("{:<12}{registry}", level.as_str().to_uppercase()))?;
-    }
-    Ok(())
-}
-
-async fn list(accounts: &Accounts<'_>) -> Result<()> {
-    print(&format!("{:<38}{:<10}{:<20}NAME", "ID", "STATUS", "ROLES"))?;
-    for account in accounts.list().await? {
-        print(&format!(
-            "{:<38}{:<10}{:<20}{}",
-            account.id.to_string(),
-            account.status.as_str(),
-            account.roles.join(","),
-            account.name
-        ))?;
-    }
-    Ok(())
-}
-
-enum Password {
-    Given(SecretString),
-    Made(SecretString),
-}
-
-impl Password {
-    fn secret(&self) -> &SecretString {
-        match self {
-            Self::Given(secret) | Self::Made(secret) => secret,
-        }
-    }
-
-    fn announce(&self, done: &str) -> Result<()> {
-        match self {
-            Self::Given(_) => print(done),
-            Self::Made(secret) => print(&format!(
-                "{done} Its password, shown only now: {}",
-                secret.expose_secret()
-            )),
-        }
-    }
-}
-
-fn choose_password(accounts: &Accounts<'_>, source: &PasswordSource) -> Result<Password> {
-    match &source.password_file {
-        None => accounts.generate_password().map(Password::Made),
-        // Not by the name /dev/stdin, which cannot be opened where standard input is a socket.
-        Some(path) if path == Path::new("-") => std::io::read_to_string(std::io::stdin())
-            .map(|text| Password::Given(secret_of_file(&Zeroizing::new(text))))
-            .map_err(|error| {
-                Error::invalid(
-                    Field::Setting,
-                    format!("--password-file: standard input cannot be read: {error}"),
-                )
-            }),
-        Some(path) => read_secret("--password-file", path).map(Password::Given),
-    }
-}
-
-/// Asks the server of these settings how it is, over TLS if it has that.
-fn healthcheck(settings: &Settings, ready: bool) -> Result<()> {
-    let address = reachable(settings.listen);
-    let path = if ready { "/readyz" } else { "/healthz" };
-    let ask = || -> std::io::Result<String> {
-        let stream = TcpStream::connect_timeout(&address, HEALTH_TIMEOUT)?;
-        stream.set_read_timeout(Some(HEALTH_TIMEOUT))?;
-        stream.set_write_timeout(Some(HEALTH_TIMEOUT))?;
-        match &settings.tls_cert {
-            None => exchange(stream, address, path),
-            Some(certificate) => exchange(
-                pinned(stream, certificate).map_err(std::io::Error::other)?,
-                address,
-                path,
-            ),
-        }
-    };
-    let answer = ask().map_err(|error| {
-        Error::invalid(
-            Field::Setting,
-            format!("{address} does not answer: {error}"),
-        )
-    })?;
-    let status = answer.split(' ').nth(1).unwrap_or_default();
-    if status == "200" {
-        return print("ok");
-    }
-    Err(Error::invalid(
-        Field::Setting,
-        format!("{address} answers {path} with status {status}"),
-    ))
-}
-
-fn exchange(
-    mut stream: impl std::io::Read + std::io::Write,
-    address: SocketAddr,
-    path: &str,
-) -> std::io::Result<String> {
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    )?;
-    stream.flush()?;
-    let mut head = vec![0; 64];
-    let read = stream.read(&mut head)?;
-    head.truncate(read);
-    Ok(String::from_utf8_lossy(&head).into_owned())
-}
-
-/// TLS to a server that shows the very certificate of the settings. Its names need not cover the loopback address.
-fn pinned(
-    stream: TcpStream,
-    certificate: &Path,
-) -> Result<StreamOwned<ClientConnection, TcpStream>> {
-    let own = tls::read_certificates(certificate)?.into_iter().next();
-    let own = own.ok_or_else(|| {
-        Error::invalid(
-            Field::Setting,
-            format!("{} has no certificate", certificate.display()),
-        )
-    })?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(Error::internal)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Pinned { own, provider }))
-        .with_no_client_auth();
-    let name = ServerName::try_from("localhost").map_err(Error::internal)?;
-    let connection = ClientConnection::new(Arc::new(config), name).map_err(Error::internal)?;
-    Ok(StreamOwned::new(connection, stream))
-}
-
-/// Accepts one certificate.
-#[derive(Debug)]
-struct Pinned {
-    own: CertificateDer<'static>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Pinned {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
-        if *end_entity == self.own {
-            return Ok(ServerCertVerified::assertion());
-        }
-        Err(rustls::Error::General(
-            "the server shows another certificate than --tls-cert".to_owned(),
-        ))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
 }

@@ -3,13 +3,14 @@
 //! Owns names, defaults and help texts. A secret can also come from a file (`…_FILE`), which is how it should come:
 //! command lines and environments are readable by other processes of the same user.
 
+use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::builder::BoolishValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use secrecy::SecretString;
 use url::Url;
@@ -18,8 +19,9 @@ use zeroize::Zeroizing;
 use crate::domain::account::NewPassword;
 use crate::domain::period::Period;
 use crate::domain::signing::Algorithm;
+use crate::domain::text::{nearest, quoted};
 use crate::domain::unicode::BYTE_ORDER_MARK;
-use crate::error::{Error, Field, Result};
+use crate::error::{Error, Field, Result, Violations};
 use crate::store::{self, Target};
 
 /// The fewest characters of a token that an operator chooses: nobody guesses so many.
@@ -82,6 +84,9 @@ pub enum Command {
         /// Only read it to its end, and say what it has
         #[arg(long)]
         dry_run: bool,
+        /// What to print
+        #[command(flatten)]
+        output: OutputChoice,
         /// What to do about a database that was restored.
         #[command(subcommand)]
         command: Option<RestoreCommand>,
@@ -118,21 +123,37 @@ pub enum AccountCommand {
         /// How to get its password
         #[command(flatten)]
         password: PasswordSource,
+        /// What to print
+        #[command(flatten)]
+        output: OutputChoice,
     },
     /// List accounts
-    List,
+    List {
+        /// What to print
+        #[command(flatten)]
+        output: OutputChoice,
+    },
     /// Show an account, with the registries that it is a member of
     Show {
         /// Which
         name: String,
+        /// What to print
+        #[command(flatten)]
+        output: OutputChoice,
     },
-    /// Replace the roles of an account
+    /// Replace the roles of an account, or show it if no role is given
     Role {
         /// Whose
         name: String,
-        /// What it is from now on; can be given several times, or not at all to take every role away
+        /// What it is from now on, and nothing else; can be given several times
         #[arg(long = "role", value_name = "ROLE")]
         roles: Vec<String>,
+        /// Take every role away
+        #[arg(long, conflicts_with = "roles")]
+        none: bool,
+        /// What to print
+        #[command(flatten)]
+        output: OutputChoice,
     },
     /// Make an account a member of a registry, or change its level there
     Grant {
@@ -165,6 +186,9 @@ pub enum AccountCommand {
         /// How to get the new password
         #[command(flatten)]
         password: PasswordSource,
+        /// What to print
+        #[command(flatten)]
+        output: OutputChoice,
     },
     /// Let an account in again
     Enable {
@@ -186,6 +210,23 @@ pub enum AccountCommand {
     },
 }
 
+/// For whom a command prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people
+    Text,
+    /// For scripts
+    Json,
+}
+
+/// The choice of what a command prints.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct OutputChoice {
+    /// What to print
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub output: Output,
+}
+
 /// Where a command gets a password from.
 #[derive(Debug, Args)]
 pub struct PasswordSource {
@@ -203,7 +244,7 @@ pub enum KeysCommand {
     ///
     /// The settings name the old server key. All is done or nothing: no token changes, and no server has to stop.
     /// Restart each server with the new key afterwards; with the old one none starts any more. Keep the old key as
-    /// long as the backups that were made with it.
+    /// long as you keep backups from before.
     Rewrap {
         /// The new server key, base64 of 32 bytes; better given by file
         #[arg(long, env = "WHARFINGER_NEW_SERVER_KEY", hide_env_values = true, value_name = "KEY", value_parser = secret)]
@@ -239,7 +280,11 @@ pub enum KeysCommand {
 #[derive(Debug, Subcommand)]
 pub enum RestoreCommand {
     /// Say how old the backup is, and what it would let in
-    Status,
+    Status {
+        /// What to print
+        #[command(flatten)]
+        output: OutputChoice,
+    },
     /// Put the database into use; running servers notice at once
     Confirm {
         /// Disable every registry token first; each is enabled again by itself
@@ -252,7 +297,11 @@ pub enum RestoreCommand {
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
     /// Find events that were changed, removed, put in between or cut off; the exit status tells
-    Verify,
+    Verify {
+        /// What to print
+        #[command(flatten)]
+        output: OutputChoice,
+    },
 }
 
 /// What can be done with registries.
@@ -715,6 +764,69 @@ fn chosen_token(
     Ok(Some(token))
 }
 
+/// What the variables of settings begin with.
+const PREFIX: &str = "WHARFINGER_";
+
+/// Refuses variables that look like settings and are none: a mistyped one would be as if it were not there.
+///
+/// Kubernetes sets variables for each Service. Those of a Service named as this program are passed over, and those of one
+/// whose name begins so if its host is among them.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] names each, and the one that it may have meant, without its value.
+pub fn check_variables(names: impl Iterator<Item = OsString>) -> Result<()> {
+    let names: Vec<_> = names
+        .filter_map(|name| Some(name.to_string_lossy().strip_prefix(PREFIX)?.to_owned()))
+        .collect();
+    let hosts = names
+        .iter()
+        .filter_map(|name| name.strip_suffix("SERVICE_HOST"));
+    let services: Vec<_> = hosts.chain([""]).collect();
+    let mut known = Vec::new();
+    note_variables(&Cli::command(), &mut known);
+    let known: Vec<_> = known.iter().map(String::as_str).collect();
+    let mut violations = Violations::default();
+    for name in &names {
+        let of_service = |service: &&str| name.strip_prefix(*service).is_some_and(is_of_kubernetes);
+        if known.contains(&name.as_str()) || services.iter().any(of_service) {
+            continue;
+        }
+        let hint = match nearest(&known, name) {
+            Some(near) => format!("did you mean {PREFIX}{near}?"),
+            None => "`wharfinger --help` lists them".to_owned(),
+        };
+        let shown = quoted(name).to_string();
+        let message = format!(
+            "there is no variable {PREFIX}{}; {hint}",
+            shown.trim_matches('"')
+        );
+        violations.push(Field::Setting, message);
+    }
+    violations.finish(Some(()))
+}
+
+/// Notes the variables of a command and of those below it, without the prefix.
+fn note_variables(command: &clap::Command, known: &mut Vec<String>) {
+    let variables = command.get_arguments().filter_map(clap::Arg::get_env);
+    let variables = variables.filter_map(|name| name.to_str()?.strip_prefix(PREFIX));
+    known.extend(variables.map(str::to_owned));
+    for command in command.get_subcommands() {
+        note_variables(command, known);
+    }
+}
+
+/// Is this the name of a variable that Kubernetes sets for a Service, after the name of that?
+fn is_of_kubernetes(name: &str) -> bool {
+    let numbered = |port: &str| {
+        let number = port.split_once('_').map(|(number, _)| number);
+        number.is_some_and(|number| number.parse::<u16>().is_ok())
+    };
+    matches!(name, "SERVICE_HOST" | "SERVICE_PORT" | "PORT")
+        || name.starts_with("SERVICE_PORT_")
+        || name.strip_prefix("PORT_").is_some_and(numbered)
+}
+
 /// Reads the secret of a setting from a file.
 pub fn read_secret(setting: &str, path: &Path) -> Result<SecretString> {
     let text = std::fs::read_to_string(path).map(Zeroizing::new);
@@ -875,7 +987,6 @@ fn retention(text: &str) -> Parsed<Retention> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_consistent() {

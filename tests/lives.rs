@@ -187,7 +187,29 @@ async fn a_registry_is_bound_by_its_server(
         &make(&admin, &list, "later", json!(day(&server, 21))).await,
         &day(&server, 20),
     );
+    // A default that nobody gets is refused, whoever's the maximum is.
     let rules = json!({"defaultTokenLife": "P25D"});
+    let named = json!({"name": "team-b", "location": "de/fra", "defaultTokenLife": "P25D"});
+    let put = "/registries/0000feed-0000-4000-8000-00000000000b";
+    for answer in [
+        rule(&admin, &registry, rules.clone()).await,
+        admin
+            .post("/registries", json!({"properties": named}))
+            .await,
+        admin.put(put, json!({"properties": named})).await,
+    ] {
+        assert_eq!(answer.status, 400, "{answer:?}");
+        assert_eq!(answer.codes(), ["invalid-default-token-life"]);
+        let message = answer.message();
+        assert!(
+            message.contains("P25D") && message.contains("P20D"),
+            "{message}"
+        );
+    }
+    // One that was there before the maximum is cut, and can be sent back.
+    let unbound = server.replica().await;
+    let answer = rule(&unbound.admin(), &registry, rules.clone()).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(rule(&admin, &registry, rules).await.status, 200);
     let answer = make(&admin, &list, "servers", json!("absent")).await;
     assert_eq!(end(&answer), &json!(day(&server, 20)));

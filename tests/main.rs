@@ -20,6 +20,7 @@ mod bad_input;
 mod caps;
 mod catalog;
 mod check;
+mod commands;
 mod concurrency;
 mod database_file;
 mod documents;

@@ -10,6 +10,8 @@
 //! Ids, times and secrets differ from run to run, so they are replaced by numbers in the order in which they first
 //! occur: where the README shows the same id twice, the program must too. Those that the commands name stay as they are.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -17,13 +19,15 @@ use std::process::{Child, Command, Stdio};
 
 use clap::Args as _;
 use serde_json::Value;
-use wharfinger::config::Settings;
+use wharfinger::config::{self, Settings};
 use wharfinger::domain::id::AccountId;
 use wharfinger::domain::secret::is_machine_secret;
 use wharfinger::error::Field;
 use wharfinger::http::registries::Code;
 
+use crate::commands::commands;
 use crate::openapi::{document_of, operations, resolve};
+use crate::program::files;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wharfinger");
 /// Where the README says that the server is.
@@ -307,6 +311,62 @@ fn the_readme_lists_every_setting() {
         read("README.md").contains(&format!("\n{table}\n")),
         "the README's table of settings should be:\n\n{table}"
     );
+}
+
+/// The commands of the README's table: `wharfinger account disable NAME`, `enable` names two.
+fn told_commands(readme: &str) -> BTreeSet<String> {
+    let mut told = BTreeSet::new();
+    let rows = readme
+        .lines()
+        .filter(|line| line.starts_with("| `wharfinger"));
+    for cell in rows.filter_map(|row| row.split(" | ").next()) {
+        let mut before = Vec::new();
+        for code in cell.split('`').skip(1).step_by(2) {
+            let is_word = |word: &&str| {
+                word.bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+            };
+            let words = code
+                .split(' ')
+                .take_while(|word| is_word(word) && !word.starts_with('-'));
+            let words: Vec<_> = words.collect();
+            match words.split_first() {
+                Some((&"wharfinger", words)) => before = words.to_vec(),
+                _ => before.splice(before.len() - 1.., words).for_each(drop),
+            }
+            told.insert(before.join(" "));
+        }
+    }
+    told
+}
+
+#[test]
+fn the_readme_tells_of_every_command() {
+    let told = told_commands(&read("README.md"));
+    for (name, _) in commands() {
+        assert!(
+            told.contains(&name),
+            "the README does not tell of {name}: {told:?}"
+        );
+    }
+}
+
+/// What scripts are given by variables has other names: the program would refuse them.
+#[test]
+fn only_settings_begin_as_settings_do() {
+    let mut texts = vec![read("README.md").into_bytes()];
+    for folder in ["docs", "examples", "scripts"] {
+        texts.extend(files(&root().join(folder)).into_values());
+    }
+    let mut named = BTreeSet::new();
+    for text in texts {
+        let text = String::from_utf8_lossy(&text);
+        let words = text.split(|c: char| c != '_' && !c.is_ascii_alphanumeric());
+        let ours = words.filter(|word| word.starts_with("WHARFINGER_") && !word.ends_with('_'));
+        named.extend(ours.map(OsString::from));
+    }
+    assert!(named.len() > 50, "{named:?}");
+    config::check_variables(named.into_iter()).unwrap();
 }
 
 #[test]

@@ -34,7 +34,11 @@ fn said(output: &Output) -> String {
 
 /// Makes a database under this server key.
 fn begin(database: &Database, key: &str) {
-    for arguments in [&["migrate"][..], &["account", "add", "first"]] {
+    for arguments in [
+        &["migrate"][..],
+        &["keys", "init"],
+        &["account", "add", "first"],
+    ] {
         let ended = end(with_key(database, key).args(arguments));
         assert!(ended.status.success(), "{ended:?}");
     }
@@ -314,7 +318,11 @@ fn the_new_key_is_made_in_its_file_or_taken_from_it_and_nothing_is_replaced() {
         let mut command = Program::command(&database);
         end(command.env_remove("WHARFINGER_SERVER_KEY").args(arguments))
     };
-    for arguments in [&["migrate"][..], &["account", "add", "first"]] {
+    for arguments in [
+        &["migrate"][..],
+        &["keys", "init"],
+        &["account", "add", "first"],
+    ] {
         assert!(command(arguments).status.success());
     }
     let (key, new) = (data.join("server-key"), data.join("server-key.new"));

@@ -33,7 +33,7 @@ impl Cluster {
     fn script(folder: &Path) -> Command {
         let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/postgres"));
         command
-            .env("WHARFINGER_POSTGRES_DIR", folder)
+            .env("POSTGRES_DIR", folder)
             .stdin(Stdio::null())
             .stderr(Stdio::inherit());
         command

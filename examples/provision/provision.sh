@@ -4,8 +4,8 @@
 #   provision.sh [FILE]                  makes what is missing and puts right what differs
 #   provision.sh --prune [--yes] [FILE]  then removes what the file no longer has: lists it and asks, unless --yes
 #
-#   WHARFINGER_URL       where the server is, for example https://wharfinger.example.com
-#   WHARFINGER_ACCOUNT   name:password of an account that may write, and delete with --prune
+#   SERVER_URL       where the server is, for example https://wharfinger.example.com
+#   SERVER_ACCOUNT   name:password of an account that may write, and delete with --prune
 #   SECRETS_DIR          where the passwords of new tokens go, one file each (default: secrets)
 #
 # Each entry is sent with PUT, under an id that follows from its name. The server decides whether anything changes, so
@@ -26,9 +26,9 @@ while [[ ${1:-} == -* ]]; do
   shift
 done
 file=${1:-$(dirname "${BASH_SOURCE[0]}")/registries.json}
-base=${WHARFINGER_URL:?says where the server is}
+base=${SERVER_URL:?says where the server is}
 base=${base%/}/containerregistries
-account=${WHARFINGER_ACCOUNT:?is name:password of an account that may write}
+account=${SERVER_ACCOUNT:?is name:password of an account that may write}
 secrets=${SECRETS_DIR:-secrets}
 changes=0
 

@@ -6,11 +6,13 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::json;
 
-use super::{clock, open_service, print};
+use super::output::{print, print_as};
+use super::{clock, open_service};
 use crate::app::{self, Makes};
 use crate::clock::{Clock as _, Random, SystemClock, SystemRandom};
-use crate::config::{RestoreCommand, Settings};
+use crate::config::{Output, RestoreCommand, Settings};
 use crate::error::{Error, Field, Result};
 use crate::service::backup::{self, Contents};
 use crate::service::freeze::{Restored, RestoredTokens, Standing};
@@ -21,9 +23,12 @@ const DASH: &str = "-";
 /// Writes a backup.
 pub(super) fn write(settings: &Settings, file: &Path, replace: bool) -> Result<()> {
     app::require_database(settings)?;
-    let (target, key) = (settings.target()?, app::server_key(settings)?);
-    let write =
-        |output: &mut dyn Write| backup::write(&target, &key, &SystemClock, &SystemRandom, output);
+    let target = settings.target()?;
+    let key = app::server_key(settings).map_err(|error| app::naming(&target, error))?;
+    let write = |output: &mut dyn Write| {
+        backup::write(&target, &key, &SystemClock, &SystemRandom, output)
+            .map_err(|error| app::naming(&target, error))
+    };
     if file == Path::new(DASH) {
         // Nothing else may be said there.
         return write(&mut std::io::stdout().lock()).map(drop);
@@ -87,7 +92,12 @@ impl Drop for Draft {
 }
 
 /// Restores a backup, or only looks at it.
-pub(super) fn restore(settings: &Settings, file: &Path, dry_run: bool) -> Result<()> {
+pub(super) fn restore(
+    settings: &Settings,
+    file: &Path,
+    dry_run: bool,
+    output: Output,
+) -> Result<()> {
     let key = app::server_key(settings)?;
     let mut input: Box<dyn Read> = if file == Path::new(DASH) {
         Box::new(std::io::stdin())
@@ -99,32 +109,53 @@ pub(super) fn restore(settings: &Settings, file: &Path, dry_run: bool) -> Result
     };
     if dry_run {
         let contents = backup::check(&key, &mut input)?;
-        print(&format!("{} is whole: {}", file.display(), told(&contents)))?;
-        for table in &contents.tables {
-            print(&format!("{:>12}  {}", table.rows, table.name))?;
-        }
-        return Ok(());
+        let tables = contents.tables.iter();
+        let shown = json!({
+            "madeAt": contents.made_at,
+            "release": contents.release,
+            "migration": contents.migrations.last(),
+            "accounts": contents.living("accounts"),
+            "registries": contents.living("registries"),
+            "tokens": contents.living("tokens"),
+            "tables": tables.clone().map(|table| json!({"name": table.name, "rows": table.rows}))
+                .collect::<Vec<_>>(),
+        });
+        return print_as(output, &shown, || {
+            let lines = tables.map(|table| format!("\n{:>12}  {}", table.rows, table.name));
+            let lines: String = lines.collect();
+            format!("{} is whole: {}{lines}", file.display(), told(&contents))
+        });
     }
     app::make_data_folder(settings)?;
     let target = settings.target()?;
     let contents = backup::restore(&target, &key, &clock(), &SystemRandom, &mut input)?;
-    print(&format!("Restored into {target}: {}", told(&contents)))?;
-    actix_web::rt::System::new().block_on(status(settings))
+    if output == Output::Text {
+        print(&format!("Restored into {target}: {}", told(&contents)))?;
+    }
+    actix_web::rt::System::new().block_on(status(settings, output))
 }
 
 fn told(contents: &Contents) -> String {
     format!(
-        "made {} by release {}, with {} accounts, {} registries and {} registry tokens; its tables are of {}.",
+        "made {} by release {}, with {}, {} and {}; its tables are of {}.",
         second(contents.made_at),
         contents.release,
-        contents.rows("accounts"),
-        contents.rows("registries"),
-        contents.rows("tokens"),
+        counted(contents.living("accounts"), "account", "accounts"),
+        counted(contents.living("registries"), "registry", "registries"),
+        counted(
+            contents.living("tokens"),
+            "registry token",
+            "registry tokens"
+        ),
         contents
             .migrations
             .last()
             .map_or("no version", String::as_str),
     )
+}
+
+fn counted(number: i64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 fn second(at: DateTime<Utc>) -> String {
@@ -134,7 +165,7 @@ fn second(at: DateTime<Utc>) -> String {
 /// What is done about a database that was restored.
 pub(super) async fn about(settings: &Settings, command: RestoreCommand) -> Result<()> {
     match command {
-        RestoreCommand::Status => status(settings).await,
+        RestoreCommand::Status { output } => status(settings, output.output).await,
         RestoreCommand::Confirm { disable_tokens } => {
             let tokens = if disable_tokens {
                 RestoredTokens::Disable
@@ -156,14 +187,30 @@ pub(super) async fn about(settings: &Settings, command: RestoreCommand) -> Resul
     }
 }
 
-async fn status(settings: &Settings) -> Result<()> {
+async fn status(settings: &Settings, output: Output) -> Result<()> {
     let service = open_service(settings, Makes::Nothing).await?;
     let standing = service.freeze().standing().await;
     service.close();
-    match standing? {
-        None => print("This database is not frozen."),
-        Some((restored, standing)) => print(&warning(&restored, standing, SystemClock.now())),
-    }
+    let Some((restored, standing)) = standing? else {
+        let shown = json!({"frozen": false});
+        return print_as(output, &shown, || "This database is not frozen.".to_owned());
+    };
+    let shown = json!({
+        "frozen": true,
+        "madeAt": restored.made_at,
+        "restoredAt": restored.restored_at,
+        "opens": {
+            "accounts": standing.accounts,
+            "tokens": standing.tokens,
+            "lastingTokens": standing.lasting_tokens,
+            "appTokens": standing.app_tokens,
+            "lastingAppTokens": standing.lasting_app_tokens,
+            "apiTokens": standing.api_tokens,
+        },
+    });
+    print_as(output, &shown, || {
+        warning(&restored, standing, SystemClock.now())
+    })
 }
 
 /// What an old backup would revive.

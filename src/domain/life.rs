@@ -62,17 +62,21 @@ impl Lives {
         }
     }
 
-    /// Refuses rules that contradict each other.
-    pub fn check(self) -> Result<()> {
-        match (self.default, self.maximum) {
-            (Some(default), Some(maximum)) if default > maximum => Err(Error::invalid(
-                Field::DefaultTokenLife,
-                format!(
-                    "defaultTokenLife {default} is longer than maximumTokenLife {maximum}; make it as long or shorter"
-                ),
-            )),
-            _ => Ok(()),
-        }
+    /// Refuses a registry's default that nobody would get: one beyond its own maximum or that of its server.
+    pub fn check(self, server: Self) -> Result<()> {
+        let beyond = |maximum: Option<Period>| maximum.filter(|most| self.default > Some(*most));
+        let (whose, maximum) = match (beyond(self.maximum), beyond(server.maximum)) {
+            (Some(own), _) => ("maximumTokenLife", own),
+            (None, Some(servers)) => ("the service's --maximum-token-life", servers),
+            (None, None) => return Ok(()),
+        };
+        let default = self.default.unwrap_or(maximum);
+        Err(Error::invalid(
+            Field::DefaultTokenLife,
+            format!(
+                "defaultTokenLife {default} is longer than {whose} {maximum}; make it as long or shorter"
+            ),
+        ))
     }
 
     /// Do these rules say anything of a token's end?

@@ -356,8 +356,8 @@ impl Registry {
     }
 
     /// Replaces all that can be replaced; name and location cannot. Returns whether anything changed.
-    pub fn replace(&mut self, new: NewRegistry) -> Result<bool> {
-        self.update(RegistryPatch {
+    pub fn replace(&mut self, new: NewRegistry, server: Lives) -> Result<bool> {
+        let patch = RegistryPatch {
             name: Some(new.name.as_str().to_owned()),
             location: Some(new.location),
             schedule: Some(new.schedule),
@@ -366,11 +366,12 @@ impl Registry {
             verifier: new.verifier,
             lives: new.lives,
             maximum_secret_age: new.maximum_secret_age,
-        })
+        };
+        self.update(patch, server)
     }
 
-    /// Changes what the patch names. Returns whether anything changed.
-    pub fn update(&mut self, patch: RegistryPatch) -> Result<bool> {
+    /// Changes what the patch names, on a server with these rules. Returns whether anything changed.
+    pub fn update(&mut self, patch: RegistryPatch, server: Lives) -> Result<bool> {
         let mut violations = Violations::default();
         if let Some(name) = patch.name.filter(|name| *name != self.name) {
             violations.push(
@@ -422,7 +423,10 @@ impl Registry {
             self.verifier = verifier;
         }
         let lives = self.lives.changed(patch.lives);
-        lives.check()?;
+        // What was right when it was set can be sent back, whatever the server's maximum is now.
+        if lives != self.lives {
+            lives.check(server)?;
+        }
         self.lives = lives;
         if let Some(maximum_secret_age) = patch.maximum_secret_age {
             self.maximum_secret_age = maximum_secret_age;

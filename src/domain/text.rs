@@ -1,4 +1,4 @@
-//! How untrusted text is shown in messages.
+//! How untrusted text is shown in messages, and the name that it may have meant.
 
 use std::fmt;
 

@@ -16,12 +16,14 @@ use crate::domain::status::Status;
 use crate::domain::text::quoted;
 use crate::error::{Error, Result, What};
 use crate::store::accounts::{self as table, Change};
-use crate::store::{Lock, Session, api_tokens, app_tokens, members, registries};
+use crate::store::{Lock, Session, api_tokens, app_tokens, keys, members, registries};
 
 /// The role that must never be without an enabled account.
 const ADMIN: &str = "Admin";
 /// The name of the first account.
 pub const FIRST: &str = "admin";
+/// The name, among the data set's facts, of who has its password.
+const FIRST_PASSWORD: &str = "first-password";
 
 /// What becomes of the API tokens in force of an account that is to be deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,8 +101,8 @@ impl<'a> Accounts<'a> {
     }
 
     /// Adds the first account, with the role Admin. Returns false, and adds none, if there is one already: of
-    /// several replicas that start at once one wins.
-    pub async fn create_first(&self, password: &NewPassword) -> Result<bool> {
+    /// several replicas that start at once one wins. A password that was made comes with who has it, for the others.
+    pub async fn create_first(&self, password: &NewPassword, kept: Option<String>) -> Result<bool> {
         let new = self.prepare(AccountName::parse(FIRST)?, password, vec![ADMIN.to_owned()])?;
         self.core
             .command(Lock::Catalog, move |connection| {
@@ -108,10 +110,39 @@ impl<'a> Accounts<'a> {
                     return Ok(Done::nothing(false));
                 }
                 table::insert(connection, &new)?;
+                if let Some(kept) = &kept {
+                    keys::set_fact(connection, FIRST_PASSWORD, kept.as_bytes())?;
+                }
                 let account = find_named(connection, FIRST)?;
                 Ok(Done::told(true, audit::Change::created(&account)))
             })
             .await
+    }
+
+    /// Who has the first account's password that was made, as long as the account is as it was made.
+    pub async fn first_password(&self) -> Result<Option<String>> {
+        self.core
+            .store
+            .read(|connection| {
+                let first = table::find_named(connection, FIRST)?;
+                if first.is_none_or(|first| first.modified_at != first.created_at) {
+                    return Ok(None);
+                }
+                let kept = keys::fact(connection, FIRST_PASSWORD)?;
+                Ok(kept.map(|kept| String::from_utf8_lossy(&kept).into_owned()))
+            })
+            .await
+    }
+
+    /// The name of an enabled account with the role Admin, if there is one: the first, or else the oldest.
+    pub async fn an_admin(&self) -> Result<Option<String>> {
+        let accounts = self.list().await?;
+        let admins = accounts.into_iter().filter(|account| {
+            account.status == Status::Enabled && account.roles.iter().any(|role| role == ADMIN)
+        });
+        let mut names: Vec<_> = admins.map(|account| account.name).collect();
+        let first = names.iter().position(|name| name == FIRST).unwrap_or(0);
+        Ok((!names.is_empty()).then(|| names.swap_remove(first)))
     }
 
     /// Sets a password, and ends the account's other credentials if that is wanted. The old password fails on the next

@@ -52,11 +52,11 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// How many rows a table has.
+    /// How many things a table has, without those that are deleted.
     #[must_use]
-    pub fn rows(&self, table: &str) -> i64 {
+    pub fn living(&self, table: &str) -> i64 {
         let found = self.tables.iter().find(|known| known.name == table);
-        found.map_or(0, |table| table.rows)
+        found.map_or(0, |table| table.rows - table.deleted)
     }
 }
 
@@ -207,13 +207,15 @@ pub fn restore(
     Ok(contents)
 }
 
-/// Without data keys nothing else can ever have been made.
+/// Keys alone are nothing: a start that failed at its address leaves them. Whatever else there is was made by an account,
+/// which stays when it is deleted, or is told in the audit trail.
 fn require_empty(connection: &mut Session) -> Result<()> {
-    for table in ["data_keys", "accounts"] {
+    for table in ["accounts", "registries", "audit_events"] {
         if dump::has_any(connection, table)? {
             return Err(Error::invalid(
                 Field::Setting,
-                "--database-url: this database is in use: it has keys or accounts. A backup is restored into an empty one",
+                "--database-url: this database is in use: it has accounts, registries or an audit trail. A backup is \
+                 restored into an empty one, which may have keys",
             ));
         }
     }

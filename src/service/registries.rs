@@ -146,7 +146,8 @@ impl<'a> Registries<'a> {
         let location = location.err().map(|error| error.to_string());
         let now = self.core.clock.now();
         let id = RegistryId(self.core.random.uuid_at(now)?);
-        let (caps, claim) = (self.core.policy.caps, self.core.claim(attempt, None)?);
+        let policy = &self.core.policy;
+        let (caps, lives, claim) = (policy.caps, policy.lives, self.core.claim(attempt, None)?);
         self.core
             .write(caller, Lock::Catalog, move |connection, actor| {
                 actor
@@ -160,7 +161,7 @@ impl<'a> Registries<'a> {
                     return Err(Error::invalid(Field::Location, message));
                 }
                 caps.admit_registry(table::count_made_by(connection, actor.id)?)?;
-                Lives::default().changed(new.lives).check()?;
+                Lives::default().changed(new.lives).check(lives)?;
                 let registry = table::insert(connection, id, &new, &actor.stamp(now))?;
                 claim.keep(connection, actor, id.0, registry.tag())?;
                 let change = Change::created(&registry);
@@ -200,7 +201,8 @@ impl<'a> Registries<'a> {
             .check_location(&new)
             .err()
             .map(|error| error.to_string());
-        let (now, caps) = (self.core.clock.now(), self.core.policy.caps);
+        let (now, policy) = (self.core.clock.now(), &self.core.policy);
+        let (caps, lives) = (policy.caps, policy.lives);
         let claim = self.core.claim(attempt, None)?;
         self.core
             .write(
@@ -225,7 +227,7 @@ impl<'a> Registries<'a> {
                             return Err(Error::invalid(Field::Location, message));
                         }
                         caps.admit_registry(table::count_made_by(connection, actor.id)?)?;
-                        Lives::default().changed(new.lives).check()?;
+                        Lives::default().changed(new.lives).check(lives)?;
                         let registry = table::insert(connection, id, &new, &actor.stamp(now))?;
                         claim.keep(connection, actor, id.0, registry.tag())?;
                         let change = Change::created(&registry);
@@ -234,7 +236,7 @@ impl<'a> Registries<'a> {
                     rights.require(Resource::Registry, Level::Write)?;
                     condition.require(What::Registry, Some(registry.tag()))?;
                     let before = registry.clone();
-                    if !registry.replace(new.clone())? {
+                    if !registry.replace(new.clone(), lives)? {
                         return Ok(Done::nothing(Put::Replaced(registry)));
                     }
                     change(&before.restrictions(), &registry.restrictions(), &rights)?;
@@ -254,7 +256,7 @@ impl<'a> Registries<'a> {
         patch: RegistryPatch,
         condition: Precondition,
     ) -> Result<Registry> {
-        let now = self.core.clock.now();
+        let (now, lives) = (self.core.clock.now(), self.core.policy.lives);
         self.core
             .write(caller, Lock::Registry(id), move |connection, actor| {
                 let found = members::registry(connection, id, actor.key)?;
@@ -262,7 +264,7 @@ impl<'a> Registries<'a> {
                 rights.require(Resource::Registry, Level::Write)?;
                 condition.require(What::Registry, Some(registry.tag()))?;
                 let before = registry.clone();
-                if !registry.update(patch.clone())? {
+                if !registry.update(patch.clone(), lives)? {
                     return Ok(Done::nothing(registry));
                 }
                 change(&before.restrictions(), &registry.restrictions(), &rights)?;

@@ -69,6 +69,9 @@ pub struct Table {
     pub columns: Vec<String>,
     /// How many rows it has.
     pub rows: i64,
+    /// How many of them are of something that is deleted. Backups of older releases do not say.
+    #[serde(default)]
+    pub deleted: i64,
     /// The last number that its key was given, where the database gives it.
     pub last_key: Option<i64>,
 }
@@ -131,14 +134,16 @@ pub fn tables(connection: &mut Session) -> Result<Vec<Table>> {
         if columns.is_empty() {
             continue;
         }
+        let marked = columns.iter().any(|column| column.name == "deleted_at");
+        let mut count = |what| {
+            let sql = format!("SELECT COUNT({what}) AS number FROM {name}");
+            Ok::<_, Error>(number(connection, &sql)?.unwrap_or(0))
+        };
         tables.push(Table {
             name: (*name).to_owned(),
+            rows: count("*")?,
+            deleted: if marked { count("deleted_at")? } else { 0 },
             columns: columns.into_iter().map(|column| column.name).collect(),
-            rows: number(
-                connection,
-                &format!("SELECT COUNT(*) AS number FROM {name}"),
-            )?
-            .unwrap_or(0),
             last_key: last_key(connection, name)?,
         });
     }
@@ -260,14 +265,12 @@ pub fn skip_ahead(connection: &mut Session, table: &Table) -> Result<()> {
     Ok(())
 }
 
-/// Has a table any row?
+/// Is there a table with any row?
 pub fn has_any(connection: &mut Session, table: &str) -> Result<bool> {
-    Ok(number(
-        connection,
-        &format!(
-            "SELECT CAST(COUNT(*) AS BIGINT) AS number FROM (SELECT 1 FROM {table} LIMIT 1) AS rows"
-        ),
-    )? != Some(0))
+    let sql = format!(
+        "SELECT CAST(COUNT(*) AS BIGINT) AS number FROM (SELECT 1 FROM {table} LIMIT 1) AS rows"
+    );
+    Ok(connection.has_table(table)? && number(connection, &sql)? != Some(0))
 }
 
 /// The columns of a table; none if there is no such table.

@@ -9,13 +9,13 @@ source tests/acceptance/check.bash
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 export SECRETS_DIR=$folder/secrets
-export WHARFINGER_ACCOUNT=$ADMIN
+export SERVER_ACCOUNT=$ADMIN
 file=$folder/registries.json
 cp examples/provision/registries.json "$file"
 
 provision() { examples/provision/provision.sh "$file" >"$folder/out" 2>&1; }
 expect() { holds "$1: $(cat "$folder/out")" grep -qF -- "$2" "$folder/out"; }
-api() { curl -sS -u "$ADMIN" "${@:2}" "$WHARFINGER_URL/containerregistries$1"; }
+api() { curl -sS -u "$ADMIN" "${@:2}" "$SERVER_URL/containerregistries$1"; }
 edit() { jq "$1" "$file" >"$folder/edited" && mv "$folder/edited" "$file"; }
 everything() { api /registries | jq -S .items && api "/registries/$registry/tokens" | jq -S .items; }
 token_id() { api "/registries/$registry/tokens" | jq -r --arg name "$1" '.items[] | select(.properties.name == $name).id'; }
@@ -147,11 +147,11 @@ cp "$folder/before" "$file"
 edit '.registries[0].location = "de/txl"'
 refuses "a refused change did not fail" provision
 expect "a refused change" "invalid-location"
-export WHARFINGER_ACCOUNT=$ANALYST
+export SERVER_ACCOUNT=$ANALYST
 edit '.registries[0].location = "de/fra" | .registries[0].apiSubnetAllowList = []'
 refuses "a run without the right did not fail" provision
 expect "a run without the right" "forbidden"
-export WHARFINGER_ACCOUNT=admin:wrong
+export SERVER_ACCOUNT=admin:wrong
 refuses "a run with a wrong password did not fail" provision
 expect "a run with a wrong password" "unauthenticated"
 

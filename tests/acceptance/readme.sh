@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the README's examples for the public SDKs as they are: tests/acceptance/readme.sh
 #
-# WHARFINGER_URL and ADMIN say where and as whom, as scripts/with-server sets them.
+# SERVER_URL and ADMIN say where and as whom, as scripts/with-server sets them.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -12,7 +12,7 @@ export PASSWORD=${ADMIN#*:}
 
 # block LANGUAGE: the README's only block in it, for this server's address.
 block() {
-  sed -n "/^\`\`\`$1\$/,/^\`\`\`\$/{/^\`\`\`/d;p}" README.md | sed "s#http://127.0.0.1:8080#$WHARFINGER_URL#"
+  sed -n "/^\`\`\`$1\$/,/^\`\`\`\$/{/^\`\`\`/d;p}" README.md | sed "s#http://127.0.0.1:8080#$SERVER_URL#"
 }
 
 checks=0

@@ -3,7 +3,7 @@
 
 Neither can be installed from a package registry. What they send and what they make of the answers was measured
 once with the real ones; here it is done again, in their order, with their bodies and headers, each request on a
-connection of its own. WHARFINGER_URL and ADMIN say where and as whom, as scripts/with-server sets them; IONOS_TOKEN,
+connection of its own. SERVER_URL and ADMIN say where and as whom, as scripts/with-server sets them; IONOS_TOKEN,
 which tests/acceptance/with-token sets, wins, as it does there.
 """
 
@@ -18,7 +18,7 @@ import uuid
 from datetime import datetime, timezone
 from urllib.parse import quote, urlsplit
 
-URL = urlsplit(os.environ["WHARFINGER_URL"])
+URL = urlsplit(os.environ["SERVER_URL"])
 PREFIX = "/containerregistries"
 TOKEN = os.environ.get("IONOS_TOKEN")
 BASIC = "Basic " + base64.b64encode(os.environ["ADMIN"].encode()).decode()

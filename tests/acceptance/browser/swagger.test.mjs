@@ -1,13 +1,13 @@
 // Swagger UI, used as a person uses it, in Debian's Chromium.
 //
-// Environment: WHARFINGER_URL, ADMIN (name:password), WHARFINGER_SECRET_SCANNING_TOKEN, SCREENSHOTS (a folder), CHROMIUM (the browser).
+// Environment: SERVER_URL, ADMIN (name:password), WHARFINGER_SECRET_SCANNING_TOKEN, SCREENSHOTS (a folder), CHROMIUM (the browser).
 
 import assert from "node:assert/strict";
 import { createServer, request } from "node:http";
 import { after, before, test } from "node:test";
 import { chromium } from "playwright-core";
 
-const { WHARFINGER_URL: base, ADMIN: admin, SCREENSHOTS: folder, CHROMIUM, WHARFINGER_SECRET_SCANNING_TOKEN: scanner } = process.env;
+const { SERVER_URL: base, ADMIN: admin, SCREENSHOTS: folder, CHROMIUM, WHARFINGER_SECRET_SCANNING_TOKEN: scanner } = process.env;
 const [name, ...rest] = admin.split(":");
 const password = rest.join(":");
 

@@ -12,7 +12,7 @@ prefix=/containerregistries
 
 # ask PATH OPTION...: leaves headers and body in the folder, prints the status.
 ask() {
-  curl -sS -D "$folder/headers" -o "$folder/body" -w '%{http_code}' "${@:2}" "$WHARFINGER_URL$1"
+  curl -sS -D "$folder/headers" -o "$folder/body" -w '%{http_code}' "${@:2}" "$SERVER_URL$1"
 }
 header() { sed -n "s/^$1: \(.*\)\r$/\1/Ip" "$folder/headers"; }
 error_code() { jq -r '.messages[0].errorCode' "$folder/body"; }
@@ -26,7 +26,7 @@ for base in "$prefix" ""; do
   same "HEAD of an impossible name" 400 "$(ask "$base/names/No_name" -u "$ADMIN" -I)"
   same "the registry" 200 "$(ask "$base/registries/$registry" -u "$ADMIN")"
   same "a link's prefix" 200 "$(ask "$base/registries/$registry/tokens" -u "$ADMIN")"
-  same "a link" "$WHARFINGER_URL$base/registries/$registry/tokens?offset=0&limit=100" "$(jq -r ._links.self "$folder/body")"
+  same "a link" "$SERVER_URL$base/registries/$registry/tokens?offset=0&limit=100" "$(jq -r ._links.self "$folder/body")"
 done
 
 same "no credentials" 401 "$(ask $prefix/registries)"

@@ -1,6 +1,6 @@
 // The public Node SDK, unmodified, against a running server.
 //
-// WHARFINGER_URL, ADMIN and ANALYST say where and as whom, as scripts/with-server sets them. With IONOS_TOKEN, which
+// SERVER_URL, ADMIN and ANALYST say where and as whom, as scripts/with-server sets them. With IONOS_TOKEN, which
 // tests/acceptance/with-token sets, ADMIN comes with that instead of a password.
 
 'use strict';
@@ -10,8 +10,8 @@ const { randomUUID } = require('node:crypto');
 const { after, before, test } = require('node:test');
 const sdk = require('@ionos-cloud/sdk-nodejs-container-registry');
 
-const { WHARFINGER_URL, ADMIN, ANALYST, IONOS_TOKEN } = process.env;
-const BASE = `${WHARFINGER_URL}/containerregistries`;
+const { SERVER_URL, ADMIN, ANALYST, IONOS_TOKEN } = process.env;
+const BASE = `${SERVER_URL}/containerregistries`;
 const SCHEDULE = { days: ['Tuesday', 'Monday'], time: '05:19:00+00:00' };
 const SCOPES = [
   { actions: ['push', 'pull'], name: 'team/*', type: 'repository' },
@@ -349,7 +349,7 @@ test('an analyst reads and changes nothing', async () => {
 });
 
 test('without the prefix', async () => {
-  const { data } = await connect(ADMIN, WHARFINGER_URL).registries.registriesFindById({ registryId });
+  const { data } = await connect(ADMIN, SERVER_URL).registries.registriesFindById({ registryId });
   assert.equal(data.properties.name, registryName);
 });
 

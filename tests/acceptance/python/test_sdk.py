@@ -1,6 +1,6 @@
 """The public Python SDK, unmodified, against a running server: the same tests for its versions 2.0.0 and 1.1.0.
 
-WHARFINGER_URL, ADMIN and ANALYST say where and as whom, as scripts/with-server sets them. With IONOS_TOKEN, which
+SERVER_URL, ADMIN and ANALYST say where and as whom, as scripts/with-server sets them. With IONOS_TOKEN, which
 tests/acceptance/with-token sets, ADMIN comes with that instead of a password.
 """
 
@@ -17,7 +17,7 @@ import pytest
 from ionoscloud_container_registry import exceptions
 
 VERSION = tuple(map(int, importlib.metadata.version("ionoscloud-container-registry").split(".")))
-URL = os.environ["WHARFINGER_URL"]
+URL = os.environ["SERVER_URL"]
 HOST = URL + "/containerregistries"
 ADMIN = os.environ["ADMIN"]
 ANALYST = os.environ["ANALYST"]

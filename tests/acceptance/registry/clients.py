@@ -64,7 +64,7 @@ class Wharfinger:
     """The server that scripts/with-server started."""
 
     def __init__(self):
-        self.url = os.environ["WHARFINGER_URL"]
+        self.url = os.environ["SERVER_URL"]
         self.address = urlsplit(self.url).netloc
         self.admin = Credentials(*os.environ["ADMIN"].split(":", 1))
 
@@ -97,7 +97,7 @@ class Wharfinger:
     def command(self, *words, **environment):
         """Runs a command of the program against the server's database; what it printed."""
         done = subprocess.run(
-            [os.environ["WHARFINGER_BIN"], *words],
+            [os.environ["SERVER_PROGRAM"], *words],
             env={**os.environ, "WHARFINGER_PUBLIC_URL": self.url, **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -147,9 +147,9 @@ ANYTHING_IS_TRUE = ["GET /api/v1/user/apptoken", "GET /api/v1/superuser/apptoken
 
 def locations():
     """The locations of the server's settings. The account is in Latin-1, see `run`."""
-    account = f"{os.environ['WHARFINGER_NAME']}:{os.environ['WHARFINGER_PASSWORD']}"
+    account = f"{os.environ['SERVER_ACCOUNT_NAME']}:{os.environ['SERVER_PASSWORD']}"
     request = urllib.request.Request(
-        os.environ["WHARFINGER_URL"] + "/locations",
+        os.environ["SERVER_URL"] + "/locations",
         headers={"Authorization": "Basic " + b64encode(account.encode("latin-1")).decode()},
     )
     with urllib.request.urlopen(request) as answer:

@@ -37,7 +37,7 @@ from wharfinger_client.models import (
 )
 
 client = AuthenticatedClient(
-    base_url=os.environ["WHARFINGER_URL"] + "/containerregistries",
+    base_url=os.environ["SERVER_URL"] + "/containerregistries",
     token=b64encode(os.environ["ADMIN"].encode()).decode(),
     prefix="Basic",
     raise_on_unexpected_status=True,

@@ -8,7 +8,7 @@ import type { components, paths } from "./generated/wharfinger.js";
 type Problem = components["schemas"]["ApiErrorResponse"];
 
 const client = createClient<paths>({
-  baseUrl: `${env.WHARFINGER_URL}/containerregistries`,
+  baseUrl: `${env.SERVER_URL}/containerregistries`,
   headers: { Authorization: `Basic ${Buffer.from(env.ADMIN ?? "").toString("base64")}` },
 });
 
