@@ -11,6 +11,9 @@ use std::fmt;
 
 pub use self::field::Field;
 
+/// The beginning of the phrase in a conflict of names.
+pub const NAMED: &str = "named ";
+
 /// Anything that can go wrong, as the caller's or as our own fault.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -70,7 +73,7 @@ pub enum Error {
         which: String,
     },
     /// Another thing holds the name or id.
-    #[error("a {what} {which} already exists")]
+    #[error("{} {what} {which} already exists", .what.article())]
     Conflict {
         /// What kind of thing already exists.
         what: What,
@@ -189,7 +192,7 @@ impl Error {
     pub fn name_taken(what: What, name: impl fmt::Display) -> Self {
         Self::Conflict {
             what,
-            which: format!("named {name}"),
+            which: format!("{NAMED}{name}"),
         }
     }
 
@@ -326,6 +329,17 @@ impl What {
             Self::Artifact => "artifact",
             Self::Vulnerability => "vulnerability",
             Self::Path => "path",
+        }
+    }
+}
+
+impl What {
+    /// The indefinite article of its noun.
+    fn article(self) -> &'static str {
+        if self.noun().starts_with(['a', 'e', 'i', 'o']) {
+            "an"
+        } else {
+            "a"
         }
     }
 }

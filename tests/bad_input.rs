@@ -1578,3 +1578,56 @@ async fn a_name_that_was_rebound_to_this_service_may_not_write(
         .header("forwarded", format!("host={forwarded};proto=https"));
     assert_eq!(admin.send(request).await.status, 403);
 }
+
+#[rstest]
+#[actix_web::test]
+async fn a_taken_name_is_told_with_the_id_of_what_has_it(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
+    let account = bench.admin.create_account("bob", &[]).await;
+    let of_token = json!({"properties": {"name": "CI"}});
+    let of_registry = json!({"properties": {"name": "team-a", "location": "de/fra"}});
+    let of_account = json!({"properties": {"name": "Bob"}});
+    let put_token = format!("/registries/R/tokens/{NOBODY}");
+    let put_registry = format!("/registries/{NOBODY}");
+    for (method, path, body, noun, id) in [
+        (
+            "POST",
+            "/registries/R/tokens",
+            &of_token,
+            "a token named CI",
+            TOKEN,
+        ),
+        ("PUT", &put_token, &of_token, "a token named CI", TOKEN),
+        (
+            "POST",
+            "/registries",
+            &of_registry,
+            "a registry named team-a",
+            &bench.registry,
+        ),
+        (
+            "PUT",
+            &put_registry,
+            &of_registry,
+            "a registry named team-a",
+            &bench.registry,
+        ),
+        (
+            "POST",
+            "/accounts",
+            &of_account,
+            "an account named Bob",
+            &account,
+        ),
+    ] {
+        let json = [("content-type", "application/json")];
+        let answer = bench.send(method, path, &json, body.to_string()).await;
+        assert_eq!(answer.status, 409, "{method} {path}");
+        assert_eq!(
+            answer.message(),
+            format!("{noun}, with the id {id}, already exists")
+        );
+    }
+}

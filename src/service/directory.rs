@@ -111,6 +111,7 @@ impl<'a> Directory<'a> {
             status: new.status,
             at: self.core.clock.now(),
         };
+        let name = new.name.clone();
         let (policy, claim) = (
             Arc::clone(&self.core.policy),
             self.core.claim(attempt, None)?,
@@ -132,7 +133,13 @@ impl<'a> Directory<'a> {
                 let change = audit::Change::created(&account);
                 Ok(Done::told(Once::now(account), change))
             })
-            .await?;
+            .await;
+        let find = move |connection: &mut Session, actor: &Actor| {
+            actor.permissions.require(Resource::Access, Level::Read)?;
+            let found = table::login(connection, name.as_str())?;
+            Ok(found.map(|found| found.id.0))
+        };
+        let once = self.core.naming_holder(caller, once, find).await?;
         Ok(Once {
             value: MadeAccount {
                 account: once.value,

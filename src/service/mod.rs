@@ -43,6 +43,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
+use uuid::Uuid;
 
 use self::access::{Access, Caller, Presented, admit};
 use self::accounts::Accounts;
@@ -77,7 +78,7 @@ use crate::domain::account::{Actor, NewPassword};
 use crate::domain::audit::{By, Change, Credential, Event, Kind, Origin, Outcome, SubjectKind};
 use crate::domain::clock_check::ClockCheck;
 use crate::domain::secret::is_machine_secret;
-use crate::error::{Error, Result};
+use crate::error::{Error, NAMED, Result};
 use crate::metrics::{Caches, Counts};
 pub use crate::store::{Health, Integrity, Place};
 use crate::store::{
@@ -536,6 +537,24 @@ impl Core {
                 .await
         })
         .await
+    }
+
+    /// Adds to a conflict of names the id of the one that has the name, which `find` looks for and says if the caller may
+    /// know it. PostgreSQL ends a transaction at a conflict, so it takes another one.
+    async fn naming_holder<T, F>(&self, caller: &Caller, outcome: Result<T>, find: F) -> Result<T>
+    where
+        F: FnMut(&mut Session, &Actor) -> Result<Option<Uuid>> + Clone + Send + 'static,
+    {
+        match outcome {
+            Err(Error::Conflict { what, which }) if which.starts_with(NAMED) => {
+                let which = match self.read(caller, find).await {
+                    Ok(Some(id)) => format!("{which}, with the id {id},"),
+                    _ => which,
+                };
+                Err(Error::Conflict { what, which })
+            }
+            other => other,
+        }
     }
 
     /// Is this process free to let everybody in? If not yet, it looks whether it may by now.

@@ -87,7 +87,7 @@ impl<'a> Registries<'a> {
                 // Names are unique among all, so whoever is refused one learns as much.
                 let permissions = &actor.permissions;
                 permissions.require_somewhere(Resource::Registry, Level::Read)?;
-                table::is_name_taken(connection, name.as_str())
+                Ok(table::id_named(connection, name.as_str())?.is_some())
             })
             .await
     }
@@ -148,7 +148,9 @@ impl<'a> Registries<'a> {
         let id = RegistryId(self.core.random.uuid_at(now)?);
         let policy = &self.core.policy;
         let (caps, lives, claim) = (policy.caps, policy.lives, self.core.claim(attempt, None)?);
-        self.core
+        let name = new.name.clone();
+        let made = self
+            .core
             .write(caller, Lock::Catalog, move |connection, actor| {
                 actor
                     .permissions
@@ -167,7 +169,27 @@ impl<'a> Registries<'a> {
                 let change = Change::created(&registry);
                 Ok(Done::told(Once::now(registry), change))
             })
-            .await
+            .await;
+        self.naming_holder(caller, name, made).await
+    }
+
+    /// Adds to a conflict of names the id of the registry that has the name, if the caller may see it.
+    async fn naming_holder<T>(
+        &self,
+        caller: &Caller,
+        name: RegistryName,
+        outcome: Result<T>,
+    ) -> Result<T> {
+        let find = move |connection: &mut Session, actor: &Actor| {
+            let Some(id) = table::id_named(connection, name.as_str())? else {
+                return Ok(None);
+            };
+            let (registry, rights) =
+                visible(actor, id, members::registry(connection, id, actor.key)?)?;
+            rights.require(Resource::Registry, Level::Read)?;
+            Ok(Some(registry.id.0))
+        };
+        self.core.naming_holder(caller, outcome, find).await
     }
 
     /// One registry.
@@ -204,7 +226,9 @@ impl<'a> Registries<'a> {
         let (now, policy) = (self.core.clock.now(), &self.core.policy);
         let (caps, lives) = (policy.caps, policy.lives);
         let claim = self.core.claim(attempt, None)?;
-        self.core
+        let name = new.name.clone();
+        let put = self
+            .core
             .write(
                 caller,
                 Lock::CatalogAndRegistry(id),
@@ -245,7 +269,8 @@ impl<'a> Registries<'a> {
                     Ok(Done::told(Put::Replaced(registry), change))
                 },
             )
-            .await
+            .await;
+        self.naming_holder(caller, name, put).await
     }
 
     /// Changes what the patch names. A patch that changes nothing leaves no trace.

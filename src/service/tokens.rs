@@ -22,7 +22,7 @@ use crate::domain::role::{Level, Resource};
 use crate::domain::rotation::Grace;
 use crate::domain::scope_warning::{ScopeWarning, scope_warnings};
 use crate::domain::secret::{self, SecretKind};
-use crate::domain::token::{NewToken, Scope, Token, TokenPatch, VerbatimScopes};
+use crate::domain::token::{NewToken, Scope, Token, TokenName, TokenPatch, VerbatimScopes};
 use crate::error::{Error, Result, What};
 use crate::store::{Lock, Session, members, tokens as table};
 
@@ -119,7 +119,7 @@ impl<'a> Tokens<'a> {
             Arc::clone(&self.core.policy),
             self.core.claim(attempt, Some(&secret))?,
         );
-        let caps = policy.caps;
+        let (caps, name) = (policy.caps, new.name.clone());
         let found = self
             .core
             .write(
@@ -141,8 +141,26 @@ impl<'a> Tokens<'a> {
                     Ok(Done::told((token, None), change))
                 },
             )
-            .await?;
+            .await;
+        let found = self.naming_holder(caller, registry, name, found).await?;
         Ok(shown(found, secret))
+    }
+
+    /// Adds to a conflict of names the id of the token that has the name.
+    async fn naming_holder<T>(
+        &self,
+        caller: &Caller,
+        registry: RegistryId,
+        name: TokenName,
+        outcome: Result<T>,
+    ) -> Result<T> {
+        let find = move |connection: &mut Session, actor: &Actor| {
+            let (home, rights) = enter(connection, actor, registry)?;
+            rights.require(Resource::Token, Level::Read)?;
+            let found = table::credential_named(connection, home, name.as_str())?;
+            Ok(found.map(|found| found.id.0))
+        };
+        self.core.naming_holder(caller, outcome, find).await
     }
 
     /// One token.
@@ -213,6 +231,7 @@ impl<'a> Tokens<'a> {
             .digest(SecretKind::RegistryToken, id.0, &secret)?;
         let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
         let (caps, claim) = (policy.caps, self.core.claim(attempt, Some(&secret))?);
+        let name = new.name.clone();
         let put = self
             .core
             .write(
@@ -250,7 +269,8 @@ impl<'a> Tokens<'a> {
                     Ok(Done::told(Put::Replaced(token), change.within(registry)))
                 },
             )
-            .await?;
+            .await;
+        let put = self.naming_holder(caller, registry, name, put).await?;
         Ok(match put {
             Put::Created(found) => Put::Created(shown(found, secret)),
             Put::Replaced(token) => Put::Replaced(token),

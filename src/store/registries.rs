@@ -179,18 +179,18 @@ pub fn tenants_with_key(connection: &mut Session, role: KeyRole) -> Result<Vec<T
         .collect()
 }
 
-/// Does a living registry hold the name?
-pub fn is_name_taken(connection: &mut Session, name: &str) -> Result<bool> {
-    let key = registries::table
+/// The living registry that holds the name.
+pub fn id_named(connection: &mut Session, name: &str) -> Result<Option<RegistryId>> {
+    let id = registries::table
         .filter(
             registries::name
                 .eq(name)
                 .and(registries::deleted_at.is_null()),
         )
-        .select(registries::key)
-        .get_result::<i64>(connection)
+        .select(registries::uuid)
+        .get_result::<Vec<u8>>(connection)
         .optional()?;
-    Ok(key.is_some())
+    id.map(|id| Ok(RegistryId(uuid(&id)?))).transpose()
 }
 
 /// How many living registries an account made.
