@@ -126,6 +126,7 @@ async fn answers_have_exactly_the_members_of_the_schema(
         .put(&path, json!({"properties": {"name": "push-Token"}}))
         .await;
     changed["metadata"]["lastModifiedBy"] = json!("admin");
+    changed["metadata"].as_object_mut().unwrap().remove("warnings");
     changed["properties"] = with(
         &changed["properties"],
         json!({"expiryDate": null, "scopes": []}),
@@ -685,7 +686,7 @@ const WINDOWS: [Window; 15] = [
         "?offset=9223372036854775807&limit=1000",
         (i64::MAX, 1000),
         &[],
-        Some(i64::MAX - 1000),
+        Some(0),
         None,
     ),
     (
