@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::web::Data;
-use actix_web::{FromRequest, HttpRequest, HttpResponse, dev, get, post};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError as _, dev, get, post};
 use chrono::SecondsFormat;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
@@ -17,7 +17,8 @@ use super::super::call::{basic, origin};
 use super::super::shown::Shown;
 use super::super::source::source;
 use super::super::surface::{self, Failure};
-use super::error::{Errors, FormErrors, TokenEndpoint};
+use super::error::{CodeLogin, Errors, FormErrors, TokenEndpoint};
+use crate::domain::app_token;
 use crate::domain::scope::{self, Access};
 use crate::domain::text::quoted;
 use crate::error::{Error, Field, Result, Violation};
@@ -129,14 +130,27 @@ pub(super) async fn by_form(state: Data<State>, form: ByForm) -> Answer {
 }
 
 pub(super) async fn answer_query(state: Data<State>, query: ByQuery) -> Answer {
-    let granted = state.service.grants().issue(query.0).await?;
-    Ok(view(&granted, None))
+    answer(state, query.0, |_| None).await
 }
 
 pub(super) async fn answer_form(state: Data<State>, form: ByForm) -> Answer {
-    let granted = state.service.grants().issue(form.0).await?;
-    let scope = scope::joined(&granted.access);
-    Ok(view(&granted, Some(scope)))
+    answer(state, form.0, |access| Some(scope::joined(access))).await
+}
+
+async fn answer(
+    state: Data<State>,
+    ask: Ask,
+    scope: impl FnOnce(&[Access]) -> Option<String>,
+) -> Answer {
+    let by_code =
+        matches!(&ask.login, Login::Password(presented) if presented.name() == app_token::USER);
+    match state.service.grants().issue(ask).await {
+        Ok(granted) => Ok(view(&granted, scope(&granted.access))),
+        Err(error @ Error::Unauthenticated) if by_code => {
+            Ok(Failure::<CodeLogin>::from(error).error_response())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The one answer that carries a JWT: kept by no cache.
