@@ -327,6 +327,14 @@ impl Service {
         self.core.uses.flush(&self.core.store).await
     }
 
+    /// Writes the first uses of tokens, see [`Uses::flush_first`].
+    pub async fn flush_first_uses(&self) -> Result<usize> {
+        if self.is_frozen() {
+            return Ok(0);
+        }
+        self.core.uses.flush_first(&self.core.store).await
+    }
+
     /// Writes what happened and changed nothing to the audit trail, see [`Incidents`]; at a stop with all sums.
     pub async fn flush_incidents(&self, last: bool) -> Result<usize> {
         if self.is_frozen() {
