@@ -277,6 +277,7 @@ fn policy(settings: &Settings) -> Result<Policy> {
         expired_token_retention: settings.expired_token_retention.into(),
         jwt_issuer: settings.jwt_issuer.clone(),
         jwt_life: settings.jwt_life,
+        refresh_tokens: settings.refresh_tokens,
         jwt_algorithm: settings.jwt_algorithm,
         key_rotation: settings.key_rotation,
         api_token_retention: settings.api_token_retention,

@@ -16,7 +16,8 @@ use wharfinger::domain::status::Status;
 use wharfinger::service::accounts::{IssuedTokens, LiveTokens};
 
 use crate::harness::{
-    ADMIN_PASSWORD, Actor, Answer, Backend, Database, Minted, Program, Server, claims, encoded,
+    ADMIN_PASSWORD, Actor, Answer, Backend, Database, Minted, Program, Server,
+    WITHOUT_REFRESH_TOKENS, claims, encoded,
 };
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -1161,17 +1162,42 @@ async fn refresh_tokens_end_with_what_they_were_made_by(
     let answer = bench.refresh("/token", "team-b.localhost", &refresh).await;
     unauthorized("of another registry", &answer);
 
-    for (state, expected) in [("disabled", false), ("enabled", true)] {
+    // Disabling ends it for good, though not the secret.
+    for state in ["disabled", "enabled"] {
         let body = json!({ "status": state });
         assert_eq!(admin.patch(&bench.token.path, body).await.status, 200);
-        assert_eq!(two.works(&refresh).await, expected, "{state}");
+        assert!(!two.works(&refresh).await, "{state}");
     }
-    // A new secret, as the database will have it.
-    for (change, expected) in [("+", false), ("-", true)] {
-        let change = format!("UPDATE tokens SET secret_version = secret_version {change} 1");
-        bench.server.database.execute(&change);
-        assert_eq!(two.works(&refresh).await, expected, "{change}");
+    let refresh = two.login(name, secret).await;
+    assert!(two.works(&refresh).await);
+    for state in ["disabled", "enabled"] {
+        let body = json!({"properties": {"name": name, "status": state}});
+        assert_eq!(admin.put(&bench.token.path, body).await.status, 200);
+        assert!(!two.works(&refresh).await, "{state}");
     }
+    // It rests on the hash of the secret and on the id beside it, and not on numbers, which change with a restore.
+    let refresh = two.login(name, secret).await;
+    for column in ["secret_digest", "refresh_id"] {
+        for (change, works) in [
+            ("previous_digest = {}, {} = created_by", false),
+            ("{} = previous_digest, previous_digest = NULL", true),
+        ] {
+            let change = format!("UPDATE tokens SET {}", change.replace("{}", column));
+            bench.server.database.execute(&change);
+            assert_eq!(two.works(&refresh).await, works, "{change}");
+        }
+    }
+    let number = "UPDATE tokens SET secret_version = secret_version + 1, version = version + 1";
+    bench.server.database.execute(number);
+    assert!(two.works(&refresh).await);
+    // A token of a release before has no such id.
+    bench
+        .server
+        .database
+        .execute("UPDATE tokens SET refresh_id = NULL");
+    assert!(!two.works(&refresh).await);
+    let refresh = two.login(name, secret).await;
+    assert!(two.works(&refresh).await);
     // Replacing gives no new secret and ends nothing.
     let body = json!({"properties": {"name": name, "expiryDate": "2026-11-21T13:00:00Z"}});
     assert_eq!(admin.put(&bench.token.path, body).await.status, 200);
@@ -1231,6 +1257,10 @@ async fn refresh_tokens_end_with_the_password_and_the_account(
     unauthorized("old", &bench.login(person, password, &[]).await);
     let later = two.login(person, "second-password").await;
     assert!(two.works(&later).await && !two.works(&first).await);
+    // Other roles change what it opens, and no more.
+    let roles = ["Admin", "Analyst"].map(str::to_owned).to_vec();
+    accounts.set_roles(person.to_owned(), roles).await.unwrap();
+    assert!(two.works(&later).await, "after another role");
     let set = async |status| {
         let accounts = server.service.accounts();
         accounts
@@ -1241,6 +1271,7 @@ async fn refresh_tokens_end_with_the_password_and_the_account(
     set(Status::Disabled).await;
     assert!(!two.works(&later).await);
     set(Status::Enabled).await;
+    assert!(!two.works(&later).await, "after it was disabled");
     let third = two.login(person, "second-password").await;
     assert!(two.works(&third).await);
     accounts
@@ -1250,6 +1281,95 @@ async fn refresh_tokens_end_with_the_password_and_the_account(
     assert!(!two.works(&third).await);
     server.add_account(person, "second-password", "Admin").await;
     assert!(!two.works(&third).await, "another account of the name");
+}
+
+/// Docker would keep it in place of the password, and others could not read what it keeps.
+#[rstest]
+#[actix_web::test]
+async fn no_refresh_token_is_given_unless_that_is_set(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start_with(backend, &[WITHOUT_REFRESH_TOKENS]).await;
+    let bench = Bench::with(server).await;
+    let (name, secret) = (bench.token.name.as_str(), bench.token.secret.as_str());
+    for path in PATHS {
+        let query = [("service", SERVICE), ("offline_token", "true")];
+        let answer = bench.client().ask(path, &query).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.json.get("refresh_token"), None);
+    }
+    let offline = [("access_type", "offline")];
+    let answer = bench.login(name, secret, &offline).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.json.get("refresh_token"), None);
+    // One that was given while it was set goes on.
+    let giving = bench.server.replica().await;
+    let query = [("service", SERVICE), ("offline_token", "true")];
+    let refresh = refresh_token(&giving.client(&bench.token).ask("/token", &query).await);
+    let answer = bench.refresh("/token", SERVICE, &refresh).await;
+    assert_eq!(granted(&answer), "repository:own:pull");
+}
+
+/// As credential helpers of Docker hand them out, and as clients of Azure's registry send them.
+#[rstest]
+#[actix_web::test]
+async fn a_refresh_token_is_a_password_at_its_registry_alone(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    const SCOPE: (&str, &str) = ("scope", "repository:own:pull");
+    let bench = Bench::new(backend).await;
+    let server = &bench.server;
+    bench.admin.create_registry("team-b").await;
+    let code = bench
+        .admin
+        .post("/api/v1/user/apptoken", json!({"title": "a"}));
+    let code = code.await.json["token"]["token_code"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let check = async |actor: &Actor, registry: &str| {
+        let request = actor
+            .request(Method::GET, &format!("/v2/check?service={registry}"))
+            .header("x-original-method", "GET")
+            .header("x-original-uri", "/v2/own/tags/list");
+        actor.send(request).await.status
+    };
+    let offline = [("access_type", "offline")];
+    for (name, secret) in [
+        (bench.token.name.as_str(), bench.token.secret.as_str()),
+        ("$app", &code),
+        ("admin", ADMIN_PASSWORD),
+    ] {
+        let refresh = refresh_token(&bench.login(name, secret, &offline).await);
+        for user in ["<token>", "00000000-0000-0000-0000-000000000000"] {
+            let client = server.actor(user, &refresh);
+            for path in PATHS {
+                let answer = client.ask(path, &[("service", SERVICE), SCOPE]).await;
+                assert_eq!(granted(&answer), "repository:own:pull", "{name}");
+                let elsewhere = [("service", "team-b.localhost"), SCOPE];
+                unauthorized(name, &client.ask(path, &elsewhere).await);
+            }
+            let answer = bench.login(user, &refresh, &[SCOPE]).await;
+            assert_eq!(granted(&answer), "repository:own:pull", "{name}");
+            assert_eq!(check(&client, SERVICE).await, 200, "{name}");
+            assert_eq!(check(&client, "team-b.localhost").await, 401, "{name}");
+            for api in ["/registries", "/v1/apitokens", "/api/v1/user/apptoken"] {
+                assert_eq!(client.get(api).await.status, 401, "{api}");
+                assert_eq!(server.bearer(&refresh).get(api).await.status, 401, "{api}");
+            }
+        }
+        for user in [name, "token", "", "<TOKEN>"] {
+            let client = server.actor(user, &refresh);
+            let answer = client.ask("/token", &[("service", SERVICE), SCOPE]).await;
+            assert_eq!(answer.status, 401, "{user}");
+            assert_eq!(check(&client, SERVICE).await, 401, "{user}");
+        }
+    }
+    let guess = server.actor("<token>", "whrr_guess");
+    unauthorized(
+        "a guess",
+        &guess.ask("/token", &[("service", SERVICE)]).await,
+    );
 }
 
 /// And are worth nothing for a namesake of the same id.
@@ -1465,7 +1585,7 @@ async fn no_jwt_and_no_refresh_token_is_ever_written(
 ) {
     let database = Arc::new(Database::fresh(backend));
     let mut command = Program::command(&database);
-    command.args(["--log", "trace", "--log-format", "json"]);
+    command.args(["--log", "trace", "--log-format", "json", "--refresh-tokens"]);
     let program = Program::spawn(&database, command);
     let admin = program.admin();
     let registry = admin.create_registry("team-a").await;

@@ -1,7 +1,8 @@
 //! What tokens and accounts may do with a registry, and the proof of it that the registry takes.
 //!
 //! Owns the login of a registry's clients: by a registry token's secret, by an app token's code, by an account's
-//! password, by a refresh token, or by a JWT that was issued here; and what each is granted. Refuses to know HTTP, keys and the wording of JWTs.
+//! password, by a refresh token, or by a JWT that was issued here; and what each is granted. Refuses to know HTTP, keys, the
+//! wording of JWTs and what refresh tokens rest on.
 //! Whatever is presented, what it opens is read from the database in the request's own store call, so disabling,
 //! expiry and deletion bite on the next one.
 
@@ -15,6 +16,7 @@ use uuid::Uuid;
 use super::access::Presented;
 use super::jwt::{AccessClaim, Claims, named_key};
 use super::keys::Keys;
+use super::refresh_tokens::{self, RefreshToken};
 use super::uses::Used;
 use super::vault::Vault;
 use super::{Core, Policy};
@@ -25,7 +27,7 @@ use crate::domain::id::{AccountId, AccountKey, AppTokenKey, RegistryKey, TokenKe
 use crate::domain::registry::Tenant;
 use crate::domain::rotation::Generation;
 use crate::domain::scope::{self, Access};
-use crate::domain::secret::{REFRESH_PREFIX, SecretKind};
+use crate::domain::secret::SecretKind;
 use crate::domain::signing::KeyRole;
 use crate::domain::status::Status;
 use crate::domain::text::{has_control, quoted};
@@ -35,8 +37,6 @@ use crate::store::signing_keys::Current;
 use crate::store::tokens::{Credential, Opening, SecretDigest};
 use crate::store::{Session, accounts, app_tokens, members, registries, signing_keys, tokens};
 
-/// What refresh tokens are sealed to.
-const REFRESH: &str = "refresh-token";
 /// What the ids of JWTs are sealed to.
 const JWT: &str = "jwt";
 
@@ -142,8 +142,8 @@ struct Holder {
 /// What a login is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
-    /// A JWT, so the key that signs it is looked up too.
-    Issue,
+    /// A JWT, so the key that signs it is looked up too, and what a refresh token rests on if one is to be given.
+    Issue { offline: bool },
     /// A look at who it is.
     Check,
 }
@@ -154,6 +154,7 @@ struct Standing {
     tenant: Tenant,
     holder: Holder,
     signing: Option<Current>,
+    refresh_token: Option<RefreshToken>,
 }
 
 impl Standing {
@@ -163,17 +164,19 @@ impl Standing {
         holder: Holder,
         purpose: Purpose,
     ) -> Result<Self> {
-        let signing = match purpose {
-            Purpose::Issue => {
-                let role = KeyRole::of_signer(tenant.verifier);
-                signing_keys::current(connection, tenant.key, role)?
+        let (mut signing, mut refresh_token) = (None, None);
+        if let Purpose::Issue { offline } = purpose {
+            let role = KeyRole::of_signer(tenant.verifier);
+            signing = signing_keys::current(connection, tenant.key, role)?;
+            if offline {
+                refresh_token = refresh_tokens::of(connection, &tenant, &holder.reference)?;
             }
-            Purpose::Check => None,
-        };
+        }
         Ok(Self {
             tenant,
             holder,
             signing,
+            refresh_token,
         })
     }
 }
@@ -197,13 +200,17 @@ impl<'a> Grants<'a> {
     /// registry has.
     pub async fn issue(&self, ask: Ask) -> Result<Granted> {
         let origin = &ask.origin;
+        let offline = ask.offline && self.core.policy.refresh_tokens;
+        let purpose = Purpose::Issue { offline };
         let standing = match ask.login {
             Login::Password(presented) => {
-                self.by_password(presented, ask.service, Purpose::Issue, origin)
+                self.by_password(presented, ask.service, purpose, origin)
                     .await?
             }
             Login::Refresh { token, source } => {
-                let standing = self.by_refresh_token(&token, ask.service, source).await;
+                let standing = self
+                    .by_refresh_token(&token, ask.service, source, purpose)
+                    .await;
                 self.heard(standing, By::nobody(origin.clone()))?
             }
         };
@@ -211,6 +218,7 @@ impl<'a> Grants<'a> {
             tenant,
             holder,
             signing,
+            refresh_token,
         } = standing;
         let now = self.core.clock.now();
         let issued_at = now.trunc_subsecs(0);
@@ -227,17 +235,15 @@ impl<'a> Grants<'a> {
             &self.core.policy.jwt_issuer,
             &holder.name,
             &self.core.policy.service_name(&tenant.name),
-            self.seal(JWT, &holder.reference)?,
+            self.seal(&holder.reference)?,
             issued_at,
             end,
         );
         claims.access = access.iter().map(AccessClaim::from).collect();
         let jwt = signer.sign(&claims)?;
-        let refresh_token = ask
-            .offline
-            .then(|| self.seal(REFRESH, &holder.reference))
-            .transpose()?
-            .map(|sealed| format!("{REFRESH_PREFIX}{sealed}").into());
+        let refresh_token = refresh_token
+            .map(|token| token.seal(self.core))
+            .transpose()?;
         self.note(&holder, now, origin, &access);
         let by = By {
             actor: holder.account,
@@ -304,6 +310,13 @@ impl<'a> Grants<'a> {
         origin: &Origin,
     ) -> Result<Standing> {
         let by = By::named(&presented.name, origin.clone());
+        if refresh_tokens::is_password(&presented.name, &presented.password) {
+            let (token, source) = (presented.password, presented.source);
+            let standing = self
+                .by_refresh_token(&token, service, source, purpose)
+                .await;
+            return self.heard(standing, by);
+        }
         match SecretKind::of(presented.password.expose_secret()) {
             Some(SecretKind::RegistryToken) => {
                 let standing = self.by_secret(presented, service, purpose).await;
@@ -391,15 +404,21 @@ impl<'a> Grants<'a> {
         token: &SecretString,
         service: String,
         source: IpAddr,
+        purpose: Purpose,
     ) -> Result<Standing> {
-        let reference = self.refreshed(token).ok_or(Error::Unauthenticated)?;
+        let token = RefreshToken::open(self.core, token).ok_or(Error::Unauthenticated)?;
         let (policy, now) = (Arc::clone(&self.core.policy), self.core.clock.now());
         self.core
             .store
             .read(move |connection| {
                 let tenant = enter(connection, &policy, &service, source)?;
-                let holder = referred(connection, &tenant, &reference, now, source)?;
-                Standing::read(connection, tenant, holder, Purpose::Issue)
+                // One state of the account, whose version the second look compares.
+                let holder = connection.snapshot(|connection| {
+                    let reference = token.reference(connection, &tenant)?;
+                    let reference = reference.ok_or(Error::Unauthenticated)?;
+                    referred(connection, &tenant, &reference, now, source)
+                })?;
+                Standing::read(connection, tenant, holder, purpose)
             })
             .await
     }
@@ -420,7 +439,7 @@ impl<'a> Grants<'a> {
         let claims = verifier
             .verify(jwt, &self.core.policy.jwt_issuer, &service, now)
             .ok_or(Error::Unauthenticated)?;
-        let reference = self.open(JWT, &claims.jti).ok_or(Error::Unauthenticated)?;
+        let reference = self.open(&claims.jti).ok_or(Error::Unauthenticated)?;
         let policy = Arc::clone(&self.core.policy);
         let since = now - policy.jwt_life();
         let holder = self
@@ -454,20 +473,14 @@ impl<'a> Grants<'a> {
         }
     }
 
-    fn seal(&self, context: &str, reference: &Reference) -> Result<String> {
+    fn seal(&self, reference: &Reference) -> Result<String> {
         self.core
             .vault
-            .seal_text(&*self.core.random, context, &reference.to_bytes())
+            .seal_text(&*self.core.random, JWT, &reference.to_bytes())
     }
 
-    /// To whom a refresh token was issued, if it is one of ours. `None` says no more.
-    pub(super) fn refreshed(&self, token: &SecretString) -> Option<Reference> {
-        let sealed = token.expose_secret().strip_prefix(REFRESH_PREFIX)?;
-        self.open(REFRESH, sealed)
-    }
-
-    fn open(&self, context: &str, text: &str) -> Option<Reference> {
-        Reference::from_bytes(&self.core.vault.open_text(context, text)?)
+    fn open(&self, text: &str) -> Option<Reference> {
+        Reference::from_bytes(&self.core.vault.open_text(JWT, text)?)
     }
 }
 
@@ -710,7 +723,7 @@ pub(super) enum Who {
 impl Reference {
     const LENGTH: usize = 25;
 
-    fn to_bytes(self) -> [u8; Self::LENGTH] {
+    pub(super) fn to_bytes(self) -> [u8; Self::LENGTH] {
         let (kind, key) = match self.who {
             Who::Token(token) => (1, token.0),
             Who::Account(account) => (2, account.0),
@@ -728,7 +741,7 @@ impl Reference {
         bytes
     }
 
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (kind, rest) = bytes.split_first()?;
         let (registry, rest) = rest.split_first_chunk::<8>()?;
         let (key, rest) = rest.split_first_chunk::<8>()?;

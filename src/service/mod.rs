@@ -26,6 +26,7 @@ pub mod members;
 pub mod metrics;
 pub mod passwords;
 mod policy;
+mod refresh_tokens;
 pub mod registries;
 pub mod server_keys;
 pub mod sessions;

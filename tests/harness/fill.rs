@@ -96,7 +96,7 @@ async fn insert(
                     home,
                     TokenId(*id),
                     &new,
-                    &secret,
+                    (&secret, *id),
                     &created,
                     UNBOUNDED,
                 )?;

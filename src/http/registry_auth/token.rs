@@ -37,7 +37,7 @@ struct Question {
     service: String,
     /// What for: `type:name:action[,action]`, several separated by spaces; the parameter can be repeated. None is a mere login
     scope: Option<String>,
-    /// `true` asks for a refresh token too
+    /// `true` asks for a refresh token too; one is given with `--refresh-tokens`
     offline_token: Option<String>,
     /// What kind of client asks; means nothing here
     client_id: Option<String>,
@@ -62,10 +62,10 @@ struct TokenForm {
     /// What for, several scopes separated by spaces. None is a mere login
     #[schema(example = "repository:team/app:pull,push")]
     scope: Option<String>,
-    /// `offline` asks for a refresh token too
+    /// `offline` asks for a refresh token too; one is given with `--refresh-tokens`
     #[schema(example = "online")]
     access_type: Option<String>,
-    /// For `password`: the name of a registry token or of an account
+    /// For `password`: the name of a registry token or of an account, or `<token>` with a refresh token as the password
     #[schema(min_length = 1, example = "ci-push")]
     username: Option<String>,
     /// For `password`: the token's secret or the account's password
@@ -96,7 +96,7 @@ struct AccessView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "repository:team/app:pull", nullable = false)]
     scope: Option<String>,
-    /// To log in with later, if it was asked for; ends with the secret that it was made by
+    /// To log in with later, if it was asked for and `--refresh-tokens` is set; ends with the secret that it was given for
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "whrr_example", nullable = false)]
     refresh_token: Option<Shown>,
