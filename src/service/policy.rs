@@ -16,6 +16,10 @@ use crate::domain::signing::Algorithm;
 
 /// Rules that an operator sets.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own"
+)]
 pub struct Policy {
     /// The end of registries' host names.
     pub registry_domain: String,

@@ -81,6 +81,14 @@ impl RefreshToken {
         }
     }
 
+    /// Whose secret it was given for.
+    pub(super) fn who(&self) -> Who {
+        match self {
+            Self::Bound { who, .. } => *who,
+            Self::Versioned(reference) => reference.who,
+        }
+    }
+
     /// Whom it stands for now. `None` if what it was given for is gone, or it is another registry's.
     pub(super) fn reference(
         &self,
