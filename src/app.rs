@@ -38,7 +38,9 @@ use crate::tls::Identity;
 const JANITOR_PAUSE: Duration = Duration::from_secs(10);
 /// How often logins and refusals are written: what a killed process forgets.
 const INCIDENTS_PAUSE: Duration = Duration::from_secs(1);
-/// How often last uses of tokens are written: each token at most once in this time.
+/// How often uses of tokens are written that are their first, or the first in a while.
+const FIRST_USES_PAUSE: Duration = Duration::from_secs(1);
+/// How often all other uses are written: each token at most once in this time.
 const USES_PAUSE: Duration = Duration::from_mins(1);
 
 /// A running server.
@@ -136,7 +138,11 @@ impl App {
             holder,
             JANITOR_PAUSE,
         ));
-        let uses = actix_web::rt::spawn(uses::run_for_ever(service.clone(), USES_PAUSE));
+        let uses = actix_web::rt::spawn(uses::run_for_ever(
+            service.clone(),
+            FIRST_USES_PAUSE,
+            USES_PAUSE,
+        ));
         let incidents =
             actix_web::rt::spawn(incidents::run_for_ever(service.clone(), INCIDENTS_PAUSE));
         let watched = settings.metrics_listen.is_some() || service.has_monitor();
@@ -306,6 +312,7 @@ fn policy(settings: &Settings) -> Result<Policy> {
         expired_token_retention: settings.expired_token_retention.into(),
         jwt_issuer: settings.jwt_issuer.clone(),
         jwt_life: settings.jwt_life,
+        refresh_tokens: settings.refresh_tokens,
         jwt_algorithm: settings.jwt_algorithm,
         key_rotation: settings.key_rotation,
         api_token_retention: settings.api_token_retention,

@@ -441,6 +441,9 @@ pub struct Settings {
     /// How long a JWT for a registry lasts, 1m to 24h; a revoked token opens the registry that long at most
     #[arg(long, env = "WHARFINGER_JWT_LIFE", default_value = "5m", global = true, value_name = "TIME", value_parser = jwt_life)]
     pub jwt_life: Duration,
+    /// Give clients of registries a refresh token when they ask for one; Docker then keeps it in place of the password
+    #[arg(long, env = "WHARFINGER_REFRESH_TOKENS", global = true, value_parser = BoolishValueParser::new())]
+    pub refresh_tokens: bool,
     /// How the signing keys that are made from now on sign: es256 or rs256
     #[arg(long, env = "WHARFINGER_JWT_ALGORITHM", default_value = "es256", global = true, value_name = "NAME", value_parser = algorithm)]
     pub jwt_algorithm: Algorithm,

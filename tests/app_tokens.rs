@@ -286,8 +286,9 @@ async fn what_ends_a_token_bites_at_the_next_request_on_every_replica(
             1_795_262_400 + 3600,
             "it outlives its token"
         );
-        let opens = async |open: bool| {
+        let opens = async |open: bool, refreshed: bool| {
             let (status, pass) = if open { (200, 200) } else { (401, 401) };
+            let refreshed = if refreshed { 200 } else { 401 };
             for server in [&server, &replica] {
                 let app = server.actor(APP, &code);
                 assert_eq!(login(&app, "/token").await.status, status, "{name}");
@@ -300,10 +301,12 @@ async fn what_ends_a_token_bites_at_the_next_request_on_every_replica(
                     ("refresh_token", &refresh),
                 ];
                 let answer = server.anonymous().form("/token", &form).await;
-                assert_eq!(answer.status, status, "{name}: {answer:?}");
+                assert_eq!(answer.status, refreshed, "{name}: {answer:?}");
             }
         };
-        opens(true).await;
+        opens(true, true).await;
+        // What ends a code ends its refresh tokens, and enabling the account brings back the code alone.
+        let mut refreshed = true;
         for (change, open) in changes {
             let accounts = server.service.accounts();
             match change {
@@ -331,9 +334,35 @@ async fn what_ends_a_token_bites_at_the_next_request_on_every_replica(
                 }
                 Expire => server.clock.advance(TimeDelta::hours(1)),
             }
-            opens(*open).await;
+            refreshed &= open;
+            opens(*open, refreshed).await;
         }
     }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn a_wrong_code_is_told_in_quays_words(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    server.admin().create_registry("team-a").await;
+    let owner = caller(&server, "admin", ADMIN_PASSWORD).await;
+    let (_, code) = create(&server, &owner, "a").await;
+    let words =
+        json!({"errors": [{"code": "UNAUTHORIZED", "message": "Invalid token", "detail": {}}]});
+    for wrong in ["", "x", ADMIN_PASSWORD, &code[..119]] {
+        let app = server.actor(APP, wrong);
+        for path in ["/token", "/v2/auth"] {
+            let answer = login(&app, path).await;
+            assert_eq!((answer.status, &answer.json), (401, &words), "{wrong:?}");
+            assert!(answer.header("www-authenticate").starts_with("Basic "));
+        }
+    }
+    // To others it says what would do.
+    let answer = login(&server.actor("admin", &code), "/token").await;
+    assert_eq!(answer.status, 401);
+    assert_ne!(answer.json, words);
 }
 
 #[rstest]
@@ -373,7 +402,7 @@ async fn uses_are_noted_once_a_minute_at_the_most(
     assert_eq!(server.database.number(address), 1);
     server.clock.advance(TimeDelta::seconds(30));
     assert_eq!(check(&app, "GET").await, 200);
-    assert_eq!(server.service.flush_uses().await.unwrap(), 1);
+    server.service.flush_uses().await.unwrap();
     assert_eq!(used_at().await, Some(first + TimeDelta::seconds(30)));
 
     // And those of API tokens.

@@ -1,5 +1,7 @@
 //! The audit trail: what it tells, who may look, and what nobody can do to it unseen.
 
+use std::sync::Arc;
+
 use chrono::TimeDelta;
 use reqwest::Method;
 use rstest::rstest;
@@ -9,7 +11,9 @@ use wharfinger::domain::account::NewPassword;
 use wharfinger::service::accounts::{IssuedTokens, LiveTokens};
 use wharfinger::service::keys::Rotation;
 
-use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Patience, Server, within_patience};
+use crate::harness::{
+    ADMIN_PASSWORD, Actor, Answer, Backend, Database, Patience, Program, Server, within_patience,
+};
 
 /// Every event that meets a query, the oldest first.
 async fn told(admin: &Actor, query: &str) -> Vec<Value> {
@@ -271,11 +275,12 @@ async fn logins_and_refusals_are_told_and_summed_up(
     }
     // Nobody who says nothing is refused: clients ask so to learn what to send.
     assert_eq!(server.anonymous().get("/registries").await.status, 401);
-    // Names that nobody proved make no difference.
+    // Names that nobody proved make no difference, a registry that was asked for does.
     let expected = [
         "admin refuse service unauthenticated",
         "analyst@example.com refuse service forbidden",
         "ci login token success",
+        "ci refuse service unauthenticated",
     ];
     let since = async || {
         let kinds = ["login", "refuse"].map(|kind| format!("kind={kind}"));
@@ -303,7 +308,12 @@ async fn logins_and_refusals_are_told_and_summed_up(
     let counts: Vec<_> = counts.collect();
     assert_eq!(
         counts,
-        [("forbidden", 2), ("success", 2), ("unauthenticated", 11)]
+        [
+            ("forbidden", 2),
+            ("success", 2),
+            ("unauthenticated", 2),
+            ("unauthenticated", 8)
+        ]
     );
     assert!(!Value::Array(all).to_string().contains(&token.secret));
     // The sums of a minute that is not over are written at a stop.
@@ -327,6 +337,243 @@ async fn logins_and_refusals_are_told_and_summed_up(
         assert_eq!(server.service.flush_incidents(false).await.unwrap(), 1);
     }
     assert_eq!(faults(&server).await, Vec::<String>::new());
+}
+
+/// The newest refusal, as far as this is about: of what, why, in which name.
+async fn newest_refusal(server: &Server) -> Value {
+    server.service.flush_incidents(true).await.unwrap();
+    let events = told(&server.admin(), "kind=refuse").await;
+    let event = events.last().unwrap();
+    assert!(event.to_string().len() < 2048, "{event}");
+    json!([
+        event["registry"],
+        event["subjectKind"],
+        event["subject"],
+        event["detail"]["reason"],
+        event["actorName"]
+    ])
+}
+
+#[rstest]
+#[actix_web::test]
+async fn a_refused_login_is_told_with_the_registry_and_of_a_right_secret_with_the_reason(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let tokens = format!("/registries/{registry}/tokens");
+    let make = async |name: &str, more: Value| {
+        let mut properties = json!({"name": name,
+            "scopes": [{"type": "repository", "name": "a", "actions": ["pull"]}]});
+        let members = more.as_object().unwrap().clone();
+        properties.as_object_mut().unwrap().extend(members);
+        let made = admin
+            .post(&tokens, json!({ "properties": properties }))
+            .await;
+        assert_eq!(made.status, 201, "{made:?}");
+        let secret = &made.json["properties"]["credentials"]["password"];
+        let id = made.json["id"].as_str().unwrap().to_owned();
+        (id, secret.as_str().unwrap().to_owned())
+    };
+    let disable = async |id: &str| {
+        let body = json!({"status": "disabled"});
+        assert_eq!(
+            admin.patch(&format!("{tokens}/{id}"), body).await.status,
+            200
+        );
+    };
+    let login = [("service", "team-a.localhost"), ("offline_token", "true")];
+    let (disabled, of_disabled) = make("disabled", json!({})).await;
+    let holder = server.actor("disabled", &of_disabled);
+    let got = holder.ask("/token", &login).await.json;
+    let (jwt, refresh) = (
+        got["token"].as_str().unwrap(),
+        got["refresh_token"].as_str().unwrap(),
+    );
+    disable(&disabled).await;
+    let (elsewhere, of_elsewhere) =
+        make("elsewhere", json!({"allowedCidrs": ["192.0.2.0/24"]})).await;
+    let (expired, of_expired) =
+        make("expired", json!({"expiryDate": "2026-11-21T12:30:00Z"})).await;
+    let (rotated, of_rotated) = make("rotated", json!({})).await;
+    let body = json!({"gracePeriod": "PT30M"});
+    let new = admin
+        .post(&format!("{tokens}/{rotated}/rotate"), body)
+        .await;
+    assert_eq!(new.status, 200, "{new:?}");
+    let (_, neighbour) = make("neighbour", json!({})).await;
+    let title = json!({"title": "laptop"});
+    let app = admin.post("/api/v1/user/apptoken", title).await.json["token"].clone();
+    let (app, code) = (
+        app["uuid"].as_str().unwrap(),
+        app["token_code"].as_str().unwrap(),
+    );
+    let stranger = admin.create_account("stranger@example.com", &[]).await;
+    let gone = admin.create_account("gone@example.com", &["Admin"]).await;
+    let status = json!({"status": "disabled"});
+    assert_eq!(
+        admin
+            .patch(&format!("/accounts/{gone}"), status)
+            .await
+            .status,
+        200
+    );
+    let nothing = json!(null);
+    let token = |id: &str, reason: &str, name: &str| json!([registry, "token", id, reason, name]);
+    let nobody = |name: Value| json!([registry, "service", nothing, nothing, name]);
+    let account =
+        |id: &str, reason: &str, name: &str| json!([registry, "account", id, reason, name]);
+    let by = |name: &str, secret: &str| server.actor(name, secret);
+    let check = async |actor: &Actor| {
+        let request = actor
+            .request(Method::GET, "/v2/check?service=team-a.localhost")
+            .header("x-original-method", "GET")
+            .header("x-original-uri", "/v2/a/tags/list");
+        actor.send(request).await
+    };
+    // A JWT is good for minutes.
+    for (jwt, expected) in [
+        (jwt, token(&disabled, "disabled", "disabled")),
+        ("eyJhbGciOiJFUzI1NiJ9.e30.c2ln", nobody(nothing.clone())),
+    ] {
+        assert_eq!(check(&server.bearer(jwt)).await.status, 401);
+        assert_eq!(newest_refusal(&server).await, expected, "a JWT");
+        server.clock.advance(TimeDelta::minutes(1));
+    }
+    server.clock.advance(TimeDelta::hours(1));
+    let cases = [
+        // What nobody proved is told with the registry alone.
+        (by("ci", "guessed"), nobody(json!("ci"))),
+        (by("disabled", &neighbour), nobody(json!("disabled"))),
+        (by("admin", "guessed-password"), nobody(json!("admin"))),
+        (by("<token>", "whrr_guess"), nobody(json!("<token>"))),
+        (by("$app", &code[..119]), nobody(json!("$app"))),
+        // Of a token its own name is told, however that was written.
+        (
+            by("DISABLED", &of_disabled),
+            token(&disabled, "disabled", "disabled"),
+        ),
+        (
+            by("<token>", refresh),
+            token(&disabled, "secret-ended", "disabled"),
+        ),
+        (
+            by("expired", &of_expired),
+            token(&expired, "expired", "expired"),
+        ),
+        (
+            by("rotated", &of_rotated),
+            token(&rotated, "secret-ended", "rotated"),
+        ),
+        (
+            by("elsewhere", &of_elsewhere),
+            token(&elsewhere, "address", "elsewhere"),
+        ),
+        (
+            by("stranger@example.com", "right-password"),
+            account(&stranger, "no-member", "stranger@example.com"),
+        ),
+        (
+            by("gone@example.com", "right-password"),
+            account(&gone, "disabled", "gone@example.com"),
+        ),
+    ];
+    for (actor, expected) in &cases {
+        let answer = actor.ask("/token", &login).await;
+        assert_eq!(answer.status, 401, "{expected}: {answer:?}");
+        assert_eq!(&newest_refusal(&server).await, expected, "/token");
+        server.clock.advance(TimeDelta::minutes(1));
+        assert_eq!(check(actor).await.status, 401, "{expected}");
+        assert_eq!(&newest_refusal(&server).await, expected, "/v2/check");
+        server.clock.advance(TimeDelta::minutes(1));
+    }
+    // What may not pass is told likewise.
+    let request = by("neighbour", &neighbour)
+        .request(Method::GET, "/v2/check?service=team-a.localhost")
+        .header("x-original-method", "PUT")
+        .header("x-original-uri", "/v2/a/manifests/1");
+    assert_eq!(admin.send(request).await.status, 403);
+    let refused = newest_refusal(&server).await;
+    assert_eq!(
+        (&refused[0], &refused[1]),
+        (&json!(registry), &json!("token"))
+    );
+
+    // A secret that is too old for its registry, and a registry that is entered from elsewhere.
+    let path = format!("/registries/{registry}");
+    for (change, reason) in [
+        (json!({"maximumSecretAge": "PT1H"}), "secret-too-old"),
+        (
+            json!({"maximumSecretAge": null, "apiSubnetAllowList": ["192.0.2.0/24"]}),
+            "registry-address",
+        ),
+    ] {
+        let changed = admin.patch(&path, change).await;
+        assert_eq!(changed.status, 200, "{changed:?}");
+        server.clock.advance(TimeDelta::hours(2));
+        let (name, secret) = ("neighbour", &neighbour);
+        assert_eq!(by(name, secret).ask("/token", &login).await.status, 401);
+        let refused = newest_refusal(&server).await;
+        assert_eq!(
+            (&refused[1], &refused[3]),
+            (&json!("token"), &json!(reason))
+        );
+    }
+    assert_eq!(by("$app", code).ask("/token", &login).await.status, 401);
+    let expected = json!([registry, "app-token", app, "registry-address", "$app"]);
+    assert_eq!(newest_refusal(&server).await, expected);
+    server.clock.advance(TimeDelta::minutes(1));
+    let wrong = by("neighbour", &of_disabled).ask("/token", &login).await;
+    assert_eq!(wrong.status, 401);
+    assert_eq!(newest_refusal(&server).await, nobody(json!("neighbour")));
+    for secret in [&of_disabled, &neighbour, refresh, jwt, code] {
+        let trail = Value::Array(told(&admin, "").await).to_string();
+        assert!(!trail.contains(secret));
+    }
+    assert_eq!(faults(&server).await, Vec::<String>::new());
+}
+
+/// At the level `debug`, with ids and no secret.
+#[actix_web::test]
+async fn the_log_says_why_a_login_was_refused() {
+    let database = Arc::new(Database::fresh(Backend::Sqlite));
+    let mut command = Program::command(&database);
+    command.args(["--log", "debug", "--log-format", "json"]);
+    let program = Program::spawn(&database, command);
+    let admin = program.admin();
+    let registry = admin.create_registry("team-a").await;
+    let token = admin.mint(&registry, "ci", &[]).await;
+    let body = json!({"status": "disabled"});
+    assert_eq!(admin.patch(&token.path, body).await.status, 200);
+    for secret in [token.secret.as_str(), "wrong-password"] {
+        let client = Actor::of(&program.base, "ci", secret);
+        let answer = client
+            .ask("/token", &[("service", "team-a.localhost")])
+            .await;
+        assert_eq!(answer.status, 401);
+    }
+    program.signal("TERM");
+    let (_, log) = program.wait();
+    let lines: Vec<Value> = log
+        .lines()
+        .filter(|line| line.contains("a login was refused"))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let told = |line: &Value, name: &str| {
+        let found = line.get(name).or_else(|| line["fields"].get(name));
+        found.and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let [right, wrong] = &lines[..] else {
+        panic!("{lines:?}");
+    };
+    assert_eq!(told(right, "registry"), registry);
+    assert_eq!(told(right, "kind"), "token");
+    assert!(token.path.ends_with(&told(right, "id")), "{right}");
+    assert_eq!(told(right, "reason"), "disabled");
+    assert_eq!(told(wrong, "service"), "team-a");
+    assert_eq!(told(wrong, "id"), "");
+    assert!(!log.contains(&token.secret));
 }
 
 /// The most bytes of an event.

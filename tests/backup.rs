@@ -19,7 +19,7 @@ use wharfinger::service::vault::ServerKey;
 use wharfinger::store::dump::{GAP, LEFT_OUT, TABLES};
 use wharfinger::store::{self, Target};
 
-use crate::harness::{Actor, Answer, Backend, Database, Program, Server, fill};
+use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Database, Program, Server, fill};
 
 /// The server key of the tests.
 fn key() -> String {
@@ -232,9 +232,30 @@ async fn secrets_and_keys_work_as_before_once_it_is_confirmed(
     let filled = filled(first).await;
     let bundle = format!("/registries/{}/auth-bundle.pem", filled.registry);
     let trusted = filled.server.admin().get(&bundle).await.text;
-    let database = restored(second, &back_up(&filled.server.database, "backup"));
+    let file = back_up(&filled.server.database, "backup");
+    // Got after the backup with secrets that are in it: who keeps them has nothing else.
+    let mut kept = Vec::new();
+    for (name, secret) in [
+        ("ci", filled.secret.as_str()),
+        ("$app", &filled.app_token),
+        ("admin", ADMIN_PASSWORD),
+    ] {
+        let path = "/token?service=team-a.localhost&offline_token=true";
+        let answer = filled.server.actor(name, secret).get(path).await;
+        kept.push(answer.json["refresh_token"].as_str().unwrap().to_owned());
+    }
+    let database = restored(second, &file);
     ok(&database, &["restore", "confirm"]);
     let server = Server::start_on(&database).await;
+    for refresh in &kept {
+        let fields = [
+            ("grant_type", "refresh_token"),
+            ("service", "team-a.localhost"),
+            ("refresh_token", refresh),
+        ];
+        let answer = server.anonymous().form("/token", &fields).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
     assert_eq!(log_in(&server, &filled.secret).await.status, 200);
     let app = server.actor("$app", &filled.app_token);
     let path = "/token?service=team-a.localhost&scope=repository:a:pull";
@@ -502,6 +523,24 @@ async fn nothing_from_after_the_backup_fits_what_is_made_after_its_restoring(
         assert_eq!(changed.status, 200, "{changed:?}");
     };
     change(old).await;
+    let refresh_tokens = async |server: &Server| {
+        let body = json!({"properties": {"name": "later",
+            "scopes": [{"type": "repository", "name": "a", "actions": ["pull"]}]}});
+        let tokens = format!("/registries/{}/tokens", filled.registry);
+        let made = server.admin().post(&tokens, body).await.json;
+        let secret = &made["properties"]["credentials"]["password"];
+        let mut kept = Vec::new();
+        for (name, secret) in [
+            ("later", secret.as_str().unwrap()),
+            ("bob", "another-password"),
+        ] {
+            let path = "/token?service=team-a.localhost&offline_token=true";
+            let answer = server.actor(name, secret).get(path).await;
+            kept.push(answer.json["refresh_token"].as_str().unwrap().to_owned());
+        }
+        kept
+    };
+    let lost = refresh_tokens(old).await;
     let ticket = old.sign_in("bob", "another-password").await;
     let path = "/api/v1/user/apptoken";
     assert_eq!(old.session(&ticket).get(path).await.status, 200);
@@ -513,6 +552,27 @@ async fn nothing_from_after_the_backup_fits_what_is_made_after_its_restoring(
     assert_eq!(server.session(&ticket).get(path).await.status, 401);
     let again = server.sign_in("bob", "another-password").await;
     assert_eq!(server.session(&again).get(path).await.status, 200);
+    // A second restore of the same backup gives its things the very keys and versions that the first one gave.
+    let first = refresh_tokens(&server).await;
+    let database = restored(backend, &file);
+    ok(&database, &["restore", "confirm"]);
+    let server = Server::start_on(&database).await;
+    change(&server).await;
+    let second = refresh_tokens(&server).await;
+    for (refresh, status) in lost
+        .iter()
+        .chain(&first)
+        .map(|refresh| (refresh, 401))
+        .chain(second.iter().map(|refresh| (refresh, 200)))
+    {
+        let fields = [
+            ("grant_type", "refresh_token"),
+            ("service", "team-a.localhost"),
+            ("refresh_token", refresh),
+        ];
+        let answer = server.anonymous().form("/token", &fields).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
 
     let admin = server.admin();
     let registry = admin.create_registry("later").await;

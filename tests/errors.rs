@@ -422,7 +422,7 @@ fn token() -> Surface {
         ("another method", send("PUT", "/token")),
         (
             "a query that breaks a rule",
-            send("GET", format!("{path}&scope=nonsense")),
+            send("GET", format!("{path}&offline_token=x&offline_token=x")),
         ),
         (
             "a missing member",
@@ -437,7 +437,7 @@ fn token() -> Surface {
             "a content encoding",
             post().with("Content-Encoding", "gzip").body(FORM, form),
         ),
-        ("a body too large", post().announces(FORM, 64 * 1024 + 1)),
+        ("a body too large", post().announces(FORM, 256 * 1024 + 1)),
         ("a body that does not arrive", post().announces(FORM, 10)),
         (
             "a foreign origin",

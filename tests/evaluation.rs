@@ -432,9 +432,9 @@ fn wrong_questions() -> Vec<(Value, &'static str, &'static str)> {
             "more than 100 resources are asked for at once",
         ),
         (
-            json!({"scope": format!("repository:a:{}", "a".repeat(17_000))}),
+            json!({"scope": format!("repository:a:{}", "a".repeat(70_000))}),
             "invalid-scopes",
-            "the scopes are longer than 16384 bytes",
+            "the scopes are longer than 65536 bytes",
         ),
         (
             json!({"scope": format!("repository:a:{}", actions.join(","))}),

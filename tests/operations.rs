@@ -402,7 +402,7 @@ async fn no_secret_of_any_kind_is_in_the_database_the_log_or_the_audit_trail(
 ) {
     let database = Arc::new(Database::fresh(backend));
     let mut command = Program::command(&database);
-    command.args(["--log", "trace"]);
+    command.args(["--log", "trace", "--refresh-tokens"]);
     command.env("WHARFINGER_SECRET_SCANNING_TOKEN", SCANNER);
     let program = Program::spawn(&database, command);
     let mut secrets: Secrets = vec![

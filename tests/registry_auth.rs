@@ -16,7 +16,8 @@ use wharfinger::domain::status::Status;
 use wharfinger::service::accounts::{IssuedTokens, LiveTokens};
 
 use crate::harness::{
-    ADMIN_PASSWORD, Actor, Answer, Backend, Database, Minted, Program, Server, claims, encoded,
+    ADMIN_PASSWORD, Actor, Answer, Backend, Database, Minted, Program, Server,
+    WITHOUT_REFRESH_TOKENS, claims, encoded,
 };
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -589,10 +590,10 @@ impl Bench {
     }
 }
 
-/// 16 KiB and a byte, in scopes that are good one by one.
+/// 64 KiB and a byte, in scopes that are good one by one.
 fn large_scope() -> String {
-    let large = "repository:own:pull ".repeat(819) + "     ";
-    assert_eq!(large.len(), 16 * 1024 + 1);
+    let large = "repository:own:pull ".repeat(3276) + &" ".repeat(17);
+    assert_eq!(large.len(), 64 * 1024 + 1);
     large
 }
 
@@ -638,26 +639,14 @@ async fn questions_that_make_no_sense_are_refused_with_the_parameter(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
     let bench = Bench::new(backend).await;
-    let long = format!("repository:{}:pull", "x".repeat(257));
-    for wrong in [
-        "repository",
-        "repository:own",
-        ":own:pull",
-        "Repository:own:pull",
-        "repository:own:PULL",
-        "repository:own:pull;push",
-        "repository:own:pull\0",
-        "repository:ö:pull",
-        "repository:o\0n:pull",
-        "repository:own:pull\nrepository:own:push",
-        "repository():own:pull",
-        "repository:own:**",
-        &scopes_of(101),
-        &long,
-        &large_scope(),
-    ] {
-        let pairs = [("service", SERVICE), ("scope", wrong)];
-        bench.refused_for("scope", &pairs).await;
+    let pairs = [("service", SERVICE), ("scope", &scopes_of(101))];
+    bench.refused_for("scope", &pairs).await;
+    let large = large_scope();
+    for path in PATHS {
+        let mut form = bench.good_form().to_vec();
+        form.push(("scope", &large));
+        let answer = bench.form(path, &form).await;
+        answer.refused("too long", 400, "UNSUPPORTED", Some("scope"));
     }
     let twice = [
         ("service", SERVICE),
@@ -734,7 +723,46 @@ async fn forms_for_another_grant_are_refused(
     );
 }
 
-/// Nor is a name of 256 bytes.
+/// A client may ask for what only another product knows, and still gets what this one does.
+#[rstest]
+#[actix_web::test]
+async fn a_scope_that_cannot_be_read_is_dropped_and_the_others_are_granted(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
+    let long = format!("repository:{}:pull", "x".repeat(257));
+    for wrong in [
+        "*",
+        "repository",
+        "repository:own",
+        ":own:pull",
+        "Repository:own:pull",
+        "repository:own:PULL",
+        "repository:own:push;pull",
+        "repository:own:push\0",
+        "repository:ö:pull",
+        "repository:o\0n:pull",
+        "repository:own:push\nrepository:own:push",
+        "repository():own:push",
+        "repository:own:**",
+        "aws.cognito.signin.user.admin",
+        &long,
+    ] {
+        let beside = format!("{wrong} repository:own:pull {wrong}");
+        for (scope, expected) in [(wrong, ""), (beside.as_str(), "repository:own:pull")] {
+            let query = [("service", SERVICE), ("scope", scope)];
+            let answer = bench.client().ask("/token", &query).await;
+            assert_eq!(granted(&answer), expected, "{scope:?}");
+            let form = [("scope", scope)];
+            let answer = bench
+                .login(&bench.token.name, &bench.token.secret, &form)
+                .await;
+            assert_eq!(granted(&answer), expected, "{scope:?}");
+        }
+    }
+}
+
+/// Nor are 400 copies of one, or of two, or a name of 256 bytes.
 #[rstest]
 #[actix_web::test]
 async fn a_hundred_scopes_are_not_too_many(
@@ -742,11 +770,18 @@ async fn a_hundred_scopes_are_not_too_many(
 ) {
     let bench = Bench::new(backend).await;
     let name = format!("repository:{}:pull", "x".repeat(256));
-    let large = large_scope()[..16 * 1024].to_owned();
-    for scope in [scopes_of(100), name, large] {
+    let long = format!("repository:own/{}:pull ", "x".repeat(100)).repeat(400);
+    for scope in [scopes_of(100), scopes_of(2).repeat(200), name, long] {
         let asked = [("service", SERVICE), ("scope", scope.as_str())];
         assert_eq!(bench.client().ask("/token", &asked).await.status, 200);
     }
+    // A URL has at most 64 KiB in all, a form more.
+    let large = &large_scope()[..64 * 1024];
+    let form = [("scope", large)];
+    let answer = bench
+        .login(&bench.token.name, &bench.token.secret, &form)
+        .await;
+    assert_eq!(granted(&answer), "repository:own:pull");
 }
 
 impl Bench {
@@ -845,11 +880,11 @@ async fn forms_that_are_too_large_are_refused(
             .send(
                 path,
                 &[("content-type", FORM)],
-                filled(&form, 64 * 1024).into(),
+                filled(&form, 256 * 1024).into(),
             )
             .await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        for length in [64 * 1024 + 1, 1024 * 1024] {
+        for length in [256 * 1024 + 1, 1024 * 1024] {
             let answer = bench
                 .send(
                     path,
@@ -1123,17 +1158,42 @@ async fn refresh_tokens_end_with_what_they_were_made_by(
     let answer = bench.refresh("/token", "team-b.localhost", &refresh).await;
     unauthorized("of another registry", &answer);
 
-    for (state, expected) in [("disabled", false), ("enabled", true)] {
+    // Disabling ends it for good, though not the secret.
+    for state in ["disabled", "enabled"] {
         let body = json!({ "status": state });
         assert_eq!(admin.patch(&bench.token.path, body).await.status, 200);
-        assert_eq!(two.works(&refresh).await, expected, "{state}");
+        assert!(!two.works(&refresh).await, "{state}");
     }
-    // A new secret, as the database will have it.
-    for (change, expected) in [("+", false), ("-", true)] {
-        let change = format!("UPDATE tokens SET secret_version = secret_version {change} 1");
-        bench.server.database.execute(&change);
-        assert_eq!(two.works(&refresh).await, expected, "{change}");
+    let refresh = two.login(name, secret).await;
+    assert!(two.works(&refresh).await);
+    for state in ["disabled", "enabled"] {
+        let body = json!({"properties": {"name": name, "status": state}});
+        assert_eq!(admin.put(&bench.token.path, body).await.status, 200);
+        assert!(!two.works(&refresh).await, "{state}");
     }
+    // It rests on the hash of the secret and on the id beside it, and not on numbers, which change with a restore.
+    let refresh = two.login(name, secret).await;
+    for column in ["secret_digest", "refresh_id"] {
+        for (change, works) in [
+            ("previous_digest = {}, {} = created_by", false),
+            ("{} = previous_digest, previous_digest = NULL", true),
+        ] {
+            let change = format!("UPDATE tokens SET {}", change.replace("{}", column));
+            bench.server.database.execute(&change);
+            assert_eq!(two.works(&refresh).await, works, "{change}");
+        }
+    }
+    let number = "UPDATE tokens SET secret_version = secret_version + 1, version = version + 1";
+    bench.server.database.execute(number);
+    assert!(two.works(&refresh).await);
+    // A token of a release before has no such id.
+    bench
+        .server
+        .database
+        .execute("UPDATE tokens SET refresh_id = NULL");
+    assert!(!two.works(&refresh).await);
+    let refresh = two.login(name, secret).await;
+    assert!(two.works(&refresh).await);
     // Replacing gives no new secret and ends nothing.
     let body = json!({"properties": {"name": name, "expiryDate": "2026-11-21T13:00:00Z"}});
     assert_eq!(admin.put(&bench.token.path, body).await.status, 200);
@@ -1193,6 +1253,10 @@ async fn refresh_tokens_end_with_the_password_and_the_account(
     unauthorized("old", &bench.login(person, password, &[]).await);
     let later = two.login(person, "second-password").await;
     assert!(two.works(&later).await && !two.works(&first).await);
+    // Other roles change what it opens, and no more.
+    let roles = ["Admin", "Analyst"].map(str::to_owned).to_vec();
+    accounts.set_roles(person.to_owned(), roles).await.unwrap();
+    assert!(two.works(&later).await, "after another role");
     let set = async |status| {
         let accounts = server.service.accounts();
         accounts
@@ -1203,6 +1267,7 @@ async fn refresh_tokens_end_with_the_password_and_the_account(
     set(Status::Disabled).await;
     assert!(!two.works(&later).await);
     set(Status::Enabled).await;
+    assert!(!two.works(&later).await, "after it was disabled");
     let third = two.login(person, "second-password").await;
     assert!(two.works(&third).await);
     accounts
@@ -1212,6 +1277,95 @@ async fn refresh_tokens_end_with_the_password_and_the_account(
     assert!(!two.works(&third).await);
     server.add_account(person, "second-password", "Admin").await;
     assert!(!two.works(&third).await, "another account of the name");
+}
+
+/// Docker would keep it in place of the password, and others could not read what it keeps.
+#[rstest]
+#[actix_web::test]
+async fn no_refresh_token_is_given_unless_that_is_set(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start_with(backend, &[WITHOUT_REFRESH_TOKENS]).await;
+    let bench = Bench::with(server).await;
+    let (name, secret) = (bench.token.name.as_str(), bench.token.secret.as_str());
+    for path in PATHS {
+        let query = [("service", SERVICE), ("offline_token", "true")];
+        let answer = bench.client().ask(path, &query).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.json.get("refresh_token"), None);
+    }
+    let offline = [("access_type", "offline")];
+    let answer = bench.login(name, secret, &offline).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.json.get("refresh_token"), None);
+    // One that was given while it was set goes on.
+    let giving = bench.server.replica().await;
+    let query = [("service", SERVICE), ("offline_token", "true")];
+    let refresh = refresh_token(&giving.client(&bench.token).ask("/token", &query).await);
+    let answer = bench.refresh("/token", SERVICE, &refresh).await;
+    assert_eq!(granted(&answer), "repository:own:pull");
+}
+
+/// As credential helpers of Docker hand them out, and as clients of Azure's registry send them.
+#[rstest]
+#[actix_web::test]
+async fn a_refresh_token_is_a_password_at_its_registry_alone(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    const SCOPE: (&str, &str) = ("scope", "repository:own:pull");
+    let bench = Bench::new(backend).await;
+    let server = &bench.server;
+    bench.admin.create_registry("team-b").await;
+    let code = bench
+        .admin
+        .post("/api/v1/user/apptoken", json!({"title": "a"}));
+    let code = code.await.json["token"]["token_code"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let check = async |actor: &Actor, registry: &str| {
+        let request = actor
+            .request(Method::GET, &format!("/v2/check?service={registry}"))
+            .header("x-original-method", "GET")
+            .header("x-original-uri", "/v2/own/tags/list");
+        actor.send(request).await.status
+    };
+    let offline = [("access_type", "offline")];
+    for (name, secret) in [
+        (bench.token.name.as_str(), bench.token.secret.as_str()),
+        ("$app", &code),
+        ("admin", ADMIN_PASSWORD),
+    ] {
+        let refresh = refresh_token(&bench.login(name, secret, &offline).await);
+        for user in ["<token>", "00000000-0000-0000-0000-000000000000"] {
+            let client = server.actor(user, &refresh);
+            for path in PATHS {
+                let answer = client.ask(path, &[("service", SERVICE), SCOPE]).await;
+                assert_eq!(granted(&answer), "repository:own:pull", "{name}");
+                let elsewhere = [("service", "team-b.localhost"), SCOPE];
+                unauthorized(name, &client.ask(path, &elsewhere).await);
+            }
+            let answer = bench.login(user, &refresh, &[SCOPE]).await;
+            assert_eq!(granted(&answer), "repository:own:pull", "{name}");
+            assert_eq!(check(&client, SERVICE).await, 200, "{name}");
+            assert_eq!(check(&client, "team-b.localhost").await, 401, "{name}");
+            for api in ["/registries", "/v1/apitokens", "/api/v1/user/apptoken"] {
+                assert_eq!(client.get(api).await.status, 401, "{api}");
+                assert_eq!(server.bearer(&refresh).get(api).await.status, 401, "{api}");
+            }
+        }
+        for user in [name, "token", "", "<TOKEN>"] {
+            let client = server.actor(user, &refresh);
+            let answer = client.ask("/token", &[("service", SERVICE), SCOPE]).await;
+            assert_eq!(answer.status, 401, "{user}");
+            assert_eq!(check(&client, SERVICE).await, 401, "{user}");
+        }
+    }
+    let guess = server.actor("<token>", "whrr_guess");
+    unauthorized(
+        "a guess",
+        &guess.ask("/token", &[("service", SERVICE)]).await,
+    );
 }
 
 /// And are worth nothing for a namesake of the same id.
@@ -1427,7 +1581,7 @@ async fn no_jwt_and_no_refresh_token_is_ever_written(
 ) {
     let database = Arc::new(Database::fresh(backend));
     let mut command = Program::command(&database);
-    command.args(["--log", "trace", "--log-format", "json"]);
+    command.args(["--log", "trace", "--log-format", "json", "--refresh-tokens"]);
     let program = Program::spawn(&database, command);
     let admin = program.admin();
     let registry = admin.create_registry("team-a").await;

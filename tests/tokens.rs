@@ -126,7 +126,10 @@ async fn answers_have_exactly_the_members_of_the_schema(
         .put(&path, json!({"properties": {"name": "push-Token"}}))
         .await;
     changed["metadata"]["lastModifiedBy"] = json!("admin");
-    changed["metadata"].as_object_mut().unwrap().remove("warnings");
+    changed["metadata"]
+        .as_object_mut()
+        .unwrap()
+        .remove("warnings");
     changed["properties"] = with(
         &changed["properties"],
         json!({"expiryDate": null, "scopes": []}),

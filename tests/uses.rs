@@ -325,6 +325,27 @@ async fn uses_outlive_a_database_that_refuses(
     assert_eq!(lines, [format!("{} 192.0.2.8 app", last.0)]);
 }
 
+/// Nobody has it written: the running server does.
+#[rstest]
+#[actix_web::test]
+async fn the_first_use_is_written_within_two_seconds(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let token = admin.mint(&registry, "ci", &[]).await;
+    let service = ("service", "team-a.localhost");
+    let answer = server.client(&token).ask("/token", &[service]).await;
+    assert_eq!(answer.status, 200);
+    server.clock.advance(TimeDelta::seconds(1));
+    let patience = Patience::new();
+    while apart(&admin.get(&token.path).await.json).1 == json!({}) {
+        patience.spend("the first use is not shown");
+        yield_now().await;
+    }
+}
+
 #[rstest]
 #[actix_web::test]
 async fn a_stop_writes_what_was_noted(

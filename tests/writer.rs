@@ -733,7 +733,7 @@ fn mint(
     };
     let id = TokenId(Uuid::from_u128(number));
     let home = home(registry);
-    tokens::insert(transaction, home, id, &new, &secret, &stamp(), caps)?;
+    tokens::insert(transaction, home, id, &new, (&secret, id.0), &stamp(), caps)?;
     Ok(())
 }
 

@@ -60,6 +60,7 @@ impl Harbour {
             folder,
             "--bcrypt-cost=4",
             "--readers=1",
+            "--refresh-tokens",
             "--failures-per-source=1000000000",
             "--failures-per-identity=1000000000",
         ])

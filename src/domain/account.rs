@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
+use uuid::Uuid;
 
 use super::api_token::Bearer;
 use super::escalation::Credential;
@@ -192,6 +193,8 @@ pub struct NewAccount {
     pub name: AccountName,
     /// The bcrypt hash of its password.
     pub password_hash: String,
+    /// What its refresh tokens are bound to, beside the hash.
+    pub refresh_id: Uuid,
     /// Names of its roles.
     pub roles: Vec<String>,
     /// In use or not.

@@ -147,6 +147,52 @@ words! {
     }
 }
 
+words! {
+    /// Why somebody was refused whose secret was a right one.
+    Reason, Field::Other("reason") => {
+        /// The token or the account is disabled.
+        Disabled = "disabled",
+        /// The token has ended.
+        Expired = "expired",
+        /// The secret was replaced and its grace is over; or what was got with it is of before that, or of before its token or
+        /// account was disabled or changed.
+        Ended = "secret-ended",
+        /// The secret is older than its registry allows.
+        TooOld = "secret-too-old",
+        /// The token's allow list does not hold the address.
+        Address = "address",
+        /// The registry's allow list does not hold the address.
+        RegistryAddress = "registry-address",
+        /// The account on whose behalf the token acts is disabled.
+        AccountDisabled = "account-disabled",
+        /// The account may not see the registry.
+        NoMember = "no-member",
+    }
+}
+
+/// What is known of a login that was refused, for the audit trail and the log alone: the client learns nothing of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// The registry that was asked for, if it was looked for.
+    pub registry: Option<RegistryId>,
+    /// Its name, if it was not.
+    pub registry_name: Option<String>,
+    /// Whose secret it was, if it was a right one.
+    pub subject: Option<(SubjectKind, Uuid)>,
+    /// What that is called, which may be another spelling of the name that was sent.
+    pub name: Option<String>,
+    /// Why it was refused then.
+    pub reason: Option<Reason>,
+}
+
+impl Refusal {
+    /// What the client is told, who learns nothing of the reason.
+    pub fn because(&mut self, reason: Reason) -> Error {
+        self.reason = Some(reason);
+        Error::Unauthenticated
+    }
+}
+
 impl Outcome {
     /// What an error is to whoever asked, if it is a refusal.
     #[must_use]
@@ -394,6 +440,8 @@ pub struct Event {
     pub actor_name: Option<Text<NAME_LENGTH>>,
     /// In which registry, or which registry.
     pub registry: Option<RegistryId>,
+    /// The name of the registry, where it is not looked for but when the event is written: a refusal is to cost no look.
+    pub registry_name: Option<String>,
     /// What kind of thing it is about.
     pub subject_kind: SubjectKind,
     /// Which one.
@@ -430,12 +478,32 @@ impl Event {
             actor,
             actor_name: told_actor(actor_name.as_deref()),
             registry: None,
+            registry_name: None,
             subject_kind: subject.0,
             subject: subject.1,
             address: origin.address,
             request_id: Text::new(&origin.request_id),
             detail: Detail::new(credential.map(|credential| ("credential".to_owned(), credential))),
         }
+    }
+
+    /// A request that was refused.
+    #[must_use]
+    pub fn of_refusal(outcome: Outcome, refusal: &Refusal, by: By, at: DateTime<Utc>) -> Self {
+        let (kind, subject) = match (refusal.subject, by.credential) {
+            (Some((kind, id)), _) => (kind, Some(id)),
+            (None, Some(Credential::ApiToken(id))) => (SubjectKind::ApiToken, Some(id.0)),
+            (None, _) => (SubjectKind::Service, None),
+        };
+        let actor_name = refusal.name.clone().or(by.actor_name);
+        let by = By { actor_name, ..by };
+        let mut event = Self::of(Kind::Refuse, outcome, (kind, subject), by, at);
+        event.registry = refusal.registry;
+        event.registry_name.clone_from(&refusal.registry_name);
+        if let Some(reason) = refusal.reason {
+            event.detail = event.detail.with("reason", reason.as_str());
+        }
+        event
     }
 
     /// A change that was made. Of what was there before and after, only members that differ are told; of a leaked thing all,
@@ -473,6 +541,7 @@ impl Event {
             actor: by.actor,
             actor_name: told_actor(by.actor_name.as_deref()),
             registry: change.registry,
+            registry_name: None,
             subject_kind: change.subject_kind,
             subject: change.subject,
             address: by.origin.address,

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use super::scope::{
     ANY, Access, CATALOG, Grantable, REGISTRY, REPOSITORY, REPOSITORY_ACTIONS, distinct, fitting,
-    grantable, grants, is_action, is_name, is_word, matches, merge, parse_requested, resource,
+    grantable, grants, is_action, is_name, is_word, matches, merge, parse_exactly, resource,
 };
 use super::scope_warning::{ScopeWarning, scope_warnings};
 use super::text::quoted;
@@ -60,13 +60,13 @@ pub struct Rule {
 }
 
 /// Reads what is to be evaluated: resources as objects in the shape of a token's scopes, and as text, in the grammar
-/// of [`parse_requested`]. Objects hold to the same grammar, since a registry can ask for nothing else. Those of one
+/// of [`parse_exactly`]. Objects hold to the same grammar, since a registry can ask for nothing else. Those of one
 /// resource are merged.
 ///
 /// # Errors
 ///
 /// [`Error::Invalid`] if both together name nothing, for what does not parse, and for what is too much: the bounds of a
-/// token's scopes for the objects, those of [`parse_requested`] for the text and for both together, and 20 actions on
+/// token's scopes for the objects, those of [`parse_exactly`] for the text and for both together, and 20 actions on
 /// one resource.
 pub fn parse_wanted(objects: Option<&[Scope]>, text: Option<&str>) -> Result<Vec<Access>> {
     let objects = objects.unwrap_or_default();
@@ -75,7 +75,7 @@ pub fn parse_wanted(objects: Option<&[Scope]>, text: Option<&str>) -> Result<Vec
     for (index, object) in objects.iter().enumerate() {
         merge(&mut wanted, parse_object(index, object)?)?;
     }
-    for access in parse_requested(text)? {
+    for access in parse_exactly(text)? {
         merge(&mut wanted, access)?;
     }
     if wanted.is_empty() {

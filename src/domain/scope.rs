@@ -15,7 +15,7 @@ const SCOPES: usize = 100;
 /// The most actions on one resource.
 const ACTIONS: usize = 20;
 /// The longest text of one request's scopes, in bytes.
-const LENGTH: usize = 16 * 1024;
+const LENGTH: usize = 64 * 1024;
 /// The longest name, in bytes: what Distribution allows a repository.
 const NAME_LENGTH: usize = 256;
 
@@ -62,12 +62,37 @@ pub fn joined(access: &[Access]) -> String {
 }
 
 /// Reads the scopes of a request: values of `scope` parameters, each with scopes separated by spaces. Those of one
-/// resource are merged.
+/// resource are merged. A scope that cannot be read is passed over: nothing is granted for it, and a client may ask for
+/// what only another product knows.
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] for what does not parse, or is too much: 16 KiB of text, 100 resources, 20 actions on each.
+/// [`Error::Invalid`] for what is too much: 64 KiB of text, and after merging 100 resources, 20 actions on each.
 pub fn parse_requested<'a>(values: impl IntoIterator<Item = &'a str>) -> Result<Vec<Access>> {
+    parse(values, |_| Ok(()))
+}
+
+/// The same where a scope that cannot be read is an error.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] for such a scope too.
+pub fn parse_exactly<'a>(values: impl IntoIterator<Item = &'a str>) -> Result<Vec<Access>> {
+    parse(values, |text| {
+        Err(Error::invalid(
+            Field::Scopes,
+            format!(
+                "scope {} is not of the form type:name:action[,action], such as repository:team/app:pull,push",
+                quoted(text)
+            ),
+        ))
+    })
+}
+
+fn parse<'a>(
+    values: impl IntoIterator<Item = &'a str>,
+    unreadable: impl Fn(&str) -> Result<()>,
+) -> Result<Vec<Access>> {
     let mut requested: Vec<Access> = Vec::new();
     let mut length = 0;
     for value in values {
@@ -79,7 +104,12 @@ pub fn parse_requested<'a>(values: impl IntoIterator<Item = &'a str>) -> Result<
             ));
         }
         for text in value.split(' ').filter(|text| !text.is_empty()) {
-            merge(&mut requested, parse_one(text)?)?;
+            match parse_one(text) {
+                Some((r#type, name, actions)) => {
+                    merge(&mut requested, access(r#type, name, actions)?)?;
+                }
+                None => unreadable(text)?,
+            }
         }
     }
     Ok(requested)
@@ -112,26 +142,21 @@ pub(super) fn merge(requested: &mut Vec<Access>, access: Access) -> Result<()> {
 
 /// `type:name:action[,action…]`. A name may contain a colon (`host:port/name`), so the type ends at the first one and
 /// the actions begin after the last. The deprecated class, as in `repository(plugin):…`, is dropped.
-fn parse_one(text: &str) -> Result<Access> {
-    let wrong = || {
-        Error::invalid(
-            Field::Scopes,
-            format!(
-                "scope {} is not of the form type:name:action[,action], such as repository:team/app:pull,push",
-                quoted(text)
-            ),
-        )
-    };
-    let (r#type, rest) = text.split_once(':').ok_or_else(wrong)?;
-    let (name, actions) = rest.rsplit_once(':').ok_or_else(wrong)?;
+fn parse_one(text: &str) -> Option<(&str, &str, &str)> {
+    let (r#type, rest) = text.split_once(':')?;
+    let (name, actions) = rest.rsplit_once(':')?;
     let r#type = match r#type.split_once('(') {
-        Some((bare, class)) if class.strip_suffix(')').is_some_and(is_word) => bare,
-        Some(_) => return Err(wrong()),
+        Some((bare, class)) => class
+            .strip_suffix(')')
+            .filter(|class| is_word(class))
+            .map(|_| bare)?,
         None => r#type,
     };
-    if !is_word(r#type) || !is_name(name) || !actions.split(',').all(is_action) {
-        return Err(wrong());
-    }
+    let readable = is_word(r#type) && is_name(name) && actions.split(',').all(is_action);
+    readable.then_some((r#type, name, actions))
+}
+
+fn access(r#type: &str, name: &str, actions: &str) -> Result<Access> {
     // Before they are compared with each other: nobody has logged in yet.
     let count = actions.split(',').count();
     if count > ACTIONS {
@@ -527,7 +552,12 @@ mod tests {
             "repository:a:PULL",
             "repository:a:pull;push",
         ] {
-            assert!(parse_requested([wrong]).is_err(), "{wrong:?} was accepted");
+            assert!(parse_exactly([wrong]).is_err(), "{wrong:?} was accepted");
+            assert_eq!(
+                parse(&[wrong, "repository:a:pull"]),
+                ["repository|a|pull"],
+                "{wrong:?}"
+            );
         }
     }
 
@@ -539,9 +569,13 @@ mod tests {
         assert!(parse_requested(many.iter().map(String::as_str)).is_err());
         assert!(parse_requested(many.iter().take(100).map(String::as_str)).is_ok());
         assert!(parse_requested(["x".repeat(LENGTH + 1).as_str()]).is_err());
-        assert!(
-            parse_requested([format!("repository:{}:pull", "x".repeat(257)).as_str()]).is_err()
-        );
+        let long = format!("repository:{}:pull", "x".repeat(257));
+        assert_eq!(parse_requested([long.as_str()]).unwrap(), []);
+        // They are counted once they are merged, and nothing that cannot be read is counted.
+        let same = [many[0].as_str(); 400].join(" ");
+        assert_eq!(parse_requested([same.as_str()]).unwrap().len(), 1);
+        let unreadable = ["*"; 400].into_iter();
+        assert_eq!(parse_requested(unreadable).unwrap(), []);
     }
 
     #[test]
@@ -788,7 +822,7 @@ mod tests {
 
         #[test]
         fn parsing_never_panics_and_keeps_what_it_reads(text in "[a-z0-9:,/*() ä]{0,40}") {
-            if let Ok(requested) = parse_requested([text.as_str()]) {
+            if let Ok(requested) = parse_exactly([text.as_str()]) {
                 let again: Vec<_> = requested.iter().map(ToString::to_string).collect();
                 prop_assert_eq!(parse_requested(again.iter().map(String::as_str)).unwrap(), requested);
             }

@@ -21,8 +21,8 @@ use crate::error::{Error, Field, Result, Violation};
 
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
-/// The largest form read, in bytes: the longest scopes and a refresh token fit many times.
-const FORM_LIMIT: usize = 64 * 1024;
+/// The largest form read, in bytes: 64 KiB of scopes fit, three bytes for each of their characters.
+const FORM_LIMIT: usize = 256 * 1024;
 /// The largest body that takes nothing from the budget, in bytes: what most clients send is smaller.
 const SMALL: usize = 4 * 1024;
 /// The member that holds all that can be set, in what is made or replaced.

@@ -59,6 +59,12 @@ impl Presented {
         }
     }
 
+    /// The name that was given.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The password, or the secret of a token.
     #[must_use]
     pub fn password(&self) -> &SecretString {

@@ -168,7 +168,7 @@ impl<'a> Accounts<'a> {
     /// Enables or disables an account.
     pub async fn set_status(&self, name: String, status: Status) -> Result<()> {
         let change = Change {
-            status: Some(status),
+            status: Some((status, self.core.random.uuid()?)),
             ..Change::default()
         };
         self.update(name, change, IssuedTokens::Keep).await
@@ -287,6 +287,7 @@ impl<'a> Accounts<'a> {
                 self.core.policy.bcrypt_cost,
                 self.core.random.bytes()?,
             )?,
+            refresh_id: self.core.random.uuid()?,
             roles: distinct(roles),
             status: Status::Enabled,
             at: self.core.clock.now(),

@@ -107,6 +107,7 @@ impl<'a> Directory<'a> {
             id: AccountId(self.core.random.uuid()?),
             name: new.name,
             password_hash: self.core.hash(&password).await?,
+            refresh_id: self.core.random.uuid()?,
             roles: distinct(new.roles),
             status: new.status,
             at: self.core.clock.now(),
@@ -164,6 +165,7 @@ impl<'a> Directory<'a> {
             None => None,
         };
         let (name, roles, status) = (patch.name, patch.roles.map(distinct), patch.status);
+        let refresh_id = self.core.random.uuid()?;
         let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
         // A password in wrong hands has to be changed at once.
         let ends = tokens == IssuedTokens::Revoke
@@ -187,12 +189,13 @@ impl<'a> Directory<'a> {
                         ),
                     ));
                 }
+                let status = status.filter(|status| *status != account.status);
                 let change = Change {
                     password_hash: password_hash.clone(),
                     roles: roles.clone().filter(|roles| *roles != account.roles),
-                    status: status.filter(|status| *status != account.status),
+                    status: status.map(|status| (status, refresh_id)),
                 };
-                let enables = change.status == Some(Status::Enabled);
+                let enables = status == Some(Status::Enabled);
                 let mut roles = change.roles.iter().flatten();
                 let gives = roles.any(|role| !account.roles.contains(role));
                 if password_hash.is_some() || gives || enables {

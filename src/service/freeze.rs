@@ -101,7 +101,7 @@ impl<'a> Freeze<'a> {
     /// Ends the freeze. Returns how many tokens were disabled before.
     pub async fn confirm(&self, tokens: RestoredTokens) -> Result<usize> {
         self.core.store.read(find).await?.ok_or_else(not_frozen)?;
-        let mut disabled = 0;
+        let (mut disabled, refresh_id) = (0, self.core.random.uuid()?);
         let mut after = (tokens == RestoredTokens::Disable).then_some(0);
         // In parts, each of its own: a million tokens take longer than a statement may, and nobody is let in meanwhile.
         while let Some(last) = after {
@@ -109,7 +109,7 @@ impl<'a> Freeze<'a> {
                 .core
                 .store
                 .write(Lock::Nothing, move |connection| {
-                    frozen::disable_tokens(connection, last)
+                    frozen::disable_tokens(connection, last, refresh_id)
                 })
                 .await?;
             disabled += more;

@@ -1,7 +1,8 @@
 //! What tokens and accounts may do with a registry, and the proof of it that the registry takes.
 //!
 //! Owns the login of a registry's clients: by a registry token's secret, by an app token's code, by an account's
-//! password, by a refresh token, or by a JWT that was issued here; and what each is granted. Refuses to know HTTP, keys and the wording of JWTs.
+//! password, by a refresh token, or by a JWT that was issued here; and what each is granted. Refuses to know HTTP, keys, the
+//! wording of JWTs and what refresh tokens rest on.
 //! Whatever is presented, what it opens is read from the database in the request's own store call, so disabling,
 //! expiry and deletion bite on the next one.
 
@@ -15,17 +16,18 @@ use uuid::Uuid;
 use super::access::Presented;
 use super::jwt::{AccessClaim, Claims, named_key};
 use super::keys::Keys;
+use super::refresh_tokens::{self, RefreshToken};
 use super::uses::Used;
 use super::vault::Vault;
 use super::{Core, Policy};
 use crate::domain::account::Actor;
 use crate::domain::app_token;
-use crate::domain::audit::{By, Event, Kind, Origin, Outcome, SubjectKind};
-use crate::domain::id::{AccountId, AccountKey, AppTokenKey, RegistryKey, TokenKey};
+use crate::domain::audit::{By, Event, Kind, Origin, Outcome, Reason, Refusal, SubjectKind};
+use crate::domain::id::{AccountId, AccountKey, AppTokenKey, RegistryId, RegistryKey, TokenKey};
 use crate::domain::registry::Tenant;
 use crate::domain::rotation::Generation;
 use crate::domain::scope::{self, Access};
-use crate::domain::secret::{REFRESH_PREFIX, SecretKind};
+use crate::domain::secret::SecretKind;
 use crate::domain::signing::KeyRole;
 use crate::domain::status::Status;
 use crate::domain::text::{has_control, quoted};
@@ -35,8 +37,6 @@ use crate::store::signing_keys::Current;
 use crate::store::tokens::{Credential, Opening, SecretDigest};
 use crate::store::{Session, accounts, app_tokens, members, registries, signing_keys, tokens};
 
-/// What refresh tokens are sealed to.
-const REFRESH: &str = "refresh-token";
 /// What the ids of JWTs are sealed to.
 const JWT: &str = "jwt";
 
@@ -126,6 +126,8 @@ pub enum Verdict {
 /// Who logged in, as the database has it now.
 #[derive(Debug, Clone)]
 struct Holder {
+    /// The registry that it logged in to.
+    registry: RegistryId,
     name: String,
     /// What it came with: a token, or the account itself.
     subject: (SubjectKind, Uuid),
@@ -139,11 +141,24 @@ struct Holder {
     reference: Reference,
 }
 
+impl Holder {
+    /// What is known of a refusal of it.
+    fn seen(&self) -> Refusal {
+        Refusal {
+            registry: Some(self.registry),
+            registry_name: None,
+            subject: Some(self.subject),
+            name: Some(self.name.clone()),
+            reason: None,
+        }
+    }
+}
+
 /// What a login is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
-    /// A JWT, so the key that signs it is looked up too.
-    Issue,
+    /// A JWT, so the key that signs it is looked up too, and what a refresh token rests on if one is to be given.
+    Issue { offline: bool },
     /// A look at who it is.
     Check,
 }
@@ -154,6 +169,7 @@ struct Standing {
     tenant: Tenant,
     holder: Holder,
     signing: Option<Current>,
+    refresh_token: Option<RefreshToken>,
 }
 
 impl Standing {
@@ -163,18 +179,33 @@ impl Standing {
         holder: Holder,
         purpose: Purpose,
     ) -> Result<Self> {
-        let signing = match purpose {
-            Purpose::Issue => {
-                let role = KeyRole::of_signer(tenant.verifier);
-                signing_keys::current(connection, tenant.key, role)?
+        let (mut signing, mut refresh_token) = (None, None);
+        if let Purpose::Issue { offline } = purpose {
+            let role = KeyRole::of_signer(tenant.verifier);
+            signing = signing_keys::current(connection, tenant.key, role)?;
+            if offline {
+                refresh_token = refresh_tokens::of(connection, &tenant, &holder.reference)?;
             }
-            Purpose::Check => None,
-        };
+        }
         Ok(Self {
             tenant,
             holder,
             signing,
+            refresh_token,
         })
+    }
+}
+
+/// What a look at a login found; if it is to be refused, what is known of that.
+type Witnessed<T> = std::result::Result<T, Refusal>;
+
+/// Looks at a login, and keeps what is known of it when it is refused.
+fn witness<T>(look: impl FnOnce(&mut Refusal) -> Result<T>) -> Result<Witnessed<T>> {
+    let mut seen = Refusal::default();
+    match look(&mut seen) {
+        Ok(found) => Ok(Ok(found)),
+        Err(Error::Unauthenticated) => Ok(Err(seen)),
+        Err(error) => Err(error),
     }
 }
 
@@ -197,20 +228,26 @@ impl<'a> Grants<'a> {
     /// registry has.
     pub async fn issue(&self, ask: Ask) -> Result<Granted> {
         let origin = &ask.origin;
+        let offline = ask.offline && self.core.policy.refresh_tokens;
+        let purpose = Purpose::Issue { offline };
+        let service = ask.service.as_str();
         let standing = match ask.login {
             Login::Password(presented) => {
-                self.by_password(presented, ask.service, Purpose::Issue, origin)
+                self.by_password(presented, service, purpose, origin)
                     .await?
             }
             Login::Refresh { token, source } => {
-                let standing = self.by_refresh_token(&token, ask.service, source).await;
-                self.heard(standing, By::nobody(origin.clone()))?
+                let standing = self
+                    .by_refresh_token(&token, service, source, purpose)
+                    .await;
+                self.heard(standing, service, By::nobody(origin.clone()))?
             }
         };
         let Standing {
             tenant,
             holder,
             signing,
+            refresh_token,
         } = standing;
         let now = self.core.clock.now();
         let issued_at = now.trunc_subsecs(0);
@@ -219,7 +256,11 @@ impl<'a> Grants<'a> {
             .expires_at
             .map_or(lasting, |end| end.trunc_subsecs(0).min(lasting));
         if end <= issued_at {
-            return Err(Error::Unauthenticated);
+            let mut seen = holder.seen();
+            let error = seen.because(Reason::Expired);
+            return Err(self
+                .core
+                .refused_as(error, &seen, By::nobody(origin.clone())));
         }
         let access = scope::grants(&holder.scopes, &ask.wanted);
         let signer = Keys::new(self.core).signer(&tenant, signing).await?;
@@ -227,17 +268,15 @@ impl<'a> Grants<'a> {
             &self.core.policy.jwt_issuer,
             &holder.name,
             &self.core.policy.service_name(&tenant.name),
-            self.seal(JWT, &holder.reference)?,
+            self.seal(&holder.reference)?,
             issued_at,
             end,
         );
         claims.access = access.iter().map(AccessClaim::from).collect();
         let jwt = signer.sign(&claims)?;
-        let refresh_token = ask
-            .offline
-            .then(|| self.seal(REFRESH, &holder.reference))
-            .transpose()?
-            .map(|sealed| format!("{REFRESH_PREFIX}{sealed}").into());
+        let refresh_token = refresh_token
+            .map(|token| token.seal(self.core))
+            .transpose()?;
         self.note(&holder, now, origin, &access);
         let by = By {
             actor: holder.account,
@@ -264,17 +303,18 @@ impl<'a> Grants<'a> {
     /// [`Error::Unauthenticated`] for anything wrong with the credentials, [`Error::Forbidden`] for what they do not
     /// allow, [`Error::Invalid`] for a service that no registry has.
     pub async fn check(&self, passage: Passage) -> Result<Verdict> {
-        let origin = &passage.origin;
+        let (origin, service) = (&passage.origin, passage.service.as_str());
         let (holder, claims) = match passage.pass {
             Pass::Password(presented) => {
                 let standing = self
-                    .by_password(presented, passage.service, Purpose::Check, origin)
+                    .by_password(presented, service, Purpose::Check, origin)
                     .await?;
                 (standing.holder, None)
             }
             Pass::Jwt { jwt, source } => {
-                let found = self.by_jwt(&jwt, passage.service, source).await;
-                let (holder, claims) = self.heard(found, By::nobody(origin.clone()))?;
+                let found = self.by_jwt(&jwt, service, source).await;
+                let by = By::nobody(origin.clone());
+                let (holder, claims) = self.heard(found, service, by)?;
                 (holder, Some(claims))
             }
         };
@@ -283,133 +323,219 @@ impl<'a> Grants<'a> {
             actor: holder.account,
             ..By::named(&holder.name, origin.clone())
         };
-        let (verdict, needed) = verdict.map_err(|error| self.core.refused(error, by()))?;
+        let (verdict, needed) =
+            verdict.map_err(|error| self.core.refused_as(error, &holder.seen(), by()))?;
         if verdict == Verdict::Pass {
             self.note(&holder, self.core.clock.now(), origin, &needed);
         }
         Ok(verdict)
     }
 
-    /// Counts and tells the audit trail where this is a refusal.
-    fn heard<T>(&self, result: Result<T>, by: By) -> Result<T> {
-        result.map_err(|error| self.core.refused(error, by))
+    /// Counts a refusal, and tells the audit trail and the log of it.
+    fn heard<T>(&self, look: Result<Witnessed<T>>, service: &str, by: By) -> Result<T> {
+        let (error, seen) = match look {
+            Ok(Ok(found)) => return Ok(found),
+            Ok(Err(seen)) => (Error::Unauthenticated, seen),
+            Err(error) => (error, Refusal::default()),
+        };
+        let seen = self.completed(&error, seen, service);
+        Err(self.core.refused_as(error, &seen, by))
+    }
+
+    /// What is known of a refusal, with the name of the registry that was asked for, where the login failed before that was
+    /// looked for. Tells the log.
+    fn completed(&self, error: &Error, mut seen: Refusal, service: &str) -> Refusal {
+        if matches!(error, Error::Unauthenticated) {
+            let name = self.core.policy.registry_name(service);
+            seen.registry_name = name.filter(|_| seen.registry.is_none()).map(str::to_owned);
+            let (kind, id) = seen.subject.unzip();
+            tracing::debug!(
+                service = name,
+                registry = seen.registry.map(tracing::field::display),
+                kind = kind.map(SubjectKind::as_str),
+                id = id.map(tracing::field::display),
+                reason = seen.reason.map(Reason::as_str),
+                "a login was refused"
+            );
+        }
+        seen
     }
 
     /// A password in the form of a machine secret is a token's of that kind and nothing else, any other an account's.
     async fn by_password(
         &self,
         presented: Presented,
-        service: String,
+        service: &str,
         purpose: Purpose,
         origin: &Origin,
     ) -> Result<Standing> {
         let by = By::named(&presented.name, origin.clone());
+        if refresh_tokens::is_password(&presented.name, &presented.password) {
+            let (token, source) = (presented.password, presented.source);
+            let standing = self
+                .by_refresh_token(&token, service, source, purpose)
+                .await;
+            return self.heard(standing, service, by);
+        }
         match SecretKind::of(presented.password.expose_secret()) {
             Some(SecretKind::RegistryToken) => {
                 let standing = self.by_secret(presented, service, purpose).await;
-                return self.heard(standing, by);
+                self.heard(standing, service, by)
             }
             Some(SecretKind::AppToken) => {
                 let standing = self.by_code(presented, service, purpose).await;
-                return self.heard(standing, by);
+                self.heard(standing, service, by)
             }
-            None => {}
+            None => self.by_account(presented, service, purpose, by).await,
         }
+    }
+
+    async fn by_account(
+        &self,
+        presented: Presented,
+        service: &str,
+        purpose: Purpose,
+        by: By,
+    ) -> Result<Standing> {
         let (policy, source) = (Arc::clone(&self.core.policy), presented.source);
-        let caller = self.core.identify(presented, origin.clone()).await?;
-        self.core
-            .read(&caller, move |connection, actor| {
-                let tenant = enter(connection, &policy, &service, source)?;
-                let holder = account_holder(connection, actor, &tenant)?;
+        let caller = match self.core.access.identify(presented).await {
+            Ok(caller) => caller.from(by.origin),
+            Err(error) => {
+                let seen = self.completed(&error, Refusal::default(), service);
+                self.core.tell_of_password(&error, &seen, by);
+                return Err(error);
+            }
+        };
+        let (asked, account) = (service.to_owned(), caller.by().actor);
+        let look = self.core.look(&caller, move |connection, actor| {
+            witness(|seen| {
+                seen.subject = account.map(|account| (SubjectKind::Account, account.0));
+                let actor = actor.map_err(|error| match error {
+                    // Its password was right.
+                    Error::Unauthenticated => seen.because(Reason::Disabled),
+                    other => other,
+                })?;
+                let tenant = enter(connection, &policy, &asked, seen)?;
+                admit_address(&tenant, source, seen)?;
+                let holder = account_holder(connection, actor, &tenant, seen)?;
                 Standing::read(connection, tenant, holder, purpose)
             })
-            .await
+        });
+        let (error, seen) = match look.await {
+            Ok(Ok(standing)) => return Ok(standing),
+            Ok(Err(seen)) => (Error::Unauthenticated, seen),
+            Err(error) => (error, Refusal::default()),
+        };
+        let seen = self.completed(&error, seen, service);
+        self.core.concluded(&caller, Err(error), &seen).await
     }
 
     async fn by_secret(
         &self,
         presented: Presented,
-        service: String,
+        service: &str,
         purpose: Purpose,
-    ) -> Result<Standing> {
+    ) -> Result<Witnessed<Standing>> {
         let (policy, vault, now) = (
             Arc::clone(&self.core.policy),
             Arc::clone(&self.core.vault),
             self.core.clock.now(),
         );
+        let service = service.to_owned();
+        let look = move |connection: &mut Session, seen: &mut Refusal| {
+            let tenant = enter(connection, &policy, &service, seen)?;
+            let name = presented.name.as_str();
+            // A NUL is an error to PostgreSQL, and no token has one in its name.
+            let found = if has_control(name) {
+                None
+            } else {
+                tokens::credential_named(connection, tenant.home(), name)?
+            };
+            let generation = generation_of(&vault, &presented.password, found.as_ref())?;
+            let (found, generation) = found.zip(generation).ok_or(Error::Unauthenticated)?;
+            is_of_token(&found, seen);
+            // Before more is read: who is elsewhere must not learn by the time that the secret is right.
+            admit_address(&tenant, presented.source, seen)?;
+            let opening = tokens::opening(connection, tenant.home(), found.key)?;
+            let proven = (found, generation, opening);
+            let holder = token_holder(proven, &tenant, now, presented.source, seen)?;
+            Standing::read(connection, tenant, holder, purpose)
+        };
         self.core
             .store
-            .read(move |connection| {
-                let tenant = enter(connection, &policy, &service, presented.source)?;
-                let name = presented.name.as_str();
-                // A NUL is an error to PostgreSQL, and no token has one in its name.
-                let found = if has_control(name) {
-                    None
-                } else {
-                    tokens::credential_named(connection, tenant.home(), name)?
-                };
-                let generation = generation_of(&vault, &presented.password, found.as_ref())?;
-                let (found, generation) = found.zip(generation).ok_or(Error::Unauthenticated)?;
-                let opening = tokens::opening(connection, tenant.home(), found.key)?;
-                let proven = (found, generation, opening);
-                let holder = token_holder(proven, &tenant, now, presented.source)?;
-                Standing::read(connection, tenant, holder, purpose)
-            })
+            .read(move |connection| witness(|seen| look(connection, seen)))
             .await
     }
 
     async fn by_code(
         &self,
         presented: Presented,
-        service: String,
+        service: &str,
         purpose: Purpose,
-    ) -> Result<Standing> {
+    ) -> Result<Witnessed<Standing>> {
         let (policy, vault, now) = (
             Arc::clone(&self.core.policy),
             Arc::clone(&self.core.vault),
             self.core.clock.now(),
         );
+        let service = service.to_owned();
+        let look = move |connection: &mut Session, seen: &mut Refusal| {
+            let tenant = enter(connection, &policy, &service, seen)?;
+            let code = presented.password.expose_secret();
+            let found = app_tokens::credential_for(connection, code)?;
+            let known = found.as_ref().map(|found| (found.id.0, &found.secret));
+            let right = is_right(&vault, SecretKind::AppToken, &presented.password, known)?;
+            let found = found
+                .filter(|_| right && presented.name == app_token::USER)
+                .ok_or(Error::Unauthenticated)?;
+            seen.subject = Some((SubjectKind::AppToken, found.id.0));
+            admit_address(&tenant, presented.source, seen)?;
+            let holder = app_token_holder(connection, &found, &tenant, now, seen)?;
+            Standing::read(connection, tenant, holder, purpose)
+        };
         self.core
             .store
-            .read(move |connection| {
-                let tenant = enter(connection, &policy, &service, presented.source)?;
-                let code = presented.password.expose_secret();
-                let found = app_tokens::credential_for(connection, code)?;
-                let known = found.as_ref().map(|found| (found.id.0, &found.secret));
-                let right = is_right(&vault, SecretKind::AppToken, &presented.password, known)?;
-                let found = found
-                    .filter(|_| right && presented.name == app_token::USER)
-                    .ok_or(Error::Unauthenticated)?;
-                let holder = app_token_holder(connection, &found, &tenant, now)?;
-                Standing::read(connection, tenant, holder, purpose)
-            })
+            .read(move |connection| witness(|seen| look(connection, seen)))
             .await
     }
 
     async fn by_refresh_token(
         &self,
         token: &SecretString,
-        service: String,
+        service: &str,
         source: IpAddr,
-    ) -> Result<Standing> {
-        let reference = self.refreshed(token).ok_or(Error::Unauthenticated)?;
+        purpose: Purpose,
+    ) -> Result<Witnessed<Standing>> {
+        let token = RefreshToken::open(self.core, token).ok_or(Error::Unauthenticated)?;
         let (policy, now) = (Arc::clone(&self.core.policy), self.core.clock.now());
+        let service = service.to_owned();
+        let look = move |connection: &mut Session, seen: &mut Refusal| {
+            let tenant = enter(connection, &policy, &service, seen)?;
+            // One state of the account, whose version the second look compares.
+            let holder = connection.snapshot(|connection| {
+                match token.reference(connection, &tenant)? {
+                    Some(reference) => referred(connection, &tenant, &reference, now, source, seen),
+                    None if token.registry() == tenant.key => {
+                        is_of(connection, &tenant, token.who(), seen)?;
+                        Err(Error::Unauthenticated)
+                    }
+                    None => Err(Error::Unauthenticated),
+                }
+            })?;
+            Standing::read(connection, tenant, holder, purpose)
+        };
         self.core
             .store
-            .read(move |connection| {
-                let tenant = enter(connection, &policy, &service, source)?;
-                let holder = referred(connection, &tenant, &reference, now, source)?;
-                Standing::read(connection, tenant, holder, Purpose::Issue)
-            })
+            .read(move |connection| witness(|seen| look(connection, seen)))
             .await
     }
 
     async fn by_jwt(
         &self,
         jwt: &SecretString,
-        service: String,
+        service: &str,
         source: IpAddr,
-    ) -> Result<(Holder, Claims)> {
+    ) -> Result<Witnessed<(Holder, Claims)>> {
         let jwt = jwt.expose_secret();
         let kid = named_key(jwt).ok_or(Error::Unauthenticated)?;
         let verifier = Keys::new(self.core)
@@ -418,25 +544,25 @@ impl<'a> Grants<'a> {
             .ok_or(Error::Unauthenticated)?;
         let now = self.core.clock.now();
         let claims = verifier
-            .verify(jwt, &self.core.policy.jwt_issuer, &service, now)
+            .verify(jwt, &self.core.policy.jwt_issuer, service, now)
             .ok_or(Error::Unauthenticated)?;
-        let reference = self.open(JWT, &claims.jti).ok_or(Error::Unauthenticated)?;
+        let reference = self.open(&claims.jti).ok_or(Error::Unauthenticated)?;
         let policy = Arc::clone(&self.core.policy);
-        let since = now - policy.jwt_life();
-        let holder = self
+        let (since, service) = (now - policy.jwt_life(), service.to_owned());
+        let look = move |connection: &mut Session, seen: &mut Refusal| {
+            let tenant = enter(connection, &policy, &service, seen)?;
+            if verifier.registry != tenant.key
+                || !signing_keys::stands(connection, tenant.key, verifier.number, since)?
+            {
+                return Err(Error::Unauthenticated);
+            }
+            referred(connection, &tenant, &reference, now, source, seen)
+        };
+        let look = self
             .core
             .store
-            .read(move |connection| {
-                let tenant = enter(connection, &policy, &service, source)?;
-                if verifier.registry != tenant.key
-                    || !signing_keys::stands(connection, tenant.key, verifier.number, since)?
-                {
-                    return Err(Error::Unauthenticated);
-                }
-                referred(connection, &tenant, &reference, now, source)
-            })
-            .await?;
-        Ok((holder, claims))
+            .read(move |connection| witness(|seen| look(connection, seen)));
+        Ok(look.await?.map(|holder| (holder, claims)))
     }
 
     fn note(&self, holder: &Holder, now: DateTime<Utc>, origin: &Origin, access: &[Access]) {
@@ -454,20 +580,14 @@ impl<'a> Grants<'a> {
         }
     }
 
-    fn seal(&self, context: &str, reference: &Reference) -> Result<String> {
+    fn seal(&self, reference: &Reference) -> Result<String> {
         self.core
             .vault
-            .seal_text(&*self.core.random, context, &reference.to_bytes())
+            .seal_text(&*self.core.random, JWT, &reference.to_bytes())
     }
 
-    /// To whom a refresh token was issued, if it is one of ours. `None` says no more.
-    pub(super) fn refreshed(&self, token: &SecretString) -> Option<Reference> {
-        let sealed = token.expose_secret().strip_prefix(REFRESH_PREFIX)?;
-        self.open(REFRESH, sealed)
-    }
-
-    fn open(&self, context: &str, text: &str) -> Option<Reference> {
-        Reference::from_bytes(&self.core.vault.open_text(context, text)?)
+    fn open(&self, text: &str) -> Option<Reference> {
+        Reference::from_bytes(&self.core.vault.open_text(JWT, text)?)
     }
 }
 
@@ -514,13 +634,12 @@ fn decide(
     Ok((verdict, needed))
 }
 
-/// The registry that a client wants into, if that may be entered from where the client is. Whoever may not is told what a
-/// wrong secret is told: a thief who has the right one must not learn that it is.
+/// The registry that a client wants into.
 fn enter(
     connection: &mut Session,
     policy: &Policy,
     service: &str,
-    source: IpAddr,
+    seen: &mut Refusal,
 ) -> Result<Tenant> {
     let unknown = || {
         Error::invalid(
@@ -534,11 +653,45 @@ fn enter(
     };
     let name = policy.registry_name(service).ok_or_else(unknown)?;
     let tenant = registries::tenant_named(connection, name)?.ok_or_else(unknown)?;
-    if !tenant.subnets.admits(source) {
-        tracing::debug!(registry = %tenant.id, address = %source, "the registry's allow list does not hold this address");
-        return Err(Error::Unauthenticated);
-    }
+    seen.registry = Some(tenant.id);
     Ok(tenant)
+}
+
+/// May this registry be entered from where the client is? Whoever may not is told what a wrong secret is told: a thief who
+/// has the right one must not learn that it is.
+fn admit_address(tenant: &Tenant, source: IpAddr, seen: &mut Refusal) -> Result<()> {
+    if tenant.subnets.admits(source) {
+        return Ok(());
+    }
+    Err(seen.because(Reason::RegistryAddress))
+}
+
+/// Notes whose secret it is.
+fn is_of_token(found: &Credential, seen: &mut Refusal) {
+    seen.subject = Some((SubjectKind::Token, found.id.0));
+    seen.name = Some(found.name.clone());
+}
+
+/// Notes whose secret it was that something was got with, if that is still there.
+fn is_of(connection: &mut Session, tenant: &Tenant, who: Who, seen: &mut Refusal) -> Result<()> {
+    match who {
+        Who::Token(token) => {
+            let found = tokens::credential(connection, tenant.home(), token)?;
+            if let Some((found, _)) = found {
+                is_of_token(&found, seen);
+            }
+        }
+        Who::Account(account) => {
+            let found = accounts::standing(connection, account)?;
+            seen.subject = found.map(|found| (SubjectKind::Account, found.actor.id.0));
+        }
+        Who::AppToken(token) => {
+            let found = app_tokens::credential(connection, token)?;
+            seen.subject = found.map(|found| (SubjectKind::AppToken, found.id.0));
+        }
+    }
+    seen.reason = seen.subject.map(|_| Reason::Ended);
+    Ok(())
 }
 
 /// Is this the secret of a token of this kind, known by its id and what is kept of its own? None being known costs what
@@ -580,21 +733,30 @@ fn token_holder(
     tenant: &Tenant,
     now: DateTime<Utc>,
     source: IpAddr,
+    seen: &mut Refusal,
 ) -> Result<Holder> {
     let secret_ends = found.secrets.end_of(generation);
+    let over = |end: Option<DateTime<Utc>>| end.is_some_and(|end| end <= now);
+    let grace = found.secrets.previous.map(|previous| previous.until);
+    let reason = if found.status != Status::Enabled {
+        Some(Reason::Disabled)
+    } else if over(found.expires_at) {
+        Some(Reason::Expired)
+    } else if generation == Generation::Previous && over(grace) {
+        Some(Reason::Ended)
+    } else if over(secret_ends) {
+        Some(Reason::TooOld)
+    } else if !opening.allowed()?.admits(source) {
+        Some(Reason::Address)
+    } else {
+        None
+    };
+    if let Some(reason) = reason {
+        return Err(seen.because(reason));
+    }
     let ends = [found.expires_at, secret_ends];
-    let expires_at = ends.into_iter().flatten().min();
-    if found.status != Status::Enabled || expires_at.is_some_and(|end| end <= now) {
-        if let Some(end) = secret_ends.filter(|end| *end <= now) {
-            tracing::debug!(registry = %tenant.id, token = %found.id, %end, "this secret of the token has ended");
-        }
-        return Err(Error::Unauthenticated);
-    }
-    if !opening.allowed()?.admits(source) {
-        tracing::debug!(registry = %tenant.id, token = %found.id, address = %source, "the token's allow list does not hold this address");
-        return Err(Error::Unauthenticated);
-    }
     Ok(Holder {
+        registry: tenant.id,
         subject: (SubjectKind::Token, found.id.0),
         account: None,
         reference: Reference {
@@ -604,18 +766,24 @@ fn token_holder(
         },
         scopes: opening.scopes()?,
         name: found.name,
-        expires_at,
+        expires_at: ends.into_iter().flatten().min(),
     })
 }
 
 /// An account with what its roles and its membership of the registry allow. To one that may not even know of the
 /// registry it is closed, as to a token of another one.
-fn account_holder(connection: &mut Session, actor: &Actor, tenant: &Tenant) -> Result<Holder> {
+fn account_holder(
+    connection: &mut Session,
+    actor: &Actor,
+    tenant: &Tenant,
+    seen: &mut Refusal,
+) -> Result<Holder> {
     let rights = actor.on(members::level(connection, tenant.key, actor.key)?);
     if !rights.visible {
-        return Err(Error::Unauthenticated);
+        return Err(seen.because(Reason::NoMember));
     }
     Ok(Holder {
+        registry: tenant.id,
         name: actor.name.clone(),
         subject: (SubjectKind::Account, actor.id.0),
         account: Some(actor.id),
@@ -635,13 +803,15 @@ fn app_token_holder(
     found: &app_tokens::Credential,
     tenant: &Tenant,
     now: DateTime<Utc>,
+    seen: &mut Refusal,
 ) -> Result<Holder> {
     if found.expires_at.is_some_and(|end| end <= now) {
-        return Err(Error::Unauthenticated);
+        return Err(seen.because(Reason::Expired));
     }
-    let owner = accounts::standing(connection, found.account)?
-        .filter(|standing| standing.status == Status::Enabled)
-        .ok_or(Error::Unauthenticated)?;
+    let owner = accounts::standing(connection, found.account)?.ok_or(Error::Unauthenticated)?;
+    if owner.status != Status::Enabled {
+        return Err(seen.because(Reason::AccountDisabled));
+    }
     Ok(Holder {
         subject: (SubjectKind::AppToken, found.id.0),
         expires_at: found.expires_at,
@@ -650,7 +820,7 @@ fn app_token_holder(
             who: Who::AppToken(found.key),
             version: 0,
         },
-        ..account_holder(connection, &owner.actor, tenant)?
+        ..account_holder(connection, &owner.actor, tenant, seen)?
     })
 }
 
@@ -661,6 +831,7 @@ fn referred(
     reference: &Reference,
     now: DateTime<Utc>,
     source: IpAddr,
+    seen: &mut Refusal,
 ) -> Result<Holder> {
     if reference.registry != tenant.key {
         return Err(Error::Unauthenticated);
@@ -669,22 +840,30 @@ fn referred(
         Who::Token(token) => {
             let (found, opening) = tokens::credential(connection, tenant.home(), token)?
                 .ok_or(Error::Unauthenticated)?;
+            is_of_token(&found, seen);
+            admit_address(tenant, source, seen)?;
             let generation = found.generation(reference.version);
-            let generation = generation.ok_or(Error::Unauthenticated)?;
-            token_holder((found, generation, opening), tenant, now, source)
+            let generation = generation.ok_or_else(|| seen.because(Reason::Ended))?;
+            token_holder((found, generation, opening), tenant, now, source, seen)
         }
         Who::Account(account) => {
-            let standing = accounts::standing(connection, account)?
-                .filter(|standing| {
-                    standing.status == Status::Enabled
-                        && standing.actor.version == reference.version
-                })
-                .ok_or(Error::Unauthenticated)?;
-            account_holder(connection, &standing.actor, tenant)
+            let standing =
+                accounts::standing(connection, account)?.ok_or(Error::Unauthenticated)?;
+            seen.subject = Some((SubjectKind::Account, standing.actor.id.0));
+            admit_address(tenant, source, seen)?;
+            if standing.status != Status::Enabled {
+                return Err(seen.because(Reason::Disabled));
+            }
+            if standing.actor.version != reference.version {
+                return Err(seen.because(Reason::Ended));
+            }
+            account_holder(connection, &standing.actor, tenant, seen)
         }
         Who::AppToken(token) => {
             let found = app_tokens::credential(connection, token)?.ok_or(Error::Unauthenticated)?;
-            app_token_holder(connection, &found, tenant, now)
+            seen.subject = Some((SubjectKind::AppToken, found.id.0));
+            admit_address(tenant, source, seen)?;
+            app_token_holder(connection, &found, tenant, now, seen)
         }
     }
 }
@@ -710,7 +889,7 @@ pub(super) enum Who {
 impl Reference {
     const LENGTH: usize = 25;
 
-    fn to_bytes(self) -> [u8; Self::LENGTH] {
+    pub(super) fn to_bytes(self) -> [u8; Self::LENGTH] {
         let (kind, key) = match self.who {
             Who::Token(token) => (1, token.0),
             Who::Account(account) => (2, account.0),
@@ -728,7 +907,7 @@ impl Reference {
         bytes
     }
 
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (kind, rest) = bytes.split_first()?;
         let (registry, rest) = rest.split_first_chunk::<8>()?;
         let (key, rest) = rest.split_first_chunk::<8>()?;

@@ -19,7 +19,7 @@ use crate::domain::audit::{Event, Kind, Outcome};
 use crate::domain::excerpt::Text;
 use crate::domain::network::network;
 use crate::error::{Error, Result};
-use crate::store::Lock;
+use crate::store::{Lock, registries};
 
 /// The most events that wait to be written.
 const EVENTS: usize = 20_000;
@@ -67,6 +67,7 @@ struct Key {
     network: Option<IpAddr>,
     name: Option<String>,
     registry: Option<Uuid>,
+    registry_name: Option<String>,
     subject: Option<Uuid>,
 }
 
@@ -79,9 +80,9 @@ struct Sum {
     count: u64,
 }
 
-/// Is it a refusal of nobody in particular? Everybody can have them made.
+/// Is it a refusal of nobody in particular? Everybody can have them made. With a right secret one is somebody.
 fn is_of_a_stranger(event: &Event) -> bool {
-    event.kind == Kind::Refuse && event.actor.is_none()
+    event.kind == Kind::Refuse && event.actor.is_none() && event.subject.is_none()
 }
 
 impl Waiting {
@@ -155,6 +156,7 @@ impl Incidents {
                 .filter(|_| proven)
                 .map(Text::into_string),
             registry: event.registry.map(|id| id.0),
+            registry_name: event.registry_name.clone(),
             subject: event.subject,
         };
         let mut waiting = self.lock();
@@ -163,6 +165,7 @@ impl Incidents {
                 network: None,
                 name: None,
                 registry: None,
+                registry_name: None,
                 subject: None,
                 ..key
             };
@@ -232,7 +235,14 @@ async fn write(core: &Core, events: Arc<[Event]>) -> Result<()> {
     let pen = core.trail.open(core).await?;
     core.store
         .write(Lock::Nothing, move |connection| {
-            connection.tell(&pen, events.iter().cloned());
+            let mut events = events.to_vec();
+            for event in &mut events {
+                if let Some(name) = event.registry_name.take() {
+                    let found = registries::tenant_named(connection, &name)?;
+                    event.registry = found.map(|tenant| tenant.id);
+                }
+            }
+            connection.tell(&pen, events);
             Ok(())
         })
         .await

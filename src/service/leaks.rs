@@ -17,7 +17,8 @@ use url::Url;
 use uuid::Uuid;
 
 use super::api_keys::ApiKeys;
-use super::grants::{Grants, Reference, Who};
+use super::grants::{Reference, Who};
+use super::refresh_tokens::RefreshToken;
 use super::vault::Vault;
 use super::{Core, Done, is_same};
 use crate::domain::Stamp;
@@ -159,7 +160,9 @@ enum Form {
     Code,
     /// An API token with our signature.
     ApiToken(ApiTokenId),
-    /// What one who logged in to a registry got: a reference to whom.
+    /// What one who logged in to a registry got.
+    Refresh(RefreshToken),
+    /// A secret of a registry token that is known.
     Reference(Reference),
 }
 
@@ -268,8 +271,8 @@ impl<'a> Leaks<'a> {
             Some(SecretKind::AppToken) => return Ok(Some(Form::Code)),
             None => {}
         }
-        if let Some(reference) = Grants::new(self.core).refreshed(token) {
-            return Ok(Some(Form::Reference(reference)));
+        if let Some(token) = RefreshToken::open(self.core, token) {
+            return Ok(Some(Form::Refresh(token)));
         }
         let id = ApiKeys::new(self.core).verify(token).await?;
         Ok(id.map(Form::ApiToken))
@@ -312,9 +315,10 @@ impl<'a> Leaks<'a> {
             Leaked::AppToken(..) | Leaked::ApiToken(_) | Leaked::Account(_) => Lock::Nothing,
         };
         let (ends, now) = (self.core.policy.end_leaked_tokens, self.core.clock.now());
+        let refresh_id = self.core.random.uuid()?;
         let by = By::scanner(scanner.origin.clone());
         let (count, job) = (places.len(), move |connection: &mut Transaction<'_>| {
-            let change = end(connection, leaked, ends, now)?;
+            let change = end(connection, leaked, ends, (now, refresh_id))?;
             let told = change.iter().flat_map(|change| {
                 let places = places.iter();
                 places.map(|place| place.tell(change.clone(), &secrets))
@@ -393,20 +397,40 @@ fn behind(
             .filter(|found| vault.matches(SecretKind::AppToken, found.id.0, secret, &found.secret))
             .map(|found| Leaked::AppToken(found.account, found.id)),
         Form::ApiToken(id) => Some(Leaked::ApiToken(*id)),
-        Form::Reference(reference) => match reference.who {
-            Who::Token(token) => {
-                registries::find_id(connection, reference.registry)?.map(|registry| Leaked::Token {
-                    registry,
-                    token,
-                    version: reference.version,
-                })
+        Form::Refresh(token) => {
+            let registry = registries::find_id(connection, token.registry())?;
+            let tenant = match registry {
+                Some(registry) => registries::tenant(connection, registry)?,
+                None => None,
+            };
+            let reference = match tenant {
+                Some(tenant) => token.reference(connection, &tenant)?,
+                None => None,
+            };
+            match reference {
+                Some(reference) => referred(connection, reference)?,
+                None => None,
             }
-            Who::AppToken(token) => app_tokens::credential(connection, token)?
-                .map(|found| Leaked::AppToken(found.account, found.id)),
-            Who::Account(account) => accounts::standing(connection, account)?
-                .filter(|standing| standing.actor.version == reference.version)
-                .map(|standing| Leaked::Account(standing.actor.id)),
-        },
+        }
+        Form::Reference(reference) => referred(connection, *reference)?,
+    })
+}
+
+/// Whose secret a reference is of, if it is still there.
+fn referred(connection: &mut Session, reference: Reference) -> Result<Option<Leaked>> {
+    Ok(match reference.who {
+        Who::Token(token) => {
+            registries::find_id(connection, reference.registry)?.map(|registry| Leaked::Token {
+                registry,
+                token,
+                version: reference.version,
+            })
+        }
+        Who::AppToken(token) => app_tokens::credential(connection, token)?
+            .map(|found| Leaked::AppToken(found.account, found.id)),
+        Who::Account(account) => accounts::standing(connection, account)?
+            .filter(|standing| standing.actor.version == reference.version)
+            .map(|standing| Leaked::Account(standing.actor.id)),
     })
 }
 
@@ -416,7 +440,7 @@ fn end(
     connection: &mut Session,
     leaked: Leaked,
     wanted: bool,
-    now: DateTime<Utc>,
+    (now, refresh_id): (DateTime<Utc>, Uuid),
 ) -> Result<Option<Change>> {
     let lasts = |end: Option<DateTime<Utc>>| wanted && end.is_none_or(|end| now < end);
     let change = match leaked {
@@ -448,6 +472,7 @@ fn end(
                     if token.status == Status::Enabled && lasts(token.expires_at) {
                         token.status = Status::Disabled;
                         tokens::update(connection, &mut token, stamp)?;
+                        tokens::end_refresh_tokens(connection, token.key, refresh_id)?;
                     }
                 }
                 // Who has replaced it goes on with the new one.

@@ -26,6 +26,7 @@ pub mod members;
 pub mod metrics;
 pub mod passwords;
 mod policy;
+mod refresh_tokens;
 pub mod registries;
 pub mod server_keys;
 pub mod sessions;
@@ -75,7 +76,7 @@ use self::uses::{Used, Uses};
 use self::vault::{ServerKey, Vault};
 use crate::clock::{Clock, Random};
 use crate::domain::account::{Actor, NewPassword};
-use crate::domain::audit::{By, Change, Credential, Event, Kind, Origin, Outcome, SubjectKind};
+use crate::domain::audit::{By, Change, Credential, Event, Origin, Outcome, Refusal};
 use crate::domain::clock_check::ClockCheck;
 use crate::domain::secret::is_machine_secret;
 use crate::error::{Error, NAMED, Result};
@@ -328,6 +329,14 @@ impl Service {
         self.core.uses.flush(&self.core.store).await
     }
 
+    /// Writes the first uses of tokens, see [`Uses::flush_first`].
+    pub async fn flush_first_uses(&self) -> Result<usize> {
+        if self.is_frozen() {
+            return Ok(0);
+        }
+        self.core.uses.flush_first(&self.core.store).await
+    }
+
     /// Writes what happened and changed nothing to the audit trail, see [`Incidents`]; at a stop with all sums.
     pub async fn flush_incidents(&self, last: bool) -> Result<usize> {
         if self.is_frozen() {
@@ -450,36 +459,41 @@ impl Core {
 
     /// Proves a password, and tells the audit trail where none is right.
     async fn identify(&self, presented: Presented, origin: Origin) -> Result<Caller> {
-        let by = By::named(&presented.name, origin.clone());
         let secret = is_machine_secret(presented.password.expose_secret());
+        let by = By::named(&presented.name, origin.clone());
         let proven = self.access.identify(presented).await;
         let refuse = |error| {
             if secret {
                 return self.refused(error, by);
             }
-            // What is wrong with a password was counted when it was checked.
-            let credential = Some(Credential::Password);
-            self.tell(&error, By { credential, ..by });
+            self.tell_of_password(&error, &Refusal::default(), by);
             error
         };
         Ok(proven.map_err(refuse)?.from(origin))
     }
 
+    /// Tells the audit trail what is wrong with a password, which was counted when it was checked.
+    fn tell_of_password(&self, error: &Error, refusal: &Refusal, by: By) {
+        let credential = Some(Credential::Password);
+        self.tell(error, refusal, By { credential, ..by });
+    }
+
     /// What somebody is told who is refused: to wait, if too much failed already. The audit trail is told too.
     fn refused(&self, error: Error, by: By) -> Error {
+        self.refused_as(error, &Refusal::default(), by)
+    }
+
+    /// The same where more is known of the refusal.
+    fn refused_as(&self, error: Error, refusal: &Refusal, by: By) -> Error {
         let error = self.counted(error, &by);
-        self.tell(&error, by);
+        self.tell(&error, refusal, by);
         error
     }
 
     /// Tells the audit trail of an error, if it is a refusal.
-    fn tell(&self, error: &Error, by: By) {
+    fn tell(&self, error: &Error, refusal: &Refusal, by: By) {
         if let Some(outcome) = Outcome::of(error) {
-            let subject = match by.credential {
-                Some(Credential::ApiToken(id)) => (SubjectKind::ApiToken, Some(id.0)),
-                _ => (SubjectKind::Service, None),
-            };
-            let event = Event::of(Kind::Refuse, outcome, subject, by, self.clock.now());
+            let event = Event::of_refusal(outcome, refusal, by, self.clock.now());
             self.incidents.count(event, self.clock.instant());
         }
     }
@@ -521,18 +535,32 @@ impl Core {
         T: Send + 'static,
         F: FnMut(&mut Session, &Actor) -> Result<T> + Clone + Send + 'static,
     {
+        let mut job = job;
+        let done = self
+            .look(caller, move |connection, actor| job(connection, actor?))
+            .await;
+        self.concluded(caller, done, &Refusal::default()).await
+    }
+
+    /// The same for who concludes from a refusal by themselves: the job is told of one, too.
+    async fn look<T, F>(&self, caller: &Caller, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Session, Result<&Actor>) -> Result<T> + Clone + Send + 'static,
+    {
         let (now, thawed) = (self.clock.now(), self.thawed().await?);
-        self.admitted(caller, async |proven| {
+        self.attempt(caller, async |proven| {
             let mut job = job.clone();
             self.store
-                .read(move |connection| match admit(connection, &proven, now)? {
-                    Some(actor) => {
+                .read(move |connection| match admit(connection, &proven, now) {
+                    Ok(Some(actor)) => {
                         if !thawed {
                             freeze::require_operator(&actor, proven.credential())?;
                         }
-                        job(connection, &actor).map(Some)
+                        job(connection, Ok(&actor)).map(Some)
                     }
-                    None => Ok(None),
+                    Ok(None) => Ok(None),
+                    Err(error) => job(connection, Err(error)).map(Some),
                 })
                 .await
         })
@@ -666,10 +694,15 @@ impl Core {
         job: impl AsyncFn(Caller) -> Result<Option<T>>,
     ) -> Result<T> {
         let done = self.attempt(caller, job).await;
+        self.concluded(caller, done, &Refusal::default()).await
+    }
+
+    /// What becomes of a refusal: a password that opened nothing is forgotten, and it is counted and told.
+    async fn concluded<T>(&self, caller: &Caller, done: Result<T>, seen: &Refusal) -> Result<T> {
         if matches!(done, Err(Error::Unauthenticated)) {
             self.access.forget(caller).await;
         }
-        done.map_err(|error| self.refused(error, caller.by()))
+        done.map_err(|error| self.refused_as(error, seen, caller.by()))
     }
 
     async fn attempt<T>(

@@ -16,6 +16,10 @@ use crate::domain::signing::Algorithm;
 
 /// Rules that an operator sets.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own"
+)]
 pub struct Policy {
     /// The end of registries' host names.
     pub registry_domain: String,
@@ -33,6 +37,8 @@ pub struct Policy {
     pub jwt_issuer: String,
     /// How long a JWT lasts, unless the token behind it ends sooner.
     pub jwt_life: Duration,
+    /// Whether a client that asks for a refresh token gets one.
+    pub refresh_tokens: bool,
     /// How new keys sign.
     pub jwt_algorithm: Algorithm,
     /// How old the signing key of an `x5c` registry gets.

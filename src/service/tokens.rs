@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
+use uuid::Uuid;
 
 use super::access::{Caller, visible};
 use super::idempotency::{Claim, Kept, Once};
@@ -22,9 +23,11 @@ use crate::domain::role::{Level, Resource};
 use crate::domain::rotation::Grace;
 use crate::domain::scope_warning::{ScopeWarning, scope_warnings};
 use crate::domain::secret::{self, SecretKind};
+use crate::domain::status::Status;
 use crate::domain::token::{NewToken, Scope, Token, TokenName, TokenPatch, VerbatimScopes};
 use crate::error::{Error, Result, What};
-use crate::store::{Lock, Session, members, tokens as table};
+use crate::store::tokens::{self as table, SecretDigest};
+use crate::store::{Lock, Session, members};
 
 /// A token just made, with the secret that is never shown again.
 #[derive(Debug)]
@@ -110,11 +113,8 @@ impl<'a> Tokens<'a> {
     ) -> Result<Once<Minted>> {
         let now = self.core.clock.now();
         let id = TokenId(self.core.random.uuid_at(now)?);
-        let secret = self.mint()?;
-        let digest = self
-            .core
-            .vault
-            .digest(SecretKind::RegistryToken, id.0, &secret)?;
+        let (secret, digest) = self.mint(id)?;
+        let refresh_id = self.core.random.uuid()?;
         let (policy, claim) = (
             Arc::clone(&self.core.policy),
             self.core.claim(attempt, Some(&secret))?,
@@ -134,8 +134,8 @@ impl<'a> Tokens<'a> {
                     }
                     new.settle(home.lives.within(policy.lives), now)?;
                     obtain(&new.grant(), &holder)?;
-                    let stamp = actor.stamp(now);
-                    let token = table::insert(connection, home, id, &new, &digest, &stamp, caps)?;
+                    let (kept, stamp) = ((&digest, refresh_id), actor.stamp(now));
+                    let token = table::insert(connection, home, id, &new, kept, &stamp, caps)?;
                     hold(connection, actor, &claim, &token)?;
                     let change = Change::created(&token).within(registry);
                     Ok(Done::told((token, None), change))
@@ -224,11 +224,8 @@ impl<'a> Tokens<'a> {
         condition: Precondition,
         attempt: Option<Attempt>,
     ) -> Result<Put<Once<Minted>, Token>> {
-        let secret = self.mint()?;
-        let digest = self
-            .core
-            .vault
-            .digest(SecretKind::RegistryToken, id.0, &secret)?;
+        let (secret, digest) = self.mint(id)?;
+        let refresh_id = self.core.random.uuid()?;
         let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
         let (caps, claim) = (policy.caps, self.core.claim(attempt, Some(&secret))?);
         let name = new.name.clone();
@@ -253,9 +250,8 @@ impl<'a> Tokens<'a> {
                     let Some(mut token) = found else {
                         new.settle(lives, now)?;
                         obtain(&new.grant(), &holder)?;
-                        let stamp = actor.stamp(now);
-                        let token =
-                            table::insert(connection, home, id, &new, &digest, &stamp, caps)?;
+                        let (kept, stamp) = ((&digest, refresh_id), actor.stamp(now));
+                        let token = table::insert(connection, home, id, &new, kept, &stamp, caps)?;
                         hold(connection, actor, &claim, &token)?;
                         let change = Change::created(&token).within(registry);
                         return Ok(Done::told(Put::Created((token, None)), change));
@@ -265,7 +261,13 @@ impl<'a> Tokens<'a> {
                         return Ok(Done::nothing(Put::Replaced(token)));
                     }
                     let stamp = actor.stamp(now);
-                    let change = keep(connection, &holder, &before, &mut token, stamp)?;
+                    let change = keep(
+                        connection,
+                        &holder,
+                        &before,
+                        &mut token,
+                        (stamp, refresh_id),
+                    )?;
                     Ok(Done::told(Put::Replaced(token), change.within(registry)))
                 },
             )
@@ -287,6 +289,7 @@ impl<'a> Tokens<'a> {
         condition: Precondition,
     ) -> Result<Token> {
         let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
+        let refresh_id = self.core.random.uuid()?;
         let urgency = Urgency::of_an_end(patch.only_disables());
         self.core
             .change(
@@ -304,7 +307,13 @@ impl<'a> Tokens<'a> {
                         return Ok(Done::nothing(token));
                     }
                     let (holder, stamp) = (policy.holder(actor, rights), actor.stamp(now));
-                    let change = keep(connection, &holder, &before, &mut token, stamp)?;
+                    let change = keep(
+                        connection,
+                        &holder,
+                        &before,
+                        &mut token,
+                        (stamp, refresh_id),
+                    )?;
                     Ok(Done::told(token, change.within(registry)))
                 },
             )
@@ -346,11 +355,7 @@ impl<'a> Tokens<'a> {
         condition: Precondition,
         attempt: Option<Attempt>,
     ) -> Result<Once<Minted>> {
-        let secret = self.mint()?;
-        let digest = self
-            .core
-            .vault
-            .digest(SecretKind::RegistryToken, id.0, &secret)?;
+        let (secret, digest) = self.mint(id)?;
         let claim = self.core.claim(attempt, Some(&secret))?;
         let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
         let found = self
@@ -418,8 +423,12 @@ impl<'a> Tokens<'a> {
             .await
     }
 
-    fn mint(&self) -> Result<SecretString> {
-        Ok(secret::token_secret(self.core.random.bytes()?))
+    /// Makes a secret, and what is kept of it.
+    fn mint(&self, id: TokenId) -> Result<(SecretString, SecretDigest)> {
+        let secret = secret::token_secret(self.core.random.bytes()?);
+        let vault = &self.core.vault;
+        let digest = vault.digest(SecretKind::RegistryToken, id.0, &secret)?;
+        Ok((secret, digest))
     }
 }
 
@@ -436,15 +445,18 @@ fn find(connection: &mut Session, home: Home, id: TokenId) -> Result<Token> {
     table::find(connection, home, id)?.ok_or_else(|| Error::not_found(What::Token, id))
 }
 
-/// Keeps a changed token.
+/// Keeps a changed token. Disabling ends its refresh tokens, by another id for them.
 fn keep(
     connection: &mut Session,
     holder: &Holder<Rights>,
     before: &Token,
     token: &mut Token,
-    stamp: Stamp,
+    (stamp, refresh_id): (Stamp, Uuid),
 ) -> Result<Change> {
     change(&before.grant(), &token.grant(), holder)?;
     table::update(connection, token, stamp)?;
+    if before.status == Status::Enabled && token.status == Status::Disabled {
+        table::end_refresh_tokens(connection, token.key, refresh_id)?;
+    }
     Ok(Change::updated(before, token))
 }

@@ -1,11 +1,12 @@
 //! When, from where and for what tokens were last used.
 //!
 //! Noting a use costs its request a short lock and no I/O: uses gather in memory, merged by token, and are written
-//! together, so that each token is written at most once a pause. Owns what is not written yet, and bounds it. A
-//! process that is killed forgets the uses of its last minute; nothing that decides anything rests on them.
+//! together. The first use of a token that this process did not see in the last round is written at once, the later ones
+//! with the next round, so that a token in use is written at most once a round. Owns what is not written yet, and bounds it.
+//! A process that is killed forgets the uses of its last minute; nothing that decides anything rests on them.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -48,6 +49,10 @@ pub struct Uses {
 #[derive(Debug, Default)]
 struct Waiting {
     uses: HashMap<Used, LastUse>,
+    /// Of these tokens, those whose use does not wait for the round.
+    first: HashSet<Used>,
+    /// Tokens that were used in this round or the one before.
+    seen: HashSet<Used>,
     /// Uses of further tokens, for which there was no room.
     dropped: u64,
 }
@@ -58,8 +63,29 @@ impl Waiting {
         match self.uses.entry(token) {
             Entry::Occupied(mut known) => known.get_mut().merge(last),
             Entry::Vacant(_) if full => self.dropped += 1,
-            Entry::Vacant(free) => drop(free.insert(last)),
+            Entry::Vacant(free) => {
+                free.insert(last);
+                // Both sets are bounded by what is: a round begins with the tokens that were used in the last one.
+                if self.seen.len() < 2 * TOKENS && self.seen.insert(token) {
+                    self.first.insert(token);
+                }
+            }
         }
+    }
+
+    /// All that waits: a round is over.
+    fn take_all(&mut self) -> Vec<(Used, LastUse)> {
+        self.seen = self.uses.keys().copied().collect();
+        self.first.clear();
+        std::mem::take(&mut self.uses).into_iter().collect()
+    }
+
+    /// First uses alone.
+    fn take_first(&mut self) -> Vec<(Used, LastUse)> {
+        let first = std::mem::take(&mut self.first).into_iter();
+        first
+            .filter_map(|token| self.uses.remove_entry(&token))
+            .collect()
     }
 }
 
@@ -85,10 +111,18 @@ impl Uses {
         self.lock().add(token, last);
     }
 
-    /// Writes what was noted. Returns how many tokens' rows changed. What could not be written because the database is
-    /// away or refuses waits for the next time, as does the rest if this is given up half-way.
+    /// Writes what was noted, and begins a round. Returns how many tokens' rows changed. What could not be written because
+    /// the database is away or refuses waits for the next time, as does the rest if this is given up half-way.
     pub async fn flush(&self, store: &Store) -> Result<usize> {
-        let mut taken = self.take();
+        self.write(store, self.take(Waiting::take_all)).await
+    }
+
+    /// Writes the first uses, see [`Self::flush`]. What could not be written waits for the round.
+    pub async fn flush_first(&self, store: &Store) -> Result<usize> {
+        self.write(store, self.take(Waiting::take_first)).await
+    }
+
+    async fn write(&self, store: &Store, mut taken: Taken<'_>) -> Result<usize> {
         let mut written = 0;
         loop {
             let batch = taken.next_batch();
@@ -114,16 +148,18 @@ impl Uses {
         }
     }
 
-    fn take(&self) -> Taken<'_> {
-        let waiting = std::mem::take(&mut *self.lock());
-        if waiting.dropped > 0 {
+    fn take(&self, take: impl FnOnce(&mut Waiting) -> Vec<(Used, LastUse)>) -> Taken<'_> {
+        let (mut rest, dropped) = {
+            let mut waiting = self.lock();
+            (take(&mut waiting), std::mem::take(&mut waiting.dropped))
+        };
+        if dropped > 0 {
             tracing::warn!(
-                dropped = waiting.dropped,
+                dropped,
                 tokens = TOKENS,
                 "too many tokens were used at once; some last uses are lost"
             );
         }
-        let mut rest: Vec<_> = waiting.uses.into_iter().collect();
         rest.sort_unstable_by_key(|(token, _)| std::cmp::Reverse(*token));
         Taken { uses: self, rest }
     }
@@ -179,13 +215,22 @@ fn record(connection: &mut Session, uses: &[(Used, LastUse)]) -> Result<usize> {
         + api_tokens::record(connection, &of_bearers)?)
 }
 
-/// Writes what was noted for ever, `pause` apart. Failures are logged and tried again with the next round.
-pub async fn run_for_ever(service: Service, pause: Duration) {
-    let mut ticks = tokio::time::interval(pause);
+/// Writes what was noted for ever: first uses `pause` apart, all others `round` apart, by the service's clock. Failures are
+/// logged and tried again with the next round.
+pub async fn run_for_ever(service: Service, pause: Duration, round: Duration) {
+    let mut ticks = tokio::time::interval(pause / 2);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut began, mut last) = (service.instant(), service.instant());
     loop {
         ticks.tick().await;
-        report(service.flush_uses().await);
+        let now = service.instant();
+        if now.saturating_duration_since(began) >= round {
+            (began, last) = (now, now);
+            report(service.flush_uses().await);
+        } else if now.saturating_duration_since(last) >= pause {
+            last = now;
+            report(service.flush_first_uses().await);
+        }
     }
 }
 
@@ -248,7 +293,7 @@ mod tests {
         for token in 1..=1200 {
             note(&uses, token, 1);
         }
-        let mut taken = uses.take();
+        let mut taken = uses.take(Waiting::take_all);
         assert!(waiting(&uses).is_empty());
         let batch = taken.next_batch();
         assert_eq!(batch.len(), BATCH);
@@ -271,6 +316,46 @@ mod tests {
     }
 
     #[test]
+    fn the_first_use_waits_for_no_round_and_later_ones_do() {
+        let uses = Uses::default();
+        let first = || {
+            let mut taken = uses.take(Waiting::take_first);
+            let batch = taken.next_batch();
+            taken.forget(batch.len());
+            batch
+                .iter()
+                .map(|(_, last)| last.at.timestamp())
+                .collect::<Vec<_>>()
+        };
+        let all = || {
+            let mut taken = uses.take(Waiting::take_all);
+            let count = taken.next_batch().len();
+            taken.forget(count);
+            count
+        };
+        note(&uses, 1, 1);
+        assert_eq!(first(), [1]);
+        note(&uses, 1, 2);
+        note(&uses, 2, 3);
+        assert_eq!(first(), [3]);
+        assert_eq!(waiting(&uses), [(1, 2)]);
+        // Who was used in a round waits in the next one, who was not does not.
+        assert_eq!(all(), 1);
+        note(&uses, 1, 4);
+        note(&uses, 2, 5);
+        assert_eq!(first(), [5]);
+        assert_eq!(all(), 1);
+        assert_eq!(all(), 0);
+        note(&uses, 1, 6);
+        assert_eq!(first(), [6]);
+        // What could not be written waits for the round.
+        note(&uses, 3, 7);
+        drop(uses.take(Waiting::take_first));
+        assert!(first().is_empty());
+        assert_eq!(waiting(&uses), [(3, 7)]);
+    }
+
+    #[test]
     fn a_full_map_takes_known_tokens_only() {
         let uses = Uses::default();
         for token in 0..i64::try_from(TOKENS).unwrap() + 3 {
@@ -281,7 +366,7 @@ mod tests {
         assert_eq!(uses.lock().uses[&used(0)].at, at(2));
         assert_eq!(uses.lock().dropped, 3);
         // What comes back finds room only beside what was noted meanwhile.
-        let taken = uses.take();
+        let taken = uses.take(Waiting::take_all);
         assert_eq!(uses.lock().dropped, 0);
         note(&uses, -1, 1);
         drop(taken);
@@ -297,7 +382,7 @@ mod tests {
         for (token, repository) in [(1, "team/app"), (2, "a\0b"), (3, &*"a".repeat(256))] {
             uses.note(used(token), at(1), Some(address), Some(repository));
         }
-        let taken = uses.take();
+        let taken = uses.take(Waiting::take_all);
         let shown: Vec<_> = taken
             .next_batch()
             .into_iter()

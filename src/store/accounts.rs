@@ -9,9 +9,10 @@ use diesel::{
     BoolExpressionMethods, ExpressionMethods, JoinOnDsl, NullableExpressionMethods,
     OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper,
 };
+use uuid::Uuid;
 
 use super::failure::on_unique;
-use super::rows::{bytes, instant, micros, uuid};
+use super::rows::{Id, bytes, instant, micros, uuid};
 use super::schema::{account_roles, accounts, role_permissions, roles};
 use super::session::{Session, direct};
 use crate::domain::account::{Account, Actor, NewAccount, account_keys};
@@ -136,6 +137,36 @@ pub fn standing(connection: &mut Session, key: AccountKey) -> Result<Option<Stan
         }
     }
     Ok(standing)
+}
+
+/// What is kept of an account's password, and what else its refresh tokens rest on.
+#[derive(Debug)]
+pub struct Secret {
+    /// The account's version.
+    pub version: i64,
+    /// The bcrypt hash; none for an account without password.
+    pub password_hash: Option<String>,
+    /// What refresh tokens are bound to, beside the hash; none in rows of earlier releases.
+    pub refresh_id: Option<Uuid>,
+}
+
+/// Reads what is kept of an account's password. None once it is deleted.
+pub fn secret(connection: &mut Session, key: AccountKey) -> Result<Option<Secret>> {
+    type Row = (i64, Option<String>, Option<Id>);
+    let row: Option<Row> = direct!(connection, |direct| accounts::table
+        .filter(accounts::key.eq(key.0).and(accounts::deleted_at.is_null()))
+        .select((
+            accounts::version,
+            accounts::password_hash,
+            accounts::refresh_id,
+        ))
+        .get_result(direct))
+    .optional()?;
+    Ok(row.map(|(version, password_hash, id)| Secret {
+        version,
+        password_hash,
+        refresh_id: id.map(|id| id.0),
+    }))
 }
 
 /// Is there any account, deleted ones included? None means a first start.
@@ -267,6 +298,7 @@ pub fn insert(connection: &mut Session, new: &NewAccount) -> Result<AccountKey> 
             accounts::kind.eq("password"),
             accounts::password_hash.eq(&new.password_hash),
             accounts::password_form.eq(OPAQUE),
+            accounts::refresh_id.eq(bytes(new.refresh_id)),
             accounts::status.eq(new.status.as_str()),
             accounts::version.eq(1),
             accounts::created_at.eq(micros(new.at)),
@@ -337,8 +369,8 @@ pub fn permissions_of_roles(connection: &mut Session, names: &[String]) -> Resul
 pub struct Change {
     /// A new password, by its bcrypt hash.
     pub password_hash: Option<String>,
-    /// Enables or disables.
-    pub status: Option<Status>,
+    /// Enables, or disables and ends the account's refresh tokens by another id for them.
+    pub status: Option<(Status, Uuid)>,
     /// Replaces all roles, by their names.
     pub roles: Option<Vec<String>>,
 }
@@ -370,7 +402,11 @@ pub fn update(
             }),
             change
                 .status
-                .map(|status| accounts::status.eq(status.as_str())),
+                .map(|(status, _)| accounts::status.eq(status.as_str())),
+            change
+                .status
+                .filter(|(status, _)| *status == Status::Disabled)
+                .map(|(_, id)| accounts::refresh_id.eq(bytes(id))),
         ))
         .execute(connection)?;
     if let Some(roles) = &change.roles {

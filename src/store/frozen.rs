@@ -3,8 +3,9 @@
 use chrono::{DateTime, Utc};
 use diesel::sql_types::BigInt;
 use diesel::{ExpressionMethods, QueryDsl, RunQueryDsl, sql_query};
+use uuid::Uuid;
 
-use super::rows::micros;
+use super::rows::{bytes, micros};
 use super::schema::tokens;
 use super::session::Session;
 use crate::domain::status::Status;
@@ -54,8 +55,13 @@ pub fn standing(connection: &mut Session, now: DateTime<Utc>) -> Result<Standing
         .get_result(connection)?)
 }
 
-/// Disables those of the next registry tokens that are enabled. Returns how many, and after which key to go on.
-pub fn disable_tokens(connection: &mut Session, after: i64) -> Result<(usize, Option<i64>)> {
+/// Disables those of the next registry tokens that are enabled, and ends their refresh tokens by another id for them. Returns
+/// how many, and after which key to go on.
+pub fn disable_tokens(
+    connection: &mut Session,
+    after: i64,
+    refresh_id: Uuid,
+) -> Result<(usize, Option<i64>)> {
     let last: Option<i64> = tokens::table
         .filter(tokens::key.gt(after))
         .order(tokens::key)
@@ -74,6 +80,7 @@ pub fn disable_tokens(connection: &mut Session, after: i64) -> Result<(usize, Op
         .set((
             tokens::status.eq(Status::Disabled.as_str()),
             tokens::version.eq(tokens::version + 1),
+            tokens::refresh_id.eq(bytes(refresh_id)),
         ))
         .execute(connection)?;
     Ok((disabled, Some(last)))

@@ -23,6 +23,7 @@ diesel::table! {
         last_login_at -> Nullable<BigInt>,
         deleted_at -> Nullable<BigInt>,
         password_form -> Nullable<Text>,
+        refresh_id -> Nullable<Binary>,
     }
 }
 
@@ -254,6 +255,7 @@ diesel::table! {
         modified_by_name -> Nullable<Text>,
         first_used_at -> Nullable<BigInt>,
         previous_at -> Nullable<BigInt>,
+        refresh_id -> Nullable<Binary>,
     }
 }
 

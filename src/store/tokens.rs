@@ -12,6 +12,7 @@ use diesel::{
     BoolExpressionMethods, ExpressionMethods, JoinOnDsl, OptionalExtension, QueryDsl, QueryResult,
     RunQueryDsl, SelectableHelper, sql_query,
 };
+use uuid::Uuid;
 
 use super::failure::on_unique;
 use super::prepared::Prepared;
@@ -197,6 +198,8 @@ pub struct Credential {
     pub previous: Option<SecretDigest>,
     /// When the two were made and when they end.
     pub secrets: Secrets,
+    /// What refresh tokens are bound to, beside the hash of a secret; none in rows of earlier releases.
+    pub refresh_id: Option<Uuid>,
     /// Counts its secrets: that of the current one.
     secret_version: i64,
 }
@@ -217,6 +220,7 @@ struct CredentialRow {
     previous_key: Option<i64>,
     previous_at: Option<i64>,
     previous_until: Option<i64>,
+    refresh_id: Option<Id>,
 }
 
 impl CredentialRow {
@@ -243,6 +247,7 @@ impl CredentialRow {
                 .previous
                 .and_then(|_| secret_before(row.previous_digest, row.previous_key)),
             secrets,
+            refresh_id: row.refresh_id.map(|id| id.0),
             secret_version: row.secret_version,
         })
     }
@@ -595,7 +600,7 @@ pub fn insert(
     home: Home,
     id: TokenId,
     new: &NewToken,
-    secret: &SecretDigest,
+    (secret, refresh_id): (&SecretDigest, Uuid),
     created: &Stamp,
     caps: Caps,
 ) -> Result<Token> {
@@ -625,6 +630,7 @@ pub fn insert(
         tokens::secret_key.eq(secret.key),
         tokens::secret_version.eq(1),
         tokens::secret_at.eq(micros(created.at)),
+        tokens::refresh_id.eq(bytes(refresh_id)),
         tokens::version.eq(1),
         tokens::created_at.eq(micros(created.at)),
         tokens::created_by.eq(bytes(created.by.0)),
@@ -677,6 +683,18 @@ pub fn update(connection: &mut Session, token: &mut Token, modified: Stamp) -> R
     ));
     direct!(connection, |direct| Prepared(update).execute(direct))?;
     token.modified = Some(modified);
+    Ok(())
+}
+
+/// Ends the refresh tokens that were given for a token.
+pub fn end_refresh_tokens(
+    connection: &mut Session,
+    token: TokenKey,
+    refresh_id: Uuid,
+) -> Result<()> {
+    diesel::update(tokens::table.find(token.0))
+        .set(tokens::refresh_id.eq(bytes(refresh_id)))
+        .execute(connection)?;
     Ok(())
 }
 

@@ -97,7 +97,7 @@ async fn insert(
                     home,
                     TokenId(*id),
                     &new,
-                    &secret,
+                    (&secret, *id),
                     &created,
                     UNBOUNDED,
                 )?;

@@ -20,6 +20,9 @@ use wharfinger::service::Service;
 
 use super::{Backend, Database, PATIENCE};
 
+/// Has a server of these tests give no refresh tokens, as one does that is not told to.
+pub const WITHOUT_REFRESH_TOKENS: &str = "without refresh tokens";
+
 /// The password of the first account.
 pub const ADMIN_PASSWORD: &str = "correct: hörse";
 /// The name and password of the account with the role Analyst.
@@ -152,7 +155,12 @@ impl Server {
         if !flags.contains(&"--server-key") {
             arguments.extend(["--server-key".to_owned(), "A".repeat(43) + "="]);
         }
-        arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        // Most have to lose something by them.
+        if !flags.contains(&WITHOUT_REFRESH_TOKENS) {
+            arguments.push("--refresh-tokens".to_owned());
+        }
+        let flags = flags.iter().filter(|flag| **flag != WITHOUT_REFRESH_TOKENS);
+        arguments.extend(flags.map(|flag| (*flag).to_owned()));
         let settings = Cli::try_parse_from(arguments).unwrap().settings;
 
         let (started, start) = mpsc::channel();

@@ -64,7 +64,7 @@ pub(super) struct Metadata {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime, example = "2026-11-21T22:10:00Z")]
     last_modified_date: Option<String>,
-    /// When the token was last used: a use is shown within a minute; absent until then, and for registries
+    /// When the token was last used: the first use is shown within two seconds, later ones within a minute; absent until then, and for registries
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, format = DateTime, example = "2026-11-22T06:30:00Z")]
     last_used_date: Option<String>,

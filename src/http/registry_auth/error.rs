@@ -27,7 +27,7 @@ struct OciError {
     message: String,
     /// Which parameter was wrong
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>, example = json!({"parameter": "scope"}))]
+    #[schema(value_type = Option<Object>, example = json!({"parameter": "service"}))]
     detail: Option<Value>,
 }
 
@@ -59,7 +59,7 @@ pub(super) enum FormErrors {
     /// The body took too long to arrive
     #[response(status = 408)]
     RequestTimeout(OciErrors),
-    /// The body is larger than 64 KiB
+    /// The body is larger than 256 KiB
     #[response(status = 413)]
     TooLarge(OciErrors),
     /// The body is no form by its content type
@@ -88,6 +88,31 @@ impl Surface for TokenEndpoint {
 
     fn body(error: &Error) -> Value {
         body(error)
+    }
+}
+
+/// The same for who logs in as an app token: Quay's words for a wrong code. The name alone decides, so they tell nothing.
+#[derive(Debug)]
+pub(super) struct CodeLogin;
+
+impl Surface for CodeLogin {
+    const CHALLENGES: &'static [&'static str] = TokenEndpoint::CHALLENGES;
+
+    fn status(error: &Error) -> StatusCode {
+        TokenEndpoint::status(error)
+    }
+
+    fn body(error: &Error) -> Value {
+        match error {
+            Error::Unauthenticated => json!(OciErrors {
+                errors: vec![OciError {
+                    code: code(error),
+                    message: "Invalid token".to_owned(),
+                    detail: Some(json!({})),
+                }],
+            }),
+            other => body(other),
+        }
     }
 }
 

@@ -5,8 +5,7 @@ use utoipa::openapi::OpenApi;
 
 use super::super::examples;
 use super::error::Passing;
-use crate::domain::scope;
-use crate::error::Error;
+use crate::error::{Error, Field};
 
 /// Adds the examples.
 pub(in super::super) fn illustrate(document: &mut OpenApi) {
@@ -16,13 +15,13 @@ pub(in super::super) fn illustrate(document: &mut OpenApi) {
 /// An error behind a status.
 fn error(_: &str, status: &str) -> Option<Error> {
     Some(match status {
-        "400" => scope::parse_requested(["repository:team/app"]).err()?,
+        "400" => Error::invalid(Field::Other("service"), "the parameter service is missing"),
         "401" => Error::Unauthenticated,
         "403" => Error::Forbidden(
             "the scopes of \"ci-pull\" do not grant \"push\" on repository \"team/app\"".to_owned(),
         ),
         "408" => Error::RequestTimeout,
-        "413" => Error::TooLarge { limit: 64 * 1024 },
+        "413" => Error::TooLarge { limit: 256 * 1024 },
         "415" => Error::UnsupportedMediaType {
             sent: "the content type \"text/plain\"".to_owned(),
             supported: "application/x-www-form-urlencoded",

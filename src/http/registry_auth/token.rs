@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::web::Data;
-use actix_web::{FromRequest, HttpRequest, HttpResponse, dev, get, post};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError as _, dev, get, post};
 use chrono::SecondsFormat;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
@@ -17,7 +17,8 @@ use super::super::call::{basic, origin};
 use super::super::shown::Shown;
 use super::super::source::source;
 use super::super::surface::{self, Failure};
-use super::error::{Errors, FormErrors, TokenEndpoint};
+use super::error::{CodeLogin, Errors, FormErrors, TokenEndpoint};
+use crate::domain::app_token;
 use crate::domain::scope::{self, Access};
 use crate::domain::text::quoted;
 use crate::error::{Error, Field, Result, Violation};
@@ -36,7 +37,7 @@ struct Question {
     service: String,
     /// What for: `type:name:action[,action]`, several separated by spaces; the parameter can be repeated. None is a mere login
     scope: Option<String>,
-    /// `true` asks for a refresh token too
+    /// `true` asks for a refresh token too; one is given with `--refresh-tokens`
     offline_token: Option<String>,
     /// What kind of client asks; means nothing here
     client_id: Option<String>,
@@ -61,10 +62,10 @@ struct TokenForm {
     /// What for, several scopes separated by spaces. None is a mere login
     #[schema(example = "repository:team/app:pull,push")]
     scope: Option<String>,
-    /// `offline` asks for a refresh token too
+    /// `offline` asks for a refresh token too; one is given with `--refresh-tokens`
     #[schema(example = "online")]
     access_type: Option<String>,
-    /// For `password`: the name of a registry token or of an account
+    /// For `password`: the name of a registry token or of an account, or `<token>` with a refresh token as the password
     #[schema(min_length = 1, example = "ci-push")]
     username: Option<String>,
     /// For `password`: the token's secret or the account's password
@@ -95,7 +96,7 @@ struct AccessView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "repository:team/app:pull", nullable = false)]
     scope: Option<String>,
-    /// To log in with later, if it was asked for; ends with the secret that it was made by
+    /// To log in with later, if it was asked for and `--refresh-tokens` is set; ends with the secret that it was given for
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "whrr_example", nullable = false)]
     refresh_token: Option<Shown>,
@@ -129,14 +130,27 @@ pub(super) async fn by_form(state: Data<State>, form: ByForm) -> Answer {
 }
 
 pub(super) async fn answer_query(state: Data<State>, query: ByQuery) -> Answer {
-    let granted = state.service.grants().issue(query.0).await?;
-    Ok(view(&granted, None))
+    answer(state, query.0, |_| None).await
 }
 
 pub(super) async fn answer_form(state: Data<State>, form: ByForm) -> Answer {
-    let granted = state.service.grants().issue(form.0).await?;
-    let scope = scope::joined(&granted.access);
-    Ok(view(&granted, Some(scope)))
+    answer(state, form.0, |access| Some(scope::joined(access))).await
+}
+
+async fn answer(
+    state: Data<State>,
+    ask: Ask,
+    scope: impl FnOnce(&[Access]) -> Option<String>,
+) -> Answer {
+    let by_code =
+        matches!(&ask.login, Login::Password(presented) if presented.name() == app_token::USER);
+    match state.service.grants().issue(ask).await {
+        Ok(granted) => Ok(view(&granted, scope(&granted.access))),
+        Err(error @ Error::Unauthenticated) if by_code => {
+            Ok(Failure::<CodeLogin>::from(error).error_response())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The one answer that carries a JWT: kept by no cache.

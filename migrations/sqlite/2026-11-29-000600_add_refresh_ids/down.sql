@@ -1,0 +1,2 @@
+ALTER TABLE accounts DROP COLUMN refresh_id;
+ALTER TABLE tokens DROP COLUMN refresh_id;

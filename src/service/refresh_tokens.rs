@@ -1,0 +1,246 @@
+//! Refresh tokens of registries' clients: what an earlier login got instead of keeping the secret.
+//!
+//! Nothing is stored for one. It names a registry and whose it is, and is bound to the hash of the very secret that it was
+//! given for and to a random id beside that. So it lives as long as the secret, through restores, moves and new roles: keys
+//! and versions alone would fit something else after a restore. The hash ends it with the secret, also where a release
+//! replaces that which knows of no id; the id ends it when the token or the account is disabled.
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{Context, SHA256};
+use secrecy::{ExposeSecret as _, SecretString};
+use uuid::Uuid;
+
+use super::Core;
+use super::grants::{Reference, Who};
+use crate::domain::id::RegistryKey;
+use crate::domain::registry::Tenant;
+use crate::domain::rotation::Generation;
+use crate::domain::secret::REFRESH_PREFIX;
+use crate::error::Result;
+use crate::store::{Session, accounts, app_tokens, tokens};
+
+/// What refresh tokens are sealed to.
+const CONTEXT: &str = "refresh-token";
+/// The user names under which clients present one as a password: Docker's for what it keeps in a helper, and Azure's.
+const USERS: [&str; 2] = ["<token>", "00000000-0000-0000-0000-000000000000"];
+
+/// What a refresh token is bound to.
+type Binding = [u8; 32];
+
+/// What a refresh token of ours says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RefreshToken {
+    /// Whose secret it was given for.
+    Bound {
+        registry: RegistryKey,
+        who: Who,
+        to: Binding,
+    },
+    /// The same, as a release before gave it: it ends with a change of the account, and with a restore.
+    Versioned(Reference),
+}
+
+/// Is this a refresh token that comes as a password?
+pub(super) fn is_password(name: &str, password: &SecretString) -> bool {
+    USERS.contains(&name) && password.expose_secret().starts_with(REFRESH_PREFIX)
+}
+
+/// What to give a holder, of whom this is the reference. `None` if it is gone meanwhile.
+pub(super) fn of(
+    connection: &mut Session,
+    tenant: &Tenant,
+    holder: &Reference,
+) -> Result<Option<RefreshToken>> {
+    let candidates = candidates(connection, tenant, holder.who)?;
+    let found = candidates.into_iter().find(|(known, _)| known == holder);
+    Ok(
+        found
+            .map(|(Reference { registry, who, .. }, to)| RefreshToken::Bound { registry, who, to }),
+    )
+}
+
+impl RefreshToken {
+    /// Seals it, to be given.
+    pub(super) fn seal(&self, core: &Core) -> Result<SecretString> {
+        let bytes = self.to_bytes();
+        let sealed = core.vault.seal_text(&*core.random, CONTEXT, &bytes)?;
+        Ok(format!("{REFRESH_PREFIX}{sealed}").into())
+    }
+
+    /// Opens it, if it is one of ours. `None` says no more.
+    pub(super) fn open(core: &Core, token: &SecretString) -> Option<Self> {
+        let sealed = token.expose_secret().strip_prefix(REFRESH_PREFIX)?;
+        Self::from_bytes(&core.vault.open_text(CONTEXT, sealed)?)
+    }
+
+    /// The registry that it is for.
+    pub(super) fn registry(&self) -> RegistryKey {
+        match self {
+            Self::Bound { registry, .. } => *registry,
+            Self::Versioned(reference) => reference.registry,
+        }
+    }
+
+    /// Whose secret it was given for.
+    pub(super) fn who(&self) -> Who {
+        match self {
+            Self::Bound { who, .. } => *who,
+            Self::Versioned(reference) => reference.who,
+        }
+    }
+
+    /// Whom it stands for now. `None` if what it was given for is gone, or it is another registry's.
+    pub(super) fn reference(
+        &self,
+        connection: &mut Session,
+        tenant: &Tenant,
+    ) -> Result<Option<Reference>> {
+        if self.registry() != tenant.key {
+            return Ok(None);
+        }
+        let (who, to) = match self {
+            Self::Bound { who, to, .. } => (*who, to),
+            Self::Versioned(reference) => return Ok(Some(*reference)),
+        };
+        let candidates = candidates(connection, tenant, who)?;
+        let found = candidates
+            .into_iter()
+            .find(|(_, known)| verify_slices_are_equal(known, to).is_ok());
+        Ok(found.map(|(reference, _)| reference))
+    }
+
+    fn to_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Bound { registry, who, to } => {
+                let version = 0;
+                let whose = Reference {
+                    registry,
+                    who,
+                    version,
+                };
+                [&whose.to_bytes()[..], &to].concat()
+            }
+            Self::Versioned(reference) => reference.to_bytes().to_vec(),
+        }
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        if let Some(reference) = Reference::from_bytes(bytes) {
+            return Some(Self::Versioned(reference));
+        }
+        let (whose, to) = bytes.split_last_chunk()?;
+        let Reference { registry, who, .. } = Reference::from_bytes(whose)?;
+        Some(Self::Bound {
+            registry,
+            who,
+            to: *to,
+        })
+    }
+}
+
+/// Whom a refresh token may stand for, and what it is bound to then: a token can have two secrets.
+fn candidates(
+    connection: &mut Session,
+    tenant: &Tenant,
+    who: Who,
+) -> Result<Vec<(Reference, Binding)>> {
+    let reference = |version| Reference {
+        registry: tenant.key,
+        who,
+        version,
+    };
+    let bound = |id: Option<Uuid>, hash: &[u8]| bind(tenant.id.0, id, hash);
+    Ok(match who {
+        Who::Token(token) => {
+            let Some((found, _)) = tokens::credential(connection, tenant.home(), token)? else {
+                return Ok(Vec::new());
+            };
+            let current = Some((Generation::Current, &found.secret));
+            let previous = found.previous.as_ref();
+            let previous = previous.map(|secret| (Generation::Previous, secret));
+            let secrets = current.into_iter().chain(previous);
+            let id = found.refresh_id;
+            secrets
+                .map(|(generation, secret)| {
+                    let version = found.version_of(generation);
+                    (reference(version), bound(id, &secret.digest))
+                })
+                .collect()
+        }
+        Who::Account(account) => accounts::secret(connection, account)?
+            .map(|kept| {
+                let hash = kept.password_hash.unwrap_or_default();
+                let to = bound(kept.refresh_id, hash.as_bytes());
+                (reference(kept.version), to)
+            })
+            .into_iter()
+            .collect(),
+        Who::AppToken(token) => {
+            let Some(found) = app_tokens::credential(connection, token)? else {
+                return Ok(Vec::new());
+            };
+            // A code has no id of its own, and is not disabled but with its owner.
+            let owner = accounts::secret(connection, found.account)?;
+            let id = owner.and_then(|owner| owner.refresh_id);
+            vec![(reference(0), bound(id, &found.secret.digest))]
+        }
+    })
+}
+
+/// The registry is in it by its id too: after two restores of one backup its key can be another registry's.
+fn bind(registry: Uuid, id: Option<Uuid>, hash: &[u8]) -> Binding {
+    let mut context = Context::new(&SHA256);
+    context.update(CONTEXT.as_bytes());
+    context.update(registry.as_bytes());
+    context.update(id.unwrap_or_default().as_bytes());
+    context.update(hash);
+    let mut binding = Binding::default();
+    binding.copy_from_slice(context.finish().as_ref());
+    binding
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::id::{AccountKey, AppTokenKey, TokenKey};
+
+    #[test]
+    fn refresh_tokens_come_back_as_they_were() {
+        let registry = RegistryKey(-3);
+        for who in [
+            Who::Token(TokenKey(7)),
+            Who::Account(AccountKey(i64::MAX)),
+            Who::AppToken(AppTokenKey(1)),
+        ] {
+            let (to, version) = ([9; 32], 12);
+            let bound = RefreshToken::Bound { registry, who, to };
+            let versioned = RefreshToken::Versioned(Reference {
+                registry,
+                who,
+                version,
+            });
+            for token in [bound, versioned] {
+                assert_eq!(RefreshToken::from_bytes(&token.to_bytes()), Some(token));
+            }
+        }
+        for wrong in [0, 24, 26, 32, 56, 58] {
+            assert_eq!(RefreshToken::from_bytes(&vec![1; wrong]), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn each_part_binds() {
+        let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let (id, hash) = (Some(Uuid::from_u128(3)), [1; 32]);
+        let bound = bind(one, id, &hash);
+        assert_eq!(bind(one, id, &hash), bound);
+        for different in [
+            bind(other, id, &hash),
+            bind(one, Some(Uuid::from_u128(4)), &hash),
+            bind(one, None, &hash),
+            bind(one, id, &[2; 32]),
+        ] {
+            assert_ne!(different, bound);
+        }
+    }
+}
