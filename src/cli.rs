@@ -23,8 +23,8 @@ use zeroize::Zeroizing;
 use crate::app::{self, App, FirstPassword, Makes};
 use crate::clock::{Clock, SystemClock, SystemRandom};
 use crate::config::{
-    AccountCommand, AuditCommand, Cli, Command, KeysCommand, PasswordSource, RegistryCommand,
-    Settings, read_secret, secret_of_file,
+    AccountCommand, AuditCommand, Cli, Command, KeysCommand, OpenapiVersion, PasswordSource,
+    RegistryCommand, Settings, read_secret, secret_of_file,
 };
 use crate::domain::account::{AccountName, NewPassword};
 use crate::domain::auth_config::{BundlePath, Product};
@@ -119,12 +119,19 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Audit {
             command: AuditCommand::Verify,
         } => actix_web::rt::System::new().block_on(verify(&settings)),
-        Command::Openapi { surface } => {
-            let document = match surface {
+        Command::Openapi { surface, version } => {
+            let mut document = match surface {
                 None => http::document(),
                 Some(name) => http::document_of(&name).ok_or_else(|| no_surface(&name))?,
             };
-            print(http::document_json(&document).trim_end())
+            if let Some(url) = &settings.public_url {
+                http::serve_at(&mut document, url);
+            }
+            let text = match version {
+                OpenapiVersion::Three1 => http::document_json(&document),
+                OpenapiVersion::Three0 => http::document_json_30(&document),
+            };
+            print(text.trim_end())
         }
         Command::Healthcheck { ready } => healthcheck(&settings, ready),
     }

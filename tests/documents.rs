@@ -144,7 +144,7 @@ createAppToken
   Create a new app specific token for user.
   body required
     Description of a new token.
-+   NewAppToken (application/json)
++   PostAppTokenInput (application/json)
   201 Successful creation
 +   AppTokenWithCode (application/json)
   400 Bad Request
@@ -291,7 +291,7 @@ schema AppTokens
 + tokens: list of AppToken; …
 + required tokens, only_expiring
 
-schema NewAppToken
+schema PostAppTokenInput
   Description of a new token.
   title: string; Friendly name to help identify the token
 +   maxLength 255

@@ -35,6 +35,16 @@ fn generated() -> Vec<(&'static str, String)> {
         .collect()
 }
 
+/// The same in OpenAPI 3.0.
+fn generated_30() -> Vec<(&'static str, String)> {
+    let surfaces =
+        document_names().map(|name| (name, wharfinger::http::document_of(name).unwrap()));
+    surfaces
+        .chain([("wharfinger", wharfinger::http::document())])
+        .map(|(name, document)| (name, wharfinger::http::document_json_30(&document)))
+        .collect()
+}
+
 /// Every operation as (method, path, what the document says of it).
 pub fn operations(document: &Value) -> Vec<(String, String, Value)> {
     let paths = document["paths"].as_object().unwrap();
@@ -103,6 +113,202 @@ fn every_reference_resolves() {
     }
 }
 
+/// Calls `visit` with every object in a value and the path to it.
+fn each_object(place: &str, value: &Value, visit: &mut impl FnMut(&str, &Map<String, Value>)) {
+    match value {
+        Value::Object(members) => {
+            visit(place, members);
+            for (name, member) in members {
+                each_object(&format!("{place}/{name}"), member, visit);
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                each_object(place, item, visit);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// openapi-generator makes of each schema a type and a function `New…`, in Go, where the words of all enums have one
+/// name space with them.
+#[test]
+fn no_two_names_of_a_document_are_one_in_go() {
+    for (name, document) in generated() {
+        let document: Value = serde_json::from_str(&document).unwrap();
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        let mut taken = BTreeSet::new();
+        for (schema, said) in schemas {
+            let words = said["x-enum-varnames"].as_array();
+            let words = words.or(said["enum"].as_array()).into_iter().flatten();
+            let words = words.map(|word| word.as_str().unwrap().to_uppercase());
+            for taking in words.chain([schema.clone(), format!("New{schema}")]) {
+                assert!(
+                    taken.insert(taking.clone()),
+                    "{name:?}: {schema} takes {taking}"
+                );
+            }
+        }
+    }
+}
+
+/// Ruby reads `\x7F` in a pattern as a byte, which no text in UTF-8 has alone. A choice of words is an `enum`, of which
+/// generators make a type.
+#[test]
+fn patterns_are_read_in_every_language_and_are_no_lists_of_words() {
+    let words = |pattern: &str| {
+        let inner = pattern
+            .strip_prefix("^(")
+            .and_then(|rest| rest.strip_suffix(")$"));
+        inner.is_some_and(|inner| {
+            inner
+                .chars()
+                .all(|c| c.is_alphanumeric() || "|_-".contains(c))
+        })
+    };
+    let mut found = 0;
+    each_object("", &document(), &mut |place, members| {
+        if let Some(Value::String(pattern)) = members.get("pattern") {
+            assert!(
+                !pattern.contains("\\x") && !words(pattern),
+                "{place}: {pattern}"
+            );
+            found += 1;
+        }
+    });
+    assert!(found > 50, "{found}");
+    let parameter = |path: &str, name: &str| {
+        let operation = &document()["paths"][path]["get"];
+        let parameters = operation["parameters"].as_array().unwrap();
+        let found = parameters
+            .iter()
+            .find(|parameter| parameter["name"] == name);
+        found.unwrap()["schema"]["enum"].clone()
+    };
+    let outcomes = json!(["success", "unauthenticated", "forbidden", "throttled"]);
+    assert_eq!(parameter("/audit", "outcome"), outcomes);
+    assert_eq!(parameter("/audit", "kind")[9], "refuse");
+    let products = json!(["distribution2", "distribution3", "zot"]);
+    assert_eq!(
+        parameter("/registries/{registryId}/auth-config", "for"),
+        products
+    );
+}
+
+/// Schemas and members that are always sent, and not promised: cells of the product's documents say that they are
+/// optional, or requests have the same schema and may leave them out.
+const UNPROMISED: [(&str, &str); 7] = [
+    ("TokenResponse", "id"),
+    ("TokenResponse", "type"),
+    ("TokenResponse", "href"),
+    ("TokensResponse", "id"),
+    ("TokensResponse", "type"),
+    ("TokensResponse", "href"),
+    ("RegistryFeatures", "vulnerabilityScanning"),
+];
+
+/// The names of the schemas that a value refers to, and of those that these refer to.
+fn schemas_below(document: &Value, value: &Value, found: &mut BTreeSet<String>) {
+    for reference in references(value) {
+        let below = document.pointer(&reference[1..]).unwrap();
+        if let Some(name) = reference.strip_prefix("#/components/schemas/")
+            && !found.insert(name.to_owned())
+        {
+            continue;
+        }
+        schemas_below(document, below, found);
+    }
+}
+
+#[test]
+fn members_that_are_always_sent_are_required() {
+    let document = document();
+    let mut sent = BTreeSet::new();
+    for (.., operation) in operations(&document) {
+        schemas_below(&document, &operation["responses"], &mut sent);
+    }
+    let mut unpromised = BTreeSet::new();
+    for schema in sent {
+        let said = &document["components"]["schemas"][&schema];
+        let required = said["required"].as_array().cloned().unwrap_or_default();
+        for (member, property) in said["properties"].as_object().into_iter().flatten() {
+            let words = property["description"]
+                .as_str()
+                .unwrap_or_default()
+                .to_lowercase();
+            let rare = ["absent", "only in", "where it is set"]
+                .iter()
+                .any(|word| words.contains(word));
+            if !required.contains(&json!(member)) && !rare {
+                unpromised.insert((schema.clone(), member.clone()));
+            }
+        }
+    }
+    let expected = UNPROMISED.map(|(schema, member)| (schema.to_owned(), member.to_owned()));
+    assert_eq!(unpromised, expected.into());
+}
+
+/// What null does to each member of a PATCH that takes it.
+#[actix_web::test]
+async fn null_in_a_patch_does_what_the_document_says() {
+    let server = Server::start(Backend::Sqlite).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("held").await;
+    let path = format!("/registries/{registry}");
+    let full = json!({
+        "garbageCollectionSchedule": {"days": ["Sunday"], "time": "04:00:00Z"},
+        "apiSubnetAllowList": ["10.0.0.0/8"], "defaultTokenLife": "P1D", "maximumTokenLife": "P2D",
+        "maximumSecretAge": "P3D",
+    });
+    let token = json!({
+        "name": "ci", "allowedCidrs": ["10.1.0.0/16"],
+        "scopes": [{"actions": ["pull"], "name": "a/b", "type": "repository"}],
+    });
+    let token = admin.mint_with(&registry, token).await.path;
+    let ending = json!({"expiryDate": "2026-12-01T00:00:00Z"});
+    let document = document_of("registries");
+    let mut removed = BTreeSet::new();
+    for (schema, path, given) in [
+        ("PatchTokenInput", &token, ending),
+        ("PatchRegistryInput", &path, full),
+    ] {
+        let given = admin.patch(path, given).await;
+        assert_eq!(given.status, 200, "{given:?}");
+        let members = &document["components"]["schemas"][schema]["properties"];
+        for (name, property) in members.as_object().unwrap() {
+            let nullable = property["type"][1] == "null" || property["oneOf"][1]["type"] == "null";
+            if !nullable {
+                continue;
+            }
+            let before = admin.get(path).await.json["properties"].clone();
+            assert!(!before[name].is_null(), "{name}");
+            let answer = admin.patch(path, json!({name: null})).await;
+            assert_eq!(answer.status, 200, "{name}: {answer:?}");
+            let words = [property, &property["oneOf"][0]].map(|said| said["description"].as_str());
+            let words = words.into_iter().flatten().next().unwrap_or_default();
+            if answer.json["properties"][name].is_null() {
+                assert!(
+                    words.contains("null") && words.contains("absent leaves"),
+                    "{name}: {words}"
+                );
+                removed.insert(name.clone());
+            } else {
+                assert_eq!(answer.json["properties"], before, "{name}");
+                assert!(words.contains("null and absent leave"), "{name}: {words}");
+            }
+        }
+    }
+    let expected = [
+        "defaultTokenLife",
+        "expiryDate",
+        "garbageCollectionSchedule",
+        "maximumSecretAge",
+        "maximumTokenLife",
+    ];
+    assert_eq!(removed, expected.map(str::to_owned).into());
+}
+
 /// Counts the members of this name in a value, at any depth.
 fn count_members(value: &Value, name: &str) -> usize {
     match value {
@@ -132,6 +338,89 @@ fn servers_are_named_at_the_top_of_a_document_alone() {
         };
         assert_eq!(urls, expected, "{name:?}");
         assert_eq!(count_members(&document, "servers"), 1, "{name:?}");
+    }
+}
+
+#[actix_web::test]
+async fn servers_are_below_the_public_url() {
+    let flags = ["--public-url", "https://cr.example.com/wharf/"];
+    let server = Server::start_with(Backend::Sqlite, &flags).await;
+    let bare = "https://cr.example.com/wharf";
+    let prefixed = format!("{bare}/containerregistries");
+    for (path, expected) in [
+        ("/openapi.json", &[bare][..]),
+        ("/openapi/quay.json", &[bare]),
+        ("/openapi/registries.json", &[bare, &prefixed]),
+        ("/openapi/3.0/wharfinger.json", &[bare]),
+        ("/openapi/3.0/registries.json", &[bare, &prefixed]),
+    ] {
+        let document = server.anonymous().get(path).await.json;
+        let servers = document["servers"].as_array().unwrap().iter();
+        let urls: Vec<_> = servers.map(|server| &server["url"]).collect();
+        assert_eq!(urls, expected, "{path}");
+        assert_eq!(count_members(&document, "servers"), 1, "{path}");
+    }
+}
+
+/// The operations, and what they promise, are the same; the validator of the stage `documents` reads the rest.
+#[test]
+fn documents_of_openapi_30_have_all_that_those_of_31_have() {
+    let names = |schema: &Value| -> BTreeSet<String> {
+        let members = schema["properties"].as_object().into_iter().flatten();
+        members.map(|(name, _)| name.clone()).collect()
+    };
+    for (name, older) in generated_30() {
+        let older: Value = serde_json::from_str(&older).unwrap();
+        assert_eq!(older["openapi"], "3.0.3", "{name}");
+        let newer = match name {
+            "wharfinger" => document(),
+            name => document_of(name),
+        };
+        let told = |document: &Value| -> Vec<_> {
+            let operations = operations(document).into_iter();
+            let told = |(method, path, operation): (_, _, Value)| {
+                let statuses = operation["responses"].as_object().unwrap().keys();
+                (
+                    method,
+                    path,
+                    operation["operationId"].clone(),
+                    statuses.cloned().collect::<Vec<_>>(),
+                )
+            };
+            operations.map(told).collect()
+        };
+        assert_eq!(told(&older), told(&newer), "{name}");
+        let schemas = |document: &Value| {
+            document["components"]["schemas"]
+                .as_object()
+                .unwrap()
+                .clone()
+        };
+        let (older, newer) = (schemas(&older), schemas(&newer));
+        for (schema, said) in &newer {
+            assert_eq!(names(&older[schema]), names(said), "{name}: {schema}");
+            assert_eq!(
+                older[schema]["required"], said["required"],
+                "{name}: {schema}"
+            );
+        }
+        each_object(name, &json!(older), &mut |place, members| {
+            for keyword in ["const", "propertyNames"] {
+                assert!(!members.contains_key(keyword), "{place}: {keyword}");
+            }
+            let kind = members.get("type").unwrap_or(&Value::Null);
+            assert!(
+                !kind.is_array() && kind != "null" || place.contains("/example"),
+                "{place}: {kind}"
+            );
+        });
+        let expiry = older
+            .get("PatchTokenInput")
+            .map(|schema| &schema["properties"]["expiryDate"]);
+        assert!(
+            expiry.is_none_or(|expiry| expiry["nullable"] == true),
+            "{name}"
+        );
     }
 }
 
@@ -360,11 +649,18 @@ const UNKNOWN_BEFORE: [&str; 3] = ["If-Match", "If-None-Match", "Idempotency-Key
 async fn every_document_is_served() {
     let server = Server::start(Backend::Sqlite).await;
     let anonymous = server.anonymous();
-    for (name, document) in generated() {
-        let path = match name {
-            "" => "/openapi.json".to_owned(),
-            name => format!("/openapi/{name}.json"),
-        };
+    let older = generated_30().into_iter();
+    for (path, document) in generated()
+        .into_iter()
+        .map(|(name, document)| {
+            let path = match name {
+                "" => "/openapi.json".to_owned(),
+                name => format!("/openapi/{name}.json"),
+            };
+            (path, document)
+        })
+        .chain(older.map(|(name, document)| (format!("/openapi/3.0/{name}.json"), document)))
+    {
         for method in [Method::GET, Method::HEAD] {
             let is_head = method == Method::HEAD;
             let served = anonymous.send(anonymous.request(method, &path)).await;
@@ -387,6 +683,8 @@ async fn every_document_is_served() {
         "/openapi/",
         "/openapi/stackrox",
         "/openapi/wharfinger.json",
+        "/openapi/3.0/nope.json",
+        "/openapi/3.1/quay.json",
     ] {
         let refused = anonymous.get(path).await;
         assert_eq!(refused.status, 404, "{path}");

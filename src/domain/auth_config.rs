@@ -23,20 +23,25 @@ pub enum Product {
 }
 
 impl Product {
+    /// All of them, by their names.
+    pub const ALL: [(&'static str, Self); 3] = [
+        ("distribution2", Self::Distribution2),
+        ("distribution3", Self::Distribution3),
+        ("zot", Self::Zot),
+    ];
+
     /// Reads the name of a product.
     pub fn parse(text: &str) -> Result<Self> {
-        match text {
-            "distribution2" => Ok(Self::Distribution2),
-            "distribution3" => Ok(Self::Distribution3),
-            "zot" => Ok(Self::Zot),
-            _ => Err(Error::invalid(
+        let known = Self::ALL.iter().find(|(name, _)| *name == text);
+        known.map(|(_, product)| *product).ok_or_else(|| {
+            Error::invalid(
                 Field::For,
                 format!(
                     "for={} is not distribution2, distribution3 or zot",
                     quoted(text)
                 ),
-            )),
-        }
+            )
+        })
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use actix_web::App;
 use serde_json::Value;
+use url::Url;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::path::{Operation, PathItem};
@@ -11,7 +12,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, Secur
 use utoipa_actix_web::AppExt as _;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{quay, registries, registry_auth, stackrox};
+use super::{openapi30, quay, registries, registry_auth, stackrox};
 
 /// A surface as the documents know it.
 pub(super) struct Chapter {
@@ -195,6 +196,22 @@ pub fn document_json(document: &OpenApi) -> String {
     let mut text = document.to_pretty_json().unwrap_or_default();
     text.push('\n');
     text
+}
+
+/// The same in OpenAPI 3.0.
+#[must_use]
+pub fn document_json_30(document: &OpenApi) -> String {
+    let mut value = serde_json::to_value(document).unwrap_or_default();
+    openapi30::convert(&mut value);
+    format!("{value:#}\n")
+}
+
+/// Has a document say where its service is: all that is below the public URL of the settings.
+pub fn serve_at(document: &mut OpenApi, public_url: &Url) {
+    let base = public_url.as_str().trim_end_matches('/');
+    for server in document.servers.iter_mut().flatten() {
+        server.url = format!("{base}{}", server.url.trim_end_matches('/'));
+    }
 }
 
 /// The `Allow` header of every path of a document.

@@ -14,7 +14,7 @@ use crate::service::app_tokens::Revealed;
 
 /// Description of a new token.
 #[derive(ToSchema)]
-#[schema(as = NewAppToken)]
+#[schema(as = PostAppTokenInput)]
 #[expect(dead_code, reason = "only its shape is used")]
 pub(super) struct NewToken {
     /// Friendly name to help identify the token

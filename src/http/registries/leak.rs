@@ -62,28 +62,28 @@ struct SightingInput {
     #[schema(
         value_type = String,
         max_length = 4096,
-        pattern = r"^[^\x00-\x1F\x7F-\x9F]*$",
+        pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$",
         example = "whrt_exampleexampleexampleexampleexampleexam"
     )]
     token: SecretString,
     /// What the scanner took it for
     #[schema(
         max_length = 1024,
-        pattern = r"^[^\x00-\x1F\x7F-\x9F]*$",
+        pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$",
         example = "wharfinger_registry_token"
     )]
     r#type: Option<String>,
     /// Where it was found
     #[schema(
         max_length = 1024,
-        pattern = r"^[^\x00-\x1F\x7F-\x9F]*$",
+        pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$",
         example = "https://git.example.com/team/app/blob/main/ci.yml"
     )]
     url: Option<String>,
     /// What kind of place that is
     #[schema(
         max_length = 1024,
-        pattern = r"^[^\x00-\x1F\x7F-\x9F]*$",
+        pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$",
         example = "content"
     )]
     source: Option<String>,

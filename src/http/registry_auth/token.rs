@@ -44,13 +44,22 @@ struct Question {
     account: Option<String>,
 }
 
+/// How a client shows who it is
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case", example = "password")]
+#[expect(dead_code, reason = "only its shape is used")]
+enum GrantType {
+    Password,
+    RefreshToken,
+}
+
 /// A form of the OAuth 2 token endpoint
 #[derive(ToSchema)]
 #[schema(as = TokenForm)]
 #[expect(dead_code, reason = "only its shape is used")]
 struct TokenForm {
     /// `password` or `refresh_token`
-    #[schema(example = "password", pattern = "^(password|refresh_token)$")]
+    #[schema(value_type = GrantType)]
     grant_type: String,
     /// The registry's service name, which is its hostname
     #[schema(min_length = 1, example = "team-a.localhost")]
@@ -91,11 +100,11 @@ struct AccessView {
     /// When it was issued
     #[schema(example = "2027-01-13T16:27:42Z", format = DateTime)]
     issued_at: String,
-    /// What was granted, in answers to POST
+    /// The scopes that were granted; only in answers to POST
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "repository:team/app:pull", nullable = false)]
     scope: Option<String>,
-    /// To log in with later, if it was asked for; ends with the secret that it was made by
+    /// To log in with later; absent unless it was asked for. It ends with the secret that it was made by
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "whrr_example", nullable = false)]
     refresh_token: Option<Shown>,
