@@ -12,7 +12,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, Secur
 use utoipa_actix_web::AppExt as _;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{openapi30, quay, registries, registry_auth, stackrox};
+use super::{onward, openapi30, quay, registries, registry_auth, stackrox};
 
 /// A surface as the documents know it.
 pub(super) struct Chapter {
@@ -35,7 +35,8 @@ pub(super) const CHAPTERS: [Chapter; 4] = [
         title: "Registries (IONOS)",
         url: "../openapi/registries.json",
         description: "Manages container registries, the tokens that open them, and the accounts that manage both. The \
-                      API of IONOS Container Registry, self-hosted.",
+                      API of IONOS Container Registry, self-hosted. Ids in examples are made up: those that are there \
+                      are in `GET /registries`, `GET /registries/{registryId}/tokens` and `GET /accounts`.",
         base: registries::base,
         routes: |config| registries::routes(config),
         illustrate: registries::illustrate,
@@ -55,7 +56,7 @@ pub(super) const CHAPTERS: [Chapter; 4] = [
         title: "API tokens (StackRox)",
         url: "../openapi/stackrox.json",
         description: "Makes, lists and revokes tokens of this service's own APIs. The API token service of StackRox, \
-                      self-hosted.",
+                      self-hosted. Ids in examples are made up: those that are there are in `GET /v1/apitokens`.",
         base: stackrox::base,
         routes: |config| stackrox::routes(config),
         illustrate: stackrox::illustrate,
@@ -109,6 +110,7 @@ impl Chapter {
             .split_for_parts()
             .1;
         (self.illustrate)(&mut document);
+        onward::link(&mut document);
         document
     }
 
@@ -158,7 +160,8 @@ fn preface() -> OpenApi {
         info(
             title = "Wharfinger",
             description = "Manages container registries and the tokens that open them. \
-                           The API of IONOS Container Registry, self-hosted.",
+                           The API of IONOS Container Registry, self-hosted. Ids in examples are made up: those that \
+                           are there are in the lists.",
             contact(name = "Whoever runs this server"),
         ),
         servers((url = "/", description = "This server")),

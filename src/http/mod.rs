@@ -17,6 +17,7 @@ mod guard;
 mod links;
 mod metrics;
 mod objects;
+mod onward;
 mod openapi30;
 mod operations;
 mod pages;

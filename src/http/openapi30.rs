@@ -1,7 +1,7 @@
 //! Documents in OpenAPI 3.0, for tools that do not read 3.1.
 //!
-//! The two differ in schemas: 3.1 has those of JSON Schema, 3.0 a dialect of its own. Keywords that 3.0 lacks and that
-//! this does not know stay, and the validator of the stage `documents` refuses them.
+//! The two differ in schemas: 3.1 has those of JSON Schema, 3.0 a dialect of its own. Documents in 3.0 tell of no 304.
+//! Keywords that 3.0 lacks and that this does not know stay, and the validator of the stage `documents` refuses them.
 
 use serde_json::{Map, Value, json};
 
@@ -14,7 +14,28 @@ pub(super) fn convert(document: &mut Value) {
     if let Some(license) = document.pointer_mut("/info/license") {
         remove(license, "identifier");
     }
+    if let Some(Value::Object(items)) = document.get_mut("paths") {
+        items.values_mut().for_each(|item| each(item, answers));
+    }
     walk(document);
+}
+
+/// Tools that stop at 3.0, such as progenitor, want one type of everything that is a success and one of everything that is
+/// none. So errors that are written as "any other" are those of 4xx and 5xx, and the answer that nothing has changed, which
+/// has no body, is taken back with the header that asks for it.
+fn answers(operation: &mut Value) {
+    let Some(Value::Object(told)) = operation.get_mut("responses") else {
+        return;
+    };
+    if let Some(error) = told.remove("default") {
+        told.insert("4XX".to_owned(), error.clone());
+        told.insert("5XX".to_owned(), error);
+    }
+    if told.remove("304").is_some()
+        && let Some(Value::Array(parameters)) = operation.get_mut("parameters")
+    {
+        parameters.retain(|parameter| parameter["name"] != "If-None-Match");
+    }
 }
 
 fn remove(value: &mut Value, member: &str) {
@@ -224,7 +245,8 @@ mod tests {
             "openapi": "3.1.0",
             "info": {"license": {"name": "MIT", "identifier": "MIT"}},
             "paths": {"/a": {"get": {"parameters": [{"name": "b", "example": {"type": ["x", "null"]},
-                "schema": {"type": ["string", "null"]}}]}}},
+                "schema": {"type": ["string", "null"]}}, {"name": "If-None-Match"}],
+                "responses": {"200": {}, "304": {}, "default": {"description": "c"}}}}},
             "components": {"schemas": {"schema": {"const": 1}}},
         });
         convert(&mut document);
@@ -232,7 +254,7 @@ mod tests {
             "openapi": "3.0.3",
             "info": {"license": {"name": "MIT"}},
             "paths": {"/a": {"get": {"parameters": [{"name": "b", "example": {"type": ["x", "null"]},
-                "schema": {"type": "string", "nullable": true}}]}}},
+                "schema": {"type": "string", "nullable": true}}], "responses": {"200": {}, "4XX": {"description": "c"}, "5XX": {"description": "c"}}}}},
             "components": {"schemas": {"schema": {"enum": [1]}}},
         });
         assert_eq!(document, expected);

@@ -67,7 +67,7 @@ impl<'de> Deserialize<'de> for Password {
 #[derive(ToSchema)]
 #[schema(
     max_length = 255,
-    pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$",
+    pattern = r"^[^\x00-\x1F\x7F]*$",
     example = "Analyst"
 )]
 #[expect(dead_code, reason = "only its shape is used")]
@@ -204,14 +204,14 @@ struct PostAccountProperties {
     #[schema(
         min_length = 1,
         max_length = 255,
-        pattern = r"^[^\s:\u0000-\u001F\u007F-\u009F]([^:\u0000-\u001F\u007F-\u009F]*[^\s:\u0000-\u001F\u007F-\u009F])?$",
+        pattern = r"^[^\s:\x00-\x1F\x7F]([^:\x00-\x1F\x7F]*[^\s:\x00-\x1F\x7F])?$",
         example = "alice@example.com"
     )]
     name: String,
     /// The account's password: 8 characters to 71 bytes, in NFC. If absent, the service makes one and shows it once, as
     /// `properties.credentials.password`
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>, nullable = false, format = Password, min_length = 8, max_length = 71, pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$", example = "correct horse battery")]
+    #[schema(value_type = Option<String>, nullable = false, format = Password, min_length = 8, max_length = 71, pattern = r"^[^\x00-\x1F\x7F]*$", example = "correct horse battery")]
     password: Option<Password>,
     /// Names of its roles; none for an account that is only a member of registries
     #[serde(default, deserialize_with = "nullable_list")]
@@ -262,7 +262,7 @@ impl TryFrom<PostAccount> for CreateAccount {
 pub(super) struct PatchAccount {
     /// A new password: the old one fails from the next request on. API tokens and app tokens go on working, unless
     /// revokeTokens ends them
-    #[schema(value_type = Option<String>, nullable = false, format = Password, min_length = 8, max_length = 71, pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$", example = "correct horse battery")]
+    #[schema(value_type = Option<String>, nullable = false, format = Password, min_length = 8, max_length = 71, pattern = r"^[^\x00-\x1F\x7F]*$", example = "correct horse battery")]
     password: Option<Password>,
     /// Replaces all roles
     #[schema(value_type = Option<Vec<RoleName>>, nullable = false, example = json!(["Analyst"]))]

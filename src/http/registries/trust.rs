@@ -32,7 +32,7 @@ struct Target {
     #[param(
         max_length = 4096,
         min_length = 1,
-        pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$",
+        pattern = r"^[^\x00-\x1F\x7F]+$",
         example = "/etc/docker/registry/wharfinger.pem"
     )]
     bundle: String,

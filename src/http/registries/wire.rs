@@ -195,16 +195,12 @@ pub(super) struct Scope {
     #[schema(value_type = Option<Vec<ScopeText>>, required = true, max_items = 20, example = json!(["pull", "push"]))]
     actions: Vec<String>,
     /// Which resource
-    #[schema(
-        max_length = 256,
-        pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$",
-        example = "*"
-    )]
+    #[schema(max_length = 256, pattern = r"^[^\x00-\x1F\x7F]*$", example = "*")]
     name: String,
     /// The resource's type
     #[schema(
         max_length = 256,
-        pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$",
+        pattern = r"^[^\x00-\x1F\x7F]*$",
         example = "repository"
     )]
     r#type: String,
@@ -212,11 +208,7 @@ pub(super) struct Scope {
 
 /// Any text without control characters
 #[derive(ToSchema)]
-#[schema(
-    max_length = 256,
-    pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$",
-    example = "pull"
-)]
+#[schema(max_length = 256, pattern = r"^[^\x00-\x1F\x7F]*$", example = "pull")]
 #[expect(dead_code, reason = "only its shape is used")]
 struct ScopeText(String);
 
