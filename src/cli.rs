@@ -21,7 +21,8 @@ use self::output::{print, print_as};
 use crate::app::{self, App, FirstPassword, Makes};
 use crate::clock::{Clock, SystemClock, SystemRandom};
 use crate::config::{
-    self, AuditCommand, Cli, Command, KeysCommand, Output, RegistryCommand, Settings,
+    self, AuditCommand, Cli, Command, KeysCommand, OpenapiVersion, Output, RegistryCommand,
+    Settings,
 };
 use crate::domain::auth_config::{BundlePath, Product};
 use crate::domain::text::quoted;
@@ -110,12 +111,19 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Audit {
             command: AuditCommand::Verify { output },
         } => actix_web::rt::System::new().block_on(verify(&settings, output.output)),
-        Command::Openapi { surface } => {
-            let document = match surface {
+        Command::Openapi { surface, version } => {
+            let mut document = match surface {
                 None => http::document(),
                 Some(name) => http::document_of(&name).ok_or_else(|| no_surface(&name))?,
             };
-            print(http::document_json(&document).trim_end())
+            if let Some(url) = &settings.public_url {
+                http::serve_at(&mut document, url);
+            }
+            let text = match version {
+                OpenapiVersion::Three1 => http::document_json(&document),
+                OpenapiVersion::Three0 => http::document_json_30(&document),
+            };
+            print(text.trim_end())
         }
         Command::Healthcheck { ready } => health::run(&settings, ready),
     }

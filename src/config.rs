@@ -101,6 +101,9 @@ pub enum Command {
     Openapi {
         /// The surface that it is to be about, such as stackrox; all if left out
         surface: Option<String>,
+        /// The version of OpenAPI: 3.0 for tools that do not read 3.1
+        #[arg(long, value_name = "VERSION", default_value = "3.1")]
+        version: OpenapiVersion,
     },
     /// Ask a server with the same settings whether it is well; the exit status tells
     Healthcheck {
@@ -108,6 +111,17 @@ pub enum Command {
         #[arg(long)]
         ready: bool,
     },
+}
+
+/// The versions of OpenAPI that documents come in.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum OpenapiVersion {
+    /// OpenAPI 3.1
+    #[value(name = "3.1")]
+    Three1,
+    /// OpenAPI 3.0
+    #[value(name = "3.0")]
+    Three0,
 }
 
 /// What can be done with accounts.

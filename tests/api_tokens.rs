@@ -844,3 +844,16 @@ async fn when_and_how_often_tokens_are_spoken_of_are_settings(
         reserve(&server, "test");
     }
 }
+
+/// The commands in docs/STACKROX.md make a token and list registries with it.
+#[actix_web::test]
+async fn the_page_on_api_tokens_shows_a_role_that_permits_what_it_shows() {
+    let page = std::fs::read_to_string("docs/STACKROX.md").unwrap();
+    let body = page.split("-d '").nth(1).unwrap();
+    let body = serde_json::from_str(body.split('\'').next().unwrap()).unwrap();
+    assert!(page.contains("\"Authorization: Bearer $token\" $url/registries"));
+    let server = Server::start(Backend::Sqlite).await;
+    let (token, _) = generate(&server.admin(), body).await;
+    let listed = server.bearer(&token).get("/registries").await;
+    assert_eq!(listed.status, 200, "{listed:?}");
+}

@@ -11,7 +11,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::harness::{Actor, Answer, Backend, Server};
-use crate::openapi::members_of;
+use crate::openapi::{document, members_of, operations};
 
 const TOKEN: &str = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10";
 /// An id that nothing has.
@@ -265,7 +265,8 @@ fn no_objects() -> Vec<Vec<u8>> {
         "{}x",
         "{'name': 1}",
         "{\"id\": 1,}",
-        "\u{feff}{}",
+        "\u{feff}",
+        "\u{feff}\u{feff}{}",
         "null",
         "true",
         "5",
@@ -1296,6 +1297,117 @@ async fn json_by_another_name_is_read() {
         let answer = bench.send("PATCH", "/registries/R", headers, "{}").await;
         assert_eq!(answer.status, 200, "{headers:?}: {answer:?}");
     }
+}
+
+/// Editors and shells of Windows put one there.
+#[actix_web::test]
+async fn a_byte_order_mark_before_a_body_is_passed_over() {
+    let scanner = "a-secret-scanner-that-never-comes";
+    let server = Server::start_with(Backend::Sqlite, &["--secret-scanning-token", scanner]).await;
+    let (admin, scanner) = (server.admin(), server.bearer(scanner));
+    let visitor = server.session(&server.visit().await);
+    let registry = admin.create_registry("team-a").await;
+    let tokens = format!("/registries/{registry}/tokens");
+    let token = format!("{tokens}/{}", admin.create_token(&registry, "ci").await);
+    let account = admin.create_account("bob", &[]).await;
+    let account = format!("/accounts/{account}");
+    let sign_in = json!({"username": "bob", "password": "right-password"});
+    let leak = json!([{"token": "x", "type": "t", "url": "u", "source": "s"}]);
+    let mut sent = BTreeSet::new();
+    for (actor, method, path, body, status) in [
+        (
+            &admin,
+            "POST",
+            "/registries",
+            json!({"properties": {"name": "team-b", "location": "de/fra"}}),
+            201,
+        ),
+        (
+            &admin,
+            "PUT",
+            &format!("/registries/{registry}"),
+            json!({"properties": {"name": "team-a", "location": "de/fra"}}),
+            200,
+        ),
+        (
+            &admin,
+            "PATCH",
+            &format!("/registries/{registry}"),
+            json!({}),
+            200,
+        ),
+        (
+            &admin,
+            "POST",
+            &tokens,
+            json!({"properties": {"name": "deploy"}}),
+            201,
+        ),
+        (
+            &admin,
+            "PUT",
+            &token,
+            json!({"properties": {"name": "ci"}}),
+            200,
+        ),
+        (&admin, "PATCH", &token, json!({}), 200),
+        (
+            &admin,
+            "POST",
+            &format!("{token}/evaluate"),
+            json!({"scope": "repository:a:pull"}),
+            200,
+        ),
+        (
+            &admin,
+            "POST",
+            &format!("{token}/rotate"),
+            json!({"gracePeriod": "PT1H"}),
+            200,
+        ),
+        (
+            &admin,
+            "POST",
+            "/accounts",
+            json!({"properties": {"name": "carol"}}),
+            201,
+        ),
+        (&admin, "PATCH", &account, json!({}), 200),
+        (
+            &admin,
+            "PUT",
+            &format!("/registries/{registry}/members{}", &account[9..]),
+            json!({"level": "reader"}),
+            201,
+        ),
+        (&scanner, "POST", "/secret-scanning/report", leak, 202),
+        (
+            &admin,
+            "POST",
+            "/v1/apitokens/generate",
+            json!({"name": "x", "roles": ["Analyst"]}),
+            200,
+        ),
+        (
+            &admin,
+            "POST",
+            "/api/v1/user/apptoken",
+            json!({"title": "x"}),
+            201,
+        ),
+        (&visitor, "POST", "/api/v1/signin", sign_in, 200),
+    ] {
+        let request = actor.request(method.parse().unwrap(), path);
+        let request = request.header("content-type", "application/json");
+        let answer = actor.send(request.body(format!("\u{feff}{body}"))).await;
+        assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
+        sent.insert(format!("{method} {path}"));
+    }
+    let operations = operations(&document());
+    let json =
+        |operation: &Value| operation["requestBody"]["content"]["application/json"].is_object();
+    let known = operations.iter().filter(|(.., operation)| json(operation));
+    assert_eq!(sent.len(), known.count(), "{sent:?}");
 }
 
 #[actix_web::test]

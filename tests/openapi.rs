@@ -35,6 +35,16 @@ fn generated() -> Vec<(&'static str, String)> {
         .collect()
 }
 
+/// The same in OpenAPI 3.0.
+fn generated_30() -> Vec<(&'static str, String)> {
+    let surfaces =
+        document_names().map(|name| (name, wharfinger::http::document_of(name).unwrap()));
+    surfaces
+        .chain([("wharfinger", wharfinger::http::document())])
+        .map(|(name, document)| (name, wharfinger::http::document_json_30(&document)))
+        .collect()
+}
+
 /// Every operation as (method, path, what the document says of it).
 pub fn operations(document: &Value) -> Vec<(String, String, Value)> {
     let paths = document["paths"].as_object().unwrap();
@@ -103,6 +113,204 @@ fn every_reference_resolves() {
     }
 }
 
+/// Calls `visit` with every object in a value and the path to it.
+fn each_object(place: &str, value: &Value, visit: &mut impl FnMut(&str, &Map<String, Value>)) {
+    match value {
+        Value::Object(members) => {
+            visit(place, members);
+            for (name, member) in members {
+                each_object(&format!("{place}/{name}"), member, visit);
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                each_object(place, item, visit);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// openapi-generator makes of each schema a type and a function `New…`, in Go, where the words of all enums have one
+/// name space with them.
+#[test]
+fn no_two_names_of_a_document_are_one_in_go() {
+    for (name, document) in generated() {
+        let document: Value = serde_json::from_str(&document).unwrap();
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        let mut taken = BTreeSet::new();
+        for (schema, said) in schemas {
+            let words = said["x-enum-varnames"].as_array();
+            let words = words.or(said["enum"].as_array()).into_iter().flatten();
+            let words = words.map(|word| word.as_str().unwrap().to_uppercase());
+            for taking in words.chain([schema.clone(), format!("New{schema}")]) {
+                assert!(
+                    taken.insert(taking.clone()),
+                    "{name:?}: {schema} takes {taking}"
+                );
+            }
+        }
+    }
+}
+
+/// PHP and Go know no `\u` in a pattern, and Ruby reads `\x80` as a byte, which no text in UTF-8 has alone. A choice of
+/// words is an `enum`, of which generators make a type.
+#[test]
+fn patterns_are_read_in_every_language_and_are_no_lists_of_words() {
+    let words = |pattern: &str| {
+        let inner = pattern
+            .strip_prefix("^(")
+            .and_then(|rest| rest.strip_suffix(")$"));
+        inner.is_some_and(|inner| {
+            inner
+                .chars()
+                .all(|c| c.is_alphanumeric() || "|_-".contains(c))
+        })
+    };
+    let mut found = 0;
+    each_object("", &document(), &mut |place, members| {
+        if let Some(Value::String(pattern)) = members.get("pattern") {
+            let mut bytes = pattern.split("\\x").skip(1);
+            let high = bytes.any(|byte| u8::from_str_radix(&byte[..2], 16).unwrap() > 0x7F);
+            assert!(
+                !high && !pattern.contains("\\u") && !words(pattern),
+                "{place}: {pattern}"
+            );
+            found += 1;
+        }
+    });
+    assert!(found > 50, "{found}");
+    let parameter = |path: &str, name: &str| {
+        let operation = &document()["paths"][path]["get"];
+        let parameters = operation["parameters"].as_array().unwrap();
+        let found = parameters
+            .iter()
+            .find(|parameter| parameter["name"] == name);
+        found.unwrap()["schema"]["enum"].clone()
+    };
+    let outcomes = json!(["success", "unauthenticated", "forbidden", "throttled"]);
+    assert_eq!(parameter("/audit", "outcome"), outcomes);
+    assert_eq!(parameter("/audit", "kind")[9], "refuse");
+    let products = json!(["distribution2", "distribution3", "zot"]);
+    assert_eq!(
+        parameter("/registries/{registryId}/auth-config", "for"),
+        products
+    );
+}
+
+/// Schemas and members that are always sent, and not promised: cells of the product's documents say that they are
+/// optional, or requests have the same schema and may leave them out.
+const UNPROMISED: [(&str, &str); 7] = [
+    ("TokenResponse", "id"),
+    ("TokenResponse", "type"),
+    ("TokenResponse", "href"),
+    ("TokensResponse", "id"),
+    ("TokensResponse", "type"),
+    ("TokensResponse", "href"),
+    ("RegistryFeatures", "vulnerabilityScanning"),
+];
+
+/// The names of the schemas that a value refers to, and of those that these refer to.
+fn schemas_below(document: &Value, value: &Value, found: &mut BTreeSet<String>) {
+    for reference in references(value) {
+        let below = document.pointer(&reference[1..]).unwrap();
+        if let Some(name) = reference.strip_prefix("#/components/schemas/")
+            && !found.insert(name.to_owned())
+        {
+            continue;
+        }
+        schemas_below(document, below, found);
+    }
+}
+
+#[test]
+fn members_that_are_always_sent_are_required() {
+    let document = document();
+    let mut sent = BTreeSet::new();
+    for (.., operation) in operations(&document) {
+        schemas_below(&document, &operation["responses"], &mut sent);
+    }
+    let mut unpromised = BTreeSet::new();
+    for schema in sent {
+        let said = &document["components"]["schemas"][&schema];
+        let required = said["required"].as_array().cloned().unwrap_or_default();
+        for (member, property) in said["properties"].as_object().into_iter().flatten() {
+            let words = property["description"]
+                .as_str()
+                .unwrap_or_default()
+                .to_lowercase();
+            let rare = ["absent", "only in", "where it is set"]
+                .iter()
+                .any(|word| words.contains(word));
+            if !required.contains(&json!(member)) && !rare {
+                unpromised.insert((schema.clone(), member.clone()));
+            }
+        }
+    }
+    let expected = UNPROMISED.map(|(schema, member)| (schema.to_owned(), member.to_owned()));
+    assert_eq!(unpromised, expected.into());
+}
+
+/// What null does to each member of a PATCH that takes it.
+#[actix_web::test]
+async fn null_in_a_patch_does_what_the_document_says() {
+    let server = Server::start(Backend::Sqlite).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("held").await;
+    let path = format!("/registries/{registry}");
+    let full = json!({
+        "garbageCollectionSchedule": {"days": ["Sunday"], "time": "04:00:00Z"},
+        "apiSubnetAllowList": ["10.0.0.0/8"], "defaultTokenLife": "P1D", "maximumTokenLife": "P2D",
+        "maximumSecretAge": "P3D",
+    });
+    let token = json!({
+        "name": "ci", "allowedCidrs": ["10.1.0.0/16"],
+        "scopes": [{"actions": ["pull"], "name": "a/b", "type": "repository"}],
+    });
+    let token = admin.mint_with(&registry, token).await.path;
+    let ending = json!({"expiryDate": "2026-12-01T00:00:00Z"});
+    let document = document_of("registries");
+    let mut removed = BTreeSet::new();
+    for (schema, path, given) in [
+        ("PatchTokenInput", &token, ending),
+        ("PatchRegistryInput", &path, full),
+    ] {
+        let given = admin.patch(path, given).await;
+        assert_eq!(given.status, 200, "{given:?}");
+        let members = &document["components"]["schemas"][schema]["properties"];
+        for (name, property) in members.as_object().unwrap() {
+            let nullable = property["type"][1] == "null" || property["oneOf"][1]["type"] == "null";
+            if !nullable {
+                continue;
+            }
+            let before = admin.get(path).await.json["properties"].clone();
+            assert!(!before[name].is_null(), "{name}");
+            let answer = admin.patch(path, json!({name: null})).await;
+            assert_eq!(answer.status, 200, "{name}: {answer:?}");
+            let words = [property, &property["oneOf"][0]].map(|said| said["description"].as_str());
+            let words = words.into_iter().flatten().next().unwrap_or_default();
+            if answer.json["properties"][name].is_null() {
+                assert!(
+                    words.contains("null") && words.contains("absent leaves"),
+                    "{name}: {words}"
+                );
+                removed.insert(name.clone());
+            } else {
+                assert_eq!(answer.json["properties"], before, "{name}");
+                assert!(words.contains("null and absent leave"), "{name}: {words}");
+            }
+        }
+    }
+    let expected = [
+        "defaultTokenLife",
+        "expiryDate",
+        "garbageCollectionSchedule",
+        "maximumSecretAge",
+        "maximumTokenLife",
+    ];
+    assert_eq!(removed, expected.map(str::to_owned).into());
+}
+
 /// Counts the members of this name in a value, at any depth.
 fn count_members(value: &Value, name: &str) -> usize {
     match value {
@@ -132,6 +340,91 @@ fn servers_are_named_at_the_top_of_a_document_alone() {
         };
         assert_eq!(urls, expected, "{name:?}");
         assert_eq!(count_members(&document, "servers"), 1, "{name:?}");
+    }
+}
+
+#[actix_web::test]
+async fn servers_are_below_the_public_url() {
+    let flags = ["--public-url", "https://cr.example.com/wharf/"];
+    let server = Server::start_with(Backend::Sqlite, &flags).await;
+    let bare = "https://cr.example.com/wharf";
+    let prefixed = format!("{bare}/containerregistries");
+    for (path, expected) in [
+        ("/openapi.json", &[bare][..]),
+        ("/openapi/quay.json", &[bare]),
+        ("/openapi/registries.json", &[bare, &prefixed]),
+        ("/openapi/3.0/wharfinger.json", &[bare]),
+        ("/openapi/3.0/registries.json", &[bare, &prefixed]),
+    ] {
+        let document = server.anonymous().get(path).await.json;
+        let servers = document["servers"].as_array().unwrap().iter();
+        let urls: Vec<_> = servers.map(|server| &server["url"]).collect();
+        assert_eq!(urls, expected, "{path}");
+        assert_eq!(count_members(&document, "servers"), 1, "{path}");
+    }
+}
+
+/// The operations, and what they promise, are the same, but for 304; the validator of the stage `documents` reads the rest.
+#[test]
+fn documents_of_openapi_30_have_all_that_those_of_31_have() {
+    let names = |schema: &Value| -> BTreeSet<String> {
+        let members = schema["properties"].as_object().into_iter().flatten();
+        members.map(|(name, _)| name.clone()).collect()
+    };
+    for (name, older) in generated_30() {
+        let older: Value = serde_json::from_str(&older).unwrap();
+        assert_eq!(older["openapi"], "3.0.3", "{name}");
+        let newer = match name {
+            "wharfinger" => document(),
+            name => document_of(name),
+        };
+        let told = |document: &Value| -> Vec<_> {
+            let operations = operations(document).into_iter();
+            let told = |(method, path, operation): (_, _, Value)| {
+                let statuses = operation["responses"].as_object().unwrap().keys();
+                let statuses = statuses.filter(|status| *status != "304" && *status != "5XX");
+                let statuses = statuses.map(|status| status.replace("default", "4XX"));
+                (
+                    method,
+                    path,
+                    operation["operationId"].clone(),
+                    statuses.collect::<BTreeSet<_>>(),
+                )
+            };
+            operations.map(told).collect()
+        };
+        assert_eq!(told(&older), told(&newer), "{name}");
+        let schemas = |document: &Value| {
+            document["components"]["schemas"]
+                .as_object()
+                .unwrap()
+                .clone()
+        };
+        let (older, newer) = (schemas(&older), schemas(&newer));
+        for (schema, said) in &newer {
+            assert_eq!(names(&older[schema]), names(said), "{name}: {schema}");
+            assert_eq!(
+                older[schema]["required"], said["required"],
+                "{name}: {schema}"
+            );
+        }
+        each_object(name, &json!(older), &mut |place, members| {
+            for keyword in ["const", "propertyNames"] {
+                assert!(!members.contains_key(keyword), "{place}: {keyword}");
+            }
+            let kind = members.get("type").unwrap_or(&Value::Null);
+            assert!(
+                !kind.is_array() && kind != "null" || place.contains("/example"),
+                "{place}: {kind}"
+            );
+        });
+        let expiry = older
+            .get("PatchTokenInput")
+            .map(|schema| &schema["properties"]["expiryDate"]);
+        assert!(
+            expiry.is_none_or(|expiry| expiry["nullable"] == true),
+            "{name}"
+        );
     }
 }
 
@@ -365,11 +658,18 @@ const UNKNOWN_BEFORE: [&str; 3] = ["If-Match", "If-None-Match", "Idempotency-Key
 async fn every_document_is_served() {
     let server = Server::start(Backend::Sqlite).await;
     let anonymous = server.anonymous();
-    for (name, document) in generated() {
-        let path = match name {
-            "" => "/openapi.json".to_owned(),
-            name => format!("/openapi/{name}.json"),
-        };
+    let older = generated_30().into_iter();
+    for (path, document) in generated()
+        .into_iter()
+        .map(|(name, document)| {
+            let path = match name {
+                "" => "/openapi.json".to_owned(),
+                name => format!("/openapi/{name}.json"),
+            };
+            (path, document)
+        })
+        .chain(older.map(|(name, document)| (format!("/openapi/3.0/{name}.json"), document)))
+    {
         for method in [Method::GET, Method::HEAD] {
             let is_head = method == Method::HEAD;
             let served = anonymous.send(anonymous.request(method, &path)).await;
@@ -392,6 +692,8 @@ async fn every_document_is_served() {
         "/openapi/",
         "/openapi/stackrox",
         "/openapi/wharfinger.json",
+        "/openapi/3.0/nope.json",
+        "/openapi/3.1/quay.json",
     ] {
         let refused = anonymous.get(path).await;
         assert_eq!(refused.status, 404, "{path}");
@@ -697,7 +999,7 @@ const QUAY_OPERATIONS: [(&str, &str, &str, &[&str]); 5] = [
         "listAllAppTokens",
         &["200", "400", "401", "403", "404", "429", "500", "503"],
     ),
-    ("get", "/csrf_token", "getCsrfToken", &["200"]),
+    ("get", "/csrf_token", "getCsrfToken", &["200", "500", "503"]),
     (
         "post",
         "/api/v1/signin",
@@ -706,12 +1008,17 @@ const QUAY_OPERATIONS: [(&str, &str, &str, &[&str]); 5] = [
             "200", "400", "403", "408", "413", "415", "429", "500", "503",
         ],
     ),
-    ("post", "/api/v1/signout", "logout", &["200", "403"]),
+    (
+        "post",
+        "/api/v1/signout",
+        "logout",
+        &["200", "403", "500", "503"],
+    ),
     (
         "get",
         "/api/v1/error/{error_type}",
         "getErrorDescription",
-        &["200", "404"],
+        &["200", "404", "500", "503"],
     ),
 ];
 
@@ -821,6 +1128,11 @@ fn reports_of_leaked_secrets_are_in_the_document() {
     let operation = &document["paths"]["/secret-scanning/report"]["post"];
     assert_eq!(operation["operationId"], "secretScanningReport");
     assert_eq!(operation["security"], json!([{"scannerAuth": []}]));
+    let words = operation["description"].as_str().unwrap();
+    assert!(
+        words.contains("with the setting `--secret-scanning-token`"),
+        "{words}"
+    );
     assert_eq!(operation["responses"]["202"].get("content"), None);
     let refused = &operation["responses"]["401"]["headers"]["WWW-Authenticate"];
     assert_eq!(refused["example"], r#"Bearer realm="wharfinger""#);
@@ -1066,6 +1378,111 @@ fn what_is_our_own_is_documented_and_asked_of_nobody() {
         let property = &schemas["ApiResourceMetadata"]["properties"][member];
         assert_eq!(property["format"], "date-time", "{member}");
         assert!(!required.as_array().unwrap().contains(&json!(member)));
+    }
+}
+
+/// The operations that make something, with what names it.
+const MAKERS: [&str; 9] = [
+    "registriesPost",
+    "registriesPut",
+    "registriesTokensPost",
+    "registriesTokensPut",
+    "registriesTokensRotate",
+    "registriesMembersPut",
+    "accountsPost",
+    "GenerateToken",
+    "createAppToken",
+];
+
+#[test]
+fn answers_that_make_something_are_linked_to_what_can_be_done_with_it() {
+    let document = document();
+    let operations = operations(&document);
+    let mut makers = BTreeSet::new();
+    for (method, path, operation) in &operations {
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            let links = response["links"].as_object();
+            let place = format!("{method} {path} {status}");
+            assert!(links.is_some() || status != "201", "{place}");
+            for (name, link) in links.into_iter().flatten() {
+                assert_eq!(link["operationId"], name.as_str(), "{place}");
+                let (.., target, _) = operations
+                    .iter()
+                    .find(|(.., operation)| operation["operationId"] == name.as_str())
+                    .unwrap();
+                let needed = target.split('{').skip(1);
+                let needed: BTreeSet<_> =
+                    needed.map(|rest| rest.split('}').next().unwrap()).collect();
+                let given = link["parameters"].as_object().unwrap();
+                let given: BTreeSet<_> = given.keys().map(String::as_str).collect();
+                assert_eq!(given, needed, "{place}: {name}");
+                makers.insert(operation["operationId"].as_str().unwrap());
+            }
+        }
+    }
+    assert_eq!(makers, MAKERS.into());
+}
+
+/// Every link to a GET is followed.
+#[actix_web::test]
+async fn links_lead_to_what_was_made() {
+    let server = Server::start(Backend::Sqlite).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("linked").await;
+    let document = document();
+    let operations = operations(&document);
+    let mut followed = 0;
+    for (path, body) in [
+        (
+            "/registries",
+            json!({"properties": {"name": "made", "location": "de/fra"}}),
+        ),
+        (
+            "/registries/{registryId}/tokens",
+            json!({"properties": {"name": "made"}}),
+        ),
+        ("/accounts", json!({"properties": {"name": "made"}})),
+        (
+            "/v1/apitokens/generate",
+            json!({"name": "made", "roles": ["Analyst"]}),
+        ),
+        ("/api/v1/user/apptoken", json!({"title": "made"})),
+    ] {
+        let answer = admin
+            .post(&path.replace("{registryId}", &registry), body)
+            .await;
+        let told = &document["paths"][path]["post"]["responses"][answer.status.to_string()];
+        for (name, link) in told["links"].as_object().unwrap() {
+            let (method, target, _) = operations
+                .iter()
+                .find(|(.., operation)| operation["operationId"] == name.as_str())
+                .unwrap();
+            let mut target = target.clone();
+            for (name, place) in link["parameters"].as_object().unwrap() {
+                let value = match place.as_str().unwrap().strip_prefix("$response.body#") {
+                    Some(pointer) => answer.json.pointer(pointer).unwrap().as_str().unwrap(),
+                    None => &registry,
+                };
+                target = target.replace(&format!("{{{name}}}"), value);
+            }
+            if method == "GET" && !target.ends_with("auth-config") {
+                let found = admin.get(&target).await;
+                assert_eq!(found.status, 200, "{target}: {found:?}");
+                followed += 1;
+            }
+        }
+    }
+    assert_eq!(followed, 9);
+}
+
+#[test]
+fn registries_come_before_their_tokens() {
+    for document in [document(), document_of("registries")] {
+        let tags = document["tags"].as_array().unwrap();
+        assert_eq!(
+            (&tags[0]["name"], &tags[1]["name"]),
+            (&json!("Registries"), &json!("Tokens"))
+        );
     }
 }
 

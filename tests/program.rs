@@ -1038,6 +1038,18 @@ fn the_documents_are_printed_by_surface() {
     for name in wharfinger::http::document_names() {
         assert!(print(Some(name)).ok() == committed(name), "{name}");
     }
+    let mut command = bare(&database);
+    command.args([
+        "openapi",
+        "quay",
+        "--version",
+        "3.0",
+        "--public-url",
+        "https://cr.example.com/w",
+    ]);
+    let older: Value = serde_json::from_str(&end(&mut command).ok()).unwrap();
+    assert_eq!(older["openapi"], "3.0.3");
+    assert_eq!(older["servers"][0]["url"], "https://cr.example.com/w");
     print(Some("nope")).refused(1, &["no surface \"nope\"", "registries, registry-access"]);
 }
 

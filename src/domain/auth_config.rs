@@ -23,25 +23,32 @@ pub enum Product {
 }
 
 impl Product {
+    /// All of them, by their names.
+    pub const ALL: [(&'static str, Self); 3] = [
+        ("distribution2", Self::Distribution2),
+        ("distribution3", Self::Distribution3),
+        ("zot", Self::Zot),
+    ];
+
     /// Reads the name of a product.
     pub fn parse(text: &str) -> Result<Self> {
-        match text {
-            "distribution2" => Ok(Self::Distribution2),
-            "distribution3" => Ok(Self::Distribution3),
-            "zot" => Ok(Self::Zot),
-            "docker" => Err(Error::invalid(
+        if text == "docker" {
+            return Err(Error::invalid(
                 Field::For,
                 "for=docker names a client; name the registry that it talks to: distribution2 for Debian's \
                  docker-registry and registry:2, distribution3 for registry:3, or zot",
-            )),
-            _ => Err(Error::invalid(
+            ));
+        }
+        let known = Self::ALL.iter().find(|(name, _)| *name == text);
+        known.map(|(_, product)| *product).ok_or_else(|| {
+            Error::invalid(
                 Field::For,
                 format!(
                     "for={} is not distribution2, distribution3 or zot",
                     quoted(text)
                 ),
-            )),
-        }
+            )
+        })
     }
 }
 

@@ -201,8 +201,10 @@ fn check_type(request: &HttpRequest) -> Result<()> {
     }
 }
 
-/// Reads JSON text, and says where and why it does not fit.
+/// Reads JSON text, and says where and why it does not fit. Editors and shells of Windows put a byte order mark before
+/// it, which RFC 8259 lets a reader pass over.
 pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
+    let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
     if text.trim_ascii().is_empty() {
         return Err(empty::<T>());
     }
@@ -574,6 +576,8 @@ mod tests {
             "nonsense",
             "{\"properties\": {}} {}",
             "\u{feff}{}",
+            "\u{feff}\u{feff}{\"properties\": {}}",
+            "{\"properties\": {}}\u{feff}",
         ] {
             assert_eq!(complaint(text).0, Field::Body, "{text:?}");
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use actix_web::App;
 use serde_json::Value;
+use url::Url;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::path::{Operation, PathItem};
@@ -11,7 +12,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, Secur
 use utoipa_actix_web::AppExt as _;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{quay, registries, registry_auth, stackrox};
+use super::{onward, openapi30, quay, registries, registry_auth, stackrox};
 
 /// A surface as the documents know it.
 pub(super) struct Chapter {
@@ -34,7 +35,8 @@ pub(super) const CHAPTERS: [Chapter; 4] = [
         title: "Registries (IONOS)",
         url: "../openapi/registries.json",
         description: "Manages container registries, the tokens that open them, and the accounts that manage both. The \
-                      API of IONOS Container Registry, self-hosted.",
+                      API of IONOS Container Registry, self-hosted. Ids in examples are made up: those that are there \
+                      are in `GET /registries`, `GET /registries/{registryId}/tokens` and `GET /accounts`.",
         base: registries::base,
         routes: |config| registries::routes(config),
         illustrate: registries::illustrate,
@@ -54,7 +56,7 @@ pub(super) const CHAPTERS: [Chapter; 4] = [
         title: "API tokens (StackRox)",
         url: "../openapi/stackrox.json",
         description: "Makes, lists and revokes tokens of this service's own APIs. The API token service of StackRox, \
-                      self-hosted.",
+                      self-hosted. Ids in examples are made up: those that are there are in `GET /v1/apitokens`.",
         base: stackrox::base,
         routes: |config| stackrox::routes(config),
         illustrate: stackrox::illustrate,
@@ -130,6 +132,7 @@ impl Chapter {
             .split_for_parts()
             .1;
         (self.illustrate)(&mut document);
+        onward::link(&mut document);
         document
     }
 
@@ -178,7 +181,8 @@ fn preface() -> OpenApi {
         info(
             title = "Wharfinger",
             description = "Manages container registries and the tokens that open them. \
-                           The API of IONOS Container Registry, self-hosted.",
+                           The API of IONOS Container Registry, self-hosted. Ids in examples are made up: those that \
+                           are there are in the lists.",
             contact(name = "Whoever runs this server"),
         ),
         servers((url = "/", description = "This server")),
@@ -216,6 +220,22 @@ pub fn document_json(document: &OpenApi) -> String {
     let mut text = document.to_pretty_json().unwrap_or_default();
     text.push('\n');
     text
+}
+
+/// The same in OpenAPI 3.0.
+#[must_use]
+pub fn document_json_30(document: &OpenApi) -> String {
+    let mut value = serde_json::to_value(document).unwrap_or_default();
+    openapi30::convert(&mut value);
+    format!("{value:#}\n")
+}
+
+/// Has a document say where its service is: all that is below the public URL of the settings.
+pub fn serve_at(document: &mut OpenApi, public_url: &Url) {
+    let base = public_url.as_str().trim_end_matches('/');
+    for server in document.servers.iter_mut().flatten() {
+        server.url = format!("{base}{}", server.url.trim_end_matches('/'));
+    }
 }
 
 /// The `Allow` header of every path of a document.

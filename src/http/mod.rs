@@ -17,6 +17,8 @@ mod guard;
 mod links;
 mod metrics;
 mod objects;
+mod onward;
+mod openapi30;
 mod operations;
 mod pages;
 mod pieces;
@@ -43,7 +45,9 @@ use actix_web::{App, HttpRequest, middleware, web};
 
 pub use self::budget::Budget;
 pub use self::connection::{Bounds, Connection};
-pub use self::document::{document, document_json, document_names, document_of};
+pub use self::document::{
+    document, document_json, document_json_30, document_names, document_of, serve_at,
+};
 pub use self::guard::Origins;
 pub use self::seats::{Seat, Seats};
 use crate::bell::Bell;
@@ -170,7 +174,8 @@ impl State {
 
     /// Made at the first call: most processes are not started for them.
     fn documents(&self) -> &BTreeMap<String, Bytes> {
-        self.documents.get_or_init(|| pages::documents(&document()))
+        let public_url = self.origins.public_url.as_ref();
+        self.documents.get_or_init(|| pages::documents(public_url))
     }
 }
 

@@ -1,5 +1,5 @@
-//! The documents and their pages: `/openapi.json` for all surfaces, `/openapi/{name}.json` for one, and Swagger UI at
-//! `/docs`.
+//! The documents and their pages: `/openapi.json` for all surfaces, `/openapi/{name}.json` for one, the same in OpenAPI
+//! 3.0 at `/openapi/3.0/{name}.json`, and Swagger UI at `/docs`.
 //!
 //! Swagger UI comes from files inside the program: it asks no other host for anything, and a strict policy keeps it
 //! from doing so. A link cannot configure it, it keeps no credentials, and it sends no document to a validator.
@@ -15,10 +15,12 @@ use actix_web::middleware::DefaultHeaders;
 use actix_web::web::{self, Bytes, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, get, routes};
 use serde_json::json;
-use utoipa::openapi::OpenApi;
-use utoipa_swagger_ui::{Config, Url};
+use url::Url;
+use utoipa_swagger_ui::Config;
 
-use super::document::{CHAPTERS, document_json, document_names, document_of};
+use super::document::{
+    CHAPTERS, document, document_json, document_json_30, document_names, document_of, serve_at,
+};
 use super::registries::Registries;
 use super::surface::Answer;
 use super::{State, dialects, links};
@@ -26,10 +28,11 @@ use crate::domain::text::quoted;
 use crate::error::{Error, What};
 
 /// The methods of these paths, which no document lists.
-pub(super) const METHODS: [(&str, &str); 5] = [
+pub(super) const METHODS: [(&str, &str); 6] = [
     ("/", "GET"),
     ("/openapi.json", "GET"),
     ("/openapi/{name}.json", "GET"),
+    ("/openapi/3.0/{name}.json", "GET"),
     ("/docs", "GET"),
     ("/docs/{_:.*}", "GET"),
 ];
@@ -58,10 +61,10 @@ pub(super) fn routes(config: &mut ServiceConfig) {
 
 fn configuration() -> Config<'static> {
     // Relative, so that it works behind a proxy that adds a prefix.
-    let whole = Url::new("All of Wharfinger", "../openapi.json");
+    let whole = utoipa_swagger_ui::Url::new("All of Wharfinger", "../openapi.json");
     let chapters = CHAPTERS
         .iter()
-        .map(|chapter| Url::new(chapter.title, chapter.url));
+        .map(|chapter| utoipa_swagger_ui::Url::new(chapter.title, chapter.url));
     // The standalone layout, which is the default, has the list to choose from.
     Config::new(std::iter::once(whole).chain(chapters))
         .query_config_enabled(false)
@@ -115,20 +118,30 @@ async fn file(request: HttpRequest, config: Data<Config<'static>>) -> Answer<Reg
     }))
 }
 
-/// What is served as the documents, by path. `whole` is that of all surfaces.
-pub(super) fn documents(whole: &OpenApi) -> BTreeMap<String, Bytes> {
-    let chapters = document_names()
-        .filter_map(|name| Some((format!("/openapi/{name}.json"), document_of(name)?)));
-    chapters
-        .map(|(path, document)| (path, document_json(&document).into()))
-        .chain([("/openapi.json".to_owned(), document_json(whole).into())])
-        .collect()
+/// What is served as the documents, by path.
+pub(super) fn documents(public_url: Option<&Url>) -> BTreeMap<String, Bytes> {
+    let chapters = document_names().filter_map(|name| Some((name, document_of(name)?)));
+    let mut served = BTreeMap::new();
+    for (name, mut document) in chapters.chain([("wharfinger", document())]) {
+        if let Some(url) = public_url {
+            serve_at(&mut document, url);
+        }
+        let path = match name {
+            "wharfinger" => "/openapi.json".to_owned(),
+            name => format!("/openapi/{name}.json"),
+        };
+        served.insert(path, document_json(&document).into());
+        let older = document_json_30(&document);
+        served.insert(format!("/openapi/3.0/{name}.json"), older.into());
+    }
+    served
 }
 
 /// A document, as it was generated when this process was first asked for one.
 #[routes]
 #[get("/openapi.json")]
 #[get("/openapi/{name}.json")]
+#[get("/openapi/3.0/{name}.json")]
 async fn openapi(request: HttpRequest, state: Data<State>) -> Answer<Registries> {
     let path = dialects::routed(&request);
     let document = state.documents().get(path);

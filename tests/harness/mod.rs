@@ -7,6 +7,7 @@ mod jwt;
 mod mask;
 mod patience;
 mod program;
+mod promise;
 mod server;
 
 pub use client::{Minted, encoded, scopes};

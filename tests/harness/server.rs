@@ -18,7 +18,7 @@ use wharfinger::config::Cli;
 use wharfinger::domain::account::{AccountName, NewPassword};
 use wharfinger::service::Service;
 
-use super::{Backend, Database, PATIENCE};
+use super::{Backend, Database, PATIENCE, promise};
 
 /// Has a server of these tests give no refresh tokens, as one does that is not told to.
 pub const WITHOUT_REFRESH_TOKENS: &str = "without refresh tokens";
@@ -458,10 +458,14 @@ impl Actor {
 
     /// Sends a request that may be cut off.
     pub async fn try_send(&self, request: RequestBuilder) -> reqwest::Result<Answer> {
-        let response = request.send().await?;
+        let (client, request) = request.build_split();
+        let request = request?;
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let response = client.execute(request).await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await?;
         let json = serde_json::from_str(&text).unwrap_or(Value::Null);
+        promise::check(&method, &path, status, &json);
         Ok(Answer {
             status,
             headers,

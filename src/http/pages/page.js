@@ -4,11 +4,23 @@
   // The header keeps the browser's own sign-in box from opening at a 401, which the page then shows instead. Browsers
   // send Sec-Fetch-Mode, which would do the same, only over HTTPS and to localhost.
   const send = window.fetch;
-  window.fetch = (resource, options = {}) => {
+  window.fetch = async (resource, options = {}) => {
     const sent = resource instanceof Request ? resource.headers : undefined;
     const headers = new Headers(options.headers ?? sent);
     headers.set("X-Requested-With", "XMLHttpRequest");
-    return send(resource, { ...options, headers });
+    const response = await send(resource, { ...options, headers });
+    return response.ok && DOCUMENT.test(new URL(response.url).pathname) ? servedHere(response) : response;
+  };
+
+  // A document names its servers below the public URL. The page sends credentials to where it came from itself, whatever
+  // prefix a proxy adds, and whether or not that is the public URL.
+  const DOCUMENT = /\/openapi(\/[^/]+)?\.json$/;
+  const base = new URL("..", location.href).href.replace(/\/$/, "");
+  const servedHere = async (response) => {
+    const document = await response.json();
+    const own = document.servers[0].url.replace(/\/$/, "");
+    for (const server of document.servers) server.url = base + server.url.slice(own.length).replace(/\/$/, "");
+    return new Response(JSON.stringify(document), { headers: response.headers });
   };
 
   // Swagger UI 5 focuses the last field of its Authorize dialog, ignores Escape, and lets Tab leave the dialog.

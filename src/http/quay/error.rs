@@ -46,10 +46,16 @@ impl Surface for Quay {
 
     /// `type` is a path here, and made a whole address where the request's is known: see `dress`.
     fn body(error: &Error) -> Value {
-        let message = |message| json!(Message { message });
+        let message = |message| {
+            json!(ApiError {
+                message: Some(message),
+                ..ApiError::default()
+            })
+        };
         match error {
-            Error::CsrfToken => json!(CsrfError {
-                error: "CSRF token was invalid or missing."
+            Error::CsrfToken => json!(ApiError {
+                error: Some("CSRF token was invalid or missing."),
+                ..ApiError::default()
             }),
             Error::MethodNotAllowed { .. } => {
                 message("The method is not allowed for the requested URL.")
@@ -63,12 +69,13 @@ impl Surface for Quay {
             other => {
                 let (title, detail) = (title(other), detail(other));
                 json!(ApiError {
-                    status: Self::status(other).as_u16(),
-                    r#type: titles::path_of(title),
-                    title,
-                    error_type: title,
-                    error_message: detail.clone(),
-                    detail,
+                    status: Some(Self::status(other).as_u16()),
+                    r#type: Some(titles::path_of(title)),
+                    title: Some(title),
+                    error_type: Some(title),
+                    error_message: Some(detail.clone()),
+                    detail: Some(detail),
+                    ..ApiError::default()
                 })
             }
         }
@@ -91,10 +98,11 @@ impl Surface for SignIn {
 
     fn body(error: &Error) -> Value {
         match error {
-            Error::Unauthenticated => json!(SignInError {
-                needs_email_verification: false,
-                invalid_credentials: true,
-                message: "Invalid Username or Password",
+            Error::Unauthenticated => json!(ApiError {
+                needs_email_verification: Some(false),
+                invalid_credentials: Some(true),
+                message: Some("Invalid Username or Password"),
+                ..ApiError::default()
             }),
             other => Quay::body(other),
         }
@@ -145,69 +153,60 @@ fn detail(error: &Error) -> String {
     }
 }
 
-/// An error
-#[derive(Debug, Serialize, ToSchema)]
+/// An error: six members, two of them twice. The product's framework makes others, which have `message` alone, or
+/// `error` alone for want of a session's CSRF token
+// One shape for all, since generators make one type of the errors of an operation, or give up (progenitor).
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub(super) struct ApiError {
-    /// The status of the response
-    #[schema(example = 404)]
-    status: u16,
-    /// Where the error is explained
-    #[schema(example = "https://wharfinger.example.com/api/v1/error/not_found")]
-    r#type: String,
-    /// What kind of error, for programs
-    #[schema(example = "not_found")]
-    title: &'static str,
-    /// What was wrong, for people
-    #[schema(example = "Not Found")]
-    detail: String,
-    /// `detail` again, under the name that older clients read
-    #[schema(example = "Not Found")]
-    error_message: String,
-    /// `title` again, under the name that older clients read
-    #[schema(example = "not_found")]
-    error_type: &'static str,
-}
-
-/// An error of the product's framework, which says no more than this
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ApiErrorMessageOnly)]
-pub(super) struct Message {
-    /// What was wrong, for people
-    #[schema(example = "The method is not allowed for the requested URL.")]
-    message: &'static str,
-}
-
-/// A request with a session's cookie and without the session's CSRF token
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct CsrfError {
-    /// What was wrong, for people
-    #[schema(example = "CSRF token was invalid or missing.")]
-    error: &'static str,
-}
-
-/// A sign-in that failed
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct SignInError {
-    /// Always `false`
-    #[schema(example = false)]
-    needs_email_verification: bool,
-    /// Whether name and password do not belong together
-    #[schema(example = true)]
-    invalid_credentials: bool,
-    /// What was wrong, for people
-    #[schema(example = "Invalid Username or Password")]
-    message: &'static str,
-}
-
-/// Why a sign-in is refused: for its password, or for its CSRF token
-#[derive(ToSchema)]
-#[schema(as = SignInRefusal)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "only its shape is used")]
-pub(super) enum Refusal {
-    Credentials(SignInError),
-    CsrfToken(CsrfError),
+    /// The status of the response; absent where there is a `message` or an `error`, as the next five are
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = 404)]
+    status: Option<u16>,
+    /// Where the error is explained; absent likewise
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(
+        nullable = false,
+        example = "https://wharfinger.example.com/api/v1/error/not_found"
+    )]
+    r#type: Option<String>,
+    /// What kind of error, for programs; absent likewise
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "not_found")]
+    title: Option<&'static str>,
+    /// What was wrong, for people; absent likewise
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "Not Found")]
+    detail: Option<String>,
+    /// `detail` again, under the name that older clients read; absent likewise
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "Not Found")]
+    error_message: Option<String>,
+    /// `title` again, under the name that older clients read; absent likewise
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "not_found")]
+    error_type: Option<&'static str>,
+    /// What was wrong, for people; only in errors of the framework, and in those of a sign-in
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(
+        nullable = false,
+        example = "The method is not allowed for the requested URL."
+    )]
+    message: Option<&'static str>,
+    /// What was wrong, for people; only in answers for want of a session's CSRF token
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "CSRF token was invalid or missing.")]
+    error: Option<&'static str>,
+    /// Always `false`; only in an answer to a sign-in that failed
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        rename = "needsEmailVerification"
+    )]
+    #[schema(nullable = false, example = false)]
+    needs_email_verification: Option<bool>,
+    /// Whether name and password do not belong together; only in an answer to a sign-in that failed
+    #[serde(skip_serializing_if = "Option::is_none", rename = "invalidCredentials")]
+    #[schema(nullable = false, example = true)]
+    invalid_credentials: Option<bool>,
 }
 
 /// The errors of every operation on tokens: first those of the product's document.
@@ -258,7 +257,7 @@ pub(super) enum BodyErrors {
     TooLarge(ApiError),
     /// The body is not JSON by its content type
     #[response(status = 415)]
-    UnsupportedMediaType(Message),
+    UnsupportedMediaType(ApiError),
 }
 
 /// The errors of signing in, beside those of its body.
@@ -270,7 +269,7 @@ pub(super) enum SignInErrors {
     Invalid(ApiError),
     /// Wrong credentials, or no CSRF token
     #[response(status = 403)]
-    Forbidden(Refusal),
+    Forbidden(ApiError),
     /// Too much under way from this address
     #[response(status = 429)]
     RateLimited(ApiError),
@@ -288,7 +287,19 @@ pub(super) enum SignInErrors {
 pub(super) enum SignOutErrors {
     /// No CSRF token, or that of another session
     #[response(status = 403)]
-    Forbidden(CsrfError),
+    Forbidden(ApiError),
+}
+
+/// The errors of what asks no more of a server than that it works.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub(super) enum OutageErrors {
+    /// An internal error
+    #[response(status = 500)]
+    Internal(ApiError),
+    /// The service or its database cannot answer right now
+    #[response(status = 503)]
+    Unavailable(ApiError),
 }
 
 /// The one error of a page that all may read.

@@ -3,9 +3,12 @@
 use serde_json::Value;
 use utoipa::openapi::OpenApi;
 
+use super::super::surface::Surface as _;
 use super::super::{BODY_LIMIT, examples};
-use super::error::Quay;
+use super::error::{Quay, SignIn};
 use crate::error::{Error, Field, What};
+
+const SIGN_IN: &str = "/api/v1/signin";
 
 /// Adds the examples.
 pub(in super::super) fn illustrate(document: &mut OpenApi) {
@@ -17,8 +20,9 @@ fn error(path: &str, status: &str) -> Option<Error> {
     Some(match status {
         "400" => Error::invalid(Field::Other("title"), "'title' is a required property"),
         "401" => Error::Unauthenticated,
-        // What the two of a session refuse has shapes of its own.
-        "403" if path.starts_with("/api/v1/sign") => return None,
+        // Its own dialect has the words: see `fit`.
+        "403" if path == SIGN_IN => return None,
+        "403" if path == "/api/v1/signout" => Error::CsrfToken,
         "403" => Error::Forbidden(String::new()),
         "404" => Error::not_found(What::AppToken, ""),
         "408" => Error::RequestTimeout,
@@ -39,8 +43,11 @@ fn error(path: &str, status: &str) -> Option<Error> {
     })
 }
 
-/// Codes are in no list.
-fn fit(_: &str, _: &str, example: &mut Value) {
+/// Codes are in no list, and a sign-in has a refusal of its own.
+fn fit(path: &str, status: &str, example: &mut Value) {
+    if (path, status) == (SIGN_IN, "403") {
+        *example = SignIn::body(&Error::Unauthenticated);
+    }
     if let Some(Value::Object(token)) = example.pointer_mut("/tokens/0") {
         token.remove("token_code");
     }

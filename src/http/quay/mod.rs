@@ -22,7 +22,7 @@ pub(super) use self::dress::dress;
 pub(super) use self::error::{Quay, SignIn};
 pub(super) use self::examples::illustrate;
 
-use self::error::{ApiError, CsrfError, Message, Refusal, SignInError};
+use self::error::ApiError;
 use super::routes::Routes;
 use super::surface;
 
@@ -49,7 +49,7 @@ pub(super) fn base() -> utoipa::openapi::OpenApi {
             (name = "user", description = "Sign in and out with a password, for clients that keep cookies"),
             (name = "error", description = "Find out what an error means"),
         ),
-        components(schemas(ApiError, Message, CsrfError, SignInError, Refusal)),
+        components(schemas(ApiError)),
     )]
     struct Base;
 

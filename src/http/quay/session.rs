@@ -10,7 +10,7 @@ use super::super::call::origin;
 use super::super::source::source;
 use super::super::surface;
 use super::call::{Document, Visit};
-use super::error::{BodyErrors, SignIn, SignInErrors, SignOutErrors};
+use super::error::{BodyErrors, OutageErrors, SignIn, SignInErrors, SignOutErrors};
 use super::wire::{Credentials, CsrfToken, Success};
 use super::{Answer, cookie};
 use crate::service::access::Presented;
@@ -35,7 +35,7 @@ struct Proof {
     summary = "Begin a session.",
     description = "Answers with the session's CSRF token, and sets its cookie. Who has a session keeps it.",
     tag = "user", security(()),
-    responses((status = 200, description = "Successful invocation", body = CsrfToken)),
+    responses((status = 200, description = "Successful invocation", body = CsrfToken), OutageErrors),
 )]
 #[get("/csrf_token")]
 pub(super) async fn visit(state: Data<State>, request: HttpRequest) -> Answer {
@@ -80,7 +80,7 @@ pub(super) async fn sign_in(
     summary = "Request that the current user be signed out.",
     description = "Has the client forget its cookie. No error for who has no session.",
     tag = "user", security(()), params(Proof),
-    responses((status = 200, description = "Successful creation", body = Success), SignOutErrors),
+    responses((status = 200, description = "Successful creation", body = Success), SignOutErrors, OutageErrors),
 )]
 #[post("/api/v1/signout")]
 pub(super) async fn sign_out(state: Data<State>, request: HttpRequest) -> Answer {

@@ -6,7 +6,7 @@ use utoipa::IntoParams;
 use super::super::call::segment;
 use super::super::links;
 use super::Answer;
-use super::error::NotFoundError;
+use super::error::{NotFoundError, OutageErrors};
 use super::wire::ErrorDescription;
 use crate::error::{Error, What};
 
@@ -92,7 +92,7 @@ struct TitlePath {
     summary = "Get a detailed description of the error",
     description = "Where the `type` of an error leads. Needs no credentials.",
     tag = "error", security(()), params(TitlePath),
-    responses((status = 200, description = "Successful invocation", body = ErrorDescription), NotFoundError),
+    responses((status = 200, description = "Successful invocation", body = ErrorDescription), NotFoundError, OutageErrors),
 )]
 #[get("/api/v1/error/{error_type}")]
 pub(super) async fn describe(request: HttpRequest) -> Answer {

@@ -62,7 +62,7 @@ pub(super) async fn list(state: Data<State>, call: Call<Expiring>) -> Answer {
     tag = "appspecifictokens",
     security(("oauth2_implicit" = ["user:admin"]), ("basicAuth" = []), ("bearerAuth" = [])),
     request_body(content = NewToken, description = "Description of a new token."),
-    responses((status = 201, description = "Successful creation", body = OneToken), FullError, BodyErrors, Errors),
+    responses((status = 200, description = "Successful creation, on a server that is set to answer as the product does", body = OneToken), (status = 201, description = "Successful creation", body = OneToken), FullError, BodyErrors, Errors),
 )]
 #[post("/api/v1/user/apptoken")]
 pub(super) async fn create(state: Data<State>, call: Call<(), Document<Title>>) -> Answer {

@@ -14,11 +14,15 @@ use crate::service::app_tokens::Revealed;
 
 /// Description of a new token.
 #[derive(ToSchema)]
-#[schema(as = NewAppToken)]
+#[schema(as = PostAppTokenInput)]
 #[expect(dead_code, reason = "only its shape is used")]
 pub(super) struct NewToken {
     /// Friendly name to help identify the token
-    #[schema(max_length = 255, example = "MyAppToken")]
+    #[schema(
+        max_length = 255,
+        pattern = r"^[^\x00-\x1F\x7F]*$",
+        example = "MyAppToken"
+    )]
     title: String,
 }
 

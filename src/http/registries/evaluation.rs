@@ -100,7 +100,7 @@ pub(super) struct EvaluationView {
     #[schema(example = true)]
     usable: bool,
     /// Why the token opens nothing; null if it is usable
-    #[schema(example = "the token is disabled")]
+    #[schema(required, example = "the token is disabled")]
     reason: Option<String>,
     /// What would be granted, as a token endpoint says it; empty if nothing
     #[schema(example = "repository:team/app:pull")]
@@ -129,6 +129,7 @@ struct DecisionView {
     /// Why, for people
     #[schema(example = "granted by scopes[0]")]
     reason: String,
+    #[schema(required)]
     rule: Option<RuleView>,
     /// The resource's type
     #[schema(example = "repository")]

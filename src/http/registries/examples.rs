@@ -164,6 +164,7 @@ fn error(path: &str, status: &str) -> Option<Error> {
              remove one that is not needed any more"
                 .to_owned(),
         ),
+        "409" if path.ends_with("/rotate") => Error::Outdated(What::Token),
         "409" if of_tokens => Error::name_taken(What::Token, "push-token"),
         "409" => Error::name_taken(What::Registry, "team-a"),
         "412" => stale(),

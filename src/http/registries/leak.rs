@@ -62,28 +62,28 @@ struct SightingInput {
     #[schema(
         value_type = String,
         max_length = 4096,
-        pattern = r"^[^\x00-\x1F\x7F-\x9F]*$",
+        pattern = r"^[^\x00-\x1F\x7F]*$",
         example = "whrt_exampleexampleexampleexampleexampleexam"
     )]
     token: SecretString,
     /// What the scanner took it for
     #[schema(
         max_length = 1024,
-        pattern = r"^[^\x00-\x1F\x7F-\x9F]*$",
+        pattern = r"^[^\x00-\x1F\x7F]*$",
         example = "wharfinger_registry_token"
     )]
     r#type: Option<String>,
     /// Where it was found
     #[schema(
         max_length = 1024,
-        pattern = r"^[^\x00-\x1F\x7F-\x9F]*$",
+        pattern = r"^[^\x00-\x1F\x7F]*$",
         example = "https://git.example.com/team/app/blob/main/ci.yml"
     )]
     url: Option<String>,
     /// What kind of place that is
     #[schema(
         max_length = 1024,
-        pattern = r"^[^\x00-\x1F\x7F-\x9F]*$",
+        pattern = r"^[^\x00-\x1F\x7F]*$",
         example = "content"
     )]
     source: Option<String>,
@@ -220,8 +220,8 @@ enum Off {
 ///
 /// Takes strings that a scanner found where they do not belong, as GitHub's secret scanning sends them. What of them
 /// opens anything here opens nothing from now on, unless the server is set to report only, and the audit trail tells.
-/// The answer is the same whatever the strings are. It needs the token of `--secret-scanning-token`; no account opens
-/// it.
+/// The answer is the same whatever the strings are. It is there on a server with the setting `--secret-scanning-token` (or
+/// `--secret-scanning-token-file`), whose token it needs; no account opens it. Without the setting it is 404.
 #[utoipa::path(
     operation_id = "secretScanningReport", tag = "Secret scanning", security(("scannerAuth" = [])),
     request_body = ReportInput,

@@ -135,8 +135,8 @@ pub(super) fn base() -> utoipa::openapi::OpenApi {
             (url = "/containerregistries", description = "This server, under the prefix that IONOS clients use"),
         ),
         tags(
-            (name = "Tokens", description = "Define access permissions to registry resources\n\nThis tag groups all operations for tokens."),
             (name = "Registries", description = "Manage registries"),
+            (name = "Tokens", description = "Define access permissions to registry resources\n\nThis tag groups all operations for tokens."),
             (name = "Members", description = "Say which accounts belong to a registry"),
             (name = "Accounts", description = "Manage accounts and their roles"),
             (name = "Audit", description = "Look at what was done and refused"),

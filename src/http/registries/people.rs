@@ -3,8 +3,12 @@
 use secrecy::SecretString;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
-use utoipa::ToSchema;
+use serde_json::json;
+use utoipa::openapi::extensions::Extensions;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
+use super::super::examples::one_of;
 use super::super::shown::Shown;
 use super::wire::{Links, SentBack, nullable_list, rfc3339};
 use crate::domain::account::{Account, AccountName, AccountPatch, CreateAccount, NewPassword};
@@ -30,13 +34,21 @@ struct AccountMetadata {
 }
 
 /// Whether an account is in use
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase", example = "enabled")]
-#[expect(dead_code, reason = "only its shape is used")]
-enum AccountStatus {
-    Enabled,
-    Disabled,
+struct AccountStatus;
+
+impl PartialSchema for AccountStatus {
+    fn schema() -> RefOr<Schema> {
+        // Go has one name space for the words of all enums, and `TokenStatus` has the plain ones.
+        let names = json!(["ACCOUNT_ENABLED", "ACCOUNT_DISABLED"]);
+        let mut status = one_of(["enabled", "disabled"].into_iter());
+        status.description = Some("Whether an account is in use".to_owned());
+        status.example = Some(json!("enabled"));
+        status.extensions = Some(Extensions::builder().add("x-enum-varnames", names).build());
+        status.into()
+    }
 }
+
+impl ToSchema for AccountStatus {}
 
 /// A password as it was sent. What is no text is refused without being repeated, as other values of a wrong type are.
 #[derive(Debug)]
@@ -55,7 +67,7 @@ impl<'de> Deserialize<'de> for Password {
 #[derive(ToSchema)]
 #[schema(
     max_length = 255,
-    pattern = r"^[^\x00-\x1F\x7F-\x9F]*$",
+    pattern = r"^[^\x00-\x1F\x7F]*$",
     example = "Analyst"
 )]
 #[expect(dead_code, reason = "only its shape is used")]
@@ -192,14 +204,14 @@ struct PostAccountProperties {
     #[schema(
         min_length = 1,
         max_length = 255,
-        pattern = r"^[^\s:\x00-\x1F\x7F-\x9F]([^:\x00-\x1F\x7F-\x9F]*[^\s:\x00-\x1F\x7F-\x9F])?$",
+        pattern = r"^[^\s:\x00-\x1F\x7F]([^:\x00-\x1F\x7F]*[^\s:\x00-\x1F\x7F])?$",
         example = "alice@example.com"
     )]
     name: String,
     /// The account's password: 8 characters to 71 bytes, in NFC. If absent, the service makes one and shows it once, as
     /// `properties.credentials.password`
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>, nullable = false, format = Password, min_length = 8, max_length = 71, pattern = r"^[^\x00-\x1F\x7F-\x9F]*$", example = "correct horse battery")]
+    #[schema(value_type = Option<String>, nullable = false, format = Password, min_length = 8, max_length = 71, pattern = r"^[^\x00-\x1F\x7F]*$", example = "correct horse battery")]
     password: Option<Password>,
     /// Names of its roles; none for an account that is only a member of registries
     #[serde(default, deserialize_with = "nullable_list")]
@@ -256,7 +268,7 @@ impl TryFrom<PostAccount> for CreateAccount {
 pub(super) struct PatchAccount {
     /// A new password: the old one fails from the next request on. API tokens and app tokens go on working, unless
     /// revokeTokens ends them
-    #[schema(value_type = Option<String>, nullable = false, format = Password, min_length = 8, max_length = 71, pattern = r"^[^\x00-\x1F\x7F-\x9F]*$", example = "correct horse battery")]
+    #[schema(value_type = Option<String>, nullable = false, format = Password, min_length = 8, max_length = 71, pattern = r"^[^\x00-\x1F\x7F]*$", example = "correct horse battery")]
     password: Option<Password>,
     /// Replaces all roles
     #[schema(value_type = Option<Vec<RoleName>>, nullable = false, example = json!(["Analyst"]))]

@@ -32,7 +32,7 @@ use crate::service::registries::Listing;
 struct Filter {
     /// Only registries whose name contains this, without regard to case
     #[serde(rename = "filter.name")]
-    #[param(rename = "filter.name", pattern = r"^[^\x00-\x1F\x7F-\x9F]*$")]
+    #[param(rename = "filter.name", pattern = r"^[^\x00-\x1F\x7F]*$")]
     name: Option<String>,
     /// The maximum number of elements to return
     #[param(default = "100", pattern = "^0*([0-9]{1,3}|1000)$")]

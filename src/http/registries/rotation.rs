@@ -50,7 +50,7 @@ impl TryFrom<RotateToken> for Grace {
 /// * a second rotation within the grace ends the older secret at once
 #[utoipa::path(
     operation_id = "registriesTokensRotate", tag = "Tokens", params(RegistryPath, TokenPath, IfMatch, Keyed), request_body = RotateToken,
-    responses((status = 200, description = "The token, with its new password", body = TokenView), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), Conditional, Reused, BodyErrors, Errors),
+    responses((status = 200, description = "The token, with its new password", body = TokenView), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), (status = 409, description = "The answer to this Idempotency-Key cannot be given again, as the token has changed since", body = ApiErrorResponse), Conditional, Reused, BodyErrors, Errors),
 )]
 #[post("/{registryId}/tokens/{tokenId}/rotate")]
 pub(super) async fn rotate(

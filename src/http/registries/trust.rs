@@ -5,10 +5,12 @@ use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, get};
 use serde::Deserialize;
-use utoipa::IntoParams;
 use utoipa::openapi::path::Parameter;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::super::call::{Head, Query, Raw};
+use super::super::examples::one_of;
 use super::super::{State, TOKEN_PATH, links};
 use super::token::RegistryPath;
 use super::{Answer, ApiErrorResponse, Call, Errors};
@@ -22,7 +24,7 @@ use crate::error::Result;
 struct Target {
     /// The registry's product: `distribution2` (2.8), `distribution3` or `zot` (for registries whose `tokenVerifier` is `pinned`)
     #[param(
-        pattern = "^(distribution2|distribution3|zot)$",
+        value_type = ProductName, inline,
         example = "distribution2"
     )]
     r#for: String,
@@ -30,11 +32,22 @@ struct Target {
     #[param(
         max_length = 4096,
         min_length = 1,
-        pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$",
+        pattern = r"^[^\x00-\x1F\x7F]+$",
         example = "/etc/docker/registry/wharfinger.pem"
     )]
     bundle: String,
 }
+
+/// The name of a product.
+struct ProductName;
+
+impl PartialSchema for ProductName {
+    fn schema() -> RefOr<Schema> {
+        one_of(Product::ALL.iter().map(|(name, _)| *name)).into()
+    }
+}
+
+impl ToSchema for ProductName {}
 
 /// The same, understood.
 struct Destination {

@@ -68,11 +68,11 @@ pub(super) struct Metadata {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, format = DateTime, example = "2026-11-22T06:30:00Z")]
     last_used_date: Option<String>,
-    /// Address from which the token was last used: the other end of the connection
+    /// Address from which the token was last used: the other end of the connection; absent until it is used
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "192.0.2.17")]
     last_used_address: Option<String>,
-    /// Repository that the token was last used for; a login names none and leaves it as it is
+    /// Repository that the token was last used for; a login names none and leaves it as it is; absent until one is named
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "team/app")]
     last_used_repository: Option<String>,
@@ -202,11 +202,11 @@ pub(super) struct LocationItem {
 /// Where registries can be made
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct LocationsResponse {
-    #[schema(required = false, example = "locations")]
+    #[schema(example = "locations")]
     pub(super) id: &'static str,
-    #[schema(required = false, example = "collection")]
+    #[schema(example = "collection")]
     pub(super) r#type: &'static str,
-    #[schema(required = false, example = "")]
+    #[schema(example = "")]
     pub(super) href: &'static str,
     pub(super) items: Vec<LocationItem>,
 }
@@ -220,12 +220,12 @@ pub(super) struct Scope {
     #[schema(value_type = Option<Vec<ScopeText>>, required = true, max_items = 20, example = json!(["pull", "push"]))]
     actions: Vec<String>,
     /// Which resource
-    #[schema(max_length = 256, pattern = r"^[^\x00-\x1F\x7F-\x9F]*$", example = "*")]
+    #[schema(max_length = 256, pattern = r"^[^\x00-\x1F\x7F]*$", example = "*")]
     name: String,
     /// The resource's type
     #[schema(
         max_length = 256,
-        pattern = r"^[^\x00-\x1F\x7F-\x9F]*$",
+        pattern = r"^[^\x00-\x1F\x7F]*$",
         example = "repository"
     )]
     r#type: String,
@@ -233,11 +233,7 @@ pub(super) struct Scope {
 
 /// Any text without control characters
 #[derive(ToSchema)]
-#[schema(
-    max_length = 256,
-    pattern = r"^[^\x00-\x1F\x7F-\x9F]*$",
-    example = "pull"
-)]
+#[schema(max_length = 256, pattern = r"^[^\x00-\x1F\x7F]*$", example = "pull")]
 #[expect(dead_code, reason = "only its shape is used")]
 struct ScopeText(String);
 
@@ -300,7 +296,7 @@ struct TokenProperties {
     allowed_cidrs: Vec<String>,
     credentials: Credentials,
     /// When the token stops to work; null if never
-    #[schema(format = DateTime, example = "2027-01-13T16:27:42Z")]
+    #[schema(required, format = DateTime, example = "2027-01-13T16:27:42Z")]
     expiry_date: Option<String>,
     /// The token's name, unique in the registry
     #[schema(example = "push-token")]
@@ -519,17 +515,17 @@ impl TryFrom<CreateToken> for NewToken {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schema(as = PatchTokenInput)]
 pub(super) struct PatchToken {
-    /// When the token stops to work; null removes the expiry
+    /// When the token stops to work; null removes the expiry, absent leaves it as it is
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, format = DateTime, example = "2036-01-13T16:27:42Z")]
     expiry_date: Option<Option<String>>,
-    /// Replaces all scopes
+    /// Replaces all scopes; null and absent leave them as they are
     #[schema(max_items = 100)]
     scopes: Option<Vec<Scope>>,
     /// Enables or disables the token
     #[schema(value_type = Option<TokenStatus>, nullable = false)]
     status: Option<String>,
-    /// Replaces where the token may be used from; an empty list lifts the restriction
+    /// Replaces where the token may be used from; an empty list lifts the restriction, null and absent leave it as it is
     #[schema(max_items = 25, example = json!(["0.0.0.0/0", "::/0"]))]
     allowed_cidrs: Option<Vec<String>>,
     #[schema(ignore)]
@@ -631,7 +627,7 @@ struct Features {
 struct VulnerabilityScanning {
     #[schema(example = true)]
     enabled: bool,
-    /// Kept, up to 4096 bytes of JSON
+    /// Kept, up to 4096 bytes of JSON; absent if none were sent
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<std::collections::HashMap<String, serde_json::Value>>, nullable = false)]
     properties: Option<serde_json::Map<String, serde_json::Value>>,
@@ -704,6 +700,8 @@ struct RegistryProperties {
     /// What its clients log in to; empty in the answer that made it
     #[schema(example = "team-a.localhost")]
     hostname: String,
+    /// When it collects garbage; null if it has no schedule
+    #[schema(required)]
     garbage_collection_schedule: Option<Schedule>,
     storage_usage: StorageUsage,
     features: Features,
@@ -731,11 +729,11 @@ struct RegistryProperties {
 #[schema(as = RegistryResponse)]
 pub(super) struct RegistryView {
     /// The registry's id
-    #[schema(required = false, format = Uuid, example = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11")]
+    #[schema(format = Uuid, example = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11")]
     id: String,
-    #[schema(required = false, example = "registry")]
+    #[schema(example = "registry")]
     r#type: &'static str,
-    #[schema(required = false, example = "")]
+    #[schema(example = "")]
     href: &'static str,
     metadata: Metadata,
     properties: RegistryProperties,
@@ -793,11 +791,11 @@ pub(super) struct Pagination {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RegistriesResponse)]
 pub(super) struct RegistryList {
-    #[schema(required = false, example = "registries")]
+    #[schema(example = "registries")]
     pub(super) id: &'static str,
-    #[schema(required = false, example = "collection")]
+    #[schema(example = "collection")]
     pub(super) r#type: &'static str,
-    #[schema(required = false, example = "")]
+    #[schema(example = "")]
     pub(super) href: &'static str,
     pub(super) items: Vec<RegistryView>,
     pub(super) pagination: Pagination,
@@ -961,13 +959,13 @@ fn to_lives(
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schema(as = PatchRegistryInput)]
 pub(super) struct PatchRegistry {
-    /// Replaces the schedule; null removes it
+    /// Replaces the schedule; null removes it, absent leaves it as it is
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<Schedule>)]
     garbage_collection_schedule: Option<Option<Schedule>>,
     #[schema(nullable = false)]
     features: Option<Features>,
-    /// Replaces the allow list; an empty one lifts the restriction
+    /// Replaces the allow list; an empty one lifts the restriction, null and absent leave it as it is
     #[schema(max_items = 25, example = json!(["0.0.0.0/0", "::/0"]))]
     api_subnet_allow_list: Option<Vec<String>>,
     /// Changes what verifies its JWTs
@@ -989,7 +987,7 @@ pub(super) struct PatchRegistry {
         example = "P3650D"
     )]
     maximum_token_life: Option<Option<String>>,
-    /// Changes how old the secret of a token may become, from PT1H; null lets it be of any age
+    /// Changes how old the secret of a token may become, from PT1H; null lets it be of any age, absent leaves it as it is
     #[serde(default, deserialize_with = "present")]
     #[schema(
         value_type = Option<String>,

@@ -45,13 +45,22 @@ struct Question {
     account: Option<String>,
 }
 
+/// How a client shows who it is
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case", example = "password")]
+#[expect(dead_code, reason = "only its shape is used")]
+enum GrantType {
+    Password,
+    RefreshToken,
+}
+
 /// A form of the OAuth 2 token endpoint
 #[derive(ToSchema)]
 #[schema(as = TokenForm)]
 #[expect(dead_code, reason = "only its shape is used")]
 struct TokenForm {
     /// `password` or `refresh_token`
-    #[schema(example = "password", pattern = "^(password|refresh_token)$")]
+    #[schema(value_type = GrantType)]
     grant_type: String,
     /// The registry's service name, which is its hostname
     #[schema(min_length = 1, example = "team-a.localhost")]
@@ -92,7 +101,7 @@ struct AccessView {
     /// When it was issued
     #[schema(example = "2027-01-13T16:27:42Z", format = DateTime)]
     issued_at: String,
-    /// What was granted, in answers to POST
+    /// The scopes that were granted; only in answers to POST
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "repository:team/app:pull", nullable = false)]
     scope: Option<String>,

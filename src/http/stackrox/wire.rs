@@ -198,13 +198,13 @@ pub(super) struct AuthStatus {
     #[schema(example = "admin")]
     user_id: String,
     /// When the API token ends; null for a password
-    #[schema(value_type = Option<String>, format = DateTime, example = "2027-03-31T00:00:00Z")]
+    #[schema(required, format = DateTime, example = "2027-03-31T00:00:00Z")]
     expires: Option<String>,
     /// Always empty
     #[schema(example = "")]
     refresh_url: &'static str,
     /// Always null
-    #[schema(value_type = Option<Object>, example = json!(null))]
+    #[schema(required, value_type = Option<Object>, example = json!(null))]
     auth_provider: Option<()>,
     /// What is known of the user
     user_info: UserInfo,

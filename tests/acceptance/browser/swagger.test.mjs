@@ -173,6 +173,17 @@ test("behind a proxy that adds a prefix, every document can be chosen too", asyn
     await other.goto(`${prefixed}/docs`, { waitUntil: "networkidle" });
     assert.equal(other.url(), `${prefixed}/docs/`);
     await chooseEach(other, prefixed);
+    // Another application may be at the root of the same origin: nothing is asked there.
+    await other.goto(`${prefixed}/docs/`, { waitUntil: "networkidle" });
+    const [answer] = await Promise.all([
+      other.waitForResponse((response) => new URL(response.url()).pathname.endsWith("/locations")),
+      (async () => {
+        const block = other.locator('[id$="-locationsGet"].opblock');
+        await block.locator(".opblock-summary-control").click();
+        await block.locator("button.execute").click();
+      })(),
+    ]);
+    assert.deepEqual([answer.url(), answer.status()], [`${prefixed}/locations`, 401]);
   } finally {
     await other.close();
     proxy.closeAllConnections();

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta, timezone
 import schemathesis
 from hypothesis import strategies
 from schemathesis.core.failures import AcceptedNegativeData
-from schemathesis.openapi.checks import JsonSchemaError, RejectedPositiveData
+from schemathesis.openapi.checks import RejectedPositiveData
 
 ADDRESSES = strategies.one_of(
     strategies.ip_addresses(),
@@ -136,11 +136,6 @@ STACKROX = {
     ],
 }
 
-# What Quay's document says nothing of: titles have no control characters.
-QUAY = {
-    "POST /api/v1/user/apptoken": ["title "],
-}
-
 # Quay takes anything but a few words for true, and so do we.
 ANYTHING_IS_TRUE = ["GET /api/v1/user/apptoken", "GET /api/v1/superuser/apptokens"]
 
@@ -162,8 +157,19 @@ def lines(context, response):
     return response.content.decode()
 
 
+def exclude_c1(value):
+    """No escape of U+0080 to U+009F means the same in all languages, so patterns let these control characters pass."""
+    if isinstance(value, dict):
+        if isinstance(value.get("pattern"), str):
+            value["pattern"] = value["pattern"].replace(r"\x1F\x7F", r"\x1F\x7F-\x9F")
+        value = list(value.values())
+    for member in value if isinstance(value, list) else []:
+        exclude_c1(member)
+
+
 @schemathesis.hook
 def before_load_schema(context, raw_schema):
+    exclude_c1(raw_schema)
     schemas = raw_schema["components"]["schemas"]
     schemas["PostRegistryProperties"]["properties"]["location"]["enum"] = locations()
     for name in ["PostRegistryProperties", "PatchRegistryInput"]:
@@ -209,9 +215,6 @@ def filter_failure(context, failure, case, response):
         return False
     if label == "PATCH /v1/apitokens/revoke/{id}" and response.status_code == 500:
         return "does not exist" not in response.json()["message"]
-    # Quay's document has one shape for every 400; what is no JSON at all gets another from its framework.
-    if label.startswith("POST /api/v1/") and isinstance(failure, JsonSchemaError):
-        return response.status_code != 400 or set(response.json()) != {"message"}
     if label in ANYTHING_IS_TRUE and isinstance(failure, AcceptedNegativeData):
         return False
     # Whether there is a thing, and what a key came with before, no document can say; and both are refusals.
@@ -223,8 +226,6 @@ def filter_failure(context, failure, case, response):
     said = response.json()
     if label in STACKROX:
         return not said["message"].startswith(tuple(STACKROX[label]))
-    if label in QUAY:
-        return not said["detail"].startswith(tuple(QUAY[label]))
     if "errors" in said:
         codes = {error["detail"]["parameter"] for error in said["errors"]}
     else:

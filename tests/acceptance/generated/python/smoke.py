@@ -15,6 +15,7 @@ from wharfinger_client.api.tokens import (
     registries_tokens_get,
     registries_tokens_patch,
     registries_tokens_post,
+    registries_tokens_rotate,
 )
 from wharfinger_client.models import (
     ApiErrorResponse,
@@ -28,6 +29,7 @@ from wharfinger_client.models import (
     RegistriesResponse,
     RegistryFeatures,
     RegistryResponse,
+    RotateTokenInput,
     Scope,
     TokenResponse,
     TokensResponse,
@@ -89,16 +91,25 @@ tokens = registries_tokens_get.sync(registry.id, client=client, offset="0", limi
 assert isinstance(tokens, TokensResponse)
 assert (tokens.total, tokens.items[0].properties.credentials.password) == (1, "")
 
-changed = registries_tokens_patch.sync(
-    registry.id,
-    token.id,
-    client=client,
-    body=PatchTokenInput(expiry_date=None, status=TokenStatus.DISABLED),
+disabled = registries_tokens_patch.sync(
+    registry.id, token.id, client=client, body=PatchTokenInput(status=TokenStatus.DISABLED)
 )
-assert isinstance(changed, TokenResponse)
-assert changed.properties.expiry_date is None
-assert changed.properties.status is TokenStatus.DISABLED
-assert changed.properties.scopes[0].actions == ["pull", "push"]
+assert isinstance(disabled, TokenResponse)
+assert (disabled.properties.status, disabled.properties.expiry_date) == (TokenStatus.DISABLED, expiry)
+
+endless = registries_tokens_patch.sync(
+    registry.id, token.id, client=client, body=PatchTokenInput(expiry_date=None)
+)
+assert isinstance(endless, TokenResponse)
+assert (endless.properties.status, endless.properties.expiry_date) == (TokenStatus.DISABLED, None)
+assert endless.properties.scopes[0].actions == ["pull", "push"]
+
+rotated = registries_tokens_rotate.sync(
+    registry.id, token.id, client=client, body=RotateTokenInput(grace_period="PT0S")
+)
+assert isinstance(rotated, TokenResponse)
+assert rotated.properties.credentials.password.startswith("whrt_")
+assert rotated.properties.credentials.password != token.properties.credentials.password
 
 removed = registries_tokens_delete.sync_detailed(registry.id, token.id, client=client)
 assert removed.status_code == 204

@@ -61,13 +61,28 @@ const tokens = await client.GET("/registries/{registryId}/tokens", {
 assert.equal(tokens.data?.total, 1);
 assert.equal(tokens.data?.items[0]?.properties.credentials.password, "");
 
-const changed = await client.PATCH("/registries/{registryId}/tokens/{tokenId}", {
+const disabled = await client.PATCH("/registries/{registryId}/tokens/{tokenId}", {
   params: { path },
-  body: { expiryDate: null, status: "disabled" },
+  body: { status: "disabled" },
 });
-assert.equal(changed.data?.properties.expiryDate, null);
-assert.equal(changed.data?.properties.status, "disabled");
-assert.deepEqual(changed.data?.properties.scopes[0]?.actions, ["pull", "push"]);
+assert.equal(disabled.data?.properties.status, "disabled");
+assert.equal(disabled.data?.properties.expiryDate, "2036-01-13T16:27:42Z");
+
+const endless = await client.PATCH("/registries/{registryId}/tokens/{tokenId}", {
+  params: { path },
+  body: { expiryDate: null },
+});
+const expiry: string | null | undefined = endless.data?.properties.expiryDate;
+assert.equal(expiry, null);
+assert.equal(endless.data?.properties.status, "disabled");
+assert.deepEqual(endless.data?.properties.scopes[0]?.actions, ["pull", "push"]);
+
+const rotated = await client.POST("/registries/{registryId}/tokens/{tokenId}/rotate", {
+  params: { path },
+  body: { gracePeriod: "PT0S" },
+});
+assert.match(rotated.data?.properties.credentials.password ?? "", /^whrt_/);
+assert.notEqual(rotated.data?.properties.credentials.password, minted.data?.properties.credentials.password);
 
 const removed = await client.DELETE("/registries/{registryId}/tokens/{tokenId}", { params: { path } });
 assert.equal(removed.response.status, 204);

@@ -1,0 +1,2 @@
+module golang.org/x/oauth2
+go 1.18
