@@ -1084,16 +1084,16 @@ async fn other_methods_are_refused_in_the_words_of_quay() {
     let admin = server.admin();
     let message = json!({"message": "The method is not allowed for the requested URL."});
     for (method, path, allow) in [
-        ("PUT", TOKENS, "GET, POST"),
-        ("DELETE", TOKENS, "GET, POST"),
-        ("POST", NOBODY, "GET, DELETE"),
-        ("PATCH", NOBODY, "GET, DELETE"),
-        ("POST", ALL, "GET"),
+        ("PUT", TOKENS, "GET, HEAD, POST"),
+        ("DELETE", TOKENS, "GET, HEAD, POST"),
+        ("POST", NOBODY, "GET, HEAD, DELETE"),
+        ("PATCH", NOBODY, "GET, HEAD, DELETE"),
+        ("POST", ALL, "GET, HEAD"),
         ("GET", SIGN_IN, "POST"),
         ("GET", SIGN_OUT, "POST"),
-        ("POST", "/csrf_token", "GET"),
-        ("POST", "/api/v1/error/not_found", "GET"),
-        ("OPTIONS", TOKENS, "GET, POST"),
+        ("POST", "/csrf_token", "GET, HEAD"),
+        ("POST", "/api/v1/error/not_found", "GET, HEAD"),
+        ("OPTIONS", TOKENS, "GET, HEAD, POST"),
     ] {
         let answer = admin
             .send(admin.request(method.parse().unwrap(), path))

@@ -381,7 +381,8 @@ async fn a_put_that_cannot_be_changes_nothing(
         (posted.status, posted.codes()),
         (409, vec!["registry-exists"])
     );
-    assert_eq!(posted.message(), "a registry named team-a already exists");
+    let taken = format!("a registry named team-a, with the id {ID}, already exists");
+    assert_eq!(posted.message(), taken);
 }
 
 #[rstest]

@@ -105,7 +105,8 @@ struct AccessView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "repository:team/app:pull", nullable = false)]
     scope: Option<String>,
-    /// To log in with later, if it was asked for and `--refresh-tokens` is set; ends with the secret that it was given for
+    /// To log in with later; absent unless it was asked for and `--refresh-tokens` is set. It ends with the secret that it was
+    /// given for
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "whrr_example", nullable = false)]
     refresh_token: Option<Shown>,
