@@ -93,16 +93,8 @@ pub enum Session {
 macro_rules! direct {
     ($session:expr, |$connection:ident| $run:expr) => {
         match $session {
-            $crate::store::Session::Sqlite($connection) => {
-                #[allow(dead_code, reason = "most statements need no such mode")]
-                type RowByRow = diesel::connection::DefaultLoadingMode;
-                $run
-            }
-            $crate::store::Session::Postgres($connection) => {
-                #[allow(dead_code, reason = "most statements need no such mode")]
-                type RowByRow = diesel::pg::PgRowByRowLoadingMode;
-                $run
-            }
+            $crate::store::Session::Sqlite($connection) => $run,
+            $crate::store::Session::Postgres($connection) => $run,
         }
     };
 }

@@ -7,6 +7,7 @@
 use chrono::{DateTime, Utc};
 use diesel::connection::DefaultLoadingMode;
 use diesel::dsl::sql;
+use diesel::pg::PgRowByRowLoadingMode;
 use diesel::sql_types::{BigInt, Nullable};
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, JoinOnDsl, OptionalExtension, QueryDsl, QueryResult,
@@ -410,17 +411,19 @@ pub fn secrets(connection: &mut Session, beyond: TokenKey, limit: i64) -> Result
 /// Loads the tokens of a query, `most` at the most. libpq holds a whole result, and the C library keeps the memory of it
 /// for the thread that asked: so the rows of a long page come one by one, which costs some microseconds each.
 macro_rules! load {
-    ($connection:expr, $home:expr, $most:expr, $query:expr) => {
-        direct!($connection, |direct| if $most > DEFAULT_LIMIT {
-            let rows = $query.load_iter::<UsedRow, RowByRow>(direct);
-            rows.map_err(Error::from)
-                .and_then(|rows| read(rows, $home, $most))
-        } else {
-            let rows = $query.load_iter::<UsedRow, DefaultLoadingMode>(direct);
-            rows.map_err(Error::from)
-                .and_then(|rows| read(rows, $home, $most))
-        })
-    };
+    ($session:expr, $home:expr, $most:expr, $query:expr) => {{
+        let most = $most;
+        match $session {
+            Session::Postgres(connection) if most > DEFAULT_LIMIT => $query
+                .load_iter::<UsedRow, PgRowByRowLoadingMode>(connection)
+                .map_err(Error::from)
+                .and_then(|rows| read(rows, $home, most)),
+            session => direct!(session, |direct| $query
+                .load_iter::<UsedRow, DefaultLoadingMode>(direct)
+                .map_err(Error::from)
+                .and_then(|rows| read(rows, $home, most))),
+        }
+    }};
 }
 
 /// A page of a registry's tokens in creation order, and how many there are in all. To be called in a snapshot.
