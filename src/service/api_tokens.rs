@@ -8,6 +8,7 @@ use secrecy::SecretString;
 
 use super::access::Caller;
 use super::api_keys::ApiKeys;
+use super::token_lists::Length;
 use super::{Core, Done};
 use crate::domain::account::Actor;
 use crate::domain::api_token::{ApiToken, Wish, allowed_roles};
@@ -95,9 +96,8 @@ impl<'a> ApiTokens<'a> {
         P: Send + 'static,
         F: Fn(&mut dyn Iterator<Item = ApiToken>) -> Result<P> + Clone + Send + 'static,
     {
-        let _turn = self.core.long_lists.wait().await?;
         self.core
-            .read(caller, move |connection, actor| {
+            .read_list(caller, Length::Long, move |connection, actor| {
                 actor
                     .permissions
                     .require(Resource::Integration, Level::Read)?;

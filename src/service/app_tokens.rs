@@ -10,6 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::access::Caller;
+use super::token_lists::Length;
 use super::{Core, Done, Policy};
 use crate::domain::account::Actor;
 use crate::domain::app_token::{AppToken, Title, WholeAccount, lookup, notice};
@@ -84,9 +85,8 @@ impl<'a> AppTokens<'a> {
         F: Fn(&mut dyn Iterator<Item = AppToken>) -> Result<P> + Clone + Send + 'static,
     {
         let (ending, stale) = (self.ending(expiring), self.is_stale(caller));
-        let _turn = self.core.long_lists.wait().await?;
         self.core
-            .read(caller, move |connection, actor| {
+            .read_list(caller, Length::Long, move |connection, actor| {
                 enter(connection, actor, stale)?;
                 actor.permissions.require(Resource::Access, Level::Read)?;
                 table::list(connection, None, ending, &present)

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::Core;
 use super::access::Caller;
 use super::chain::{BATCH, count, link, same, seal};
+use super::token_lists::Length;
 use crate::domain::account::Actor;
 use crate::domain::audit::KeptEvent;
 use crate::domain::role::{Level, Resource};
@@ -76,10 +77,9 @@ impl<'a> Audit<'a> {
         let beyond = token
             .map(|token| self.open_cursor(&context, token))
             .transpose()?;
-        let _long = self.core.long_page(limit).await?;
         let mut events = self
             .core
-            .read(caller, move |connection, actor| {
+            .read_list(caller, Length::of_page(limit), move |connection, actor| {
                 permitted(actor)?;
                 // One more than asked for tells whether there is a next page.
                 table::list(connection, &filter, Order::NewestFirst, beyond, limit + 1)

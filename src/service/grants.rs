@@ -17,6 +17,7 @@ use super::access::Presented;
 use super::jwt::{AccessClaim, Claims, named_key};
 use super::keys::Keys;
 use super::refresh_tokens::{self, RefreshToken};
+use super::token_lists::Length;
 use super::uses::Used;
 use super::vault::Vault;
 use super::{Core, Policy};
@@ -407,20 +408,22 @@ impl<'a> Grants<'a> {
             }
         };
         let (asked, account) = (service.to_owned(), caller.by().actor);
-        let look = self.core.look(&caller, move |connection, actor| {
-            witness(|seen| {
-                seen.subject = account.map(|account| (SubjectKind::Account, account.0));
-                let actor = actor.map_err(|error| match error {
-                    // Its password was right.
-                    Error::Unauthenticated => seen.because(Reason::Disabled),
-                    other => other,
-                })?;
-                let tenant = enter(connection, &policy, &asked, seen)?;
-                admit_address(&tenant, source, seen)?;
-                let holder = account_holder(connection, actor, &tenant, seen)?;
-                Standing::read(connection, tenant, holder, purpose)
-            })
-        });
+        let look = self
+            .core
+            .look(&caller, Length::Short, move |connection, actor| {
+                witness(|seen| {
+                    seen.subject = account.map(|account| (SubjectKind::Account, account.0));
+                    let actor = actor.map_err(|error| match error {
+                        // Its password was right.
+                        Error::Unauthenticated => seen.because(Reason::Disabled),
+                        other => other,
+                    })?;
+                    let tenant = enter(connection, &policy, &asked, seen)?;
+                    admit_address(&tenant, source, seen)?;
+                    let holder = account_holder(connection, actor, &tenant, seen)?;
+                    Standing::read(connection, tenant, holder, purpose)
+                })
+            });
         let (error, seen) = match look.await {
             Ok(Ok(standing)) => return Ok(standing),
             Ok(Err(seen)) => (Error::Unauthenticated, seen),

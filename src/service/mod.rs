@@ -69,9 +69,9 @@ use self::registries::Registries;
 use self::server_keys::ServerKeys;
 use self::sessions::Sessions;
 use self::throttle::{Throttle, Tried};
-use self::token_lists::{COUNTING, LONG_LISTS, READING, SHORT};
+use self::token_lists::{COUNTING, LONG_LISTS, Length, READING};
 use self::tokens::Tokens;
-use self::turns::{Turn, Turns};
+use self::turns::Turns;
 use self::uses::{Used, Uses};
 use self::vault::{ServerKey, Vault};
 use crate::clock::{Clock, Random};
@@ -517,18 +517,6 @@ impl Core {
         wait.map_or(error, |retry_after| Error::RateLimited { retry_after })
     }
 
-    /// The right to read a page of a list now: few long pages are read at once, as each holds its rows in memory.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Unavailable`] if too many wait for it already.
-    async fn long_page(&self, limit: i64) -> Result<Option<Turn<'_>>> {
-        if limit <= SHORT {
-            return Ok(None);
-        }
-        self.long_lists.wait().await.map(Some)
-    }
-
     /// Reads on behalf of a caller: one store call that first reads what the caller is now.
     async fn read<T, F>(&self, caller: &Caller, job: F) -> Result<T>
     where
@@ -537,13 +525,35 @@ impl Core {
     {
         let mut job = job;
         let done = self
-            .look(caller, move |connection, actor| job(connection, actor?))
+            .look(caller, Length::Short, move |connection, actor| {
+                job(connection, actor?)
+            })
+            .await;
+        self.concluded(caller, done, &Refusal::default()).await
+    }
+
+    /// The same for a list of this length.
+    async fn read_list<T, F>(&self, caller: &Caller, length: Length, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Session, &Actor) -> Result<T> + Clone + Send + 'static,
+    {
+        // Few are read at once, and one at a time if they are long, as each holds its rows in memory.
+        let _turn = match length {
+            Length::Short => None,
+            Length::Long => Some(self.long_lists.wait().await?),
+        };
+        let mut job = job;
+        let done = self
+            .look(caller, length, move |connection, actor| {
+                job(connection, actor?)
+            })
             .await;
         self.concluded(caller, done, &Refusal::default()).await
     }
 
     /// The same for who concludes from a refusal by themselves: the job is told of one, too.
-    async fn look<T, F>(&self, caller: &Caller, job: F) -> Result<T>
+    async fn look<T, F>(&self, caller: &Caller, length: Length, job: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnMut(&mut Session, Result<&Actor>) -> Result<T> + Clone + Send + 'static,
@@ -551,18 +561,20 @@ impl Core {
         let (now, thawed) = (self.clock.now(), self.thawed().await?);
         self.attempt(caller, async |proven| {
             let mut job = job.clone();
-            self.store
-                .read(move |connection| match admit(connection, &proven, now) {
-                    Ok(Some(actor)) => {
-                        if !thawed {
-                            freeze::require_operator(&actor, proven.credential())?;
-                        }
-                        job(connection, Ok(&actor)).map(Some)
+            let job = move |connection: &mut Session| match admit(connection, &proven, now) {
+                Ok(Some(actor)) => {
+                    if !thawed {
+                        freeze::require_operator(&actor, proven.credential())?;
                     }
-                    Ok(None) => Ok(None),
-                    Err(error) => job(connection, Err(error)).map(Some),
-                })
-                .await
+                    job(connection, Ok(&actor)).map(Some)
+                }
+                Ok(None) => Ok(None),
+                Err(error) => job(connection, Err(error)).map(Some),
+            };
+            match length {
+                Length::Short => self.store.read(job).await,
+                Length::Long => self.store.read_long(job).await,
+            }
         })
         .await
     }

@@ -28,7 +28,27 @@ pub(super) const LONG_LISTS: usize = 64;
 /// be, two at once took the process to 201 MB, and all that strangers and members can make it take is to stay below 200.
 pub(super) const READING: usize = 1;
 /// The longest page that is not long.
-pub(super) const SHORT: i64 = 100;
+const SHORT: i64 = 100;
+
+/// How much a list reads at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Length {
+    /// A page of no more than [`SHORT`].
+    Short,
+    /// A longer page, or a list without pages.
+    Long,
+}
+
+impl Length {
+    /// That of a page.
+    pub(super) fn of_page(limit: i64) -> Self {
+        if limit <= SHORT {
+            Self::Short
+        } else {
+            Self::Long
+        }
+    }
+}
 /// Which list a cursor belongs to.
 const LIST: &str = "tokens";
 /// The layout of cursors.
@@ -182,10 +202,9 @@ impl Tokens<'_> {
             Some(_) => Some(self.core.counting.wait().await?),
             None => None,
         };
-        let _long = self.core.long_page(limit).await?;
         let (vault, random) = (Arc::clone(&self.core.vault), Arc::clone(&self.core.random));
         self.core
-            .read(caller, move |connection, actor| {
+            .read_list(caller, Length::of_page(limit), move |connection, actor| {
                 let (home, rights) = enter(connection, actor, registry)?;
                 rights.require(Resource::Token, Level::Read)?;
                 if cursor.is_some_and(|cursor| cursor.registry != home.key.0) {

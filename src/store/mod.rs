@@ -112,6 +112,9 @@ struct Inner {
     condition: Arc<Condition>,
     readers: Readers,
     reading: Gate,
+    /// One reader for long lists: an allocator keeps for a thread what a long list took of memory, so that each reader that
+    /// ever reads one is larger for it.
+    lister: Readers,
     /// One reader that nothing but probes waits for.
     prober: Readers,
     writer: Writer,
@@ -164,7 +167,7 @@ impl Store {
                 })
         };
         let counts = metrics::Store::default();
-        let cache = READ_CACHE / settings.readers.max(1);
+        let cache = READ_CACHE / settings.readers.saturating_add(1);
         let (readers, mut threads) = Readers::start(
             &pool(Purpose::Read { cache }, settings.readers),
             settings.readers,
@@ -172,6 +175,14 @@ impl Store {
             Errand::Read,
             counts.reads.clone(),
         )?;
+        let (lister, lister_thread) = Readers::start(
+            &pool(Purpose::Read { cache }, 1),
+            1,
+            settings.queue,
+            Errand::Read,
+            counts.reads.clone(),
+        )?;
+        threads.extend(lister_thread);
         let (prober, prober_thread) = Readers::start(
             &pool(Purpose::Read { cache: PROBE_CACHE }, 1),
             1,
@@ -195,6 +206,7 @@ impl Store {
             condition: Arc::clone(&condition),
             readers,
             reading: Gate::new(most(settings.readers), READ_MOMENT),
+            lister,
             prober,
             writer,
             writing: Gate::new(most(GROUP), WRITE_MOMENT),
@@ -224,6 +236,20 @@ impl Store {
         let result = self.inner.readers.read(job).await;
         inside.done(Instant::now());
         result
+    }
+
+    /// Runs a job that reads more than a short page.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::read`].
+    pub async fn read_long<T, F>(&self, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Session) -> Result<T> + Send + 'static,
+    {
+        self.inner.calls.fetch_add(1, Ordering::Relaxed);
+        self.inner.lister.read(job).await
     }
 
     /// Runs a job that only reads, of which nobody may make many: it waits for no other than its like, however many
@@ -325,6 +351,7 @@ impl Store {
     /// Finishes what is queued and ends the threads. Jobs that come later are turned away.
     pub fn close(&self) {
         self.inner.readers.stop();
+        self.inner.lister.stop();
         self.inner.prober.stop();
         self.inner.writer.stop();
         let threads = std::mem::take(

@@ -391,7 +391,8 @@ class Ionosctl(Replay):
         # This DELETE has no Accept.
         del self.client.headers["Accept"]
         self.expect(404, "DELETE", f"/registries/{registry}/repositories/team%2Fapp")
-        self.expect(404, "GET", f"/registries/{registry}/repositories")
+        found = self.expect(200, "GET", f"/registries/{registry}/repositories")
+        self.assertEqual((found["id"], found["items"]), ("repositories", []))
 
 
 if __name__ == "__main__":

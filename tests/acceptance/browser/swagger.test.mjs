@@ -69,15 +69,14 @@ async function execute(id, { parameters = {}, body, form = {} } = {}) {
   if (!(await block.evaluate((element) => element.classList.contains("is-open")))) {
     await block.locator(".opblock-summary-control").click();
   }
-  for (const [parameter, value] of Object.entries(parameters)) {
-    const field = block.locator(`tr[data-param-name="${parameter}"]`).locator("input, select");
-    // A boolean is chosen, all else is typed.
+  // What is one of a few is chosen, all else is typed.
+  const enter = async (row, value) => {
+    const field = block.locator(row).locator("input, select").first();
     const isChoice = await field.evaluate((element) => element.tagName === "SELECT");
     await (isChoice ? field.selectOption(value) : field.fill(value));
-  }
-  for (const [property, value] of Object.entries(form)) {
-    await block.locator(`tr[data-property-name="${property}"] input`).first().fill(value);
-  }
+  };
+  for (const [name, value] of Object.entries(parameters)) await enter(`tr[data-param-name="${name}"]`, value);
+  for (const [name, value] of Object.entries(form)) await enter(`tr[data-property-name="${name}"]`, value);
   if (body !== undefined) {
     await block.locator("textarea.body-param__text").fill(JSON.stringify(body));
   }
@@ -231,6 +230,18 @@ test("the dialog offers Basic first, keeps the keyboard, and closes by Escape", 
   await page.keyboard.press("Escape");
   await dialog.waitFor({ state: "detached" });
   assert.match(await focused(), /authorize/);
+});
+
+test("an open operation shows one example for all refusals", async () => {
+  const block = page.locator('[id$="-registriesTokensPost"].opblock');
+  await block.locator(".opblock-summary-control").click();
+  await block.locator('tr.response[data-code="503"]').waitFor();
+  const examples = block.locator("tr.response .model-example:visible");
+  // Of the success and of 400.
+  assert.equal(await examples.count(), 2);
+  const height = await block.evaluate((element) => element.offsetHeight);
+  assert.ok(height < 3300, `${height} pixels`);
+  await block.locator(".opblock-summary-control").click();
 });
 
 test("missing and wrong credentials are shown as the 401 that they are", async () => {
