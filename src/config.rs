@@ -84,7 +84,7 @@ pub enum Command {
         /// Only read it to its end, and say what it has
         #[arg(long)]
         dry_run: bool,
-        /// What to print
+        /// The form of the output
         #[command(flatten)]
         output: OutputChoice,
         /// What to do about a database that was restored.
@@ -137,13 +137,13 @@ pub enum AccountCommand {
         /// How to get its password
         #[command(flatten)]
         password: PasswordSource,
-        /// What to print
+        /// The form of the output
         #[command(flatten)]
         output: OutputChoice,
     },
     /// List accounts
     List {
-        /// What to print
+        /// The form of the output
         #[command(flatten)]
         output: OutputChoice,
     },
@@ -151,7 +151,7 @@ pub enum AccountCommand {
     Show {
         /// Which
         name: String,
-        /// What to print
+        /// The form of the output
         #[command(flatten)]
         output: OutputChoice,
     },
@@ -159,13 +159,13 @@ pub enum AccountCommand {
     Role {
         /// Whose
         name: String,
-        /// What it is from now on, and nothing else; can be given several times
+        /// A role that it has from now on, and none else; can be given several times
         #[arg(long = "role", value_name = "ROLE")]
         roles: Vec<String>,
         /// Take every role away
         #[arg(long, conflicts_with = "roles")]
         none: bool,
-        /// What to print
+        /// The form of the output
         #[command(flatten)]
         output: OutputChoice,
     },
@@ -200,7 +200,7 @@ pub enum AccountCommand {
         /// How to get the new password
         #[command(flatten)]
         password: PasswordSource,
-        /// What to print
+        /// The form of the output
         #[command(flatten)]
         output: OutputChoice,
     },
@@ -236,7 +236,7 @@ pub enum Output {
 /// The choice of what a command prints.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct OutputChoice {
-    /// What to print
+    /// The form of the output
     #[arg(long, value_name = "FORM", default_value = "text")]
     pub output: Output,
 }
@@ -295,7 +295,7 @@ pub enum KeysCommand {
 pub enum RestoreCommand {
     /// Say how old the backup is, and what it would let in
     Status {
-        /// What to print
+        /// The form of the output
         #[command(flatten)]
         output: OutputChoice,
     },
@@ -312,7 +312,7 @@ pub enum RestoreCommand {
 pub enum AuditCommand {
     /// Find events that were changed, removed, put in between or cut off; the exit status tells
     Verify {
-        /// What to print
+        /// The form of the output
         #[command(flatten)]
         output: OutputChoice,
     },
@@ -781,7 +781,7 @@ fn chosen_token(
     Ok(Some(token))
 }
 
-/// What the variables of settings begin with.
+/// The beginning of the names of settings' variables.
 const PREFIX: &str = "WHARFINGER_";
 
 /// Refuses variables that look like settings and are none: a mistyped one would be as if it were not there.

@@ -59,7 +59,7 @@ pub enum Error {
         what: What,
         /// Which one, as the caller named it.
         which: String,
-        /// What would be right, with the `; ` before it, where that is likely to be known.
+        /// A suggestion, with `; ` before it, if one is likely to be right.
         hint: String,
     },
     /// The thing is no business of this service.
@@ -111,7 +111,7 @@ pub enum Error {
         method: String,
         /// What would do, ready for the `Allow` header.
         allow: String,
-        /// What the methods that would do say, with the `; ` before it, where that is not plain.
+        /// A remark on the supported methods, with `; ` before it, if one is needed.
         hint: &'static str,
     },
     /// The body is of a type that this path does not read.

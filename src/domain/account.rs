@@ -193,7 +193,7 @@ pub struct NewAccount {
     pub name: AccountName,
     /// The bcrypt hash of its password.
     pub password_hash: String,
-    /// What its refresh tokens are bound to, beside the hash.
+    /// The id that its refresh tokens are bound to, beside the hash.
     pub refresh_id: Uuid,
     /// Names of its roles.
     pub roles: Vec<String>,

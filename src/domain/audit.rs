@@ -170,23 +170,23 @@ words! {
     }
 }
 
-/// What is known of a login that was refused, for the audit trail and the log alone: the client learns nothing of it.
+/// The facts about a refused login, for the audit trail and the log alone: the client learns nothing of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Refusal {
     /// The registry that was asked for, if it was looked for.
     pub registry: Option<RegistryId>,
     /// Its name, if it was not.
     pub registry_name: Option<String>,
-    /// Whose secret it was, if it was a right one.
+    /// The owner of the secret, if it was a right one.
     pub subject: Option<(SubjectKind, Uuid)>,
-    /// What that is called, which may be another spelling of the name that was sent.
+    /// The owner's name, which may be another spelling of the name that was sent.
     pub name: Option<String>,
     /// Why it was refused then.
     pub reason: Option<Reason>,
 }
 
 impl Refusal {
-    /// What the client is told, who learns nothing of the reason.
+    /// The error for the client, who learns nothing of the reason.
     pub fn because(&mut self, reason: Reason) -> Error {
         self.reason = Some(reason);
         Error::Unauthenticated

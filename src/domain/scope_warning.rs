@@ -19,7 +19,7 @@ pub struct ScopeWarning {
     pub message: String,
 }
 
-/// What is to be told of a token's scopes, at most one warning for each. `domain` is the part that the host names of all
+/// The warnings about a token's scopes, at most one for each. `domain` is the part that the host names of all
 /// registries end in.
 #[must_use]
 pub fn scope_warnings(scopes: &[Scope], domain: &str) -> Vec<ScopeWarning> {

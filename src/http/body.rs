@@ -263,7 +263,7 @@ enum Kind {
     Value,
 }
 
-/// Where the value of an unknown member belongs.
+/// The right place for the value of an unknown member.
 enum Remedy {
     /// Into this one.
     Rename(String),
@@ -352,7 +352,7 @@ fn set_right<T: DeserializeOwned>(copy: &mut Value, mistake: &Mistake) -> Option
     if let (Kind::Unknown(remedy), Step::Member(name)) = (&mistake.kind, last) {
         let members = at(copy, parents)?.as_object_mut()?;
         let value = members.remove(name)?;
-        // Where it belongs it is read too, and is not missing.
+        // In its right place it is read too, and is not missing.
         match remedy {
             Remedy::Rename(meant) => drop(members.entry(meant).or_insert(value)),
             Remedy::Wrap => drop(members.entry(WRAPPING).or_insert(json!({name: value}))),

@@ -50,7 +50,7 @@ const UNLESS_SAID: [(HeaderName, HeaderValue); 2] = [
 ];
 /// A year. Not for the domains below: they may be anybody's.
 const HTTPS_ONLY: HeaderValue = HeaderValue::from_static("max-age=31536000");
-/// What begins the `Allow` header of a path whose HEAD is answered as its GET.
+/// The beginning of the `Allow` header of a path whose HEAD is answered as its GET.
 pub(super) const GET_AND_HEAD: &str = "GET, HEAD";
 /// The longest request id taken over from a client, in bytes.
 const ID_LENGTH: usize = 64;

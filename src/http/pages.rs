@@ -118,7 +118,7 @@ async fn file(request: HttpRequest, config: Data<Config<'static>>) -> Answer<Reg
     }))
 }
 
-/// What is served as the documents, by path.
+/// The documents as they are served, by path.
 pub(super) fn documents(public_url: Option<&Url>) -> BTreeMap<String, Bytes> {
     let chapters = document_names().filter_map(|name| Some((name, document_of(name)?)));
     let mut served = BTreeMap::new();
