@@ -402,6 +402,16 @@ async fn a_refused_login_is_told_with_the_registry_and_of_a_right_secret_with_th
         .post(&format!("{tokens}/{rotated}/rotate"), body)
         .await;
     assert_eq!(new.status, 200, "{new:?}");
+    // One whose secret was replaced without a grace, and one whose secret before was ended by hand, are still known.
+    let (replaced, of_replaced) = make("replaced", json!({})).await;
+    let (ended, of_ended) = make("ended", json!({})).await;
+    for (id, grace) in [(&replaced, "PT0S"), (&ended, "PT30M")] {
+        let body = json!({"gracePeriod": grace});
+        let new = admin.post(&format!("{tokens}/{id}/rotate"), body).await;
+        assert_eq!(new.status, 200, "{new:?}");
+    }
+    let previous = format!("{tokens}/{ended}/previous-secret");
+    assert_eq!(admin.delete(&previous).await.status, 204);
     let (_, neighbour) = make("neighbour", json!({})).await;
     let title = json!({"title": "laptop"});
     let app = admin.post("/api/v1/user/apptoken", title).await.json["token"].clone();
@@ -465,6 +475,14 @@ async fn a_refused_login_is_told_with_the_registry_and_of_a_right_secret_with_th
         (
             by("rotated", &of_rotated),
             token(&rotated, "secret-ended", "rotated"),
+        ),
+        (
+            by("replaced", &of_replaced),
+            token(&replaced, "secret-ended", "replaced"),
+        ),
+        (
+            by("ended", &of_ended),
+            token(&ended, "secret-ended", "ended"),
         ),
         (
             by("elsewhere", &of_elsewhere),
@@ -532,6 +550,24 @@ async fn a_refused_login_is_told_with_the_registry_and_of_a_right_secret_with_th
         assert!(!trail.contains(secret));
     }
     assert_eq!(faults(&server).await, Vec::<String>::new());
+}
+
+/// Anybody can make up names of registries; they neither fill the trail nor take the room of others.
+#[rstest]
+#[actix_web::test]
+async fn made_up_registries_make_no_event_each(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let stranger = server.actor("admin", "guessed-password");
+    for number in 0..30 {
+        let service = format!("made-up-{number}.localhost");
+        let answer = stranger.ask("/token", &[("service", &service)]).await;
+        assert!(matches!(answer.status, 401 | 429), "{answer:?}");
+    }
+    let refused = told(&server.admin(), "kind=refuse").await;
+    // Those that were wrong, and those that were too many.
+    assert!((1..=2).contains(&refused.len()), "{refused:?}");
 }
 
 /// At the level `debug`, with ids and no secret.

@@ -613,6 +613,9 @@ async fn a_leak_of_the_old_secret_ends_that_and_not_the_token(
     }
     // One whose grace is over is told of and changes nothing; one that was replaced is not known any more.
     let forgotten = bench.rotate("PT0S").await;
+    let unchanged = report(&forgotten.secret).await;
+    leaks += 1;
+    assert_eq!(unchanged.len(), leaks, "{unchanged:?}");
     let old = bench.rotate("PT1H").await;
     let new = bench.rotate("PT1H").await;
     bench.advance(TimeDelta::hours(1));

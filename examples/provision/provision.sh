@@ -87,6 +87,7 @@ ensure() {
     *) refused "$what" ;;
   esac
   changes=$((changes + 1))
+  jq -r '.metadata.warnings[]? | "  its scopes[\(.scope)]: \(.message)"' "$folder/answer"
 }
 
 provision_token() {
@@ -178,6 +179,10 @@ for tool in curl jq sha1sum; do
   command -v "$tool" >/dev/null || die "$tool is needed"
 done
 jq -e '.registries | type == "array"' "$file" >/dev/null || die "$file has no list \"registries\""
+# Two entries of one name would undo each other on each run.
+twice=$(jq -r '[.registries[] | .name as $registry | .name, (.tokens[]? | "\($registry)/\(.name)")]
+  | group_by(ascii_downcase?)[] | select(length > 1) | first' "$file")
+[[ -z $twice ]] || die "$file has more than one entry for ${twice//$'\n'/, }"
 : >"$folder/kept"
 while IFS= read -r entry; do
   provision_registry "$entry"

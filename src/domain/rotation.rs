@@ -63,12 +63,12 @@ impl Secrets {
         }
     }
 
-    /// Replaces the current one by another, which works from now on. The one that was current becomes the one before,
-    /// if it gets a grace; the one before that is gone.
+    /// Replaces the current one by another, which works from now on. The one that was current becomes the one before, also
+    /// without a grace: who still sends it, or reports it as leaked, is told of by the token's id. The one before that is gone.
     pub fn rotate(&mut self, grace: Grace, now: DateTime<Utc>) {
         let made_at = std::mem::replace(&mut self.made_at, now);
         let until = now + TimeDelta::from(grace.0);
-        self.previous = (until > now).then_some(Previous { made_at, until });
+        self.previous = Some(Previous { made_at, until });
     }
 
     fn too_old(&self, made_at: DateTime<Utc>) -> Option<DateTime<Utc>> {
@@ -140,7 +140,10 @@ mod tests {
         assert_eq!(secrets.previous_end(), Some(at(12)));
         assert_eq!(secrets.previous.unwrap().made_at, at(10));
         secrets.rotate(grace("PT0S"), at(12));
-        assert_eq!((secrets.made_at, secrets.previous), (at(12), None));
+        assert_eq!(
+            (secrets.made_at, secrets.previous_end()),
+            (at(12), Some(at(12)))
+        );
     }
 
     #[test]

@@ -102,6 +102,9 @@ fn of_name(name: &str, domain: &str) -> Option<String> {
             quoted(rest)
         ));
     }
+    if name.is_empty() {
+        return Some("without a name it fits no repository; * is every one".to_owned());
+    }
     if name.split('/').any(str::is_empty) {
         let parts: Vec<_> = name.split('/').filter(|part| !part.is_empty()).collect();
         return Some(format!(
@@ -192,6 +195,7 @@ mod tests {
                 "push without pull: Distribution refuses this, zot accepts it",
             ),
             ("repository", "/app/*", &["pull"], "did you mean \"app/*\"?"),
+            ("repository", "", &["pull"], "without a name"),
             ("repository", "app//x", &["pull"], "did you mean \"app/x\"?"),
             (
                 "repository",

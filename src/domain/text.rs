@@ -6,6 +6,8 @@ use std::fmt;
 const SHOWN: usize = 80;
 /// How like a known name an unknown one has to be to be taken for a slip of it, by Jaro and Winkler: 1 is the same.
 const LIKENESS: f64 = 0.7;
+/// The longest name that is compared, in bytes.
+const COMPARED: usize = 64;
 
 /// Wraps a caller's text for a message: quoted, control characters escaped, cut where it is long.
 #[must_use]
@@ -36,6 +38,9 @@ pub fn has_control(text: &str) -> bool {
 /// The known name that an unknown one is likely to be a slip of, if there is one.
 #[must_use]
 pub fn nearest<'a>(known: &[&'a str], unknown: &str) -> Option<&'a str> {
+    if unknown.len() > COMPARED {
+        return None;
+    }
     let unknown = unknown.to_ascii_lowercase();
     let likeness = |name: &str| strsim::jaro_winkler(&name.to_ascii_lowercase(), &unknown);
     let names = known.iter().map(|name| (likeness(name), *name));

@@ -16,6 +16,7 @@ use super::call::state;
 use super::connection::Requests;
 use super::objects::Objects;
 use super::{BODY_LIMIT, Bodies};
+use crate::domain::secret::masked;
 use crate::domain::text::{nearest, quoted};
 use crate::error::{Error, Field, Result, Violation};
 
@@ -27,9 +28,9 @@ const FORM_LIMIT: usize = 256 * 1024;
 const SMALL: usize = 4 * 1024;
 /// The member that holds all that can be set, in what is made or replaced.
 const WRAPPING: &str = "properties";
-/// The largest body whose mistakes are all told, in bytes, and how many of them: finding each takes reading it again.
-const EXAMINED: usize = 16 * 1024;
+/// The most mistakes that are told, and the bytes that are read to find them: finding each takes reading the body again.
 const TOLD: usize = 20;
+const EXAMINED: usize = 256 * 1024;
 /// The longest reason shown, in characters: reasons repeat what was sent.
 const REASON: usize = 300;
 
@@ -91,10 +92,11 @@ pub(super) async fn json_of_any_type<T: DeserializeOwned>(
         timeout, unproven, ..
     } = &state(request)?.bodies;
     let body = arrive(request, payload, BODY_LIMIT, unproven, *timeout).await?;
+    // Reading a body again for each mistake is for those who are known.
     if body.trim_ascii().is_empty() {
-        return parse(b"{}");
+        return parse_within(b"{}", 0);
     }
-    parse(&body)
+    parse_within(&body, 0)
 }
 
 /// Waits for a body, as long and as large as it may be. The bytes that have arrived take their share of `memory`.
@@ -204,6 +206,11 @@ fn check_type(request: &HttpRequest) -> Result<()> {
 /// Reads JSON text, and says where and why it does not fit. Editors and shells of Windows put a byte order mark before
 /// it, which RFC 8259 lets a reader pass over.
 pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
+    parse_within(text, EXAMINED)
+}
+
+/// The same, with as much reading for further mistakes, in bytes.
+fn parse_within<T: DeserializeOwned>(text: &[u8], examined: usize) -> Result<T> {
     let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
     if text.trim_ascii().is_empty() {
         return Err(empty::<T>());
@@ -212,7 +219,8 @@ pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
     let value = match serde_path_to_error::deserialize(Objects::new(&mut deserializer)) {
         Ok(value) => value,
         Err(error) if error.inner().is_data() => {
-            return Err(Error::Invalid(mistakes::<T>(text, Mistake::of(&error))));
+            let first = Mistake::of(&error);
+            return Err(Error::Invalid(mistakes::<T>(text, first, examined)));
         }
         Err(error) => return Err(malformed(error.inner())),
     };
@@ -327,16 +335,18 @@ impl Mistake {
 ///
 /// Reading ends at a mistake. So each one is set right in a copy, in some way that can be read, and the copy is read
 /// again. Nothing is taken from the copy.
-fn mistakes<T: DeserializeOwned>(text: &[u8], first: Mistake) -> Vec<Violation> {
+fn mistakes<T: DeserializeOwned>(text: &[u8], first: Mistake, examined: usize) -> Vec<Violation> {
     let mut found = Vec::new();
     let mut next = Some(first);
-    let mut copy = match serde_json::from_slice(text) {
-        Ok(copy) if text.len() <= EXAMINED => copy,
-        _ => Value::Null,
+    // A copy is made of what can be read at least a few times.
+    let mut readings = examined / text.len().max(1);
+    let mut copy = match readings {
+        0 => Value::Null,
+        _ => serde_json::from_slice(text).unwrap_or_default(),
     };
     while let Some(mistake) = next {
         next = if found.len() + 1 < TOLD {
-            set_right::<T>(&mut copy, &mistake)
+            set_right::<T>(&mut copy, &mistake, &mut readings)
         } else {
             None
         };
@@ -345,23 +355,42 @@ fn mistakes<T: DeserializeOwned>(text: &[u8], first: Mistake) -> Vec<Violation> 
     found
 }
 
-/// Changes `copy` so that a mistake is in it no more, and returns the next one, if that can be found out.
-fn set_right<T: DeserializeOwned>(copy: &mut Value, mistake: &Mistake) -> Option<Mistake> {
+/// Changes `copy` so that a mistake is in it no more, and returns the next one, if that can be found out in so many readings.
+fn set_right<T: DeserializeOwned>(
+    copy: &mut Value,
+    mistake: &Mistake,
+    readings: &mut usize,
+) -> Option<Mistake> {
     let place = mistake.place()?;
     let (last, parents) = place.split_last()?;
     if let (Kind::Unknown(remedy), Step::Member(name)) = (&mistake.kind, last) {
         let members = at(copy, parents)?.as_object_mut()?;
         let value = members.remove(name)?;
         // In its right place it is read too, and is not missing.
-        match remedy {
-            Remedy::Rename(meant) => drop(members.entry(meant).or_insert(value)),
-            Remedy::Wrap => drop(members.entry(WRAPPING).or_insert(json!({name: value}))),
-            Remedy::Remove => {}
-        }
-        return read_value::<T>(copy).err();
+        let moved_to = match remedy {
+            Remedy::Rename(meant) => {
+                members.entry(meant).or_insert(value);
+                Some(meant)
+            }
+            Remedy::Wrap => {
+                members.entry(WRAPPING).or_insert(json!({name: value}));
+                None
+            }
+            Remedy::Remove => None,
+        };
+        let next = read_again::<T>(copy, readings)?;
+        // The guess may be wrong, so what does not fit there is not told, nor what it says: it may be a password.
+        let guessed = |meant: &String| {
+            next.place() == Some([parents, &[Step::Member(meant.clone())]].concat())
+        };
+        return if moved_to.is_some_and(guessed) {
+            set_right::<T>(copy, &next, readings)
+        } else {
+            Some(next)
+        };
     }
-    // Some value of each type; one of them can be read, unless a text has to be of some form.
-    let stand_ins = [
+    // Some value of each type, the likely one first. One of them can be read, unless a text has to be of some form.
+    let mut stand_ins = vec![
         json!(null),
         json!(""),
         json!([]),
@@ -369,6 +398,18 @@ fn set_right<T: DeserializeOwned>(copy: &mut Value, mistake: &Mistake) -> Option
         json!(false),
         json!(0),
     ];
+    let wanted = mistake
+        .violation
+        .message
+        .rsplit_once("expected ")
+        .map_or("", |(_, wanted)| wanted);
+    let likely = [("a string", 1), ("a sequence", 2), ("an object", 3)];
+    if let Some((_, index)) = likely
+        .into_iter()
+        .find(|(start, _)| wanted.starts_with(start))
+    {
+        stand_ins.swap(0, index);
+    }
     for stand_in in stand_ins {
         match (at(copy, parents)?, last) {
             (Value::Object(members), Step::Member(name)) => {
@@ -377,23 +418,23 @@ fn set_right<T: DeserializeOwned>(copy: &mut Value, mistake: &Mistake) -> Option
             (Value::Array(items), Step::Position(index)) => *items.get_mut(*index)? = stand_in,
             _ => return None,
         }
-        match read_value::<T>(copy) {
-            Ok(_) => return None,
-            Err(next) => {
-                let within =
-                    |one: &Mistake| one.place().is_some_and(|there| there.starts_with(&place));
-                let mut next = Some(next);
-                // An object in place of something else lacks its members, which is no news.
-                while let Some(missing) = next.take_if(|next| within(next) && next.is_missing()) {
-                    next = set_right::<T>(copy, &missing);
-                }
-                if !next.as_ref().is_some_and(within) {
-                    return next;
-                }
-            }
+        let within = |one: &Mistake| one.place().is_some_and(|there| there.starts_with(&place));
+        let mut next = read_again::<T>(copy, readings);
+        // An object in place of something else lacks its members, which is no news.
+        while let Some(missing) = next.take_if(|next| within(next) && next.is_missing()) {
+            next = set_right::<T>(copy, &missing, readings);
+        }
+        if !next.as_ref().is_some_and(within) {
+            return next;
         }
     }
     None
+}
+
+/// The next mistake in `copy`, unless it was read often enough.
+fn read_again<T: DeserializeOwned>(copy: &Value, readings: &mut usize) -> Option<Mistake> {
+    *readings = readings.checked_sub(1)?;
+    read_value::<T>(copy).err()
 }
 
 /// The value at a place.
@@ -427,7 +468,7 @@ fn field(path: &Path, missing: Option<&str>) -> Field {
 fn described(path: &Path, reason: &str) -> String {
     let path = path.to_string();
     let place = if path == "." { "the body" } else { &path };
-    shortened(&format!("{place}: {reason}"))
+    shortened(&masked(&format!("{place}: {reason}")))
 }
 
 /// Reads serde's sentence on a missing field.

@@ -26,9 +26,11 @@ use crate::domain::audit::Origin;
 use crate::domain::id::{AccountId, RegistryId, TokenId};
 use crate::domain::idempotency::{self, Attempt, IdempotencyKey};
 use crate::domain::text::{nearest, quoted};
-use crate::error::{Error, Field, Result};
+use crate::error::{Error, Field, Result, Violations};
 use crate::service::access::{Caller, Presented};
 
+/// The most parameters of a query that are looked at for unknown ones.
+const TOLD: usize = 100;
 /// The longest `Authorization` header read, in bytes.
 const AUTHORIZATION_LIMIT: usize = 8 * 1024;
 
@@ -179,7 +181,8 @@ fn require_known<S: Surface, H: Head>(request: &HttpRequest) -> Result<()> {
     }
     let known = H::parameters();
     let known: Vec<_> = known.iter().map(|known| known.name.as_str()).collect();
-    for (name, _) in url::form_urlencoded::parse(query) {
+    let mut violations = Violations::default();
+    for (name, _) in url::form_urlencoded::parse(query).take(TOLD) {
         let ignored = ignored.iter().any(|(ignored, _)| *ignored == name);
         if ignored || known.contains(&&*name) {
             continue;
@@ -190,9 +193,9 @@ fn require_known<S: Surface, H: Head>(request: &HttpRequest) -> Result<()> {
             None => format!("known are {}", known.join(", ")),
         };
         let problem = format!("unknown parameter {}; {hint}", quoted(&name));
-        return Err(Error::invalid(Field::Query, problem));
+        violations.push(Field::Query, problem);
     }
-    Ok(())
+    violations.finish(Some(()))
 }
 
 /// Something read from the path and the query.

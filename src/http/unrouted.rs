@@ -7,7 +7,7 @@ use super::{PREFIX, State, dialects};
 use crate::domain::text::{nearest, quoted};
 use crate::error::{Error, What};
 
-/// The longest path that is suggested, in bytes: two ids and the names around them fit.
+/// The longest path for which another is suggested, in bytes: two ids and the names around them fit.
 const SUGGESTED: usize = 256;
 /// Where a GET would be expected, since the path names something that there is or is not.
 const NAMES: &str = "/names/{name}";
@@ -32,7 +32,8 @@ pub(super) async fn unrouted(
             },
         }
     } else {
-        let meant = meant(path, &state).filter(|meant| meant.len() <= SUGGESTED);
+        let short = path.len() <= SUGGESTED;
+        let meant = short.then(|| meant(path, &state)).flatten();
         let hint = meant.map(|meant| format!("; did you mean {meant:?}?"));
         Error::NotFound {
             what: What::Path,

@@ -67,7 +67,6 @@ struct Key {
     network: Option<IpAddr>,
     name: Option<String>,
     registry: Option<Uuid>,
-    registry_name: Option<String>,
     subject: Option<Uuid>,
 }
 
@@ -156,7 +155,6 @@ impl Incidents {
                 .filter(|_| proven)
                 .map(Text::into_string),
             registry: event.registry.map(|id| id.0),
-            registry_name: event.registry_name.clone(),
             subject: event.subject,
         };
         let mut waiting = self.lock();
@@ -165,7 +163,6 @@ impl Incidents {
                 network: None,
                 name: None,
                 registry: None,
-                registry_name: None,
                 subject: None,
                 ..key
             };

@@ -71,9 +71,10 @@ const READ_MOMENT: Duration = Duration::from_millis(100);
 const WRITE_MOMENT: Duration = Duration::from_millis(750);
 /// Probes that may wait for their reader.
 const PROBES: usize = 64;
-/// SQLite's page caches, in KiB: of all readers together, so that memory does not grow with their number, and of the one
-/// for probes, which looks at a page or two.
+/// SQLite's page caches, in KiB: of all readers together, so that memory does not grow with their number, of the one for
+/// long lists, which reads most pages once, and of the one for probes, which looks at a page or two.
 const READ_CACHE: usize = 32 * 1024;
+const LIST_CACHE: usize = 4 * 1024;
 const PROBE_CACHE: usize = 256;
 
 /// How the store is opened.
@@ -167,7 +168,7 @@ impl Store {
                 })
         };
         let counts = metrics::Store::default();
-        let cache = READ_CACHE / settings.readers.saturating_add(1);
+        let cache = READ_CACHE / settings.readers.max(1);
         let (readers, mut threads) = Readers::start(
             &pool(Purpose::Read { cache }, settings.readers),
             settings.readers,
@@ -176,7 +177,7 @@ impl Store {
             counts.reads.clone(),
         )?;
         let (lister, lister_thread) = Readers::start(
-            &pool(Purpose::Read { cache }, 1),
+            &pool(Purpose::Read { cache: LIST_CACHE }, 1),
             1,
             settings.queue,
             Errand::Read,

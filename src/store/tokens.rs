@@ -715,8 +715,7 @@ struct Before {
     until: Option<i64>,
 }
 
-/// Keeps a token whose secret was replaced by another one, and who did that. What was kept of the one before is moved, if
-/// it goes on working.
+/// Keeps a token whose secret was replaced by another one, and who did that. What was kept of the one before is moved.
 pub fn rotate(
     connection: &mut Session,
     token: &mut Token,
@@ -750,12 +749,14 @@ pub fn rotate(
     update(connection, token, modified)
 }
 
-/// Forgets the secret before a token's current one, and keeps who did that.
+/// Ends the secret before a token's current one now, and keeps who did that. The secret stays known for one that has ended.
 pub fn end_previous(connection: &mut Session, token: &mut Token, modified: Stamp) -> Result<()> {
-    token.secrets.previous = None;
-    diesel::update(tokens::table.find(token.key.0))
-        .set(Before::default())
-        .execute(connection)?;
+    if let Some(previous) = &mut token.secrets.previous {
+        previous.until = previous.until.min(modified.at);
+        diesel::update(tokens::table.find(token.key.0))
+            .set(tokens::previous_until.eq(micros(previous.until)))
+            .execute(connection)?;
+    }
     update(connection, token, modified)
 }
 

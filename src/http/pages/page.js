@@ -8,9 +8,14 @@
     const sent = resource instanceof Request ? resource.headers : undefined;
     const headers = new Headers(options.headers ?? sent);
     headers.set("X-Requested-With", "XMLHttpRequest");
-    const response = await send(resource, { ...options, headers });
+    // The token endpoint has to challenge whoever asks, so there the browser is told to stay out of it.
+    const { pathname } = new URL(resource instanceof Request ? resource.url : resource, location.href);
+    const credentials = REGISTRIES.test(pathname) ? "omit" : options.credentials;
+    const response = await send(resource, { ...options, headers, credentials });
     return response.ok && DOCUMENT.test(new URL(response.url).pathname) ? servedHere(response) : response;
   };
+
+  const REGISTRIES = /\/(token|v2\/[a-z]+)$/;
 
   // A document names its servers below the public URL. The page sends credentials to where it came from itself, whatever
   // prefix a proxy adds, and whether or not that is the public URL.
