@@ -143,7 +143,19 @@ holds "--prune again" examples/provision/provision.sh --prune --yes "$file" >"$f
 same "--prune again says" "nothing to do" "$(cat "$folder/out")"
 cp "$folder/before" "$file"
 
+# Two entries of one name would undo each other on each run. Scopes that grant nothing are told of.
+edit '.registries[0].tokens += [{"name": "CI-push", "status": "disabled"}]'
+refuses "two tokens of one name did not fail" provision
+expect "two tokens of one name" "more than one entry for team-a/ci-push"
+cp "$folder/before" "$file"
+edit '.registries[0].tokens += [{"name": "typo", "scopes": [{"type": "repo", "name": "a", "actions": ["pull"]}]}]'
+holds "a scope that grants nothing" provision
+expect "a scope that grants nothing" 'its scopes[0]: the type "repo" grants nothing'
+edit 'del(.registries[0].tokens[-1])'
+holds "the end of it" examples/provision/provision.sh --prune --yes "$file" >"$folder/out" 2>&1
+
 # What the server refuses is said in its words, and the run fails.
+cp "$folder/before" "$file"
 edit '.registries[0].location = "de/txl"'
 refuses "a refused change did not fail" provision
 expect "a refused change" "invalid-location"

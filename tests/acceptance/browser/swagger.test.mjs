@@ -250,6 +250,15 @@ test("missing and wrong credentials are shown as the 401 that they are", async (
     assert.deepEqual([status, json.messages[0].errorCode], [401, "unauthenticated"]);
   };
   await refused();
+  // The token endpoint challenges with Basic whoever asks, for a registry that there is.
+  const authorization = `Basic ${Buffer.from(admin).toString("base64")}`;
+  const ask = (path, init) =>
+    fetch(base + path, { ...init, headers: { authorization, "content-type": "application/json" } });
+  const properties = { name: "sign-in", location: "de/fra" };
+  const { id } = await (await ask("/registries", { method: "POST", body: JSON.stringify({ properties }) })).json();
+  const wrong = { grant_type: "password", service: "sign-in.localhost", username: "nobody", password: "wrong" };
+  assert.equal((await execute("registryTokenPost", { form: wrong })).status, 401);
+  assert.equal((await ask(`/registries/${id}`, { method: "DELETE" })).status, 204);
   await page.locator("button.authorize").first().click();
   const form = page.locator(".auth-container").first();
   await form.locator('input[name="username"]').fill(name);
