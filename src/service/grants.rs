@@ -509,13 +509,11 @@ impl<'a> Grants<'a> {
         source: IpAddr,
         purpose: Purpose,
     ) -> Result<Witnessed<Standing>> {
-        let token = RefreshToken::open(self.core, token);
+        let token = RefreshToken::open(self.core, token).ok_or(Error::Unauthenticated)?;
         let (policy, now) = (Arc::clone(&self.core.policy), self.core.clock.now());
         let service = service.to_owned();
         let look = move |connection: &mut Session, seen: &mut Refusal| {
             let tenant = enter(connection, &policy, &service, seen)?;
-            // After that: or who names no registry would learn whether this service made the token.
-            let token = token.as_ref().ok_or(Error::Unauthenticated)?;
             // One state of the account, whose version the second look compares.
             let holder = connection.snapshot(|connection| {
                 match token.reference(connection, &tenant)? {
