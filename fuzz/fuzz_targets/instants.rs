@@ -29,7 +29,7 @@ fuzz_target!(|text: &str| {
     let (offset, limit) = text.split_once(' ').unwrap_or((text, "1"));
     if let Ok(window) = Window::parse(Some(offset), Some(limit)) {
         assert!(window.offset >= 0 && (0..=MAXIMUM_LIMIT).contains(&window.limit));
-        let _ = (window.next(i64::MAX), window.previous());
+        let _ = (window.next(i64::MAX), window.previous(i64::MAX));
     }
 });
 

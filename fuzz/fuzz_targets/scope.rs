@@ -43,12 +43,17 @@ fuzz_target!(|text: &str| {
     assert_eq!(granted, expected);
 
     if check_scopes(&scopes).is_ok() {
-        let evaluation = evaluate(&scopes, &requested, None);
+        let evaluation = evaluate(&scopes, &requested, None, "localhost");
         assert_eq!(
             evaluation.granted, granted,
             "an evaluation says something else"
         );
-        let shut = evaluate(&scopes, &requested, Some("it is disabled".to_owned()));
+        let shut = evaluate(
+            &scopes,
+            &requested,
+            Some("it is disabled".to_owned()),
+            "localhost",
+        );
         assert!(shut.granted.is_empty() && shut.decisions.iter().all(|made| !made.granted));
     }
 });
