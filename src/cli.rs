@@ -240,7 +240,7 @@ async fn stop_on_signal(server: ServerHandle, mut signals: Signals) {
     }
 }
 
-/// Where the service is, how to ask it something, and what became of the first password, if that is news.
+/// Prints the address of the service, a command to ask it with, and the first password or the place of it, if that is news.
 async fn greeting(settings: &Settings, app: &App) -> Result<String> {
     let Some(address) = app.addresses.first() else {
         return Ok(String::new());

@@ -305,7 +305,7 @@ async fn what_ends_a_token_bites_at_the_next_request_on_every_replica(
             }
         };
         opens(true, true).await;
-        // What ends a code ends its refresh tokens, and enabling the account brings back the code alone.
+        // The end of a code ends its refresh tokens, and enabling the account brings back the code alone.
         let mut refreshed = true;
         for (change, open) in changes {
             let accounts = server.service.accounts();

@@ -447,7 +447,7 @@ async fn a_refused_login_is_told_with_the_registry_and_of_a_right_secret_with_th
     }
     server.clock.advance(TimeDelta::hours(1));
     let cases = [
-        // What nobody proved is told with the registry alone.
+        // A secret that nobody proved is told with the registry alone.
         (by("ci", "guessed"), nobody(json!("ci"))),
         (by("disabled", &neighbour), nobody(json!("disabled"))),
         (by("admin", "guessed-password"), nobody(json!("admin"))),
@@ -500,7 +500,7 @@ async fn a_refused_login_is_told_with_the_registry_and_of_a_right_secret_with_th
         assert_eq!(&newest_refusal(&server).await, expected, "/v2/check");
         server.clock.advance(TimeDelta::minutes(1));
     }
-    // What may not pass is told likewise.
+    // A request that may not pass is told likewise.
     let request = by("neighbour", &neighbour)
         .request(Method::GET, "/v2/check?service=team-a.localhost")
         .header("x-original-method", "PUT")

@@ -774,7 +774,7 @@ async fn members_in_the_wrong_place_are_told_where_they_belong() {
     }
 }
 
-/// Who edits an answer and sends it back has everything in it that an answer has.
+/// An answer that is edited and sent back has everything in it that an answer has.
 #[rstest]
 #[actix_web::test]
 async fn a_patch_takes_what_was_read(
@@ -822,7 +822,7 @@ async fn a_password_among_the_credentials_of_something_new_is_refused_and_not_re
         ("POST", "/registries/R/tokens", "deploy"),
         ("PUT", &made, "other"),
         ("POST", "/accounts", "eve"),
-        // What is there already keeps its own, and is sent back as the answer was that made it.
+        // A token or account that is there keeps its own, and is sent back as the answer was that made it.
         ("PUT", "/registries/R/tokens/T", "ci"),
         ("PATCH", "/registries/R/tokens/T", "ci"),
         ("PATCH", &account, "bob"),

@@ -1,4 +1,4 @@
-//! What commands make and what they do not, where they look, and what they print for scripts.
+//! Commands: the things that they make and do not make, the places they look in, and their output for scripts.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -487,7 +487,7 @@ fn shape(value: &Value) -> Value {
     }
 }
 
-/// What docs/OPERATIONS.md shows for each command: the blocks marked `json COMMAND, COMMAND`.
+/// The examples of docs/OPERATIONS.md for each command: the blocks marked `json COMMAND, COMMAND`.
 fn documented() -> Vec<(String, Value)> {
     let page = std::fs::read_to_string("docs/OPERATIONS.md").unwrap();
     let mut samples = Vec::new();

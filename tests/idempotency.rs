@@ -164,7 +164,7 @@ async fn whatever_is_made_is_made_once_and_answered_alike(
             (with_ids_in_capitals(&path), KEY.to_owned()),
             (path.replace('-', "%2D"), KEY.to_owned()),
         ] {
-            // What is written in the background meanwhile is counted too, but not each time.
+            // A write in the background is counted too, but does not come each time.
             let mut again = None;
             let one_call = async || {
                 let calls = server.service.store_calls();

@@ -251,7 +251,7 @@ fn members_that_are_always_sent_are_required() {
     assert_eq!(unpromised, expected.into());
 }
 
-/// What null does to each member of a PATCH that takes it.
+/// The effect of null on each member of a PATCH that takes it.
 #[actix_web::test]
 async fn null_in_a_patch_does_what_the_document_says() {
     let server = Server::start(Backend::Sqlite).await;

@@ -351,7 +351,7 @@ fn the_readme_tells_of_every_command() {
     }
 }
 
-/// What scripts are given by variables has other names: the program would refuse them.
+/// The variables that scripts take have other names: the program would refuse them.
 #[test]
 fn only_settings_begin_as_settings_do() {
     let mut texts = vec![read("README.md").into_bytes()];

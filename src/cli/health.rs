@@ -21,7 +21,7 @@ use crate::domain::text::quoted;
 use crate::error::{Error, Field, Result};
 use crate::tls;
 
-/// How long a health check waits for a server.
+/// The time that a health check gives a server for each step.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 /// The first byte of a TLS alert: what a server answers to a request in clear.
 const ALERT: u8 = 0x15;

@@ -1,4 +1,4 @@
-//! What commands print, for people or for scripts. docs/OPERATIONS.md has the shape of what is for scripts.
+//! The output of commands, for people or for scripts. docs/OPERATIONS.md has the shapes of the latter.
 
 use std::io::Write as _;
 

@@ -423,7 +423,7 @@ impl Registry {
             self.verifier = verifier;
         }
         let lives = self.lives.changed(patch.lives);
-        // What was right when it was set can be sent back, whatever the server's maximum is now.
+        // A value that was right when it was set can be sent back, whatever the server's maximum is now.
         if lives != self.lives {
             lives.check(server)?;
         }

@@ -9,7 +9,7 @@ use crate::error::{Error, What};
 
 /// The longest path for which another is suggested, in bytes: two ids and the names around them fit.
 const SUGGESTED: usize = 256;
-/// Where a GET would be expected, since the path names something that there is or is not.
+/// A path whose HEAD looks as if a GET existed, since it names something.
 const NAMES: &str = "/names/{name}";
 
 /// Answers what no route took: another method of a path that exists, or a path that does not.

@@ -119,7 +119,7 @@ impl<'a> Accounts<'a> {
             .await
     }
 
-    /// Who has the first account's password that was made, as long as the account is as it was made.
+    /// The holder of the password that was made for the first account, as long as that account is as it was made.
     pub async fn first_password(&self) -> Result<Option<String>> {
         self.core
             .store

@@ -52,7 +52,7 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// How many things a table has, without those that are deleted.
+    /// The number of things in a table, without those that are deleted.
     #[must_use]
     pub fn living(&self, table: &str) -> i64 {
         let found = self.tables.iter().find(|known| known.name == table);

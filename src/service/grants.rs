@@ -143,7 +143,7 @@ struct Holder {
 }
 
 impl Holder {
-    /// What is known of a refusal of it.
+    /// The facts about a refusal of it.
     fn seen(&self) -> Refusal {
         Refusal {
             registry: Some(self.registry),
@@ -197,7 +197,7 @@ impl Standing {
     }
 }
 
-/// What a look at a login found; if it is to be refused, what is known of that.
+/// The result of a look at a login; if it is to be refused, with the facts about that.
 type Witnessed<T> = std::result::Result<T, Refusal>;
 
 /// Looks at a login, and keeps what is known of it when it is refused.
@@ -343,7 +343,7 @@ impl<'a> Grants<'a> {
         Err(self.core.refused_as(error, &seen, by))
     }
 
-    /// What is known of a refusal, with the name of the registry that was asked for, where the login failed before that was
+    /// The facts about a refusal, with the name of the registry that was asked for, where the login failed before that was
     /// looked for. Tells the log.
     fn completed(&self, error: &Error, mut seen: Refusal, service: &str) -> Refusal {
         if matches!(error, Error::Unauthenticated) {

@@ -160,7 +160,7 @@ enum Form {
     Code,
     /// An API token with our signature.
     ApiToken(ApiTokenId),
-    /// What one who logged in to a registry got.
+    /// A credential that a login to a registry gave.
     Refresh(RefreshToken),
     /// A secret of a registry token that is known.
     Reference(Reference),
@@ -416,7 +416,7 @@ fn behind(
     })
 }
 
-/// Whose secret a reference is of, if it is still there.
+/// The owner of the secret that a reference is of, if it is still there.
 fn referred(connection: &mut Session, reference: Reference) -> Result<Option<Leaked>> {
     Ok(match reference.who {
         Who::Token(token) => {

@@ -709,7 +709,7 @@ impl Core {
         self.concluded(caller, done, &Refusal::default()).await
     }
 
-    /// What becomes of a refusal: a password that opened nothing is forgotten, and it is counted and told.
+    /// Concludes from a refusal: a password that opened nothing is forgotten, and the refusal is counted and told.
     async fn concluded<T>(&self, caller: &Caller, done: Result<T>, seen: &Refusal) -> Result<T> {
         if matches!(done, Err(Error::Unauthenticated)) {
             self.access.forget(caller).await;

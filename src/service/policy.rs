@@ -37,7 +37,7 @@ pub struct Policy {
     pub jwt_issuer: String,
     /// How long a JWT lasts, unless the token behind it ends sooner.
     pub jwt_life: Duration,
-    /// Whether a client that asks for a refresh token gets one.
+    /// A client that asks for a refresh token gets one.
     pub refresh_tokens: bool,
     /// How new keys sign.
     pub jwt_algorithm: Algorithm,

@@ -19,18 +19,18 @@ use crate::domain::secret::REFRESH_PREFIX;
 use crate::error::Result;
 use crate::store::{Session, accounts, app_tokens, tokens};
 
-/// What refresh tokens are sealed to.
+/// The purpose that refresh tokens are sealed to.
 const CONTEXT: &str = "refresh-token";
 /// The user names under which clients present one as a password: Docker's for what it keeps in a helper, and Azure's.
 const USERS: [&str; 2] = ["<token>", "00000000-0000-0000-0000-000000000000"];
 
-/// What a refresh token is bound to.
+/// The secret that a refresh token is bound to.
 type Binding = [u8; 32];
 
-/// What a refresh token of ours says.
+/// The content of a refresh token of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RefreshToken {
-    /// Whose secret it was given for.
+    /// The owner of the secret that it was given for.
     Bound {
         registry: RegistryKey,
         who: Who,
@@ -45,7 +45,7 @@ pub(super) fn is_password(name: &str, password: &SecretString) -> bool {
     USERS.contains(&name) && password.expose_secret().starts_with(REFRESH_PREFIX)
 }
 
-/// What to give a holder, of whom this is the reference. `None` if it is gone meanwhile.
+/// The refresh token for a holder, of whom this is the reference. `None` if the holder is gone meanwhile.
 pub(super) fn of(
     connection: &mut Session,
     tenant: &Tenant,
@@ -81,7 +81,7 @@ impl RefreshToken {
         }
     }
 
-    /// Whose secret it was given for.
+    /// The owner of the secret that it was given for.
     pub(super) fn who(&self) -> Who {
         match self {
             Self::Bound { who, .. } => *who,
@@ -89,7 +89,7 @@ impl RefreshToken {
         }
     }
 
-    /// Whom it stands for now. `None` if what it was given for is gone, or it is another registry's.
+    /// The holder that it stands for now. `None` if that is gone, or it is another registry's.
     pub(super) fn reference(
         &self,
         connection: &mut Session,
@@ -138,7 +138,7 @@ impl RefreshToken {
     }
 }
 
-/// Whom a refresh token may stand for, and what it is bound to then: a token can have two secrets.
+/// The owner that a refresh token may stand for, and the secrets that it may be bound to: a token can have two.
 fn candidates(
     connection: &mut Session,
     tenant: &Tenant,

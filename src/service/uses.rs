@@ -339,7 +339,7 @@ mod tests {
         note(&uses, 2, 3);
         assert_eq!(first(), [3]);
         assert_eq!(waiting(&uses), [(1, 2)]);
-        // Who was used in a round waits in the next one, who was not does not.
+        // A token that was used in a round waits in the next one, any other does not.
         assert_eq!(all(), 1);
         note(&uses, 1, 4);
         note(&uses, 2, 5);
@@ -348,7 +348,7 @@ mod tests {
         assert_eq!(all(), 0);
         note(&uses, 1, 6);
         assert_eq!(first(), [6]);
-        // What could not be written waits for the round.
+        // Uses that could not be written wait for the round.
         note(&uses, 3, 7);
         drop(uses.take(Waiting::take_first));
         assert!(first().is_empty());

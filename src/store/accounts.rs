@@ -139,14 +139,14 @@ pub fn standing(connection: &mut Session, key: AccountKey) -> Result<Option<Stan
     Ok(standing)
 }
 
-/// What is kept of an account's password, and what else its refresh tokens rest on.
+/// The hash of an account's password, and the id that its refresh tokens rest on beside it.
 #[derive(Debug)]
 pub struct Secret {
     /// The account's version.
     pub version: i64,
     /// The bcrypt hash; none for an account without password.
     pub password_hash: Option<String>,
-    /// What refresh tokens are bound to, beside the hash; none in rows of earlier releases.
+    /// The id that refresh tokens are bound to, beside the hash; none in rows of earlier releases.
     pub refresh_id: Option<Uuid>,
 }
 

@@ -69,7 +69,7 @@ pub struct Table {
     pub columns: Vec<String>,
     /// How many rows it has.
     pub rows: i64,
-    /// How many of them are of something that is deleted. Backups of older releases do not say.
+    /// The number of them that are of something deleted. Backups of older releases do not say.
     #[serde(default)]
     pub deleted: i64,
     /// The last number that its key was given, where the database gives it.

@@ -199,7 +199,7 @@ pub struct Credential {
     pub previous: Option<SecretDigest>,
     /// When the two were made and when they end.
     pub secrets: Secrets,
-    /// What refresh tokens are bound to, beside the hash of a secret; none in rows of earlier releases.
+    /// The id that refresh tokens are bound to, beside the hash of a secret; none in rows of earlier releases.
     pub refresh_id: Option<Uuid>,
     /// Counts its secrets: that of the current one.
     secret_version: i64,

@@ -1,4 +1,4 @@
-//! What the document promises: every answer that a test gets is held against it.
+//! Holds every answer that a test gets against the promises of the document.
 
 use std::sync::OnceLock;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::openapi::{document, document_of, resolve};
 
-/// What a connection answers to a head that is too large, whatever is asked for.
+/// The answer of a connection to a head that is too large, whatever is asked for.
 const BEFORE_ALL: [u16; 1] = [431];
 
 /// Fails the test if the operation behind a path may not be answered so. What is in no document is passed over.

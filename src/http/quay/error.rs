@@ -162,18 +162,18 @@ pub(super) struct ApiError {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = 404)]
     status: Option<u16>,
-    /// Where the error is explained; absent likewise
+    /// A page that explains the error; absent likewise
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(
         nullable = false,
         example = "https://wharfinger.example.com/api/v1/error/not_found"
     )]
     r#type: Option<String>,
-    /// What kind of error, for programs; absent likewise
+    /// The kind of error, for programs; absent likewise
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "not_found")]
     title: Option<&'static str>,
-    /// What was wrong, for people; absent likewise
+    /// The error in words, for people; absent likewise
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "Not Found")]
     detail: Option<String>,
@@ -185,14 +185,14 @@ pub(super) struct ApiError {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "not_found")]
     error_type: Option<&'static str>,
-    /// What was wrong, for people; only in errors of the framework, and in those of a sign-in
+    /// The error in words, for people; only in errors of the framework, and in those of a sign-in
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(
         nullable = false,
         example = "The method is not allowed for the requested URL."
     )]
     message: Option<&'static str>,
-    /// What was wrong, for people; only in answers for want of a session's CSRF token
+    /// The error in words, for people; only in answers for want of a session's CSRF token
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "CSRF token was invalid or missing.")]
     error: Option<&'static str>,
@@ -203,7 +203,7 @@ pub(super) struct ApiError {
     )]
     #[schema(nullable = false, example = false)]
     needs_email_verification: Option<bool>,
-    /// Whether name and password do not belong together; only in an answer to a sign-in that failed
+    /// True if name and password do not belong together; only in an answer to a sign-in that failed
     #[serde(skip_serializing_if = "Option::is_none", rename = "invalidCredentials")]
     #[schema(nullable = false, example = true)]
     invalid_credentials: Option<bool>,

@@ -62,7 +62,7 @@ impl PartialSchema for KindWord {
 
 impl ToSchema for KindWord {}
 
-/// What became of it.
+/// The outcome of it.
 struct OutcomeWord;
 
 impl PartialSchema for OutcomeWord {

@@ -12,7 +12,7 @@ use crate::error::{Error, Result, Violations};
 /// The example of what a token is to be evaluated for.
 pub(super) const WANTED: &str = "repository:team/app:pull,push registry:catalog:*";
 
-/// What a token is to be evaluated for: at least one resource in `scope` or `scopes`, and the two together where both are
+/// The question about a token: at least one resource in `scope` or `scopes`, and the two together where both are
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = EvaluateTokenInput, min_properties = 1)]

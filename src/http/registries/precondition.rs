@@ -55,7 +55,7 @@ pub(super) struct IfChanged {
     if_none_match: Option<String>,
 }
 
-/// What a request can be answered that names another state.
+/// The answer to a request that names another state.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "only its shape is used")]
 pub(super) enum Conditional {

@@ -25,7 +25,7 @@ struct OciError {
         example = "the credentials are missing or wrong; send a registry token's name and secret"
     )]
     message: String,
-    /// Which parameter was wrong; absent if none was
+    /// The parameter that was wrong; absent if none was
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>, example = json!({"parameter": "service"}))]
     detail: Option<Value>,

@@ -69,7 +69,7 @@ async function execute(id, { parameters = {}, body, form = {} } = {}) {
   if (!(await block.evaluate((element) => element.classList.contains("is-open")))) {
     await block.locator(".opblock-summary-control").click();
   }
-  // What is one of a few is chosen, all else is typed.
+  // A value of a few is chosen, any other is typed.
   const enter = async (row, value) => {
     const field = block.locator(row).locator("input, select").first();
     const isChoice = await field.evaluate((element) => element.tagName === "SELECT");
