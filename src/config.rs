@@ -3,14 +3,17 @@
 //! Owns names, defaults and help texts. A secret can also come from a file (`…_FILE`), which is how it should come:
 //! command lines and environments are readable by other processes of the same user.
 
-use std::ffi::OsString;
-use std::net::{IpAddr, SocketAddr};
+mod commands;
+mod values;
+mod variables;
+
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::builder::BoolishValueParser;
-use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
 use ipnet::IpNet;
 use secrecy::SecretString;
 use url::Url;
@@ -19,10 +22,19 @@ use zeroize::Zeroizing;
 use crate::domain::account::NewPassword;
 use crate::domain::period::Period;
 use crate::domain::signing::Algorithm;
-use crate::domain::text::{nearest, quoted};
 use crate::domain::unicode::BYTE_ORDER_MARK;
-use crate::error::{Error, Field, Result, Violations};
+use crate::error::{Error, Field, Result};
 use crate::store::{self, Target};
+
+pub use self::commands::{
+    AccountCommand, AuditCommand, Command, KeysCommand, OpenapiVersion, Output, OutputChoice,
+    PasswordSource, RegistryCommand, RestoreCommand,
+};
+use self::values::{
+    algorithm, app_token_life, bound, domain, http_url, issuer, jwt_life, key_rotation, location,
+    network, notice_repeat, notice_window, retention, secret, token_life,
+};
+pub use self::variables::check_variables;
 
 /// The fewest characters of a token that an operator chooses: nobody guesses so many.
 const CHOSEN_TOKEN: usize = 32;
@@ -40,308 +52,6 @@ pub struct Cli {
     /// How to do it.
     #[command(flatten)]
     pub settings: Settings,
-}
-
-/// What the program can do.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Serve until told to stop (the default)
-    Serve,
-    /// Bring the database to this version's tables, make it if there is none, and end
-    Migrate,
-    /// Manage accounts; works beside a running server
-    Account {
-        /// What to do with accounts.
-        #[command(subcommand)]
-        command: AccountCommand,
-    },
-    /// Set up registries to take this service's tokens; works beside a running server
-    Registry {
-        /// What to do with registries.
-        #[command(subcommand)]
-        command: RegistryCommand,
-    },
-    /// Manage the server key and the keys that registries trust
-    Keys {
-        /// What to do with keys.
-        #[command(subcommand)]
-        command: KeysCommand,
-    },
-    /// Write all that the database has to a file, sealed by the server key; works beside running servers
-    Backup {
-        /// The file; `-` is standard output
-        file: PathBuf,
-        /// Replace the file if it is there
-        #[arg(long)]
-        force: bool,
-    },
-    /// Restore a backup into an empty database, of either kind, which stays frozen until that is confirmed
-    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-    Restore {
-        /// The file; `-` is standard input
-        #[arg(required = true)]
-        file: Option<PathBuf>,
-        /// Only read it to its end, and say what it has
-        #[arg(long)]
-        dry_run: bool,
-        /// The form of the output
-        #[command(flatten)]
-        output: OutputChoice,
-        /// What to do about a database that was restored.
-        #[command(subcommand)]
-        command: Option<RestoreCommand>,
-    },
-    /// Look at the audit trail; works beside a running server
-    Audit {
-        /// What to do with it.
-        #[command(subcommand)]
-        command: AuditCommand,
-    },
-    /// Print the OpenAPI document of this version
-    Openapi {
-        /// The surface that it is to be about, such as stackrox; all if left out
-        surface: Option<String>,
-        /// The version of OpenAPI: 3.0 for tools that do not read 3.1
-        #[arg(long, value_name = "VERSION", default_value = "3.1")]
-        version: OpenapiVersion,
-    },
-    /// Ask a server with the same settings whether it is well; the exit status tells
-    Healthcheck {
-        /// Ask whether it is ready to serve, not only alive
-        #[arg(long)]
-        ready: bool,
-    },
-}
-
-/// The versions of OpenAPI that documents come in.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum OpenapiVersion {
-    /// OpenAPI 3.1
-    #[value(name = "3.1")]
-    Three1,
-    /// OpenAPI 3.0
-    #[value(name = "3.0")]
-    Three0,
-}
-
-/// What can be done with accounts.
-#[derive(Debug, Subcommand)]
-pub enum AccountCommand {
-    /// Add an enabled account; a password is made and shown if none is given
-    Add {
-        /// Its name: no colon, unique without regard to case
-        name: String,
-        /// Its role, such as Admin or Analyst; can be given several times, or not at all for a mere member of registries
-        #[arg(long = "role", value_name = "ROLE")]
-        roles: Vec<String>,
-        /// How to get its password
-        #[command(flatten)]
-        password: PasswordSource,
-        /// The form of the output
-        #[command(flatten)]
-        output: OutputChoice,
-    },
-    /// List accounts
-    List {
-        /// The form of the output
-        #[command(flatten)]
-        output: OutputChoice,
-    },
-    /// Show an account, with the registries that it is a member of
-    Show {
-        /// Which
-        name: String,
-        /// The form of the output
-        #[command(flatten)]
-        output: OutputChoice,
-    },
-    /// Replace the roles of an account, or show it if no role is given
-    Role {
-        /// Whose
-        name: String,
-        /// A role that it has from now on, and none else; can be given several times
-        #[arg(long = "role", value_name = "ROLE")]
-        roles: Vec<String>,
-        /// Take every role away
-        #[arg(long, conflicts_with = "roles")]
-        none: bool,
-        /// The form of the output
-        #[command(flatten)]
-        output: OutputChoice,
-    },
-    /// Make an account a member of a registry, or change its level there
-    Grant {
-        /// Whom
-        name: String,
-        /// The registry's name
-        #[arg(long)]
-        registry: String,
-        /// A reader sees and pulls; a maintainer also manages tokens and pushes; an owner may do everything there
-        #[arg(long, value_parser = ["owner", "maintainer", "reader"])]
-        level: String,
-    },
-    /// End an account's membership of a registry
-    Revoke {
-        /// Whose
-        name: String,
-        /// The registry's name
-        #[arg(long)]
-        registry: String,
-    },
-    /// Set an account's password; one is made and shown if none is given
-    ///
-    /// The account's API tokens and app tokens go on working. --revoke-tokens ends them too.
-    Passwd {
-        /// Whose
-        name: String,
-        /// Also revoke its API tokens that are in force and delete its app tokens
-        #[arg(long)]
-        revoke_tokens: bool,
-        /// How to get the new password
-        #[command(flatten)]
-        password: PasswordSource,
-        /// The form of the output
-        #[command(flatten)]
-        output: OutputChoice,
-    },
-    /// Let an account in again
-    Enable {
-        /// Which
-        name: String,
-    },
-    /// Keep an account out from its next request on
-    Disable {
-        /// Which
-        name: String,
-    },
-    /// Delete an account; what it made stays
-    Delete {
-        /// Which
-        name: String,
-        /// Revoke its API tokens that are in force; without this they keep it from being deleted
-        #[arg(long)]
-        revoke_tokens: bool,
-    },
-}
-
-/// For whom a command prints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people
-    Text,
-    /// For scripts
-    Json,
-}
-
-/// The choice of what a command prints.
-#[derive(Debug, Clone, Copy, Args)]
-pub struct OutputChoice {
-    /// The form of the output
-    #[arg(long, value_name = "FORM", default_value = "text")]
-    pub output: Output,
-}
-
-/// Where a command gets a password from.
-#[derive(Debug, Args)]
-pub struct PasswordSource {
-    /// Read the password from this file, `-` for standard input; one line end at its end is dropped
-    #[arg(long, value_name = "FILE")]
-    pub password_file: Option<PathBuf>,
-}
-
-/// What can be done with keys.
-#[derive(Debug, Subcommand)]
-pub enum KeysCommand {
-    /// Make a server key where there is none: in the file of --server-key-file, else in the data folder
-    Init,
-    /// Seal the database's keys with another server key; works beside running servers, which go on until their restart
-    ///
-    /// The settings name the old server key. All is done or nothing: no token changes, and no server has to stop.
-    /// Restart each server with the new key afterwards; with the old one none starts any more. Keep the old key as
-    /// long as you keep backups from before.
-    Rewrap {
-        /// The new server key, base64 of 32 bytes; better given by file
-        #[arg(long, env = "WHARFINGER_NEW_SERVER_KEY", hide_env_values = true, value_name = "KEY", value_parser = secret)]
-        new_server_key: Option<SecretString>,
-        /// A file that holds the new server key; made with one if it is not there
-        #[arg(
-            long,
-            env = "WHARFINGER_NEW_SERVER_KEY_FILE",
-            value_name = "FILE",
-            required_unless_present = "new_server_key",
-            conflicts_with = "new_server_key"
-        )]
-        new_server_key_file: Option<PathBuf>,
-    },
-    /// Replace the key that signs the JWTs of registries; works beside a running server, from its next JWT on
-    ///
-    /// With the token verifier `x5c` the registry notices nothing. A `pinned` registry has to be given the new bundle
-    /// and restarted: until then it refuses every token.
-    Rotate {
-        /// The names of the registries
-        #[arg(required_unless_present = "all", value_name = "REGISTRY")]
-        registries: Vec<String>,
-        /// Every registry whose verifier is x5c
-        #[arg(long, conflicts_with_all = ["registries", "authority"])]
-        all: bool,
-        /// Replace all that the registry trusts, as after a theft: it has to be given the new bundle and restarted
-        #[arg(long)]
-        authority: bool,
-    },
-}
-
-/// What can be done about a database that was restored.
-#[derive(Debug, Subcommand)]
-pub enum RestoreCommand {
-    /// Say how old the backup is, and what it would let in
-    Status {
-        /// The form of the output
-        #[command(flatten)]
-        output: OutputChoice,
-    },
-    /// Put the database into use; running servers notice at once
-    Confirm {
-        /// Disable every registry token first; each is enabled again by itself
-        #[arg(long)]
-        disable_tokens: bool,
-    },
-}
-
-/// What can be done with the audit trail.
-#[derive(Debug, Subcommand)]
-pub enum AuditCommand {
-    /// Find events that were changed, removed, put in between or cut off; the exit status tells
-    Verify {
-        /// The form of the output
-        #[command(flatten)]
-        output: OutputChoice,
-    },
-}
-
-/// What can be done with registries.
-#[derive(Debug, Subcommand)]
-pub enum RegistryCommand {
-    /// Print the configuration that makes a registry take this service's tokens
-    AuthConfig {
-        /// The registry's name
-        registry: String,
-        /// The registry's product
-        #[arg(long = "for", value_name = "PRODUCT", value_parser = ["distribution2", "distribution3", "zot"])]
-        product: String,
-        /// Where the bundle will lie on the registry's machine
-        #[arg(long, value_name = "PATH")]
-        bundle: String,
-    },
-    /// Print the certificate that the registry has to trust, PEM
-    AuthBundle {
-        /// The registry's name
-        registry: String,
-    },
-    /// Print the public keys of the registry's JWTs, a JSON Web Key Set
-    Jwks {
-        /// The registry's name
-        registry: String,
-    },
 }
 
 /// How log lines look.
@@ -781,69 +491,6 @@ fn chosen_token(
     Ok(Some(token))
 }
 
-/// The beginning of the names of settings' variables.
-const PREFIX: &str = "WHARFINGER_";
-
-/// Refuses variables that look like settings and are none: a mistyped one would be as if it were not there.
-///
-/// Kubernetes sets variables for each Service. Those of a Service named as this program are passed over, and those of one
-/// whose name begins so if its host is among them.
-///
-/// # Errors
-///
-/// [`Error::Invalid`] names each, and the one that it may have meant, without its value.
-pub fn check_variables(names: impl Iterator<Item = OsString>) -> Result<()> {
-    let names: Vec<_> = names
-        .filter_map(|name| Some(name.to_string_lossy().strip_prefix(PREFIX)?.to_owned()))
-        .collect();
-    let hosts = names
-        .iter()
-        .filter_map(|name| name.strip_suffix("SERVICE_HOST"));
-    let services: Vec<_> = hosts.chain([""]).collect();
-    let mut known = Vec::new();
-    note_variables(&Cli::command(), &mut known);
-    let known: Vec<_> = known.iter().map(String::as_str).collect();
-    let mut violations = Violations::default();
-    for name in &names {
-        let of_service = |service: &&str| name.strip_prefix(*service).is_some_and(is_of_kubernetes);
-        if known.contains(&name.as_str()) || services.iter().any(of_service) {
-            continue;
-        }
-        let hint = match nearest(&known, name) {
-            Some(near) => format!("did you mean {PREFIX}{near}?"),
-            None => "`wharfinger --help` lists them".to_owned(),
-        };
-        let shown = quoted(name).to_string();
-        let message = format!(
-            "there is no variable {PREFIX}{}; {hint}",
-            shown.trim_matches('"')
-        );
-        violations.push(Field::Setting, message);
-    }
-    violations.finish(Some(()))
-}
-
-/// Notes the variables of a command and of those below it, without the prefix.
-fn note_variables(command: &clap::Command, known: &mut Vec<String>) {
-    let variables = command.get_arguments().filter_map(clap::Arg::get_env);
-    let variables = variables.filter_map(|name| name.to_str()?.strip_prefix(PREFIX));
-    known.extend(variables.map(str::to_owned));
-    for command in command.get_subcommands() {
-        note_variables(command, known);
-    }
-}
-
-/// Is this the name of a variable that Kubernetes sets for a Service, after the name of that?
-fn is_of_kubernetes(name: &str) -> bool {
-    let numbered = |port: &str| {
-        let number = port.split_once('_').map(|(number, _)| number);
-        number.is_some_and(|number| number.parse::<u16>().is_ok())
-    };
-    matches!(name, "SERVICE_HOST" | "SERVICE_PORT" | "PORT")
-        || name.starts_with("SERVICE_PORT_")
-        || name.strip_prefix("PORT_").is_some_and(numbered)
-}
-
 /// Reads the secret of a setting from a file.
 pub fn read_secret(setting: &str, path: &Path) -> Result<SecretString> {
     let text = std::fs::read_to_string(path).map(Zeroizing::new);
@@ -863,146 +510,10 @@ pub fn secret_of_file(text: &str) -> SecretString {
     text.strip_suffix('\r').unwrap_or(text).into()
 }
 
-type Parsed<T> = std::result::Result<T, String>;
-
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "what a value parser of clap looks like"
-)]
-fn secret(text: &str) -> Parsed<SecretString> {
-    // A variable that was made of a file may begin as the file does.
-    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
-    Ok(text.to_owned().into())
-}
-
-fn http_url(text: &str) -> Parsed<Url> {
-    let url = Url::parse(text).map_err(|error| error.to_string())?;
-    let plain = url.query().is_none()
-        && url.fragment().is_none()
-        && url.username().is_empty()
-        && url.password().is_none();
-    if matches!(url.scheme(), "http" | "https") && url.has_host() && plain {
-        return Ok(url);
-    }
-    Err(
-        "a URL such as https://tokens.example.com is needed, without user, query and fragment"
-            .to_owned(),
-    )
-}
-
-fn domain(text: &str) -> Parsed<String> {
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
-    };
-    // A registry's name adds up to 63 characters and a dot to the 253 that a host name may have.
-    if text.len() <= 189 && text.split('.').all(label) {
-        return Ok(text.to_ascii_lowercase());
-    }
-    Err("a domain such as registry.example.com is needed".to_owned())
-}
-
-fn location(text: &str) -> Parsed<String> {
-    let part = |part: &str| {
-        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-    };
-    match text.split_once('/') {
-        Some((country, place)) if part(country) && part(place) => Ok(text.to_owned()),
-        _ => Err("a location such as de/fra is needed".to_owned()),
-    }
-}
-
-/// A time that something may take. None at all is no bound but an outage.
-fn bound(text: &str) -> Parsed<Duration> {
-    match humantime::parse_duration(text) {
-        Ok(time) if time.is_zero() => {
-            Err("a time such as 10s is needed, more than none".to_owned())
-        }
-        Ok(time) => Ok(time),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// A time between two others, ends included.
-fn between(text: &str, least: &str, most: &str) -> Parsed<Duration> {
-    let read = |text: &str| humantime::parse_duration(text).map_err(|error| error.to_string());
-    let time = read(text)?;
-    if time < read(least)? || time > read(most)? {
-        return Err(format!("a time from {least} to {most} is needed"));
-    }
-    Ok(time)
-}
-
-/// Clients take a JWT that lasts less than a minute for one that lasts a minute (the token specification's least), and
-/// what lasts for days cannot be revoked.
-fn jwt_life(text: &str) -> Parsed<Duration> {
-    between(text, "1m", "24h")
-}
-
-/// Well below the life of the certificates, so that a service which was off for months still has a key.
-fn key_rotation(text: &str) -> Parsed<Duration> {
-    between(text, "1h", "90d")
-}
-
-/// Shorter ones could hardly be used.
-fn app_token_life(text: &str) -> Parsed<Duration> {
-    between(text, "1m", "100y")
-}
-
-/// In whole seconds, as the API shows it.
-fn token_life(text: &str) -> Parsed<Period> {
-    let life = between(text, "1m", "36500d")?;
-    let seconds = i64::try_from(life.as_secs()).ok();
-    seconds
-        .and_then(Period::of_seconds)
-        .ok_or_else(|| "a time of 1m to 36500d is needed".to_owned())
-}
-
-fn notice_window(text: &str) -> Parsed<Duration> {
-    between(text, "0s", "3650d")
-}
-
-/// A round of the janitor ends when nothing is due any more: by then nothing may be due again.
-fn notice_repeat(text: &str) -> Parsed<Duration> {
-    between(text, "1m", "3650d")
-}
-
-/// An address is the network that has it alone.
-fn network(text: &str) -> Parsed<IpNet> {
-    let alone = || text.parse::<IpAddr>().ok().map(IpNet::from);
-    let network = text.parse::<IpNet>().ok().or_else(alone);
-    network.ok_or_else(|| {
-        "an address or network such as 10.1.0.0/16 or 2001:db8::1 is needed".to_owned()
-    })
-}
-
-/// It stands in every JWT and in the configuration of every registry.
-fn issuer(text: &str) -> Parsed<String> {
-    if text.is_empty() || text.len() > 255 || text.chars().any(char::is_control) {
-        return Err("a name of 1 to 255 bytes without control characters is needed".to_owned());
-    }
-    Ok(text.to_owned())
-}
-
-fn algorithm(text: &str) -> Parsed<Algorithm> {
-    Algorithm::parse(text).map_err(|error| error.to_string())
-}
-
-fn retention(text: &str) -> Parsed<Retention> {
-    if text == "forever" {
-        return Ok(Retention::Forever);
-    }
-    humantime::parse_duration(text)
-        .map(Retention::For)
-        .map_err(|error| error.to_string())
-}
-
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     #[test]

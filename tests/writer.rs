@@ -24,7 +24,8 @@ use wharfinger::domain::status::Status;
 use wharfinger::domain::token::{NewToken, TokenName};
 use wharfinger::error::{Outage, Result, What};
 use wharfinger::store::{
-    self, Ledger, Lock, Session, Settings, Store, Target, Transaction, registries, tokens,
+    self, Ledger, Lock, Session, Settings, Store, Target, Transaction, credentials, registries,
+    token_pages, tokens,
 };
 
 use crate::harness::{Backend, Database, Patience, within_patience};
@@ -720,7 +721,7 @@ fn mint(
         status: Status::Enabled,
         with_password: false,
     };
-    let secret = tokens::SecretDigest {
+    let secret = credentials::SecretDigest {
         digest: vec![0; 32],
         key: 1,
     };
@@ -744,7 +745,7 @@ async fn listed(store: &Store, registry: RegistryKey) -> String {
         limit: 100,
     };
     let (page, total) = store
-        .read(move |connection| tokens::page(connection, home(registry), window))
+        .read(move |connection| token_pages::page(connection, home(registry), window))
         .await
         .unwrap();
     assert_eq!(i64::try_from(page.len()).unwrap(), total);

@@ -5,7 +5,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use wharfinger::domain::evaluation::evaluate;
-use wharfinger::domain::scope::{Access, grants, joined, matches, parse_requested, wildcards};
+use wharfinger::domain::pattern::{matches, wildcards};
+use wharfinger::domain::scope::{Access, grants, joined, parse_requested};
 use wharfinger::domain::token::{Scope, check_scopes};
 
 fuzz_target!(|text: &str| {

@@ -6,9 +6,10 @@
 use std::cell::OnceCell;
 use std::net::IpAddr;
 
+use super::pattern::{ANY, matches};
 use super::scope::{
-    ANY, Access, CATALOG, Grantable, REGISTRY, REPOSITORY, REPOSITORY_ACTIONS, distinct, fitting,
-    grantable, grants, is_action, is_name, is_word, matches, merge, parse_exactly, resource,
+    Access, CATALOG, Grantable, REGISTRY, REPOSITORY, REPOSITORY_ACTIONS, distinct, fitting,
+    grantable, grants, is_action, is_name, is_word, merge, parse_exactly, resource,
 };
 use super::scope_warning::{ScopeWarning, scope_warnings};
 use super::text::quoted;

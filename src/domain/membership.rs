@@ -183,8 +183,8 @@ impl Images {
             r#type: r#type.to_owned(),
         };
         vec![
-            scope(REPOSITORY, super::scope::ANY, self.actions()),
-            scope(REGISTRY, CATALOG, &[super::scope::ANY]),
+            scope(REPOSITORY, super::pattern::ANY, self.actions()),
+            scope(REGISTRY, CATALOG, &[super::pattern::ANY]),
         ]
     }
 
@@ -193,11 +193,11 @@ impl Images {
     pub fn exceeded_by(self, scopes: &[Scope]) -> Option<&str> {
         let held = self.actions();
         let beyond = |scope: &&Scope, action: &&String| match scope.r#type.as_str() {
-            REPOSITORY if *action == super::scope::ANY => self < Self::Delete,
+            REPOSITORY if *action == super::pattern::ANY => self < Self::Delete,
             REPOSITORY => {
                 REPOSITORY_ACTIONS.contains(&action.as_str()) && !held.contains(&action.as_str())
             }
-            REGISTRY => *action == super::scope::ANY && self == Self::Nothing,
+            REGISTRY => *action == super::pattern::ANY && self == Self::Nothing,
             _ => false,
         };
         scopes.iter().find_map(|scope| {

@@ -3,7 +3,8 @@
 //! Such scopes are kept as they were sent, since public clients send types, actions and names of their own. So whoever
 //! sends one is only told. Owns the reasons; leaves the decision itself to [`super::scope`].
 
-use super::scope::{ANY, CATALOG, REGISTRY, REPOSITORY, REPOSITORY_ACTIONS, matches};
+use super::pattern::{ANY, matches};
+use super::scope::{CATALOG, REGISTRY, REPOSITORY, REPOSITORY_ACTIONS};
 use super::text::{nearest, quoted};
 use super::token::Scope;
 

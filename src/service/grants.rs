@@ -11,32 +11,29 @@ use std::sync::Arc;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
-use uuid::Uuid;
 
 use super::access::Presented;
+use super::holders::{
+    Holder, account_holder, admit_address, app_token_holder, generation_of, is_of, is_of_token,
+    is_right, referred, token_holder,
+};
 use super::jwt::{AccessClaim, Claims, named_key};
 use super::keys::Keys;
+use super::references::{Reference, Who};
 use super::refresh_tokens::{self, RefreshToken};
 use super::token_lists::Length;
 use super::uses::Used;
-use super::vault::Vault;
 use super::{Core, Policy};
-use crate::domain::account::Actor;
 use crate::domain::app_token;
 use crate::domain::audit::{By, Event, Kind, Origin, Outcome, Reason, Refusal, SubjectKind};
-use crate::domain::id::{AccountId, AccountKey, AppTokenKey, RegistryId, RegistryKey, TokenKey};
 use crate::domain::registry::Tenant;
-use crate::domain::rotation::Generation;
 use crate::domain::scope::{self, Access};
 use crate::domain::secret::SecretKind;
 use crate::domain::signing::KeyRole;
-use crate::domain::status::Status;
 use crate::domain::text::{has_control, quoted};
-use crate::domain::token::Scope;
 use crate::error::{Error, Field, Result};
 use crate::store::signing_keys::Current;
-use crate::store::tokens::{Credential, Opening, SecretDigest};
-use crate::store::{Session, accounts, app_tokens, members, registries, signing_keys, tokens};
+use crate::store::{Session, app_tokens, credentials, registries, signing_keys};
 
 /// What the ids of JWTs are sealed to.
 const JWT: &str = "jwt";
@@ -122,37 +119,6 @@ pub enum Verdict {
     AskForMore,
     /// It may do what it does, but not take over what it wants from elsewhere: without that it may pass.
     NotFromThere,
-}
-
-/// Who logged in, as the database has it now.
-#[derive(Debug, Clone)]
-struct Holder {
-    /// The registry that it logged in to.
-    registry: RegistryId,
-    name: String,
-    /// What it came with: a token, or the account itself.
-    subject: (SubjectKind, Uuid),
-    /// On whose behalf it comes, where there is somebody.
-    account: Option<AccountId>,
-    /// What it is allowed.
-    scopes: Vec<Scope>,
-    /// When it stops to work.
-    expires_at: Option<DateTime<Utc>>,
-    /// What is sealed into what it gets.
-    reference: Reference,
-}
-
-impl Holder {
-    /// The facts about a refusal of it.
-    fn seen(&self) -> Refusal {
-        Refusal {
-            registry: Some(self.registry),
-            registry_name: None,
-            subject: Some(self.subject),
-            name: Some(self.name.clone()),
-            reason: None,
-        }
-    }
 }
 
 /// What a login is for.
@@ -452,14 +418,14 @@ impl<'a> Grants<'a> {
             let found = if has_control(name) {
                 None
             } else {
-                tokens::credential_named(connection, tenant.home(), name)?
+                credentials::credential_named(connection, tenant.home(), name)?
             };
             let generation = generation_of(&vault, &presented.password, found.as_ref())?;
             let (found, generation) = found.zip(generation).ok_or(Error::Unauthenticated)?;
             is_of_token(&found, seen);
             // Before more is read: who is elsewhere must not learn by the time that the secret is right.
             admit_address(&tenant, presented.source, seen)?;
-            let opening = tokens::opening(connection, tenant.home(), found.key)?;
+            let opening = credentials::opening(connection, tenant.home(), found.key)?;
             let proven = (found, generation, opening);
             let holder = token_holder(proven, &tenant, now, presented.source, seen)?;
             Standing::read(connection, tenant, holder, purpose)
@@ -658,301 +624,4 @@ fn enter(
     let tenant = registries::tenant_named(connection, name)?.ok_or_else(unknown)?;
     seen.registry = Some(tenant.id);
     Ok(tenant)
-}
-
-/// May this registry be entered from where the client is? Whoever may not is told what a wrong secret is told: a thief who
-/// has the right one must not learn that it is.
-fn admit_address(tenant: &Tenant, source: IpAddr, seen: &mut Refusal) -> Result<()> {
-    if tenant.subnets.admits(source) {
-        return Ok(());
-    }
-    Err(seen.because(Reason::RegistryAddress))
-}
-
-/// Notes whose secret it is.
-fn is_of_token(found: &Credential, seen: &mut Refusal) {
-    seen.subject = Some((SubjectKind::Token, found.id.0));
-    seen.name = Some(found.name.clone());
-}
-
-/// Notes whose secret it was that something was got with, if that is still there.
-fn is_of(connection: &mut Session, tenant: &Tenant, who: Who, seen: &mut Refusal) -> Result<()> {
-    match who {
-        Who::Token(token) => {
-            let found = tokens::credential(connection, tenant.home(), token)?;
-            if let Some((found, _)) = found {
-                is_of_token(&found, seen);
-            }
-        }
-        Who::Account(account) => {
-            let found = accounts::standing(connection, account)?;
-            seen.subject = found.map(|found| (SubjectKind::Account, found.actor.id.0));
-        }
-        Who::AppToken(token) => {
-            let found = app_tokens::credential(connection, token)?;
-            seen.subject = found.map(|found| (SubjectKind::AppToken, found.id.0));
-        }
-    }
-    seen.reason = seen.subject.map(|_| Reason::Ended);
-    Ok(())
-}
-
-/// Is this the secret of a token of this kind, known by its id and what is kept of its own? None being known costs what
-/// a wrong secret does.
-fn is_right(
-    vault: &Vault,
-    kind: SecretKind,
-    secret: &SecretString,
-    known: Option<(Uuid, &SecretDigest)>,
-) -> Result<bool> {
-    let Some((token, stored)) = known else {
-        vault.digest(kind, Uuid::nil(), secret)?;
-        return Ok(false);
-    };
-    Ok(vault.matches(kind, token, secret, stored))
-}
-
-/// Which of a token's secrets this is, if it is one of them. Both are compared whatever the first comparison says.
-fn generation_of(
-    vault: &Vault,
-    secret: &SecretString,
-    known: Option<&Credential>,
-) -> Result<Option<Generation>> {
-    let kind = SecretKind::RegistryToken;
-    let current = known.map(|known| (known.id.0, &known.secret));
-    let current = is_right(vault, kind, secret, current)?;
-    let previous = known.is_some_and(|known| {
-        let before = known.previous.as_ref();
-        before.is_some_and(|before| vault.matches(kind, known.id.0, secret, before))
-    });
-    let current = current.then_some(Generation::Current);
-    Ok(current.or(previous.then_some(Generation::Previous)))
-}
-
-/// A token, one of whose secrets or a reference to it was right, if both are in use and it may be used from where the
-/// client is.
-fn token_holder(
-    (found, generation, opening): (Credential, Generation, Opening),
-    tenant: &Tenant,
-    now: DateTime<Utc>,
-    source: IpAddr,
-    seen: &mut Refusal,
-) -> Result<Holder> {
-    let secret_ends = found.secrets.end_of(generation);
-    let over = |end: Option<DateTime<Utc>>| end.is_some_and(|end| end <= now);
-    let grace = found.secrets.previous.map(|previous| previous.until);
-    let reason = if found.status != Status::Enabled {
-        Some(Reason::Disabled)
-    } else if over(found.expires_at) {
-        Some(Reason::Expired)
-    } else if generation == Generation::Previous && over(grace) {
-        Some(Reason::Ended)
-    } else if over(secret_ends) {
-        Some(Reason::TooOld)
-    } else if !opening.allowed()?.admits(source) {
-        Some(Reason::Address)
-    } else {
-        None
-    };
-    if let Some(reason) = reason {
-        return Err(seen.because(reason));
-    }
-    let ends = [found.expires_at, secret_ends];
-    Ok(Holder {
-        registry: tenant.id,
-        subject: (SubjectKind::Token, found.id.0),
-        account: None,
-        reference: Reference {
-            registry: tenant.key,
-            who: Who::Token(found.key),
-            version: found.version_of(generation),
-        },
-        scopes: opening.scopes()?,
-        name: found.name,
-        expires_at: ends.into_iter().flatten().min(),
-    })
-}
-
-/// An account with what its roles and its membership of the registry allow. To one that may not even know of the
-/// registry it is closed, as to a token of another one.
-fn account_holder(
-    connection: &mut Session,
-    actor: &Actor,
-    tenant: &Tenant,
-    seen: &mut Refusal,
-) -> Result<Holder> {
-    let rights = actor.on(members::level(connection, tenant.key, actor.key)?);
-    if !rights.visible {
-        return Err(seen.because(Reason::NoMember));
-    }
-    Ok(Holder {
-        registry: tenant.id,
-        name: actor.name.clone(),
-        subject: (SubjectKind::Account, actor.id.0),
-        account: Some(actor.id),
-        scopes: rights.images.scopes(),
-        expires_at: None,
-        reference: Reference {
-            registry: tenant.key,
-            who: Who::Account(actor.key),
-            version: actor.version,
-        },
-    })
-}
-
-/// The account of an app token whose code or reference was right, if both are in use.
-fn app_token_holder(
-    connection: &mut Session,
-    found: &app_tokens::Credential,
-    tenant: &Tenant,
-    now: DateTime<Utc>,
-    seen: &mut Refusal,
-) -> Result<Holder> {
-    if found.expires_at.is_some_and(|end| end <= now) {
-        return Err(seen.because(Reason::Expired));
-    }
-    let owner = accounts::standing(connection, found.account)?.ok_or(Error::Unauthenticated)?;
-    if owner.status != Status::Enabled {
-        return Err(seen.because(Reason::AccountDisabled));
-    }
-    Ok(Holder {
-        subject: (SubjectKind::AppToken, found.id.0),
-        expires_at: found.expires_at,
-        reference: Reference {
-            registry: tenant.key,
-            who: Who::AppToken(found.key),
-            version: 0,
-        },
-        ..account_holder(connection, &owner.actor, tenant, seen)?
-    })
-}
-
-/// Whom a reference names, if that is what it was when the reference was made, and in use.
-fn referred(
-    connection: &mut Session,
-    tenant: &Tenant,
-    reference: &Reference,
-    now: DateTime<Utc>,
-    source: IpAddr,
-    seen: &mut Refusal,
-) -> Result<Holder> {
-    if reference.registry != tenant.key {
-        return Err(Error::Unauthenticated);
-    }
-    match reference.who {
-        Who::Token(token) => {
-            let (found, opening) = tokens::credential(connection, tenant.home(), token)?
-                .ok_or(Error::Unauthenticated)?;
-            is_of_token(&found, seen);
-            admit_address(tenant, source, seen)?;
-            let generation = found.generation(reference.version);
-            let generation = generation.ok_or_else(|| seen.because(Reason::Ended))?;
-            token_holder((found, generation, opening), tenant, now, source, seen)
-        }
-        Who::Account(account) => {
-            let standing =
-                accounts::standing(connection, account)?.ok_or(Error::Unauthenticated)?;
-            seen.subject = Some((SubjectKind::Account, standing.actor.id.0));
-            admit_address(tenant, source, seen)?;
-            if standing.status != Status::Enabled {
-                return Err(seen.because(Reason::Disabled));
-            }
-            if standing.actor.version != reference.version {
-                return Err(seen.because(Reason::Ended));
-            }
-            account_holder(connection, &standing.actor, tenant, seen)
-        }
-        Who::AppToken(token) => {
-            let found = app_tokens::credential(connection, token)?.ok_or(Error::Unauthenticated)?;
-            seen.subject = Some((SubjectKind::AppToken, found.id.0));
-            admit_address(tenant, source, seen)?;
-            app_token_holder(connection, &found, tenant, now, seen)
-        }
-    }
-}
-
-/// To whom something was issued: internal keys and a version, since names and ids come back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reference {
-    pub registry: RegistryKey,
-    pub who: Who,
-    /// Of the token's secret, or of the account: what was issued before it changed is worth nothing after. An app token
-    /// never changes.
-    pub version: i64,
-}
-
-/// Whom a reference names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Who {
-    Token(TokenKey),
-    Account(AccountKey),
-    AppToken(AppTokenKey),
-}
-
-impl Reference {
-    const LENGTH: usize = 25;
-
-    pub(super) fn to_bytes(self) -> [u8; Self::LENGTH] {
-        let (kind, key) = match self.who {
-            Who::Token(token) => (1, token.0),
-            Who::Account(account) => (2, account.0),
-            Who::AppToken(token) => (3, token.0),
-        };
-        let mut bytes = [kind; Self::LENGTH];
-        let parts = [self.registry.0, key, self.version];
-        for (place, part) in bytes
-            .iter_mut()
-            .skip(1)
-            .zip(parts.map(i64::to_be_bytes).as_flattened())
-        {
-            *place = *part;
-        }
-        bytes
-    }
-
-    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (kind, rest) = bytes.split_first()?;
-        let (registry, rest) = rest.split_first_chunk::<8>()?;
-        let (key, rest) = rest.split_first_chunk::<8>()?;
-        let version = i64::from_be_bytes(rest.try_into().ok()?);
-        let key = i64::from_be_bytes(*key);
-        let who = match kind {
-            1 => Who::Token(TokenKey(key)),
-            2 => Who::Account(AccountKey(key)),
-            3 => Who::AppToken(AppTokenKey(key)),
-            _ => return None,
-        };
-        Some(Self {
-            registry: RegistryKey(i64::from_be_bytes(*registry)),
-            who,
-            version,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn references_come_back_as_they_were() {
-        for who in [
-            Who::Token(TokenKey(7)),
-            Who::Account(AccountKey(i64::MAX)),
-            Who::AppToken(AppTokenKey(1)),
-        ] {
-            let reference = Reference {
-                registry: RegistryKey(-3),
-                who,
-                version: 12,
-            };
-            assert_eq!(
-                Reference::from_bytes(&reference.to_bytes()),
-                Some(reference)
-            );
-        }
-        assert_eq!(Reference::from_bytes(&[]), None);
-        assert_eq!(Reference::from_bytes(&[4; 25]), None);
-        assert_eq!(Reference::from_bytes(&[1; 26]), None);
-    }
 }

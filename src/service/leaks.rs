@@ -17,7 +17,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::api_keys::ApiKeys;
-use super::grants::{Reference, Who};
+use super::references::{Reference, Who};
 use super::refresh_tokens::RefreshToken;
 use super::vault::Vault;
 use super::{Core, Done, is_same};
@@ -29,9 +29,9 @@ use crate::domain::secret::SecretKind;
 use crate::domain::status::Status;
 use crate::domain::text::has_control;
 use crate::error::{Error, Field, Result, Violations, What};
-use crate::store::tokens::Kept;
+use crate::store::credentials::Kept;
 use crate::store::{
-    Lock, Session, Transaction, accounts, api_tokens, app_tokens, registries, tokens,
+    Lock, Session, Transaction, accounts, api_tokens, app_tokens, credentials, registries, tokens,
 };
 
 /// The most strings of a report.
@@ -290,7 +290,7 @@ impl<'a> Leaks<'a> {
         loop {
             let store = &self.core.store;
             let kept = store
-                .read(move |connection| tokens::secrets(connection, beyond, BATCH))
+                .read(move |connection| credentials::secrets(connection, beyond, BATCH))
                 .await?;
             let Some(last) = kept.last() else {
                 return Ok(found);
@@ -453,7 +453,7 @@ fn end(
                 return Ok(None);
             };
             let home = tenant.home();
-            let known = tokens::credential(connection, home, token)?;
+            let known = credentials::credential(connection, home, token)?;
             let known = known.and_then(|(known, _)| Some((known.id, known.generation(version)?)));
             let Some((id, generation)) = known else {
                 return Ok(None);

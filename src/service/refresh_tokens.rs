@@ -11,13 +11,13 @@ use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
 use super::Core;
-use super::grants::{Reference, Who};
+use super::references::{Reference, Who};
 use crate::domain::id::RegistryKey;
 use crate::domain::registry::Tenant;
 use crate::domain::rotation::Generation;
 use crate::domain::secret::REFRESH_PREFIX;
 use crate::error::Result;
-use crate::store::{Session, accounts, app_tokens, tokens};
+use crate::store::{Session, accounts, app_tokens, credentials};
 
 /// The purpose that refresh tokens are sealed to.
 const CONTEXT: &str = "refresh-token";
@@ -152,7 +152,8 @@ fn candidates(
     let bound = |id: Option<Uuid>, hash: &[u8]| bind(tenant.id.0, id, hash);
     Ok(match who {
         Who::Token(token) => {
-            let Some((found, _)) = tokens::credential(connection, tenant.home(), token)? else {
+            let Some((found, _)) = credentials::credential(connection, tenant.home(), token)?
+            else {
                 return Ok(Vec::new());
             };
             let current = Some((Generation::Current, &found.secret));

@@ -18,7 +18,7 @@ use crate::domain::role::{Level, Resource};
 use crate::domain::text::quoted;
 use crate::domain::token::{Token, VerbatimScopes};
 use crate::error::{Error, Field, Result};
-use crate::store::{Session, token_filters, tokens as table};
+use crate::store::{Session, token_filters, token_pages};
 
 /// Filtered lists that are counted or wait to be, at most.
 pub(super) const COUNTING: usize = 32;
@@ -281,7 +281,7 @@ fn find_page(
         return match beginning {
             Beginning::Offset(offset) => {
                 let window = Window { offset, limit };
-                let (tokens, total) = table::page(connection, home, window)?;
+                let (tokens, total) = token_pages::page(connection, home, window)?;
                 let more = window.next(total).and(tokens.last()).map(place);
                 Ok(Found {
                     tokens,
@@ -290,9 +290,9 @@ fn find_page(
                 })
             }
             Beginning::Beyond(last) => {
-                let total = table::total(connection, home.key)?;
+                let total = token_pages::total(connection, home.key)?;
                 // One more than asked for tells whether there is a next page.
-                let tokens = table::page_after(connection, home, last.at, limit + 1)?;
+                let tokens = token_pages::page_after(connection, home, last.at, limit + 1)?;
                 let tokens = tokens.into_iter().map(|token| (place(&token), token));
                 cut(tokens.collect(), total, limit)
             }

@@ -26,7 +26,8 @@ use crate::domain::secret::{self, SecretKind};
 use crate::domain::status::Status;
 use crate::domain::token::{NewToken, Scope, Token, TokenName, TokenPatch, VerbatimScopes};
 use crate::error::{Error, Result, What};
-use crate::store::tokens::{self as table, SecretDigest};
+use crate::store::credentials::{self, SecretDigest};
+use crate::store::tokens as table;
 use crate::store::{Lock, Session, members};
 
 /// A token just made, with the secret that is never shown again.
@@ -157,7 +158,7 @@ impl<'a> Tokens<'a> {
         let find = move |connection: &mut Session, actor: &Actor| {
             let (home, rights) = enter(connection, actor, registry)?;
             rights.require(Resource::Token, Level::Read)?;
-            let found = table::credential_named(connection, home, name.as_str())?;
+            let found = credentials::credential_named(connection, home, name.as_str())?;
             Ok(found.map(|found| found.id.0))
         };
         self.core.naming_holder(caller, outcome, find).await

@@ -22,8 +22,8 @@ use zeroize::Zeroizing;
 use crate::clock::{Clock, Random};
 use crate::domain::secret::{self, SecretKind};
 use crate::error::{Error, Field, Result};
+use crate::store::credentials::SecretDigest;
 use crate::store::keys::Sealed;
-use crate::store::tokens::SecretDigest;
 use crate::store::{Lock, Session, Store, keys};
 
 /// Bytes in every key.

@@ -8,12 +8,12 @@ use diesel::{
     SelectableHelper,
 };
 
+use super::credentials::SecretDigest;
 use super::keys::Sealed;
 use super::parts::in_parts;
 use super::rows::{bytes, instant, micros, uuid};
 use super::schema::app_tokens;
 use super::session::{Session, direct};
-use super::tokens::SecretDigest;
 use crate::domain::app_token::{AppToken, Title, lookup};
 use crate::domain::id::{AccountKey, AppTokenId, AppTokenKey};
 use crate::domain::token::LastUse;

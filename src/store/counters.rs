@@ -9,7 +9,7 @@ use diesel::{ExpressionMethods, QueryDsl, RunQueryDsl, sql_query};
 use super::prepared::Prepared;
 use super::schema::{registry_counters, token_counts};
 use super::session::{Session, direct};
-use super::tokens;
+use super::token_pages;
 use crate::domain::id::{RegistryId, RegistryKey};
 use crate::error::Result;
 
@@ -124,7 +124,7 @@ impl Counters {
 
     /// How many live tokens a registry has: what its buckets have, and what the group changed.
     pub(super) fn total(&self, session: &mut Session, registry: RegistryKey) -> Result<i64> {
-        let kept = tokens::total(session, registry)?;
+        let kept = token_pages::total(session, registry)?;
         let changed = self
             .changes
             .iter()

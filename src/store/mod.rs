@@ -27,6 +27,7 @@ pub mod api_tokens;
 pub mod app_tokens;
 pub mod audit;
 pub mod counts;
+pub mod credentials;
 pub mod dump;
 pub mod frozen;
 pub mod idempotency;
@@ -39,6 +40,7 @@ pub mod registries;
 pub mod roles;
 pub mod signing_keys;
 pub mod token_filters;
+pub mod token_pages;
 pub mod token_uses;
 pub mod tokens;
 

@@ -13,7 +13,7 @@ use diesel::{QueryableByName, RunQueryDsl, sql_query};
 
 use super::rows::micros;
 use super::session::{Session, direct};
-use super::tokens;
+use super::token_pages;
 use crate::domain::filter::{Place, Sought};
 use crate::domain::id::{RegistryKey, TokenKey};
 use crate::domain::registry::Home;
@@ -127,7 +127,7 @@ pub fn page(
     let (statement, values) = finding(home.key, sought, after, offset, limit);
     let found: Vec<Found> = direct!(connection, |direct| bound(&statement, &values).load(direct))?;
     let keys = found.iter().map(|found| TokenKey(found.token));
-    let mut tokens: HashMap<_, _> = tokens::with_keys(connection, home, keys)?
+    let mut tokens: HashMap<_, _> = token_pages::with_keys(connection, home, keys)?
         .into_iter()
         .map(|token| (token.key.0, token))
         .collect();

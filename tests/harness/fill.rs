@@ -11,7 +11,7 @@ use wharfinger::domain::life::Lives;
 use wharfinger::domain::registry::Home;
 use wharfinger::domain::status::Status;
 use wharfinger::domain::token::{NewToken, TokenName};
-use wharfinger::store::{Lock, Settings, Store, Target, registries, tokens};
+use wharfinger::store::{Lock, Settings, Store, Target, credentials, registries, tokens};
 
 use super::{Backend, Server};
 
@@ -88,7 +88,7 @@ async fn insert(
                     status: Status::Enabled,
                     with_password: false,
                 };
-                let secret = tokens::SecretDigest {
+                let secret = credentials::SecretDigest {
                     digest: vec![0; 32],
                     key: 1,
                 };

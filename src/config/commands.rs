@@ -1,0 +1,310 @@
+//! The commands and their options.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use secrecy::SecretString;
+
+use super::values::secret;
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve until told to stop (the default)
+    Serve,
+    /// Bring the database to this version's tables, make it if there is none, and end
+    Migrate,
+    /// Manage accounts; works beside a running server
+    Account {
+        /// What to do with accounts.
+        #[command(subcommand)]
+        command: AccountCommand,
+    },
+    /// Set up registries to take this service's tokens; works beside a running server
+    Registry {
+        /// What to do with registries.
+        #[command(subcommand)]
+        command: RegistryCommand,
+    },
+    /// Manage the server key and the keys that registries trust
+    Keys {
+        /// What to do with keys.
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
+    /// Write all that the database has to a file, sealed by the server key; works beside running servers
+    Backup {
+        /// The file; `-` is standard output
+        file: PathBuf,
+        /// Replace the file if it is there
+        #[arg(long)]
+        force: bool,
+    },
+    /// Restore a backup into an empty database, of either kind, which stays frozen until that is confirmed
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+    Restore {
+        /// The file; `-` is standard input
+        #[arg(required = true)]
+        file: Option<PathBuf>,
+        /// Only read it to its end, and say what it has
+        #[arg(long)]
+        dry_run: bool,
+        /// The form of the output
+        #[command(flatten)]
+        output: OutputChoice,
+        /// What to do about a database that was restored.
+        #[command(subcommand)]
+        command: Option<RestoreCommand>,
+    },
+    /// Look at the audit trail; works beside a running server
+    Audit {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
+    /// Print the OpenAPI document of this version
+    Openapi {
+        /// The surface that it is to be about, such as stackrox; all if left out
+        surface: Option<String>,
+        /// The version of OpenAPI: 3.0 for tools that do not read 3.1
+        #[arg(long, value_name = "VERSION", default_value = "3.1")]
+        version: OpenapiVersion,
+    },
+    /// Ask a server with the same settings whether it is well; the exit status tells
+    Healthcheck {
+        /// Ask whether it is ready to serve, not only alive
+        #[arg(long)]
+        ready: bool,
+    },
+}
+
+/// The versions of OpenAPI that documents come in.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum OpenapiVersion {
+    /// OpenAPI 3.1
+    #[value(name = "3.1")]
+    Three1,
+    /// OpenAPI 3.0
+    #[value(name = "3.0")]
+    Three0,
+}
+
+/// What can be done with accounts.
+#[derive(Debug, Subcommand)]
+pub enum AccountCommand {
+    /// Add an enabled account; a password is made and shown if none is given
+    Add {
+        /// Its name: no colon, unique without regard to case
+        name: String,
+        /// Its role, such as Admin or Analyst; can be given several times, or not at all for a mere member of registries
+        #[arg(long = "role", value_name = "ROLE")]
+        roles: Vec<String>,
+        /// How to get its password
+        #[command(flatten)]
+        password: PasswordSource,
+        /// The form of the output
+        #[command(flatten)]
+        output: OutputChoice,
+    },
+    /// List accounts
+    List {
+        /// The form of the output
+        #[command(flatten)]
+        output: OutputChoice,
+    },
+    /// Show an account, with the registries that it is a member of
+    Show {
+        /// Which
+        name: String,
+        /// The form of the output
+        #[command(flatten)]
+        output: OutputChoice,
+    },
+    /// Replace the roles of an account, or show it if no role is given
+    Role {
+        /// Whose
+        name: String,
+        /// A role that it has from now on, and none else; can be given several times
+        #[arg(long = "role", value_name = "ROLE")]
+        roles: Vec<String>,
+        /// Take every role away
+        #[arg(long, conflicts_with = "roles")]
+        none: bool,
+        /// The form of the output
+        #[command(flatten)]
+        output: OutputChoice,
+    },
+    /// Make an account a member of a registry, or change its level there
+    Grant {
+        /// Whom
+        name: String,
+        /// The registry's name
+        #[arg(long)]
+        registry: String,
+        /// A reader sees and pulls; a maintainer also manages tokens and pushes; an owner may do everything there
+        #[arg(long, value_parser = ["owner", "maintainer", "reader"])]
+        level: String,
+    },
+    /// End an account's membership of a registry
+    Revoke {
+        /// Whose
+        name: String,
+        /// The registry's name
+        #[arg(long)]
+        registry: String,
+    },
+    /// Set an account's password; one is made and shown if none is given
+    ///
+    /// The account's API tokens and app tokens go on working. --revoke-tokens ends them too.
+    Passwd {
+        /// Whose
+        name: String,
+        /// Also revoke its API tokens that are in force and delete its app tokens
+        #[arg(long)]
+        revoke_tokens: bool,
+        /// How to get the new password
+        #[command(flatten)]
+        password: PasswordSource,
+        /// The form of the output
+        #[command(flatten)]
+        output: OutputChoice,
+    },
+    /// Let an account in again
+    Enable {
+        /// Which
+        name: String,
+    },
+    /// Keep an account out from its next request on
+    Disable {
+        /// Which
+        name: String,
+    },
+    /// Delete an account; what it made stays
+    Delete {
+        /// Which
+        name: String,
+        /// Revoke its API tokens that are in force; without this they keep it from being deleted
+        #[arg(long)]
+        revoke_tokens: bool,
+    },
+}
+
+/// For whom a command prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people
+    Text,
+    /// For scripts
+    Json,
+}
+
+/// The choice of what a command prints.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct OutputChoice {
+    /// The form of the output
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub output: Output,
+}
+
+/// Where a command gets a password from.
+#[derive(Debug, Args)]
+pub struct PasswordSource {
+    /// Read the password from this file, `-` for standard input; one line end at its end is dropped
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+}
+
+/// What can be done with keys.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a server key where there is none: in the file of --server-key-file, else in the data folder
+    Init,
+    /// Seal the database's keys with another server key; works beside running servers, which go on until their restart
+    ///
+    /// The settings name the old server key. All is done or nothing: no token changes, and no server has to stop.
+    /// Restart each server with the new key afterwards; with the old one none starts any more. Keep the old key as
+    /// long as you keep backups from before.
+    Rewrap {
+        /// The new server key, base64 of 32 bytes; better given by file
+        #[arg(long, env = "WHARFINGER_NEW_SERVER_KEY", hide_env_values = true, value_name = "KEY", value_parser = secret)]
+        new_server_key: Option<SecretString>,
+        /// A file that holds the new server key; made with one if it is not there
+        #[arg(
+            long,
+            env = "WHARFINGER_NEW_SERVER_KEY_FILE",
+            value_name = "FILE",
+            required_unless_present = "new_server_key",
+            conflicts_with = "new_server_key"
+        )]
+        new_server_key_file: Option<PathBuf>,
+    },
+    /// Replace the key that signs the JWTs of registries; works beside a running server, from its next JWT on
+    ///
+    /// With the token verifier `x5c` the registry notices nothing. A `pinned` registry has to be given the new bundle
+    /// and restarted: until then it refuses every token.
+    Rotate {
+        /// The names of the registries
+        #[arg(required_unless_present = "all", value_name = "REGISTRY")]
+        registries: Vec<String>,
+        /// Every registry whose verifier is x5c
+        #[arg(long, conflicts_with_all = ["registries", "authority"])]
+        all: bool,
+        /// Replace all that the registry trusts, as after a theft: it has to be given the new bundle and restarted
+        #[arg(long)]
+        authority: bool,
+    },
+}
+
+/// What can be done about a database that was restored.
+#[derive(Debug, Subcommand)]
+pub enum RestoreCommand {
+    /// Say how old the backup is, and what it would let in
+    Status {
+        /// The form of the output
+        #[command(flatten)]
+        output: OutputChoice,
+    },
+    /// Put the database into use; running servers notice at once
+    Confirm {
+        /// Disable every registry token first; each is enabled again by itself
+        #[arg(long)]
+        disable_tokens: bool,
+    },
+}
+
+/// What can be done with the audit trail.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Find events that were changed, removed, put in between or cut off; the exit status tells
+    Verify {
+        /// The form of the output
+        #[command(flatten)]
+        output: OutputChoice,
+    },
+}
+
+/// What can be done with registries.
+#[derive(Debug, Subcommand)]
+pub enum RegistryCommand {
+    /// Print the configuration that makes a registry take this service's tokens
+    AuthConfig {
+        /// The registry's name
+        registry: String,
+        /// The registry's product
+        #[arg(long = "for", value_name = "PRODUCT", value_parser = ["distribution2", "distribution3", "zot"])]
+        product: String,
+        /// Where the bundle will lie on the registry's machine
+        #[arg(long, value_name = "PATH")]
+        bundle: String,
+    },
+    /// Print the certificate that the registry has to trust, PEM
+    AuthBundle {
+        /// The registry's name
+        registry: String,
+    },
+    /// Print the public keys of the registry's JWTs, a JSON Web Key Set
+    Jwks {
+        /// The registry's name
+        registry: String,
+    },
+}

@@ -1,0 +1,505 @@
+//! Registries on the wire.
+
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{Links, Metadata, nullable_list, present};
+use crate::domain::allow_list::AllowList;
+use crate::domain::life::{LivesPatch, parse_life};
+use crate::domain::period::Period;
+use crate::domain::registry::{self, NewRegistry, RegistryName, RegistryPatch, TokenVerifier};
+use crate::domain::rotation::parse_maximum_age;
+use crate::error::{Error, Field, Result, Violations};
+
+/// When a registry collects garbage; kept as sent
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = WeeklySchedule)]
+pub(in super::super) struct Schedule {
+    /// English names of days
+    #[serde(deserialize_with = "nullable_list")]
+    #[schema(value_type = Option<Vec<Weekday>>, required = true, max_items = 7, example = json!(["Monday", "Tuesday"]))]
+    days: Vec<String>,
+    /// UTC time of day
+    #[schema(
+        pattern = r"^([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]{1,9})?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])?$",
+        example = "05:19:00+00:00"
+    )]
+    time: String,
+}
+
+/// A day of the week
+#[derive(ToSchema)]
+#[schema(example = "Monday")]
+#[expect(dead_code, reason = "only its shape is used")]
+enum Weekday {
+    Monday,
+    Tuesday,
+    Wednesday,
+    Thursday,
+    Friday,
+    Saturday,
+    Sunday,
+}
+
+impl TryFrom<Schedule> for registry::Schedule {
+    type Error = Error;
+
+    fn try_from(schedule: Schedule) -> Result<Self> {
+        let schedule = Self {
+            days: schedule.days,
+            time: schedule.time,
+        };
+        schedule.check().map(|()| schedule)
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = RegistryFeatures)]
+struct Features {
+    #[schema(nullable = false)]
+    vulnerability_scanning: Option<VulnerabilityScanning>,
+}
+
+/// Scanning for vulnerabilities; cannot be switched off once on
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = FeatureVulnerabilityScanning)]
+struct VulnerabilityScanning {
+    #[schema(example = true)]
+    enabled: bool,
+    /// Kept, up to 4096 bytes of JSON; absent if none were sent
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<std::collections::HashMap<String, serde_json::Value>>, nullable = false)]
+    properties: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+impl TryFrom<Features> for registry::Features {
+    type Error = Error;
+
+    fn try_from(features: Features) -> Result<Self> {
+        let Some(scanning) = features.vulnerability_scanning else {
+            return Ok(Self::default());
+        };
+        let features = Self {
+            vulnerability_scanning: registry::VulnerabilityScanning {
+                enabled: scanning.enabled,
+                properties: scanning.properties,
+            },
+        };
+        features.check().map(|()| features)
+    }
+}
+
+impl From<registry::Features> for Features {
+    fn from(features: registry::Features) -> Self {
+        let registry::VulnerabilityScanning {
+            enabled,
+            properties,
+        } = features.vulnerability_scanning;
+        Self {
+            vulnerability_scanning: Some(VulnerabilityScanning {
+                enabled,
+                properties,
+            }),
+        }
+    }
+}
+
+/// How much a registry stores
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct StorageUsage {
+    /// Always 0: images are the registry's own data
+    #[schema(example = 0)]
+    bytes: i64,
+}
+
+/// What the registry trusts when it verifies a JWT of this service.
+///
+/// * `x5c`: this registry's CA, for good, since a JWT carries its certificate. The signing key rotates on schedule, with no restart. Distribution 2.8 and 3.
+///
+/// * `pinned`: one key, since a JWT carries only a key id. The key changes only on command, and then the registry has to be given the new one and restarted. zot, or Distribution with `jwks` only.
+// Without `default`: a generated client would send it, and lock out a registry that trusts one key.
+#[derive(ToSchema)]
+#[schema(as = TokenVerifier, rename_all = "lowercase", example = "x5c")]
+#[expect(dead_code, reason = "only its shape is used")]
+enum Verifier {
+    X5c,
+    Pinned,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct RegistryProperties {
+    /// The registry's name
+    #[schema(example = "team-a")]
+    name: String,
+    /// Where it is
+    #[schema(example = "de/fra")]
+    location: String,
+    /// What its clients log in to; empty in the answer that made it
+    #[schema(example = "team-a.localhost")]
+    hostname: String,
+    /// When it collects garbage; null if it has no schedule
+    #[schema(required)]
+    garbage_collection_schedule: Option<Schedule>,
+    storage_usage: StorageUsage,
+    features: Features,
+    /// Addresses and networks that may use its tokens; none is no restriction
+    #[schema(example = json!(["0.0.0.0/0", "::/0"]))]
+    api_subnet_allow_list: Vec<String>,
+    #[schema(value_type = Verifier)]
+    token_verifier: &'static str,
+    /// How long a token lasts whose maker does not say; absent without such a rule
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "P90D")]
+    default_token_life: Option<String>,
+    /// How far ahead a token's end may lie when it is set; absent without such a rule
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "P3650D")]
+    maximum_token_life: Option<String>,
+    /// How old the secret of a token may become; absent if it may be of any age
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "P90D")]
+    maximum_secret_age: Option<String>,
+}
+
+/// A registry
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RegistryResponse)]
+pub(in super::super) struct RegistryView {
+    /// The registry's id
+    #[schema(format = Uuid, example = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11")]
+    id: String,
+    #[schema(example = "registry")]
+    r#type: &'static str,
+    #[schema(example = "")]
+    href: &'static str,
+    metadata: Metadata,
+    properties: RegistryProperties,
+}
+
+impl RegistryView {
+    /// A registry just made: `New` and without host name once, as the product answers. Nothing of this is stored.
+    pub(in super::super) fn created(registry: registry::Registry) -> Self {
+        Self::with_state(registry, "New", String::new())
+    }
+
+    /// A registry as it is shown ever after. Terraform waits for this state.
+    pub(in super::super) fn new(registry: registry::Registry, hostname: String) -> Self {
+        Self::with_state(registry, "Running", hostname)
+    }
+
+    fn with_state(registry: registry::Registry, state: &'static str, hostname: String) -> Self {
+        Self {
+            id: registry.id.to_string(),
+            r#type: "registry",
+            href: "",
+            metadata: Metadata::new(registry.created, registry.modified, state),
+            properties: RegistryProperties {
+                name: registry.name,
+                location: registry.location,
+                hostname,
+                garbage_collection_schedule: registry.schedule.map(|schedule| Schedule {
+                    days: schedule.days,
+                    time: schedule.time,
+                }),
+                storage_usage: StorageUsage { bytes: 0 },
+                features: registry.features.into(),
+                api_subnet_allow_list: registry.subnets.entries().to_vec(),
+                token_verifier: registry.verifier.as_str(),
+                default_token_life: registry.lives.default.map(|life| life.to_string()),
+                maximum_token_life: registry.lives.maximum.map(|life| life.to_string()),
+                maximum_secret_age: registry.maximum_secret_age.map(|age| age.to_string()),
+            },
+        }
+    }
+}
+
+/// How to go on
+#[derive(Debug, Serialize, ToSchema)]
+pub(in super::super) struct Pagination {
+    /// The most elements on this page
+    #[schema(example = 100)]
+    pub(in super::super) limit: i64,
+    /// `pagination.token` of the next page; empty on the last
+    #[schema(example = "")]
+    pub(in super::super) token: String,
+}
+
+/// A page of registries
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RegistriesResponse)]
+pub(in super::super) struct RegistryList {
+    #[schema(example = "registries")]
+    pub(in super::super) id: &'static str,
+    #[schema(example = "collection")]
+    pub(in super::super) r#type: &'static str,
+    #[schema(example = "")]
+    pub(in super::super) href: &'static str,
+    pub(in super::super) items: Vec<RegistryView>,
+    pub(in super::super) pagination: Pagination,
+    #[serde(rename = "_links")]
+    pub(in super::super) links: Links,
+}
+
+/// A registry to be made, or what replaces one
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = PostRegistryInput)]
+pub(in super::super) struct CreateRegistry {
+    properties: CreateRegistryProperties,
+    #[serde(default, rename = "id")]
+    #[schema(ignore)]
+    _id: IgnoredAny,
+    #[serde(default, rename = "type")]
+    #[schema(ignore)]
+    _type: IgnoredAny,
+    #[serde(default, rename = "href")]
+    #[schema(ignore)]
+    _href: IgnoredAny,
+    #[serde(default, rename = "metadata")]
+    #[schema(ignore)]
+    _metadata: IgnoredAny,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = PostRegistryProperties)]
+struct CreateRegistryProperties {
+    /// The registry's name, unique in this service; cannot be changed
+    #[schema(
+        pattern = r"^[a-z][-a-z0-9]{1,61}[a-z0-9]$",
+        min_length = 3,
+        max_length = 63,
+        example = "team-a"
+    )]
+    name: String,
+    /// Where it is to be, one of `/locations`; cannot be changed
+    #[schema(pattern = "^[-A-Za-z0-9]+/[-A-Za-z0-9]+$", example = "de/fra")]
+    location: String,
+    garbage_collection_schedule: Option<Schedule>,
+    /// Scanning is on if absent
+    #[schema(nullable = false)]
+    features: Option<Features>,
+    /// Up to 25 addresses or networks that may use its tokens, kept as sent; none is no restriction
+    #[schema(max_items = 25, example = json!(["0.0.0.0/0", "::/0"]))]
+    api_subnet_allow_list: Option<Vec<String>>,
+    /// What verifies its JWTs; absent: `x5c` for a registry that is made, unchanged for one that is replaced
+    #[schema(value_type = Option<Verifier>, nullable = false)]
+    token_verifier: Option<String>,
+    /// How long a token lasts whose maker does not say; null is no rule, absent leaves the rule as it is
+    #[serde(default, deserialize_with = "present")]
+    #[schema(
+        value_type = Option<String>,
+        pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$",
+        example = "P90D"
+    )]
+    default_token_life: Option<Option<String>>,
+    /// How far ahead a token's end may lie when it is set; null is no rule, absent leaves the rule as it is
+    #[serde(default, deserialize_with = "present")]
+    #[schema(
+        value_type = Option<String>,
+        pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$",
+        example = "P3650D"
+    )]
+    maximum_token_life: Option<Option<String>>,
+    /// How old the secret of a token may become, from PT1H; an older one opens nothing. Null is of any age, absent leaves it as it is
+    #[serde(default, deserialize_with = "present")]
+    #[schema(
+        value_type = Option<String>,
+        pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$",
+        example = "P90D"
+    )]
+    maximum_secret_age: Option<Option<String>>,
+    /// The product once had it; clients of that time still send it.
+    #[serde(default, rename = "maintenanceWindow")]
+    #[schema(ignore)]
+    _maintenance_window: IgnoredAny,
+    #[serde(default, rename = "hostname")]
+    #[schema(ignore)]
+    _hostname: IgnoredAny,
+    #[serde(default, rename = "storageUsage")]
+    #[schema(ignore)]
+    _storage_usage: IgnoredAny,
+}
+
+impl TryFrom<CreateRegistry> for NewRegistry {
+    type Error = Error;
+
+    fn try_from(body: CreateRegistry) -> Result<Self> {
+        let properties = body.properties;
+        let mut violations = Violations::default();
+        let name = violations.take(RegistryName::parse(&properties.name));
+        let schedule = violations.take(
+            properties
+                .garbage_collection_schedule
+                .map(registry::Schedule::try_from)
+                .transpose(),
+        );
+        let subnets = violations.take(AllowList::of_registry(
+            properties.api_subnet_allow_list.unwrap_or_default(),
+        ));
+        let features = properties.features.map(registry::Features::try_from);
+        let features = violations.take(features.transpose());
+        let verifier = violations.take(to_verifier(properties.token_verifier.as_deref()));
+        let lives = violations.take(to_lives(
+            properties.default_token_life,
+            properties.maximum_token_life,
+        ));
+        let maximum_secret_age = violations.take(to_maximum_age(properties.maximum_secret_age));
+        let new = (|| {
+            Some(Self {
+                name: name?,
+                location: properties.location,
+                schedule: schedule?,
+                features: features?.unwrap_or_default(),
+                subnets: subnets?,
+                verifier: verifier?,
+                lives: lives?,
+                maximum_secret_age: maximum_secret_age?,
+            })
+        })();
+        violations.finish(new)
+    }
+}
+
+fn to_verifier(text: Option<&str>) -> Result<Option<TokenVerifier>> {
+    text.map(TokenVerifier::parse).transpose()
+}
+
+fn to_maximum_age(sent: Option<Option<String>>) -> Result<Option<Option<Period>>> {
+    sent.map(|age| age.as_deref().map(parse_maximum_age).transpose())
+        .transpose()
+}
+
+fn to_lives(
+    default: Option<Option<String>>,
+    maximum: Option<Option<String>>,
+) -> Result<LivesPatch> {
+    let mut violations = Violations::default();
+    let mut read = |member, field, sent: Option<Option<String>>| {
+        let read = |text: &str| parse_life(member, field, text);
+        let life = sent.map(|life| life.as_deref().map(read).transpose());
+        violations.take(life.transpose())
+    };
+    let default = read("defaultTokenLife", Field::DefaultTokenLife, default);
+    let maximum = read("maximumTokenLife", Field::MaximumTokenLife, maximum);
+    let patch = (|| {
+        Some(LivesPatch {
+            default: default?,
+            maximum: maximum?,
+        })
+    })();
+    violations.finish(patch)
+}
+
+/// Changes to a registry; what is absent stays
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = PatchRegistryInput)]
+pub(in super::super) struct PatchRegistry {
+    /// Replaces the schedule; null removes it, absent leaves it as it is
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Schedule>)]
+    garbage_collection_schedule: Option<Option<Schedule>>,
+    #[schema(nullable = false)]
+    features: Option<Features>,
+    /// Replaces the allow list; an empty one lifts the restriction, null and absent leave it as it is
+    #[schema(max_items = 25, example = json!(["0.0.0.0/0", "::/0"]))]
+    api_subnet_allow_list: Option<Vec<String>>,
+    /// Changes what verifies its JWTs
+    #[schema(value_type = Option<Verifier>, nullable = false)]
+    token_verifier: Option<String>,
+    /// How long a token lasts whose maker does not say; null is no rule, absent leaves the rule as it is
+    #[serde(default, deserialize_with = "present")]
+    #[schema(
+        value_type = Option<String>,
+        pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$",
+        example = "P90D"
+    )]
+    default_token_life: Option<Option<String>>,
+    /// How far ahead a token's end may lie when it is set; null is no rule, absent leaves the rule as it is
+    #[serde(default, deserialize_with = "present")]
+    #[schema(
+        value_type = Option<String>,
+        pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$",
+        example = "P3650D"
+    )]
+    maximum_token_life: Option<Option<String>>,
+    /// Changes how old the secret of a token may become, from PT1H; null lets it be of any age, absent leaves it as it is
+    #[serde(default, deserialize_with = "present")]
+    #[schema(
+        value_type = Option<String>,
+        pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$",
+        example = "P90D"
+    )]
+    maximum_secret_age: Option<Option<String>>,
+    #[schema(ignore)]
+    name: Option<String>,
+    #[schema(ignore)]
+    location: Option<String>,
+    #[serde(default, rename = "hostname")]
+    #[schema(ignore)]
+    _hostname: IgnoredAny,
+    #[serde(default, rename = "storageUsage")]
+    #[schema(ignore)]
+    _storage_usage: IgnoredAny,
+    #[serde(default, rename = "maintenanceWindow")]
+    #[schema(ignore)]
+    _maintenance_window: IgnoredAny,
+    #[serde(default, rename = "id")]
+    #[schema(ignore)]
+    _id: IgnoredAny,
+    #[serde(default, rename = "type")]
+    #[schema(ignore)]
+    _type: IgnoredAny,
+    #[serde(default, rename = "href")]
+    #[schema(ignore)]
+    _href: IgnoredAny,
+    #[serde(default, rename = "metadata")]
+    #[schema(ignore)]
+    _metadata: IgnoredAny,
+}
+
+impl TryFrom<PatchRegistry> for RegistryPatch {
+    type Error = Error;
+
+    fn try_from(body: PatchRegistry) -> Result<Self> {
+        let mut violations = Violations::default();
+        let schedule = body
+            .garbage_collection_schedule
+            .map(|schedule| schedule.map(registry::Schedule::try_from).transpose());
+        let schedule = violations.take(schedule.transpose());
+        let subnets = violations.take(
+            body.api_subnet_allow_list
+                .map(AllowList::of_registry)
+                .transpose(),
+        );
+        // Features without scanning say nothing about it, and in a PATCH that means unchanged.
+        let features = body
+            .features
+            .filter(|features| features.vulnerability_scanning.is_some())
+            .map(registry::Features::try_from);
+        let features = violations.take(features.transpose());
+        let verifier = violations.take(to_verifier(body.token_verifier.as_deref()));
+        let lives = violations.take(to_lives(body.default_token_life, body.maximum_token_life));
+        let maximum_secret_age = violations.take(to_maximum_age(body.maximum_secret_age));
+        let patch = (|| {
+            Some(Self {
+                name: body.name,
+                location: body.location,
+                schedule: schedule?,
+                features: features?,
+                subnets: subnets?,
+                verifier: verifier?,
+                lives: lives?,
+                maximum_secret_age: maximum_secret_age?,
+            })
+        })();
+        violations.finish(patch)
+    }
+}

@@ -1,0 +1,388 @@
+//! Tokens and their scopes on the wire.
+
+use chrono::{DateTime, Utc};
+use secrecy::SecretString;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::super::super::pieces::Items;
+use super::super::super::shown::Shown;
+use super::{Links, Metadata, nullable_list, present, rfc3339};
+use crate::domain::allow_list::AllowList;
+use crate::domain::scope_warning::ScopeWarning;
+use crate::domain::status::Status;
+use crate::domain::token::{
+    self, NewToken, TokenName, TokenPatch, VerbatimScopes, check_scopes, parse_expiry,
+};
+use crate::error::{Error, Result, Violations};
+
+/// Why a scope, or a part of it, grants nothing
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ScopeWarning)]
+pub(in super::super) struct WarningView {
+    /// The scope's place among the token's scopes, from 0
+    #[schema(example = 0)]
+    scope: usize,
+    /// Why, and what would be right, for people
+    #[schema(example = "the action \"Pull\" grants nothing; did you mean pull?")]
+    message: String,
+}
+
+impl From<ScopeWarning> for WarningView {
+    fn from(ScopeWarning { scope, message }: ScopeWarning) -> Self {
+        Self { scope, message }
+    }
+}
+
+/// What a token may do with which resource; kept as sent and in order
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in super::super) struct Scope {
+    /// What may be done
+    #[serde(deserialize_with = "nullable_list")]
+    #[schema(value_type = Option<Vec<ScopeText>>, required = true, max_items = 20, example = json!(["pull", "push"]))]
+    actions: Vec<String>,
+    /// Which resource
+    #[schema(max_length = 256, pattern = r"^[^\x00-\x1F\x7F]*$", example = "*")]
+    name: String,
+    /// The resource's type
+    #[schema(
+        max_length = 256,
+        pattern = r"^[^\x00-\x1F\x7F]*$",
+        example = "repository"
+    )]
+    r#type: String,
+}
+
+/// Any text without control characters
+#[derive(ToSchema)]
+#[schema(max_length = 256, pattern = r"^[^\x00-\x1F\x7F]*$", example = "pull")]
+#[expect(dead_code, reason = "only its shape is used")]
+struct ScopeText(String);
+
+/// A token's scopes on their way out. They are kept in the form in which they are shown.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(in super::super) enum Scopes {
+    Read(Vec<token::Scope>),
+    Verbatim(VerbatimScopes),
+}
+
+impl From<Vec<token::Scope>> for Scopes {
+    fn from(scopes: Vec<token::Scope>) -> Self {
+        Self::Read(scopes)
+    }
+}
+
+impl From<VerbatimScopes> for Scopes {
+    fn from(scopes: VerbatimScopes) -> Self {
+        Self::Verbatim(scopes)
+    }
+}
+
+fn to_scopes(scopes: Vec<Scope>) -> Result<Vec<token::Scope>> {
+    let scopes: Vec<_> = scopes
+        .into_iter()
+        .map(|scope| token::Scope {
+            actions: scope.actions,
+            name: scope.name,
+            r#type: scope.r#type,
+        })
+        .collect();
+    check_scopes(&scopes).map(|()| scopes)
+}
+
+/// What a client logs in to the registry with
+#[derive(Debug, Serialize, ToSchema)]
+struct Credentials {
+    /// The user name: the token's name
+    #[schema(example = "push-token")]
+    username: String,
+    /// The secret; only in the answer that made the token, else an empty string
+    #[schema(value_type = String, example = "")]
+    password: Shown,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct TokenProperties {
+    /// Addresses and networks that the token may be used from; absent if it may be from all that its registry allows
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(required = false, example = json!(["0.0.0.0/0", "::/0"]))]
+    allowed_cidrs: Vec<String>,
+    credentials: Credentials,
+    /// When the token stops to work; null if never
+    #[schema(required, format = DateTime, example = "2027-01-13T16:27:42Z")]
+    expiry_date: Option<String>,
+    /// The token's name, unique in the registry
+    #[schema(example = "push-token")]
+    name: String,
+    #[schema(value_type = Vec<Scope>)]
+    scopes: Scopes,
+    /// Whether the token is in use
+    #[schema(value_type = TokenStatus)]
+    status: &'static str,
+}
+
+/// Whether a token is in use
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase", example = "enabled")]
+#[expect(dead_code, reason = "only its shape is used")]
+enum TokenStatus {
+    Enabled,
+    Disabled,
+}
+
+/// A token
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TokenResponse)]
+pub(in super::super) struct TokenView {
+    /// The token's id, unique in the registry
+    #[schema(value_type = String, required = false, format = Uuid, example = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10")]
+    id: Uuid,
+    #[schema(required = false, example = "token")]
+    r#type: &'static str,
+    #[schema(required = false, example = "")]
+    href: &'static str,
+    metadata: Metadata,
+    properties: TokenProperties,
+}
+
+impl TokenView {
+    /// A token as it is shown at an instant, with the secret if this is the one time it is shown.
+    pub(in super::super) fn new(
+        token: token::Token<impl Into<Scopes>>,
+        secret: Option<&SecretString>,
+        now: DateTime<Utc>,
+    ) -> Self {
+        let (state, created_at) = (token.state_at(now), token.created.at);
+        Self {
+            id: token.id.0,
+            r#type: "token",
+            href: "",
+            metadata: Metadata::new(token.created, token.modified, state)
+                .opened_by(token.secrets, created_at, now)
+                .used(token.last_used),
+            properties: TokenProperties {
+                allowed_cidrs: token.allowed.entries().to_vec(),
+                credentials: Credentials {
+                    username: token.name.clone(),
+                    password: secret.cloned().map(Shown::from).unwrap_or_default(),
+                },
+                expiry_date: token.expires_at.map(rfc3339),
+                name: token.name,
+                scopes: token.scopes.into(),
+                status: token.status.as_str(),
+            },
+        }
+    }
+}
+
+impl TokenView {
+    /// The same with what is to be told of its scopes.
+    pub(in super::super) fn warned(mut self, warnings: Vec<ScopeWarning>) -> Self {
+        self.metadata.warnings = warnings.into_iter().map(WarningView::from).collect();
+        self
+    }
+}
+
+/// A page of tokens
+#[derive(Serialize, ToSchema)]
+#[schema(as = TokensResponse)]
+pub(in super::super) struct TokenList<'a> {
+    #[schema(required = false, example = "tokens")]
+    pub(in super::super) id: &'static str,
+    #[schema(required = false, example = "collection")]
+    pub(in super::super) r#type: &'static str,
+    #[schema(required = false, example = "")]
+    pub(in super::super) href: &'static str,
+    /// Tokens before this page
+    #[schema(example = 0)]
+    pub(in super::super) offset: i64,
+    /// The most tokens on this page
+    #[schema(example = 100)]
+    pub(in super::super) limit: i64,
+    /// Tokens on this page
+    #[schema(example = 1)]
+    pub(in super::super) count: usize,
+    /// All tokens of the registry
+    #[schema(example = 1)]
+    pub(in super::super) total: i64,
+    #[schema(value_type = Vec<TokenView>)]
+    pub(in super::super) items: Items<'a, TokenView>,
+    #[serde(rename = "_links")]
+    pub(in super::super) links: Links,
+}
+
+/// A token to be made, or what replaces one
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = PostTokenInput)]
+pub(in super::super) struct CreateToken {
+    properties: CreateTokenProperties,
+    #[serde(default, rename = "id")]
+    #[schema(ignore)]
+    _id: IgnoredAny,
+    #[serde(default, rename = "type")]
+    #[schema(ignore)]
+    _type: IgnoredAny,
+    #[serde(default, rename = "href")]
+    #[schema(ignore)]
+    _href: IgnoredAny,
+    #[serde(default, rename = "metadata")]
+    #[schema(ignore)]
+    _metadata: IgnoredAny,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = PostTokenProperties)]
+struct CreateTokenProperties {
+    /// The token's name, unique in the registry; cannot be changed
+    #[schema(
+        pattern = r"^[A-Za-z][-A-Za-z0-9]{0,61}[A-Za-z0-9]$",
+        min_length = 2,
+        max_length = 63,
+        example = "push-token"
+    )]
+    name: String,
+    /// When the token stops to work; null: never. Absent: as the registry and the service have it, or else never; where they have something to say, a token that is replaced keeps its own
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, format = DateTime, example = "2036-01-13T16:27:42Z")]
+    expiry_date: Option<Option<String>>,
+    /// What the token may do
+    #[schema(max_items = 100)]
+    scopes: Option<Vec<Scope>>,
+    /// Whether the token is in use; enabled if absent
+    #[schema(value_type = Option<TokenStatus>, nullable = false)]
+    status: Option<String>,
+    /// Up to 25 addresses or networks that it may be used from, kept as sent; none is no restriction. Absent: none for a
+    /// token that is made, unchanged for one that is replaced
+    #[schema(max_items = 25, example = json!(["0.0.0.0/0", "::/0"]))]
+    allowed_cidrs: Option<Vec<String>>,
+    #[serde(default)]
+    #[schema(ignore)]
+    credentials: SentBack,
+}
+
+/// The credentials of an answer, sent back.
+#[derive(Debug, Default)]
+pub(in super::super) struct SentBack {
+    with_password: bool,
+}
+
+impl<'de> Deserialize<'de> for SentBack {
+    /// Takes anything, as an error would repeat what may be a secret.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let sent = serde_json::Value::deserialize(deserializer)?;
+        let password = sent.get("password");
+        Ok(Self {
+            with_password: password.is_some_and(|password| !password.is_null() && password != ""),
+        })
+    }
+}
+
+impl SentBack {
+    /// Is there a password in it? Whoever makes something would take it for the one that works.
+    pub(in super::super) fn with_password(&self) -> bool {
+        self.with_password
+    }
+}
+
+fn to_expiry(sent: Option<Option<String>>) -> Result<Option<Option<DateTime<Utc>>>> {
+    sent.map(|date| date.as_deref().map(parse_expiry).transpose())
+        .transpose()
+}
+
+impl TryFrom<CreateToken> for NewToken {
+    type Error = Error;
+
+    fn try_from(body: CreateToken) -> Result<Self> {
+        let CreateTokenProperties {
+            name,
+            expiry_date,
+            scopes,
+            status,
+            allowed_cidrs,
+            credentials,
+        } = body.properties;
+        let mut violations = Violations::default();
+        let name = violations.take(TokenName::parse(&name));
+        let expires_at = violations.take(to_expiry(expiry_date));
+        let scopes = violations.take(to_scopes(scopes.unwrap_or_default()));
+        let status = violations.take(status.as_deref().map_or(Ok(Status::Enabled), Status::parse));
+        let allowed = violations.take(allowed_cidrs.map(AllowList::of_token).transpose());
+        let new = (|| {
+            Some(Self {
+                name: name?,
+                expires_at: expires_at?,
+                scopes: scopes?,
+                allowed: allowed?,
+                status: status?,
+                with_password: credentials.with_password(),
+            })
+        })();
+        violations.finish(new)
+    }
+}
+
+/// Changes to a token; what is absent stays
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = PatchTokenInput)]
+pub(in super::super) struct PatchToken {
+    /// When the token stops to work; null removes the expiry, absent leaves it as it is
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, format = DateTime, example = "2036-01-13T16:27:42Z")]
+    expiry_date: Option<Option<String>>,
+    /// Replaces all scopes; null and absent leave them as they are
+    #[schema(max_items = 100)]
+    scopes: Option<Vec<Scope>>,
+    /// Enables or disables the token
+    #[schema(value_type = Option<TokenStatus>, nullable = false)]
+    status: Option<String>,
+    /// Replaces where the token may be used from; an empty list lifts the restriction, null and absent leave it as it is
+    #[schema(max_items = 25, example = json!(["0.0.0.0/0", "::/0"]))]
+    allowed_cidrs: Option<Vec<String>>,
+    #[schema(ignore)]
+    name: Option<String>,
+    #[serde(default, rename = "credentials")]
+    #[schema(ignore)]
+    _credentials: IgnoredAny,
+    #[serde(default, rename = "id")]
+    #[schema(ignore)]
+    _id: IgnoredAny,
+    #[serde(default, rename = "type")]
+    #[schema(ignore)]
+    _type: IgnoredAny,
+    #[serde(default, rename = "href")]
+    #[schema(ignore)]
+    _href: IgnoredAny,
+    #[serde(default, rename = "metadata")]
+    #[schema(ignore)]
+    _metadata: IgnoredAny,
+}
+
+impl TryFrom<PatchToken> for TokenPatch {
+    type Error = Error;
+
+    fn try_from(body: PatchToken) -> Result<Self> {
+        let mut violations = Violations::default();
+        let expires_at = violations.take(to_expiry(body.expiry_date));
+        let scopes = violations.take(body.scopes.map(to_scopes).transpose());
+        let status = violations.take(body.status.as_deref().map(Status::parse).transpose());
+        let allowed = violations.take(body.allowed_cidrs.map(AllowList::of_token).transpose());
+        let patch = (|| {
+            Some(Self {
+                name: body.name,
+                expires_at: expires_at?,
+                scopes: scopes?,
+                allowed: allowed?,
+                status: status?,
+            })
+        })();
+        violations.finish(patch)
+    }
+}

@@ -1,0 +1,268 @@
+//! Holders: tokens and accounts that logged in to a registry, and the reasons to refuse them.
+
+use std::net::IpAddr;
+
+use chrono::{DateTime, Utc};
+use secrecy::SecretString;
+use uuid::Uuid;
+
+use super::references::{Reference, Who};
+use super::vault::Vault;
+use crate::domain::account::Actor;
+use crate::domain::audit::{Reason, Refusal, SubjectKind};
+use crate::domain::id::{AccountId, RegistryId};
+use crate::domain::registry::Tenant;
+use crate::domain::rotation::Generation;
+use crate::domain::secret::SecretKind;
+use crate::domain::status::Status;
+use crate::domain::token::Scope;
+use crate::error::{Error, Result};
+use crate::store::credentials::{Credential, Opening, SecretDigest};
+use crate::store::{Session, accounts, app_tokens, credentials, members};
+
+/// Who logged in, as the database has it now.
+#[derive(Debug, Clone)]
+pub(super) struct Holder {
+    /// The registry that it logged in to.
+    pub(super) registry: RegistryId,
+    pub(super) name: String,
+    /// What it came with: a token, or the account itself.
+    pub(super) subject: (SubjectKind, Uuid),
+    /// On whose behalf it comes, where there is somebody.
+    pub(super) account: Option<AccountId>,
+    /// What it is allowed.
+    pub(super) scopes: Vec<Scope>,
+    /// When it stops to work.
+    pub(super) expires_at: Option<DateTime<Utc>>,
+    /// What is sealed into what it gets.
+    pub(super) reference: Reference,
+}
+
+impl Holder {
+    /// The facts about a refusal of it.
+    pub(super) fn seen(&self) -> Refusal {
+        Refusal {
+            registry: Some(self.registry),
+            registry_name: None,
+            subject: Some(self.subject),
+            name: Some(self.name.clone()),
+            reason: None,
+        }
+    }
+}
+
+/// May this registry be entered from where the client is? Whoever may not is told what a wrong secret is told: a thief who
+/// has the right one must not learn that it is.
+pub(super) fn admit_address(tenant: &Tenant, source: IpAddr, seen: &mut Refusal) -> Result<()> {
+    if tenant.subnets.admits(source) {
+        return Ok(());
+    }
+    Err(seen.because(Reason::RegistryAddress))
+}
+
+/// Notes whose secret it is.
+pub(super) fn is_of_token(found: &Credential, seen: &mut Refusal) {
+    seen.subject = Some((SubjectKind::Token, found.id.0));
+    seen.name = Some(found.name.clone());
+}
+
+/// Notes whose secret it was that something was got with, if that is still there.
+pub(super) fn is_of(
+    connection: &mut Session,
+    tenant: &Tenant,
+    who: Who,
+    seen: &mut Refusal,
+) -> Result<()> {
+    match who {
+        Who::Token(token) => {
+            let found = credentials::credential(connection, tenant.home(), token)?;
+            if let Some((found, _)) = found {
+                is_of_token(&found, seen);
+            }
+        }
+        Who::Account(account) => {
+            let found = accounts::standing(connection, account)?;
+            seen.subject = found.map(|found| (SubjectKind::Account, found.actor.id.0));
+        }
+        Who::AppToken(token) => {
+            let found = app_tokens::credential(connection, token)?;
+            seen.subject = found.map(|found| (SubjectKind::AppToken, found.id.0));
+        }
+    }
+    seen.reason = seen.subject.map(|_| Reason::Ended);
+    Ok(())
+}
+
+/// Is this the secret of a token of this kind, known by its id and what is kept of its own? None being known costs what
+/// a wrong secret does.
+pub(super) fn is_right(
+    vault: &Vault,
+    kind: SecretKind,
+    secret: &SecretString,
+    known: Option<(Uuid, &SecretDigest)>,
+) -> Result<bool> {
+    let Some((token, stored)) = known else {
+        vault.digest(kind, Uuid::nil(), secret)?;
+        return Ok(false);
+    };
+    Ok(vault.matches(kind, token, secret, stored))
+}
+
+/// Which of a token's secrets this is, if it is one of them. Both are compared whatever the first comparison says.
+pub(super) fn generation_of(
+    vault: &Vault,
+    secret: &SecretString,
+    known: Option<&Credential>,
+) -> Result<Option<Generation>> {
+    let kind = SecretKind::RegistryToken;
+    let current = known.map(|known| (known.id.0, &known.secret));
+    let current = is_right(vault, kind, secret, current)?;
+    let previous = known.is_some_and(|known| {
+        let before = known.previous.as_ref();
+        before.is_some_and(|before| vault.matches(kind, known.id.0, secret, before))
+    });
+    let current = current.then_some(Generation::Current);
+    Ok(current.or(previous.then_some(Generation::Previous)))
+}
+
+/// A token, one of whose secrets or a reference to it was right, if both are in use and it may be used from where the
+/// client is.
+pub(super) fn token_holder(
+    (found, generation, opening): (Credential, Generation, Opening),
+    tenant: &Tenant,
+    now: DateTime<Utc>,
+    source: IpAddr,
+    seen: &mut Refusal,
+) -> Result<Holder> {
+    let secret_ends = found.secrets.end_of(generation);
+    let over = |end: Option<DateTime<Utc>>| end.is_some_and(|end| end <= now);
+    let grace = found.secrets.previous.map(|previous| previous.until);
+    let reason = if found.status != Status::Enabled {
+        Some(Reason::Disabled)
+    } else if over(found.expires_at) {
+        Some(Reason::Expired)
+    } else if generation == Generation::Previous && over(grace) {
+        Some(Reason::Ended)
+    } else if over(secret_ends) {
+        Some(Reason::TooOld)
+    } else if !opening.allowed()?.admits(source) {
+        Some(Reason::Address)
+    } else {
+        None
+    };
+    if let Some(reason) = reason {
+        return Err(seen.because(reason));
+    }
+    let ends = [found.expires_at, secret_ends];
+    Ok(Holder {
+        registry: tenant.id,
+        subject: (SubjectKind::Token, found.id.0),
+        account: None,
+        reference: Reference {
+            registry: tenant.key,
+            who: Who::Token(found.key),
+            version: found.version_of(generation),
+        },
+        scopes: opening.scopes()?,
+        name: found.name,
+        expires_at: ends.into_iter().flatten().min(),
+    })
+}
+
+/// An account with what its roles and its membership of the registry allow. To one that may not even know of the
+/// registry it is closed, as to a token of another one.
+pub(super) fn account_holder(
+    connection: &mut Session,
+    actor: &Actor,
+    tenant: &Tenant,
+    seen: &mut Refusal,
+) -> Result<Holder> {
+    let rights = actor.on(members::level(connection, tenant.key, actor.key)?);
+    if !rights.visible {
+        return Err(seen.because(Reason::NoMember));
+    }
+    Ok(Holder {
+        registry: tenant.id,
+        name: actor.name.clone(),
+        subject: (SubjectKind::Account, actor.id.0),
+        account: Some(actor.id),
+        scopes: rights.images.scopes(),
+        expires_at: None,
+        reference: Reference {
+            registry: tenant.key,
+            who: Who::Account(actor.key),
+            version: actor.version,
+        },
+    })
+}
+
+/// The account of an app token whose code or reference was right, if both are in use.
+pub(super) fn app_token_holder(
+    connection: &mut Session,
+    found: &app_tokens::Credential,
+    tenant: &Tenant,
+    now: DateTime<Utc>,
+    seen: &mut Refusal,
+) -> Result<Holder> {
+    if found.expires_at.is_some_and(|end| end <= now) {
+        return Err(seen.because(Reason::Expired));
+    }
+    let owner = accounts::standing(connection, found.account)?.ok_or(Error::Unauthenticated)?;
+    if owner.status != Status::Enabled {
+        return Err(seen.because(Reason::AccountDisabled));
+    }
+    Ok(Holder {
+        subject: (SubjectKind::AppToken, found.id.0),
+        expires_at: found.expires_at,
+        reference: Reference {
+            registry: tenant.key,
+            who: Who::AppToken(found.key),
+            version: 0,
+        },
+        ..account_holder(connection, &owner.actor, tenant, seen)?
+    })
+}
+
+/// Whom a reference names, if that is what it was when the reference was made, and in use.
+pub(super) fn referred(
+    connection: &mut Session,
+    tenant: &Tenant,
+    reference: &Reference,
+    now: DateTime<Utc>,
+    source: IpAddr,
+    seen: &mut Refusal,
+) -> Result<Holder> {
+    if reference.registry != tenant.key {
+        return Err(Error::Unauthenticated);
+    }
+    match reference.who {
+        Who::Token(token) => {
+            let (found, opening) = credentials::credential(connection, tenant.home(), token)?
+                .ok_or(Error::Unauthenticated)?;
+            is_of_token(&found, seen);
+            admit_address(tenant, source, seen)?;
+            let generation = found.generation(reference.version);
+            let generation = generation.ok_or_else(|| seen.because(Reason::Ended))?;
+            token_holder((found, generation, opening), tenant, now, source, seen)
+        }
+        Who::Account(account) => {
+            let standing =
+                accounts::standing(connection, account)?.ok_or(Error::Unauthenticated)?;
+            seen.subject = Some((SubjectKind::Account, standing.actor.id.0));
+            admit_address(tenant, source, seen)?;
+            if standing.status != Status::Enabled {
+                return Err(seen.because(Reason::Disabled));
+            }
+            if standing.actor.version != reference.version {
+                return Err(seen.because(Reason::Ended));
+            }
+            account_holder(connection, &standing.actor, tenant, seen)
+        }
+        Who::AppToken(token) => {
+            let found = app_tokens::credential(connection, token)?.ok_or(Error::Unauthenticated)?;
+            seen.subject = Some((SubjectKind::AppToken, found.id.0));
+            admit_address(tenant, source, seen)?;
+            app_token_holder(connection, &found, tenant, now, seen)
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! References: the content of credentials that outlive a request, by which their secret's owner is found again.
+
+use crate::domain::id::{AccountKey, AppTokenKey, RegistryKey, TokenKey};
+
+/// To whom something was issued: internal keys and a version, since names and ids come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reference {
+    pub registry: RegistryKey,
+    pub who: Who,
+    /// Of the token's secret, or of the account: what was issued before it changed is worth nothing after. An app token
+    /// never changes.
+    pub version: i64,
+}
+
+/// Whom a reference names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Who {
+    Token(TokenKey),
+    Account(AccountKey),
+    AppToken(AppTokenKey),
+}
+
+impl Reference {
+    const LENGTH: usize = 25;
+
+    pub(super) fn to_bytes(self) -> [u8; Self::LENGTH] {
+        let (kind, key) = match self.who {
+            Who::Token(token) => (1, token.0),
+            Who::Account(account) => (2, account.0),
+            Who::AppToken(token) => (3, token.0),
+        };
+        let mut bytes = [kind; Self::LENGTH];
+        let parts = [self.registry.0, key, self.version];
+        for (place, part) in bytes
+            .iter_mut()
+            .skip(1)
+            .zip(parts.map(i64::to_be_bytes).as_flattened())
+        {
+            *place = *part;
+        }
+        bytes
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (kind, rest) = bytes.split_first()?;
+        let (registry, rest) = rest.split_first_chunk::<8>()?;
+        let (key, rest) = rest.split_first_chunk::<8>()?;
+        let version = i64::from_be_bytes(rest.try_into().ok()?);
+        let key = i64::from_be_bytes(*key);
+        let who = match kind {
+            1 => Who::Token(TokenKey(key)),
+            2 => Who::Account(AccountKey(key)),
+            3 => Who::AppToken(AppTokenKey(key)),
+            _ => return None,
+        };
+        Some(Self {
+            registry: RegistryKey(i64::from_be_bytes(*registry)),
+            who,
+            version,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_come_back_as_they_were() {
+        for who in [
+            Who::Token(TokenKey(7)),
+            Who::Account(AccountKey(i64::MAX)),
+            Who::AppToken(AppTokenKey(1)),
+        ] {
+            let reference = Reference {
+                registry: RegistryKey(-3),
+                who,
+                version: 12,
+            };
+            assert_eq!(
+                Reference::from_bytes(&reference.to_bytes()),
+                Some(reference)
+            );
+        }
+        assert_eq!(Reference::from_bytes(&[]), None);
+        assert_eq!(Reference::from_bytes(&[4; 25]), None);
+        assert_eq!(Reference::from_bytes(&[1; 26]), None);
+    }
+}

@@ -1,0 +1,279 @@
+//! The secrets of registry tokens, as logins and reports of leaks need them.
+
+use chrono::{DateTime, Utc};
+use diesel::{
+    BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl,
+    SelectableHelper,
+};
+use uuid::Uuid;
+
+use super::rows::{Id, from_json, instant, uuid};
+use super::schema::tokens;
+use super::session::{Session, direct};
+use crate::domain::account::name_key;
+use crate::domain::allow_list::AllowList;
+use crate::domain::id::{RegistryKey, TokenId, TokenKey};
+use crate::domain::period::Period;
+use crate::domain::registry::Home;
+use crate::domain::rotation::{Generation, Previous, Secrets};
+use crate::domain::status::Status;
+use crate::domain::token::Scope;
+use crate::error::Result;
+
+/// What is kept of a secret.
+#[derive(Debug, Clone)]
+pub struct SecretDigest {
+    /// The keyed hash.
+    pub digest: Vec<u8>,
+    /// The data key it was made with.
+    pub key: i64,
+}
+
+/// When the secrets of a row were made and when they end.
+pub(super) fn secrets_of(
+    maximum_age: Option<Period>,
+    made_at: i64,
+    previous_at: Option<i64>,
+    previous_until: Option<i64>,
+) -> Result<Secrets> {
+    let previous = match (previous_at, previous_until) {
+        (Some(made_at), Some(until)) => Some(Previous {
+            made_at: instant(made_at)?,
+            until: instant(until)?,
+        }),
+        _ => None,
+    };
+    Ok(Secrets {
+        made_at: instant(made_at)?,
+        previous,
+        maximum_age,
+    })
+}
+
+/// A token as far as its use needs it.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    /// Internal key.
+    pub key: TokenKey,
+    /// Public id.
+    pub id: TokenId,
+    /// The user name it logs in with.
+    pub name: String,
+    /// In use or not.
+    pub status: Status,
+    /// When it stops to work.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// What is kept of its secret.
+    pub secret: SecretDigest,
+    /// What is kept of the secret before, if there is one; it may have ended.
+    pub previous: Option<SecretDigest>,
+    /// When the two were made and when they end.
+    pub secrets: Secrets,
+    /// The id that refresh tokens are bound to, beside the hash of a secret; none in rows of earlier releases.
+    pub refresh_id: Option<Uuid>,
+    /// Counts its secrets: that of the current one.
+    secret_version: i64,
+}
+
+#[derive(diesel::Queryable, diesel::Selectable)]
+#[diesel(table_name = tokens)]
+struct CredentialRow {
+    key: i64,
+    uuid: Vec<u8>,
+    name: String,
+    status: String,
+    expires_at: Option<i64>,
+    secret_digest: Vec<u8>,
+    secret_key: i64,
+    secret_version: i64,
+    secret_at: i64,
+    previous_digest: Option<Vec<u8>>,
+    previous_key: Option<i64>,
+    previous_at: Option<i64>,
+    previous_until: Option<i64>,
+    refresh_id: Option<Id>,
+}
+
+impl CredentialRow {
+    fn credential(self, home: Home) -> Result<Credential> {
+        let row = self;
+        let secrets = secrets_of(
+            home.maximum_secret_age,
+            row.secret_at,
+            row.previous_at,
+            row.previous_until,
+        )?;
+        Ok(Credential {
+            key: TokenKey(row.key),
+            id: TokenId(uuid(&row.uuid)?),
+            name: row.name,
+            status: Status::from_stored(&row.status),
+            expires_at: row.expires_at.map(instant).transpose()?,
+            secret: SecretDigest {
+                digest: row.secret_digest,
+                key: row.secret_key,
+            },
+            // Without an end it would have none.
+            previous: secrets
+                .previous
+                .and_then(|_| secret_before(row.previous_digest, row.previous_key)),
+            secrets,
+            refresh_id: row.refresh_id.map(|id| id.0),
+            secret_version: row.secret_version,
+        })
+    }
+}
+
+/// What is kept of the secret before, if there is one.
+fn secret_before(digest: Option<Vec<u8>>, key: Option<i64>) -> Option<SecretDigest> {
+    let (digest, key) = (digest?, key?);
+    Some(SecretDigest { digest, key })
+}
+
+impl Credential {
+    /// The number of one of its secrets: each has its own, for as long as there is the token.
+    #[must_use]
+    pub fn version_of(&self, generation: Generation) -> i64 {
+        match generation {
+            Generation::Current => self.secret_version,
+            Generation::Previous => self.secret_version - 1,
+        }
+    }
+
+    /// Which of its secrets has this number, if it is one of those that are kept.
+    #[must_use]
+    pub fn generation(&self, version: i64) -> Option<Generation> {
+        match self.secret_version - version {
+            0 => Some(Generation::Current),
+            1 if self.previous.is_some() => Some(Generation::Previous),
+            _ => None,
+        }
+    }
+}
+
+/// The scopes and the allow list of a token, as they are kept.
+#[derive(Debug, Clone, diesel::Queryable, diesel::Selectable)]
+#[diesel(table_name = tokens)]
+pub struct Opening {
+    scopes: String,
+    cidrs: String,
+}
+
+impl Opening {
+    /// What it opens.
+    pub fn scopes(&self) -> Result<Vec<Scope>> {
+        from_json(&self.scopes)
+    }
+
+    /// Where it may be used from.
+    pub fn allowed(&self) -> Result<AllowList> {
+        from_json(&self.cidrs)
+    }
+}
+
+/// The scopes of a token. Read them once its secret is proven: scopes can be long, and the time that reading them takes
+/// would tell which names there are.
+pub fn opening(connection: &mut Session, home: Home, token: TokenKey) -> Result<Opening> {
+    Ok(direct!(connection, |direct| tokens::table
+        .filter(
+            tokens::registry_key
+                .eq(home.key.0)
+                .and(tokens::key.eq(token.0)),
+        )
+        .select(Opening::as_select())
+        .get_result::<Opening>(direct))?)
+}
+
+/// What a login with a token's name needs. The name is compared without regard to ASCII case, as everywhere.
+pub fn credential_named(
+    connection: &mut Session,
+    home: Home,
+    name: &str,
+) -> Result<Option<Credential>> {
+    direct!(connection, |direct| tokens::table
+        .filter(
+            tokens::registry_key
+                .eq(home.key.0)
+                .and(tokens::name_key.eq(name_key(name))),
+        )
+        .select(CredentialRow::as_select())
+        .get_result::<CredentialRow>(direct))
+    .optional()?
+    .map(|row| row.credential(home))
+    .transpose()
+}
+
+/// The columns that a login with a reference to a token needs: a reference is proven before anything is read.
+pub fn credential(
+    connection: &mut Session,
+    home: Home,
+    token: TokenKey,
+) -> Result<Option<(Credential, Opening)>> {
+    direct!(connection, |direct| tokens::table
+        .filter(
+            tokens::registry_key
+                .eq(home.key.0)
+                .and(tokens::key.eq(token.0)),
+        )
+        .select((CredentialRow::as_select(), Opening::as_select()))
+        .get_result::<(CredentialRow, Opening)>(direct))
+    .optional()?
+    .map(|(row, opening)| Ok((row.credential(home)?, opening)))
+    .transpose()
+}
+
+/// What is kept of a secret, and whose it is.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// Internal key.
+    pub key: TokenKey,
+    /// Public id, to which the secret is bound.
+    pub id: TokenId,
+    /// The registry that it opens, or did.
+    pub registry: RegistryKey,
+    /// The keyed hash.
+    pub secret: SecretDigest,
+    /// Counts its token's secrets.
+    pub secret_version: i64,
+}
+
+/// What is kept of the secrets of all registries' tokens, in the order of the tokens' keys: those of up to `limit` tokens,
+/// beyond a key. Secrets before the current ones are among them, whether they have ended or not, and those of deleted
+/// registries until they are purged.
+pub fn secrets(connection: &mut Session, beyond: TokenKey, limit: i64) -> Result<Vec<Kept>> {
+    type Before = (Option<Vec<u8>>, Option<i64>);
+    type Row = (i64, Vec<u8>, i64, Vec<u8>, i64, i64, Before);
+    let rows: Vec<Row> = tokens::table
+        .filter(tokens::key.gt(beyond.0))
+        .order(tokens::key)
+        .limit(limit)
+        .select((
+            tokens::key,
+            tokens::uuid,
+            tokens::registry_key,
+            tokens::secret_digest,
+            tokens::secret_key,
+            tokens::secret_version,
+            (tokens::previous_digest, tokens::previous_key),
+        ))
+        .load(connection)?;
+    let mut kept = Vec::with_capacity(rows.len());
+    for (key, id, registry, digest, secret_key, version, before) in rows {
+        let id = TokenId(uuid(&id)?);
+        let of = |secret, secret_version| Kept {
+            key: TokenKey(key),
+            id,
+            registry: RegistryKey(registry),
+            secret,
+            secret_version,
+        };
+        let current = SecretDigest {
+            digest,
+            key: secret_key,
+        };
+        kept.push(of(current, version));
+        let before = secret_before(before.0, before.1);
+        kept.extend(before.map(|before| of(before, version - 1)));
+    }
+    Ok(kept)
+}

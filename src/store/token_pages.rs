@@ -1,0 +1,214 @@
+//! Pages of a registry's tokens, and their number.
+
+use diesel::connection::DefaultLoadingMode;
+use diesel::dsl::sql;
+use diesel::pg::PgRowByRowLoadingMode;
+use diesel::sql_types::{BigInt, Nullable};
+use diesel::{
+    BoolExpressionMethods, ExpressionMethods, JoinOnDsl, OptionalExtension, QueryDsl, QueryResult,
+    RunQueryDsl, SelectableHelper,
+};
+
+use super::prepared::Prepared;
+use super::schema::{token_counts, token_uses, tokens};
+use super::session::{Session, direct};
+use super::token_uses::UseRow;
+use super::tokens::{BUCKET_BITS, TokenRow, UsedRow};
+use crate::domain::id::{RegistryKey, TokenKey};
+use crate::domain::page::{DEFAULT_LIMIT, Window};
+use crate::domain::registry::Home;
+use crate::domain::token::{Token, VerbatimScopes};
+use crate::error::{Error, Result};
+
+/// The tokens of all buckets, summed by the database: a large registry has thousands, and each row that leaves it costs ten
+/// times as much. PostgreSQL's sum of integers of eight bytes is one of any size.
+const SUM: &str = "CAST(COALESCE(SUM(live), 0) AS BIGINT)";
+
+/// Loads the tokens of a query, `most` at the most. libpq holds a whole result, and the C library keeps the memory of it
+/// for the thread that asked: so the rows of a long page come one by one, which costs some microseconds each.
+macro_rules! load {
+    ($session:expr, $home:expr, $most:expr, $query:expr) => {{
+        let most = $most;
+        match $session {
+            Session::Postgres(connection) if most > DEFAULT_LIMIT => $query
+                .load_iter::<UsedRow, PgRowByRowLoadingMode>(connection)
+                .map_err(Error::from)
+                .and_then(|rows| read(rows, $home, most)),
+            session => direct!(session, |direct| $query
+                .load_iter::<UsedRow, DefaultLoadingMode>(direct)
+                .map_err(Error::from)
+                .and_then(|rows| read(rows, $home, most))),
+        }
+    }};
+}
+
+/// A page of a registry's tokens in creation order, and how many there are in all. To be called in a snapshot.
+pub fn page(
+    connection: &mut Session,
+    home: Home,
+    window: Window,
+) -> Result<(Vec<Token<VerbatimScopes>>, i64)> {
+    let (total, first) = match window.offset {
+        0 => beginning(connection, home.key)?,
+        offset => beyond(connection, home.key, offset)?,
+    };
+    let Some(first) = first else {
+        return Ok((Vec::new(), total));
+    };
+    let found = load!(
+        connection,
+        home,
+        window.limit.min(total),
+        tokens::table
+            .left_join(token_uses::table.on(token_uses::token_key.eq(tokens::key)))
+            .filter(
+                tokens::registry_key
+                    .eq(home.key.0)
+                    .and(tokens::position.ge(first)),
+            )
+            .order(tokens::position)
+            .limit(window.limit)
+            .select((TokenRow::as_select(), Option::<UseRow>::as_select()))
+    )?;
+    Ok((found, total))
+}
+
+/// Makes tokens of rows as they come, `most` at the most: a list of rows made first would be as large again, and moved as
+/// it grew.
+fn read(
+    rows: impl Iterator<Item = QueryResult<UsedRow>>,
+    home: Home,
+    most: i64,
+) -> Result<Vec<Token<VerbatimScopes>>> {
+    let mut tokens = Vec::with_capacity(usize::try_from(most).map_err(Error::internal)?);
+    for row in rows {
+        let (row, used) = row?;
+        tokens.push(row.token(used, home)?);
+    }
+    Ok(tokens)
+}
+
+/// How many tokens a registry has, and a position with none of them before it, if there are any. One statement finds both,
+/// however many buckets there are. The position is that of a bucket with tokens: from an earlier one PostgreSQL would walk over
+/// what was deleted and is not yet cleared away.
+fn beginning(connection: &mut Session, registry: RegistryKey) -> Result<(i64, Option<i64>)> {
+    let first = sql::<Nullable<BigInt>>(
+        "(SELECT bucket FROM token_counts WHERE live > 0 AND registry_key = ",
+    )
+    .bind::<BigInt, _>(registry.0)
+    .sql(" ORDER BY bucket LIMIT 1)");
+    let (total, bucket): (i64, Option<i64>) = direct!(connection, |direct| Prepared(
+        token_counts::table
+            .filter(token_counts::registry_key.eq(registry.0))
+            .select((sql::<BigInt>(SUM), first))
+    )
+    .get_result(direct))?;
+    Ok((total, bucket.map(|bucket| bucket << BUCKET_BITS)))
+}
+
+/// How many tokens a registry has, and a position with so many of them before it, if there are more.
+fn beyond(
+    connection: &mut Session,
+    registry: RegistryKey,
+    offset: i64,
+) -> Result<(i64, Option<i64>)> {
+    let buckets: Vec<(i64, i64)> = direct!(connection, |direct| token_counts::table
+        .filter(token_counts::registry_key.eq(registry.0))
+        .order(token_counts::bucket)
+        .select((token_counts::bucket, token_counts::live))
+        .load(direct))?;
+    let total = buckets.iter().map(|(_, live)| live).sum();
+    let mut skip = offset;
+    let bucket = buckets.iter().find_map(|(bucket, live)| {
+        let here = skip < *live;
+        if !here {
+            skip -= live;
+        }
+        here.then_some(*bucket)
+    });
+    let first = match bucket {
+        Some(bucket) => position_after(connection, registry, bucket << BUCKET_BITS, skip)?,
+        None => None,
+    };
+    Ok((total, first))
+}
+
+/// The position of a registry's token that comes so many after the first from a position on. By the index alone, since
+/// a bucket has thousands to skip.
+fn position_after(
+    connection: &mut Session,
+    registry: RegistryKey,
+    from: i64,
+    skip: i64,
+) -> Result<Option<i64>> {
+    if skip == 0 {
+        return Ok(Some(from));
+    }
+    Ok(direct!(connection, |direct| tokens::table
+        .filter(
+            tokens::registry_key
+                .eq(registry.0)
+                .and(tokens::position.ge(from)),
+        )
+        .order(tokens::position)
+        .offset(skip)
+        .limit(1)
+        .select(tokens::position)
+        .get_result(direct))
+    .optional()?)
+}
+
+/// The first `limit` tokens of a registry beyond a position, in creation order.
+pub fn page_after(
+    connection: &mut Session,
+    home: Home,
+    position: i64,
+    limit: i64,
+) -> Result<Vec<Token<VerbatimScopes>>> {
+    load!(
+        connection,
+        home,
+        limit,
+        tokens::table
+            .left_join(token_uses::table.on(token_uses::token_key.eq(tokens::key)))
+            .filter(
+                tokens::registry_key
+                    .eq(home.key.0)
+                    .and(tokens::position.gt(position)),
+            )
+            .order(tokens::position)
+            .limit(limit)
+            .select((TokenRow::as_select(), Option::<UseRow>::as_select()))
+    )
+}
+
+/// How many tokens a registry has.
+pub fn total(connection: &mut Session, registry: RegistryKey) -> Result<i64> {
+    Ok(direct!(connection, |direct| Prepared(
+        token_counts::table
+            .filter(token_counts::registry_key.eq(registry.0))
+            .select(sql::<BigInt>(SUM))
+    )
+    .get_result(direct))?)
+}
+
+/// Tokens of a registry by their keys, in any order.
+pub(super) fn with_keys(
+    connection: &mut Session,
+    home: Home,
+    keys: impl IntoIterator<Item = TokenKey>,
+) -> Result<Vec<Token<VerbatimScopes>>> {
+    let keys: Vec<_> = keys.into_iter().map(|key| key.0).collect();
+    let most = i64::try_from(keys.len()).map_err(Error::internal)?;
+    // The plus keeps SQLite from an index that begins with the registry: it would read all of its tokens for a few.
+    let registry = sql::<BigInt>("+tokens.registry_key");
+    load!(
+        connection,
+        home,
+        most,
+        tokens::table
+            .left_join(token_uses::table.on(token_uses::token_key.eq(tokens::key)))
+            .filter(tokens::key.eq_any(keys).and(registry.eq(home.key.0)),)
+            .select((TokenRow::as_select(), Option::<UseRow>::as_select()))
+    )
+}
