@@ -247,7 +247,17 @@ async fn greeting(settings: &Settings, app: &App) -> Result<String> {
     };
     let base = base(settings, *address);
     let here = format!("Wharfinger is at {base}.");
-    let Some(admin) = app.service.accounts().an_admin().await? else {
+    // A password that was just made is told whatever the database does now: nobody would ever see it otherwise.
+    let admin = match &app.first_password {
+        Some(FirstPassword::Show(_) | FirstPassword::InFile { .. } | FirstPassword::Given) => {
+            Ok(Some(FIRST.to_owned()))
+        }
+        Some(FirstPassword::Elsewhere(_)) | None => app.service.accounts().an_admin().await,
+    };
+    let Ok(admin) = admin else {
+        return Ok(here);
+    };
+    let Some(admin) = admin else {
         return Ok(format!(
             "{here} Nobody manages it: no account is an Admin. Make one, with the same settings:\n  \
              wharfinger account add NAME --role Admin"

@@ -9,10 +9,9 @@ mod field;
 
 use std::fmt;
 
-pub use self::field::Field;
+use uuid::Uuid;
 
-/// The beginning of the phrase in a conflict of names.
-pub const NAMED: &str = "named ";
+pub use self::field::Field;
 
 /// Anything that can go wrong, as the caller's or as our own fault.
 #[derive(Debug, thiserror::Error)]
@@ -53,14 +52,14 @@ pub enum Error {
     #[error("these roles permit more than yours: {}", DisplayLacks(.0))]
     Excessive(Vec<Lack>),
     /// The thing does not exist, or the caller may not know that it does.
-    #[error("{what} {which} not found{hint}")]
+    #[error("{what} {which} not found{}", Remark(.hint.as_deref()))]
     NotFound {
         /// What kind of thing was looked for.
         what: What,
         /// Which one, as the caller named it.
         which: String,
-        /// A suggestion, with `; ` before it, if one is likely to be right.
-        hint: String,
+        /// A suggestion, if one is likely to be right.
+        hint: Option<String>,
     },
     /// The thing is no business of this service.
     #[error(
@@ -72,13 +71,15 @@ pub enum Error {
         /// Where the caller looked.
         which: String,
     },
-    /// Another thing holds the name or id.
-    #[error("{} {what} {which} already exists", .what.article())]
-    Conflict {
-        /// What kind of thing already exists.
+    /// Another thing has the name.
+    #[error("{} {what} named {name}{} already exists", .what.article(), DisplayHolder(.holder.as_ref()))]
+    NameTaken {
+        /// The kind of the thing.
         what: What,
-        /// Which one, as a phrase: `named ci`, `with the id …`.
-        which: String,
+        /// The name.
+        name: String,
+        /// The id of the thing that has it, if the caller may know that.
+        holder: Option<Uuid>,
     },
     /// The thing exists and is not of a kind or in a state for this.
     #[error("{0}")]
@@ -105,14 +106,14 @@ pub enum Error {
     #[error("{}", DisplayViolations(.0))]
     Invalid(Vec<Violation>),
     /// The path exists, the method does not.
-    #[error("{method} is not supported here; supported: {allow}{hint}")]
+    #[error("{method} is not supported here; supported: {allow}{}", Remark(*.hint))]
     MethodNotAllowed {
         /// What was sent.
         method: String,
         /// What would do, ready for the `Allow` header.
         allow: String,
-        /// A remark on the supported methods, with `; ` before it, if one is needed.
-        hint: &'static str,
+        /// A remark on the supported methods, if one is needed.
+        hint: Option<&'static str>,
     },
     /// The body is of a type that this path does not read.
     #[error("{sent} is not supported; send {supported}, uncompressed")]
@@ -184,15 +185,16 @@ impl Error {
         Self::NotFound {
             what,
             which: which.to_string(),
-            hint: String::new(),
+            hint: None,
         }
     }
 
     /// A thing of this kind already holds the name.
     pub fn name_taken(what: What, name: impl fmt::Display) -> Self {
-        Self::Conflict {
+        Self::NameTaken {
             what,
-            which: format!("{NAMED}{name}"),
+            name: name.to_string(),
+            holder: None,
         }
     }
 
@@ -390,6 +392,24 @@ impl Violation {
             field,
             message: message.into(),
         }
+    }
+}
+
+/// A remark at the end of a sentence.
+struct Remark<'a>(Option<&'a str>);
+
+impl fmt::Display for Remark<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |remark| write!(f, "; {remark}"))
+    }
+}
+
+/// The id of the thing that has a name.
+struct DisplayHolder<'a>(Option<&'a Uuid>);
+
+impl fmt::Display for DisplayHolder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |id| write!(f, ", with the id {id},"))
     }
 }
 

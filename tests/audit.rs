@@ -565,6 +565,40 @@ async fn made_up_registries_make_no_event_each(
     assert!((1..=4).contains(&refused.len()), "{refused:?}");
 }
 
+/// A sum of refusals names the registry that all of them were for, and none if they were for several.
+#[rstest]
+#[actix_web::test]
+async fn a_sum_of_refusals_names_a_registry_only_if_it_is_that_of_all(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    for (names, shared) in [
+        (["team-a"; 4], true),
+        (["team-a", "team-a", "team-b", "team-b"], false),
+    ] {
+        let server = Server::start(backend).await;
+        let admin = server.admin();
+        let registry = admin.create_registry("team-a").await;
+        admin.create_registry("team-b").await;
+        let stranger = server.actor("admin", "guessed-password");
+        for name in names {
+            let service = format!("{name}.localhost");
+            let answer = stranger.ask("/token", &[("service", &service)]).await;
+            assert_eq!(answer.status, 401, "{answer:?}");
+        }
+        server.service.flush_incidents(true).await.unwrap();
+        let refused = told(&admin, "kind=refuse").await;
+        let sums: Vec<_> = refused
+            .iter()
+            .filter(|event| event["detail"]["count"].as_u64() > Some(1))
+            .collect();
+        let [sum] = sums[..] else {
+            panic!("{refused:?}");
+        };
+        let expected = if shared { json!(registry) } else { json!(null) };
+        assert_eq!(sum["registry"], expected, "{sum}");
+    }
+}
+
 /// At the level `debug`, with ids and no secret.
 #[actix_web::test]
 async fn the_log_says_why_a_login_was_refused() {
@@ -935,6 +969,14 @@ async fn an_export_sends_all_in_order(
         events.iter().map(|event| event["id"].to_string()).collect();
     assert_eq!(ids.len(), events.len());
     assert!(events.is_sorted_by_key(|event| event["at"].as_str().unwrap().to_owned()));
+
+    // HEAD does not read what it will not send.
+    let calls = server.service.store_calls();
+    let head = admin
+        .send(admin.request(Method::HEAD, "/audit/export"))
+        .await;
+    assert_eq!((head.status, head.text.as_str()), (200, ""));
+    assert_eq!(server.service.store_calls() - calls, 1);
 }
 
 #[rstest]

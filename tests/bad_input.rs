@@ -1194,6 +1194,16 @@ async fn mistakes_of_form_are_told_all_at_once() {
                 "properties: missing field `name`",
             ],
         ),
+        // Nothing is missing but the member around these.
+        (
+            "/registries",
+            r#"{"name": "team-x", "location": "de/fra"}"#,
+            &["body", "body"],
+            &[
+                r#"unknown member "name"; put it inside "properties""#,
+                r#"unknown member "location"; put it inside "properties""#,
+            ],
+        ),
         (
             "/registries",
             "{}",

@@ -229,7 +229,10 @@ async fn a_job_that_changed_nothing_is_run_once(
             Err(Error::NotFound { .. })
         ));
     }
-    assert!(matches!(fourth.await.unwrap(), Err(Error::Conflict { .. })));
+    assert!(matches!(
+        fourth.await.unwrap(),
+        Err(Error::NameTaken { .. })
+    ));
     for kept in [second, fifth] {
         kept.await.unwrap().unwrap();
     }

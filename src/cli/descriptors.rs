@@ -21,8 +21,8 @@ fn own_need(settings: &Settings) -> Result<u64> {
     let target = settings.target()?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let workers = settings.workers.map_or(cores, usize::from);
-    // Beside the readers: the writer, the probe, and one for migrations and the check of the file.
-    let connections = settings.reader_threads(&target).saturating_add(3);
+    // Beside the readers: the writer, those for long lists and for probes, and one for migrations and the check of the file.
+    let connections = settings.reader_threads(&target).saturating_add(4);
     let count = |number: usize| u64::try_from(number).map_err(Error::internal);
     let database = if target.is_sqlite() {
         // The file and its log for each, the index of the log for all.

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
 use super::values::secret;
+use crate::domain::auth_config::Product;
 
 /// What the program can do.
 #[derive(Debug, Subcommand)]
@@ -291,7 +293,7 @@ pub enum RegistryCommand {
         /// The registry's name
         registry: String,
         /// The registry's product
-        #[arg(long = "for", value_name = "PRODUCT", value_parser = ["distribution2", "distribution3", "zot"])]
+        #[arg(long = "for", value_name = "PRODUCT", value_parser = PossibleValuesParser::new(Product::ALL.map(|(name, _)| name)))]
         product: String,
         /// Where the bundle will lie on the registry's machine
         #[arg(long, value_name = "PATH")]

@@ -18,7 +18,7 @@ const PREFIX: &str = "WHARFINGER_";
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] names each, and the one that it may have meant, without its value.
+/// [`Invalid`](crate::error::Error::Invalid) names each, and the one that it may have meant, without its value.
 pub fn check_variables(names: impl Iterator<Item = OsString>) -> Result<()> {
     let names: Vec<_> = names
         .filter_map(|name| Some(name.to_string_lossy().strip_prefix(PREFIX)?.to_owned()))
@@ -40,11 +40,8 @@ pub fn check_variables(names: impl Iterator<Item = OsString>) -> Result<()> {
             Some(near) => format!("did you mean {PREFIX}{near}?"),
             None => "`wharfinger --help` lists them".to_owned(),
         };
-        let shown = quoted(name).to_string();
-        let message = format!(
-            "there is no variable {PREFIX}{}; {hint}",
-            shown.trim_matches('"')
-        );
+        let shown = format!("{PREFIX}{name}");
+        let message = format!("there is no variable {}; {hint}", quoted(&shown));
         violations.push(Field::Setting, message);
     }
     violations.finish(Some(()))

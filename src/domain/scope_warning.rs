@@ -97,10 +97,16 @@ fn of_name(name: &str, domain: &str) -> Option<String> {
     let of_registry = host
         .strip_suffix(domain)
         .is_some_and(|registry| registry.ends_with('.'));
-    if of_registry || first.contains(':') {
+    if !rest.is_empty() && (of_registry || first.contains(':')) {
         return Some(format!(
             "the name {shown} begins with a host; leave that out: {}",
             quoted(rest)
+        ));
+    }
+    if let Some((repository, _)) = name.rsplit_once([':', '@']) {
+        return Some(format!(
+            "the name {shown} has a tag or a digest, which no scope has; did you mean {}?",
+            quoted(repository)
         ));
     }
     if name.is_empty() {
@@ -197,6 +203,19 @@ mod tests {
             ),
             ("repository", "/app/*", &["pull"], "did you mean \"app/*\"?"),
             ("repository", "", &["pull"], "without a name"),
+            ("repository", "app:v1", &["pull"], "did you mean \"app\"?"),
+            (
+                "repository",
+                "team/app:v1",
+                &["pull"],
+                "did you mean \"team/app\"?",
+            ),
+            (
+                "repository",
+                "app@sha256",
+                &["pull"],
+                "did you mean \"app\"?",
+            ),
             ("repository", "app//x", &["pull"], "did you mean \"app/x\"?"),
             (
                 "repository",

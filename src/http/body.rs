@@ -373,7 +373,10 @@ fn set_right<T: DeserializeOwned>(
                 Some(meant)
             }
             Remedy::Wrap => {
-                members.entry(WRAPPING).or_insert(json!({name: value}));
+                let wrapped = members.entry(WRAPPING).or_insert_with(|| json!({}));
+                if let Some(wrapped) = wrapped.as_object_mut() {
+                    wrapped.entry(name.clone()).or_insert(value);
+                }
                 None
             }
             Remedy::Remove => None,
@@ -389,8 +392,8 @@ fn set_right<T: DeserializeOwned>(
             Some(next)
         };
     }
-    // Some value of each type, the likely one first. One of them can be read, unless a text has to be of some form.
-    let mut stand_ins = vec![
+    // Some value of each type; one of them can be read, unless a text has to be of some form.
+    let stand_ins = [
         json!(null),
         json!(""),
         json!([]),
@@ -398,18 +401,6 @@ fn set_right<T: DeserializeOwned>(
         json!(false),
         json!(0),
     ];
-    let wanted = mistake
-        .violation
-        .message
-        .rsplit_once("expected ")
-        .map_or("", |(_, wanted)| wanted);
-    let likely = [("a string", 1), ("a sequence", 2), ("an object", 3)];
-    if let Some((_, index)) = likely
-        .into_iter()
-        .find(|(start, _)| wanted.starts_with(start))
-    {
-        stand_ins.swap(0, index);
-    }
     for stand_in in stand_ins {
         match (at(copy, parents)?, last) {
             (Value::Object(members), Step::Member(name)) => {

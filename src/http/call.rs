@@ -29,8 +29,8 @@ use crate::domain::text::{nearest, quoted};
 use crate::error::{Error, Field, Result, Violations};
 use crate::service::access::{Caller, Presented};
 
-/// The most parameters of a query that are looked at for unknown ones.
-const TOLD: usize = 100;
+/// The most unknown parameters of a query that are told.
+const UNKNOWN_TOLD: usize = 20;
 /// The longest `Authorization` header read, in bytes.
 const AUTHORIZATION_LIMIT: usize = 8 * 1024;
 
@@ -182,11 +182,11 @@ fn require_known<S: Surface, H: Head>(request: &HttpRequest) -> Result<()> {
     let known = H::parameters();
     let known: Vec<_> = known.iter().map(|known| known.name.as_str()).collect();
     let mut violations = Violations::default();
-    for (name, _) in url::form_urlencoded::parse(query).take(TOLD) {
+    let unknown = url::form_urlencoded::parse(query).filter(|(name, _)| {
         let ignored = ignored.iter().any(|(ignored, _)| *ignored == name);
-        if ignored || known.contains(&&*name) {
-            continue;
-        }
+        !ignored && !known.contains(&&**name)
+    });
+    for (name, _) in unknown.take(UNKNOWN_TOLD) {
         let hint = match nearest(&known, &name) {
             Some(nearest) => format!("did you mean {nearest}?"),
             None if known.is_empty() => "this operation has none".to_owned(),

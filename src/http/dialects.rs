@@ -5,7 +5,7 @@ use actix_web::HttpRequest;
 use super::metrics::Monitoring;
 use super::quay::{self, Quay, SignIn};
 use super::registries::{Registries, Scanning};
-use super::registry_auth::{self, Passing, TokenEndpoint};
+use super::registry_auth::{self, CodeLogin, Passing, TokenEndpoint};
 use super::stackrox::{self, Revocation, StackRox};
 use super::surface::Failure;
 use crate::error::Error;
@@ -70,6 +70,7 @@ pub(super) fn cause(error: &actix_web::Error) -> Option<&Error> {
                 .as_error::<Failure<TokenEndpoint>>()
                 .map(Failure::error)
         })
+        .or_else(|| error.as_error::<Failure<CodeLogin>>().map(Failure::error))
         .or_else(|| error.as_error::<Failure<Passing>>().map(Failure::error))
         .or_else(|| error.as_error::<Failure<StackRox>>().map(Failure::error))
         .or_else(|| error.as_error::<Failure<Revocation>>().map(Failure::error))

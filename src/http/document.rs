@@ -12,7 +12,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, Secur
 use utoipa_actix_web::AppExt as _;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{onward, openapi30, quay, registries, registry_auth, stackrox};
+use super::{examples, onward, openapi30, quay, registries, registry_auth, stackrox};
 
 /// A surface as the documents know it.
 pub(super) struct Chapter {
@@ -97,7 +97,7 @@ fn offer_basic_and_bearer_alone(document: &mut OpenApi) {
     schemes.retain(|name, _| matches!(name.as_str(), "basicAuth" | "bearerAuth"));
     let items = document.paths.paths.values_mut();
     for demands in items
-        .flat_map(operations_mut)
+        .flat_map(examples::operations)
         .filter_map(|operation| operation.security.as_mut())
     {
         for demand in demands
@@ -251,19 +251,6 @@ pub(super) fn methods(document: &OpenApi) -> BTreeMap<String, String> {
 fn allow(item: &PathItem) -> String {
     let methods: Vec<_> = operations(item).map(|(method, _)| method).collect();
     methods.join(", ")
-}
-
-fn operations_mut(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    let PathItem {
-        get,
-        head,
-        post,
-        put,
-        patch,
-        delete,
-        ..
-    } = item;
-    [get, head, post, put, patch, delete].into_iter().flatten()
 }
 
 /// The operations of a path, with their methods.

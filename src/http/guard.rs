@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix_web::HttpMessage as _;
-use actix_web::body::{BoxBody, MessageBody};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, ORIGIN, REFERRER_POLICY,
@@ -105,7 +105,13 @@ pub(super) async fn guard(
                     Some(bell) => bell.within(call).await,
                     None => call.await,
                 };
-                answer?.map_into_boxed_body()
+                let answer = answer?.map_into_boxed_body();
+                // The connection would read a stream to its end, which is an export of all, and send nothing of it.
+                if method == Method::HEAD && answer.response().body().size() == BodySize::Stream {
+                    answer.map_body(|_, _| BoxBody::new(()))
+                } else {
+                    answer
+                }
             }
             Err(error) => {
                 let failure = dialects::failure(dialects::routed(request.request()), error);

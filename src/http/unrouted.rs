@@ -25,20 +25,19 @@ pub(super) async fn unrouted(
             method: request.method().to_string(),
             allow: allow.clone(),
             hint: match request.match_pattern() {
-                Some(pattern) if pattern.ends_with(NAMES) => {
-                    "; the status says it all: 200 is a name that is taken, 404 one that is free"
-                }
-                _ => "",
+                Some(pattern) if pattern.ends_with(NAMES) => Some(
+                    "the status says it all: 200 is a name that is taken, 404 one that is free",
+                ),
+                _ => None,
             },
         }
     } else {
         let short = path.len() <= SUGGESTED;
         let meant = short.then(|| meant(path, &state)).flatten();
-        let hint = meant.map(|meant| format!("; did you mean {meant:?}?"));
         Error::NotFound {
             what: What::Path,
             which: quoted(request.path()).to_string(),
-            hint: hint.unwrap_or_default(),
+            hint: meant.map(|meant| format!("did you mean {meant:?}?")),
         }
     };
     Err(dialects::failure(path, error))
@@ -60,7 +59,7 @@ fn meant(path: &str, state: &State) -> Option<String> {
         let pattern: Vec<_> = pattern.split('/').skip(1).collect();
         (pattern.len() == parts.len()).then_some(pattern)
     });
-    let mut likely = patterns.filter_map(|pattern| {
+    let likely = patterns.filter_map(|pattern| {
         let mut changed = 0;
         let parts = parts.iter().zip(pattern).map(|(part, own)| {
             if own.starts_with('{') || *part == own {
@@ -72,7 +71,7 @@ fn meant(path: &str, state: &State) -> Option<String> {
         let parts: Option<Vec<_>> = parts.collect();
         Some((changed, parts?.join("/"))).filter(|(changed, _)| *changed <= 1)
     });
-    let (_, meant) = likely.by_ref().min()?;
+    let (_, meant) = likely.min()?;
     let meant = format!("{prefix}/{meant}");
     (meant != path).then_some(meant)
 }

@@ -136,13 +136,9 @@ impl<'a> Accounts<'a> {
 
     /// The name of an enabled account with the role Admin, if there is one: the first, or else the oldest.
     pub async fn an_admin(&self) -> Result<Option<String>> {
-        let accounts = self.list().await?;
-        let admins = accounts.into_iter().filter(|account| {
-            account.status == Status::Enabled && account.roles.iter().any(|role| role == ADMIN)
-        });
-        let mut names: Vec<_> = admins.map(|account| account.name).collect();
-        let first = names.iter().position(|name| name == FIRST).unwrap_or(0);
-        Ok((!names.is_empty()).then(|| names.swap_remove(first)))
+        let find =
+            |connection: &mut Session| table::first_enabled_with_role(connection, ADMIN, FIRST);
+        self.core.store.read(find).await
     }
 
     /// Sets a password, and ends the account's other credentials if that is wanted. The old password fails on the next

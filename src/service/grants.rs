@@ -399,20 +399,30 @@ impl<'a> Grants<'a> {
         self.core.concluded(&caller, Err(error), &seen).await
     }
 
+    /// Looks into the registry of this service name.
+    async fn witnessed<T: Send + 'static>(
+        &self,
+        service: &str,
+        mut look: impl FnMut(&mut Session, Tenant, &mut Refusal) -> Result<T> + Send + 'static,
+    ) -> Result<Witnessed<T>> {
+        let (policy, service) = (Arc::clone(&self.core.policy), service.to_owned());
+        let job = move |connection: &mut Session| {
+            witness(|seen| {
+                let tenant = enter(connection, &policy, &service, seen)?;
+                look(connection, tenant, seen)
+            })
+        };
+        self.core.store.read(job).await
+    }
+
     async fn by_secret(
         &self,
         presented: Presented,
         service: &str,
         purpose: Purpose,
     ) -> Result<Witnessed<Standing>> {
-        let (policy, vault, now) = (
-            Arc::clone(&self.core.policy),
-            Arc::clone(&self.core.vault),
-            self.core.clock.now(),
-        );
-        let service = service.to_owned();
-        let look = move |connection: &mut Session, seen: &mut Refusal| {
-            let tenant = enter(connection, &policy, &service, seen)?;
+        let (vault, now) = (Arc::clone(&self.core.vault), self.core.clock.now());
+        let look = move |connection: &mut Session, tenant: Tenant, seen: &mut Refusal| {
             let name = presented.name.as_str();
             // A NUL is an error to PostgreSQL, and no token has one in its name.
             let found = if has_control(name) {
@@ -430,10 +440,7 @@ impl<'a> Grants<'a> {
             let holder = token_holder(proven, &tenant, now, presented.source, seen)?;
             Standing::read(connection, tenant, holder, purpose)
         };
-        self.core
-            .store
-            .read(move |connection| witness(|seen| look(connection, seen)))
-            .await
+        self.witnessed(service, look).await
     }
 
     async fn by_code(
@@ -442,14 +449,8 @@ impl<'a> Grants<'a> {
         service: &str,
         purpose: Purpose,
     ) -> Result<Witnessed<Standing>> {
-        let (policy, vault, now) = (
-            Arc::clone(&self.core.policy),
-            Arc::clone(&self.core.vault),
-            self.core.clock.now(),
-        );
-        let service = service.to_owned();
-        let look = move |connection: &mut Session, seen: &mut Refusal| {
-            let tenant = enter(connection, &policy, &service, seen)?;
+        let (vault, now) = (Arc::clone(&self.core.vault), self.core.clock.now());
+        let look = move |connection: &mut Session, tenant: Tenant, seen: &mut Refusal| {
             let code = presented.password.expose_secret();
             let found = app_tokens::credential_for(connection, code)?;
             let known = found.as_ref().map(|found| (found.id.0, &found.secret));
@@ -462,10 +463,7 @@ impl<'a> Grants<'a> {
             let holder = app_token_holder(connection, &found, &tenant, now, seen)?;
             Standing::read(connection, tenant, holder, purpose)
         };
-        self.core
-            .store
-            .read(move |connection| witness(|seen| look(connection, seen)))
-            .await
+        self.witnessed(service, look).await
     }
 
     async fn by_refresh_token(
@@ -476,10 +474,8 @@ impl<'a> Grants<'a> {
         purpose: Purpose,
     ) -> Result<Witnessed<Standing>> {
         let token = RefreshToken::open(self.core, token).ok_or(Error::Unauthenticated)?;
-        let (policy, now) = (Arc::clone(&self.core.policy), self.core.clock.now());
-        let service = service.to_owned();
-        let look = move |connection: &mut Session, seen: &mut Refusal| {
-            let tenant = enter(connection, &policy, &service, seen)?;
+        let now = self.core.clock.now();
+        let look = move |connection: &mut Session, tenant: Tenant, seen: &mut Refusal| {
             // One state of the account, whose version the second look compares.
             let holder = connection.snapshot(|connection| {
                 match token.reference(connection, &tenant)? {
@@ -493,10 +489,7 @@ impl<'a> Grants<'a> {
             })?;
             Standing::read(connection, tenant, holder, purpose)
         };
-        self.core
-            .store
-            .read(move |connection| witness(|seen| look(connection, seen)))
-            .await
+        self.witnessed(service, look).await
     }
 
     async fn by_jwt(
@@ -516,10 +509,8 @@ impl<'a> Grants<'a> {
             .verify(jwt, &self.core.policy.jwt_issuer, service, now)
             .ok_or(Error::Unauthenticated)?;
         let reference = self.open(&claims.jti).ok_or(Error::Unauthenticated)?;
-        let policy = Arc::clone(&self.core.policy);
-        let (since, service) = (now - policy.jwt_life(), service.to_owned());
-        let look = move |connection: &mut Session, seen: &mut Refusal| {
-            let tenant = enter(connection, &policy, &service, seen)?;
+        let since = now - self.core.policy.jwt_life();
+        let look = move |connection: &mut Session, tenant: Tenant, seen: &mut Refusal| {
             if verifier.registry != tenant.key
                 || !signing_keys::stands(connection, tenant.key, verifier.number, since)?
             {
@@ -527,11 +518,8 @@ impl<'a> Grants<'a> {
             }
             referred(connection, &tenant, &reference, now, source, seen)
         };
-        let look = self
-            .core
-            .store
-            .read(move |connection| witness(|seen| look(connection, seen)));
-        Ok(look.await?.map(|holder| (holder, claims)))
+        let look = self.witnessed(service, look).await?;
+        Ok(look.map(|holder| (holder, claims)))
     }
 
     fn note(&self, holder: &Holder, now: DateTime<Utc>, origin: &Origin, access: &[Access]) {

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::{Core, Service};
 use crate::domain::audit::{Event, Kind, Outcome};
 use crate::domain::excerpt::Text;
+use crate::domain::id::RegistryId;
 use crate::domain::network::network;
 use crate::error::{Error, Result};
 use crate::store::{Lock, registries};
@@ -170,7 +171,12 @@ impl Incidents {
         if let Some(sum) = waiting.sums.get_mut(&key) {
             match sum {
                 Some(sum) => {
+                    // Of several registries that were asked for, a sum names none.
+                    let same = sum.last.registry_name == event.registry_name;
                     sum.last = event;
+                    if !same {
+                        sum.last.registry_name = None;
+                    }
                     sum.count += 1;
                 }
                 None => {
@@ -233,11 +239,19 @@ async fn write(core: &Core, events: Arc<[Event]>) -> Result<()> {
     core.store
         .write(Lock::Nothing, move |connection| {
             let mut events = events.to_vec();
+            // A flood asks for one registry again and again.
+            let mut known: HashMap<String, Option<RegistryId>> = HashMap::new();
             for event in &mut events {
-                if let Some(name) = event.registry_name.take() {
-                    let found = registries::tenant_named(connection, &name)?;
-                    event.registry = found.map(|tenant| tenant.id);
-                }
+                let Some(name) = event.registry_name.take() else {
+                    continue;
+                };
+                event.registry = if let Some(id) = known.get(&name) {
+                    *id
+                } else {
+                    let id = registries::id_named(connection, &name)?;
+                    known.insert(name, id);
+                    id
+                };
             }
             connection.tell(&pen, events);
             Ok(())

@@ -397,23 +397,20 @@ fn behind(
             .filter(|found| vault.matches(SecretKind::AppToken, found.id.0, secret, &found.secret))
             .map(|found| Leaked::AppToken(found.account, found.id)),
         Form::ApiToken(id) => Some(Leaked::ApiToken(*id)),
-        Form::Refresh(token) => {
-            let registry = registries::find_id(connection, token.registry())?;
-            let tenant = match registry {
-                Some(registry) => registries::tenant(connection, registry)?,
-                None => None,
-            };
-            let reference = match tenant {
-                Some(tenant) => token.reference(connection, &tenant)?,
-                None => None,
-            };
-            match reference {
-                Some(reference) => referred(connection, reference)?,
-                None => None,
-            }
-        }
+        Form::Refresh(token) => behind_refresh_token(connection, token)?,
         Form::Reference(reference) => referred(connection, *reference)?,
     })
+}
+
+fn behind_refresh_token(connection: &mut Session, token: &RefreshToken) -> Result<Option<Leaked>> {
+    let Some(registry) = registries::find_id(connection, token.registry())? else {
+        return Ok(None);
+    };
+    let Some(tenant) = registries::tenant(connection, registry)? else {
+        return Ok(None);
+    };
+    let reference = token.reference(connection, &tenant)?;
+    reference.map_or(Ok(None), |reference| referred(connection, reference))
 }
 
 /// The owner of the secret that a reference is of, if it is still there.

@@ -81,7 +81,7 @@ use crate::domain::account::{Actor, NewPassword};
 use crate::domain::audit::{By, Change, Credential, Event, Origin, Outcome, Refusal};
 use crate::domain::clock_check::ClockCheck;
 use crate::domain::secret::is_machine_secret;
-use crate::error::{Error, NAMED, Result};
+use crate::error::{Error, Result};
 use crate::metrics::{Caches, Counts};
 pub use crate::store::{Health, Integrity, Place};
 use crate::store::{
@@ -525,13 +525,7 @@ impl Core {
         T: Send + 'static,
         F: FnMut(&mut Session, &Actor) -> Result<T> + Clone + Send + 'static,
     {
-        let mut job = job;
-        let done = self
-            .look(caller, Length::Short, move |connection, actor| {
-                job(connection, actor?)
-            })
-            .await;
-        self.concluded(caller, done, &Refusal::default()).await
+        self.read_list(caller, Length::Short, job).await
     }
 
     /// The same for a list of this length.
@@ -540,7 +534,7 @@ impl Core {
         T: Send + 'static,
         F: FnMut(&mut Session, &Actor) -> Result<T> + Clone + Send + 'static,
     {
-        // Few are read at once, and one at a time if they are long, as each holds its rows in memory.
+        // Long ones are read one at a time, as each holds its rows in memory.
         let _turn = match length {
             Length::Short => None,
             Length::Long => Some(self.long_lists.wait().await?),
@@ -587,16 +581,18 @@ impl Core {
     where
         F: FnMut(&mut Session, &Actor) -> Result<Option<Uuid>> + Clone + Send + 'static,
     {
-        match outcome {
-            Err(Error::Conflict { what, which }) if which.starts_with(NAMED) => {
-                let which = match self.read(caller, find).await {
-                    Ok(Some(id)) => format!("{which}, with the id {id},"),
-                    _ => which,
-                };
-                Err(Error::Conflict { what, which })
-            }
-            other => other,
-        }
+        let Err(Error::NameTaken { what, name, .. }) = outcome else {
+            return outcome;
+        };
+        let mut find = find;
+        // Nothing is concluded from a refusal: the caller did not ask for this.
+        let found = self
+            .look(caller, Length::Short, move |connection, actor| {
+                find(connection, actor?)
+            })
+            .await;
+        let holder = found.ok().flatten();
+        Err(Error::NameTaken { what, name, holder })
     }
 
     /// Is this process free to let everybody in? If not yet, it looks whether it may by now.

@@ -11,7 +11,7 @@ use super::access::Caller;
 use super::tokens::{Tokens, enter};
 use crate::domain::filter::{Place, Sought, TokenFilter};
 use crate::domain::id::RegistryId;
-use crate::domain::page::Window;
+use crate::domain::page::{DEFAULT_LIMIT, Window};
 use crate::domain::period::Period;
 use crate::domain::registry::Home;
 use crate::domain::role::{Level, Resource};
@@ -28,7 +28,7 @@ pub(super) const LONG_LISTS: usize = 64;
 /// be, two at once took the process to 201 MB, and all that strangers and members can make it take is to stay below 200.
 pub(super) const READING: usize = 1;
 /// The longest page that is not long.
-const SHORT: i64 = 100;
+const SHORT: i64 = DEFAULT_LIMIT;
 
 /// How much a list reads at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -430,6 +430,27 @@ pub fn delete(connection: &mut Session, account: AccountKey, now: DateTime<Utc>)
     Ok(())
 }
 
+/// The name of an enabled account with a role: that with the name preferred, or else the oldest.
+pub fn first_enabled_with_role(
+    connection: &mut Session,
+    role: &str,
+    preferred: &str,
+) -> Result<Option<String>> {
+    Ok(accounts::table
+        .inner_join(account_roles::table.on(account_roles::account_key.eq(accounts::key)))
+        .inner_join(roles::table.on(roles::key.eq(account_roles::role_key)))
+        .filter(
+            roles::name
+                .eq(role)
+                .and(accounts::status.eq(Status::Enabled.as_str()))
+                .and(accounts::deleted_at.is_null()),
+        )
+        .order((accounts::name.eq(preferred).desc(), accounts::key))
+        .select(accounts::name)
+        .first(connection)
+        .optional()?)
+}
+
 /// How many enabled accounts hold a role: the last Admin must stay.
 pub fn count_enabled_with_role(connection: &mut Session, role: &str) -> Result<i64> {
     Ok(accounts::table

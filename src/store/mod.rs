@@ -182,7 +182,7 @@ impl Store {
             &pool(Purpose::Read { cache: LIST_CACHE }, 1),
             1,
             settings.queue,
-            Errand::Read,
+            Errand::List,
             counts.reads.clone(),
         )?;
         threads.extend(lister_thread);

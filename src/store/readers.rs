@@ -132,6 +132,8 @@ enum Message {
 pub(super) enum Errand {
     /// Whatever is asked: behind the threads that serve connections.
     Read,
+    /// Long lists, likewise.
+    List,
     /// Short looks that others wait for: among them.
     Probe,
 }
@@ -141,6 +143,7 @@ impl Errand {
     fn name(self) -> &'static str {
         match self {
             Self::Read => "store-read",
+            Self::List => "store-list",
             Self::Probe => "store-probe",
         }
     }
@@ -221,7 +224,7 @@ impl Readers {
 /// Gives this thread the priority that its errand has. Linux has one for each thread; elsewhere it would be the process's.
 pub(super) fn rank(errand: Errand) {
     #[cfg(target_os = "linux")]
-    if errand == Errand::Read
+    if errand != Errand::Probe
         && let Err(error) = rustix::process::nice(COURTESY)
     {
         tracing::debug!(%error, "a reader keeps its priority");

@@ -26,7 +26,7 @@ impl Surface for Quay {
             | Error::Unpermitted(_)
             | Error::Excessive(_) => StatusCode::FORBIDDEN,
             Error::NotFound { .. } | Error::Elsewhere { .. } => StatusCode::NOT_FOUND,
-            Error::Conflict { .. } | Error::Unsuited(_) | Error::Invalid(_) => {
+            Error::NameTaken { .. } | Error::Unsuited(_) | Error::Invalid(_) => {
                 StatusCode::BAD_REQUEST
             }
             Error::Outdated(_) | Error::Full(_) => StatusCode::CONFLICT,
@@ -124,7 +124,7 @@ fn title(error: &Error) -> &'static str {
         Error::ForeignOrigin => "foreign_origin",
         Error::Full(_) => "quota_exceeded",
         Error::NotFound { .. } | Error::Elsewhere { .. } => "not_found",
-        Error::Conflict { .. }
+        Error::NameTaken { .. }
         | Error::Unsuited(_)
         | Error::Precondition(_)
         | Error::KeyReused

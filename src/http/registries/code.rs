@@ -87,7 +87,7 @@ impl Code {
     pub(super) fn of(error: &Error) -> Self {
         match error {
             Error::NotFound { what, .. } | Error::Elsewhere { what, .. } => Self::not_found(*what),
-            Error::Conflict { what, .. } => Self::exists(*what),
+            Error::NameTaken { what, .. } => Self::exists(*what),
             Error::Unauthenticated | Error::NoRole | Error::StaleLogin => Self::Unauthenticated,
             Error::CsrfToken
             | Error::ForeignOrigin

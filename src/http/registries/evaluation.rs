@@ -25,7 +25,7 @@ pub(super) struct EvaluateToken {
     #[serde(default, deserialize_with = "given")]
     #[schema(
         nullable = false,
-        max_length = 16384,
+        max_length = 65536,
         pattern = r"^ *([a-z0-9]+(\([a-z0-9]+\))?:[!-~]{0,256}:([a-z]*|\*)(,([a-z]*|\*))*( +[a-z0-9]+(\([a-z0-9]+\))?:[!-~]{0,256}:([a-z]*|\*)(,([a-z]*|\*))*)* *)?$",
         example = json!(WANTED)
     )]

@@ -93,7 +93,7 @@ impl Surface for TokenEndpoint {
 
 /// The same for who logs in as an app token: Quay's words for a wrong code. The name alone decides, so they tell nothing.
 #[derive(Debug)]
-pub(super) struct CodeLogin;
+pub(in super::super) struct CodeLogin;
 
 impl Surface for CodeLogin {
     const CHALLENGES: &'static [&'static str] = TokenEndpoint::CHALLENGES;
@@ -141,7 +141,7 @@ fn status(error: &Error) -> StatusCode {
         | Error::Unpermitted(_)
         | Error::Excessive(_) => StatusCode::FORBIDDEN,
         Error::NotFound { .. } | Error::Elsewhere { .. } => StatusCode::NOT_FOUND,
-        Error::Conflict { .. } | Error::Unsuited(_) | Error::Outdated(_) | Error::Full(_) => {
+        Error::NameTaken { .. } | Error::Unsuited(_) | Error::Outdated(_) | Error::Full(_) => {
             StatusCode::CONFLICT
         }
         Error::Invalid(_) => StatusCode::BAD_REQUEST,

@@ -14,7 +14,7 @@ mod token;
 use actix_web::web;
 use utoipa::OpenApi;
 
-pub(super) use self::error::{Passing, TokenEndpoint};
+pub(super) use self::error::{CodeLogin, Passing, TokenEndpoint};
 pub(super) use self::examples::illustrate;
 
 use self::error::OciErrors;

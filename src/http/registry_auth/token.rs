@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::web::Data;
-use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError as _, dev, get, post};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, dev, get, post};
 use chrono::SecondsFormat;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
@@ -157,7 +157,7 @@ async fn answer(
     match state.service.grants().issue(ask).await {
         Ok(granted) => Ok(view(&granted, scope(&granted.access))),
         Err(error @ Error::Unauthenticated) if by_code => {
-            Ok(Failure::<CodeLogin>::from(error).error_response())
+            Ok(HttpResponse::from_error(Failure::<CodeLogin>::from(error)))
         }
         Err(error) => Err(error.into()),
     }

@@ -108,7 +108,7 @@ fn code(error: &Error) -> Code {
         | Error::UnsupportedMediaType { .. }
         | Error::TooLarge { .. } => Code::InvalidArgument,
         Error::NotFound { .. } | Error::Elsewhere { .. } => Code::NotFound,
-        Error::Conflict { .. } => Code::AlreadyExists,
+        Error::NameTaken { .. } => Code::AlreadyExists,
         // Not ResourceExhausted: its 429 has clients wait and ask again, and no waiting makes room.
         Error::Unsuited(_)
         | Error::Precondition(_)
