@@ -73,10 +73,25 @@ run_stage() {
   trap - INT TERM HUP
 }
 
-# Runs one stage and appends `NAME RESULT SECONDS` to the file `table`.
+# Writes the processor seconds of all that this shell has run and waited for into `spent`. Servers that go on by
+# themselves are not among it.
+measure_processor() {
+  local user system file
+  file=$(mktemp)
+  # In a subshell `times` would tell of that.
+  times >"$file"
+  read -r user system < <(tail -n 1 "$file")
+  rm "$file"
+  spent=$(awk -F'[ms ]+' '{ print int($1 * 60 + $2 + $3 * 60 + $4) }' <<<"$user $system")
+}
+
+# Runs one stage and appends `NAME RESULT SECONDS PROCESSOR_SECONDS` to the file `table`.
 measure_stage() {
-  local began=$SECONDS result
+  local began=$SECONDS result spent before
+  measure_processor
+  before=$spent
   run_stage "$1"
+  measure_processor
   if [[ -n $stopped_by ]]; then
     result=INTERRUPTED
   elif ((stage_status == 0)); then
@@ -84,7 +99,7 @@ measure_stage() {
   else
     result="FAILED($stage_status)"
   fi
-  printf '%s %s %s\n' "$1" "$result" $((SECONDS - began)) >>"$table"
+  printf '%s %s %s %s\n' "$1" "$result" $((SECONDS - began)) $((spent - before)) >>"$table"
 }
 
 # Runs the named stages in this order. One that fails does not keep the others from running, so that one run shows all
@@ -127,11 +142,11 @@ run_lanes() {
 
 # Prints what each of the named stages took. Fails unless all of them are in the file `table` as passed.
 report() {
-  local name result seconds failed=() missing=()
-  say "what each stage took, in minutes:seconds"
+  local name result seconds processor failed=() missing=()
+  say "the time that each stage took, and its processor time, in minutes:seconds"
   for name in "$@"; do
-    if read -r result seconds < <(sed -n "s/^$name //p" "$table"); then
-      printf '%-12s %-12s %7s\n' "$name" "$result" "$(minutes "$seconds")"
+    if read -r result seconds processor < <(sed -n "s/^$name //p" "$table"); then
+      printf '%-12s %-12s %7s %7s\n' "$name" "$result" "$(minutes "$seconds")" "$(minutes "$processor")"
       [[ $result == ok ]] || failed+=("$name")
     else
       printf '%-12s %-12s %7s\n' "$name" 'NOT RUN' '-'

@@ -43,13 +43,13 @@ impl Clock for Noon {
 }
 
 /// The service and who drives it.
-pub struct Harbour {
+pub struct RunningService {
     runtime: Runtime,
     service: Service,
     caller: Caller,
 }
 
-impl Harbour {
+impl RunningService {
     /// Starts the service on an empty database, which stays behind in the folder for temporary files.
     pub fn start() -> Self {
         let folder = std::env::temp_dir().join(format!("wharfinger-fuzz-{}", std::process::id()));

@@ -2,38 +2,36 @@
 //!
 //! The first byte says which of those given the input changes, or that the input stands by itself.
 
-#![no_main]
-
 use std::sync::LazyLock;
 
-use libfuzzer_sys::fuzz_target;
+use crate::service::RunningService;
+use crate::{edited, instructed};
 use secrecy::ExposeSecret as _;
-use wharfinger_fuzz::service::Harbour;
-use wharfinger_fuzz::{edited, instructed};
 
 struct Given {
-    harbour: Harbour,
+    service: RunningService,
     /// A cursor of registries, one of the audit trail, a cookie, a refresh token.
     texts: [String; 4],
 }
 
 static GIVEN: LazyLock<Given> = LazyLock::new(|| {
-    let harbour = Harbour::start();
-    let refresh = harbour.granted("team-a").refresh_token;
+    let service = RunningService::start();
+    let refresh = service.granted("team-a").refresh_token;
     let texts = [
-        harbour.registry_cursor(),
-        harbour.audit_cursor(),
-        harbour.session().cookie.expose_secret().to_owned(),
+        service.registry_cursor(),
+        service.audit_cursor(),
+        service.session().cookie.expose_secret().to_owned(),
         refresh
             .expect("it was asked for")
             .expose_secret()
             .to_owned(),
     ];
-    Given { harbour, texts }
+    Given { service, texts }
 });
 
-fuzz_target!(|input: &[u8]| {
-    let Given { harbour, texts } = &*GIVEN;
+/// Checks one input.
+pub fn run(input: &[u8]) {
+    let Given { service, texts } = &*GIVEN;
     let Some((first, rest)) = instructed(input) else {
         return;
     };
@@ -45,11 +43,11 @@ fuzz_target!(|input: &[u8]| {
         _ => String::from_utf8_lossy(rest).into_owned(),
     };
     let opened = [
-        harbour.registries(Some(&text)).is_some(),
-        harbour.audit(Some(&text)).is_some(),
-        harbour.is_session(&text),
-        harbour.refreshes(&text),
+        service.registries(Some(&text)).is_some(),
+        service.audit(Some(&text)).is_some(),
+        service.is_session(&text),
+        service.refreshes(&text),
     ];
     let expected = texts.each_ref().map(|given| *given == text);
     assert_eq!(opened, expected, "{text:?}");
-});
+}

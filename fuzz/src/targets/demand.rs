@@ -1,13 +1,11 @@
 //! What `/v2/check` takes a request for: `METHOD path?query`. What is needed for it names the one repository that the
 //! routes of Distribution can find in the path, and every repository that the query takes something from.
 
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
 use wharfinger::domain::scope::{joined, parse_requested};
 use wharfinger::http::fuzzing::registry_auth::needed;
 
-fuzz_target!(|text: &str| {
+/// Checks one input.
+pub fn run(text: &str) {
     let (method, uri) = text.split_once(' ').unwrap_or(("GET", text));
     let Some(needed) = needed(method, uri, false) else {
         return;
@@ -73,7 +71,7 @@ fuzz_target!(|text: &str| {
             "zot mounts from anywhere"
         );
     }
-});
+}
 
 /// Every repository that some route finds in a path, each once.
 fn repositories(path: &str) -> Vec<&str> {

@@ -1,23 +1,21 @@
 //! JSON bodies: each is sent to everything that reads one. What is taken obeys the bounds that the documents promise,
 //! errors stay short, and none repeats a password.
 
-#![no_main]
-
 use std::fmt::Debug;
 
-use libfuzzer_sys::fuzz_target;
+use crate::marks::{MARK, in_json};
 use secrecy::ExposeSecret as _;
 use wharfinger::domain::allow_list::AllowList;
 use wharfinger::domain::registry::{Features, Schedule};
 use wharfinger::domain::token::Scope;
 use wharfinger::error::{Error, Result};
 use wharfinger::http::fuzzing::{quay, registries, stackrox};
-use wharfinger_fuzz::marks::{MARK, in_json};
 
 /// The longest error, in bytes: 25 entries of a list, each shown in part and escaped.
 const ERROR: usize = 32 * 1024;
 
-fuzz_target!(|input: &[u8]| {
+/// Checks one input.
+pub fn run(input: &[u8]) {
     send(input);
     if let Ok(text) = std::str::from_utf8(input) {
         let marked = in_json(text);
@@ -27,7 +25,7 @@ fuzz_target!(|input: &[u8]| {
             }
         }
     }
-});
+}
 
 /// Sends a body everywhere, and returns what those said of it that take a password.
 fn send(body: &[u8]) -> Vec<String> {

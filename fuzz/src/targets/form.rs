@@ -1,19 +1,17 @@
 //! The token endpoint's form and query. What is taken has what it needs and is within its bounds, and no error repeats
 //! a password or a refresh token.
 
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
+use crate::marks::{MARK, in_form};
 use secrecy::ExposeSecret as _;
 use wharfinger::error::{Error, Result};
 use wharfinger::http::fuzzing::registry_auth::{form, query};
 use wharfinger::service::grants::{Ask, Login};
-use wharfinger_fuzz::marks::{MARK, in_form};
 
 /// Somebody, for a query.
 const AUTHORIZATION: &str = "Basic c29tZWJvZHk6c2VjcmV0";
 
-fuzz_target!(|input: &[u8]| {
+/// Checks one input.
+pub fn run(input: &[u8]) {
     check(form(input));
     let Ok(text) = std::str::from_utf8(input) else {
         return;
@@ -23,7 +21,7 @@ fuzz_target!(|input: &[u8]| {
     if let Some(asked) = query(AUTHORIZATION, text) {
         check(asked);
     }
-});
+}
 
 fn check(asked: Result<Ask>) {
     match asked {

@@ -1,15 +1,13 @@
 //! `X-Forwarded-For`: the first line is the peer, the others are headers. Nobody but a trusted proxy is believed, and
 //! what a client writes before what a proxy adds changes nothing.
 
-#![no_main]
-
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
-use libfuzzer_sys::fuzz_target;
 use wharfinger::http::fuzzing::source;
 
-fuzz_target!(|text: &str| {
+/// Checks one input.
+pub fn run(text: &str) {
     let proxies: Vec<IpNet> = ["10.0.0.0/8", "2001:db8:a::/48"]
         .map(|network| network.parse().expect("a network"))
         .into();
@@ -46,7 +44,7 @@ fuzz_target!(|text: &str| {
         more.extend(&lines);
         assert_eq!(source(peer, &more, &proxies), Some(found));
     }
-});
+}
 
 /// An address, alone, in brackets or with a port.
 fn read(entry: &str) -> Option<IpAddr> {

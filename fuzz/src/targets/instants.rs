@@ -1,15 +1,13 @@
 //! Instants. One that is taken is shown as four-digit years and reads as the same instant again.
 
-#![no_main]
-
 use chrono::{DateTime, SecondsFormat, Utc};
-use libfuzzer_sys::fuzz_target;
 use wharfinger::domain::evaluation::parse_address;
 use wharfinger::domain::page::{MAXIMUM_LIMIT, Window};
 use wharfinger::domain::token::parse_expiry;
 use wharfinger::http::fuzzing::stackrox;
 
-fuzz_target!(|text: &str| {
+/// Checks one input.
+pub fn run(text: &str) {
     if let Ok(instant) = parse_expiry(text) {
         let shown = instant.to_rfc3339_opts(SecondsFormat::AutoSi, true);
         check(&shown, instant);
@@ -31,7 +29,7 @@ fuzz_target!(|text: &str| {
         assert!(window.offset >= 0 && (0..=MAXIMUM_LIMIT).contains(&window.limit));
         let _ = (window.next(i64::MAX), window.previous(i64::MAX));
     }
-});
+}
 
 /// As clients in Go read it: `2027-01-13T16:27:42Z`, never `+12027-…`.
 fn check(shown: &str, instant: DateTime<Utc>) {

@@ -1,11 +1,26 @@
-//! What several fuzz targets need: changes to a text that the input decides, secrets that no error may repeat, and a
-//! service with a few things in it.
+//! The program `wharfinger-fuzz`: libFuzzer with the targets of README.md. The variable `FUZZ_TARGET` names the one to run.
 
-pub mod marks;
-pub mod service;
+#![no_main]
+
+mod marks;
+mod service;
+mod targets;
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+
+use targets::Target;
+
+static TARGET: LazyLock<Target> = LazyLock::new(|| {
+    let name = std::env::var("FUZZ_TARGET").unwrap_or_default();
+    targets::find(&name).unwrap_or_else(|| panic!("FUZZ_TARGET: no target is named {name:?}"))
+});
+
+fuzz_target!(|input: &[u8]| TARGET.run(input));
 
 /// Text with changes, each of which four bytes of the input describe: what to do, where (two bytes), and a letter.
-pub fn edited(text: &str, input: &[u8]) -> String {
+fn edited(text: &str, input: &[u8]) -> String {
     let mut letters: Vec<char> = text.chars().collect();
     for change in input.chunks_exact(4) {
         let &[what, high, low, letter] = change else {
@@ -28,6 +43,6 @@ pub fn edited(text: &str, input: &[u8]) -> String {
 }
 
 /// The input as an instruction and what it is about. `None` if it is empty.
-pub fn instructed(input: &[u8]) -> Option<(u8, &[u8])> {
+fn instructed(input: &[u8]) -> Option<(u8, &[u8])> {
     input.split_first().map(|(first, rest)| (*first, rest))
 }

@@ -4,20 +4,17 @@
 //! Not tried is the one change that ECDSA permits, another signature of the same text by the same key: nobody comes
 //! upon that by chance, and it would say the same.
 
-#![no_main]
-
 use std::sync::LazyLock;
 
+use crate::service::RunningService;
+use crate::{edited, instructed};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use libfuzzer_sys::fuzz_target;
 use secrecy::ExposeSecret as _;
-use wharfinger_fuzz::service::Harbour;
-use wharfinger_fuzz::{edited, instructed};
 
 struct Given {
-    harbour: Harbour,
+    service: RunningService,
     registry: String,
     api: String,
     /// Of another registry.
@@ -25,18 +22,19 @@ struct Given {
 }
 
 static GIVEN: LazyLock<Given> = LazyLock::new(|| {
-    let harbour = Harbour::start();
-    let jwt = |registry| harbour.granted(registry).jwt.expose_secret().to_owned();
-    let (registry, foreign, api) = (jwt("team-a"), jwt("team-b"), harbour.api_token());
+    let service = RunningService::start();
+    let jwt = |registry| service.granted(registry).jwt.expose_secret().to_owned();
+    let (registry, foreign, api) = (jwt("team-a"), jwt("team-b"), service.api_token());
     Given {
         registry,
         foreign,
         api,
-        harbour,
+        service,
     }
 });
 
-fuzz_target!(|input: &[u8]| {
+/// Checks one input.
+pub fn run(input: &[u8]) {
     let given = &*GIVEN;
     let Some((first, rest)) = instructed(input) else {
         return;
@@ -81,9 +79,9 @@ fuzz_target!(|input: &[u8]| {
         }
         _ => String::from_utf8_lossy(rest).into_owned(),
     };
-    assert_eq!(given.harbour.passes(&jwt), jwt == given.registry, "{jwt}");
-    assert_eq!(given.harbour.identifies(&jwt), jwt == given.api, "{jwt}");
-});
+    assert_eq!(given.service.passes(&jwt), jwt == given.registry, "{jwt}");
+    assert_eq!(given.service.identifies(&jwt), jwt == given.api, "{jwt}");
+}
 
 fn change(part: &mut Vec<u8>, input: &[u8]) {
     // One letter for each byte, there and back.
