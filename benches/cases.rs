@@ -32,7 +32,8 @@ use wharfinger::domain::scope::{granted, parse_requested};
 use wharfinger::domain::secret::{self, SecretKind};
 use wharfinger::domain::signing::{Algorithm, KeyRole};
 use wharfinger::domain::status::Status;
-use wharfinger::domain::token::{NewToken, Scope, TokenName};
+use wharfinger::domain::token::{NewToken, TokenName};
+use wharfinger::domain::token_scope::Scope;
 use wharfinger::http;
 use wharfinger::metrics::Registry;
 use wharfinger::service::Service;
@@ -193,21 +194,23 @@ fn list_of_100() -> Result<Case> {
     let house = House::build()?;
     let registry = house.system.block_on(house.fill(100))?;
     let bodies = http::Budget::new(16 * 1024 * 1024);
-    let state = Data::new(http::State::new(
+    let state = Data::new(http::state(
         house.service.clone(),
         Arc::new(SystemRandom),
-        http::Origins::default(),
-        http::Memory {
-            bodies: http::Bodies {
-                timeout: Duration::from_secs(15),
-                memory: bodies.clone(),
-                unproven: bodies,
+        http::Settings {
+            origins: http::Origins::default(),
+            memory: http::Memory {
+                bodies: http::Bodies {
+                    timeout: Duration::from_secs(15),
+                    memory: bodies.clone(),
+                    unproven: bodies,
+                },
+                answers: http::Budget::new(64 * 1024 * 1024),
             },
-            answers: http::Budget::new(64 * 1024 * 1024),
+            quay_created: StatusCode::CREATED,
+            monitored: false,
         },
-        StatusCode::CREATED,
         Registry::default(),
-        false,
     ));
     // Within, since the application hangs a worker's bell.
     let app = house

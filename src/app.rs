@@ -11,7 +11,6 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::web::Data;
@@ -24,24 +23,16 @@ use crate::domain::account::NewPassword;
 use crate::domain::caps::Caps;
 use crate::domain::life::Lives;
 use crate::error::{Error, Field, Result, Violation};
-use crate::http::{Bodies, Bounds, Budget, Memory, Origins, Seats, State};
+use crate::http::{self, Bodies, Bounds, Budget, Memory, Origins, Seats};
 use crate::metrics::Registry;
 use crate::server;
 use crate::service::accounts::FIRST;
 use crate::service::throttle::Limits;
 use crate::service::vault::{self, ServerKey};
-use crate::service::{Policy, Service, incidents, janitor, metrics, uses};
+use crate::service::{Policy, Service};
 use crate::store::{self, Store, Target, dump, leases};
+use crate::tasks::Tasks;
 use crate::tls::Identity;
-
-/// How often the janitor looks.
-const JANITOR_PAUSE: Duration = Duration::from_secs(10);
-/// How often logins and refusals are written: what a killed process forgets.
-const INCIDENTS_PAUSE: Duration = Duration::from_secs(1);
-/// How often uses of tokens are written that are their first, or the first in a while.
-const FIRST_USES_PAUSE: Duration = Duration::from_secs(1);
-/// How often all other uses are written: each token at most once in this time.
-const USES_PAUSE: Duration = Duration::from_mins(1);
 
 /// A running server.
 pub struct App {
@@ -53,12 +44,7 @@ pub struct App {
     pub service: Service,
     /// What became of the first account's password, at a first start.
     pub first_password: Option<FirstPassword>,
-    certificate: Option<actix_web::rt::task::JoinHandle<()>>,
-    janitor: actix_web::rt::task::JoinHandle<()>,
-    uses: actix_web::rt::task::JoinHandle<()>,
-    incidents: actix_web::rt::task::JoinHandle<()>,
-    /// What counts for a monitor, where there is one.
-    counting: Option<actix_web::rt::task::JoinHandle<()>>,
+    tasks: Tasks,
 }
 
 /// What became of the password of the account `admin`.
@@ -129,55 +115,25 @@ impl App {
         let certificate = match identity {
             Some(identity) => {
                 let hangups = signal(SignalKind::hangup()).map_err(Error::internal)?;
-                Some(actix_web::rt::spawn(identity.follow(hangups)))
+                Some((identity, hangups))
             }
             None => None,
         };
-        let janitor = actix_web::rt::spawn(janitor::run_for_ever(
-            service.clone(),
-            holder,
-            JANITOR_PAUSE,
-        ));
-        let uses = actix_web::rt::spawn(uses::run_for_ever(
-            service.clone(),
-            FIRST_USES_PAUSE,
-            USES_PAUSE,
-        ));
-        let incidents =
-            actix_web::rt::spawn(incidents::run_for_ever(service.clone(), INCIDENTS_PAUSE));
-        let watched = settings.metrics_listen.is_some() || service.has_monitor();
-        let counting =
-            watched.then(|| actix_web::rt::spawn(metrics::run_for_ever(service.clone())));
+        let counts = settings.metrics_listen.is_some() || service.has_monitor();
+        let tasks = Tasks::start(service.clone(), holder, certificate, counts);
         Ok(Self {
             server,
             addresses,
             service,
             first_password,
-            certificate,
-            janitor,
-            uses,
-            incidents,
-            counting,
+            tasks,
         })
     }
 
     /// Serves until it is stopped by its handle, finishes what is under way, and drains the writer.
     pub async fn run(self) -> Result<()> {
         let served = self.server.await;
-        if let Some(certificate) = &self.certificate {
-            certificate.abort();
-        }
-        if let Some(counting) = &self.counting {
-            counting.abort();
-        }
-        self.janitor.abort();
-        self.uses.abort();
-        self.incidents.abort();
-        // Until they have ended, they may hold what the last writes are to take.
-        let _ = self.uses.await;
-        let _ = self.incidents.await;
-        uses::run_last(&self.service).await;
-        incidents::run_last(&self.service).await;
+        self.tasks.stop().await;
         self.service.close();
         served.map_err(Error::internal)
     }
@@ -640,20 +596,22 @@ fn listen(
         answer: settings.answer_timeout,
         heads: bodies.unproven.clone(),
     };
-    let state = Data::new(State::new(
+    let state = Data::new(http::state(
         service.clone(),
         random,
-        origins,
-        Memory {
-            bodies,
-            answers: Budget::new(size(settings.answer_memory).map_err(Error::internal)?),
+        http::Settings {
+            origins,
+            memory: Memory {
+                bodies,
+                answers: Budget::new(size(settings.answer_memory).map_err(Error::internal)?),
+            },
+            quay_created: settings
+                .quay_create_status
+                .parse()
+                .map_err(Error::internal)?,
+            monitored: service.has_monitor(),
         },
-        settings
-            .quay_create_status
-            .parse()
-            .map_err(Error::internal)?,
         registry,
-        service.has_monitor(),
     ));
     let tls = identity.map(Identity::config).transpose()?;
     server::listen(settings, state, bounds, &Arc::new(seats), tls)

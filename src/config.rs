@@ -7,13 +7,14 @@ mod commands;
 mod values;
 mod variables;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::builder::BoolishValueParser;
-use clap::{Args, Parser, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, ValueEnum};
 use ipnet::IpNet;
 use secrecy::SecretString;
 use url::Url;
@@ -30,11 +31,11 @@ pub use self::commands::{
     AccountCommand, AuditCommand, Command, KeysCommand, OpenapiVersion, Output, OutputChoice,
     PasswordSource, RegistryCommand, RestoreCommand,
 };
+pub use self::values::Retention;
 use self::values::{
     algorithm, app_token_life, bound, domain, http_url, issuer, jwt_life, key_rotation, location,
     network, notice_repeat, notice_window, retention, secret, token_life,
 };
-pub use self::variables::check_variables;
 
 /// The fewest characters of a token that an operator chooses: nobody guesses so many.
 const CHOSEN_TOKEN: usize = 32;
@@ -361,22 +362,13 @@ pub struct Settings {
     pub log_format: LogFormat,
 }
 
-/// How long something is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retention {
-    /// Until somebody deletes it.
-    Forever,
-    /// So long.
-    For(Duration),
-}
-
-impl From<Retention> for Option<Duration> {
-    fn from(retention: Retention) -> Self {
-        match retention {
-            Retention::Forever => None,
-            Retention::For(time) => Some(time),
-        }
-    }
+/// Refuses variables that look like settings and are none: a mistyped one would be as if it were not there.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] names each.
+pub fn check_variables(names: impl Iterator<Item = OsString>) -> Result<()> {
+    variables::check(&Cli::command(), names)
 }
 
 impl Settings {

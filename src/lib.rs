@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod server;
 pub mod service;
 pub mod store;
+pub mod tasks;
 pub mod telemetry;
 pub mod tls;
 

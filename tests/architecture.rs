@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
-use syn::{Attribute, ItemExternCrate, ItemMod, ItemUse, Macro, Meta, UseTree};
+use syn::{Attribute, ItemExternCrate, ItemMod, ItemUse, Macro, Meta, UseTree, Visibility};
 
 /// Modules of the crate, and those that each may name. `app` and `cli` put everything together; `lib` and `main` hold
 /// nothing.
-const MAY_NAME: [(&str, &[&str]); 12] = [
+const MAY_NAME: [(&str, &[&str]); 13] = [
     ("bell", &[]),
     ("error", &[]),
     ("clock", &["error"]),
@@ -24,6 +24,7 @@ const MAY_NAME: [(&str, &[&str]); 12] = [
         &["bell", "error", "clock", "metrics", "domain", "service"],
     ),
     ("tls", &["error", "metrics"]),
+    ("tasks", &["error", "domain", "service", "tls"]),
     ("server", &["error", "config", "http"]),
 ];
 
@@ -32,7 +33,7 @@ const NAMED_BY: [(&str, &[&str]); 9] = [
     ("diesel", &["store"]),
     ("diesel_migrations", &["store"]),
     ("prometheus_client", &["metrics"]),
-    ("actix_web", &["http", "app", "cli", "server"]),
+    ("actix_web", &["http", "app", "cli", "server", "tasks"]),
     ("actix_http", &["server"]),
     ("actix_server", &["server"]),
     ("utoipa", &["http"]),
@@ -44,28 +45,43 @@ const NAMED_BY: [(&str, &[&str]); 9] = [
 /// written.
 type Words = Vec<String>;
 
+/// The surfaces, inside which modules may name each other.
+const SURFACES: [&str; 4] = ["registries", "registry_auth", "stackrox", "quay"];
+
 /// Finds the paths that a file names.
+#[derive(Default)]
 struct Paths {
     /// The module that is being read.
     module: Words,
+    /// Is it one of tests?
+    tests: bool,
     found: BTreeSet<Words>,
+    /// Those that are named outside of tests.
+    found_outside_tests: BTreeSet<Words>,
 }
 
 impl Paths {
-    fn of(module: Words, code: &str) -> BTreeSet<Words> {
+    fn of(module: Words, code: &str) -> Self {
         let mut paths = Self {
             module,
-            found: BTreeSet::new(),
+            ..Self::default()
         };
         paths.visit_file(&syn::parse_file(code).unwrap());
-        paths.found
+        paths
+    }
+
+    fn insert(&mut self, path: Words) {
+        if !self.tests {
+            self.found_outside_tests.insert(path.clone());
+        }
+        self.found.insert(path);
     }
 
     fn note(&mut self, path: Words) {
         let is_relative = |word: &&String| ["self", "super"].contains(&word.as_str());
         let relative = path.iter().take_while(is_relative).count();
         if relative == 0 {
-            self.found.insert(path);
+            self.insert(path);
             return;
         }
         let up = path[..relative].iter().filter(|word| *word == "super");
@@ -73,7 +89,7 @@ impl Paths {
         let mut full = vec!["crate".to_owned()];
         full.extend_from_slice(&self.module[..kept]);
         full.extend_from_slice(&path[relative..]);
-        self.found.insert(full);
+        self.insert(full);
     }
 
     fn note_use(&mut self, mut before: Words, tree: &UseTree) {
@@ -145,10 +161,16 @@ impl<'ast> Visit<'ast> for Paths {
         self.note_import(Words::new(), item.ident.to_string());
     }
 
+    /// A module that something is visible in is not used there.
+    fn visit_visibility(&mut self, _: &'ast Visibility) {}
+
     fn visit_item_mod(&mut self, item: &'ast ItemMod) {
+        let of_tests = self.tests;
+        self.tests = of_tests || item.ident == "tests";
         self.module.push(item.ident.to_string());
         visit::visit_item_mod(self, item);
         self.module.pop();
+        self.tests = of_tests;
     }
 
     fn visit_macro(&mut self, item: &'ast Macro) {
@@ -175,8 +197,17 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Each file's module of the first level, its path and the paths that it names.
-fn house() -> Vec<(String, PathBuf, BTreeSet<Words>)> {
+/// A file of the crate.
+struct File {
+    module: Words,
+    path: PathBuf,
+    /// The paths that it names.
+    named: BTreeSet<Words>,
+    /// Those of them that it names outside of its tests.
+    named_outside_tests: BTreeSet<Words>,
+}
+
+fn house() -> Vec<File> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = Vec::new();
     sources(&root, &mut found);
@@ -188,7 +219,13 @@ fn house() -> Vec<(String, PathBuf, BTreeSet<Words>)> {
             let words = inside.iter().map(|word| word.to_str().unwrap().to_owned());
             let module: Words = words.filter(|word| word != "mod").collect();
             let code = std::fs::read_to_string(&path).unwrap();
-            (module[0].clone(), path, Paths::of(module, &code))
+            let paths = Paths::of(module.clone(), &code);
+            File {
+                module,
+                path,
+                named: paths.found,
+                named_outside_tests: paths.found_outside_tests,
+            }
         })
         .collect()
 }
@@ -197,7 +234,14 @@ fn house() -> Vec<(String, PathBuf, BTreeSet<Words>)> {
 fn every_part_knows_only_those_below_it() {
     let allowed: BTreeMap<_, _> = MAY_NAME.into_iter().collect();
     let mut faults = Vec::new();
-    for (module, path, named) in house() {
+    for File {
+        module,
+        path,
+        named,
+        ..
+    } in house()
+    {
+        let module = &module[0];
         if ["app", "cli", "lib", "main"].contains(&module.as_str()) {
             continue;
         }
@@ -226,11 +270,71 @@ fn every_part_knows_only_those_below_it() {
 #[test]
 fn each_framework_stays_in_its_room() {
     let mut faults = Vec::new();
-    for (module, path, named) in house() {
+    for File {
+        module,
+        path,
+        named,
+        ..
+    } in house()
+    {
+        let module = &module[0];
         for (name, rooms) in NAMED_BY {
             let names_it = named.iter().any(|path| path.len() > 1 && path[0] == name);
             if names_it && !rooms.contains(&module.as_str()) {
                 faults.push(format!("{} names {name}", path.display()));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+/// The modules that each module names, by the file in which the name is.
+fn names() -> BTreeMap<Words, BTreeSet<Words>> {
+    let house = house();
+    let modules: BTreeSet<_> = house.iter().map(|file| file.module.clone()).collect();
+    let of = |path: &Words| {
+        let inside = path.strip_prefix(&["crate".to_owned()][..])?;
+        let longest = (1..=inside.len()).rev().map(|length| &inside[..length]);
+        longest
+            .map(<[_]>::to_vec)
+            .find(|words| modules.contains(words))
+    };
+    let named = |file: File| {
+        let mut others: BTreeSet<_> = file.named_outside_tests.iter().filter_map(of).collect();
+        others.remove(&file.module);
+        (file.module, others)
+    };
+    house.into_iter().map(named).collect()
+}
+
+fn reached<'a>(
+    names: &'a BTreeMap<Words, BTreeSet<Words>>,
+    from: &'a Words,
+) -> BTreeSet<&'a Words> {
+    let (mut reached, mut next) = (BTreeSet::new(), vec![from]);
+    while let Some(module) = next.pop() {
+        next.extend(names[module].iter().filter(|other| reached.insert(*other)));
+    }
+    reached
+}
+
+#[test]
+fn no_module_names_one_that_names_it() {
+    let names = names();
+    let reaches: BTreeMap<_, _> = names
+        .keys()
+        .map(|from| (from, reached(&names, from)))
+        .collect();
+    let surface = |module: &Words| match &module[..] {
+        [http, surface, ..] if http == "http" => SURFACES.iter().find(|own| *own == surface),
+        _ => None,
+    };
+    let mut faults = BTreeSet::new();
+    for (module, reached) in &reaches {
+        for other in reached {
+            let within = surface(module).is_some() && surface(module) == surface(other);
+            if module < other && reaches[*other].contains(module) && !within {
+                faults.insert(format!("{} and {}", module.join("::"), other.join("::")));
             }
         }
     }
@@ -248,7 +352,7 @@ fn paths_are_found_wherever_they_are_written() {
             fn two() { assert!(super::e::holds(), "{}", crate::f::shown()); }
         }
     "#;
-    let found = Paths::of(vec!["store".to_owned(), "rows".to_owned()], code);
+    let found = Paths::of(vec!["store".to_owned(), "rows".to_owned()], code).found;
     for path in [
         "crate::http::self",
         "crate::http::State",

@@ -23,7 +23,7 @@ use wharfinger::config::{self, Settings};
 use wharfinger::domain::id::AccountId;
 use wharfinger::domain::secret::is_machine_secret;
 use wharfinger::error::Field;
-use wharfinger::http::registries::Code;
+use wharfinger::http::Code;
 
 use crate::commands::commands;
 use crate::openapi::{document_of, operations, resolve};

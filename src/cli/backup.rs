@@ -15,7 +15,8 @@ use crate::clock::{Clock as _, Random, SystemClock, SystemRandom};
 use crate::config::{Output, RestoreCommand, Settings};
 use crate::error::{Error, Field, Result};
 use crate::service::backup::{self, Contents};
-use crate::service::freeze::{Restored, RestoredTokens, Standing};
+use crate::service::freeze::{RestoredTokens, Standing};
+use crate::service::restored::Restored;
 
 /// Standard output or input in place of a file.
 const DASH: &str = "-";

@@ -7,10 +7,27 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 use url::Url;
 
-use super::Retention;
 use crate::domain::period::Period;
 use crate::domain::signing::Algorithm;
 use crate::domain::unicode::BYTE_ORDER_MARK;
+
+/// How long something is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retention {
+    /// Until somebody deletes it.
+    Forever,
+    /// So long.
+    For(Duration),
+}
+
+impl From<Retention> for Option<Duration> {
+    fn from(retention: Retention) -> Self {
+        match retention {
+            Retention::Forever => None,
+            Retention::For(time) => Some(time),
+        }
+    }
+}
 
 pub(super) type Parsed<T> = std::result::Result<T, String>;
 

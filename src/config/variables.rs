@@ -2,9 +2,6 @@
 
 use std::ffi::OsString;
 
-use clap::CommandFactory as _;
-
-use super::Cli;
 use crate::domain::text::{nearest, quoted};
 use crate::error::{Field, Result, Violations};
 
@@ -19,7 +16,7 @@ const PREFIX: &str = "WHARFINGER_";
 /// # Errors
 ///
 /// [`Invalid`](crate::error::Error::Invalid) names each, and the one that it may have meant, without its value.
-pub fn check_variables(names: impl Iterator<Item = OsString>) -> Result<()> {
+pub(super) fn check(command: &clap::Command, names: impl Iterator<Item = OsString>) -> Result<()> {
     let names: Vec<_> = names
         .filter_map(|name| Some(name.to_string_lossy().strip_prefix(PREFIX)?.to_owned()))
         .collect();
@@ -28,7 +25,7 @@ pub fn check_variables(names: impl Iterator<Item = OsString>) -> Result<()> {
         .filter_map(|name| name.strip_suffix("SERVICE_HOST"));
     let services: Vec<_> = hosts.chain([""]).collect();
     let mut known = Vec::new();
-    note_variables(&Cli::command(), &mut known);
+    note_variables(command, &mut known);
     let known: Vec<_> = known.iter().map(String::as_str).collect();
     let mut violations = Violations::default();
     for name in &names {

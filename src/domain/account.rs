@@ -4,12 +4,13 @@ use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
-use super::api_token::Bearer;
 use super::escalation::Credential;
+use super::id::ApiTokenId;
 use super::id::{AccountId, AccountKey, RegistryKey};
 use super::membership::{Membership, Rights};
+use super::permission::Resource;
 use super::precondition::Tag;
-use super::role::{Permissions, Resource};
+use super::role::{self, NONE, Permissions, Role};
 use super::secret;
 use super::status::Status;
 use super::text::{has_control, quoted};
@@ -294,6 +295,33 @@ impl Credential for Holdings {
              more than they hold, so only a caller who may do as much can make, change or delete such an account",
             named.join(", ")
         )))
+    }
+}
+
+/// The API token that a request came with, as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bearer {
+    /// Which one.
+    pub id: ApiTokenId,
+    /// Its name.
+    pub name: String,
+    /// Those of its roles that exist.
+    pub roles: Vec<Role>,
+    /// When it ends.
+    pub expires_at: DateTime<Utc>,
+}
+
+impl Bearer {
+    /// What its roles permit: the most that its creator's rights come to through it.
+    #[must_use]
+    pub fn permissions(&self) -> Permissions {
+        role::union(&self.roles)
+    }
+
+    /// Is there a role that lets anybody in?
+    #[must_use]
+    pub fn has_role(&self) -> bool {
+        self.roles.iter().any(|role| role.name != NONE)
     }
 }
 

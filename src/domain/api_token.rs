@@ -6,11 +6,12 @@
 
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 
+use super::Stamp;
+use super::account::Actor;
 use super::escalation::obtain;
 use super::id::{AccountKey, ApiTokenId};
 use super::role::{self, NONE, Permissions, Role};
 use super::text::has_control;
-use super::{Stamp, account::Actor};
 use crate::error::{Error, Field, Result, Violation};
 
 /// How long a token lasts if nobody says.
@@ -163,33 +164,6 @@ pub struct NewApiToken {
     pub created: Stamp,
 }
 
-/// The API token that a request came with, as it is now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bearer {
-    /// Which one.
-    pub id: ApiTokenId,
-    /// Its name.
-    pub name: String,
-    /// Those of its roles that exist.
-    pub roles: Vec<Role>,
-    /// When it ends.
-    pub expires_at: DateTime<Utc>,
-}
-
-impl Bearer {
-    /// What its roles permit: the most that its creator's rights come to through it.
-    #[must_use]
-    pub fn permissions(&self) -> Permissions {
-        role::union(&self.roles)
-    }
-
-    /// Is there a role that lets anybody in?
-    #[must_use]
-    pub fn has_role(&self) -> bool {
-        self.roles.iter().any(|role| role.name != NONE)
-    }
-}
-
 /// In how many days at the most an instant comes, at least one.
 #[must_use]
 pub fn days_until(end: DateTime<Utc>, now: DateTime<Utc>) -> i64 {
@@ -201,8 +175,9 @@ pub fn days_until(end: DateTime<Utc>, now: DateTime<Utc>) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::account::Bearer;
     use crate::domain::id::AccountId;
-    use crate::domain::role::Level;
+    use crate::domain::permission::Level;
 
     fn now() -> DateTime<Utc> {
         DateTime::from_timestamp_micros(1_795_262_400_250_000).unwrap()

@@ -13,7 +13,7 @@ use super::scope::{
 };
 use super::scope_warning::{ScopeWarning, scope_warnings};
 use super::text::quoted;
-use super::token::{Scope, check_scopes};
+use super::token_scope::{Scope, check_scopes};
 use crate::error::{Error, Field, Result};
 
 /// The most scopes that a reason names.

@@ -5,14 +5,13 @@
 
 use std::fmt;
 
-use super::escalation::{Changeable, Credential};
 use super::id::{AccountId, AccountKey, RegistryKey};
+use super::permission::{Level, Resource};
 use super::precondition::Tag;
-use super::role::{Level, Permissions, Resource};
 use super::scope::{CATALOG, REGISTRY, REPOSITORY, REPOSITORY_ACTIONS};
 use super::status::Status;
 use super::text::quoted;
-use super::token::Scope;
+use super::token_scope::Scope;
 use crate::error::{Error, Field, Result};
 
 /// How an account belongs to a registry; each level includes those before it.
@@ -270,7 +269,7 @@ impl Rights {
     }
 
     /// The rights that others include and this does not, each as a phrase.
-    fn lacks_of(self, others: Self) -> Vec<String> {
+    pub(super) fn lacks_of(self, others: Self) -> Vec<String> {
         let levels = [
             (Resource::Registry, self.registry, others.registry),
             (Resource::Token, self.token, others.token),
@@ -301,50 +300,6 @@ impl Rights {
     }
 }
 
-/// The rights that a membership of a registry gives.
-#[derive(Debug, Clone, Copy)]
-pub struct MemberRights {
-    /// Its own rights: they stay when the account loses its roles.
-    alone: Rights,
-    /// The rights that the account's roles get by it: those that name a resource of registries count for members alone.
-    with_roles: Rights,
-}
-
-impl MemberRights {
-    /// Those of an account whose roles permit this, at a level or at none.
-    #[must_use]
-    pub fn of(permissions: &Permissions, membership: Option<Membership>) -> Self {
-        Self {
-            alone: Permissions::default().on(membership),
-            with_roles: permissions.on(membership),
-        }
-    }
-}
-
-impl Credential for MemberRights {
-    type Held = Rights;
-
-    fn require_held(&self, held: &Rights) -> Result<()> {
-        let mut lacks = held.lacks_of(self.alone);
-        if lacks.is_empty() {
-            lacks = held.lacks_of(self.with_roles);
-        }
-        if lacks.is_empty() {
-            return Ok(());
-        }
-        Err(Error::Forbidden(format!(
-            "the account would get more on this registry than you hold; you lack {}; nobody obtains more than they hold",
-            lacks.join(", ")
-        )))
-    }
-}
-
-impl Changeable for MemberRights {
-    fn is_wider_than(&self, before: &Self) -> bool {
-        !before.alone.cover(&self.alone) || !before.with_roles.cover(&self.with_roles)
-    }
-}
-
 fn article(membership: Membership) -> String {
     match membership {
         Membership::Owner => format!("an {membership}"),
@@ -372,21 +327,6 @@ mod tests {
         for wrong in ["", "Owner", "owner ", "admin"] {
             assert_eq!(Membership::from_stored(wrong), None);
             assert!(Membership::parse(wrong).is_err(), "{wrong:?} was accepted");
-        }
-    }
-
-    #[test]
-    fn rights_that_differ_in_images_alone_cover_those_that_go_less_far() {
-        let with = |images| Rights {
-            images,
-            ..Permissions::default().on(Some(Membership::Reader))
-        };
-        let all = [Images::Nothing, Images::Pull, Images::Push, Images::Delete];
-        for mine in all {
-            for theirs in all {
-                let covers = with(mine).cover(&with(theirs));
-                assert_eq!(covers, mine >= theirs, "{mine:?} {theirs:?}");
-            }
         }
     }
 

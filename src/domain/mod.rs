@@ -23,6 +23,7 @@ pub mod network;
 pub mod page;
 pub mod pattern;
 pub mod period;
+pub mod permission;
 pub mod precondition;
 pub mod registry;
 pub mod role;
@@ -35,6 +36,7 @@ pub mod status;
 pub mod text;
 pub mod throttle;
 pub mod token;
+pub mod token_scope;
 pub mod unicode;
 
 use chrono::{DateTime, Utc};

@@ -1,10 +1,10 @@
 //! Roles: what an account may do.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use super::escalation::Credential;
+use super::escalation::{Changeable, Credential};
 use super::membership::{Images, Membership, Rights};
+use super::permission::{Level, Resource};
 use crate::error::{Error, Lack, Reach, Result};
 
 /// The stored resource name that stands for every resource.
@@ -40,93 +40,6 @@ const RESOURCES: [&str; 26] = [
     "WatchedImage",
     "WorkflowAdministration",
 ];
-
-/// Something that permissions speak of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resource {
-    /// Registries and their settings.
-    Registry,
-    /// Registry tokens.
-    Token,
-    /// Accounts, roles and memberships.
-    Access,
-    /// What registries hold: reading is pulling, writing is pushing and deleting.
-    Image,
-    /// API tokens.
-    Integration,
-    /// The service itself: audit, keys, backup.
-    Administration,
-}
-
-impl Resource {
-    /// Every one.
-    pub const ALL: [Self; 6] = [
-        Self::Access,
-        Self::Administration,
-        Self::Image,
-        Self::Integration,
-        Self::Registry,
-        Self::Token,
-    ];
-
-    /// The name in the `role_permissions` table.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Registry => "Registry",
-            Self::Token => "Token",
-            Self::Access => "Access",
-            Self::Image => "Image",
-            Self::Integration => "Integration",
-            Self::Administration => "Administration",
-        }
-    }
-
-    /// Does it belong to registries? Then a role that names it counts only where the account is a member.
-    #[must_use]
-    pub fn is_of_registries(self) -> bool {
-        match self {
-            Self::Registry | Self::Token | Self::Image => true,
-            Self::Access | Self::Integration | Self::Administration => false,
-        }
-    }
-}
-
-impl fmt::Display for Resource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// How far a permission goes; writing includes reading.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// May look.
-    Read = 1,
-    /// May look and change.
-    Write = 2,
-}
-
-impl Level {
-    /// The level that the `role_permissions` table holds as a number; anything else grants nothing.
-    #[must_use]
-    pub fn from_stored(level: i64) -> Option<Self> {
-        match level {
-            1 => Some(Self::Read),
-            2 => Some(Self::Write),
-            _ => None,
-        }
-    }
-
-    /// What one does with it.
-    #[must_use]
-    pub fn verb(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Write => "write",
-        }
-    }
-}
 
 /// Rows of roles: a resource by its stored name, and how far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -360,17 +273,52 @@ pub fn union<'a>(roles: impl IntoIterator<Item = &'a Role>) -> Permissions {
     }
 }
 
-impl From<Level> for Reach {
-    fn from(level: Level) -> Self {
-        match level {
-            Level::Read => Self::Read,
-            Level::Write => Self::Write,
+fn reach(level: Option<Level>) -> Reach {
+    level.map_or(Reach::Nothing, Reach::from)
+}
+
+/// The rights that a membership of a registry gives.
+#[derive(Debug, Clone, Copy)]
+pub struct MemberRights {
+    /// Its own rights: they stay when the account loses its roles.
+    alone: Rights,
+    /// The rights that the account's roles get by it: those that name a resource of registries count for members alone.
+    with_roles: Rights,
+}
+
+impl MemberRights {
+    /// Those of an account whose roles permit this, at a level or at none.
+    #[must_use]
+    pub fn of(permissions: &Permissions, membership: Option<Membership>) -> Self {
+        Self {
+            alone: Permissions::default().on(membership),
+            with_roles: permissions.on(membership),
         }
     }
 }
 
-fn reach(level: Option<Level>) -> Reach {
-    level.map_or(Reach::Nothing, Reach::from)
+impl Credential for MemberRights {
+    type Held = Rights;
+
+    fn require_held(&self, held: &Rights) -> Result<()> {
+        let mut lacks = held.lacks_of(self.alone);
+        if lacks.is_empty() {
+            lacks = held.lacks_of(self.with_roles);
+        }
+        if lacks.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Forbidden(format!(
+            "the account would get more on this registry than you hold; you lack {}; nobody obtains more than they hold",
+            lacks.join(", ")
+        )))
+    }
+}
+
+impl Changeable for MemberRights {
+    fn is_wider_than(&self, before: &Self) -> bool {
+        !before.alone.cover(&self.alone) || !before.with_roles.cover(&self.with_roles)
+    }
 }
 
 #[cfg(test)]
@@ -638,5 +586,20 @@ mod tests {
         assert_eq!(all.lacks_of(&permissions(&[("*", Read)])), []);
         assert_eq!(all.by_resource().get("Administration"), None);
         assert_eq!(star.by_resource().len(), RESOURCES.len());
+    }
+
+    #[test]
+    fn rights_that_differ_in_images_alone_cover_those_that_go_less_far() {
+        let with = |images| Rights {
+            images,
+            ..Permissions::default().on(Some(Membership::Reader))
+        };
+        let all = [Images::Nothing, Images::Pull, Images::Push, Images::Delete];
+        for mine in all {
+            for theirs in all {
+                let covers = with(mine).cover(&with(theirs));
+                assert_eq!(covers, mine >= theirs, "{mine:?} {theirs:?}");
+            }
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::fmt;
 
 use super::pattern::{ANY, NAME_LENGTH, covers, matches};
 use super::text::quoted;
-use super::token::Scope;
+use super::token_scope::Scope;
 use crate::error::{Error, Field, Result};
 
 /// The most scopes in one request, after merging.

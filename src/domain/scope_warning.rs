@@ -6,7 +6,7 @@
 use super::pattern::{ANY, matches};
 use super::scope::{CATALOG, REGISTRY, REPOSITORY, REPOSITORY_ACTIONS};
 use super::text::{nearest, quoted};
-use super::token::Scope;
+use super::token_scope::Scope;
 
 /// The most actions that a message names.
 const SHOWN: usize = 3;

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Stamp;
@@ -12,13 +11,13 @@ use super::escalation::{Changeable, Credential, Holder, is_later};
 use super::id::{RegistryKey, TokenId, TokenKey};
 use super::life::Lives;
 use super::membership::Rights;
-use super::pattern::wildcards;
 use super::precondition::Tag;
 use super::registry::Tenant;
 use super::rotation::Secrets;
 use super::scope::are_within;
 use super::status::Status;
-use super::text::{has_control, quoted};
+use super::text::quoted;
+use super::token_scope::{Scope, check_wildcards};
 use crate::error::{Error, Field, Result};
 
 /// A token's name, as sent; two names that differ only in ASCII case are the same name.
@@ -48,102 +47,6 @@ impl TokenName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-}
-
-/// What a token may do with a resource. Kept verbatim and in order: clients compare what they sent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Scope {
-    /// What may be done, for example `pull`.
-    pub actions: Vec<String>,
-    /// Which resource, for example `team/*`.
-    pub name: String,
-    /// The resource's type, for example `repository`.
-    pub r#type: String,
-}
-
-/// The most scopes of a token.
-const SCOPES: usize = 100;
-/// The most actions of a scope.
-const ACTIONS: usize = 20;
-/// The longest text in a scope, in characters.
-const SCOPE_TEXT: usize = 256;
-/// The most wildcards in a scope's name.
-const WILDCARDS: usize = 4;
-/// All texts of a token's scopes together, in bytes: a page of a list has a thousand tokens.
-const SCOPE_TEXTS: usize = 16 * 1024;
-
-/// Refuses scopes with control characters, and more of them than a list can carry; any other text is kept as it is,
-/// whether it grants something or not.
-pub fn check_scopes(scopes: &[Scope]) -> Result<()> {
-    let sizes = [
-        (scopes.len(), SCOPES, "scopes has entries"),
-        (
-            scopes
-                .iter()
-                .map(|scope| scope.actions.len())
-                .max()
-                .unwrap_or(0),
-            ACTIONS,
-            "a scope has actions",
-        ),
-    ];
-    for (size, most, what) in sizes {
-        if size > most {
-            return Err(Error::invalid(
-                Field::Scopes,
-                format!("{what}: {size}; at most {most} are allowed"),
-            ));
-        }
-    }
-    let texts = scopes
-        .iter()
-        .flat_map(|scope| scope.actions.iter().chain([&scope.name, &scope.r#type]));
-    let mut length = 0;
-    for text in texts {
-        if has_control(text) {
-            return Err(Error::invalid(
-                Field::Scopes,
-                format!("scope text {} contains a control character", quoted(text)),
-            ));
-        }
-        if text.chars().count() > SCOPE_TEXT {
-            return Err(Error::invalid(
-                Field::Scopes,
-                format!(
-                    "scope text {} is longer than {SCOPE_TEXT} characters",
-                    quoted(text)
-                ),
-            ));
-        }
-        length += text.len();
-    }
-    if length > SCOPE_TEXTS {
-        return Err(Error::invalid(
-            Field::Scopes,
-            format!(
-                "the texts of all scopes are {length} bytes long; at most {SCOPE_TEXTS} are allowed"
-            ),
-        ));
-    }
-    Ok(())
-}
-
-/// Refuses names with more wildcards than anybody can read. Tokens that have such from an earlier release keep them, so
-/// this is asked of scopes that are new.
-fn check_wildcards(scopes: &[Scope]) -> Result<()> {
-    for scope in scopes {
-        let count = wildcards(&scope.name);
-        if count > WILDCARDS {
-            return Err(Error::invalid(
-                Field::Scopes,
-                format!(
-                    "scope name {} has {count} wildcards; at most {WILDCARDS} are allowed",
-                    quoted(&scope.name)
-                ),
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// Scopes as they are kept, for who only shows them: reading and writing out again the scopes of a page would be a
@@ -526,21 +429,6 @@ mod tests {
         ] {
             assert!(TokenName::parse(wrong).is_err(), "{wrong:?} was accepted");
         }
-    }
-
-    #[test]
-    fn scopes_are_bounded() {
-        let scope = |actions: usize, text: usize| Scope {
-            actions: vec!["pull".to_owned(); actions],
-            name: "x".repeat(text),
-            r#type: "repository".to_owned(),
-        };
-        assert!(check_scopes(&vec![scope(1, 1); 100]).is_ok());
-        assert!(check_scopes(&vec![scope(1, 1); 101]).is_err());
-        assert!(check_scopes(&[scope(20, 256)]).is_ok());
-        assert!(check_scopes(&[scope(21, 1)]).is_err());
-        assert!(check_scopes(&[scope(1, 257)]).is_err());
-        assert!(check_scopes(&vec![scope(1, 200); 100]).is_err());
     }
 
     #[test]

@@ -12,14 +12,15 @@ use serde_json::{Map, Value, json};
 use serde_path_to_error::{Path, Segment};
 
 use super::budget::{Budget, Share};
-use super::call::state;
 use super::connection::Requests;
 use super::objects::Objects;
-use super::{BODY_LIMIT, Bodies};
+use super::state::{Bodies, State};
 use crate::domain::secret::masked;
 use crate::domain::text::{nearest, quoted};
 use crate::error::{Error, Field, Result, Violation};
 
+/// The largest body read, in bytes.
+pub const BODY_LIMIT: usize = 1024 * 1024;
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
 /// The largest form read, in bytes: 64 KiB of scopes fit, three bytes for each of their characters.
@@ -57,7 +58,7 @@ pub(super) async fn json(request: &HttpRequest, payload: dev::Payload) -> Result
     }
     let Bodies {
         timeout, memory, ..
-    } = &state(request)?.bodies;
+    } = &State::of(request)?.bodies;
     arrive(request, payload, BODY_LIMIT, memory, *timeout).await
 }
 
@@ -77,7 +78,7 @@ pub(super) async fn form(request: &HttpRequest, payload: dev::Payload) -> Result
     }
     let Bodies {
         timeout, unproven, ..
-    } = &state(request)?.bodies;
+    } = &State::of(request)?.bodies;
     arrive(request, payload, FORM_LIMIT, unproven, *timeout).await
 }
 
@@ -90,7 +91,7 @@ pub(super) async fn json_of_any_type<T: DeserializeOwned>(
     check_encoding(request, JSON)?;
     let Bodies {
         timeout, unproven, ..
-    } = &state(request)?.bodies;
+    } = &State::of(request)?.bodies;
     let body = arrive(request, payload, BODY_LIMIT, unproven, *timeout).await?;
     // Reading a body again for each mistake is for those who are known.
     if body.trim_ascii().is_empty() {
@@ -529,6 +530,16 @@ fn shortened(text: &str) -> String {
         Some((end, _)) => format!("{}…", text.split_at(end).0),
         None => text.to_owned(),
     }
+}
+
+/// The command that the text of a JSON body means, for the fuzz targets.
+#[cfg(fuzzing)]
+pub(super) fn command<W, C>(text: &[u8]) -> Result<C>
+where
+    W: DeserializeOwned,
+    C: TryFrom<W, Error = Error>,
+{
+    C::try_from(parse(text)?)
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 
 use actix_web::http::header::{AUTHORIZATION, HeaderValue};
-use actix_web::web::Data;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,9 +18,10 @@ use utoipa::openapi::path::{Parameter, ParameterIn};
 use zeroize::Zeroizing;
 
 use super::body;
+use super::dialect::{Dialect, Failure};
 use super::source::source;
-use super::surface::{Failure, Surface};
-use super::{PREFIX, State};
+use super::state::State;
+use super::surface::PREFIX;
 use crate::domain::audit::Origin;
 use crate::domain::id::{AccountId, RegistryId, TokenId};
 use crate::domain::idempotency::{self, Attempt, IdempotencyKey};
@@ -46,7 +46,7 @@ pub(super) struct Call<S, H = (), B = ()> {
     surface: PhantomData<S>,
 }
 
-impl<S: Surface, H: Head, B: Body> FromRequest for Call<S, H, B> {
+impl<S: Dialect, H: Head, B: Body> FromRequest for Call<S, H, B> {
     type Error = Failure<S>;
     type Future = Pin<Box<dyn Future<Output = std::result::Result<Self, Failure<S>>>>>;
 
@@ -63,7 +63,7 @@ impl<S: Surface, H: Head, B: Body> FromRequest for Call<S, H, B> {
                 Err(error) => {
                     // A remembered password alone is no proof that its account is still let in: who is not learns
                     // nothing of what else was wrong.
-                    state(&request)?.service.admit(&caller).await?;
+                    State::of(&request)?.service.admit(&caller).await?;
                     return Err(error.into());
                 }
             };
@@ -86,12 +86,6 @@ pub(super) async fn read<H: Head, B: Body>(
     Ok((head, B::read(request, payload).await?))
 }
 
-pub(super) fn state(request: &HttpRequest) -> Result<&Data<State>> {
-    request
-        .app_data::<Data<State>>()
-        .ok_or_else(|| Error::internal("the application has no state"))
-}
-
 async fn identify(request: &HttpRequest) -> Result<Caller> {
     if let Some(token) = bearer(request) {
         return prove_bearer(request, token).await;
@@ -101,7 +95,7 @@ async fn identify(request: &HttpRequest) -> Result<Caller> {
 
 /// Who somebody with an API token is.
 pub(super) async fn prove_bearer(request: &HttpRequest, token: SecretString) -> Result<Caller> {
-    let service = &state(request)?.service;
+    let service = &State::of(request)?.service;
     service.identify_bearer(&token, origin(request)).await
 }
 
@@ -111,7 +105,7 @@ pub(super) async fn prove_password(
     (name, password): (String, SecretString),
 ) -> Result<Caller> {
     let presented = Presented::new(name, password, source(request));
-    let service = &state(request)?.service;
+    let service = &State::of(request)?.service;
     service.identify(presented, origin(request)).await
 }
 
@@ -172,7 +166,7 @@ pub(super) fn read_basic(header: &HeaderValue) -> Option<(String, SecretString)>
 }
 
 /// Refuses a parameter of the query that the operation does not have, where the surface wants that.
-fn require_known<S: Surface, H: Head>(request: &HttpRequest) -> Result<()> {
+fn require_known<S: Dialect, H: Head>(request: &HttpRequest) -> Result<()> {
     let (Some(ignored), query @ [_, ..]) = (S::IGNORED, request.query_string().as_bytes()) else {
         return Ok(());
     };

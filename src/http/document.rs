@@ -10,79 +10,20 @@ use utoipa::openapi::OpenApi;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa_actix_web::AppExt as _;
-use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{examples, onward, openapi30, quay, registries, registry_auth, stackrox};
-
-/// A surface as the documents know it.
-pub(super) struct Chapter {
-    /// Names its document: `/openapi/{name}.json`.
-    pub(super) name: &'static str,
-    /// What pages call it.
-    pub(super) title: &'static str,
-    /// Where its document is, seen from `/docs/`.
-    pub(super) url: &'static str,
-    description: &'static str,
-    base: fn() -> OpenApi,
-    routes: fn(&mut ServiceConfig<'_>),
-    illustrate: fn(&mut OpenApi),
-}
-
-/// Every surface, in the order in which pages show them.
-pub(super) const CHAPTERS: [Chapter; 4] = [
-    Chapter {
-        name: "registries",
-        title: "Registries (IONOS)",
-        url: "../openapi/registries.json",
-        description: "Manages container registries, the tokens that open them, and the accounts that manage both. The \
-                      API of IONOS Container Registry, self-hosted. Ids in examples are made up: those that are there \
-                      are in `GET /registries`, `GET /registries/{registryId}/tokens` and `GET /accounts`.",
-        base: registries::base,
-        routes: |config| registries::routes(config),
-        illustrate: registries::illustrate,
-    },
-    Chapter {
-        name: "registry-access",
-        title: "Registry access",
-        url: "../openapi/registry-access.json",
-        description: "Gives the clients of registries their JWTs, and tells the proxies in front of registries what \
-                      may pass.",
-        base: registry_auth::base,
-        routes: |config| registry_auth::routes(config),
-        illustrate: registry_auth::illustrate,
-    },
-    Chapter {
-        name: "stackrox",
-        title: "API tokens (StackRox)",
-        url: "../openapi/stackrox.json",
-        description: "Makes, lists and revokes tokens of this service's own APIs. The API token service of StackRox, \
-                      self-hosted. Ids in examples are made up: those that are there are in `GET /v1/apitokens`.",
-        base: stackrox::base,
-        routes: |config| stackrox::routes(config),
-        illustrate: stackrox::illustrate,
-    },
-    Chapter {
-        name: "quay",
-        title: "App tokens (Quay)",
-        url: "../openapi/quay.json",
-        description: "Makes, lists, shows and revokes the tokens of an account that open every registry that it may use. \
-                      The app specific tokens of Quay, self-hosted.",
-        base: quay::base,
-        routes: |config| quay::routes(config),
-        illustrate: quay::illustrate,
-    },
-];
+use super::surface::{Document, Surfaces};
+use super::{examples, onward, openapi30};
 
 /// The document of all surfaces, from the same routes that serve them.
 #[must_use]
-pub fn document() -> OpenApi {
+pub(super) fn whole(surfaces: &Surfaces) -> OpenApi {
     let mut document = preface();
     // A server that is named at a path makes generated clients forget the host of their own configuration and send
     // credentials there (openapi-generator 7.26, in Python and PHP). So servers are named at the top alone, and the whole
     // document has none with a prefix, which only some of its paths have.
     let servers = document.servers.take();
-    for chapter in &CHAPTERS {
-        document.merge(chapter.written());
+    for (_, own) in surfaces.documented() {
+        document.merge(written(own));
     }
     document.servers = servers;
     offer_basic_and_bearer_alone(&mut document);
@@ -110,61 +51,47 @@ fn offer_basic_and_bearer_alone(document: &mut OpenApi) {
     }
 }
 
-/// The names of the documents that are about one surface each.
-pub fn document_names() -> impl Iterator<Item = &'static str> {
-    CHAPTERS.iter().map(|chapter| chapter.name)
+/// A surface's part of the document of all surfaces.
+fn written(own: &Document) -> OpenApi {
+    let mut document = App::new()
+        .into_utoipa_app()
+        .openapi((own.base)())
+        .configure(own.routes)
+        .split_for_parts()
+        .1;
+    (own.illustrate)(&mut document);
+    onward::link(&mut document);
+    document
 }
 
-/// The document of the surface with this name, if there is one. It stands alone.
-#[must_use]
-pub fn document_of(name: &str) -> Option<OpenApi> {
-    let chapter = CHAPTERS.iter().find(|chapter| chapter.name == name)?;
-    Some(chapter.alone())
-}
-
-impl Chapter {
-    /// Its part of the document of all surfaces.
-    fn written(&self) -> OpenApi {
-        let mut document = App::new()
-            .into_utoipa_app()
-            .openapi((self.base)())
-            .configure(self.routes)
-            .split_for_parts()
-            .1;
-        (self.illustrate)(&mut document);
-        onward::link(&mut document);
-        document
-    }
-
-    /// The same with what it needs of the preface, and no more.
-    fn alone(&self) -> OpenApi {
-        let preface = preface();
-        let mut document = self.written();
-        document.info = preface.info;
-        document.info.title = format!("{}: {}", document.info.title, self.title);
-        document.info.description = Some(self.description.to_owned());
-        document.servers = document.servers.or(preface.servers);
-        let operations = document.paths.paths.values().flat_map(operations);
-        let mut demands = Vec::new();
-        for (_, operation) in operations {
-            match &operation.security {
-                Some(own) => demands.extend(own),
-                None => document.security.clone_from(&preface.security),
-            }
+/// The document of one surface, with the parts of the preface that it needs.
+pub(super) fn alone(own: &Document) -> OpenApi {
+    let preface = preface();
+    let mut document = written(own);
+    document.info = preface.info;
+    document.info.title = format!("{}: {}", document.info.title, own.title);
+    document.info.description = Some(own.description.to_owned());
+    document.servers = document.servers.or(preface.servers);
+    let operations = document.paths.paths.values().flat_map(operations);
+    let mut demands = Vec::new();
+    for (_, operation) in operations {
+        match &operation.security {
+            Some(own) => demands.extend(own),
+            None => document.security.clone_from(&preface.security),
         }
-        let used: BTreeSet<_> = demands
-            .into_iter()
-            .chain(document.security.iter().flatten())
-            .flat_map(names)
-            .collect();
-        let components = document.components.get_or_insert_with(Default::default);
-        let known = preface.components.unwrap_or_default().security_schemes;
-        components.security_schemes.extend(known);
-        components
-            .security_schemes
-            .retain(|name, _| used.contains(name));
-        document
     }
+    let used: BTreeSet<_> = demands
+        .into_iter()
+        .chain(document.security.iter().flatten())
+        .flat_map(names)
+        .collect();
+    let components = document.components.get_or_insert_with(Default::default);
+    let known = preface.components.unwrap_or_default().security_schemes;
+    components.security_schemes.extend(known);
+    components
+        .security_schemes
+        .retain(|name, _| used.contains(name));
+    document
 }
 
 const BASIC_AUTH: &str = "The name and the password of an account. The first start of the service prints those of the first account, `admin`.";

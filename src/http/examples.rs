@@ -9,7 +9,7 @@ use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::schema::{ArrayItems, Components};
 use utoipa::openapi::{Object, ObjectBuilder, OpenApi, Ref, RefOr, Response, Schema, Type};
 
-use super::surface::{Failure, Surface};
+use super::dialect::{Dialect, Failure};
 use crate::error::Error;
 
 /// The headers of errors, with what they are for.
@@ -26,7 +26,7 @@ const HEADERS: [(HeaderName, Type, &str); 2] = [
 ///
 /// `error` gives the error behind a status of a path; `fit` corrects what examples of members cannot tell apart. Names
 /// of shared errors begin with `prefix`: surfaces share a document, not their errors.
-pub(super) fn illustrate<S: Surface>(
+pub(super) fn illustrate<S: Dialect>(
     document: &mut OpenApi,
     prefix: &str,
     error: fn(path: &str, status: &str) -> Option<Error>,
@@ -51,7 +51,7 @@ pub(super) fn illustrate<S: Surface>(
                 for content in response.content.values_mut() {
                     let RefOr::T(content) = content else { continue };
                     content.example = match (&error, &content.schema) {
-                        (Some(failure), _) => Some(S::body(failure.error())),
+                        (Some(failure), _) => Some(S::body(failure)),
                         // What is no JSON has no members to make one from.
                         (None, _) if content.example.is_some() => continue,
                         (None, Some(schema)) => {
@@ -100,7 +100,7 @@ pub(super) fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Opera
     methods.into_iter().flatten()
 }
 
-fn add_headers<S: Surface>(response: &mut Response, failure: &Failure<S>) {
+fn add_headers<S: Dialect>(response: &mut Response, failure: &Failure<S>) {
     let sent = failure.error_response();
     for (name, kind, description) in HEADERS {
         let Some(value) = sent
@@ -127,7 +127,7 @@ fn add_headers<S: Surface>(response: &mut Response, failure: &Failure<S>) {
 
 /// The name of an error among the components: that of its status. One without a body is of a HEAD request, and its
 /// own.
-fn name<S: Surface>(prefix: &str, failure: &Failure<S>, response: &Response) -> Option<String> {
+fn name<S: Dialect>(prefix: &str, failure: &Failure<S>, response: &Response) -> Option<String> {
     let reason = failure.status_code().canonical_reason()?;
     (!response.content.is_empty()).then(|| format!("{prefix}{}", reason.replace(' ', "")))
 }

@@ -7,14 +7,12 @@ use std::net::IpAddr;
 use actix_web::http::header::{HeaderMap, HeaderValue, X_FORWARDED_FOR};
 use ipnet::IpNet;
 use secrecy::SecretString;
-use serde::de::DeserializeOwned;
 
 pub use super::quay::fuzzing as quay;
 pub use super::registries::fuzzing as registries;
 pub use super::registry_auth::fuzzing as registry_auth;
 pub use super::stackrox::fuzzing as stackrox;
-use super::{body, call, source};
-use crate::error::{Error, Result};
+use super::{call, source};
 
 /// The name and password of an `Authorization` header.
 #[must_use]
@@ -31,13 +29,4 @@ pub fn source(peer: IpAddr, lines: &[&str], proxies: &[IpNet]) -> Option<IpAddr>
         headers.append(X_FORWARDED_FOR, HeaderValue::from_str(line).ok()?);
     }
     Some(source::behind(peer, &headers, proxies))
-}
-
-/// The command that the text of a JSON body means.
-pub(super) fn command<W, C>(text: &[u8]) -> Result<C>
-where
-    W: DeserializeOwned,
-    C: TryFrom<W, Error = Error>,
-{
-    C::try_from(body::parse(text)?)
 }

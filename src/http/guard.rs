@@ -1,8 +1,6 @@
 //! What every request passes: a request id, the origin check, the log, and the headers that bind browsers.
 
 use std::rc::Rc;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use actix_web::HttpMessage as _;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
@@ -14,12 +12,15 @@ use actix_web::http::header::{
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
-use ipnet::IpNet;
 use tracing::Instrument as _;
 use url::{Host, Url};
 
 use super::call::RequestId;
-use super::{State, dialects, links, metrics, operations};
+use super::dialect::{Failure, cause};
+use super::native::Native;
+use super::state::State;
+use super::surface::{Surface, WhileFrozen, routed};
+use super::{links, metrics};
 use crate::bell::Bell;
 use crate::domain::secret::masked;
 use crate::error::{Error, Outage, Result};
@@ -55,25 +56,6 @@ pub(super) const GET_AND_HEAD: &str = "GET, HEAD";
 /// The longest request id taken over from a client, in bytes.
 const ID_LENGTH: usize = 64;
 
-/// Where this service is reached, which is from where browsers may write, and through whom.
-#[derive(Debug, Clone, Default)]
-pub struct Origins {
-    /// The URL of the settings, which links are made with.
-    pub public_url: Option<Url>,
-    /// Who is believed where requests come from.
-    pub proxies: Vec<IpNet>,
-    /// Whether this process itself speaks TLS.
-    pub tls: bool,
-}
-
-impl Origins {
-    /// May browsers be told to come by https alone?
-    fn https(&self) -> bool {
-        let public = self.public_url.as_ref();
-        self.tls || public.is_some_and(|url| url.scheme() == "https")
-    }
-}
-
 /// Wraps every request.
 pub(super) async fn guard(
     mut request: ServiceRequest,
@@ -81,15 +63,17 @@ pub(super) async fn guard(
 ) -> std::result::Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let state = request.app_data::<Data<State>>().cloned();
     let state = state.as_ref().map(Data::get_ref);
-    let watch = state.map(|state| state.requests.begin());
+    let surface = state.map(|state| state.surface(routed(request.request())));
+    let watch = state.map(|state| state.served.requests.begin());
     let id = request_id(&request, state);
     request.extensions_mut().insert(RequestId(id.clone()));
     let method = request.method().clone();
-    let span = tracing::info_span!("request", id = %id, method = %request.method(), path = %Told(dialects::routed(request.request())));
+    let span = tracing::info_span!("request", id = %id, method = %request.method(), path = %Told(routed(request.request())));
     async move {
-        let let_in = match check_origin(&request, state).and_then(|()| check_room(&request, state))
+        let let_in = match check_origin(&request, state)
+            .and_then(|()| check_room(&request, state, surface))
         {
-            Ok(()) => check_freeze(&request, state).await,
+            Ok(()) => check_freeze(&request, state, surface).await,
             refused => refused,
         };
         let response = match let_in {
@@ -114,14 +98,24 @@ pub(super) async fn guard(
                 }
             }
             Err(error) => {
-                let failure = dialects::failure(dialects::routed(request.request()), error);
+                let path = routed(request.request());
+                let failure = match surface {
+                    Some(surface) => (surface.failure)(path, error),
+                    None => Failure::<Native>::from(error).into(),
+                };
                 request.error_response(failure)
             }
         };
         let https = state.is_some_and(|state| state.origins.https());
-        let response = label(response, &id, https);
-        if let Some(watch) = watch {
-            metrics::count(&watch, &method, response.request(), response.status());
+        let response = label(response, &id, https, surface);
+        if let (Some(watch), Some(surface)) = (watch, surface) {
+            metrics::count(
+                &watch,
+                surface,
+                &method,
+                response.request(),
+                response.status(),
+            );
         }
         log(&response, state);
         Ok(response)
@@ -134,8 +128,10 @@ fn label(
     mut response: ServiceResponse<BoxBody>,
     id: &str,
     https: bool,
+    surface: Option<&Surface>,
 ) -> ServiceResponse<BoxBody> {
-    if response.status() == StatusCode::UNAUTHORIZED {
+    let silently = surface.is_none_or(|surface| !surface.challenges_scripts);
+    if response.status() == StatusCode::UNAUTHORIZED && silently {
         challenge_scripts_silently(&mut response);
     }
     let headers = response.headers_mut();
@@ -163,14 +159,13 @@ fn reads_by_get(request: &ServiceRequest, state: &State) -> bool {
 }
 
 /// Takes the Basic challenge out of a 401 to a page's script: a browser would open its own sign-in box, and the script
-/// would wait for it. The token endpoint is left as it is, since its clients do as the challenge says.
+/// would wait for it.
 fn challenge_scripts_silently(response: &mut ServiceResponse<BoxBody>) {
-    let path = dialects::routed(response.request());
     let challenges = response.headers().get_all(WWW_AUTHENTICATE);
     let (basic, others): (Vec<_>, Vec<_>) = challenges
         .cloned()
         .partition(|challenge| challenge.as_bytes().starts_with(b"Basic "));
-    if dialects::surface(path) == "registry-access" || basic.is_empty() {
+    if basic.is_empty() {
         return;
     }
     let asked = response.request().headers();
@@ -255,10 +250,14 @@ fn check_origin(request: &ServiceRequest, state: Option<&State>) -> Result<()> {
 
 /// Turns a read away before anything is done for it, if the database would: under a flood that is most of what can be
 /// saved. Probes have a reader of their own. What may write is left to the store, whose doors are two.
-fn check_room(request: &ServiceRequest, state: Option<&State>) -> Result<()> {
+fn check_room(
+    request: &ServiceRequest,
+    state: Option<&State>,
+    surface: Option<&Surface>,
+) -> Result<()> {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     match state {
-        Some(state) if reads && !operations::owns(dialects::routed(request.request())) => {
+        Some(state) if reads && surface.is_none_or(|surface| surface.queues) => {
             state.service.require_room()
         }
         _ => Ok(()),
@@ -267,7 +266,11 @@ fn check_room(request: &ServiceRequest, state: Option<&State>) -> Result<()> {
 
 /// While all is frozen, those may ask who look: what answers them lets in administrators alone. What is no look, or
 /// another surface, gives something to be let in with.
-async fn check_freeze(request: &ServiceRequest, state: Option<&State>) -> Result<()> {
+async fn check_freeze(
+    request: &ServiceRequest,
+    state: Option<&State>,
+    surface: Option<&Surface>,
+) -> Result<()> {
     let Some(service) = state.map(|state| &state.service) else {
         return Ok(());
     };
@@ -275,9 +278,9 @@ async fn check_freeze(request: &ServiceRequest, state: Option<&State>) -> Result
         return Ok(());
     }
     let looks = matches!(*request.method(), Method::GET | Method::HEAD);
-    match dialects::surface(dialects::routed(request.request())) {
-        "operations" | "documents" => Ok(()),
-        "registries" if looks => Ok(()),
+    match surface.map(|surface| surface.while_frozen) {
+        Some(WhileFrozen::All) => Ok(()),
+        Some(WhileFrozen::Reads) if looks => Ok(()),
         // Boxed, so that every other request does not carry the room for it.
         _ if Box::pin(service.freeze().heed()).await?.is_none() => Ok(()),
         _ => Err(Error::Frozen),
@@ -311,40 +314,11 @@ fn is_own(origin: &HeaderValue, request: &ServiceRequest, state: Option<&State>)
         .is_some_and(|own| own.origin() == origin.origin())
 }
 
-/// Requests that were turned away since a queue was full. Under a flood a line for each would fill the disk, and tell
-/// no more than one with their number.
-#[derive(Debug, Default)]
-pub(super) struct TurnedAway(Mutex<Untold>);
-
-/// Those of whom the log was not told yet.
-#[derive(Debug, Default)]
-struct Untold {
-    count: u64,
-    told_at: Option<Instant>,
-}
-
-/// The time between two log lines about requests that were turned away.
-const TELLING: Duration = Duration::from_secs(10);
-
-impl TurnedAway {
-    /// Counts one. Returns how many there are to tell of, if it is time to.
-    fn count(&self, now: Instant) -> Option<u64> {
-        let mut untold = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        untold.count += 1;
-        let told_at = untold.told_at;
-        if told_at.is_some_and(|told| now.duration_since(told) < TELLING) {
-            return None;
-        }
-        untold.told_at = Some(now);
-        Some(std::mem::take(&mut untold.count))
-    }
-}
-
 /// One line a request: what failed on our side as an error with its whole cause, the rest for those who debug.
 fn log(response: &ServiceResponse<BoxBody>, state: Option<&State>) {
     let status = response.status().as_u16();
-    let error = response.response().error().and_then(dialects::cause);
-    match error {
+    let error = cause(response.response());
+    match error.as_deref() {
         Some(error @ Error::Internal(_)) => {
             tracing::error!(status, error = error.chain(), "failed");
         }
@@ -386,14 +360,5 @@ mod tests {
         ] {
             assert_eq!(Told(path).to_string(), path.escape_debug().to_string());
         }
-    }
-
-    #[test]
-    fn those_turned_away_are_told_of_every_ten_seconds() {
-        let (away, began) = (TurnedAway::default(), Instant::now());
-        let told: Vec<_> = [0, 0, 4, 9, 10, 11, 25]
-            .map(|seconds| away.count(began + Duration::from_secs(seconds)))
-            .into();
-        assert_eq!(told, [Some(1), None, None, None, Some(4), None, Some(2)]);
     }
 }

@@ -4,7 +4,7 @@ use actix_web::HttpRequest;
 use actix_web::web::Data;
 use url::Url;
 
-use super::State;
+use super::state::State;
 
 /// Where a request's own path is reached: the public URL of the settings, else a loopback `Host` as it was sent.
 ///

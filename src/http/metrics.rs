@@ -3,6 +3,8 @@
 //! Served where all is served to who has the token of `--metrics-token`, and at `--metrics-listen` to everybody. Without
 //! either there is no such path.
 
+use std::collections::BTreeMap;
+
 use actix_web::http::Method;
 use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_TYPE;
@@ -10,26 +12,26 @@ use actix_web::web::{Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, get};
 use serde_json::Value;
 
-use super::State;
 use super::call::{bearer, origin};
-use super::registries::{self, Registries, said};
-use super::surface::{Answer, Surface};
-use super::{PREFIX, dialects, registry_auth};
+use super::dialect::{Answer, Dialect};
+use super::native::{Native, said};
+use super::state::State;
+use super::surface::{PREFIX, Surface, Surfaces, routed};
 use crate::error::Error;
 use crate::metrics::{self, Requests, Route, Watch};
 
-/// The methods of this path, which no document lists.
-pub(super) const METHODS: [(&str, &str); 1] = [("/metrics", "GET")];
+/// The one path.
+pub(super) const PATH: &str = "/metrics";
 
 /// The dialect of what a monitor alone may ask: it is offered no other way in.
 #[derive(Debug)]
 pub(super) struct Monitoring;
 
-impl Surface for Monitoring {
+impl Dialect for Monitoring {
     const CHALLENGES: &'static [&'static str] = &[r#"Bearer realm="wharfinger""#];
 
     fn status(error: &Error) -> StatusCode {
-        Registries::status(error)
+        Native::status(error)
     }
 
     fn body(error: &Error) -> Value {
@@ -39,7 +41,7 @@ impl Surface for Monitoring {
                 "the credentials are missing or wrong; send the token of --metrics-token as Bearer"
                     .to_owned(),
             ),
-            other => Registries::body(other),
+            other => Native::body(other),
         }
     }
 }
@@ -74,30 +76,32 @@ fn told(state: &State) -> HttpResponse {
 }
 
 /// Counts requests by the routes of an application, with their methods.
-pub(super) fn requests<'a>(
-    methods: impl IntoIterator<Item = (&'a String, &'a String)>,
-) -> Requests {
-    let listed = methods.into_iter().map(|(pattern, methods)| Route {
-        surface: dialects::surface(pattern),
+pub(super) fn requests(surfaces: &Surfaces, methods: &BTreeMap<String, String>) -> Requests {
+    let listed = methods.iter().map(|(pattern, methods)| Route {
+        surface: surfaces.of(pattern).name,
         pattern,
         methods,
     });
-    // Proxies pass on whatever method they got.
-    let whatever = [registry_auth::PASSING]
-        .into_iter()
-        .chain(registries::ELSEWHERE);
-    let unlisted = whatever.map(|pattern| Route {
-        surface: dialects::surface(pattern),
-        pattern,
-        methods: "",
+    let any_method = surfaces.all.iter().flat_map(|surface| {
+        surface.any_method.iter().map(|pattern| Route {
+            surface: surface.name,
+            pattern,
+            methods: "",
+        })
     });
-    Requests::new(&dialects::SURFACES, listed.chain(unlisted))
+    let names: Vec<_> = surfaces.all.iter().map(|surface| surface.name).collect();
+    Requests::new(&names, listed.chain(any_method))
 }
 
-/// Counts a request that was answered.
-pub(super) fn count(watch: &Watch, method: &Method, request: &HttpRequest, status: StatusCode) {
-    let path = dialects::routed(request);
+/// Counts a request that was answered by a surface.
+pub(super) fn count(
+    watch: &Watch,
+    surface: &Surface,
+    method: &Method,
+    request: &HttpRequest,
+    status: StatusCode,
+) {
+    let path = routed(request);
     let bare = path.strip_prefix(PREFIX);
-    let surface = dialects::surface(path);
-    watch.answered(surface, path, bare, method.as_str(), status.as_u16());
+    watch.answered(surface.name, path, bare, method.as_str(), status.as_u16());
 }

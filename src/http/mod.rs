@@ -1,4 +1,4 @@
-//! The only place that names actix and utoipa: a folder per surface, and what the surfaces share.
+//! HTTP: a folder for each surface, and the parts that surfaces share. The only place that names utoipa.
 //!
 //! A handler has three steps: wire to command, one service call, domain to wire. Owns paths, headers, bodies and
 //! statuses. Refuses to decide anything: no rule, no SQL and no clock here.
@@ -7,7 +7,7 @@ mod body;
 mod budget;
 mod call;
 mod connection;
-mod dialects;
+mod dialect;
 mod document;
 mod examples;
 mod framing;
@@ -16,6 +16,7 @@ pub mod fuzzing;
 mod guard;
 mod links;
 mod metrics;
+mod native;
 mod objects;
 mod onward;
 mod openapi30;
@@ -26,157 +27,108 @@ mod routes;
 mod seats;
 mod shown;
 mod source;
+mod state;
 mod surface;
+mod surfaces;
+mod turned_away;
 mod unrouted;
 
 mod quay;
-pub mod registries;
+mod registries;
 mod registry_auth;
 mod stackrox;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::Arc;
 
-use actix_web::http::StatusCode;
+use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::web::{Bytes, Data};
-use actix_web::{App, HttpRequest, middleware, web};
+use actix_web::{App, middleware, web};
+use url::Url;
+use utoipa::openapi::OpenApi;
 
+pub use self::body::BODY_LIMIT;
 pub use self::budget::Budget;
 pub use self::connection::{Bounds, Connection};
-pub use self::document::{
-    document, document_json, document_json_30, document_names, document_of, serve_at,
-};
-pub use self::guard::Origins;
+pub use self::document::{document_json, document_json_30, serve_at};
+pub use self::native::Code;
 pub use self::seats::{Seat, Seats};
+pub use self::state::{Bodies, Memory, Origins, Settings, State};
+pub use self::surface::{PREFIX, TOKEN_PATH};
+
+use self::state::Served;
+use self::surfaces::SURFACES;
 use crate::bell::Bell;
 use crate::clock::Random;
-use crate::metrics::{Registry, Requests};
+use crate::metrics::Registry;
 use crate::service::Service;
 
-/// The prefix that clients of IONOS use beside the bare paths; `ionosctl` always puts it there.
-pub const PREFIX: &str = "/containerregistries";
-
-/// Where registries' clients get their tokens.
-pub const TOKEN_PATH: &str = "/token";
-
-/// The largest body read, in bytes.
-pub const BODY_LIMIT: usize = 1024 * 1024;
-
-/// The limits of all request bodies together.
-#[derive(Debug, Clone)]
-pub struct Bodies {
-    /// The time in which a body has to arrive.
-    pub timeout: Duration,
-    /// The memory of all bodies.
-    pub memory: Budget,
-    /// The part of it for bodies that are read before their caller is known, and for long heads.
-    pub unproven: Budget,
+/// The document of all surfaces, from the same routes that serve them.
+#[must_use]
+pub fn document() -> OpenApi {
+    document::whole(&SURFACES)
 }
 
-/// The memory that requests in flight may take.
-#[derive(Debug, Clone)]
-pub struct Memory {
-    /// Of bodies.
-    pub bodies: Bodies,
-    /// Of large answers.
-    pub answers: Budget,
+/// The names of the documents that are about one surface each.
+pub fn document_names() -> impl Iterator<Item = &'static str> {
+    SURFACES.documented().into_iter().map(|(name, _)| name)
 }
 
-/// The memory of all large answers together.
-#[derive(Debug)]
-struct Answers {
-    all: Budget,
-    /// The part of it for lists without pages, which are as long as there are things.
-    unpaged: Budget,
+/// The document of the surface with this name, if there is one. It stands alone.
+#[must_use]
+pub fn document_of(name: &str) -> Option<OpenApi> {
+    let documented = SURFACES.documented();
+    let (_, own) = documented.into_iter().find(|(own, _)| *own == name)?;
+    Some(document::alone(own))
 }
 
-/// What every request can reach.
-#[derive(Debug)]
-pub struct State {
+/// The documents as they are served, by path.
+fn documents(public_url: Option<&Url>) -> BTreeMap<String, Bytes> {
+    let alone = document_names().filter_map(|name| Some((name, document_of(name)?)));
+    let mut served = BTreeMap::new();
+    for (name, mut document) in alone.chain([("wharfinger", document())]) {
+        if let Some(url) = public_url {
+            serve_at(&mut document, url);
+        }
+        let path = match name {
+            "wharfinger" => "/openapi.json".to_owned(),
+            name => format!("/openapi/{name}.json"),
+        };
+        served.insert(path, document_json(&document).into());
+        let older = document_json_30(&document);
+        served.insert(format!("/openapi/3.0/{name}.json"), older.into());
+    }
+    served
+}
+
+/// The state of the whole application. `random` makes request ids, and `registry` has the counts of others.
+#[must_use]
+pub fn state(
     service: Service,
     random: Arc<dyn Random>,
-    origins: Origins,
-    bodies: Bodies,
-    answers: Answers,
-    /// What answers a request that made an app token.
-    quay_created: StatusCode,
-    turned_away: guard::TurnedAway,
-    requests: Requests,
-    registry: Registry,
-    /// Whether a monitor is told where all is served.
-    monitored: bool,
-    /// The `Allow` header of every path, by its pattern.
-    methods: BTreeMap<String, String>,
-    /// The OpenAPI documents as JSON, by their paths, once one was asked for: see [`State::documents`].
-    documents: OnceLock<BTreeMap<String, Bytes>>,
-}
-
-impl State {
-    /// `random` is where request ids come from, `quay_created` what answers a request that made an app token. `registry` has what is counted elsewhere than here; `monitored` says
-    /// whether it is told to who has the monitor's token.
-    #[must_use]
-    pub fn new(
-        service: Service,
-        random: Arc<dyn Random>,
-        origins: Origins,
-        Memory { bodies, answers }: Memory,
-        quay_created: StatusCode,
-        mut registry: Registry,
-        monitored: bool,
-    ) -> Self {
-        let mut methods = document::methods(&document());
-        methods.extend(pages::METHODS.map(|(path, allow)| (path.to_owned(), allow.to_owned())));
-        methods.extend(
-            registry_auth::METHODS.map(|(path, allow)| (path.to_owned(), allow.to_owned())),
-        );
-        methods
-            .extend(operations::METHODS.map(|(path, allow)| (path.to_owned(), allow.to_owned())));
-        methods.extend(metrics::METHODS.map(|(path, allow)| (path.to_owned(), allow.to_owned())));
-        for allow in methods
-            .values_mut()
-            .filter(|allow| allow.starts_with("GET") && !allow.contains("HEAD"))
-        {
-            *allow = allow.replacen("GET", guard::GET_AND_HEAD, 1);
-        }
-        let requests = metrics::requests(&methods);
-        requests.register(&mut registry);
-        service.metrics().register(&mut registry);
-        Self {
-            service,
-            random,
-            origins,
-            bodies,
-            answers: Answers {
-                unpaged: answers.part(2),
-                all: answers,
-            },
-            quay_created,
-            turned_away: guard::TurnedAway::default(),
-            requests,
-            registry,
-            monitored,
-            methods,
-            documents: OnceLock::new(),
-        }
+    settings: Settings,
+    mut registry: Registry,
+) -> State {
+    let mut methods = document::methods(&document());
+    let unlisted = SURFACES.all.iter().flat_map(|surface| surface.unlisted);
+    methods.extend(unlisted.map(|(path, allow)| ((*path).to_owned(), (*allow).to_owned())));
+    for allow in methods
+        .values_mut()
+        .filter(|allow| allow.starts_with("GET") && !allow.contains("HEAD"))
+    {
+        *allow = allow.replacen("GET", guard::GET_AND_HEAD, 1);
     }
-
-    /// The `Allow` header of the path of a request, if the path is known.
-    fn allowed(&self, request: &HttpRequest) -> Option<&String> {
-        let pattern = request.match_pattern()?;
-        let bare = pattern
-            .strip_prefix(PREFIX)
-            .filter(|rest| rest.starts_with('/'))
-            .unwrap_or(&pattern);
-        self.methods.get(bare)
-    }
-
-    /// Made at the first call: most processes are not started for them.
-    fn documents(&self) -> &BTreeMap<String, Bytes> {
-        let public_url = self.origins.public_url.as_ref();
-        self.documents.get_or_init(|| pages::documents(public_url))
-    }
+    let requests = metrics::requests(&SURFACES, &methods);
+    requests.register(&mut registry);
+    service.metrics().register(&mut registry);
+    let served = Served {
+        surfaces: &SURFACES,
+        methods,
+        requests,
+        make_documents: documents,
+    };
+    State::new(service, random, settings, registry, served)
 }
 
 /// A worker goes on without a bell, if there is no room for another descriptor.
@@ -203,10 +155,10 @@ pub fn app(
     state: Data<State>,
     door: Door,
 ) -> App<
-    impl actix_web::dev::ServiceFactory<
-        actix_web::dev::ServiceRequest,
+    impl ServiceFactory<
+        ServiceRequest,
         Config = (),
-        Response = actix_web::dev::ServiceResponse<impl actix_web::body::MessageBody>,
+        Response = ServiceResponse<impl actix_web::body::MessageBody>,
         Error = actix_web::Error,
         InitError = (),
     >,
@@ -218,25 +170,30 @@ pub fn app(
             if monitored {
                 config.configure(metrics::guarded);
             }
-            // One after the other is tried, so what is asked for most often comes before patterns of the others.
-            config
-                .configure(operations::routes)
-                .configure(registry_auth::routes)
-                .configure(registries::routes)
-                .service(web::scope(PREFIX).configure(registries::routes))
-                .configure(stackrox::routes)
-                .configure(quay::routes)
-                .configure(pages::routes);
+            for surface in SURFACES.all {
+                config.configure(surface.routes);
+            }
         }
     };
     App::new()
         .wrap(middleware::from_fn(guard::guard))
         // Outside of the guard, whose refusals are to look like all others.
-        .wrap(middleware::from_fn(stackrox::dress))
-        .wrap(middleware::from_fn(quay::dress))
+        .wrap(middleware::from_fn(dress))
         .wrap(middleware::from_fn(connection::accompany))
         .app_data(state)
         .configure(hang_bell)
         .configure(routes)
         .default_service(web::to(unrouted::unrouted))
+}
+
+/// Gives an answer the headers and the form that all of its surface have.
+async fn dress(
+    request: ServiceRequest,
+    next: middleware::Next<actix_web::body::BoxBody>,
+) -> Result<ServiceResponse, actix_web::Error> {
+    let surface = SURFACES.of(surface::routed(request.request()));
+    match surface.dress {
+        Some(dress) => dress(request, next).await,
+        None => next.call(request).await,
+    }
 }

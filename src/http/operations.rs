@@ -1,28 +1,43 @@
 //! What the operator's machinery asks: is it alive, is it ready.
 
-use actix_web::web::{Data, ServiceConfig};
+use actix_web::web::Data;
 use actix_web::{HttpResponse, get};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
-use super::registries::Registries;
-use super::surface::Answer;
-use super::{State, metrics};
+use super::dialect::{Answer, Failure};
+use super::metrics;
+use super::native::Native;
+use super::state::State;
+use super::surface::{Surface, WhileFrozen};
 use crate::error::Error;
 use crate::service::{Health, Integrity, Place};
 
-/// The methods of these paths, which no document lists.
-pub(super) const METHODS: [(&str, &str); 2] = [("/healthz", "GET"), ("/readyz", "GET")];
-
-/// Is this asked by the operator's machinery?
-pub(super) fn owns(path: &str) -> bool {
-    let mut own = METHODS.iter().chain(&metrics::METHODS);
-    own.any(|(own, _)| *own == path)
-}
-
-pub(super) fn routes(config: &mut ServiceConfig) {
-    config.service(healthz).service(readyz);
-}
+/// Probes and metrics.
+pub(super) static SURFACE: Surface = Surface {
+    name: "operations",
+    owns: |path| {
+        matches!(
+            path.split('/').nth(1),
+            Some("healthz" | "readyz" | "metrics")
+        )
+    },
+    failure: |_, error| Failure::<Native>::from(error).into(),
+    routes: |config| {
+        config.service(healthz).service(readyz);
+    },
+    unlisted: &[
+        ("/healthz", "GET"),
+        ("/readyz", "GET"),
+        (metrics::PATH, "GET"),
+    ],
+    any_method: &[],
+    dress: None,
+    while_frozen: WhileFrozen::All,
+    queues: false,
+    challenges_scripts: false,
+    document: None,
+};
 
 /// Health of this process, for machines.
 #[derive(Serialize)]
@@ -101,7 +116,7 @@ impl Checks {
 
 /// Ready: the database answers, has the tables of this version, is the one that it was, and is in use.
 #[get("/readyz")]
-async fn readyz(state: Data<State>) -> Answer<Registries> {
+async fn readyz(state: Data<State>) -> Answer<Native> {
     let found = state.service.readiness().await;
     // After the database was asked: that may have found out.
     let health = state.service.database_health();

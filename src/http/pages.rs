@@ -5,7 +5,7 @@
 //! from doing so. A link cannot configure it, it keeps no credentials, and it sends no document to a validator.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use actix_web::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ContentEncoding, HeaderName,
@@ -15,27 +15,40 @@ use actix_web::middleware::DefaultHeaders;
 use actix_web::web::{self, Bytes, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, get, routes};
 use serde_json::json;
-use url::Url;
 use utoipa_swagger_ui::Config;
 
-use super::document::{
-    CHAPTERS, document, document_json, document_json_30, document_names, document_of, serve_at,
-};
-use super::registries::Registries;
-use super::surface::Answer;
-use super::{State, dialects, links};
+use super::dialect::{Answer, Failure};
+use super::links;
+use super::native::Native;
+use super::state::State;
+use super::surface::{Surface, Surfaces, WhileFrozen, routed};
 use crate::domain::text::quoted;
 use crate::error::{Error, What};
 
-/// The methods of these paths, which no document lists.
-pub(super) const METHODS: [(&str, &str); 6] = [
-    ("/", "GET"),
-    ("/openapi.json", "GET"),
-    ("/openapi/{name}.json", "GET"),
-    ("/openapi/3.0/{name}.json", "GET"),
-    ("/docs", "GET"),
-    ("/docs/{_:.*}", "GET"),
-];
+/// The documents and their pages.
+pub(super) static SURFACE: Surface = Surface {
+    name: "documents",
+    owns: |path| {
+        let first = path.split('/').nth(1).unwrap_or_default();
+        path == "/" || matches!(first, "docs" | "openapi" | "openapi.json")
+    },
+    failure: |_, error| Failure::<Native>::from(error).into(),
+    routes,
+    unlisted: &[
+        ("/", "GET"),
+        ("/openapi.json", "GET"),
+        ("/openapi/{name}.json", "GET"),
+        ("/openapi/3.0/{name}.json", "GET"),
+        ("/docs", "GET"),
+        ("/docs/{_:.*}", "GET"),
+    ],
+    any_method: &[],
+    dress: None,
+    while_frozen: WhileFrozen::All,
+    queues: true,
+    challenges_scripts: false,
+    document: None,
+};
 
 /// Everything from this origin, nothing in frames. Swagger UI sets styles of its own on elements, and draws its
 /// icons from `data:` URLs.
@@ -46,27 +59,27 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
 const REVALIDATED: &str = "no-cache";
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 
-pub(super) fn routes(config: &mut ServiceConfig) {
+fn routes(config: &mut ServiceConfig) {
     let headers = DefaultHeaders::new()
         .add((CONTENT_SECURITY_POLICY, POLICY))
         .add((CACHE_CONTROL, REVALIDATED))
         .add((OPENER_POLICY, "same-origin"));
-    config.service(root).service(openapi).service(docs).service(
-        web::scope("/docs")
-            .wrap(headers)
-            .app_data(Data::new(configuration()))
-            .service(file),
-    );
+    config
+        .service(root)
+        .service(openapi)
+        .service(docs)
+        .service(web::scope("/docs").wrap(headers).service(file));
 }
 
-fn configuration() -> Config<'static> {
+fn configuration(surfaces: &Surfaces) -> Config<'static> {
     // Relative, so that it works behind a proxy that adds a prefix.
     let whole = utoipa_swagger_ui::Url::new("All of Wharfinger", "../openapi.json");
-    let chapters = CHAPTERS
-        .iter()
-        .map(|chapter| utoipa_swagger_ui::Url::new(chapter.title, chapter.url));
+    let documents = surfaces
+        .documented()
+        .into_iter()
+        .map(|(_, own)| utoipa_swagger_ui::Url::new(own.title, own.url));
     // The standalone layout, which is the default, has the list to choose from.
-    Config::new(std::iter::once(whole).chain(chapters))
+    Config::new(std::iter::once(whole).chain(documents))
         .query_config_enabled(false)
         .validator_url("none")
         .persist_authorization(false)
@@ -96,7 +109,7 @@ const OWN: [(&str, &str, &str); 3] = [
 
 /// A file of Swagger UI. Its bytes are those in the program: the library's own handler copies them for each request.
 #[get("/{_:.*}")]
-async fn file(request: HttpRequest, config: Data<Config<'static>>) -> Answer<Registries> {
+async fn file(request: HttpRequest, state: Data<State>) -> Answer<Native> {
     let name = match request.match_info().query("_") {
         "" => "index.html",
         name => name,
@@ -104,7 +117,7 @@ async fn file(request: HttpRequest, config: Data<Config<'static>>) -> Answer<Reg
     if let Some((_, content_type, text)) = OWN.iter().find(|(own, ..)| *own == name) {
         return Ok(HttpResponse::Ok().content_type(*content_type).body(*text));
     }
-    let found = utoipa_swagger_ui::serve(name, config.into_inner())
+    let found = utoipa_swagger_ui::serve(name, Arc::new(configuration(state.served.surfaces)))
         .map_err(|error| Error::internal(error.to_string()))?
         .ok_or_else(|| Error::not_found(What::Path, quoted(request.path())))?;
     let mut answer = HttpResponse::Ok();
@@ -118,32 +131,13 @@ async fn file(request: HttpRequest, config: Data<Config<'static>>) -> Answer<Reg
     }))
 }
 
-/// The documents as they are served, by path.
-pub(super) fn documents(public_url: Option<&Url>) -> BTreeMap<String, Bytes> {
-    let chapters = document_names().filter_map(|name| Some((name, document_of(name)?)));
-    let mut served = BTreeMap::new();
-    for (name, mut document) in chapters.chain([("wharfinger", document())]) {
-        if let Some(url) = public_url {
-            serve_at(&mut document, url);
-        }
-        let path = match name {
-            "wharfinger" => "/openapi.json".to_owned(),
-            name => format!("/openapi/{name}.json"),
-        };
-        served.insert(path, document_json(&document).into());
-        let older = document_json_30(&document);
-        served.insert(format!("/openapi/3.0/{name}.json"), older.into());
-    }
-    served
-}
-
 /// A document, as it was generated when this process was first asked for one.
 #[routes]
 #[get("/openapi.json")]
 #[get("/openapi/{name}.json")]
 #[get("/openapi/3.0/{name}.json")]
-async fn openapi(request: HttpRequest, state: Data<State>) -> Answer<Registries> {
-    let path = dialects::routed(&request);
+async fn openapi(request: HttpRequest, state: Data<State>) -> Answer<Native> {
+    let path = routed(&request);
     let document = state.documents().get(path);
     let document = document.ok_or_else(|| Error::not_found(What::Path, quoted(path)))?;
     Ok(HttpResponse::Ok()

@@ -9,7 +9,7 @@ use actix_web::HttpRequest;
 use actix_web::http::header::{HeaderMap, X_FORWARDED_FOR};
 use ipnet::IpNet;
 
-use super::call::state;
+use super::state::State;
 
 /// Where a request comes from.
 pub(super) fn source(request: &HttpRequest) -> IpAddr {
@@ -17,7 +17,7 @@ pub(super) fn source(request: &HttpRequest) -> IpAddr {
     let Some(peer) = request.peer_addr() else {
         return IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     };
-    let proxies = state(request).map(|state| state.origins.proxies.as_slice());
+    let proxies = State::of(request).map(|state| state.origins.proxies.as_slice());
     behind(peer.ip(), request.headers(), proxies.unwrap_or_default())
 }
 

@@ -1,90 +1,119 @@
-//! Dialects: how each surface words the one error type.
+//! A surface: a family of paths with a dialect of its own. Each declares itself once, as a [`Surface`] in its folder.
 
-use std::fmt;
-use std::marker::PhantomData;
-
-use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CACHE_CONTROL, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use actix_web::{HttpResponse, ResponseError};
+use actix_web::HttpRequest;
+use actix_web::body::BoxBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::middleware::Next;
+use actix_web::web::ServiceConfig;
+use futures_util::future::LocalBoxFuture;
+use utoipa::openapi::OpenApi;
+use utoipa_actix_web::service_config::ServiceConfig as Documented;
 
 use crate::error::Error;
 
-/// A family of paths that speaks its own dialect.
-pub(super) trait Surface: fmt::Debug + 'static {
-    /// What a 401 offers, one challenge a line.
-    const CHALLENGES: &'static [&'static str];
+/// The prefix that clients of IONOS use beside the bare paths; `ionosctl` always puts it there.
+pub const PREFIX: &str = "/containerregistries";
 
-    /// Parameters of the query that mean nothing here and are sent all the same, each with a client that sends it. Others
-    /// that the operation does not have are refused: a mistyped filter would let everything through. `None` if all are
-    /// ignored.
-    const IGNORED: Option<&'static [(&'static str, &'static str)]> = None;
+/// Where registries' clients get their tokens.
+pub const TOKEN_PATH: &str = "/token";
 
-    /// The status of an error.
-    fn status(error: &Error) -> StatusCode;
+/// A middleware around all requests of a surface.
+pub(super) type Dress =
+    fn(
+        ServiceRequest,
+        Next<BoxBody>,
+    ) -> LocalBoxFuture<'static, Result<ServiceResponse<BoxBody>, actix_web::Error>>;
 
-    /// The body of an error.
-    fn body(error: &Error) -> serde_json::Value;
-}
-
-/// An error on its way out of a surface.
+/// A family of paths, and all that differs between it and others.
 #[derive(Debug)]
-pub(super) struct Failure<S> {
-    error: Error,
-    surface: PhantomData<S>,
+pub(super) struct Surface {
+    /// Its name in metrics, and that of its document.
+    pub(super) name: &'static str,
+    /// Does it answer requests of this path that no route takes?
+    pub(super) owns: fn(&str) -> bool,
+    /// An error in its dialect, for a path that no handler has seen.
+    pub(super) failure: fn(&str, Error) -> actix_web::Error,
+    /// Adds its routes.
+    pub(super) routes: fn(&mut ServiceConfig),
+    /// Its paths that no document lists, with their methods.
+    pub(super) unlisted: &'static [(&'static str, &'static str)],
+    /// Its paths that are answered whatever the method.
+    pub(super) any_method: &'static [&'static str],
+    /// The headers and forms that all its answers have.
+    pub(super) dress: Option<Dress>,
+    /// The requests that it answers while a restored database is not confirmed.
+    pub(super) while_frozen: WhileFrozen,
+    /// Do its reads ask the database through the queue that may be full?
+    pub(super) queues: bool,
+    /// Does a page's script get the Basic challenge too? A browser then opens its own sign-in box.
+    pub(super) challenges_scripts: bool,
+    /// Its document, if its operations are for clients.
+    pub(super) document: Option<Document>,
 }
 
-/// What handlers of a surface return.
-pub(super) type Answer<S> = Result<HttpResponse, Failure<S>>;
+/// The requests that are answered while a restored database is not confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WhileFrozen {
+    /// All.
+    All,
+    /// Reads, which let in administrators alone.
+    Reads,
+    /// None: they give something to be let in with.
+    None,
+}
 
-impl<S> Failure<S> {
-    /// The error behind it.
-    pub(super) fn error(&self) -> &Error {
-        &self.error
+/// The OpenAPI document of a surface.
+#[derive(Debug)]
+pub(super) struct Document {
+    /// Its place among the documents that pages show.
+    pub(super) place: u8,
+    /// Its title on pages.
+    pub(super) title: &'static str,
+    /// Its URL, seen from `/docs/`.
+    pub(super) url: &'static str,
+    /// Its description.
+    pub(super) description: &'static str,
+    /// The document without paths.
+    pub(super) base: fn() -> OpenApi,
+    /// Adds the paths.
+    pub(super) routes: fn(&mut Documented<'_>),
+    /// Adds examples of errors.
+    pub(super) illustrate: fn(&mut OpenApi),
+}
+
+/// All surfaces of an application.
+#[derive(Debug)]
+pub(super) struct Surfaces {
+    /// Each, in the order in which routes are tried: a path that is asked for often comes before patterns of others.
+    pub(super) all: &'static [&'static Surface],
+    /// The one that answers for paths that none owns.
+    pub(super) fallback: &'static Surface,
+}
+
+impl Surfaces {
+    /// The surface of a path as it is routed.
+    pub(super) fn of(&self, path: &str) -> &'static Surface {
+        let mut owners = self.all.iter().filter(|surface| (surface.owns)(path));
+        owners.next().unwrap_or(&self.fallback)
+    }
+
+    /// Those with a document, in the order in which pages show them.
+    pub(super) fn documented(&self) -> Vec<(&'static str, &'static Document)> {
+        let documented =
+            |surface: &&'static Surface| Some((surface.name, surface.document.as_ref()?));
+        let mut found: Vec<_> = self.all.iter().filter_map(documented).collect();
+        found.sort_by_key(|(_, document)| document.place);
+        found
     }
 }
 
-impl<S> From<Error> for Failure<S> {
-    fn from(error: Error) -> Self {
-        Self {
-            error,
-            surface: PhantomData,
-        }
-    }
+/// The path of a request as it is routed: `/%761/ping` is `/v1/ping` to the router, and so to all that words answers.
+pub(super) fn routed(request: &HttpRequest) -> &str {
+    request.match_info().as_str()
 }
 
-impl<S> fmt::Display for Failure<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
-    }
-}
-
-impl<S: Surface> ResponseError for Failure<S> {
-    fn status_code(&self) -> StatusCode {
-        S::status(&self.error)
-    }
-
-    fn error_response(&self) -> HttpResponse {
-        let mut response = HttpResponse::build(self.status_code());
-        response.insert_header((CACHE_CONTROL, "no-store"));
-        match &self.error {
-            Error::Unauthenticated | Error::NoRole | Error::StaleLogin => {
-                for challenge in S::CHALLENGES {
-                    response.append_header((WWW_AUTHENTICATE, *challenge));
-                }
-            }
-            Error::RateLimited { retry_after } | Error::TooManyChanges { retry_after } => {
-                response.insert_header((RETRY_AFTER, *retry_after));
-            }
-            Error::Unavailable { .. } => {
-                response.insert_header((RETRY_AFTER, Error::RETRY_AFTER));
-            }
-            Error::MethodNotAllowed { allow, .. } => {
-                if let Ok(allow) = HeaderValue::from_str(allow) {
-                    response.insert_header((ALLOW, allow));
-                }
-            }
-            _ => {}
-        }
-        response.json(S::body(&self.error))
-    }
+/// Is a path this one or below it?
+pub(super) fn below(path: &str, top: &str) -> bool {
+    path.strip_prefix(top)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

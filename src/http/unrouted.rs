@@ -3,7 +3,9 @@
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::{PREFIX, State, dialects};
+use super::metrics;
+use super::state::State;
+use super::surface::{PREFIX, routed};
 use crate::domain::text::{nearest, quoted};
 use crate::error::{Error, What};
 
@@ -19,7 +21,7 @@ pub(super) async fn unrouted(
     request: HttpRequest,
     state: Data<State>,
 ) -> actix_web::Result<HttpResponse> {
-    let path = dialects::routed(&request);
+    let path = routed(&request);
     let error = if let Some(allow) = state.allowed(&request) {
         Error::MethodNotAllowed {
             method: request.method().to_string(),
@@ -40,7 +42,8 @@ pub(super) async fn unrouted(
             hint: meant.map(|meant| format!("did you mean {meant:?}?")),
         }
     };
-    Err(dialects::failure(path, error))
+    let surface = state.surface(path);
+    Err((surface.failure)(path, error))
 }
 
 /// The path that the caller is likely to have meant: without slashes that nothing stands between, and with the nearest
@@ -51,10 +54,8 @@ fn meant(path: &str, state: &State) -> Option<String> {
         None => ("", path),
     };
     let parts: Vec<_> = bare.split('/').filter(|part| !part.is_empty()).collect();
-    let served = |path: &str| {
-        state.monitored || !super::metrics::METHODS.iter().any(|(own, _)| *own == path)
-    };
-    let patterns = state.methods.keys().filter(|path| served(path));
+    let served = |path: &str| state.monitored || path != metrics::PATH;
+    let patterns = state.served.methods.keys().filter(|path| served(path));
     let patterns = patterns.filter_map(|pattern| {
         let pattern: Vec<_> = pattern.split('/').skip(1).collect();
         (pattern.len() == parts.len()).then_some(pattern)

@@ -4,7 +4,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::{Label, Registry};
+use super::registry::{Label, Registry};
 
 /// Look-ups in what is remembered. Cheap to clone.
 #[derive(Debug, Clone, Default)]

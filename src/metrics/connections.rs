@@ -3,7 +3,7 @@
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::Registry;
+use super::registry::Registry;
 
 /// The connections that are open, and those that were closed for want of room. Cheap to clone.
 #[derive(Debug, Clone, Default)]

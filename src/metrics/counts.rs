@@ -7,7 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
-use super::{Label, Registry, seconds};
+use super::registry::{Label, Registry, seconds};
 
 /// How many of something end within a day, a week and 30 days; the later ones include the earlier.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

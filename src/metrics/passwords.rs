@@ -8,7 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
-use super::{Label, Registry, seconds};
+use super::registry::{Label, Registry, seconds};
 
 /// Checks of passwords by bcrypt. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Unit;
 
-use super::Registry;
+use super::registry::Registry;
 
 /// This process.
 #[derive(Debug, Clone, Copy, Default)]

@@ -16,7 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
-use super::Registry;
+use super::registry::Registry;
 
 /// The route of what no route takes.
 const UNMATCHED: &str = "unmatched";
@@ -202,7 +202,7 @@ impl Taken {
                 ("route", shown.clone()),
                 ("method", method.to_owned()),
             ],
-            duration: super::seconds(),
+            duration: crate::metrics::registry::seconds(),
             answers: RwLock::default(),
         });
         Self {

@@ -3,7 +3,7 @@
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
-use super::{Label, Registry};
+use super::registry::{Label, Registry};
 
 /// How often they were read anew. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 
-use super::{Core, Done, passwords};
+use super::core::{Core, Done};
+use super::passwords;
 use crate::clock::Random;
 use crate::domain::account::{Account, AccountName, NewAccount, NewPassword};
 use crate::domain::audit;

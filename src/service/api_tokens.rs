@@ -8,13 +8,14 @@ use secrecy::SecretString;
 
 use super::access::Caller;
 use super::api_keys::ApiKeys;
-use super::token_lists::Length;
-use super::{Core, Done};
+use super::core::Length;
+use super::core::{Core, Done};
 use crate::domain::account::Actor;
 use crate::domain::api_token::{ApiToken, Wish, allowed_roles};
 use crate::domain::audit::{Change, Kind};
 use crate::domain::id::ApiTokenId;
-use crate::domain::role::{Level, Resource, Role};
+use crate::domain::permission::{Level, Resource};
+use crate::domain::role::Role;
 use crate::error::{Error, Result, What};
 use crate::store::{Lock, Session, api_tokens as table, roles};
 

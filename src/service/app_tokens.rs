@@ -10,14 +10,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::access::Caller;
-use super::token_lists::Length;
-use super::{Core, Done, Policy};
+use super::core::Length;
+use super::core::{Core, Done};
+use super::policy::Policy;
 use crate::domain::account::Actor;
 use crate::domain::app_token::{AppToken, Title, WholeAccount, lookup, notice};
 use crate::domain::audit::{Change, Event, Kind, Outcome, SubjectKind};
 use crate::domain::escalation::obtain;
 use crate::domain::id::{AccountId, AppTokenId};
-use crate::domain::role::{Level, Resource};
+use crate::domain::permission::{Level, Resource};
 use crate::domain::secret::{self, SecretKind};
 use crate::domain::text::quoted;
 use crate::error::{Error, Result, What};

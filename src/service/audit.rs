@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
-use super::Core;
 use super::access::Caller;
 use super::chain::{BATCH, count, link, same, seal};
-use super::token_lists::Length;
+use super::core::Core;
+use super::core::Length;
 use crate::domain::account::Actor;
 use crate::domain::audit::KeptEvent;
-use crate::domain::role::{Level, Resource};
+use crate::domain::permission::{Level, Resource};
 use crate::error::{Error, Field, Result};
 use crate::store::audit::{self as table, Chain, Order};
 pub use crate::store::audit::{Filter, Place};

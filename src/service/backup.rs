@@ -18,7 +18,8 @@ use flate2::write::DeflateEncoder;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::freeze::{self, Restored};
+use super::restored;
+use super::restored::Restored;
 use super::vault::{self, ID, KEY, ServerKey};
 use crate::clock::{Clock, Random};
 use crate::error::{Error, Field, Result};
@@ -201,7 +202,7 @@ pub fn restore(
             made_at: contents.made_at,
             restored_at: clock.now(),
         };
-        freeze::freeze(connection, &restored)
+        restored::freeze(connection, &restored)
     })?;
     store::migrate(target, clock, &holder)?;
     Ok(contents)

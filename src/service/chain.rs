@@ -11,14 +11,13 @@ use aws_lc_rs::{constant_time, hmac};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::Core;
 use super::vault::Vault;
 use crate::clock::Random;
 use crate::domain::audit::{Event, KeptEvent, Said};
 use crate::domain::excerpt::Text;
 use crate::error::{Error, Result};
 use crate::store::audit::{self as table, Chain};
-use crate::store::{Ledger, Lock, Session, keys};
+use crate::store::{Ledger, Lock, Session, Store, keys};
 
 /// The name of the number of chains among the data set's facts.
 const CHAINS: &str = "audit-chains";
@@ -43,17 +42,21 @@ impl Trail {
     }
 
     /// What adds events to this process's chain, which is opened if it is not yet.
-    pub(super) async fn open(&self, core: &Core) -> Result<Arc<dyn Ledger>> {
+    pub(super) async fn open(
+        &self,
+        store: &Store,
+        vault: &Arc<Vault>,
+        now: DateTime<Utc>,
+    ) -> Result<Arc<dyn Ledger>> {
         let open = || async {
-            let (vault, writer, now) = (Arc::clone(&core.vault), self.writer, core.clock.now());
-            let chain = core
-                .store
+            let (sealed_by, writer) = (Arc::clone(vault), self.writer);
+            let chain = store
                 .write(Lock::Catalog, move |connection| {
-                    let (number, key) = vault.newest_audit_key()?;
+                    let (number, key) = sealed_by.newest_audit_key()?;
                     let mut chain = table::open(connection, writer, number, now)?;
                     chain.seal = seal(key, &chain);
                     table::keep(connection, &chain)?;
-                    match count(connection, &vault) {
+                    match count(connection, &sealed_by) {
                         Ok(known) => {
                             let fact = count_fact(key, number, known.unwrap_or(0) + 1);
                             keys::set_fact(connection, CHAINS, &fact)?;
@@ -67,7 +70,7 @@ impl Trail {
                     Ok(chain.chain)
                 })
                 .await?;
-            let vault = Arc::clone(&core.vault);
+            let vault = Arc::clone(vault);
             Ok(Arc::new(Pen { chain, vault }) as Arc<dyn Ledger>)
         };
         self.ledger.get_or_try_init(open).await.cloned()

@@ -13,8 +13,8 @@ use super::accounts::{
     IssuedTokens, LiveTokens, account_change, distinct, end_issued, generate_password,
     keep_an_admin, remove,
 };
+use super::core::{Core, Done, Urgency};
 use super::idempotency::Once;
-use super::{Core, Done, Urgency};
 use crate::domain::account::{
     Account, AccountPatch, Actor, CreateAccount, Holdings, NewAccount, NewPassword,
 };
@@ -23,8 +23,9 @@ use crate::domain::escalation::obtain;
 use crate::domain::id::{AccountId, AccountKey};
 use crate::domain::idempotency::Attempt;
 use crate::domain::page::Window;
+use crate::domain::permission::{Level, Resource};
 use crate::domain::precondition::{Look, Precondition};
-use crate::domain::role::{Level, Permissions, Resource};
+use crate::domain::role::Permissions;
 use crate::domain::status::Status;
 use crate::domain::text::quoted;
 use crate::error::{Error, Field, Result, What};

@@ -4,54 +4,14 @@
 //! answers administrators who look, and nobody else. Owns what is frozen, who may look, and how it ends. That nothing
 //! is written meanwhile is the store's to keep.
 
-use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Core, Done};
-use crate::domain::account::Actor;
-use crate::domain::audit::{Change, Credential, Kind};
-use crate::domain::role::{Level, Resource};
+use super::core::{Core, Done};
+use super::restored::{self, Restored};
+use crate::domain::audit::{Change, Kind};
 use crate::error::{Error, Field, Result};
 pub use crate::store::frozen::Standing;
-use crate::store::{Lock, Session, frozen, keys};
-
-/// The name of the freeze among the data set's facts.
-const FROZEN: &str = "frozen";
-
-/// Where a frozen database comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Restored {
-    /// When its backup was made.
-    pub made_at: DateTime<Utc>,
-    /// When it was restored.
-    pub restored_at: DateTime<Utc>,
-}
-
-/// Freezes a database that was restored.
-pub(super) fn freeze(connection: &mut Session, restored: &Restored) -> Result<()> {
-    let fact = serde_json::to_vec(restored).map_err(Error::internal)?;
-    keys::set_fact(connection, FROZEN, &fact)
-}
-
-/// Where a database comes from, if it is frozen.
-fn find(connection: &mut Session) -> Result<Option<Restored>> {
-    let fact = keys::fact(connection, FROZEN)?;
-    fact.map(|fact| serde_json::from_slice(&fact).map_err(Error::internal))
-        .transpose()
-}
-
-/// May this account look at what is frozen? An API token is among what a backup brings back.
-pub(super) fn require_operator(actor: &Actor, credential: Credential) -> Result<()> {
-    let manages = actor
-        .permissions
-        .require(Resource::Administration, Level::Write);
-    match (credential, manages) {
-        (Credential::Password, Ok(())) => Ok(()),
-        _ => Err(Error::Frozen),
-    }
-}
+use crate::store::{Lock, frozen};
 
 /// What becomes of registry tokens when a restored database is confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,9 +36,7 @@ impl<'a> Freeze<'a> {
     /// Where this database comes from, if it is frozen; then this process lets nobody in and writes nothing, from now on
     /// until a later look finds that it is not frozen any more. For a process that serves.
     pub async fn heed(&self) -> Result<Option<Restored>> {
-        let restored = self.core.store.read(find).await?;
-        self.core.store.freeze(restored.is_some());
-        Ok(restored)
+        restored::heed(&self.core.store).await
     }
 
     /// Where this database comes from, and what would be let in, if it is frozen.
@@ -87,7 +45,7 @@ impl<'a> Freeze<'a> {
         self.core
             .store
             .read(move |connection| {
-                connection.snapshot(|connection| match find(connection)? {
+                connection.snapshot(|connection| match restored::find(connection)? {
                     Some(restored) => {
                         let standing = frozen::standing(connection, now)?;
                         Ok(Some((restored, standing)))
@@ -100,7 +58,11 @@ impl<'a> Freeze<'a> {
 
     /// Ends the freeze. Returns how many tokens were disabled before.
     pub async fn confirm(&self, tokens: RestoredTokens) -> Result<usize> {
-        self.core.store.read(find).await?.ok_or_else(not_frozen)?;
+        self.core
+            .store
+            .read(restored::find)
+            .await?
+            .ok_or_else(not_frozen)?;
         let (mut disabled, refresh_id) = (0, self.core.random.uuid()?);
         let mut after = (tokens == RestoredTokens::Disable).then_some(0);
         // In parts, each of its own: a million tokens take longer than a statement may, and nobody is let in meanwhile.
@@ -117,8 +79,8 @@ impl<'a> Freeze<'a> {
         }
         self.core
             .command(Lock::Catalog, move |connection| {
-                let restored = find(connection)?.ok_or_else(not_frozen)?;
-                keys::forget_fact(connection, FROZEN)?;
+                let restored = restored::find(connection)?.ok_or_else(not_frozen)?;
+                restored::forget(connection)?;
                 let after = json!({
                     "backupOf": restored.made_at,
                     "restoredAt": restored.restored_at,

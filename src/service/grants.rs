@@ -13,17 +13,18 @@ use chrono::{DateTime, SubsecRound as _, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::access::Presented;
+use super::core::Core;
+use super::core::Length;
 use super::holders::{
     Holder, account_holder, admit_address, app_token_holder, generation_of, is_of, is_of_token,
     is_right, referred, token_holder,
 };
 use super::jwt::{AccessClaim, Claims, named_key};
 use super::keys::Keys;
+use super::policy::Policy;
 use super::references::{Reference, Who};
 use super::refresh_tokens::{self, RefreshToken};
-use super::token_lists::Length;
 use super::uses::Used;
-use super::{Core, Policy};
 use crate::domain::app_token;
 use crate::domain::audit::{By, Event, Kind, Origin, Outcome, Reason, Refusal, SubjectKind};
 use crate::domain::registry::Tenant;

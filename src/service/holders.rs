@@ -15,7 +15,7 @@ use crate::domain::registry::Tenant;
 use crate::domain::rotation::Generation;
 use crate::domain::secret::SecretKind;
 use crate::domain::status::Status;
-use crate::domain::token::Scope;
+use crate::domain::token_scope::Scope;
 use crate::error::{Error, Result};
 use crate::store::credentials::{Credential, Opening, SecretDigest};
 use crate::store::{Session, accounts, app_tokens, credentials, members};

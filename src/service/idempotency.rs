@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::Core;
+use super::core::Core;
 use super::vault::Vault;
 use crate::domain::account::Actor;
 use crate::domain::idempotency::Attempt;

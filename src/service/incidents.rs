@@ -10,17 +10,16 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use uuid::Uuid;
 
-use super::{Core, Service};
 use crate::domain::audit::{Event, Kind, Outcome};
 use crate::domain::excerpt::Text;
 use crate::domain::id::RegistryId;
 use crate::domain::network::network;
 use crate::error::{Error, Result};
-use crate::store::{Lock, registries};
+use crate::store::{Ledger, Lock, Store, registries};
 
 /// The most events that wait to be written.
 const EVENTS: usize = 20_000;
@@ -30,8 +29,6 @@ const SUMS: usize = 6000;
 const STRANGERS: usize = 600;
 /// Events in a store job: the writer has others to serve.
 const BATCH: usize = 200;
-/// How long a stop waits for the last write.
-const LAST_WRITE: Duration = Duration::from_secs(5);
 
 /// Events that are not written yet.
 #[derive(Debug)]
@@ -194,13 +191,15 @@ impl Incidents {
 
     /// Writes what waits; at the end of a process also the sums of a minute that is not over. Returns how many events
     /// were written. What could not be written waits for the next time.
-    pub(super) async fn flush(&self, core: &Core, last: bool) -> Result<usize> {
+    pub(super) async fn flush(
+        &self,
+        store: &Store,
+        ledger: impl AsyncFn() -> Result<Arc<dyn Ledger>>,
+        now: Instant,
+        last: bool,
+    ) -> Result<usize> {
         let _writing = self.writing.lock().await;
-        let before = if last {
-            u64::MAX
-        } else {
-            self.minute(core.clock.instant())
-        };
+        let before = if last { u64::MAX } else { self.minute(now) };
         {
             let mut waiting = self.lock();
             waiting.close(before);
@@ -219,7 +218,10 @@ impl Incidents {
             if batch.is_empty() {
                 return Ok(written);
             }
-            let done = write(core, Arc::clone(&batch)).await;
+            let done = match ledger().await {
+                Ok(ledger) => write(store, ledger, Arc::clone(&batch)).await,
+                Err(error) => Err(error),
+            };
             // A defect comes again with the same events: they must not keep the others from being written for ever.
             if !matches!(done, Err(Error::Unavailable { .. })) {
                 self.lock().events.drain(..batch.len());
@@ -234,9 +236,8 @@ impl Incidents {
     }
 }
 
-async fn write(core: &Core, events: Arc<[Event]>) -> Result<()> {
-    let pen = core.trail.open(core).await?;
-    core.store
+async fn write(store: &Store, ledger: Arc<dyn Ledger>, events: Arc<[Event]>) -> Result<()> {
+    store
         .write(Lock::Nothing, move |connection| {
             let mut events = events.to_vec();
             // A flood asks for one registry again and again.
@@ -253,40 +254,16 @@ async fn write(core: &Core, events: Arc<[Event]>) -> Result<()> {
                     id
                 };
             }
-            connection.tell(&pen, events);
+            connection.tell(&ledger, events);
             Ok(())
         })
         .await
 }
 
-/// Writes what was noted for ever, `pause` apart. Failures are logged and tried again with the next round.
-pub async fn run_for_ever(service: Service, pause: Duration) {
-    let mut ticks = tokio::time::interval(pause);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        report(service.flush_incidents(false).await);
-    }
-}
-
-/// Writes what was noted before a stop. A database that is away does not keep the process from ending.
-pub async fn run_last(service: &Service) {
-    let done = tokio::time::timeout(LAST_WRITE, service.flush_incidents(true)).await;
-    report(done.unwrap_or_else(|_| Err(Error::busy())));
-}
-
-fn report(done: Result<usize>) {
-    match done {
-        Ok(_) => {}
-        Err(Error::Unavailable { outage, .. }) => {
-            tracing::warn!(%outage, "logins and refusals could not be written to the audit trail");
-        }
-        Err(error) => tracing::error!(error = error.chain(), "writing the audit trail failed"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::domain::audit::{By, SubjectKind};
 

@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 
+use super::chain;
+use super::core::Core;
 use super::keys::{Keys, Reason, Walk};
-use super::{Core, chain};
 use crate::domain::api_token::{ApiToken, days_until};
 use crate::domain::clock_check::{ClockCheck, Doubt};
-use crate::domain::id::{RegistryId, RegistryKey, SigningKeyNumber};
-use crate::error::{Error, Result};
+use crate::domain::id::{RegistryId, RegistryKey};
+use crate::error::Result;
 use crate::store::api_tokens::{self, Deadlines, Soon};
 use crate::store::leases::{self, Lease};
 use crate::store::{
@@ -414,89 +415,5 @@ impl Round {
             ..Self::default()
         };
         *self == idle
-    }
-}
-
-/// Things that the log was told and is not told again.
-#[derive(Debug, Default)]
-struct Told {
-    doubt: bool,
-    early: Vec<SigningKeyNumber>,
-}
-
-impl Told {
-    fn round(&mut self, round: &Round) {
-        match round.doubt {
-            Some(doubt) if !self.doubt => tracing::warn!(
-                clock = %doubt.looked_at,
-                until = %doubt.until(),
-                "the clock jumped by more than a day since the janitor last looked, or no server ran for so long; \
-                 nothing that expired is removed until then. If the clock is wrong, set it right before"
-            ),
-            None if self.doubt => tracing::info!("the janitor believes the clock again"),
-            _ => {}
-        }
-        self.doubt = round.doubt.is_some();
-        if round.early > 0 {
-            tracing::warn!(
-                keys = round.early,
-                "certificates of signing keys were not valid yet and were made anew; the clock was ahead, or is behind"
-            );
-        }
-        if !round.is_idle() {
-            tracing::info!(
-                registries = round.registries,
-                tokens = round.tokens,
-                expired = round.expired,
-                rotated = round.rotated,
-                forgotten = round.forgotten,
-                api_tokens = round.over,
-                notices = round.ending,
-                app_tokens = round.app_tokens,
-                events = round.events,
-                answers = round.answers,
-                "purged rows and rotated keys"
-            );
-        }
-    }
-
-    /// Nobody but the operator can mend an authority, since registries have to be given the new bundle.
-    async fn early_authorities(&mut self, service: &super::Service) -> Result<()> {
-        let early = service.keys().early_authorities().await?;
-        for authority in &early {
-            if !self.early.contains(&authority.number) {
-                tracing::warn!(registry = %authority.registry, "{}", authority.advice(service.now()));
-            }
-        }
-        self.early = early.iter().map(|authority| authority.number).collect();
-        Ok(())
-    }
-}
-
-/// Runs rounds for ever, `pause` apart. Failures are logged and tried again with the next round.
-pub async fn run_for_ever(service: super::Service, holder: String, pause: Duration) {
-    let mut ticks = tokio::time::interval(pause);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut told = Told::default();
-    loop {
-        ticks.tick().await;
-        // Nobody may be asking this process; then it is the janitor who notices that all is confirmed.
-        if service.is_frozen() && !matches!(service.freeze().heed().await, Ok(None)) {
-            continue;
-        }
-        let done = async {
-            told.early_authorities(&service).await?;
-            if let Some(round) = service.janitor().run(&holder).await? {
-                told.round(&round);
-            }
-            Ok(())
-        };
-        match done.await {
-            Ok(()) => {}
-            Err(Error::Unavailable { outage, .. }) => {
-                tracing::warn!(%outage, "the janitor has to wait for the database");
-            }
-            Err(error) => tracing::error!(error = error.chain(), "the janitor failed"),
-        }
     }
 }

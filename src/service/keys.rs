@@ -6,89 +6,33 @@
 //! signed. Keys are made on a thread of their own, never on the writer's.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::jwk::JwkSet;
 use secrecy::{ExposeSecret as _, SecretBox};
 
-use super::Core;
 use super::access::{self, Caller};
 use super::certificates::{self, Authority, Made, Subject};
+use super::core::Core;
 use super::jwt::{self, Signer, Verifier};
 use super::vault;
 use crate::domain::account::Actor;
 use crate::domain::audit::{By, Credential, Event, Kind, Outcome, SubjectKind};
 use crate::domain::auth_config::{self, BundlePath, Facts, Product};
 use crate::domain::id::{RegistryId, RegistryKey, SigningKeyNumber};
+use crate::domain::permission::{Level, Resource};
 use crate::domain::registry::{Tenant, TokenVerifier};
-use crate::domain::role::{Level, Resource};
 use crate::domain::signing::{Algorithm, KeyRole};
 use crate::domain::text::quoted;
 use crate::error::{Error, Result, What};
-use crate::metrics;
 use crate::store::keys::Sealed;
 use crate::store::signing_keys::{self, Current, EarlyAuthority, NewSigningKey, Place, SigningKey};
 use crate::store::{Lock, Session, members, registries};
 
-/// Keys kept ready at once, of either half.
-const READY: u64 = 10_000;
-/// How long a private key that nobody needs is kept ready.
-const IDLE: Duration = Duration::from_hours(1);
-/// Keys made at once.
-const GENERATING: usize = 2;
 /// How often a key is made before others are said to be faster.
 const ATTEMPTS: usize = 3;
 /// Authorities that are named at once.
 const NAMED: i64 = 100;
-
-/// Keys made ready to use, by what never changes about them.
-#[derive(Debug)]
-pub struct ReadyKeys {
-    signers: moka::sync::Cache<SigningKeyNumber, Arc<Signer>>,
-    verifiers: moka::sync::Cache<String, Arc<Verifier>>,
-    /// How often these two are asked.
-    looked_up: [metrics::Cache; 2],
-    /// Requests that find no key of their registry wait here for the one that makes it.
-    making: moka::sync::Cache<RegistryKey, Arc<tokio::sync::Mutex<()>>>,
-    /// Keys made at once: it takes a core's whole attention.
-    generating: tokio::sync::Semaphore,
-}
-
-impl ReadyKeys {
-    /// None is ready yet.
-    #[must_use]
-    pub fn new(caches: &metrics::Caches) -> Self {
-        Self {
-            looked_up: ["signers", "verifiers"].map(|name| caches.cache(name)),
-            // Not longer than needed: they are private keys.
-            signers: moka::sync::Cache::builder()
-                .max_capacity(READY)
-                .time_to_idle(IDLE)
-                .build(),
-            verifiers: moka::sync::Cache::new(READY),
-            making: moka::sync::Cache::new(READY),
-            generating: tokio::sync::Semaphore::new(GENERATING),
-        }
-    }
-
-    fn ready_signer(&self, number: SigningKeyNumber) -> Option<Arc<Signer>> {
-        let [signers, _] = &self.looked_up;
-        signers.found(self.signers.get(&number))
-    }
-
-    fn ready_verifier(&self, kid: &str) -> Option<Arc<Verifier>> {
-        let [_, verifiers] = &self.looked_up;
-        verifiers.found(self.verifiers.get(kid))
-    }
-
-    /// Says how many keys are ready, to who reads the counts.
-    pub(super) fn sample(&self) {
-        let [signers, verifiers] = &self.looked_up;
-        signers.entries(self.signers.entry_count());
-        verifiers.entries(self.verifiers.entry_count());
-    }
-}
 
 /// What is to be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -451,7 +395,7 @@ impl<'a> Keys<'a> {
             credential: Some(by),
             ..By::command()
         };
-        let pen = self.core.trail.open(self.core).await?;
+        let pen = self.core.ledger().await?;
         let verifier = tenant.verifier;
         for _ in 0..ATTEMPTS {
             let fresh = self.generate(tenant, &state, rotation).await?;

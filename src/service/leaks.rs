@@ -17,10 +17,10 @@ use url::Url;
 use uuid::Uuid;
 
 use super::api_keys::ApiKeys;
+use super::core::{Core, Done, is_same};
 use super::references::{Reference, Who};
 use super::refresh_tokens::RefreshToken;
 use super::vault::Vault;
-use super::{Core, Done, is_same};
 use crate::domain::Stamp;
 use crate::domain::audit::{By, Change, Kind, Origin, SubjectKind};
 use crate::domain::id::{AccountId, AccountKey, ApiTokenId, AppTokenId, RegistryId, TokenKey};

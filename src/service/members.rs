@@ -4,18 +4,19 @@ use std::sync::Arc;
 
 use super::access::{Caller, visible};
 use super::accounts::level_change;
+use super::core::{Core, Done, Put};
 use super::directory::{find, require_unbounded};
 use super::idempotency::Once;
-use super::{Core, Done, Put};
 use crate::domain::account::{Account, Actor};
 use crate::domain::audit::Change;
 use crate::domain::escalation::{Changeable as _, change, obtain};
 use crate::domain::id::{AccountId, RegistryId, RegistryKey};
 use crate::domain::idempotency::Attempt;
-use crate::domain::membership::{Member, MemberRights, Membership, Rights};
+use crate::domain::membership::{Member, Membership, Rights};
 use crate::domain::page::Window;
+use crate::domain::permission::{Level, Resource};
 use crate::domain::precondition::Precondition;
-use crate::domain::role::{Level, Resource};
+use crate::domain::role::MemberRights;
 use crate::error::{Error, Result, What};
 use crate::store::{Lock, Session, accounts, members as table};
 

@@ -4,23 +4,18 @@
 //! A count of what is in the database walks indexes, in parts that leave room for requests between them. However many
 //! rows there are, it takes no more than a small share of one reader's time: the more it finds, the longer it rests.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::SecretString;
 
-use super::{Core, is_same};
+use super::core::{Core, is_same};
 use crate::domain::audit::{By, Origin};
 use crate::domain::signing::KeyRole;
 use crate::error::{Error, Result, What};
 use crate::metrics::{Counts, Process, Registry, Soon, Tokens};
 use crate::store::Session;
 use crate::store::counts::{self, Rows, Times};
-
-/// How long a count holds, at least.
-const REST: Duration = Duration::from_mins(1);
-/// How many times as long as a count took it rests after it.
-const SHARE: u32 = 500;
 
 /// What is told.
 #[derive(Debug)]
@@ -214,26 +209,6 @@ impl Ends {
 #[expect(clippy::cast_precision_loss, reason = "microseconds of centuries fit")]
 fn seconds(at: DateTime<Utc>) -> f64 {
     at.timestamp_micros() as f64 / 1e6
-}
-
-/// Counts for ever, and rests the longer the more there was to count. Failures are logged and tried again.
-pub async fn run_for_ever(service: super::Service) {
-    loop {
-        let begun = Instant::now();
-        match service.metrics().refresh().await {
-            Ok(()) => {}
-            Err(Error::Unavailable { outage, .. }) => {
-                tracing::debug!(%outage, "what is in the database cannot be counted now");
-            }
-            Err(error) => {
-                tracing::error!(
-                    error = error.chain(),
-                    "what is in the database cannot be counted"
-                );
-            }
-        }
-        tokio::time::sleep(REST.max(begun.elapsed() * SHARE)).await;
-    }
 }
 
 #[cfg(test)]

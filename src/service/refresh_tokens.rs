@@ -10,7 +10,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
-use super::Core;
+use super::core::Core;
 use super::references::{Reference, Who};
 use crate::domain::id::RegistryKey;
 use crate::domain::registry::Tenant;

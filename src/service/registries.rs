@@ -3,17 +3,17 @@
 use serde::{Deserialize, Serialize};
 
 use super::access::{Caller, visible};
+use super::core::{Core, Done, Put};
 use super::idempotency::{Kept, Once};
-use super::{Core, Done, Put};
 use crate::domain::account::Actor;
 use crate::domain::audit::Change;
 use crate::domain::escalation::change;
 use crate::domain::id::{RegistryId, RegistryKey};
 use crate::domain::idempotency::Attempt;
 use crate::domain::life::Lives;
+use crate::domain::permission::{Level, Resource};
 use crate::domain::precondition::{Look, Precondition};
 use crate::domain::registry::{NewRegistry, Registry, RegistryName, RegistryPatch};
-use crate::domain::role::{Level, Resource};
 use crate::domain::text::{has_control, quoted};
 use crate::error::{Error, Field, Result, What};
 use crate::store::{Lock, Session, members, registries as table, signing_keys};
@@ -314,7 +314,7 @@ impl<'a> Registries<'a> {
                 let (registry, rights) = visible(actor, id, found)?;
                 rights.require(Resource::Registry, Level::Write)?;
                 condition.require(What::Registry, Some(registry.tag()))?;
-                members::remove_all_of_registry(connection, registry.key)?;
+                table::remove_members(connection, registry.key)?;
                 // At once, not with the rows: what they could sign must not outlive the registry.
                 signing_keys::delete_all(connection, registry.key)?;
                 table::mark_deleted(connection, registry.key, now)?;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::api_keys::ApiKeys;
+use super::core::{Core, Done};
 use super::vault::{KeyChange, ServerKey};
-use super::{Core, Done};
 use crate::domain::audit::{Change, Kind};
 use crate::error::Result;
 use crate::store::Lock;

@@ -11,8 +11,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
-use super::Core;
 use super::access::{Caller, Presented, Proof};
+use super::core::Core;
 use crate::domain::audit::{By, Event, Kind, Origin, Outcome, SubjectKind};
 use crate::domain::id::{AccountId, AccountKey};
 use crate::error::{Error, Result};

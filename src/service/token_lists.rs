@@ -8,17 +8,18 @@ use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 
 use super::access::Caller;
+use super::core::Length;
 use super::tokens::{Tokens, enter};
 use crate::domain::filter::{Place, Sought, TokenFilter};
 use crate::domain::id::RegistryId;
-use crate::domain::page::{DEFAULT_LIMIT, Window};
+use crate::domain::page::Window;
 use crate::domain::period::Period;
+use crate::domain::permission::{Level, Resource};
 use crate::domain::registry::Home;
-use crate::domain::role::{Level, Resource};
 use crate::domain::text::quoted;
 use crate::domain::token::{Token, VerbatimScopes};
 use crate::error::{Error, Field, Result};
-use crate::store::{Session, token_filters, token_pages};
+use crate::store::{Session, counters, token_filters, token_pages};
 
 /// Filtered lists that are counted or wait to be, at most.
 pub(super) const COUNTING: usize = 32;
@@ -27,28 +28,7 @@ pub(super) const LONG_LISTS: usize = 64;
 /// The number of these that are read at once. Each holds its rows in memory until it is JSON: with scopes as long as they may
 /// be, two at once took the process to 201 MB, and all that strangers and members can make it take is to stay below 200.
 pub(super) const READING: usize = 1;
-/// The longest page that is not long.
-const SHORT: i64 = DEFAULT_LIMIT;
 
-/// How much a list reads at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Length {
-    /// A page of no more than [`SHORT`].
-    Short,
-    /// A longer page, or a list without pages.
-    Long,
-}
-
-impl Length {
-    /// That of a page.
-    pub(super) fn of_page(limit: i64) -> Self {
-        if limit <= SHORT {
-            Self::Short
-        } else {
-            Self::Long
-        }
-    }
-}
 /// Which list a cursor belongs to.
 const LIST: &str = "tokens";
 /// The layout of cursors.
@@ -290,7 +270,7 @@ fn find_page(
                 })
             }
             Beginning::Beyond(last) => {
-                let total = token_pages::total(connection, home.key)?;
+                let total = counters::total(connection, home.key)?;
                 // One more than asked for tells whether there is a next page.
                 let tokens = token_pages::page_after(connection, home, last.at, limit + 1)?;
                 let tokens = tokens.into_iter().map(|token| (place(&token), token));

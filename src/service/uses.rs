@@ -9,15 +9,13 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::Service;
 use crate::domain::id::{ApiTokenId, AppTokenKey, TokenKey};
 use crate::domain::text::has_control;
 use crate::domain::token::LastUse;
-use crate::error::{Error, Outage, Result};
+use crate::error::{Error, Result};
 use crate::store::{Lock, Session, Store, api_tokens, app_tokens, token_uses};
 
 /// The most tokens whose uses wait to be written.
@@ -26,8 +24,6 @@ const TOKENS: usize = 200_000;
 const BATCH: usize = 500;
 /// The longest repository that is kept, in bytes: registries take no longer ones.
 const REPOSITORY: usize = 255;
-/// How long a stop waits for the last write.
-const LAST_WRITE: Duration = Duration::from_secs(5);
 
 /// A token of any kind, by what never comes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -213,47 +209,6 @@ fn record(connection: &mut Session, uses: &[(Used, LastUse)]) -> Result<usize> {
     Ok(token_uses::record(connection, &of_tokens)?
         + app_tokens::record(connection, &of_app_tokens)?
         + api_tokens::record(connection, &of_bearers)?)
-}
-
-/// Writes what was noted for ever: first uses `pause` apart, all others `round` apart, by the service's clock. Failures are
-/// logged and tried again with the next round.
-pub async fn run_for_ever(service: Service, pause: Duration, round: Duration) {
-    let mut ticks = tokio::time::interval(pause / 2);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut began, mut last) = (service.instant(), service.instant());
-    loop {
-        ticks.tick().await;
-        let now = service.instant();
-        if now.saturating_duration_since(began) >= round {
-            (began, last) = (now, now);
-            report(service.flush_uses().await);
-        } else if now.saturating_duration_since(last) >= pause {
-            last = now;
-            report(service.flush_first_uses().await);
-        }
-    }
-}
-
-/// Writes what was noted before a stop. A database that is away does not keep the process from ending.
-pub async fn run_last(service: &Service) {
-    let done = tokio::time::timeout(LAST_WRITE, service.flush_uses()).await;
-    report(done.unwrap_or_else(|_| {
-        Err(Error::Unavailable {
-            outage: Outage::Gone,
-            source: None,
-        })
-    }));
-}
-
-fn report(done: Result<usize>) {
-    match done {
-        Ok(0) => {}
-        Ok(tokens) => tracing::debug!(tokens, "wrote last uses"),
-        Err(Error::Unavailable { outage, .. }) => {
-            tracing::warn!(%outage, "the last uses of tokens could not be written");
-        }
-        Err(error) => tracing::error!(error = error.chain(), "writing last uses failed"),
-    }
 }
 
 #[cfg(test)]

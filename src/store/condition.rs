@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use diesel::sql_types::Text;
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
-use super::readers::{Errand, rank};
+use super::priority::{Errand, rank};
 use super::session::{Index, Purpose, Session, Target};
 use crate::error::{Error, Result};
 

@@ -17,7 +17,7 @@ use crate::domain::period::Period;
 use crate::domain::registry::Home;
 use crate::domain::rotation::{Generation, Previous, Secrets};
 use crate::domain::status::Status;
-use crate::domain::token::Scope;
+use crate::domain::token_scope::Scope;
 use crate::error::Result;
 
 /// What is kept of a secret.

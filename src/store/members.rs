@@ -237,13 +237,6 @@ pub fn remove(
     Ok(removed > 0)
 }
 
-/// Ends every membership of a registry.
-pub fn remove_all_of_registry(connection: &mut Session, registry: RegistryKey) -> Result<()> {
-    diesel::delete(registry_members::table.filter(registry_members::registry_key.eq(registry.0)))
-        .execute(connection)?;
-    Ok(())
-}
-
 /// Ends every membership of an account.
 pub fn remove_all_of_account(connection: &mut Session, account: AccountKey) -> Result<()> {
     diesel::delete(registry_members::table.filter(registry_members::account_key.eq(account.0)))

@@ -9,12 +9,13 @@
 //! value, for which SQLite plans the statement anew each time.
 
 mod condition;
-mod counters;
 mod failure;
 mod gate;
 mod parts;
+mod pool;
 mod postgres_url;
 mod prepared;
+mod priority;
 mod readers;
 mod rows;
 mod schema;
@@ -26,6 +27,7 @@ pub mod accounts;
 pub mod api_tokens;
 pub mod app_tokens;
 pub mod audit;
+pub mod counters;
 pub mod counts;
 pub mod credentials;
 pub mod dump;
@@ -54,9 +56,11 @@ use diesel::r2d2::{NopErrorHandler, Pool};
 use self::condition::Condition;
 pub use self::condition::{Health, Integrity, Place};
 use self::gate::Gate;
+use self::pool::Manager;
 pub use self::postgres_url::Url;
-use self::readers::{Errand, Readers};
-use self::session::{Index, Manager, Purpose};
+use self::priority::Errand;
+use self::readers::Readers;
+use self::session::{Index, Purpose};
 pub use self::session::{Session, Target};
 pub use self::transaction::{Ledger, Transaction};
 pub use self::writer::Lock;

@@ -12,17 +12,14 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use diesel::r2d2::{Pool, PooledConnection};
 use tokio::sync::oneshot;
 
-use super::session::{Manager, Session};
+use super::pool::Manager;
+use super::priority::{Errand, rank};
+use super::session::Session;
 use crate::error::{Error, Outage, Result};
 use crate::metrics;
 
 /// How long a job waits for a connection that has to be opened first.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How far below the workers the threads of the reading door stand, in the kernel's steps of niceness: under overload they
-/// would else take turns as long as theirs, and a probe or a refusal wait for pages of tokens.
-#[cfg(target_os = "linux")]
-const COURTESY: i32 = 5;
 
 /// How long a caller waits for a read: longer than any statement may take.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -127,28 +124,6 @@ enum Message {
     Stop,
 }
 
-/// What a door's threads do, and so whom they let go first where there are fewer cores than threads that want one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Errand {
-    /// Whatever is asked: behind the threads that serve connections.
-    Read,
-    /// Long lists, likewise.
-    List,
-    /// Short looks that others wait for: among them.
-    Probe,
-}
-
-impl Errand {
-    /// What its threads are called.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Read => "store-read",
-            Self::List => "store-list",
-            Self::Probe => "store-probe",
-        }
-    }
-}
-
 pub(super) struct Readers {
     queue: Sender<Message>,
     threads: usize,
@@ -219,18 +194,6 @@ impl Readers {
             let _ = self.queue.send(Message::Stop);
         }
     }
-}
-
-/// Gives this thread the priority that its errand has. Linux has one for each thread; elsewhere it would be the process's.
-pub(super) fn rank(errand: Errand) {
-    #[cfg(target_os = "linux")]
-    if errand != Errand::Probe
-        && let Err(error) = rustix::process::nice(COURTESY)
-    {
-        tracing::debug!(%error, "a reader keeps its priority");
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = errand;
 }
 
 fn serve(pool: &Pool<Manager>, jobs: &Receiver<Message>) {

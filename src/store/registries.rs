@@ -7,7 +7,6 @@ use diesel::{
 };
 
 use super::failure::on_unique;
-use super::members;
 use super::rows::{bytes, from_json, micros, optional_stamp, period, stamp, to_json, uuid};
 use super::schema::{registries, registry_counters, registry_members, signing_keys};
 use super::session::{Session, direct};
@@ -344,7 +343,7 @@ pub fn next_deleted(connection: &mut Session) -> Result<Option<RegistryKey>> {
 /// Removes the last rows of a deleted registry, once its tokens are gone. Returns whether there were any.
 pub fn purge(connection: &mut Session, key: RegistryKey) -> Result<bool> {
     // An older release beside this one leaves them when it deletes a registry.
-    members::remove_all_of_registry(connection, key)?;
+    remove_members(connection, key)?;
     diesel::delete(registry_counters::table.find(key.0)).execute(connection)?;
     // A release that knows no signing keys leaves them when it deletes a registry.
     super::signing_keys::delete_all(connection, key)?;
@@ -357,4 +356,11 @@ pub fn purge(connection: &mut Session, key: RegistryKey) -> Result<bool> {
     )
     .execute(connection)?;
     Ok(removed > 0)
+}
+
+/// Ends every membership of a registry.
+pub fn remove_members(connection: &mut Session, registry: RegistryKey) -> Result<()> {
+    diesel::delete(registry_members::table.filter(registry_members::registry_key.eq(registry.0)))
+        .execute(connection)?;
+    Ok(())
 }

@@ -7,7 +7,8 @@ use diesel::{ExpressionMethods, JoinOnDsl, NullableExpressionMethods, QueryDsl, 
 use super::schema::{account_roles, role_permissions, roles};
 use super::session::{Session, direct};
 use crate::domain::id::AccountKey;
-use crate::domain::role::{Level, Permissions, Role};
+use crate::domain::permission::Level;
+use crate::domain::role::{Permissions, Role};
 use crate::domain::text::has_control;
 use crate::error::Result;
 

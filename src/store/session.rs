@@ -1,7 +1,6 @@
 //! One connection to one of the two databases, and how it is opened.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use diesel::connection::SimpleConnection;
 use diesel::sql_types::{BigInt, Text};
@@ -9,7 +8,6 @@ use diesel::{
     Connection as _, PgConnection, QueryableByName, RunQueryDsl as _, SqliteConnection, sql_query,
 };
 
-use super::condition::Condition;
 use super::postgres_url::Url;
 use crate::error::{Error, Field, Outage, Result};
 
@@ -93,8 +91,8 @@ pub enum Session {
 macro_rules! direct {
     ($session:expr, |$connection:ident| $run:expr) => {
         match $session {
-            $crate::store::Session::Sqlite($connection) => $run,
-            $crate::store::Session::Postgres($connection) => $run,
+            $crate::store::session::Session::Sqlite($connection) => $run,
+            $crate::store::session::Session::Postgres($connection) => $run,
         }
     };
 }
@@ -276,50 +274,6 @@ fn postgres_session(purpose: Purpose) -> String {
         Purpose::Dump => "SET default_transaction_read_only = on;".to_owned(),
     };
     format!("SET lock_timeout = {STATEMENT_TIMEOUT}; SET client_min_messages = warning; {own}")
-}
-
-/// Opens connections for a pool and knows which ones are spent.
-#[derive(Debug)]
-pub(super) struct Manager {
-    pub(super) target: Target,
-    pub(super) purpose: Purpose,
-    pub(super) index: Index,
-    pub(super) condition: Arc<Condition>,
-}
-
-/// A pooled connection, and whether it is to be thrown away.
-pub(super) struct Checkout {
-    pub(super) connection: Session,
-    pub(super) spent: bool,
-}
-
-impl diesel::r2d2::ManageConnection for Manager {
-    type Connection = Checkout;
-    type Error = diesel::ConnectionError;
-
-    fn connect(&self) -> std::result::Result<Checkout, Self::Error> {
-        // Before too: opening another database would take up the log that this one has left at its side.
-        let same = || {
-            let looked = self.condition.look();
-            looked.map_err(|cause| diesel::ConnectionError::BadConnection(cause.to_owned()))
-        };
-        same()?;
-        let connection = Session::open_with(&self.target, self.purpose, self.index)?;
-        same()?;
-        Ok(Checkout {
-            connection,
-            spent: false,
-        })
-    }
-
-    /// No ping: a round trip on every check-out buys nothing, as the connection can die right after it.
-    fn is_valid(&self, _: &mut Checkout) -> std::result::Result<(), Self::Error> {
-        Ok(())
-    }
-
-    fn has_broken(&self, checkout: &mut Checkout) -> bool {
-        checkout.spent || std::thread::panicking()
-    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use diesel::{
     RunQueryDsl, SelectableHelper,
 };
 
+use super::counters::SUM;
 use super::prepared::Prepared;
 use super::schema::{token_counts, token_uses, tokens};
 use super::session::{Session, direct};
@@ -19,10 +20,6 @@ use crate::domain::page::{DEFAULT_LIMIT, Window};
 use crate::domain::registry::Home;
 use crate::domain::token::{Token, VerbatimScopes};
 use crate::error::{Error, Result};
-
-/// The tokens of all buckets, summed by the database: a large registry has thousands, and each row that leaves it costs ten
-/// times as much. PostgreSQL's sum of integers of eight bytes is one of any size.
-const SUM: &str = "CAST(COALESCE(SUM(live), 0) AS BIGINT)";
 
 /// Loads the tokens of a query, `most` at the most. libpq holds a whole result, and the C library keeps the memory of it
 /// for the thread that asked: so the rows of a long page come one by one, which costs some microseconds each.
@@ -180,16 +177,6 @@ pub fn page_after(
             .limit(limit)
             .select((TokenRow::as_select(), Option::<UseRow>::as_select()))
     )
-}
-
-/// How many tokens a registry has.
-pub fn total(connection: &mut Session, registry: RegistryKey) -> Result<i64> {
-    Ok(direct!(connection, |direct| Prepared(
-        token_counts::table
-            .filter(token_counts::registry_key.eq(registry.0))
-            .select(sql::<BigInt>(SUM))
-    )
-    .get_result(direct))?)
 }
 
 /// Tokens of a registry by their keys, in any order.

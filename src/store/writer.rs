@@ -24,8 +24,9 @@ use diesel::{RunQueryDsl, sql_query};
 use tokio::sync::oneshot;
 
 use super::condition::Condition;
+use super::pool::Manager;
 use super::readers::{Next, describe, patiently};
-use super::session::{Manager, Session};
+use super::session::Session;
 use super::transaction::{Group, Transaction};
 use crate::bell;
 use crate::domain::id::RegistryId;

@@ -7,7 +7,7 @@ use crate::marks::{MARK, in_json};
 use secrecy::ExposeSecret as _;
 use wharfinger::domain::allow_list::AllowList;
 use wharfinger::domain::registry::{Features, Schedule};
-use wharfinger::domain::token::Scope;
+use wharfinger::domain::token_scope::Scope;
 use wharfinger::error::{Error, Result};
 use wharfinger::http::fuzzing::{quay, registries, stackrox};
 

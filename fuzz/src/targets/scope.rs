@@ -4,7 +4,7 @@
 use wharfinger::domain::evaluation::evaluate;
 use wharfinger::domain::pattern::{matches, wildcards};
 use wharfinger::domain::scope::{Access, grants, joined, parse_requested};
-use wharfinger::domain::token::{Scope, check_scopes};
+use wharfinger::domain::token_scope::{Scope, check_scopes};
 
 /// Checks one input.
 pub fn run(text: &str) {

@@ -10,10 +10,12 @@ use serde_json::Value;
 
 use super::super::call::{
     Body, Head, Json, authorization, basic, bearer, origin, prove_bearer, prove_password, read,
-    segment, state,
+    segment,
 };
-use super::super::surface::Failure;
-use super::{Quay, SignIn, cookie};
+use super::super::dialect::Failure;
+use super::super::state::State;
+use super::error::SignIn;
+use super::{Quay, cookie};
 use crate::error::{Error, Result};
 use crate::service::access::Caller;
 
@@ -40,7 +42,7 @@ impl<H: Head, B: Body> FromRequest for Call<H, B> {
                 Ok((head, body)) => Ok(Self { caller, head, body }),
                 Err(error) => {
                     // Who may not do this learns nothing of what else was wrong.
-                    let tokens = state(&request)?.service.app_tokens();
+                    let tokens = State::of(&request)?.service.app_tokens();
                     tokens.admit(&caller).await?;
                     Err(error.into())
                 }
@@ -60,7 +62,7 @@ async fn identify(request: &HttpRequest) -> Result<Caller> {
         }
     }
     let cookie = cookie::sent(request).ok_or(Error::Unauthenticated)?;
-    let sessions = state(request)?.service.sessions();
+    let sessions = State::of(request)?.service.sessions();
     if !request.method().is_safe() {
         sessions.confirm(cookie, cookie::csrf_token(request))?;
     }
@@ -129,7 +131,7 @@ impl<B: Body> FromRequest for Visit<B> {
     fn from_request(request: &HttpRequest, payload: &mut dev::Payload) -> Self::Future {
         let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
-            let sessions = state(&request)?.service.sessions();
+            let sessions = State::of(&request)?.service.sessions();
             sessions.visitor(cookie::sent(&request), cookie::csrf_token(&request))?;
             Ok(Self(B::read(&request, payload).await?))
         })

@@ -7,18 +7,16 @@ use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
 use actix_web::middleware::Next;
 use serde_json::Value;
 
-use super::super::{dialects, links};
-use super::owns;
+use super::super::dialect::Failure;
+use super::super::links;
+use super::error::Quay;
 use crate::error::Error;
 
-/// Wraps every request; those of other surfaces pass untouched.
+/// Wraps the requests of this surface.
 pub(in super::super) async fn dress(
     request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    if !owns(dialects::routed(request.request())) {
-        return next.call(request).await;
-    }
     let origin = links::origin(request.request()).unwrap_or_default();
     let mut response = next.call(request).await?;
     let headers = response.headers_mut();
@@ -32,7 +30,7 @@ pub(in super::super) async fn dress(
         .await
         .map_err(|error| Error::internal(error.to_string()))
         .and_then(|bytes| serde_json::from_slice(&bytes).map_err(Error::internal))
-        .map_err(|error| dialects::failure(dialects::routed(&request), error))?;
+        .map_err(Failure::<Quay>::from)?;
     if let Some(Value::String(address)) = body.get_mut("type") {
         address.insert_str(0, &origin);
     }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::{IntoResponses, ToSchema};
 
-use super::super::surface::Surface;
+use super::super::dialect::Dialect;
 use super::titles;
 use crate::error::{Error, Field, Violation};
 
@@ -13,7 +13,7 @@ use crate::error::{Error, Field, Violation};
 #[derive(Debug)]
 pub(in super::super) struct Quay;
 
-impl Surface for Quay {
+impl Dialect for Quay {
     /// None: Quay has none on its 401.
     const CHALLENGES: &'static [&'static str] = &[];
 
@@ -86,7 +86,7 @@ impl Surface for Quay {
 #[derive(Debug)]
 pub(in super::super) struct SignIn;
 
-impl Surface for SignIn {
+impl Dialect for SignIn {
     const CHALLENGES: &'static [&'static str] = Quay::CHALLENGES;
 
     fn status(error: &Error) -> StatusCode {

@@ -3,10 +3,11 @@
 use serde_json::Value;
 use utoipa::openapi::OpenApi;
 
-use super::super::surface::Surface as _;
-use super::super::{BODY_LIMIT, examples};
+use super::super::dialect::Dialect as _;
+use super::super::examples;
 use super::error::{Quay, SignIn};
 use crate::error::{Error, Field, What};
+use crate::http::body::BODY_LIMIT;
 
 const SIGN_IN: &str = "/api/v1/signin";
 

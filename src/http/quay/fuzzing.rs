@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 use serde_json::Value;
 
-use super::super::fuzzing::command;
+use super::super::body::command;
 use super::wire::Credentials;
 use crate::domain::app_token::Title;
 use crate::error::Result;

@@ -18,29 +18,43 @@ mod wire;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Flow, Implicit, OAuth2, Scopes, SecurityScheme};
 
-pub(super) use self::dress::dress;
-pub(super) use self::error::{Quay, SignIn};
-pub(super) use self::examples::illustrate;
-
-use self::error::ApiError;
+use self::dress::dress;
+use self::error::{ApiError, Quay};
+use self::examples::illustrate;
+use super::dialect::{self, Failure};
 use super::routes::Routes;
-use super::surface;
+use super::surface::{Document, Surface, WhileFrozen, below};
 
-type Answer = surface::Answer<Quay>;
+type Answer = dialect::Answer<Quay>;
 
-/// Does this surface answer under a path?
-pub(super) fn owns(path: &str) -> bool {
-    ["/api/v1", "/csrf_token"].iter().any(|own| {
-        path.strip_prefix(own)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    })
-}
+pub(super) static SURFACE: Surface = Surface {
+    name: "quay",
+    owns: |path| below(path, "/api/v1") || below(path, "/csrf_token"),
+    failure: |_, error| Failure::<Quay>::from(error).into(),
+    routes: |config| routes(config),
+    unlisted: &[],
+    any_method: &[],
+    dress: Some(|request, next| Box::pin(dress(request, next))),
+    while_frozen: WhileFrozen::None,
+    queues: true,
+    challenges_scripts: false,
+    document: Some(Document {
+        place: 4,
+        title: "App tokens (Quay)",
+        url: "../openapi/quay.json",
+        description: "Makes, lists, shows and revokes the tokens of an account that open every registry that it may use. \
+                      The app specific tokens of Quay, self-hosted.",
+        base,
+        routes: |config| routes(config),
+        illustrate,
+    }),
+};
 
 /// Quay's name of the scheme, and its one scope here.
 const OAUTH: &str = "In the product an OAuth access token; here an API token, as `POST /v1/apitokens/generate` gives it, sent as Bearer. It has the scope `user:admin` as long as nothing that its account may do is withheld from it. `authorizationUrl` is the product's: this server has no page that gives tokens away.";
 
 /// What the document says beside its paths.
-pub(super) fn base() -> utoipa::openapi::OpenApi {
+fn base() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
     #[openapi(
         tags(
@@ -65,7 +79,7 @@ pub(super) fn base() -> utoipa::openapi::OpenApi {
 }
 
 /// Adds every route of this surface.
-pub(super) fn routes(config: &mut impl Routes) {
+fn routes(config: &mut impl Routes) {
     config
         .service(token::list)
         .service(token::create)

@@ -5,14 +5,14 @@ use actix_web::{HttpRequest, HttpResponse, get, post};
 use secrecy::ExposeSecret as _;
 use utoipa::IntoParams;
 
-use super::super::State;
 use super::super::call::origin;
+use super::super::dialect;
 use super::super::source::source;
-use super::super::surface;
 use super::call::{Document, Visit};
 use super::error::{BodyErrors, OutageErrors, SignIn, SignInErrors, SignOutErrors};
 use super::wire::{Credentials, CsrfToken, Success};
 use super::{Answer, cookie};
+use crate::http::state::State;
 use crate::service::access::Presented;
 
 /// What goes with the cookie.
@@ -60,7 +60,7 @@ pub(super) async fn sign_in(
     state: Data<State>,
     request: HttpRequest,
     attempt: Visit<Document<Credentials>>,
-) -> surface::Answer<SignIn> {
+) -> dialect::Answer<SignIn> {
     let Visit(Document(Credentials { username, password })) = attempt;
     let presented = Presented::new(username, password, source(&request));
     let (cookie, csrf_token) = (cookie::sent(&request), cookie::csrf_token(&request));

@@ -5,7 +5,6 @@ use actix_web::web::Data;
 use actix_web::{HttpResponse, delete, get, post};
 use utoipa::IntoParams;
 
-use super::super::State;
 use super::super::budget::Budget;
 use super::super::pieces::{self, Items, PIECE, Pieces};
 use super::Answer;
@@ -14,6 +13,7 @@ use super::error::{BodyErrors, Errors, FullError};
 use super::wire::{NewToken, OneToken, TokenList, TokenView};
 use crate::domain::app_token::{AppToken, Title};
 use crate::error::Result;
+use crate::http::state::State;
 
 /// The token of a path.
 #[derive(IntoParams)]

@@ -9,20 +9,20 @@ use utoipa::IntoParams;
 use utoipa::openapi::path::Parameter;
 
 use super::super::call::{Head, Json, Query, Raw, Repeatable};
-use super::super::{State, links};
+use super::super::links;
 use super::people::{AccountList, AccountView, PatchAccount, PostAccount};
 use super::precondition::{IfChanged, IfMatch, looked, tagged};
 use super::repeat::{Keyed, marked};
 use super::token::{Page, window_links};
-use super::{
-    Answer, ApiErrorResponse, BodyErrors, Call, Conditional, Errors, Reused, Unchanged, listed,
-};
+use super::{Answer, Call, Conditional, Reused, Unchanged, listed};
 use crate::domain::account::{Account, AccountPatch, CreateAccount};
 use crate::domain::id::AccountId;
 use crate::domain::page::Window;
 use crate::domain::precondition::Precondition;
 use crate::domain::text::quoted;
 use crate::error::{Error, Field, Result};
+use crate::http::native::{ApiErrorResponse, BodyErrors, Errors};
+use crate::http::state::State;
 use crate::service::accounts::{IssuedTokens, LiveTokens};
 
 /// The account of a path.

@@ -11,17 +11,18 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 use uuid::Uuid;
 
-use super::super::State;
 use super::super::call::{Head, Query, Raw};
 use super::super::examples::one_of;
 use super::super::links;
 use super::wire::{Links, Pagination};
-use super::{Answer, Call, Errors, listed};
+use super::{Answer, Call, listed};
 use crate::domain::audit::{KeptEvent, Kind, Outcome};
 use crate::domain::id::{AccountId, RegistryId};
 use crate::domain::page::parse_limit;
 use crate::domain::text::quoted;
 use crate::error::{Error, Field, Result, Violations};
+use crate::http::native::Errors;
+use crate::http::state::State;
 use crate::service::audit::Filter;
 
 /// Which events are wanted: those that meet all that is given.

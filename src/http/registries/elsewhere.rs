@@ -10,20 +10,23 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 
 use super::super::call::Head;
-use super::super::{PREFIX, State, dialects, links};
+use super::super::links;
+use super::super::surface::routed;
 use super::{Answer, Call};
 use crate::domain::id::RegistryId;
 use crate::domain::page::Window;
 use crate::domain::precondition::Precondition;
 use crate::domain::text::quoted;
 use crate::error::{Error, Result, What};
+use crate::http::state::State;
+use crate::http::surface::PREFIX;
 
 pub(super) const REPOSITORIES: &str = "/registries/{registryId}/repositories";
 pub(super) const REPOSITORY: &str = "/registries/{registryId}/repositories/{tail:.*}";
 pub(super) const ARTIFACTS: &str = "/registries/{registryId}/artifacts";
 pub(super) const VULNERABILITY: &str = "/vulnerabilities/{vulnerabilityId}";
 /// These paths, which are answered whatever the method.
-pub(in super::super) const PATHS: [&str; 4] = [REPOSITORIES, REPOSITORY, ARTIFACTS, VULNERABILITY];
+pub(super) const PATHS: [&str; 4] = [REPOSITORIES, REPOSITORY, ARTIFACTS, VULNERABILITY];
 
 /// A request for images. The product's clients filter and order them by parameters, which here find nothing to act on.
 #[derive(Debug)]
@@ -38,7 +41,7 @@ impl Head for Images {
 }
 
 fn elsewhere(what: What, request: &HttpRequest) -> Error {
-    let path = dialects::routed(request);
+    let path = routed(request);
     let path = path.strip_prefix(PREFIX).unwrap_or(path);
     Error::Elsewhere {
         what,

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::wire::{WarningView, nullable_list};
 use crate::domain::evaluation::{Decision, Evaluation, Question, parse_address, parse_wanted};
 use crate::domain::scope::joined;
-use crate::domain::token::Scope;
+use crate::domain::token_scope::Scope;
 use crate::error::{Error, Result, Violations};
 
 /// The example of what a token is to be evaluated for.

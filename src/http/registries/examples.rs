@@ -4,18 +4,20 @@ use serde_json::{Value, json};
 use utoipa::openapi::header::Header;
 use utoipa::openapi::{Content, Object, OpenApi, RefOr, Type};
 
-use super::super::{BODY_LIMIT, examples};
-use super::Registries;
+use super::super::examples;
 use super::evaluation::{EvaluationView, WANTED};
 use super::leak::{PATH, Scanning};
 use super::repeat::REPLAYED;
 use crate::domain::auth_config;
 use crate::domain::evaluation::{evaluate, parse_wanted};
 use crate::domain::id::RegistryId;
+use crate::domain::permission::{Level, Resource};
 use crate::domain::precondition::{Precondition, Tag};
-use crate::domain::role::{Level, Permissions, Resource};
-use crate::domain::token::Scope;
+use crate::domain::role::Permissions;
+use crate::domain::token_scope::Scope;
 use crate::error::{Error, What};
+use crate::http::body::BODY_LIMIT;
+use crate::http::native::Native;
 use crate::service::{accounts, leaks};
 
 const REGISTRY: &str = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11";
@@ -34,7 +36,7 @@ const SECRET: &str = "whrt_exampleexampleexampleexampleexampleexam";
 
 /// Adds the examples.
 pub(in super::super) fn illustrate(document: &mut OpenApi) {
-    examples::illustrate::<Registries>(document, "", error, fit);
+    examples::illustrate::<Native>(document, "", error, fit);
     // What is refused in words of its own.
     let refused = |path: &str, status: &str| {
         ((path, status) == (PATH, "401")).then_some(Error::Unauthenticated)

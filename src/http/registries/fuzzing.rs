@@ -1,6 +1,6 @@
 //! The bodies of this surface for the fuzz targets, see [`crate::http::fuzzing`].
 
-use super::super::fuzzing::command;
+use super::super::body::command;
 use super::evaluation::EvaluateToken;
 use super::people::{PatchAccount, PostAccount, PutMember};
 use super::wire::{CreateRegistry, CreateToken, PatchRegistry, PatchToken};

@@ -14,12 +14,12 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use utoipa::{IntoResponses, ToSchema};
 
-use super::super::State;
-use super::super::call::{Body as _, Json, bearer, origin, state};
-use super::super::surface::{self, Failure, Surface};
-use super::error::{ApiErrorResponse, said};
-use super::{BodyErrors, Errors, Registries};
+use super::super::call::{Body as _, Json, bearer, origin};
+use super::super::dialect::{self, Dialect, Failure};
 use crate::error::{Error, Result};
+use crate::http::native::{ApiErrorResponse, said};
+use crate::http::native::{BodyErrors, Errors, Native};
+use crate::http::state::State;
 use crate::service::leaks::{Place, Report, Scanner, Sighting};
 
 /// Where reports go.
@@ -29,11 +29,11 @@ pub(super) const PATH: &str = "/secret-scanning/report";
 #[derive(Debug)]
 pub(in super::super) struct Scanning;
 
-impl Surface for Scanning {
+impl Dialect for Scanning {
     const CHALLENGES: &'static [&'static str] = &[r#"Bearer realm="wharfinger""#];
 
     fn status(error: &Error) -> StatusCode {
-        Registries::status(error)
+        Native::status(error)
     }
 
     fn body(error: &Error) -> Value {
@@ -43,7 +43,7 @@ impl Surface for Scanning {
                 "the credentials are missing or wrong; send the token of --secret-scanning-token as Bearer"
                     .to_owned(),
             ),
-            other => Registries::body(other),
+            other => Native::body(other),
         }
     }
 }
@@ -196,7 +196,7 @@ impl FromRequest for Call {
         let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
             let token = bearer(&request);
-            let leaks = state(&request)?.service.leaks();
+            let leaks = State::of(&request)?.service.leaks();
             let scanner = leaks.admit(token.as_ref(), origin(&request))?;
             let body = Json::<ReportInput, Report>::read(&request, payload).await?;
             Ok(Self {
@@ -228,7 +228,7 @@ enum Off {
     responses((status = 202, description = "Accepted"), Off, Errors, BodyErrors),
 )]
 #[post("/secret-scanning/report")]
-pub(super) async fn report(state: Data<State>, call: Call) -> surface::Answer<Scanning> {
+pub(super) async fn report(state: Data<State>, call: Call) -> dialect::Answer<Scanning> {
     state
         .service
         .leaks()

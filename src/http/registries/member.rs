@@ -6,17 +6,19 @@ use actix_web::web::Data;
 use actix_web::{delete, get, put};
 
 use super::super::call::{Raw, Repeatable};
-use super::super::{State, links};
+use super::super::links;
 use super::account::AccountPath;
 use super::people::{MemberList, MemberView, PutMember};
 use super::precondition::{IfAbsent, IfMatch, tagged};
 use super::repeat::{Keyed, marked};
 use super::token::{Page, RegistryPath, window_links};
-use super::{Answer, ApiErrorResponse, BodyErrors, Call, Conditional, Errors, Reused, listed};
+use super::{Answer, Call, Conditional, Reused, listed};
 use crate::domain::id::{AccountId, RegistryId};
 use crate::domain::membership::{Member, Membership};
 use crate::domain::page::Window;
 use crate::domain::precondition::Precondition;
+use crate::http::native::{ApiErrorResponse, BodyErrors, Errors};
+use crate::http::state::State;
 use crate::service::Put;
 
 /// List the members of a registry

@@ -1,13 +1,11 @@
 //! The registries API, as IONOS Container Registry speaks it: registries, tokens, names, locations.
 //!
-//! Served under `/` and under [`PREFIX`](super::PREFIX). Where it differs from the product, `docs/API.md` says why.
+//! Served under `/` and under [`PREFIX`]. Where it differs from the product, `docs/API.md` says why.
 
 mod account;
 mod audit;
 mod catalog;
-mod code;
 mod elsewhere;
-mod error;
 mod evaluation;
 mod examples;
 #[cfg(fuzzing)]
@@ -28,28 +26,50 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use utoipa::OpenApi;
 
-pub use self::code::Code;
-pub(super) use self::elsewhere::PATHS as ELSEWHERE;
-pub(super) use self::error::said;
-pub(super) use self::examples::illustrate;
-pub(super) use self::leak::Scanning;
-
 use self::elsewhere::{ARTIFACTS, REPOSITORIES, REPOSITORY, VULNERABILITY};
-use self::error::{ApiErrorResponse, BareErrors, BodyErrors, Errors};
+use self::examples::illustrate;
 use self::precondition::{Conditional, Unchanged};
 use self::repeat::Reused;
+use super::dialect::{self, Failure};
+use super::native::{ApiErrorResponse, Native};
+use super::pieces;
 use super::routes::{Routes, Section};
-use super::{State, pieces, surface};
+use super::state::State;
+use super::surface::{Document, PREFIX, Surface, WhileFrozen};
 
 /// What most of the paths begin with.
 const REGISTRIES: &str = "/registries";
 
-/// The dialect of this surface.
-#[derive(Debug)]
-pub struct Registries;
+pub(super) static SURFACE: Surface = Surface {
+    name: "registries",
+    // It answers for whatever no other surface owns.
+    owns: |_| false,
+    failure: |_, error| Failure::<Native>::from(error).into(),
+    routes: |config| {
+        config.configure(routes);
+        config.service(web::scope(PREFIX).configure(routes));
+    },
+    unlisted: &[],
+    any_method: &elsewhere::PATHS,
+    dress: None,
+    while_frozen: WhileFrozen::Reads,
+    queues: true,
+    challenges_scripts: false,
+    document: Some(Document {
+        place: 1,
+        title: "Registries (IONOS)",
+        url: "../openapi/registries.json",
+        description: "Manages container registries, the tokens that open them, and the accounts that manage both. The \
+                      API of IONOS Container Registry, self-hosted. Ids in examples are made up: those that are there \
+                      are in `GET /registries`, `GET /registries/{registryId}/tokens` and `GET /accounts`.",
+        base,
+        routes: |config| routes(config),
+        illustrate,
+    }),
+};
 
-type Answer = surface::Answer<Registries>;
-type Call<H = (), B = ()> = super::call::Call<Registries, H, B>;
+type Answer = dialect::Answer<Native>;
+type Call<H = (), B = ()> = super::call::Call<Native, H, B>;
 
 /// About how many bytes a page of a list takes.
 const PAGE: usize = 16 * 1024;
@@ -63,7 +83,7 @@ fn listed(state: &State, page: &impl Serialize) -> Answer {
 }
 
 /// Adds every route of this surface.
-pub(super) fn routes(config: &mut impl Routes) {
+fn routes(config: &mut impl Routes) {
     config
         .service(registry::list)
         .service(registry::create)
@@ -127,7 +147,7 @@ impl Section for Registry {
 }
 
 /// What the document says beside its paths.
-pub(super) fn base() -> utoipa::openapi::OpenApi {
+fn base() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
     #[openapi(
         servers(

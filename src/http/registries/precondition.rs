@@ -9,9 +9,9 @@ use serde::Serialize;
 use utoipa::{IntoParams, IntoResponses};
 
 use super::super::call::Head;
-use super::ApiErrorResponse;
 use crate::domain::precondition::{Look, Precondition, Tag};
 use crate::error::Result;
+use crate::http::native::ApiErrorResponse;
 
 /// For what shows or changes something that is there.
 #[derive(IntoParams)]

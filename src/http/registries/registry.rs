@@ -7,21 +7,20 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa::openapi::path::Parameter;
 
-use super::super::State;
 use super::super::call::{Head, Json, Query, Raw, Repeatable};
 use super::super::links;
 use super::precondition::{IfAbsent, IfChanged, IfMatch, looked, tagged};
 use super::repeat::{Keyed, marked};
 use super::token::RegistryPath;
 use super::wire::{CreateRegistry, Links, Pagination, PatchRegistry, RegistryList, RegistryView};
-use super::{
-    Answer, ApiErrorResponse, BodyErrors, Call, Conditional, Errors, Reused, Unchanged, listed,
-};
+use super::{Answer, Call, Conditional, Reused, Unchanged, listed};
 use crate::domain::id::RegistryId;
 use crate::domain::page::parse_limit;
 use crate::domain::precondition::Precondition;
 use crate::domain::registry::{NewRegistry, Registry, RegistryPatch};
 use crate::error::Result;
+use crate::http::native::{ApiErrorResponse, BodyErrors, Errors};
+use crate::http::state::State;
 use crate::service::Put;
 use crate::service::idempotency::Once;
 use crate::service::registries::Listing;

@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use utoipa::{IntoParams, IntoResponses};
 
-use super::ApiErrorResponse;
+use crate::http::native::ApiErrorResponse;
 
 /// What an answer has that was given before.
 pub(super) const REPLAYED: &str = "Idempotency-Replayed";

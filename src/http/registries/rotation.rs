@@ -6,17 +6,18 @@ use actix_web::{HttpResponse, delete, post};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::super::State;
 use super::super::call::Repeatable;
 use super::precondition::IfMatch;
 use super::repeat::{Keyed, Reused};
 use super::token::{RegistryPath, TokenPath, minted};
 use super::wire::TokenView;
-use super::{Answer, ApiErrorResponse, BodyErrors, Call, Conditional, Errors};
+use super::{Answer, Call, Conditional};
 use crate::domain::id::{RegistryId, TokenId};
 use crate::domain::precondition::Precondition;
 use crate::domain::rotation::Grace;
 use crate::error::{Error, Result};
+use crate::http::native::{ApiErrorResponse, BodyErrors, Errors};
+use crate::http::state::State;
 
 /// How a token is to get a new secret
 #[derive(Debug, Deserialize, ToSchema)]

@@ -11,12 +11,15 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::super::call::{Head, Query, Raw};
 use super::super::examples::one_of;
-use super::super::{State, TOKEN_PATH, links};
+use super::super::links;
 use super::token::RegistryPath;
-use super::{Answer, ApiErrorResponse, Call, Errors};
+use super::{Answer, Call};
 use crate::domain::auth_config::{BundlePath, Product};
 use crate::domain::id::RegistryId;
 use crate::error::Result;
+use crate::http::native::{ApiErrorResponse, Errors};
+use crate::http::state::State;
+use crate::http::surface::TOKEN_PATH;
 
 /// For which product, and where the bundle will lie.
 #[derive(Debug, Deserialize, IntoParams)]

@@ -13,18 +13,20 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::super::call::{basic, bearer, origin};
+use super::super::dialect::{self, Failure};
+use super::super::links;
 use super::super::source::source;
-use super::super::surface::{self, Failure};
-use super::super::{State, TOKEN_PATH, links};
 use super::demand::needed;
 use super::error::{Errors, OciErrors, Passing};
 use crate::domain::scope::{Access, joined};
 use crate::domain::text::quoted;
 use crate::error::{Error, Field, Result, What};
+use crate::http::state::State;
+use crate::http::surface::TOKEN_PATH;
 use crate::service::access::Presented;
 use crate::service::grants::{Pass, Passage, Verdict};
 
-type Answer = surface::Answer<Passing>;
+type Answer = dialect::Answer<Passing>;
 
 /// The method and the path of the original request: in the headers of nginx, of Kubernetes' ingress-nginx (a whole
 /// URL), and of Traefik.

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::{IntoResponses, ToSchema};
 
-use super::super::surface::Surface;
+use super::super::dialect::Dialect;
 use crate::error::Error;
 
 /// What was wrong, as registries say it
@@ -71,7 +71,7 @@ pub(super) enum FormErrors {
 #[derive(Debug)]
 pub(in super::super) struct TokenEndpoint;
 
-impl Surface for TokenEndpoint {
+impl Dialect for TokenEndpoint {
     const CHALLENGES: &'static [&'static str] = &[r#"Basic realm="wharfinger", charset="UTF-8""#];
 
     /// Never 403: containerd asks by POST first and falls back to GET on 400, 401, 404 and 405, not on 403.
@@ -95,7 +95,7 @@ impl Surface for TokenEndpoint {
 #[derive(Debug)]
 pub(in super::super) struct CodeLogin;
 
-impl Surface for CodeLogin {
+impl Dialect for CodeLogin {
     const CHALLENGES: &'static [&'static str] = TokenEndpoint::CHALLENGES;
 
     fn status(error: &Error) -> StatusCode {
@@ -120,7 +120,7 @@ impl Surface for CodeLogin {
 #[derive(Debug)]
 pub(in super::super) struct Passing;
 
-impl Surface for Passing {
+impl Dialect for Passing {
     const CHALLENGES: &'static [&'static str] = TokenEndpoint::CHALLENGES;
 
     fn status(error: &Error) -> StatusCode {

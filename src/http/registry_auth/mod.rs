@@ -14,31 +14,50 @@ mod token;
 use actix_web::web;
 use utoipa::OpenApi;
 
-pub(super) use self::error::{CodeLogin, Passing, TokenEndpoint};
-pub(super) use self::examples::illustrate;
-
-use self::error::OciErrors;
+use self::error::{OciErrors, Passing, TokenEndpoint};
+use self::examples::illustrate;
+use super::dialect::Failure;
 use super::routes::Routes;
+use super::surface::{Document, Surface, TOKEN_PATH, WhileFrozen, below};
 
 /// Another path of the token endpoint, for clients and proxies that keep all of a registry below `/v2/`.
 const SECOND_TOKEN_PATH: &str = "/v2/auth";
 
 /// Where a proxy asks with the path that it was asked for, whatever the method.
-pub(super) const PASSING: &str = "/v2/check/{service}/{original:.*}";
+const PASSING: &str = "/v2/check/{service}/{original:.*}";
 
-/// The methods of those paths that the document does not list.
-pub(super) const METHODS: [(&str, &str); 1] = [(SECOND_TOKEN_PATH, "GET, POST")];
-
-/// Does this surface answer what no route takes under a path?
-pub(super) fn owns(path: &str) -> bool {
-    [super::TOKEN_PATH, "/v2"].iter().any(|own| {
-        path.strip_prefix(own)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    })
-}
+pub(super) static SURFACE: Surface = Surface {
+    name: "registry-access",
+    owns: |path| below(path, TOKEN_PATH) || below(path, "/v2"),
+    failure: |path, error| {
+        if below(path, "/v2/check") {
+            Failure::<Passing>::from(error).into()
+        } else {
+            Failure::<TokenEndpoint>::from(error).into()
+        }
+    },
+    routes: |config| routes(config),
+    unlisted: &[(SECOND_TOKEN_PATH, "GET, POST")],
+    any_method: &[PASSING],
+    dress: None,
+    while_frozen: WhileFrozen::None,
+    queues: true,
+    // Its clients do as the challenge says.
+    challenges_scripts: true,
+    document: Some(Document {
+        place: 2,
+        title: "Registry access",
+        url: "../openapi/registry-access.json",
+        description: "Gives the clients of registries their JWTs, and tells the proxies in front of registries what \
+                      may pass.",
+        base,
+        routes: |config| routes(config),
+        illustrate,
+    }),
+};
 
 /// What the document says beside its paths.
-pub(super) fn base() -> utoipa::openapi::OpenApi {
+fn base() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
     #[openapi(
         tags((name = "Registry access", description = "What the clients of registries and the proxies in front of registries ask")),
@@ -49,13 +68,8 @@ pub(super) fn base() -> utoipa::openapi::OpenApi {
     Base::openapi()
 }
 
-/// Is it a proxy that asks under a path?
-pub(super) fn is_passing(path: &str) -> bool {
-    path == "/v2/check" || path.starts_with("/v2/check/")
-}
-
 /// Adds every route of this surface.
-pub(super) fn routes(config: &mut impl Routes) {
+fn routes(config: &mut impl Routes) {
     config
         .service(token::by_query)
         .service(token::by_form)

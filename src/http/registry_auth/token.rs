@@ -11,21 +11,21 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::super::State;
 use super::super::body;
 use super::super::call::{basic, origin};
+use super::super::dialect::{self, Failure};
 use super::super::shown::Shown;
 use super::super::source::source;
-use super::super::surface::{self, Failure};
 use super::error::{CodeLogin, Errors, FormErrors, TokenEndpoint};
 use crate::domain::app_token;
 use crate::domain::scope::{self, Access};
 use crate::domain::text::quoted;
 use crate::error::{Error, Field, Result, Violation};
+use crate::http::state::State;
 use crate::service::access::Presented;
 use crate::service::grants::{Ask, Granted, Login};
 
-type Answer = surface::Answer<TokenEndpoint>;
+type Answer = dialect::Answer<TokenEndpoint>;
 
 /// What is asked for.
 #[derive(IntoParams)]

@@ -11,7 +11,7 @@ use super::super::body;
 use super::super::call::{
     Body, Head, authorization, basic, bearer, prove_bearer, prove_password, segment,
 };
-use super::super::surface::{Failure, Surface};
+use super::super::dialect::{Dialect, Failure};
 use super::wire::GenerateToken;
 use crate::domain::api_token::Wish;
 use crate::error::{Error, Field, Result};
@@ -29,7 +29,7 @@ pub(super) struct Call<S, H = (), B = ()> {
     surface: PhantomData<S>,
 }
 
-impl<S: Surface, H: Head, B: Body> FromRequest for Call<S, H, B> {
+impl<S: Dialect, H: Head, B: Body> FromRequest for Call<S, H, B> {
     type Error = Failure<S>;
     type Future = Pin<Box<dyn Future<Output = std::result::Result<Self, Failure<S>>>>>;
 

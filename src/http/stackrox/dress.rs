@@ -17,12 +17,12 @@ use flate2::write::GzEncoder;
 use futures_util::future::poll_fn;
 
 use super::super::budget::{Budget, Share};
+use super::super::dialect::{Failure, cause};
 use super::super::pieces::{Collector, PIECE, Pieces};
-use super::super::{State, dialects};
 use super::call::Attempt;
-use super::error::{Code, body};
-use super::owns;
+use super::error::{Code, StackRox, body};
 use crate::error::{Error, Result as Outcome};
+use crate::http::state::State;
 
 /// The longest user name that a message repeats, in bytes.
 const NAME: usize = 128;
@@ -31,23 +31,17 @@ const WORTH: u64 = 1024;
 /// About what a compressor takes, in bytes.
 const COMPRESSOR: usize = 320 * 1024;
 
-/// Wraps every request; those of other surfaces pass untouched.
+/// Wraps the requests of this surface.
 pub(in super::super) async fn dress(
     request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    if !owns(dialects::routed(request.request())) {
-        return next.call(request).await;
-    }
     let attempt = Attempt::of(request.request());
     let pretty = url::form_urlencoded::parse(request.query_string().as_bytes())
         .any(|(name, _)| name == "pretty");
     let gzip = takes_gzip(&request);
     let (request, response) = next.call(request).await?.into_parts();
-    let refusal = response
-        .error()
-        .and_then(dialects::cause)
-        .and_then(|error| refusal(error, &attempt));
+    let refusal = cause(&response).and_then(|error| refusal(&error, &attempt));
     let (mut response, mut sent) = response.into_parts();
     if let Some(message) = &refusal {
         let refused = body(Code::Unauthenticated, message.clone());
@@ -74,9 +68,7 @@ pub(in super::super) async fn dress(
     }
     if pretty || gzip {
         let dressed = rewrite(sent, &budget, pretty, gzip).await;
-        sent = BoxBody::new(
-            dressed.map_err(|error| dialects::failure(dialects::routed(&request), error))?,
-        );
+        sent = BoxBody::new(dressed.map_err(Failure::<StackRox>::from)?);
     }
     Ok(ServiceResponse::new(request, response.set_body(sent)))
 }

@@ -3,7 +3,7 @@
 use actix_web::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::super::surface::Surface;
+use super::super::dialect::Dialect;
 use super::wire::Status;
 use crate::error::{Error, Field, Reach};
 
@@ -11,7 +11,7 @@ use crate::error::{Error, Field, Reach};
 #[derive(Debug)]
 pub(in super::super) struct StackRox;
 
-impl Surface for StackRox {
+impl Dialect for StackRox {
     /// What a 401 offers is its message, which depends on what was sent: see `dress`.
     const CHALLENGES: &'static [&'static str] = &[];
 
@@ -28,7 +28,7 @@ impl Surface for StackRox {
 #[derive(Debug)]
 pub(in super::super) struct Revocation;
 
-impl Surface for Revocation {
+impl Dialect for Revocation {
     const CHALLENGES: &'static [&'static str] = StackRox::CHALLENGES;
 
     fn status(error: &Error) -> StatusCode {

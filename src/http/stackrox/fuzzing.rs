@@ -1,6 +1,6 @@
 //! The bodies of this surface for the fuzz targets, see [`crate::http::fuzzing`].
 
-use super::super::fuzzing::command;
+use super::super::body::command;
 use super::wire::GenerateToken;
 use crate::domain::api_token::Wish;
 use crate::error::Result;

@@ -16,23 +16,41 @@ mod wire;
 
 use utoipa::OpenApi;
 
-pub(super) use self::dress::dress;
-pub(super) use self::error::{Revocation, StackRox};
-pub(super) use self::examples::illustrate;
-
+use self::dress::dress;
+use self::error::StackRox;
+use self::examples::illustrate;
 use self::wire::{ProtobufAny, Status};
+use super::dialect::{self, Failure};
 use super::routes::Routes;
-use super::surface;
+use super::surface::{Document, Surface, WhileFrozen, below};
 
-type Answer = surface::Answer<StackRox>;
+type Answer = dialect::Answer<StackRox>;
 
-/// Does this surface answer under a path?
-pub(super) fn owns(path: &str) -> bool {
-    path == "/v1" || path.starts_with("/v1/")
-}
+pub(super) static SURFACE: Surface = Surface {
+    name: "stackrox",
+    owns: |path| below(path, "/v1"),
+    failure: |_, error| Failure::<StackRox>::from(error).into(),
+    routes: |config| routes(config),
+    unlisted: &[],
+    any_method: &[],
+    dress: Some(|request, next| Box::pin(dress(request, next))),
+    while_frozen: WhileFrozen::None,
+    queues: true,
+    challenges_scripts: false,
+    document: Some(Document {
+        place: 3,
+        title: "API tokens (StackRox)",
+        url: "../openapi/stackrox.json",
+        description: "Makes, lists and revokes tokens of this service's own APIs. The API token service of StackRox, \
+                      self-hosted. Ids in examples are made up: those that are there are in `GET /v1/apitokens`.",
+        base,
+        routes: |config| routes(config),
+        illustrate,
+    }),
+};
 
 /// What the document says beside its paths.
-pub(super) fn base() -> utoipa::openapi::OpenApi {
+fn base() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
     #[openapi(
         tags(
@@ -48,7 +66,7 @@ pub(super) fn base() -> utoipa::openapi::OpenApi {
 }
 
 /// Adds every route of this surface.
-pub(super) fn routes(config: &mut impl Routes) {
+fn routes(config: &mut impl Routes) {
     // What is more concrete comes first: the router takes the first that fits.
     config
         .service(token::allowed_roles)

@@ -3,11 +3,11 @@
 use actix_web::web::Data;
 use actix_web::{HttpResponse, get};
 
-use super::super::State;
 use super::Answer;
 use super::call::Call;
 use super::error::StackRox;
 use super::wire::{AuthStatus, Pong, Status};
+use crate::http::state::State;
 
 /// Needs no credentials and asks no database.
 #[utoipa::path(

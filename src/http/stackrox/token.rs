@@ -5,8 +5,8 @@ use actix_web::web::Data;
 use actix_web::{HttpResponse, get, patch, post};
 use utoipa::IntoParams;
 
+use super::super::dialect;
 use super::super::pieces::{self, Items, PIECE};
-use super::super::{State, surface};
 use super::Answer;
 use super::call::{Call, Id, Revoked, Wished};
 use super::error::{Revocation, StackRox};
@@ -14,6 +14,7 @@ use super::wire::{
     AllowedRoles, Empty, GenerateToken, GeneratedToken, Status, TokenList, TokenMetadata,
 };
 use crate::domain::api_token::ApiToken;
+use crate::http::state::State;
 
 /// The token of a path.
 #[derive(IntoParams)]
@@ -132,7 +133,7 @@ pub(super) async fn show(state: Data<State>, call: Call<StackRox, Id>) -> Answer
 pub(super) async fn revoke(
     state: Data<State>,
     call: Call<Revocation, Id>,
-) -> surface::Answer<Revocation> {
+) -> dialect::Answer<Revocation> {
     let tokens = state.service.api_tokens();
     tokens.revoke(&call.caller, call.head.0).await?;
     Ok(HttpResponse::Ok().json(Empty {}))

@@ -13,9 +13,10 @@ use super::{Links, Metadata, nullable_list, present, rfc3339};
 use crate::domain::allow_list::AllowList;
 use crate::domain::scope_warning::ScopeWarning;
 use crate::domain::status::Status;
-use crate::domain::token::{
-    self, NewToken, TokenName, TokenPatch, VerbatimScopes, check_scopes, parse_expiry,
-};
+use crate::domain::token;
+use crate::domain::token::{NewToken, TokenName, TokenPatch, VerbatimScopes, parse_expiry};
+use crate::domain::token_scope;
+use crate::domain::token_scope::check_scopes;
 use crate::error::{Error, Result, Violations};
 
 /// Why a scope, or a part of it, grants nothing
@@ -66,12 +67,12 @@ struct ScopeText(String);
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(in super::super) enum Scopes {
-    Read(Vec<token::Scope>),
+    Read(Vec<token_scope::Scope>),
     Verbatim(VerbatimScopes),
 }
 
-impl From<Vec<token::Scope>> for Scopes {
-    fn from(scopes: Vec<token::Scope>) -> Self {
+impl From<Vec<token_scope::Scope>> for Scopes {
+    fn from(scopes: Vec<token_scope::Scope>) -> Self {
         Self::Read(scopes)
     }
 }
@@ -82,10 +83,10 @@ impl From<VerbatimScopes> for Scopes {
     }
 }
 
-fn to_scopes(scopes: Vec<Scope>) -> Result<Vec<token::Scope>> {
+fn to_scopes(scopes: Vec<Scope>) -> Result<Vec<token_scope::Scope>> {
     let scopes: Vec<_> = scopes
         .into_iter()
-        .map(|scope| token::Scope {
+        .map(|scope| token_scope::Scope {
             actions: scope.actions,
             name: scope.name,
             r#type: scope.r#type,

@@ -1,17 +1,17 @@
-//! Errors in this surface's dialect: `{"httpStatus": …, "messages": [{"errorCode", "message"}]}`.
+//! Errors: `{"httpStatus": …, "messages": [{"errorCode", "message"}]}`.
 
 use actix_web::http::StatusCode;
 use serde::Serialize;
 use utoipa::{IntoResponses, ToSchema};
 
-use super::super::surface::Surface;
-use super::{Code, Registries};
+use super::super::dialect::Dialect;
+use super::code::Code;
 use crate::error::Error;
 
 /// What was wrong, and what would be right.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ApiErrorResponse {
+pub(in super::super) struct ApiErrorResponse {
     /// The status of the response
     #[schema(example = 404)]
     http_status: u16,
@@ -33,7 +33,7 @@ struct ApiErrorMessage {
 /// The errors that every operation can answer with.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "only its shape is used")]
-pub(super) enum Errors {
+pub(in super::super) enum Errors {
     /// A parameter or the body breaks a rule
     #[response(status = 400)]
     Invalid(ApiErrorResponse),
@@ -57,7 +57,7 @@ pub(super) enum Errors {
 /// The errors of reading a body.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "only its shape is used")]
-pub(super) enum BodyErrors {
+pub(in super::super) enum BodyErrors {
     /// The body took too long to arrive
     #[response(status = 408)]
     RequestTimeout(ApiErrorResponse),
@@ -72,7 +72,7 @@ pub(super) enum BodyErrors {
 /// The errors of a HEAD request, which has no body to say more.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "only its shape is used")]
-pub(super) enum BareErrors {
+pub(in super::super) enum BareErrors {
     /// The name is one that no registry can have
     #[response(status = 400)]
     Invalid,
@@ -93,7 +93,11 @@ pub(super) enum BareErrors {
     Unavailable,
 }
 
-impl Surface for Registries {
+/// This dialect.
+#[derive(Debug)]
+pub(crate) struct Native;
+
+impl Dialect for Native {
     /// Basic first: it is what the product's clients know.
     const CHALLENGES: &'static [&'static str] = &[
         r#"Basic realm="wharfinger", charset="UTF-8""#,
@@ -138,7 +142,7 @@ pub(in super::super) fn said(error: &Error, message: String) -> serde_json::Valu
 
 fn worded(error: &Error, messages: Vec<ApiErrorMessage>) -> serde_json::Value {
     serde_json::json!(ApiErrorResponse {
-        http_status: Registries::status(error).as_u16(),
+        http_status: Native::status(error).as_u16(),
         messages
     })
 }

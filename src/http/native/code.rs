@@ -84,7 +84,7 @@ impl Code {
         fields.chain(Self::FIXED.iter().copied())
     }
 
-    pub(super) fn of(error: &Error) -> Self {
+    pub(in super::super) fn of(error: &Error) -> Self {
         match error {
             Error::NotFound { what, .. } | Error::Elsewhere { what, .. } => Self::not_found(*what),
             Error::NameTaken { what, .. } => Self::exists(*what),

@@ -1,0 +1,101 @@
+//! What permissions are about, and how far they go.
+
+use std::fmt;
+
+use crate::error::Reach;
+
+/// Something that permissions speak of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    /// Registries and their settings.
+    Registry,
+    /// Registry tokens.
+    Token,
+    /// Accounts, roles and memberships.
+    Access,
+    /// What registries hold: reading is pulling, writing is pushing and deleting.
+    Image,
+    /// API tokens.
+    Integration,
+    /// The service itself: audit, keys, backup.
+    Administration,
+}
+
+impl Resource {
+    /// Every one.
+    pub const ALL: [Self; 6] = [
+        Self::Access,
+        Self::Administration,
+        Self::Image,
+        Self::Integration,
+        Self::Registry,
+        Self::Token,
+    ];
+
+    /// The name in the `role_permissions` table.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Registry => "Registry",
+            Self::Token => "Token",
+            Self::Access => "Access",
+            Self::Image => "Image",
+            Self::Integration => "Integration",
+            Self::Administration => "Administration",
+        }
+    }
+
+    /// Does it belong to registries? Then a role that names it counts only where the account is a member.
+    #[must_use]
+    pub fn is_of_registries(self) -> bool {
+        match self {
+            Self::Registry | Self::Token | Self::Image => true,
+            Self::Access | Self::Integration | Self::Administration => false,
+        }
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How far a permission goes; writing includes reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// May look.
+    Read = 1,
+    /// May look and change.
+    Write = 2,
+}
+
+impl Level {
+    /// The level that the `role_permissions` table holds as a number; anything else grants nothing.
+    #[must_use]
+    pub fn from_stored(level: i64) -> Option<Self> {
+        match level {
+            1 => Some(Self::Read),
+            2 => Some(Self::Write),
+            _ => None,
+        }
+    }
+
+    /// What one does with it.
+    #[must_use]
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        }
+    }
+}
+
+impl From<Level> for Reach {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Read => Self::Read,
+            Level::Write => Self::Write,
+        }
+    }
+}

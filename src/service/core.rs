@@ -1,0 +1,474 @@
+//! The hub of all use cases: the store, the clock, the keys, and how a read or a write on behalf of a caller goes.
+//!
+//! It names no use case; those build on it.
+
+use std::sync::Arc;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{SHA256, digest};
+use chrono::{DateTime, Utc};
+use secrecy::{ExposeSecret as _, SecretString};
+use uuid::Uuid;
+
+use super::access::{Access, Caller, Presented, admit};
+use super::chain::Trail;
+use super::changes::Changes;
+use super::incidents::Incidents;
+use super::passwords::Hashing;
+use super::policy::Policy;
+use super::ready_api_keys::ReadyApiKeys;
+use super::ready_keys::ReadyKeys;
+use super::restored;
+use super::throttle::{Throttle, Tried};
+use super::turns::Turns;
+use super::uses::{Used, Uses};
+use super::vault::Vault;
+use crate::clock::{Clock, Random};
+use crate::domain::account::{Actor, NewPassword};
+use crate::domain::audit::{By, Change, Credential, Event, Origin, Outcome, Refusal};
+use crate::domain::page::DEFAULT_LIMIT;
+use crate::domain::secret::is_machine_secret;
+use crate::error::{Error, Result};
+use crate::metrics::{Caches, Counts};
+use crate::store::{Ledger, Lock, Session, Store, Transaction};
+
+/// The urgency of a change when its account has made too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Urgency {
+    /// It may.
+    Change,
+    /// It ends something, and is never refused for the number of changes.
+    End,
+}
+
+impl Urgency {
+    pub(super) fn of_an_end(ends: bool) -> Self {
+        if ends { Self::End } else { Self::Change }
+    }
+}
+
+/// The longest page that is not long.
+const SHORT: i64 = DEFAULT_LIMIT;
+
+/// How much a list reads at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Length {
+    /// A page of no more than [`SHORT`].
+    Short,
+    /// A longer page, or a list without pages.
+    Long,
+}
+
+impl Length {
+    /// That of a page.
+    pub(super) fn of_page(limit: i64) -> Self {
+        if limit <= SHORT {
+            Self::Short
+        } else {
+            Self::Long
+        }
+    }
+}
+
+/// What every use case needs.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) store: Store,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) random: Arc<dyn Random>,
+    pub(super) policy: Arc<Policy>,
+    pub(super) vault: Arc<Vault>,
+    pub(super) ready_keys: ReadyKeys,
+    pub(super) ready_api_keys: ReadyApiKeys,
+    pub(super) access: Access,
+    pub(super) throttle: Arc<Throttle>,
+    pub(super) hashing: Hashing,
+    pub(super) uses: Uses,
+    pub(super) trail: Trail,
+    pub(super) changes: Arc<Changes>,
+    pub(super) incidents: Incidents,
+    /// Reports that look through all tokens.
+    pub(super) walks: Turns,
+    /// Filtered lists: their totals are counted.
+    pub(super) counting: Turns,
+    /// Pages that are long, and lists without pages.
+    pub(super) long_lists: Turns,
+    pub(super) caches: Caches,
+    pub(super) counts: Counts,
+}
+
+/// Are two secrets the same? Hashes are of one length, and what is compared tells nothing of either.
+pub(super) fn is_same(one: &SecretString, other: &SecretString) -> bool {
+    let hash = |secret: &SecretString| digest(&SHA256, secret.expose_secret().as_bytes());
+    verify_slices_are_equal(hash(one).as_ref(), hash(other).as_ref()).is_ok()
+}
+
+impl Core {
+    /// The bcrypt hash of a password to be set. Made before the store call, so that no job waits for it.
+    pub(super) async fn hash(&self, password: &NewPassword) -> Result<String> {
+        let (cost, salt) = (self.policy.bcrypt_cost, self.random.bytes()?);
+        self.hashing.hash(password.secret(), cost, salt).await
+    }
+
+    /// Proves a password, and tells the audit trail where none is right.
+    pub(super) async fn identify(&self, presented: Presented, origin: Origin) -> Result<Caller> {
+        let secret = is_machine_secret(presented.password.expose_secret());
+        let by = By::named(&presented.name, origin.clone());
+        let proven = self.access.identify(presented).await;
+        let refuse = |error| {
+            if secret {
+                return self.refused(error, by);
+            }
+            self.tell_of_password(&error, &Refusal::default(), by);
+            error
+        };
+        Ok(proven.map_err(refuse)?.from(origin))
+    }
+
+    /// Tells the audit trail what is wrong with a password, which was counted when it was checked.
+    pub(super) fn tell_of_password(&self, error: &Error, refusal: &Refusal, by: By) {
+        let credential = Some(Credential::Password);
+        self.tell(error, refusal, By { credential, ..by });
+    }
+
+    /// What somebody is told who is refused: to wait, if too much failed already. The audit trail is told too.
+    pub(super) fn refused(&self, error: Error, by: By) -> Error {
+        self.refused_as(error, &Refusal::default(), by)
+    }
+
+    /// The same where more is known of the refusal.
+    pub(super) fn refused_as(&self, error: Error, refusal: &Refusal, by: By) -> Error {
+        let error = self.counted(error, &by);
+        self.tell(&error, refusal, by);
+        error
+    }
+
+    /// Tells the audit trail of an error, if it is a refusal.
+    pub(super) fn tell(&self, error: &Error, refusal: &Refusal, by: By) {
+        if let Some(outcome) = Outcome::of(error) {
+            let event = Event::of_refusal(outcome, refusal, by, self.clock.now());
+            self.incidents.count(event, self.clock.instant());
+        }
+    }
+
+    /// Counts a failure to say who one is.
+    pub(super) fn counted(&self, error: Error, by: &By) -> Error {
+        let (Error::Unauthenticated, Some(address)) = (&error, by.origin.address) else {
+            return error;
+        };
+        let tried = match by.credential {
+            Some(Credential::Password) => Tried::Password,
+            _ => Tried::Secret,
+        };
+        let identity = match by.credential {
+            Some(Credential::ApiToken(id)) => id.to_string(),
+            _ => by.actor_name.clone().unwrap_or_default(),
+        };
+        let wait = self
+            .throttle
+            .fail(tried, address, &identity, self.clock.instant());
+        wait.map_or(error, |retry_after| Error::RateLimited { retry_after })
+    }
+
+    /// Reads on behalf of a caller: one store call that first reads what the caller is now.
+    pub(super) async fn read<T, F>(&self, caller: &Caller, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Session, &Actor) -> Result<T> + Clone + Send + 'static,
+    {
+        self.read_list(caller, Length::Short, job).await
+    }
+
+    /// The same for a list of this length.
+    pub(super) async fn read_list<T, F>(&self, caller: &Caller, length: Length, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Session, &Actor) -> Result<T> + Clone + Send + 'static,
+    {
+        // Long ones are read one at a time, as each holds its rows in memory.
+        let _turn = match length {
+            Length::Short => None,
+            Length::Long => Some(self.long_lists.wait().await?),
+        };
+        let mut job = job;
+        let done = self
+            .look(caller, length, move |connection, actor| {
+                job(connection, actor?)
+            })
+            .await;
+        self.concluded(caller, done, &Refusal::default()).await
+    }
+
+    /// The same for who concludes from a refusal by themselves: the job is told of one, too.
+    pub(super) async fn look<T, F>(&self, caller: &Caller, length: Length, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Session, Result<&Actor>) -> Result<T> + Clone + Send + 'static,
+    {
+        let (now, thawed) = (self.clock.now(), self.thawed().await?);
+        self.attempt(caller, async |proven| {
+            let mut job = job.clone();
+            let job = move |connection: &mut Session| match admit(connection, &proven, now) {
+                Ok(Some(actor)) => {
+                    if !thawed {
+                        restored::require_operator(&actor, proven.credential())?;
+                    }
+                    job(connection, Ok(&actor)).map(Some)
+                }
+                Ok(None) => Ok(None),
+                Err(error) => job(connection, Err(error)).map(Some),
+            };
+            match length {
+                Length::Short => self.store.read(job).await,
+                Length::Long => self.store.read_long(job).await,
+            }
+        })
+        .await
+    }
+
+    /// Adds to a conflict of names the id of the one that has the name, which `find` looks for and says if the caller may
+    /// know it. PostgreSQL ends a transaction at a conflict, so it takes another one.
+    pub(super) async fn naming_holder<T, F>(
+        &self,
+        caller: &Caller,
+        outcome: Result<T>,
+        find: F,
+    ) -> Result<T>
+    where
+        F: FnMut(&mut Session, &Actor) -> Result<Option<Uuid>> + Clone + Send + 'static,
+    {
+        let Err(Error::NameTaken { what, name, .. }) = outcome else {
+            return outcome;
+        };
+        let mut find = find;
+        // Nothing is concluded from a refusal: the caller did not ask for this.
+        let found = self
+            .look(caller, Length::Short, move |connection, actor| {
+                find(connection, actor?)
+            })
+            .await;
+        let holder = found.ok().flatten();
+        Err(Error::NameTaken { what, name, holder })
+    }
+
+    /// What adds events to this process's chain of the audit trail.
+    pub(super) async fn ledger(&self) -> Result<Arc<dyn Ledger>> {
+        let now = self.clock.now();
+        self.trail.open(&self.store, &self.vault, now).await
+    }
+
+    /// Is this process free to let everybody in? If not yet, it looks whether it may by now.
+    pub(super) async fn thawed(&self) -> Result<bool> {
+        if !self.store.is_frozen() {
+            return Ok(true);
+        }
+        // Boxed, so that every other request does not carry the room for it.
+        let restored = Box::pin(restored::heed(&self.store)).await?;
+        Ok(restored.is_none())
+    }
+
+    pub(super) async fn require_thaw(&self) -> Result<()> {
+        if self.thawed().await? {
+            return Ok(());
+        }
+        Err(Error::Frozen)
+    }
+
+    /// Writes on behalf of a caller: one store call that first reads, in its own transaction, what the caller is now,
+    /// and at last tells the audit trail what the job did.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooManyChanges`] if the account made too many before.
+    pub(super) async fn write<T, F>(&self, caller: &Caller, lock: Lock, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Transaction<'_>, &Actor) -> Result<Done<T>> + Clone + Send + 'static,
+    {
+        let (changes, now) = (Arc::clone(&self.changes), self.clock.instant());
+        let mut job = job;
+        self.end(caller, lock, move |transaction, actor| {
+            changes.require_room(actor.key, now)?;
+            job(transaction, actor)
+        })
+        .await
+    }
+
+    /// The same for a change that may be one that ends something.
+    pub(super) async fn change<T, F>(
+        &self,
+        caller: &Caller,
+        urgency: Urgency,
+        lock: Lock,
+        job: F,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Transaction<'_>, &Actor) -> Result<Done<T>> + Clone + Send + 'static,
+    {
+        match urgency {
+            Urgency::Change => self.write(caller, lock, job).await,
+            Urgency::End => self.end(caller, lock, job).await,
+        }
+    }
+
+    /// The same for a job that ends something: it counts as a change and is never refused for their number.
+    pub(super) async fn end<T, F>(&self, caller: &Caller, lock: Lock, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Transaction<'_>, &Actor) -> Result<Done<T>> + Clone + Send + 'static,
+    {
+        let (ledger, now) = (self.ledger().await?, self.clock.now());
+        let written = self.admitted(caller, async |proven| {
+            let (mut job, ledger) = (job.clone(), Arc::clone(&ledger));
+            self.store
+                .write(lock, move |transaction| {
+                    let Some(actor) = admit(transaction, &proven, now)? else {
+                        return Ok(None);
+                    };
+                    let done = job(transaction, &actor)?;
+                    let changes = done.changes.len();
+                    let by = || By::actor(&actor, proven.credential(), proven.origin().clone());
+                    let value = done.tell(transaction, &ledger, by, now);
+                    Ok(Some((value, actor.key, changes)))
+                })
+                .await
+        });
+        let (value, account, changes) = written.await?;
+        // Once they are kept: a job can run several times.
+        self.changes.count(account, changes, self.clock.instant());
+        Ok(value)
+    }
+
+    /// Writes on behalf of whoever works on the machine itself, and tells the audit trail.
+    pub(super) async fn command<T, F>(&self, lock: Lock, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Transaction<'_>) -> Result<Done<T>> + Send + 'static,
+    {
+        self.write_by(By::command(), lock, job).await
+    }
+
+    /// Writes on behalf of somebody who is no account, and tells the audit trail.
+    pub(super) async fn write_by<T, F>(&self, by: By, lock: Lock, mut job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Transaction<'_>) -> Result<Done<T>> + Send + 'static,
+    {
+        let (ledger, now) = (self.ledger().await?, self.clock.now());
+        self.store
+            .write(lock, move |transaction| {
+                let done = job(transaction)?;
+                Ok(done.tell(transaction, &ledger, || by.clone(), now))
+            })
+            .await
+    }
+
+    /// Sends a job through one of the store's doors. If the account changed since the proof, it comes back with nothing:
+    /// then the proof is renewed and the job tried once more.
+    pub(super) async fn admitted<T>(
+        &self,
+        caller: &Caller,
+        job: impl AsyncFn(Caller) -> Result<Option<T>>,
+    ) -> Result<T> {
+        let done = self.attempt(caller, job).await;
+        self.concluded(caller, done, &Refusal::default()).await
+    }
+
+    /// Concludes from a refusal: a password that opened nothing is forgotten, and the refusal is counted and told.
+    pub(super) async fn concluded<T>(
+        &self,
+        caller: &Caller,
+        done: Result<T>,
+        seen: &Refusal,
+    ) -> Result<T> {
+        if matches!(done, Err(Error::Unauthenticated)) {
+            self.access.forget(caller).await;
+        }
+        done.map_err(|error| self.refused_as(error, seen, caller.by()))
+    }
+
+    pub(super) async fn attempt<T>(
+        &self,
+        caller: &Caller,
+        job: impl AsyncFn(Caller) -> Result<Option<T>>,
+    ) -> Result<T> {
+        let (mut caller, now) = (caller.clone(), self.clock.now());
+        for last in [false, true] {
+            match job(caller.clone()).await? {
+                Some(done) => {
+                    if let Credential::ApiToken(token) = caller.credential() {
+                        self.uses.note(Used::ApiToken(token), now, None, None);
+                    }
+                    return Ok(done);
+                }
+                None if last => break,
+                None => caller = self.access.identify_again(&caller).await?,
+            }
+        }
+        // The account changes faster than it can be proven.
+        Err(Error::busy())
+    }
+}
+
+/// What a write came to, and what the audit trail is to be told of it.
+#[derive(Debug)]
+pub(super) struct Done<T> {
+    pub(super) value: T,
+    pub(super) changes: Vec<Change>,
+}
+
+impl<T> Done<T> {
+    /// Something was changed.
+    pub(super) fn told(value: T, change: Change) -> Self {
+        Self::of(value, Some(change))
+    }
+
+    /// All was as it was to be.
+    pub(super) fn nothing(value: T) -> Self {
+        Self::of(value, None)
+    }
+
+    /// This was changed, if anything.
+    pub(super) fn of(value: T, changes: impl IntoIterator<Item = Change>) -> Self {
+        Self {
+            value,
+            changes: changes.into_iter().collect(),
+        }
+    }
+
+    /// The same, with something made of what the write came to.
+    pub(super) fn map<U>(self, made: impl FnOnce(T) -> U) -> Done<U> {
+        Done {
+            value: made(self.value),
+            changes: self.changes,
+        }
+    }
+
+    /// Tells it, if anything was changed. Returns what the write came to.
+    pub(super) fn tell(
+        self,
+        transaction: &mut Transaction<'_>,
+        ledger: &Arc<dyn Ledger>,
+        by: impl FnOnce() -> By,
+        now: DateTime<Utc>,
+    ) -> T {
+        if !self.changes.is_empty() {
+            let (by, changes) = (by(), self.changes.into_iter());
+            transaction.tell(
+                ledger,
+                changes.map(|change| Event::of_change(change, &by, now)),
+            );
+        }
+        self.value
+    }
+}
+
+/// What a create-or-replace did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Put<C, R> {
+    /// There was none: this was made.
+    Created(C),
+    /// This is what it is now.
+    Replaced(R),
+}

@@ -1,0 +1,60 @@
+//! What a database says of the backup that it was restored from, until that is confirmed.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::account::Actor;
+use crate::domain::audit::Credential;
+use crate::domain::permission::{Level, Resource};
+use crate::error::{Error, Result};
+use crate::store::{Session, Store, keys};
+
+/// The name of the freeze among the data set's facts.
+const FROZEN: &str = "frozen";
+
+/// Where a frozen database comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Restored {
+    /// When its backup was made.
+    pub made_at: DateTime<Utc>,
+    /// When it was restored.
+    pub restored_at: DateTime<Utc>,
+}
+
+/// Freezes a database that was restored.
+pub(super) fn freeze(connection: &mut Session, restored: &Restored) -> Result<()> {
+    let fact = serde_json::to_vec(restored).map_err(Error::internal)?;
+    keys::set_fact(connection, FROZEN, &fact)
+}
+
+/// Where a database comes from, if it is frozen.
+pub(super) fn find(connection: &mut Session) -> Result<Option<Restored>> {
+    let fact = keys::fact(connection, FROZEN)?;
+    fact.map(|fact| serde_json::from_slice(&fact).map_err(Error::internal))
+        .transpose()
+}
+
+/// May this account look at what is frozen? An API token is among what a backup brings back.
+pub(super) fn require_operator(actor: &Actor, credential: Credential) -> Result<()> {
+    let manages = actor
+        .permissions
+        .require(Resource::Administration, Level::Write);
+    match (credential, manages) {
+        (Credential::Password, Ok(())) => Ok(()),
+        _ => Err(Error::Frozen),
+    }
+}
+
+/// Ends the freeze of a database.
+pub(super) fn forget(connection: &mut Session) -> Result<()> {
+    keys::forget_fact(connection, FROZEN)
+}
+
+/// Where this database comes from, if it is frozen; then this process lets nobody in and writes nothing, from now on
+/// until a later look finds that it is not frozen any more.
+pub(super) async fn heed(store: &Store) -> Result<Option<Restored>> {
+    let restored = store.read(find).await?;
+    store.freeze(restored.is_some());
+    Ok(restored)
+}

@@ -1,0 +1,50 @@
+//! Pools of connections: how one is opened, and when it is thrown away.
+
+use std::sync::Arc;
+
+use super::condition::Condition;
+use super::session::{Index, Purpose, Session, Target};
+
+/// Opens connections for a pool and knows which ones are spent.
+#[derive(Debug)]
+pub(super) struct Manager {
+    pub(super) target: Target,
+    pub(super) purpose: Purpose,
+    pub(super) index: Index,
+    pub(super) condition: Arc<Condition>,
+}
+
+/// A pooled connection, and whether it is to be thrown away.
+pub(super) struct Checkout {
+    pub(super) connection: Session,
+    pub(super) spent: bool,
+}
+
+impl diesel::r2d2::ManageConnection for Manager {
+    type Connection = Checkout;
+    type Error = diesel::ConnectionError;
+
+    fn connect(&self) -> std::result::Result<Checkout, Self::Error> {
+        // Before too: opening another database would take up the log that this one has left at its side.
+        let same = || {
+            let looked = self.condition.look();
+            looked.map_err(|cause| diesel::ConnectionError::BadConnection(cause.to_owned()))
+        };
+        same()?;
+        let connection = Session::open_with(&self.target, self.purpose, self.index)?;
+        same()?;
+        Ok(Checkout {
+            connection,
+            spent: false,
+        })
+    }
+
+    /// No ping: a round trip on every check-out buys nothing, as the connection can die right after it.
+    fn is_valid(&self, _: &mut Checkout) -> std::result::Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn has_broken(&self, checkout: &mut Checkout) -> bool {
+        checkout.spent || std::thread::panicking()
+    }
+}
