@@ -31,7 +31,6 @@ use wharfinger::domain::registry::{Features, NewRegistry, RegistryName};
 use wharfinger::domain::scope::{granted, parse_requested};
 use wharfinger::domain::secret::{self, SecretKind};
 use wharfinger::domain::signing::{Algorithm, KeyRole};
-use wharfinger::domain::status::Status;
 use wharfinger::domain::token::{NewToken, TokenName};
 use wharfinger::domain::token_scope::Scope;
 use wharfinger::http;
@@ -287,7 +286,7 @@ impl House {
             subnets: AllowList::default(),
             verifier: None,
             lives: wharfinger::domain::life::LivesPatch::default(),
-            maximum_secret_age: None,
+            maximum_secret_age: wharfinger::domain::patch::Patch::Keep,
         };
         let registry = self
             .service
@@ -298,12 +297,8 @@ impl House {
             .id;
         for number in 0..count {
             let new = NewToken {
-                name: TokenName::parse(&format!("token-{number}"))?,
-                expires_at: None,
                 scopes: vec![scope("team/*")],
-                allowed: None,
-                status: Status::Enabled,
-                with_password: false,
+                ..NewToken::named(TokenName::parse(&format!("token-{number}"))?)
             };
             self.service
                 .tokens()

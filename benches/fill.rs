@@ -22,8 +22,8 @@ use wharfinger::domain::api_token::Wish;
 use wharfinger::domain::app_token::Title;
 use wharfinger::domain::audit::Origin;
 use wharfinger::domain::id::RegistryId;
+use wharfinger::domain::patch::Patch;
 use wharfinger::domain::registry::{Features, NewRegistry, RegistryName};
-use wharfinger::domain::status::Status;
 use wharfinger::domain::token::{NewToken, TokenName};
 use wharfinger::domain::token_scope::Scope;
 use wharfinger::service::Service;
@@ -172,7 +172,7 @@ async fn registry(service: &Service, admin: &Caller, name: String) -> Result<Reg
         subnets: AllowList::default(),
         verifier: None,
         lives: wharfinger::domain::life::LivesPatch::default(),
-        maximum_secret_age: None,
+        maximum_secret_age: Patch::Keep,
     };
     Ok(service
         .registries()
@@ -191,16 +191,12 @@ async fn token(
 ) -> Result<[String; 3]> {
     let name = format!("token-{number}");
     let new = NewToken {
-        name: TokenName::parse(&name)?,
-        expires_at: None,
         scopes: vec![Scope {
             actions: vec!["pull".to_owned(), "push".to_owned()],
             name: "team/*".to_owned(),
             r#type: "repository".to_owned(),
         }],
-        allowed: None,
-        status: Status::Enabled,
-        with_password: false,
+        ..NewToken::named(TokenName::parse(&name)?)
     };
     let minted = service
         .tokens()

@@ -18,7 +18,6 @@ use wharfinger::domain::account::NewPassword;
 use wharfinger::domain::api_token::Wish;
 use wharfinger::domain::app_token::Title;
 use wharfinger::domain::audit::Origin;
-use wharfinger::domain::status::Status;
 use wharfinger::domain::token::{NewToken, TokenName};
 use wharfinger::service::access::Presented;
 use wharfinger::service::certificates::make_rsa_key;
@@ -520,14 +519,7 @@ async fn no_secret_is_in_the_debug_form_of_what_the_service_gives() {
     let caller = caller.await.unwrap();
     let registry = server.admin().create_registry("team-a").await;
     let registry = wharfinger::domain::id::RegistryId::parse(&registry).unwrap();
-    let new = NewToken {
-        name: TokenName::parse("ci").unwrap(),
-        expires_at: None,
-        scopes: Vec::new(),
-        allowed: None,
-        status: Status::Enabled,
-        with_password: false,
-    };
+    let new = NewToken::named(TokenName::parse("ci").unwrap());
     let minted = service
         .tokens()
         .create(&caller, registry, new, None)

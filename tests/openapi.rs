@@ -260,19 +260,17 @@ async fn null_in_a_patch_does_what_the_document_says() {
     let path = format!("/registries/{registry}");
     let full = json!({
         "garbageCollectionSchedule": {"days": ["Sunday"], "time": "04:00:00Z"},
-        "apiSubnetAllowList": ["10.0.0.0/8"], "defaultTokenLife": "P1D", "maximumTokenLife": "P2D",
-        "maximumSecretAge": "P3D",
+        "apiSubnetAllowList": ["10.0.0.0/8"],
     });
     let token = json!({
         "name": "ci", "allowedCidrs": ["10.1.0.0/16"],
         "scopes": [{"actions": ["pull"], "name": "a/b", "type": "repository"}],
     });
     let token = admin.mint_with(&registry, token).await.path;
-    let ending = json!({"expiryDate": "2026-12-01T00:00:00Z"});
     let document = document_of("registries");
     let mut removed = BTreeSet::new();
     for (schema, path, given) in [
-        ("PatchTokenInput", &token, ending),
+        ("PatchTokenInput", &token, json!({})),
         ("PatchRegistryInput", &path, full),
     ] {
         let given = admin.patch(path, given).await;
@@ -282,6 +280,10 @@ async fn null_in_a_patch_does_what_the_document_says() {
             let nullable = property["type"][1] == "null" || property["oneOf"][1]["type"] == "null";
             if !nullable {
                 continue;
+            }
+            if let example @ Value::String(_) = &property["example"] {
+                let set = admin.patch(path, json!({name: example})).await;
+                assert_eq!(set.status, 200, "{name}: {set:?}");
             }
             let before = admin.get(path).await.json["properties"].clone();
             assert!(!before[name].is_null(), "{name}");
@@ -301,14 +303,13 @@ async fn null_in_a_patch_does_what_the_document_says() {
             }
         }
     }
-    let expected = [
-        "defaultTokenLife",
+    for member in [
         "expiryDate",
         "garbageCollectionSchedule",
-        "maximumSecretAge",
         "maximumTokenLife",
-    ];
-    assert_eq!(removed, expected.map(str::to_owned).into());
+    ] {
+        assert!(removed.contains(member), "{member} is not in {removed:?}");
+    }
 }
 
 /// Counts the members of this name in a value, at any depth.

@@ -311,6 +311,68 @@ async fn a_patch_changes_what_it_names_and_nothing_else(
     }
 }
 
+/// A description stays where a client does not speak of it, null clears it, and clients that do not know it never see one.
+#[rstest]
+#[actix_web::test]
+async fn a_description_is_kept_cleared_and_bounded(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let tokens = format!("/registries/{registry}/tokens");
+    let text = "Zieht für den nächtlichen Bau 🐳";
+    let new =
+        |description: Value| json!({"properties": {"name": "ci", "description": description}});
+    let made = admin.post(&tokens, new(json!(text))).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let path = format!("{tokens}/{}", made.json["id"].as_str().unwrap());
+    let bare = json!({"properties": {"name": "ci"}});
+    for (answer, expected) in [
+        (made, Some(text)),
+        (admin.get(&path).await, Some(text)),
+        (admin.put(&path, bare.clone()).await, Some(text)),
+        (
+            admin.patch(&path, json!({"status": "disabled"})).await,
+            Some(text),
+        ),
+        (
+            admin.patch(&path, json!({"description": ""})).await,
+            Some(""),
+        ),
+        (admin.patch(&path, json!({"description": null})).await, None),
+        (admin.put(&path, new(json!("x"))).await, Some("x")),
+        (admin.put(&path, new(json!(null))).await, None),
+        (admin.put(&path, bare).await, None),
+    ] {
+        assert!(matches!(answer.status, 200 | 201), "{answer:?}");
+        let shown = answer.json["properties"].get("description");
+        assert_eq!(shown.and_then(Value::as_str), expected, "{answer:?}");
+        assert_eq!(shown.is_some(), expected.is_some(), "{answer:?}");
+    }
+    // In characters, not in bytes.
+    let longest = "ü".repeat(200);
+    let answer = admin.patch(&path, json!({"description": longest})).await;
+    assert_eq!(answer.json["properties"]["description"], longest);
+    for wrong in ["ü".repeat(201), "two\nlines".to_owned()] {
+        let answer = admin.patch(&path, json!({"description": wrong})).await;
+        assert_eq!(answer.codes(), ["invalid-description"], "{answer:?}");
+    }
+    let listed = admin.get(&tokens).await;
+    assert_eq!(
+        listed.json["items"][0]["properties"]["description"],
+        longest
+    );
+    // The audit trail has each of them.
+    let events = admin.get("/audit?kind=update").await;
+    let told: Vec<_> = events.json["items"].as_array().unwrap().iter().collect();
+    assert!(
+        told.iter()
+            .any(|event| event["detail"]["after"]["description"] == "x"),
+        "{told:?}"
+    );
+}
+
 #[rstest]
 #[actix_web::test]
 async fn a_put_creates_with_the_id_of_the_path_or_replaces(

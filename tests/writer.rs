@@ -19,8 +19,8 @@ use wharfinger::domain::caps::Caps;
 use wharfinger::domain::id::{AccountId, RegistryId, RegistryKey, TokenId};
 use wharfinger::domain::life::{Lives, LivesPatch};
 use wharfinger::domain::page::Window;
+use wharfinger::domain::patch::Patch;
 use wharfinger::domain::registry::{Features, Home, NewRegistry, RegistryName};
-use wharfinger::domain::status::Status;
 use wharfinger::domain::token::{NewToken, TokenName};
 use wharfinger::error::{Outage, Result, What};
 use wharfinger::store::{
@@ -695,7 +695,7 @@ fn enter(connection: &mut Session, number: u128) -> Result<RegistryKey> {
         subnets: AllowList::default(),
         verifier: None,
         lives: LivesPatch::default(),
-        maximum_secret_age: None,
+        maximum_secret_age: Patch::Keep,
     };
     let id = RegistryId(Uuid::from_u128(number));
     Ok(registries::insert(connection, id, &new, &stamp())?.key)
@@ -716,14 +716,7 @@ fn mint(
     number: u128,
     cap: i64,
 ) -> Result<()> {
-    let new = NewToken {
-        name: TokenName::parse(&format!("t{number}"))?,
-        expires_at: None,
-        scopes: Vec::new(),
-        allowed: None,
-        status: Status::Enabled,
-        with_password: false,
-    };
+    let new = NewToken::named(TokenName::parse(&format!("t{number}"))?);
     let secret = credentials::SecretDigest {
         digest: vec![0; 32],
         key: 1,

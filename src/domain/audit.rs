@@ -15,10 +15,8 @@ use super::app_token::AppToken;
 use super::excerpt::{Detail, Text};
 use super::id::{AccountId, ApiTokenId, RegistryId};
 use super::membership::Membership;
-use super::registry::Registry;
 use super::secret::masked;
 use super::text::quoted;
-use super::token::Token;
 use crate::error::{Error, Field, Result};
 
 /// The longest name that is kept of somebody unknown, in characters.
@@ -604,56 +602,6 @@ pub trait Recorded {
 
     /// What is told of it: no secret and nothing that is kept of one.
     fn record(&self) -> Value;
-}
-
-impl Recorded for Registry {
-    const KIND: SubjectKind = SubjectKind::Registry;
-
-    fn id(&self) -> Uuid {
-        self.id.0
-    }
-
-    fn registry(&self) -> Option<RegistryId> {
-        Some(self.id)
-    }
-
-    fn record(&self) -> Value {
-        json!({
-            "name": self.name,
-            "location": self.location,
-            "schedule": self.schedule,
-            "features": self.features,
-            "subnets": self.subnets,
-            "verifier": self.verifier.as_str(),
-            "defaultTokenLife": self.lives.default.map(|life| life.to_string()),
-            "maximumTokenLife": self.lives.maximum.map(|life| life.to_string()),
-            "maximumSecretAge": self.maximum_secret_age.map(|age| age.to_string()),
-            "version": self.version,
-        })
-    }
-}
-
-impl Recorded for Token {
-    const KIND: SubjectKind = SubjectKind::Token;
-
-    fn id(&self) -> Uuid {
-        self.id.0
-    }
-
-    fn record(&self) -> Value {
-        let mut record = json!({
-            "name": self.name,
-            "status": self.status.as_str(),
-            "expires": self.expires_at,
-            "scopes": self.scopes,
-            "allowed": self.allowed,
-            "version": self.version,
-        });
-        if let (Value::Object(record), Some(previous)) = (&mut record, self.secrets.previous) {
-            record.insert("previousSecretEnds".to_owned(), json!(previous.until));
-        }
-        record
-    }
 }
 
 impl Recorded for Account {

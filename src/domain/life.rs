@@ -2,16 +2,17 @@
 
 use chrono::{DateTime, SecondsFormat, SubsecRound as _, TimeDelta, Utc};
 
+use super::patch::Patch;
 use super::period::Period;
 use crate::error::{Error, Field, Result};
 
-/// Changes to the rules of a registry; what is `None` stays, `Some(None)` is no rule any more.
+/// Changes to the rules of a registry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LivesPatch {
     /// How long a token lasts whose maker does not say.
-    pub default: Option<Option<Period>>,
+    pub default: Patch<Period>,
     /// How far ahead an end may lie when it is set.
-    pub maximum: Option<Option<Period>>,
+    pub maximum: Patch<Period>,
 }
 
 /// Reads how long tokens may last: some time at all.
@@ -57,8 +58,8 @@ impl Lives {
     #[must_use]
     pub fn changed(self, patch: LivesPatch) -> Self {
         Self {
-            default: patch.default.unwrap_or(self.default),
-            maximum: patch.maximum.unwrap_or(self.maximum),
+            default: patch.default.applied_to(self.default),
+            maximum: patch.maximum.applied_to(self.maximum),
         }
     }
 

@@ -21,6 +21,7 @@ pub mod life;
 pub mod membership;
 pub mod network;
 pub mod page;
+pub mod patch;
 pub mod pattern;
 pub mod period;
 pub mod permission;

@@ -2,13 +2,17 @@
 
 use chrono::NaiveTime;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::Stamp;
 use super::allow_list::AllowList;
+use super::audit::{Recorded, SubjectKind};
 use super::escalation::{Changeable, Credential};
 use super::id::{RegistryId, RegistryKey};
 use super::life::{Lives, LivesPatch};
 use super::membership::{Images, Rights};
+use super::patch::Patch;
 use super::period::Period;
 use super::precondition::Tag;
 use super::text::quoted;
@@ -300,6 +304,48 @@ pub struct Registry {
     pub modified: Option<Stamp>,
 }
 
+impl Recorded for Registry {
+    const KIND: SubjectKind = SubjectKind::Registry;
+
+    fn id(&self) -> Uuid {
+        self.id.0
+    }
+
+    fn registry(&self) -> Option<RegistryId> {
+        Some(self.id)
+    }
+
+    fn record(&self) -> Value {
+        let Self {
+            key: _,
+            id: _,
+            name,
+            location,
+            schedule,
+            features,
+            subnets,
+            verifier,
+            lives,
+            maximum_secret_age,
+            version,
+            created: _,
+            modified: _,
+        } = self;
+        json!({
+            "name": name,
+            "location": location,
+            "schedule": schedule,
+            "features": features,
+            "subnets": subnets,
+            "verifier": verifier.as_str(),
+            "defaultTokenLife": lives.default.map(|life| life.to_string()),
+            "maximumTokenLife": lives.maximum.map(|life| life.to_string()),
+            "maximumSecretAge": maximum_secret_age.map(|age| age.to_string()),
+            "version": version,
+        })
+    }
+}
+
 /// The settings that narrow all credentials of a registry.
 #[derive(Debug, Clone, Copy)]
 pub struct Restrictions<'a> {
@@ -357,23 +403,43 @@ impl Registry {
 
     /// Replaces all that can be replaced; name and location cannot. Returns whether anything changed.
     pub fn replace(&mut self, new: NewRegistry, server: Lives) -> Result<bool> {
+        let NewRegistry {
+            name,
+            location,
+            schedule,
+            features,
+            subnets,
+            verifier,
+            lives,
+            maximum_secret_age,
+        } = new;
         let patch = RegistryPatch {
-            name: Some(new.name.as_str().to_owned()),
-            location: Some(new.location),
-            schedule: Some(new.schedule),
-            features: Some(new.features),
-            subnets: Some(new.subnets),
-            verifier: new.verifier,
-            lives: new.lives,
-            maximum_secret_age: new.maximum_secret_age,
+            name: Some(name.as_str().to_owned()),
+            location: Some(location),
+            schedule: schedule.into(),
+            features: Some(features),
+            subnets: Some(subnets),
+            verifier,
+            lives,
+            maximum_secret_age,
         };
         self.update(patch, server)
     }
 
     /// Changes what the patch names, on a server with these rules. Returns whether anything changed.
     pub fn update(&mut self, patch: RegistryPatch, server: Lives) -> Result<bool> {
+        let RegistryPatch {
+            name,
+            location,
+            schedule,
+            features,
+            subnets,
+            verifier,
+            lives,
+            maximum_secret_age,
+        } = patch;
         let mut violations = Violations::default();
-        if let Some(name) = patch.name.filter(|name| *name != self.name) {
+        if let Some(name) = name.filter(|name| *name != self.name) {
             violations.push(
                 Field::Name,
                 format!(
@@ -383,7 +449,7 @@ impl Registry {
                 ),
             );
         }
-        if let Some(location) = patch.location.filter(|location| *location != self.location) {
+        if let Some(location) = location.filter(|location| *location != self.location) {
             violations.push(
                 Field::Location,
                 format!(
@@ -394,18 +460,11 @@ impl Registry {
             );
         }
         violations.finish(Some(()))?;
-        let before = (
-            self.schedule.clone(),
-            self.features.clone(),
-            self.subnets.clone(),
-            self.verifier,
-            self.lives,
-            self.maximum_secret_age,
-        );
-        if let Some(schedule) = patch.schedule {
+        let before = self.clone();
+        if let Some(schedule) = schedule.change() {
             self.schedule = schedule;
         }
-        if let Some(features) = patch.features {
+        if let Some(features) = features {
             if self.features.vulnerability_scanning.enabled
                 && !features.vulnerability_scanning.enabled
             {
@@ -416,30 +475,22 @@ impl Registry {
             }
             self.features = features;
         }
-        if let Some(subnets) = patch.subnets {
+        if let Some(subnets) = subnets {
             self.subnets = subnets;
         }
-        if let Some(verifier) = patch.verifier {
+        if let Some(verifier) = verifier {
             self.verifier = verifier;
         }
-        let lives = self.lives.changed(patch.lives);
+        let lives = self.lives.changed(lives);
         // A value that was right when it was set can be sent back, whatever the server's maximum is now.
         if lives != self.lives {
             lives.check(server)?;
         }
         self.lives = lives;
-        if let Some(maximum_secret_age) = patch.maximum_secret_age {
+        if let Some(maximum_secret_age) = maximum_secret_age.change() {
             self.maximum_secret_age = maximum_secret_age;
         }
-        Ok(before
-            != (
-                self.schedule.clone(),
-                self.features.clone(),
-                self.subnets.clone(),
-                self.verifier,
-                self.lives,
-                self.maximum_secret_age,
-            ))
+        Ok(before != *self)
     }
 }
 
@@ -463,7 +514,7 @@ pub struct NewRegistry {
     /// a client that has never heard of rules must not lift them.
     pub lives: LivesPatch,
     /// How old the secrets of its tokens may become, likewise.
-    pub maximum_secret_age: Option<Option<Period>>,
+    pub maximum_secret_age: Patch<Period>,
 }
 
 /// Changes to a registry; what is `None` stays.
@@ -473,8 +524,8 @@ pub struct RegistryPatch {
     pub name: Option<String>,
     /// The location that the caller read, likewise.
     pub location: Option<String>,
-    /// `Some(None)` removes the schedule.
-    pub schedule: Option<Option<Schedule>>,
+    /// Changes the schedule.
+    pub schedule: Patch<Schedule>,
     /// Replaces the features.
     pub features: Option<Features>,
     /// Replaces the allow list; an empty one lifts the restriction.
@@ -483,8 +534,8 @@ pub struct RegistryPatch {
     pub verifier: Option<TokenVerifier>,
     /// Changes how long its tokens last.
     pub lives: LivesPatch,
-    /// `Some(None)` lets secrets become as old as they like.
-    pub maximum_secret_age: Option<Option<Period>>,
+    /// Changes how old the secrets of its tokens may become.
+    pub maximum_secret_age: Patch<Period>,
 }
 
 #[cfg(test)]

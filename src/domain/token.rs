@@ -4,19 +4,23 @@ use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::Stamp;
 use super::allow_list::AllowList;
+use super::audit::{Recorded, SubjectKind};
 use super::escalation::{Changeable, Credential, Holder, is_later};
 use super::id::{RegistryKey, TokenId, TokenKey};
 use super::life::Lives;
 use super::membership::Rights;
+use super::patch::Patch;
 use super::precondition::Tag;
 use super::registry::Tenant;
 use super::rotation::Secrets;
 use super::scope::are_within;
 use super::status::Status;
-use super::text::quoted;
+use super::text::{has_control, quoted};
 use super::token_scope::{Scope, check_wildcards};
 use crate::error::{Error, Field, Result};
 
@@ -53,6 +57,22 @@ impl TokenName {
 /// fifth of its cost.
 pub type VerbatimScopes = Box<RawValue>;
 
+/// The longest description, in characters.
+const DESCRIPTION: usize = 200;
+
+/// Reads a description: any text of at most 200 characters without control characters.
+pub fn parse_description(text: String) -> Result<String> {
+    let length = text.chars().count();
+    let wrong = if length > DESCRIPTION {
+        format!("description has {length} characters; at most {DESCRIPTION} are allowed")
+    } else if has_control(&text) {
+        format!("description {} contains a control character", quoted(&text))
+    } else {
+        return Ok(text);
+    };
+    Err(Error::invalid(Field::Description, wrong))
+}
+
 /// A registry token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token<S = Vec<Scope>> {
@@ -66,6 +86,8 @@ pub struct Token<S = Vec<Scope>> {
     pub position: i64,
     /// Name, and the user name it logs in with.
     pub name: String,
+    /// A text for people.
+    pub description: Option<String>,
     /// As set; expiry does not change it.
     pub status: Status,
     /// When it stops to work; `None` is never.
@@ -216,6 +238,92 @@ impl Changeable for Grant<'_> {
     }
 }
 
+impl<S> Token<S> {
+    /// The same token with its scopes in another form.
+    pub fn with_scopes<T>(self, scopes: impl FnOnce(S) -> Result<T>) -> Result<Token<T>> {
+        let Self {
+            key,
+            id,
+            registry,
+            position,
+            name,
+            description,
+            status,
+            expires_at,
+            scopes: own,
+            allowed,
+            secrets,
+            version,
+            created,
+            modified,
+            last_used,
+        } = self;
+        Ok(Token {
+            key,
+            id,
+            registry,
+            position,
+            name,
+            description,
+            status,
+            expires_at,
+            scopes: scopes(own)?,
+            allowed,
+            secrets,
+            version,
+            created,
+            modified,
+            last_used,
+        })
+    }
+}
+
+impl Recorded for Token {
+    const KIND: SubjectKind = SubjectKind::Token;
+
+    fn id(&self) -> Uuid {
+        self.id.0
+    }
+
+    fn record(&self) -> Value {
+        let Self {
+            key: _,
+            id: _,
+            registry: _,
+            position: _,
+            name,
+            description,
+            status,
+            expires_at,
+            scopes,
+            allowed,
+            secrets,
+            version,
+            created: _,
+            modified: _,
+            last_used: _,
+        } = self;
+        let mut record = json!({
+            "name": name,
+            "status": status.as_str(),
+            "expires": expires_at,
+            "scopes": scopes,
+            "allowed": allowed,
+            "version": version,
+        });
+        if let Value::Object(record) = &mut record {
+            let ends = secrets.previous.map(|previous| json!(previous.until));
+            let description = description.as_ref().map(|text| json!(text));
+            let told = [("description", description), ("previousSecretEnds", ends)];
+            let told = told
+                .into_iter()
+                .filter_map(|(name, value)| Some((name.to_owned(), value?)));
+            record.extend(told);
+        }
+        record
+    }
+}
+
 impl Token {
     /// Its scopes.
     #[must_use]
@@ -232,24 +340,42 @@ impl Token {
     ///
     /// Returns whether anything changed.
     pub fn replace(&mut self, new: NewToken, lives: Lives, now: DateTime<Utc>) -> Result<bool> {
+        let NewToken {
+            name,
+            description,
+            expires_at,
+            scopes,
+            allowed,
+            status,
+            with_password: _,
+        } = new;
         // Where tokens are to end, who does not speak of the end does not mean that there is none.
-        let unsaid = (!lives.rule()).then_some(None);
-        self.update(
-            TokenPatch {
-                name: Some(new.name.as_str().to_owned()),
-                expires_at: new.expires_at.or(unsaid),
-                scopes: Some(new.scopes),
-                allowed: new.allowed,
-                status: Some(new.status),
-            },
-            lives,
-            now,
-        )
+        let expires_at = match expires_at {
+            Patch::Keep if !lives.rule() => Patch::Clear,
+            said => said,
+        };
+        let patch = TokenPatch {
+            name: Some(name.as_str().to_owned()),
+            description,
+            expires_at,
+            scopes: Some(scopes),
+            allowed,
+            status: Some(status),
+        };
+        self.update(patch, lives, now)
     }
 
     /// Changes what the patch names. Returns whether anything changed.
     pub fn update(&mut self, patch: TokenPatch, lives: Lives, now: DateTime<Utc>) -> Result<bool> {
-        if let Some(name) = patch.name.filter(|name| *name != self.name) {
+        let TokenPatch {
+            name,
+            description,
+            expires_at,
+            scopes,
+            allowed,
+            status,
+        } = patch;
+        if let Some(name) = name.filter(|name| *name != self.name) {
             return Err(Error::invalid(
                 Field::Name,
                 format!(
@@ -260,7 +386,10 @@ impl Token {
             ));
         }
         let before = self.clone();
-        if let Some(expires_at) = patch.expires_at {
+        if let Some(description) = description.change() {
+            self.description = description;
+        }
+        if let Some(expires_at) = expires_at.change() {
             // A script that applies what it read before must not fail because time went on.
             if expires_at != self.expires_at {
                 check_expiry(expires_at, now)?;
@@ -268,16 +397,16 @@ impl Token {
             }
             self.expires_at = expires_at;
         }
-        if let Some(scopes) = patch.scopes {
+        if let Some(scopes) = scopes {
             if scopes != self.scopes {
                 check_wildcards(&scopes)?;
             }
             self.scopes = scopes;
         }
-        if let Some(allowed) = patch.allowed {
+        if let Some(allowed) = allowed {
             self.allowed = allowed;
         }
-        if let Some(status) = patch.status {
+        if let Some(status) = status {
             self.status = status;
         }
         Ok(before != *self)
@@ -289,9 +418,11 @@ impl Token {
 pub struct NewToken {
     /// Its name.
     pub name: TokenName,
-    /// When it stops to work; `Some(None)` is never. `None` is as the rules have it for a token to be made; one that is
-    /// replaced keeps its end where there are rules, and loses it where there are none, as the product has it.
-    pub expires_at: Option<Option<DateTime<Utc>>>,
+    /// A text for people.
+    pub description: Patch<String>,
+    /// When it stops to work. [`Patch::Keep`] is as the rules have it for a token to be made; one that is replaced keeps its
+    /// end where there are rules, and loses it where there are none, as the product has it.
+    pub expires_at: Patch<DateTime<Utc>>,
     /// Its scopes.
     pub scopes: Vec<Scope>,
     /// Where it may be used from. `None` is everywhere for a token to be made, and leaves one that is replaced as it is:
@@ -305,6 +436,20 @@ pub struct NewToken {
 }
 
 impl NewToken {
+    /// An enabled token that has this name, and nothing else of its own.
+    #[must_use]
+    pub fn named(name: TokenName) -> Self {
+        Self {
+            name,
+            description: Patch::Keep,
+            expires_at: Patch::Keep,
+            scopes: Vec::new(),
+            allowed: None,
+            status: Status::Enabled,
+            with_password: false,
+        }
+    }
+
     /// The rights of the token as soon as it is made. Ask for them once it is [settled](Self::settle) when it ends.
     #[must_use]
     pub fn grant(&self) -> Grant<'_> {
@@ -312,7 +457,7 @@ impl NewToken {
             scopes: &self.scopes,
             allowed: self.allowed.as_ref(),
             status: self.status,
-            expires_at: self.expires_at.flatten(),
+            expires_at: self.expires_at.value(),
         }
     }
 
@@ -326,13 +471,14 @@ impl NewToken {
                  use the one in the answer",
             ));
         }
-        if let Some(end) = self.expires_at {
-            check_expiry(end, now)?;
-            lives.admit(end, now)?;
-        }
         check_wildcards(&self.scopes)?;
-        self.expires_at.get_or_insert_with(|| lives.end(now));
-        Ok(())
+        if let Some(end) = self.expires_at.change() {
+            check_expiry(end, now)?;
+            lives.admit(end, now)
+        } else {
+            self.expires_at = lives.end(now).into();
+            Ok(())
+        }
     }
 }
 
@@ -341,8 +487,10 @@ impl NewToken {
 pub struct TokenPatch {
     /// The name that the caller read. It cannot be changed, so another one is refused.
     pub name: Option<String>,
-    /// `Some(None)` removes the expiry.
-    pub expires_at: Option<Option<DateTime<Utc>>>,
+    /// Changes the text for people.
+    pub description: Patch<String>,
+    /// Changes when it stops to work.
+    pub expires_at: Patch<DateTime<Utc>>,
     /// Replaces all scopes.
     pub scopes: Option<Vec<Scope>>,
     /// Replaces where it may be used from; an empty list is everywhere.
@@ -357,12 +505,14 @@ impl TokenPatch {
     pub fn only_disables(&self) -> bool {
         let Self {
             name: _,
+            description,
             expires_at,
             scopes,
             allowed,
             status,
         } = self;
-        expires_at.is_none()
+        description.is_keep()
+            && expires_at.is_keep()
             && scopes.is_none()
             && allowed.is_none()
             && *status == Some(Status::Disabled)

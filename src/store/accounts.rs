@@ -207,15 +207,24 @@ fn with_roles(connection: &mut Session, rows: Vec<AccountRow>) -> Result<Vec<Acc
     }
     rows.into_iter()
         .map(|row| {
+            let AccountRow {
+                key,
+                uuid: id,
+                name,
+                status,
+                version,
+                created_at,
+                modified_at,
+            } = row;
             Ok(Account {
-                key: AccountKey(row.key),
-                id: AccountId(uuid(&row.uuid)?),
-                name: row.name,
-                status: Status::from_stored(&row.status),
-                version: row.version,
-                roles: names.remove(&row.key).unwrap_or_default(),
-                created_at: instant(row.created_at)?,
-                modified_at: instant(row.modified_at)?,
+                key: AccountKey(key),
+                id: AccountId(uuid(&id)?),
+                name,
+                status: Status::from_stored(&status),
+                version,
+                roles: names.remove(&key).unwrap_or_default(),
+                created_at: instant(created_at)?,
+                modified_at: instant(modified_at)?,
             })
         })
         .collect()
@@ -391,26 +400,28 @@ pub fn update(
     change: &Change,
     now: DateTime<Utc>,
 ) -> Result<()> {
+    let Change {
+        password_hash,
+        status,
+        roles,
+    } = change;
     diesel::update(accounts::table.find(account.0))
         .set((
             accounts::version.eq(accounts::version + 1),
             accounts::modified_at.eq(micros(now)),
-            change.password_hash.as_ref().map(|hash| {
+            password_hash.as_ref().map(|hash| {
                 (
                     accounts::password_hash.eq(hash),
                     accounts::password_form.eq(OPAQUE),
                 )
             }),
-            change
-                .status
-                .map(|(status, _)| accounts::status.eq(status.as_str())),
-            change
-                .status
+            status.map(|(status, _)| accounts::status.eq(status.as_str())),
+            status
                 .filter(|(status, _)| *status == Status::Disabled)
                 .map(|(_, id)| accounts::refresh_id.eq(bytes(id))),
         ))
         .execute(connection)?;
-    if let Some(roles) = &change.roles {
+    if let Some(roles) = roles {
         diesel::delete(account_roles::table.filter(account_roles::account_key.eq(account.0)))
             .execute(connection)?;
         give(connection, account, roles)?;

@@ -66,12 +66,19 @@ impl TryFrom<AppTokenRow> for AppToken {
     type Error = Error;
 
     fn try_from(row: AppTokenRow) -> Result<Self> {
+        let AppTokenRow {
+            uuid: id,
+            title,
+            created_at,
+            expires_at,
+            used_at,
+        } = row;
         Ok(Self {
-            id: AppTokenId(uuid(&row.uuid)?),
-            title: row.title,
-            created_at: instant(row.created_at)?,
-            expires_at: row.expires_at.map(instant).transpose()?,
-            used_at: row.used_at.map(instant).transpose()?,
+            id: AppTokenId(uuid(&id)?),
+            title,
+            created_at: instant(created_at)?,
+            expires_at: expires_at.map(instant).transpose()?,
+            used_at: used_at.map(instant).transpose()?,
         })
     }
 }
@@ -213,15 +220,23 @@ impl TryFrom<CredentialRow> for Credential {
     type Error = Error;
 
     fn try_from(row: CredentialRow) -> Result<Self> {
+        let CredentialRow {
+            key,
+            uuid: id,
+            account_key,
+            secret_digest,
+            secret_key,
+            expires_at,
+        } = row;
         Ok(Self {
-            key: AppTokenKey(row.key),
-            id: AppTokenId(uuid(&row.uuid)?),
-            account: AccountKey(row.account_key),
+            key: AppTokenKey(key),
+            id: AppTokenId(uuid(&id)?),
+            account: AccountKey(account_key),
             secret: SecretDigest {
-                digest: row.secret_digest,
-                key: row.secret_key,
+                digest: secret_digest,
+                key: secret_key,
             },
-            expires_at: row.expires_at.map(instant).transpose()?,
+            expires_at: expires_at.map(instant).transpose()?,
         })
     }
 }

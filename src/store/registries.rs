@@ -45,20 +45,84 @@ impl TryFrom<RegistryRow> for Registry {
     type Error = Error;
 
     fn try_from(row: RegistryRow) -> Result<Self> {
+        let RegistryRow {
+            key,
+            uuid: id,
+            name,
+            location,
+            schedule,
+            features,
+            subnets,
+            verifier,
+            default_life,
+            maximum_life,
+            maximum_secret_age,
+            version,
+            created_at,
+            created_by,
+            created_by_name,
+            modified_at,
+            modified_by,
+            modified_by_name,
+        } = row;
         Ok(Self {
-            key: RegistryKey(row.key),
-            id: RegistryId(uuid(&row.uuid)?),
-            name: row.name,
-            location: row.location,
-            schedule: row.schedule.as_deref().map(from_json).transpose()?,
-            features: from_json(&row.features)?,
-            subnets: from_json(&row.subnets)?,
-            verifier: TokenVerifier::from_stored(&row.verifier),
-            lives: lives(row.default_life, row.maximum_life)?,
-            maximum_secret_age: row.maximum_secret_age.map(period).transpose()?,
-            version: row.version,
-            created: stamp(row.created_at, &row.created_by, row.created_by_name)?,
-            modified: optional_stamp(row.modified_at, row.modified_by, row.modified_by_name)?,
+            key: RegistryKey(key),
+            id: RegistryId(uuid(&id)?),
+            name,
+            location,
+            schedule: schedule.as_deref().map(from_json).transpose()?,
+            features: from_json(&features)?,
+            subnets: from_json(&subnets)?,
+            verifier: TokenVerifier::from_stored(&verifier),
+            lives: lives(default_life, maximum_life)?,
+            maximum_secret_age: maximum_secret_age.map(period).transpose()?,
+            version,
+            created: stamp(created_at, &created_by, created_by_name)?,
+            modified: optional_stamp(modified_at, modified_by, modified_by_name)?,
+        })
+    }
+}
+
+/// The columns that a change of a registry can change.
+#[derive(diesel::AsChangeset, diesel::Insertable)]
+#[diesel(table_name = registries, treat_none_as_null = true, treat_none_as_default_value = false)]
+struct Changeable {
+    schedule: Option<String>,
+    features: String,
+    subnets: String,
+    verifier: &'static str,
+    default_life: Option<i64>,
+    maximum_life: Option<i64>,
+    maximum_secret_age: Option<i64>,
+    version: i64,
+}
+
+impl Changeable {
+    fn of(registry: &Registry) -> Result<Self> {
+        let Registry {
+            key: _,
+            id: _,
+            name: _,
+            location: _,
+            schedule,
+            features,
+            subnets,
+            verifier,
+            lives: Lives { default, maximum },
+            maximum_secret_age,
+            version,
+            created: _,
+            modified: _,
+        } = registry;
+        Ok(Self {
+            schedule: schedule.as_ref().map(to_json).transpose()?,
+            features: to_json(features)?,
+            subnets: to_json(subnets)?,
+            verifier: verifier.as_str(),
+            default_life: default.map(Period::seconds),
+            maximum_life: maximum.map(Period::seconds),
+            maximum_secret_age: maximum_secret_age.map(Period::seconds),
+            version: *version,
         })
     }
 }
@@ -250,22 +314,37 @@ pub fn insert(
     new: &NewRegistry,
     created: &Stamp,
 ) -> Result<Registry> {
-    let verifier = new.verifier.unwrap_or_default();
-    let lives = Lives::default().changed(new.lives);
-    let maximum_secret_age = new.maximum_secret_age.flatten();
+    let NewRegistry {
+        name,
+        location,
+        schedule,
+        features,
+        subnets,
+        verifier,
+        lives,
+        maximum_secret_age,
+    } = new.clone();
+    let mut registry = Registry {
+        key: RegistryKey(0),
+        id,
+        name: name.as_str().to_owned(),
+        location,
+        schedule,
+        features,
+        subnets,
+        verifier: verifier.unwrap_or_default(),
+        lives: Lives::default().changed(lives),
+        maximum_secret_age: maximum_secret_age.value(),
+        version: 1,
+        created: created.clone(),
+        modified: None,
+    };
     let inserted = diesel::insert_into(registries::table)
         .values((
+            Changeable::of(&registry)?,
             registries::uuid.eq(bytes(id.0)),
-            registries::name.eq(new.name.as_str()),
-            registries::location.eq(&new.location),
-            registries::schedule.eq(new.schedule.as_ref().map(to_json).transpose()?),
-            registries::features.eq(to_json(&new.features)?),
-            registries::subnets.eq(to_json(&new.subnets)?),
-            registries::verifier.eq(verifier.as_str()),
-            registries::default_life.eq(lives.default.map(Period::seconds)),
-            registries::maximum_life.eq(lives.maximum.map(Period::seconds)),
-            registries::maximum_secret_age.eq(maximum_secret_age.map(Period::seconds)),
-            registries::version.eq(1),
+            registries::name.eq(&registry.name),
+            registries::location.eq(&registry.location),
             registries::created_at.eq(micros(created.at)),
             registries::created_by.eq(bytes(created.by.0)),
             registries::created_by_name.eq(&created.by_name),
@@ -274,7 +353,7 @@ pub fn insert(
         .get_result::<i64>(connection);
     // A taken id is refused by the caller, which looks first: what remains is the name.
     let key = on_unique(inserted, || {
-        Error::name_taken(What::Registry, new.name.as_str())
+        Error::name_taken(What::Registry, &registry.name)
     })?;
     diesel::insert_into(registry_counters::table)
         .values((
@@ -282,21 +361,8 @@ pub fn insert(
             registry_counters::next_position.eq(0),
         ))
         .execute(connection)?;
-    Ok(Registry {
-        key: RegistryKey(key),
-        id,
-        name: new.name.as_str().to_owned(),
-        location: new.location.clone(),
-        schedule: new.schedule.clone(),
-        features: new.features.clone(),
-        subnets: new.subnets.clone(),
-        verifier,
-        lives,
-        maximum_secret_age,
-        version: 1,
-        created: created.clone(),
-        modified: None,
-    })
+    registry.key = RegistryKey(key);
+    Ok(registry)
 }
 
 /// Keeps a changed registry, and who changed it.
@@ -304,14 +370,7 @@ pub fn update(connection: &mut Session, registry: &mut Registry, modified: Stamp
     registry.version += 1;
     diesel::update(registries::table.find(registry.key.0))
         .set((
-            registries::schedule.eq(registry.schedule.as_ref().map(to_json).transpose()?),
-            registries::features.eq(to_json(&registry.features)?),
-            registries::subnets.eq(to_json(&registry.subnets)?),
-            registries::verifier.eq(registry.verifier.as_str()),
-            registries::default_life.eq(registry.lives.default.map(Period::seconds)),
-            registries::maximum_life.eq(registry.lives.maximum.map(Period::seconds)),
-            registries::maximum_secret_age.eq(registry.maximum_secret_age.map(Period::seconds)),
-            registries::version.eq(registry.version),
+            Changeable::of(registry)?,
             registries::modified_at.eq(micros(modified.at)),
             registries::modified_by.eq(bytes(modified.by.0)),
             registries::modified_by_name.eq(&modified.by_name),

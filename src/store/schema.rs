@@ -256,6 +256,7 @@ diesel::table! {
         first_used_at -> Nullable<BigInt>,
         previous_at -> Nullable<BigInt>,
         refresh_id -> Nullable<Binary>,
+        description -> Nullable<Text>,
     }
 }
 

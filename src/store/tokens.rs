@@ -40,6 +40,7 @@ pub(super) struct TokenRow {
     uuid: Id,
     position: i64,
     name: String,
+    description: Option<String>,
     status: Stated,
     expires_at: Option<i64>,
     scopes: Json<VerbatimScopes>,
@@ -61,65 +62,104 @@ pub(super) type UsedRow = (TokenRow, Option<UseRow>);
 
 impl TokenRow {
     pub(super) fn token(self, used: Option<UseRow>, home: Home) -> Result<Token<VerbatimScopes>> {
-        let row = self;
+        let Self {
+            key,
+            uuid: Id(id),
+            position,
+            name,
+            description,
+            status: Stated(status),
+            expires_at,
+            scopes: Json(scopes),
+            cidrs: Json(allowed),
+            secret_at,
+            previous_at,
+            previous_until,
+            version,
+            created_at,
+            created_by,
+            created_by_name,
+            modified_at,
+            modified_by,
+            modified_by_name,
+        } = self;
         let stamp = |at, by: Id, by_name| -> Result<_> {
             let (at, by) = (instant(at)?, AccountId(by.0));
             Ok(Stamp { at, by, by_name })
         };
-        let modified = match (row.modified_at, row.modified_by, row.modified_by_name) {
+        let modified = match (modified_at, modified_by, modified_by_name) {
             (Some(at), Some(by), Some(by_name)) => Some(stamp(at, by, by_name)?),
             _ => None,
         };
+        let age = home.maximum_secret_age;
         Ok(Token {
-            key: TokenKey(row.key),
-            id: TokenId(row.uuid.0),
+            key: TokenKey(key),
+            id: TokenId(id),
             registry: home.key,
-            position: row.position,
-            name: row.name,
-            status: row.status.0,
-            expires_at: row.expires_at.map(instant).transpose()?,
-            scopes: row.scopes.0,
-            allowed: row.cidrs.0,
-            secrets: secrets_of(
-                home.maximum_secret_age,
-                row.secret_at,
-                row.previous_at,
-                row.previous_until,
-            )?,
-            version: row.version,
-            created: stamp(row.created_at, row.created_by, row.created_by_name)?,
+            position,
+            name,
+            description,
+            status,
+            expires_at: expires_at.map(instant).transpose()?,
+            scopes,
+            allowed,
+            secrets: secrets_of(age, secret_at, previous_at, previous_until)?,
+            version,
+            created: stamp(created_at, created_by, created_by_name)?,
             modified,
             last_used: used.map(UseRow::last_use).transpose()?.flatten(),
         })
     }
 }
 
-impl TryFrom<Token<VerbatimScopes>> for Token {
-    type Error = Error;
+/// The columns that a change of a token can change.
+#[derive(diesel::AsChangeset, diesel::Insertable)]
+#[diesel(table_name = tokens, treat_none_as_null = true, treat_none_as_default_value = false)]
+struct Changeable {
+    description: Option<String>,
+    status: &'static str,
+    expires_at: Option<i64>,
+    scopes: String,
+    cidrs: String,
+    version: i64,
+}
 
-    fn try_from(kept: Token<VerbatimScopes>) -> Result<Self> {
+impl Changeable {
+    fn of(token: &Token) -> Result<Self> {
+        let Token {
+            key: _,
+            id: _,
+            registry: _,
+            position: _,
+            name: _,
+            description,
+            status,
+            expires_at,
+            scopes,
+            allowed,
+            secrets: _,
+            version,
+            created: _,
+            modified: _,
+            last_used: _,
+        } = token;
         Ok(Self {
-            scopes: from_json(kept.scopes.get())?,
-            key: kept.key,
-            id: kept.id,
-            registry: kept.registry,
-            position: kept.position,
-            name: kept.name,
-            status: kept.status,
-            expires_at: kept.expires_at,
-            allowed: kept.allowed,
-            secrets: kept.secrets,
-            version: kept.version,
-            created: kept.created,
-            modified: kept.modified,
-            last_used: kept.last_used,
+            description: description.clone(),
+            status: status.as_str(),
+            expires_at: expires_at.map(micros),
+            scopes: to_json(scopes)?,
+            cidrs: to_json(allowed)?,
+            version: *version,
         })
     }
 }
 
 /// Finds a token of a registry by its public id.
 pub fn find(connection: &mut Session, home: Home, id: TokenId) -> Result<Option<Token>> {
-    show(connection, home, id)?.map(Token::try_from).transpose()
+    let found = show(connection, home, id)?;
+    found
+        .map(|token| token.with_scopes(|kept| from_json(kept.get())))
+        .transpose()
 }
 
 /// Finds a token of a registry by its public id, to be shown.
@@ -152,53 +192,32 @@ pub fn insert(
     created: &Stamp,
     caps: Caps,
 ) -> Result<Token> {
-    let (registry, name) = (home.key, new.name.as_str());
-    let allowed = new.allowed.clone().unwrap_or_default();
-    let expires_at = new.expires_at.flatten();
+    let NewToken {
+        name,
+        description,
+        expires_at,
+        scopes,
+        allowed,
+        status,
+        with_password: _,
+    } = new.clone();
+    let registry = home.key;
     let position = transaction.next_position(registry)?;
     // There are no more tokens than positions were handed out, so most registries need not be asked.
     if position > caps.tokens {
         caps.admit_token(transaction.total(registry)?)?;
     }
-    let (scopes, cidrs) = (to_json(&new.scopes)?, to_json(&allowed)?);
-    let inserted = direct!(&mut **transaction, |direct| diesel::insert_into(
-        tokens::table
-    )
-    .values((
-        tokens::uuid.eq(bytes(id.0)),
-        tokens::registry_key.eq(registry.0),
-        tokens::position.eq(position),
-        tokens::name.eq(name),
-        tokens::name_key.eq(name_key(name)),
-        tokens::status.eq(new.status.as_str()),
-        tokens::expires_at.eq(expires_at.map(micros)),
-        tokens::scopes.eq(&scopes),
-        tokens::cidrs.eq(&cidrs),
-        tokens::secret_digest.eq(&secret.digest),
-        tokens::secret_key.eq(secret.key),
-        tokens::secret_version.eq(1),
-        tokens::secret_at.eq(micros(created.at)),
-        tokens::refresh_id.eq(bytes(refresh_id)),
-        tokens::version.eq(1),
-        tokens::created_at.eq(micros(created.at)),
-        tokens::created_by.eq(bytes(created.by.0)),
-        tokens::created_by_name.eq(&created.by_name),
-    ))
-    .returning(tokens::key)
-    .get_result::<i64>(direct));
-    // A taken id is looked for by the caller and a position is never handed out twice: what remains is the name.
-    let key = on_unique(inserted, || Error::name_taken(What::Token, name))?;
-    transaction.count(registry, bucket(position), 1);
-    Ok(Token {
-        key: TokenKey(key),
+    let mut token = Token {
+        key: TokenKey(0),
         id,
         registry,
         position,
-        name: name.to_owned(),
-        status: new.status,
-        expires_at,
-        scopes: new.scopes.clone(),
-        allowed,
+        name: name.as_str().to_owned(),
+        description: description.value(),
+        status,
+        expires_at: expires_at.value(),
+        scopes,
+        allowed: allowed.unwrap_or_default(),
         secrets: Secrets {
             made_at: created.at,
             previous: None,
@@ -208,7 +227,34 @@ pub fn insert(
         created: created.clone(),
         modified: None,
         last_used: None,
-    })
+    };
+    let row = Changeable::of(&token)?;
+    let inserted = direct!(&mut **transaction, |direct| diesel::insert_into(
+        tokens::table
+    )
+    .values((
+        row,
+        tokens::uuid.eq(bytes(id.0)),
+        tokens::registry_key.eq(registry.0),
+        tokens::position.eq(position),
+        tokens::name.eq(&token.name),
+        tokens::name_key.eq(name_key(&token.name)),
+        tokens::secret_digest.eq(&secret.digest),
+        tokens::secret_key.eq(secret.key),
+        tokens::secret_version.eq(1),
+        tokens::secret_at.eq(micros(created.at)),
+        tokens::refresh_id.eq(bytes(refresh_id)),
+        tokens::created_at.eq(micros(created.at)),
+        tokens::created_by.eq(bytes(created.by.0)),
+        tokens::created_by_name.eq(&created.by_name),
+    ))
+    .returning(tokens::key)
+    .get_result::<i64>(direct));
+    // A taken id is looked for by the caller and a position is never handed out twice: what remains is the name.
+    let key = on_unique(inserted, || Error::name_taken(What::Token, &token.name))?;
+    transaction.count(registry, bucket(position), 1);
+    token.key = TokenKey(key);
+    Ok(token)
 }
 
 /// Keeps a changed token, and who changed it.
@@ -220,11 +266,7 @@ pub fn update(connection: &mut Session, token: &mut Token, modified: Stamp) -> R
             .and(tokens::key.eq(token.key.0)),
     );
     let update = diesel::update(row).set((
-        tokens::status.eq(token.status.as_str()),
-        tokens::expires_at.eq(token.expires_at.map(micros)),
-        tokens::scopes.eq(to_json(&token.scopes)?),
-        tokens::cidrs.eq(to_json(&token.allowed)?),
-        tokens::version.eq(token.version),
+        Changeable::of(token)?,
         tokens::modified_at.eq(micros(modified.at)),
         tokens::modified_by.eq(bytes(modified.by.0)),
         tokens::modified_by_name.eq(&modified.by_name),

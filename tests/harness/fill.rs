@@ -9,7 +9,6 @@ use wharfinger::domain::caps::Caps;
 use wharfinger::domain::id::{AccountId, RegistryId, RegistryKey, TokenId};
 use wharfinger::domain::life::Lives;
 use wharfinger::domain::registry::Home;
-use wharfinger::domain::status::Status;
 use wharfinger::domain::token::{NewToken, TokenName};
 use wharfinger::store::{Lock, Settings, Store, Target, credentials, registries, tokens};
 
@@ -80,14 +79,7 @@ async fn insert(
     store
         .write(Lock::Registry(registry), move |connection| {
             for (number, id) in (start..).zip(&ids) {
-                let new = NewToken {
-                    name: TokenName::parse(&format!("t{number}"))?,
-                    expires_at: None,
-                    scopes: Vec::new(),
-                    allowed: None,
-                    status: Status::Enabled,
-                    with_password: false,
-                };
+                let new = NewToken::named(TokenName::parse(&format!("t{number}"))?);
                 let secret = credentials::SecretDigest {
                     digest: vec![0; 32],
                     key: 1,

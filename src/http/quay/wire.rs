@@ -149,17 +149,28 @@ pub(super) struct TokenView {
         value_type = Option<String>,
         example = "WHAEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMP"
     )]
+    #[expect(
+        clippy::option_option,
+        reason = "absent, null and a code are three things in an answer"
+    )]
     token_code: Option<Option<Shown>>,
 }
 
 impl From<AppToken> for TokenView {
     fn from(token: AppToken) -> Self {
+        let AppToken {
+            id,
+            title,
+            created_at,
+            expires_at,
+            used_at,
+        } = token;
         Self {
-            uuid: token.id.to_string(),
-            title: token.title,
-            last_accessed: token.used_at.map(date),
-            created: date(token.created_at),
-            expiration: token.expires_at.map(date),
+            uuid: id.to_string(),
+            title,
+            last_accessed: used_at.map(date),
+            created: date(created_at),
+            expiration: expires_at.map(date),
             token_code: None,
         }
     }

@@ -118,21 +118,31 @@ pub(super) struct AccountView {
 
 impl From<Account> for AccountView {
     fn from(account: Account) -> Self {
-        let changed = account.version > 1;
+        let Account {
+            key: _,
+            id,
+            name,
+            status,
+            version,
+            roles,
+            created_at,
+            modified_at,
+        } = account;
+        let changed = version > 1;
         Self {
-            id: account.id.to_string(),
+            id: id.to_string(),
             r#type: "account",
             href: "",
             metadata: AccountMetadata {
-                created_date: rfc3339(account.created_at),
-                last_modified_date: changed.then(|| rfc3339(account.modified_at)),
-                state: account.status.as_str(),
+                created_date: rfc3339(created_at),
+                last_modified_date: changed.then(|| rfc3339(modified_at)),
+                state: status.as_str(),
             },
             properties: AccountProperties {
                 credentials: None,
-                name: account.name,
-                roles: account.roles,
-                status: account.status.as_str(),
+                name,
+                roles,
+                status: status.as_str(),
             },
         }
     }

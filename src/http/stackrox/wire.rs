@@ -121,17 +121,25 @@ pub(super) struct TokenMetadata {
 
 impl From<ApiToken> for TokenMetadata {
     fn from(token: ApiToken) -> Self {
-        let role = match token.roles.as_slice() {
+        let ApiToken {
+            id,
+            name,
+            roles,
+            issued_at,
+            expires_at,
+            revoked,
+        } = token;
+        let role = match roles.as_slice() {
             [role] => role.clone(),
             _ => String::new(),
         };
         Self {
-            id: token.id.to_string(),
-            name: token.name,
-            roles: token.roles,
-            issued_at: seconds(token.issued_at),
-            expiration: seconds(token.expires_at),
-            revoked: token.revoked,
+            id: id.to_string(),
+            name,
+            roles,
+            issued_at: seconds(issued_at),
+            expiration: seconds(expires_at),
+            revoked,
             role,
         }
     }

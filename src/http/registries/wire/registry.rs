@@ -4,9 +4,10 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Links, Metadata, nullable_list, present};
+use super::{Links, Metadata, nullable_list};
 use crate::domain::allow_list::AllowList;
 use crate::domain::life::{LivesPatch, parse_life};
+use crate::domain::patch::Patch;
 use crate::domain::period::Period;
 use crate::domain::registry::{self, NewRegistry, RegistryName, RegistryPatch, TokenVerifier};
 use crate::domain::rotation::parse_maximum_age;
@@ -292,29 +293,29 @@ struct CreateRegistryProperties {
     #[schema(value_type = Option<Verifier>, nullable = false)]
     token_verifier: Option<String>,
     /// How long a token lasts whose maker does not say; null is no rule, absent leaves the rule as it is
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default)]
     #[schema(
         value_type = Option<String>,
         pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$",
         example = "P90D"
     )]
-    default_token_life: Option<Option<String>>,
+    default_token_life: Patch<String>,
     /// How far ahead a token's end may lie when it is set; null is no rule, absent leaves the rule as it is
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default)]
     #[schema(
         value_type = Option<String>,
         pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$",
         example = "P3650D"
     )]
-    maximum_token_life: Option<Option<String>>,
+    maximum_token_life: Patch<String>,
     /// How old the secret of a token may become, from PT1H; an older one opens nothing. Null is of any age, absent leaves it as it is
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default)]
     #[schema(
         value_type = Option<String>,
         pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$",
         example = "P90D"
     )]
-    maximum_secret_age: Option<Option<String>>,
+    maximum_secret_age: Patch<String>,
     /// The product once had it; clients of that time still send it.
     #[serde(default, rename = "maintenanceWindow")]
     #[schema(ignore)]
@@ -371,20 +372,14 @@ fn to_verifier(text: Option<&str>) -> Result<Option<TokenVerifier>> {
     text.map(TokenVerifier::parse).transpose()
 }
 
-fn to_maximum_age(sent: Option<Option<String>>) -> Result<Option<Option<Period>>> {
-    sent.map(|age| age.as_deref().map(parse_maximum_age).transpose())
-        .transpose()
+fn to_maximum_age(sent: Patch<String>) -> Result<Patch<Period>> {
+    sent.try_map(|age| parse_maximum_age(&age))
 }
 
-fn to_lives(
-    default: Option<Option<String>>,
-    maximum: Option<Option<String>>,
-) -> Result<LivesPatch> {
+fn to_lives(default: Patch<String>, maximum: Patch<String>) -> Result<LivesPatch> {
     let mut violations = Violations::default();
-    let mut read = |member, field, sent: Option<Option<String>>| {
-        let read = |text: &str| parse_life(member, field, text);
-        let life = sent.map(|life| life.as_deref().map(read).transpose());
-        violations.take(life.transpose())
+    let mut read = |member, field, sent: Patch<String>| {
+        violations.take(sent.try_map(|text| parse_life(member, field, &text)))
     };
     let default = read("defaultTokenLife", Field::DefaultTokenLife, default);
     let maximum = read("maximumTokenLife", Field::MaximumTokenLife, maximum);
@@ -403,9 +398,9 @@ fn to_lives(
 #[schema(as = PatchRegistryInput)]
 pub(in super::super) struct PatchRegistry {
     /// Replaces the schedule; null removes it, absent leaves it as it is
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default)]
     #[schema(value_type = Option<Schedule>)]
-    garbage_collection_schedule: Option<Option<Schedule>>,
+    garbage_collection_schedule: Patch<Schedule>,
     #[schema(nullable = false)]
     features: Option<Features>,
     /// Replaces the allow list; an empty one lifts the restriction, null and absent leave it as it is
@@ -415,29 +410,29 @@ pub(in super::super) struct PatchRegistry {
     #[schema(value_type = Option<Verifier>, nullable = false)]
     token_verifier: Option<String>,
     /// How long a token lasts whose maker does not say; null is no rule, absent leaves the rule as it is
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default)]
     #[schema(
         value_type = Option<String>,
         pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$",
         example = "P90D"
     )]
-    default_token_life: Option<Option<String>>,
+    default_token_life: Patch<String>,
     /// How far ahead a token's end may lie when it is set; null is no rule, absent leaves the rule as it is
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default)]
     #[schema(
         value_type = Option<String>,
         pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$",
         example = "P3650D"
     )]
-    maximum_token_life: Option<Option<String>>,
+    maximum_token_life: Patch<String>,
     /// Changes how old the secret of a token may become, from PT1H; null lets it be of any age, absent leaves it as it is
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default)]
     #[schema(
         value_type = Option<String>,
         pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$",
         example = "P90D"
     )]
-    maximum_secret_age: Option<Option<String>>,
+    maximum_secret_age: Patch<String>,
     #[schema(ignore)]
     name: Option<String>,
     #[schema(ignore)]
@@ -470,10 +465,8 @@ impl TryFrom<PatchRegistry> for RegistryPatch {
 
     fn try_from(body: PatchRegistry) -> Result<Self> {
         let mut violations = Violations::default();
-        let schedule = body
-            .garbage_collection_schedule
-            .map(|schedule| schedule.map(registry::Schedule::try_from).transpose());
-        let schedule = violations.take(schedule.transpose());
+        let schedule = body.garbage_collection_schedule;
+        let schedule = violations.take(schedule.try_map(registry::Schedule::try_from));
         let subnets = violations.take(
             body.api_subnet_allow_list
                 .map(AllowList::of_registry)

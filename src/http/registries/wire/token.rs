@@ -9,12 +9,15 @@ use uuid::Uuid;
 
 use super::super::super::pieces::Items;
 use super::super::super::shown::Shown;
-use super::{Links, Metadata, nullable_list, present, rfc3339};
+use super::{Links, Metadata, nullable_list, rfc3339};
 use crate::domain::allow_list::AllowList;
+use crate::domain::patch::Patch;
 use crate::domain::scope_warning::ScopeWarning;
 use crate::domain::status::Status;
 use crate::domain::token;
-use crate::domain::token::{NewToken, TokenName, TokenPatch, VerbatimScopes, parse_expiry};
+use crate::domain::token::{
+    NewToken, TokenName, TokenPatch, VerbatimScopes, parse_description, parse_expiry,
+};
 use crate::domain::token_scope;
 use crate::domain::token_scope::check_scopes;
 use crate::error::{Error, Result, Violations};
@@ -117,6 +120,10 @@ struct TokenProperties {
     /// When the token stops to work; null if never
     #[schema(required, format = DateTime, example = "2027-01-13T16:27:42Z")]
     expiry_date: Option<String>,
+    /// A text for people; absent without one
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "Pushes from the nightly build")]
+    description: Option<String>,
     /// The token's name, unique in the registry
     #[schema(example = "push-token")]
     name: String,
@@ -158,24 +165,43 @@ impl TokenView {
         secret: Option<&SecretString>,
         now: DateTime<Utc>,
     ) -> Self {
-        let (state, created_at) = (token.state_at(now), token.created.at);
+        let state = token.state_at(now);
+        let token::Token {
+            key: _,
+            id,
+            registry: _,
+            position: _,
+            name,
+            description,
+            status,
+            expires_at,
+            scopes,
+            allowed,
+            secrets,
+            version: _,
+            created,
+            modified,
+            last_used,
+        } = token;
+        let created_at = created.at;
         Self {
-            id: token.id.0,
+            id: id.0,
             r#type: "token",
             href: "",
-            metadata: Metadata::new(token.created, token.modified, state)
-                .opened_by(token.secrets, created_at, now)
-                .used(token.last_used),
+            metadata: Metadata::new(created, modified, state)
+                .opened_by(secrets, created_at, now)
+                .used(last_used),
             properties: TokenProperties {
-                allowed_cidrs: token.allowed.entries().to_vec(),
+                allowed_cidrs: allowed.entries().to_vec(),
                 credentials: Credentials {
-                    username: token.name.clone(),
+                    username: name.clone(),
                     password: secret.cloned().map(Shown::from).unwrap_or_default(),
                 },
-                expiry_date: token.expires_at.map(rfc3339),
-                name: token.name,
-                scopes: token.scopes.into(),
-                status: token.status.as_str(),
+                expiry_date: expires_at.map(rfc3339),
+                description,
+                name,
+                scopes: scopes.into(),
+                status: status.as_str(),
             },
         }
     }
@@ -250,9 +276,13 @@ struct CreateTokenProperties {
     )]
     name: String,
     /// When the token stops to work; null: never. Absent: as the registry and the service have it, or else never; where they have something to say, a token that is replaced keeps its own
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime, example = "2036-01-13T16:27:42Z")]
-    expiry_date: Option<Option<String>>,
+    expiry_date: Patch<String>,
+    /// A text for people; null is none. Absent: none for a token that is made, unchanged for one that is replaced
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 200, pattern = r"^[^\x00-\x1F\x7F]*$", example = "Pulls for the nightly build")]
+    description: Patch<String>,
     /// What the token may do
     #[schema(max_items = 100)]
     scopes: Option<Vec<Scope>>,
@@ -292,11 +322,6 @@ impl SentBack {
     }
 }
 
-fn to_expiry(sent: Option<Option<String>>) -> Result<Option<Option<DateTime<Utc>>>> {
-    sent.map(|date| date.as_deref().map(parse_expiry).transpose())
-        .transpose()
-}
-
 impl TryFrom<CreateToken> for NewToken {
     type Error = Error;
 
@@ -308,16 +333,19 @@ impl TryFrom<CreateToken> for NewToken {
             status,
             allowed_cidrs,
             credentials,
+            description,
         } = body.properties;
         let mut violations = Violations::default();
         let name = violations.take(TokenName::parse(&name));
-        let expires_at = violations.take(to_expiry(expiry_date));
+        let expires_at = violations.take(expiry_date.try_map(|date| parse_expiry(&date)));
+        let description = violations.take(description.try_map(parse_description));
         let scopes = violations.take(to_scopes(scopes.unwrap_or_default()));
         let status = violations.take(status.as_deref().map_or(Ok(Status::Enabled), Status::parse));
         let allowed = violations.take(allowed_cidrs.map(AllowList::of_token).transpose());
         let new = (|| {
             Some(Self {
                 name: name?,
+                description: description?,
                 expires_at: expires_at?,
                 scopes: scopes?,
                 allowed: allowed?,
@@ -335,9 +363,13 @@ impl TryFrom<CreateToken> for NewToken {
 #[schema(as = PatchTokenInput)]
 pub(in super::super) struct PatchToken {
     /// When the token stops to work; null removes the expiry, absent leaves it as it is
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime, example = "2036-01-13T16:27:42Z")]
-    expiry_date: Option<Option<String>>,
+    expiry_date: Patch<String>,
+    /// Replaces the text for people; null removes it, absent leaves it as it is
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 200, pattern = r"^[^\x00-\x1F\x7F]*$", example = "Pulls for the nightly build")]
+    description: Patch<String>,
     /// Replaces all scopes; null and absent leave them as they are
     #[schema(max_items = 100)]
     scopes: Option<Vec<Scope>>,
@@ -370,14 +402,29 @@ impl TryFrom<PatchToken> for TokenPatch {
     type Error = Error;
 
     fn try_from(body: PatchToken) -> Result<Self> {
+        let PatchToken {
+            expiry_date,
+            description,
+            scopes,
+            status,
+            allowed_cidrs,
+            name,
+            _credentials: _,
+            _id: _,
+            _type: _,
+            _href: _,
+            _metadata: _,
+        } = body;
         let mut violations = Violations::default();
-        let expires_at = violations.take(to_expiry(body.expiry_date));
-        let scopes = violations.take(body.scopes.map(to_scopes).transpose());
-        let status = violations.take(body.status.as_deref().map(Status::parse).transpose());
-        let allowed = violations.take(body.allowed_cidrs.map(AllowList::of_token).transpose());
+        let expires_at = violations.take(expiry_date.try_map(|date| parse_expiry(&date)));
+        let description = violations.take(description.try_map(parse_description));
+        let scopes = violations.take(scopes.map(to_scopes).transpose());
+        let status = violations.take(status.as_deref().map(Status::parse).transpose());
+        let allowed = violations.take(allowed_cidrs.map(AllowList::of_token).transpose());
         let patch = (|| {
             Some(Self {
-                name: body.name,
+                name,
+                description: description?,
                 expires_at: expires_at?,
                 scopes: scopes?,
                 allowed: allowed?,
