@@ -1,14 +1,14 @@
 //! What the documents claim, held against the program.
 //!
-//! The README's tour is run as it stands. The second word after a fence says what a block is:
+//! The README's first token and docs/TOUR.md are run as they stand. The second word after a fence says what a block is:
 //!
-//! - `sh start`: how to start the server. `cargo run --release` stands for the program under test.
+//! - `sh start`: how to start the server, in README.md alone. `cargo run --release` stands for the program under test.
 //! - `sh tour`: commands, run in order in one bash session. What the person pastes is its standard input.
-//! - `sh protect`, `sh protect denied`: run elsewhere, with a real registry.
+//! - `sh protect`, `sh protect denied`, in docs/PROTECT.md alone: run elsewhere, with a real registry.
 //! - `… output`: what the block before it prints. A `sh tour` block without one prints nothing.
 //!
 //! Ids, times and secrets differ from run to run, so they are replaced by numbers in the order in which they first
-//! occur: where the README shows the same id twice, the program must too. Those that the commands name stay as they are.
+//! occur: where a page shows the same id twice, the program must too. Those that the commands name stay as they are.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -30,7 +30,7 @@ use crate::openapi::{document_of, operations, resolve};
 use crate::program::files;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wharfinger");
-/// Where the README says that the server is.
+/// Where the pages say that the server is.
 const SHOWN: &str = "http://127.0.0.1:8080";
 /// What is printed between the outputs of two blocks.
 const SEPARATOR: char = '\u{1e}';
@@ -136,7 +136,7 @@ impl Mask<'_> {
     }
 }
 
-/// A server at a terminal, as the person who reads the README has it.
+/// A server at a terminal, as the person who reads the pages has it.
 struct Terminal {
     script: Child,
     /// What it printed, line by line.
@@ -193,29 +193,37 @@ fn require(tools: &[&str]) {
             .status();
         assert!(
             there.is_ok(),
-            "the README's tour needs {tool}; on Debian: apt-get install bash bsdutils curl jq"
+            "the tour needs {tool}; on Debian: apt-get install bash bsdutils curl jq"
         );
     }
 }
 
 #[test]
-fn the_tour_works_as_the_readme_shows_it() {
-    require(&["bash", "curl", "jq", "script"]);
+fn the_first_token_works_as_the_readme_shows_it() {
+    run_as_shown(&read("README.md"), 2);
+}
+
+#[test]
+fn the_tour_works_as_its_page_shows_it() {
     let readme = read("README.md");
-    let blocks = marked_blocks(&readme);
+    // The README says how to start the server.
+    let (start, _) = readme.split_once("\n## The first token\n").unwrap();
+    run_as_shown(&(start.to_owned() + &read("docs/TOUR.md")), 10);
+}
+
+/// Runs the blocks of a page, of which there are more than `least`, and compares what they print.
+fn run_as_shown(page: &str, least: usize) {
+    require(&["bash", "curl", "jq", "script"]);
+    let blocks = marked_blocks(page);
     let of = |marker: &str| -> String {
         let marked = blocks.iter().filter(|(is, _)| is == marker);
         marked.map(|(_, text)| text.as_str()).collect()
     };
     let (start, commands) = (of("start"), of("tour"));
 
-    // What the README shows for each block: the greeting first.
+    // What the page shows for each block: the greeting first.
     let mut shown: Vec<(&str, String)> = Vec::new();
-    // The blocks marked `protect` need a registry: tests/acceptance/registry/readme runs them.
-    let toured = blocks
-        .iter()
-        .filter(|(marker, _)| !marker.starts_with("protect"));
-    for (marker, text) in toured {
+    for (marker, text) in &blocks {
         match (marker.as_str(), shown.last_mut()) {
             ("start" | "tour", _) => shown.push((text, String::new())),
             ("output", Some((_, output))) => output.push_str(text),
@@ -223,7 +231,7 @@ fn the_tour_works_as_the_readme_shows_it() {
         }
     }
     assert_eq!(shown[0].0, start, "there is one start, and it comes first");
-    assert!(shown.len() > 10, "the tour is gone");
+    assert!(shown.len() > least, "the tour is gone");
 
     let folder = tempfile::tempdir().unwrap();
     let terminal = Terminal::start(&start, folder.path(), shown[0].1.lines().count());
@@ -267,7 +275,7 @@ fn the_tour_works_as_the_readme_shows_it() {
         assert_eq!(
             expected.apply(output.trim_end()),
             actual.apply(printed.trim_end()),
-            "the README (left) shows something else than is printed (right) by:\n{block}\nthis was printed:\n{printed}"
+            "the page (left) shows something else than is printed (right) by:\n{block}\nthis was printed:\n{printed}"
         );
     }
     assert_eq!(complaints, "", "nothing of the tour complains");
@@ -305,18 +313,18 @@ fn settings_table() -> String {
 }
 
 #[test]
-fn the_readme_lists_every_setting() {
+fn the_settings_page_lists_every_setting() {
     let table = settings_table();
     assert!(
-        read("README.md").contains(&format!("\n{table}\n")),
-        "the README's table of settings should be:\n\n{table}"
+        read("docs/SETTINGS.md").contains(&format!("\n{table}\n")),
+        "the table of settings should be:\n\n{table}"
     );
 }
 
-/// The commands of the README's table: `wharfinger account disable NAME`, `enable` names two.
-fn told_commands(readme: &str) -> BTreeSet<String> {
+/// The commands of a page's table: `wharfinger account disable NAME`, `enable` names two.
+fn told_commands(page: &str) -> BTreeSet<String> {
     let mut told = BTreeSet::new();
-    let rows = readme
+    let rows = page
         .lines()
         .filter(|line| line.starts_with("| `wharfinger"));
     for cell in rows.filter_map(|row| row.split(" | ").next()) {
@@ -341,12 +349,12 @@ fn told_commands(readme: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_readme_tells_of_every_command() {
-    let told = told_commands(&read("README.md"));
+fn the_commands_page_tells_of_every_command() {
+    let told = told_commands(&read("docs/COMMANDS.md"));
     for (name, _) in commands() {
         assert!(
             told.contains(&name),
-            "the README does not tell of {name}: {told:?}"
+            "the page does not tell of {name}: {told:?}"
         );
     }
 }
@@ -425,32 +433,49 @@ fn anchor(heading: &str) -> String {
         .collect()
 }
 
+/// The pages of a folder.
+fn pages_in(folder: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root().join(folder)).unwrap();
+    let mut pages: Vec<_> = entries
+        .map(|entry| Path::new(folder).join(entry.unwrap().file_name()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .collect();
+    pages.sort();
+    pages
+}
+
 #[test]
 fn links_between_the_documents_lead_somewhere() {
-    let pages = [
-        "README.md",
-        "CHANGELOG.md",
-        "docs/API.md",
-        "docs/ARCHITECTURE.md",
-        "docs/AUDIT.md",
-        "docs/OPERATIONS.md",
-        "docs/QUAY.md",
-        "docs/REGISTRIES.md",
-        "docs/SECURITY.md",
-        "docs/STACKROX.md",
-    ];
+    let mut pages = Vec::new();
+    for folder in [
+        "",
+        "docs",
+        "fuzz",
+        "examples/provision",
+        "examples/registry",
+        "examples/terraform",
+    ] {
+        let found = pages_in(folder);
+        assert!(!found.is_empty(), "{folder} has no pages");
+        pages.extend(found);
+    }
+    assert!(pages.contains(&PathBuf::from("README.md")), "{pages:?}");
     for page in pages {
-        for link in read(page).split("](").skip(1) {
+        let shown = page.display();
+        for link in read(&page).split("](").skip(1) {
             let (link, _) = link.split_once(')').unwrap();
             if link.starts_with("http") {
                 continue;
             }
             let (file, fragment) = link.split_once('#').unwrap_or((link, ""));
             let target = match file {
-                "" => PathBuf::from(page),
-                file => Path::new(page).parent().unwrap().join(file),
+                "" => page.clone(),
+                file => page.parent().unwrap().join(file),
             };
-            assert!(root().join(&target).exists(), "{page}: {link} is not there");
+            assert!(
+                root().join(&target).exists(),
+                "{shown}: {link} is not there"
+            );
             let headings = || {
                 read(&target)
                     .lines()
@@ -458,10 +483,30 @@ fn links_between_the_documents_lead_somewhere() {
             };
             assert!(
                 fragment.is_empty() || headings(),
-                "{page}: {link} leads to no heading"
+                "{shown}: {link} leads to no heading"
             );
         }
     }
+}
+
+#[test]
+fn the_index_names_every_page() {
+    let index = read("docs/README.md");
+    let mut pages = pages_in("docs");
+    pages.retain(|page| !page.ends_with("README.md"));
+    assert!(pages.len() > 15, "{pages:?}");
+    for page in pages {
+        let name = page.file_name().unwrap().to_str().unwrap();
+        let times = index.matches(&format!("]({name})")).count();
+        let expected = if name == "GLOSSARY.md" { 2 } else { 1 };
+        assert_eq!(times, expected, "{name} in docs/README.md");
+    }
+}
+
+#[test]
+fn the_readme_is_short() {
+    let lines = read("README.md").lines().count();
+    assert!(lines <= 150, "{lines}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the README's examples for the public SDKs as they are: tests/acceptance/readme.sh
+# Runs the examples for the public SDKs in docs/CLIENTS.md as they are: tests/acceptance/readme.sh
 #
 # SERVER_URL and ADMIN say where and as whom, as scripts/with-server sets them.
 
@@ -10,9 +10,9 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 export PASSWORD=${ADMIN#*:}
 
-# block LANGUAGE: the README's only block in it, for this server's address.
+# block LANGUAGE: the page's only block in it, for this server's address.
 block() {
-  sed -n "/^\`\`\`$1\$/,/^\`\`\`\$/{/^\`\`\`/d;p}" README.md | sed "s#http://127.0.0.1:8080#$SERVER_URL#"
+  sed -n "/^\`\`\`$1\$/,/^\`\`\`\$/{/^\`\`\`/d;p}" docs/CLIENTS.md | sed "s#http://127.0.0.1:8080#$SERVER_URL#"
 }
 
 checks=0
