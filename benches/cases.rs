@@ -211,7 +211,7 @@ fn list_of_100() -> Result<Case> {
         },
         Registry::default(),
     ));
-    // Within, since the application hangs a worker's bell.
+    // Within, since the application makes a worker's waker.
     let app = house
         .system
         .block_on(async { init_service(http::app(state, http::Door::Service)).await });

@@ -27,8 +27,9 @@ use crate::http::{self, Bodies, Bounds, Budget, Memory, Origins, Seats};
 use crate::metrics::Registry;
 use crate::server;
 use crate::service::accounts::FIRST;
+use crate::service::data_keys;
+use crate::service::data_keys::ServerKey;
 use crate::service::throttle::Limits;
-use crate::service::vault::{self, ServerKey};
 use crate::service::{Policy, Service};
 use crate::store::{self, Store, Target, dump, leases};
 use crate::tasks::Tasks;
@@ -184,7 +185,7 @@ async fn open_service_as(
         make_data_folder(settings)?;
     }
     let store = open_store(settings, clock, holder)?;
-    if makes == Makes::Nothing && !vault::is_claimed(&store).await? {
+    if makes == Makes::Nothing && !data_keys::is_claimed(&store).await? {
         return Err(Error::invalid(
             Field::Setting,
             format!(
@@ -412,7 +413,7 @@ async fn make_server_key(
     let path = settings.server_key_path();
     // Looked for once more, since another process that starts at the same moment makes it before it claims the
     // database.
-    if vault::is_claimed(store).await? && !path.exists() {
+    if data_keys::is_claimed(store).await? && !path.exists() {
         return Err(missing_server_key(
             &path,
             "this database was made with one; bring it back, nothing else opens what it sealed",

@@ -30,8 +30,8 @@ use crate::error::{Error, Field, Result};
 use crate::http;
 use crate::service::Service;
 use crate::service::accounts::FIRST;
-use crate::service::keys::{Consequence, Rotation};
-use crate::service::vault::ServerKey;
+use crate::service::data_keys::ServerKey;
+use crate::service::signing_keys::{Consequence, Rotation};
 use crate::store::leases;
 use crate::telemetry;
 
@@ -347,7 +347,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 
 async fn registry(settings: &Settings, command: RegistryCommand) -> Result<()> {
     let service = open_service(settings, Makes::Nothing).await?;
-    let keys = service.keys();
+    let keys = service.signing_keys();
     let done = async {
         let text = match command {
             RegistryCommand::AuthConfig {
@@ -382,7 +382,7 @@ async fn rotate(
     authority: bool,
 ) -> Result<()> {
     let service = open_service(settings, Makes::Nothing).await?;
-    let keys = service.keys();
+    let keys = service.signing_keys();
     let rotation = if authority {
         Rotation::Authority
     } else {

@@ -7,11 +7,10 @@
 //! - [`store`] remembers: SQLite or PostgreSQL behind two doors, one to read and one to write.
 //! - [`domain`] knows the rules that need neither database nor clock.
 //!
-//! Beside them [`error`], [`clock`], [`metrics`] and [`bell`] are used by all and use none. [`config`] names the settings, [`app`] puts
+//! Beside them [`error`], [`clock`], [`metrics`] and [`waker`] are used by all and use none. [`config`] names the settings, [`app`] puts
 //! everything together, [`server`] and [`tls`] listen, [`cli`] runs the commands. `docs/ARCHITECTURE.md` is the map with the reasons.
 
 pub mod app;
-pub mod bell;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -25,5 +24,6 @@ pub mod store;
 pub mod tasks;
 pub mod telemetry;
 pub mod tls;
+pub mod waker;
 
 pub use error::Error;

@@ -75,8 +75,8 @@ impl Tasks {
         for task in self.writers {
             let _ = task.await;
         }
-        report_uses(in_time(self.service.flush_uses()).await);
-        report_audit(in_time(self.service.flush_incidents(true)).await);
+        report_uses(in_time(self.service.flush_usage()).await);
+        report_audit(in_time(self.service.flush_audit(true)).await);
     }
 }
 
@@ -105,10 +105,10 @@ async fn write_uses(service: Service) {
         let now = service.instant();
         if now.saturating_duration_since(began) >= USES_PAUSE {
             (began, last) = (now, now);
-            report_uses(service.flush_uses().await);
+            report_uses(service.flush_usage().await);
         } else if now.saturating_duration_since(last) >= FIRST_USES_PAUSE {
             last = now;
-            report_uses(service.flush_first_uses().await);
+            report_uses(service.flush_first_usage().await);
         }
     }
 }
@@ -129,7 +129,7 @@ async fn write_audit(service: Service) {
     let mut ticks = ticks(AUDIT_PAUSE);
     loop {
         ticks.tick().await;
-        report_audit(service.flush_incidents(false).await);
+        report_audit(service.flush_audit(false).await);
     }
 }
 
@@ -235,7 +235,7 @@ impl Told {
 
     /// Nobody but the operator can mend an authority, since registries have to be given the new bundle.
     async fn early_authorities(&mut self, service: &Service) -> Result<()> {
-        let early = service.keys().early_authorities().await?;
+        let early = service.signing_keys().early_authorities().await?;
         for authority in &early {
             if !self.early.contains(&authority.number) {
                 tracing::warn!(registry = %authority.registry, "{}", authority.advice(service.now()));

@@ -679,7 +679,7 @@ async fn a_request_of_a_known_caller_asks_the_store_once(
                 let place = format!("place-{number}-{who}-{attempt}");
                 let place = Place::make(&admin, &place, &members).await;
                 // Nor is what is written without a request to.
-                server.service.flush_incidents(true).await.unwrap();
+                server.service.flush_audit(true).await.unwrap();
                 let (calls, checks) = (
                     server.service.store_calls(),
                     server.service.password_checks(),
@@ -714,7 +714,7 @@ async fn a_request_of_a_known_caller_asks_the_store_once(
         while counted.last() != Some(&expected) {
             assert!(counted.len() < 3, "{name} with {secret}: {counted:?}");
             assert!(counted.is_empty() || expected != (2, 1), "{counted:?}");
-            server.service.flush_incidents(true).await.unwrap();
+            server.service.flush_audit(true).await.unwrap();
             let (calls, checks) = (
                 server.service.store_calls(),
                 server.service.password_checks(),

@@ -13,8 +13,8 @@ use wharfinger::clock::{Clock as _, SystemRandom};
 use wharfinger::domain::account::NewPassword;
 use wharfinger::domain::status::Status;
 use wharfinger::service::accounts::{IssuedTokens, LiveTokens};
+use wharfinger::service::data_keys::{API_JWT, DataKeys, ServerKey};
 use wharfinger::service::janitor::Round;
-use wharfinger::service::vault::{API_JWT, ServerKey, Vault};
 use wharfinger::store::{self, Store, Target};
 
 use crate::harness::{ADMIN_PASSWORD, Actor, Backend, Server};
@@ -399,7 +399,7 @@ async fn steal_key(server: &Server) -> Vec<u8> {
     })
     .unwrap();
     let key = ServerKey::parse(&SecretString::from("A".repeat(43) + "=")).unwrap();
-    let vault = Vault::open(&store, &key, &*server.clock, &SystemRandom)
+    let vault = DataKeys::open(&store, &key, &*server.clock, &SystemRandom)
         .await
         .unwrap();
     let opened = store

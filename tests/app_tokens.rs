@@ -391,18 +391,18 @@ async fn uses_are_noted_once_a_minute_at_the_most(
         login(&server.actor("admin", &code), "/token").await.status,
         401
     );
-    assert_eq!(server.service.flush_uses().await.unwrap(), 0);
+    assert_eq!(server.service.flush_usage().await.unwrap(), 0);
     let first = server.service.now();
     assert_eq!(login(&app, "/token").await.status, 200);
     assert_eq!(login(&app, "/v2/auth").await.status, 200);
     assert_eq!(used_at().await, None, "it was written with the request");
-    assert_eq!(server.service.flush_uses().await.unwrap(), 1);
+    assert_eq!(server.service.flush_usage().await.unwrap(), 1);
     assert_eq!(used_at().await, Some(first));
     let address = "SELECT COUNT(*) FROM app_tokens WHERE used_address = '127.0.0.1'";
     assert_eq!(server.database.number(address), 1);
     server.clock.advance(TimeDelta::seconds(30));
     assert_eq!(check(&app, "GET").await, 200);
-    server.service.flush_uses().await.unwrap();
+    server.service.flush_usage().await.unwrap();
     assert_eq!(used_at().await, Some(first + TimeDelta::seconds(30)));
 
     // And those of API tokens.
@@ -415,7 +415,7 @@ async fn uses_are_noted_once_a_minute_at_the_most(
     let bearer = server.bearer(made.json["token"].as_str().unwrap());
     let used = "SELECT COUNT(*) FROM api_tokens WHERE used_at IS NOT NULL";
     assert_eq!(bearer.get("/registries").await.status, 200);
-    assert_eq!(server.service.flush_uses().await.unwrap(), 1);
+    assert_eq!(server.service.flush_usage().await.unwrap(), 1);
     assert_eq!(server.database.number(used), 1);
 }
 

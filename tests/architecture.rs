@@ -10,18 +10,18 @@ use syn::{Attribute, ItemExternCrate, ItemMod, ItemUse, Macro, Meta, UseTree, Vi
 /// Modules of the crate, and those that each may name. `app` and `cli` put everything together; `lib` and `main` hold
 /// nothing.
 const MAY_NAME: [(&str, &[&str]); 13] = [
-    ("bell", &[]),
+    ("waker", &[]),
     ("error", &[]),
     ("clock", &["error"]),
     ("metrics", &[]),
     ("telemetry", &["error", "config", "domain"]),
     ("domain", &["error", "clock"]),
-    ("store", &["bell", "error", "clock", "metrics", "domain"]),
+    ("store", &["waker", "error", "clock", "metrics", "domain"]),
     ("config", &["error", "clock", "domain", "store"]),
     ("service", &["error", "clock", "metrics", "domain", "store"]),
     (
         "http",
-        &["bell", "error", "clock", "metrics", "domain", "service"],
+        &["waker", "error", "clock", "metrics", "domain", "service"],
     ),
     ("tls", &["error", "metrics"]),
     ("tasks", &["error", "domain", "service", "tls"]),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use wharfinger::domain::account::AccountName;
 use wharfinger::domain::account::NewPassword;
 use wharfinger::service::accounts::{IssuedTokens, LiveTokens};
-use wharfinger::service::keys::Rotation;
+use wharfinger::service::signing_keys::Rotation;
 
 use crate::harness::{
     ADMIN_PASSWORD, Actor, Answer, Backend, Database, Patience, Program, Server, within_patience,
@@ -92,7 +92,7 @@ async fn every_change_is_told_with_who_and_what(
     let app_path = format!("/api/v1/user/apptoken/{uuid}");
     assert_eq!(admin.get(&app_path).await.status, 200);
     // What changes nothing is written a moment later: now, so that its place is certain.
-    server.service.flush_incidents(true).await.unwrap();
+    server.service.flush_audit(true).await.unwrap();
     change(Method::DELETE, &app_path, Value::Null).await;
     change(Method::DELETE, &made.path, Value::Null).await;
     change(Method::DELETE, &format!("/accounts/{account}"), Value::Null).await;
@@ -213,7 +213,7 @@ async fn commands_and_the_service_itself_are_told(
         server.client(&token).ask("/token", &login).await.status,
         200
     );
-    let keys = server.service.keys();
+    let keys = server.service.signing_keys();
     let tenant = keys.tenant("team-a").await.unwrap();
     keys.rotate(&tenant, Rotation::Signer).await.unwrap();
 
@@ -289,16 +289,16 @@ async fn logins_and_refusals_are_told_and_summed_up(
         all
     };
     // The first of each within a second, the others when their minute is over.
-    server.service.flush_incidents(false).await.unwrap();
+    server.service.flush_audit(false).await.unwrap();
     let first = since().await;
     assert_eq!(lines(&first), expected);
     assert!(first.iter().all(|event| event["detail"]["count"].is_null()));
     assert!(first.iter().all(|event| event["address"] == "127.0.0.1"));
     server.clock.advance(TimeDelta::seconds(59));
-    server.service.flush_incidents(false).await.unwrap();
+    server.service.flush_audit(false).await.unwrap();
     assert_eq!(since().await.len(), expected.len());
     server.clock.advance(TimeDelta::seconds(1));
-    server.service.flush_incidents(false).await.unwrap();
+    server.service.flush_audit(false).await.unwrap();
     let all = since().await;
     let counts = all[expected.len()..].iter().map(|event| {
         let word = event["outcome"].as_str().unwrap();
@@ -314,28 +314,28 @@ async fn logins_and_refusals_are_told_and_summed_up(
     for _ in 0..2 {
         assert_eq!(client.ask("/token", &login).await.status, 200);
     }
-    assert_eq!(server.service.flush_incidents(true).await.unwrap(), 2);
-    assert_eq!(server.service.flush_incidents(true).await.unwrap(), 0);
+    assert_eq!(server.service.flush_audit(true).await.unwrap(), 2);
+    assert_eq!(server.service.flush_audit(true).await.unwrap(), 0);
     // What is alone in its minute has no sum.
     assert_eq!(client.ask("/token", &login).await.status, 200);
-    assert_eq!(server.service.flush_incidents(false).await.unwrap(), 1);
-    assert_eq!(server.service.flush_incidents(true).await.unwrap(), 0);
+    assert_eq!(server.service.flush_audit(false).await.unwrap(), 1);
+    assert_eq!(server.service.flush_audit(true).await.unwrap(), 0);
     // A minute is over when it has passed, however the wall clock was set meanwhile.
     for hours in [-1, 2] {
         for _ in 0..2 {
             assert_eq!(client.ask("/token", &login).await.status, 200);
         }
         server.clock.set(TimeDelta::hours(hours));
-        assert_eq!(server.service.flush_incidents(false).await.unwrap(), 1);
+        assert_eq!(server.service.flush_audit(false).await.unwrap(), 1);
         server.clock.advance(TimeDelta::minutes(1));
-        assert_eq!(server.service.flush_incidents(false).await.unwrap(), 1);
+        assert_eq!(server.service.flush_audit(false).await.unwrap(), 1);
     }
     assert_eq!(faults(&server).await, Vec::<String>::new());
 }
 
 /// The newest refusal, as far as this is about: of what, why, in which name.
 async fn newest_refusal(server: &Server) -> Value {
-    server.service.flush_incidents(true).await.unwrap();
+    server.service.flush_audit(true).await.unwrap();
     let events = told(&server.admin(), "kind=refuse").await;
     let event = events.last().unwrap();
     assert!(event.to_string().len() < 2048, "{event}");
@@ -559,7 +559,7 @@ async fn made_up_registries_make_no_event_each(
         let answer = stranger.ask("/token", &[("service", &service)]).await;
         assert!(matches!(answer.status, 401 | 429), "{answer:?}");
     }
-    server.service.flush_incidents(true).await.unwrap();
+    server.service.flush_audit(true).await.unwrap();
     let refused = told(&server.admin(), "kind=refuse").await;
     // Those that were wrong, and those that were too many, each with their sum.
     assert!((1..=4).contains(&refused.len()), "{refused:?}");
@@ -585,7 +585,7 @@ async fn a_sum_of_refusals_names_a_registry_only_if_it_is_that_of_all(
             let answer = stranger.ask("/token", &[("service", &service)]).await;
             assert_eq!(answer.status, 401, "{answer:?}");
         }
-        server.service.flush_incidents(true).await.unwrap();
+        server.service.flush_audit(true).await.unwrap();
         let refused = told(&admin, "kind=refuse").await;
         let sums: Vec<_> = refused
             .iter()
@@ -696,7 +696,7 @@ async fn no_event_is_longer_than_2_kib(
     let request = request.bearer_auth(SCANNER).json(&report);
     let reported = scanner.send(request).await;
     assert_eq!(reported.status, 202, "{reported:?}");
-    server.service.flush_incidents(true).await.unwrap();
+    server.service.flush_audit(true).await.unwrap();
 
     let export = admin.get("/audit/export").await;
     for line in export.text.lines() {
@@ -807,7 +807,7 @@ async fn an_account_makes_no_more_changes_than_it_may_and_can_always_end_things(
     server.clock.advance(TimeDelta::minutes(40));
     assert_eq!(admin.patch(&paths[0], status("enabled")).await.status, 200);
     assert_eq!(admin.patch(&paths[0], status("enabled")).await.status, 429);
-    server.service.flush_incidents(true).await.unwrap();
+    server.service.flush_audit(true).await.unwrap();
     let throttled = told(&admin, "outcome=throttled").await;
     assert_eq!(line(&throttled[0]), "admin refuse service throttled");
     assert_eq!(faults(&server).await, Vec::<String>::new());
@@ -1218,7 +1218,7 @@ async fn a_flood_of_names_and_of_writers_costs_no_more(
     // Several at once write nothing twice.
     let writing = (0..4).map(|_| {
         let service = server.service.clone();
-        actix_web::rt::spawn(async move { service.flush_incidents(true).await.unwrap() })
+        actix_web::rt::spawn(async move { service.flush_audit(true).await.unwrap() })
     });
     for writing in writing.collect::<Vec<_>>() {
         writing.await.unwrap();
@@ -1465,7 +1465,7 @@ async fn no_event_tells_a_secret_that_somebody_took_for_a_name(
         let less = json!({"scopes": []});
         created(&admin.patch(&token.path, less).await);
     }
-    server.service.flush_incidents(true).await.unwrap();
+    server.service.flush_audit(true).await.unwrap();
 
     let events = told(&admin, "").await;
     let told: Vec<String> = events[before..].iter().map(Value::to_string).collect();

@@ -15,7 +15,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use wharfinger::clock::{Clock, Random, SystemClock, SystemRandom};
 use wharfinger::service::backup;
-use wharfinger::service::vault::ServerKey;
+use wharfinger::service::data_keys::ServerKey;
 use wharfinger::store::dump::{GAP, LEFT_OUT, TABLES};
 use wharfinger::store::{self, Target};
 
@@ -166,8 +166,8 @@ async fn filled(backend: Backend) -> Filled {
     let bearer = text(&made.json["token"]);
     // Nothing is left to do for those who work by themselves.
     server.service.janitor().run("test").await.unwrap();
-    server.service.flush_uses().await.unwrap();
-    server.service.flush_incidents(true).await.unwrap();
+    server.service.flush_usage().await.unwrap();
+    server.service.flush_audit(true).await.unwrap();
     Filled {
         server,
         registry,
@@ -381,8 +381,8 @@ async fn what_was_restored_is_frozen_on_every_replica_until_it_is_confirmed(
         // Neither those who work by themselves.
         server.clock.advance(TimeDelta::days(400));
         assert!(server.service.janitor().run("test").await.is_err());
-        assert_eq!(server.service.flush_uses().await.unwrap(), 0);
-        assert_eq!(server.service.flush_incidents(true).await.unwrap(), 0);
+        assert_eq!(server.service.flush_usage().await.unwrap(), 0);
+        assert_eq!(server.service.flush_audit(true).await.unwrap(), 0);
         server.clock.set(TimeDelta::days(-400));
     }
     assert_eq!(dump(&database, 1), rows, "something was written");

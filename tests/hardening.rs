@@ -21,8 +21,8 @@ use wharfinger::domain::audit::Origin;
 use wharfinger::domain::token::{NewToken, TokenName};
 use wharfinger::service::access::Presented;
 use wharfinger::service::certificates::make_rsa_key;
+use wharfinger::service::data_keys::ServerKey;
 use wharfinger::service::grants::{Ask, Login, Pass};
-use wharfinger::service::vault::ServerKey;
 
 use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Database, Program, Server};
 use crate::openapi::{document, operations};

@@ -216,7 +216,7 @@ async fn a_refusal_is_not_kept_and_a_use_is_no_change(
     let first = post(&admin, &tokens, KEY, &soon).await;
     assert_eq!(first.status, 201, "{first:?}");
     opens(&server, "ci", secret(&first)).await;
-    server.service.flush_uses().await.unwrap();
+    server.service.flush_usage().await.unwrap();
     // It has been used, and then its time is up: the answer is of when it was made.
     for minutes in [0, 10] {
         server.clock.advance(TimeDelta::minutes(minutes));

@@ -364,7 +364,7 @@ async fn what_has_no_right_form_does_not_reach_the_database(
     let wrong: Vec<_> = wrong.iter().map(String::as_str).collect();
     let calls = async |body: Value| {
         // What is written without a request is not to fall among the calls of one.
-        server.service.flush_incidents(true).await.unwrap();
+        server.service.flush_audit(true).await.unwrap();
         let before = server.service.store_calls();
         assert_eq!(send(&server, body).await.status, 202);
         server.service.store_calls() - before
@@ -416,7 +416,7 @@ async fn it_is_open_to_the_scanner_alone_who_may_nothing_else(
         refused.iter().all(|other| other == &refused[0]),
         "{refused:?}"
     );
-    server.service.flush_incidents(true).await.unwrap();
+    server.service.flush_audit(true).await.unwrap();
     let events = told(&admin, "kind=refuse").await;
     let count: u64 = events
         .iter()

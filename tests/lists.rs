@@ -12,9 +12,9 @@ use wharfinger::clock::Clock as _;
 use wharfinger::domain::filter::Sought;
 use wharfinger::domain::id::{RegistryKey, TokenKey};
 use wharfinger::domain::life::Lives;
-use wharfinger::domain::registry::Home;
+use wharfinger::domain::registry::TokenRules;
 use wharfinger::error::Field;
-use wharfinger::service::uses::Used;
+use wharfinger::service::usage::Used;
 use wharfinger::store::{Session, token_filters};
 
 use crate::harness::{Actor, Answer, Backend, Database, Patience, Server, fill};
@@ -99,7 +99,7 @@ async fn make(server: &Server, registry: &str, name: &str, ends: Option<DateTime
 async fn use_now(server: &Server, token: &mut Known) {
     let (used, now) = (Used::Token(TokenKey(token.key)), server.clock.now());
     server.service.uses().note(used, now, None, None);
-    server.service.flush_uses().await.unwrap();
+    server.service.flush_usage().await.unwrap();
     token.used = Some(now);
 }
 
@@ -533,7 +533,7 @@ async fn a_filtered_page_reads_its_own_tokens_alone(
     if matches!(backend, Backend::Postgres) {
         server.database.execute("ANALYZE");
     }
-    let home = Home {
+    let home = TokenRules {
         key: RegistryKey(server.database.number("SELECT key FROM registries")),
         lives: Lives::default(),
         maximum_secret_age: None,

@@ -382,7 +382,7 @@ async fn a_use_is_no_change_and_an_expiry_is_one(
         .ask("/token", &[("service", "team-a.localhost")])
         .await;
     assert_eq!(login.status, 200, "{login:?}");
-    server.service.flush_uses().await.unwrap();
+    server.service.flush_usage().await.unwrap();
     let used = admin.get(path).await;
     assert!(
         used.json["metadata"]["lastUsedDate"].is_string(),

@@ -216,7 +216,7 @@ async fn a_token_is_made_listed_shown_again_and_revoked(
     let service = [("service", "team-a.localhost")];
     let opened = server.actor("$app", code).ask("/token", &service).await;
     assert_eq!(opened.status, 200, "{opened:?}");
-    server.service.flush_uses().await.unwrap();
+    server.service.flush_usage().await.unwrap();
     token["last_accessed"] = json!("Sun, 22 Nov 2026 18:00:00 -0000");
     admin.get(&path).await.is(200, &with_code(&token), "used");
     admin.get(TOKENS).await.is(200, &listed(&token), "used");

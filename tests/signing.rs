@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use wharfinger::clock::Clock as _;
 use wharfinger::domain::signing::KeyRole;
 use wharfinger::service::janitor::Round;
-use wharfinger::service::keys::{Consequence, Rotation};
+use wharfinger::service::signing_keys::{Consequence, Rotation};
 
 use crate::harness::{
     Actor, Answer, Backend, Database, KeyPair, Minted, Patience, Program, Server, claims,
@@ -1391,7 +1391,7 @@ async fn a_rotation_says_what_the_registry_has_to_be_given(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
     let bench = Bench::new(backend, "pinned").await;
-    let keys = bench.server.service.keys();
+    let keys = bench.server.service.signing_keys();
     let path = format!("/registries/{}", bench.registry);
     let switch = async |verifier: &str| {
         let patch = json!({"tokenVerifier": verifier});
@@ -1496,7 +1496,12 @@ async fn what_was_made_while_the_clock_was_ahead_opens_registries_when_it_is_rig
             .await
             .is_null()
     );
-    let named = bench.server.service.keys().early_authorities().await;
+    let named = bench
+        .server
+        .service
+        .signing_keys()
+        .early_authorities()
+        .await;
     assert_eq!(named.unwrap(), []);
 }
 
@@ -1565,7 +1570,7 @@ async fn an_authority_of_the_future_is_named_with_what_helps(
 
     // That helps.
     let old = bench.bundle().await;
-    let keys = bench.server.service.keys();
+    let keys = bench.server.service.signing_keys();
     let tenant = keys.tenant("team-a").await.unwrap();
     let done = keys.rotate(&tenant, Rotation::Authority).await;
     assert_eq!(done.unwrap(), Consequence::Restart);

@@ -372,7 +372,7 @@ async fn each_replica_counts_for_itself_and_the_audit_trail_tells(
     assert_eq!(replica.admin().get("/registries").await.status, 429);
 
     server.clock.advance(LATER);
-    server.service.flush_incidents(false).await.unwrap();
+    server.service.flush_audit(false).await.unwrap();
     let events = server.admin().get("/audit?outcome=throttled").await;
     let event = &events.json["items"][0];
     assert_eq!(event["kind"], "refuse", "{events:?}");
@@ -442,13 +442,13 @@ async fn behind_a_trusted_proxy_each_client_is_a_source(
     assert_eq!(asked_for(&client, "198.51.100.7", &login).await, 200);
     assert_eq!(asked_for(&client, "198.51.101.7", &login).await, 401);
     assert_eq!(client.get(&login).await.status, 401);
-    server.service.flush_uses().await.unwrap();
+    server.service.flush_usage().await.unwrap();
     let shown = admin.get(&minted.path).await;
     assert_eq!(
         shown.json["metadata"]["lastUsedAddress"], "198.51.100.7",
         "{shown:?}"
     );
-    server.service.flush_incidents(true).await.unwrap();
+    server.service.flush_audit(true).await.unwrap();
     let events = admin.get("/audit?kind=login").await;
     assert_eq!(
         events.json["items"][0]["address"], "198.51.100.7",

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use wharfinger::Error;
 use wharfinger::clock::Clock as _;
 use wharfinger::domain::id::TokenKey;
-use wharfinger::service::uses::Used;
+use wharfinger::service::usage::Used;
 
 use crate::harness::{Actor, Backend, Database, PATIENCE, Patience, Server, fill, remove};
 
@@ -76,7 +76,7 @@ async fn a_use_is_shown_once_written_and_changes_nothing_else(
         Some("team/app"),
     );
     assert_eq!(admin.get(&path).await.json, before, "shown before written");
-    assert_eq!(server.service.flush_uses().await.unwrap(), 1);
+    assert_eq!(server.service.flush_usage().await.unwrap(), 1);
     let (rest, used) = apart(&admin.get(&path).await.json);
     let first = json!({"lastUsedDate": "2026-11-21T12:00:10Z", "lastUsedAddress": "192.0.2.7", "lastUsedRepository": "team/app"});
     assert_eq!((rest, used), (before.clone(), first.clone()));
@@ -91,7 +91,7 @@ async fn a_use_is_shown_once_written_and_changes_nothing_else(
 
     // An earlier use changes nothing, noted before or after.
     note(&server, token, second(9), "192.0.2.8", Some("old"));
-    assert_eq!(server.service.flush_uses().await.unwrap(), 0);
+    assert_eq!(server.service.flush_usage().await.unwrap(), 0);
     assert_eq!(apart(&admin.get(&path).await.json).1, first);
     // A login names no repository.
     note(
@@ -102,7 +102,7 @@ async fn a_use_is_shown_once_written_and_changes_nothing_else(
         None,
     );
     note(&server, token, second(11), "192.0.2.9", None);
-    assert_eq!(server.service.flush_uses().await.unwrap(), 1);
+    assert_eq!(server.service.flush_usage().await.unwrap(), 1);
     let login = json!({"lastUsedDate": "2026-11-21T12:00:12.000005Z", "lastUsedAddress": "2001:db8::7", "lastUsedRepository": "team/app"});
     assert_eq!(
         apart(&admin.get(&path).await.json),
@@ -126,13 +126,13 @@ async fn without_uses_nothing_is_asked_of_the_database(
     admin.create_token(&registry, "ci").await;
     let token = key(&server, "ci");
     let calls = server.service.store_calls();
-    assert_eq!(server.service.flush_uses().await.unwrap(), 0);
+    assert_eq!(server.service.flush_usage().await.unwrap(), 0);
     assert_eq!(server.service.store_calls(), calls);
     for _ in 0..100 {
         note(&server, token, server.clock.now(), "192.0.2.7", None);
     }
     assert_eq!(server.service.store_calls(), calls);
-    assert_eq!(server.service.flush_uses().await.unwrap(), 1);
+    assert_eq!(server.service.flush_usage().await.unwrap(), 1);
     assert_eq!(server.service.store_calls(), calls + 1);
 }
 
@@ -162,7 +162,8 @@ async fn replicas_write_at_once_and_the_latest_use_stays(
             let even = TimeDelta::milliseconds(1) - odd;
             note(&replica, *token, at + even, "192.0.2.2", Some("there"));
         }
-        let (here, there) = tokio::join!(server.service.flush_uses(), replica.service.flush_uses());
+        let (here, there) =
+            tokio::join!(server.service.flush_usage(), replica.service.flush_usage());
         // Whoever comes second writes only what is later.
         let written = here.unwrap() + there.unwrap();
         assert!((TOKENS..=TOKENS * 3 / 2).contains(&written), "{written}");
@@ -185,8 +186,8 @@ async fn replicas_write_at_once_and_the_latest_use_stays(
         note(&replica, *token, at, "192.0.2.2", None);
     }
     let (here, there, ()) = tokio::join!(
-        server.service.flush_uses(),
-        replica.service.flush_uses(),
+        server.service.flush_usage(),
+        replica.service.flush_usage(),
         remove(&server, &ids[..600]),
     );
     assert!(here.unwrap() + there.unwrap() >= TOKENS - 600);
@@ -211,7 +212,7 @@ async fn a_deleted_token_leaves_no_row_and_gets_none(
     for token in [token, kept] {
         note(&server, token, now, "192.0.2.7", Some("app"));
     }
-    assert_eq!(server.service.flush_uses().await.unwrap(), 2);
+    assert_eq!(server.service.flush_usage().await.unwrap(), 2);
     assert_eq!(admin.delete(&path).await.status, 204);
     assert_eq!(rows(&server), 1);
 
@@ -220,7 +221,7 @@ async fn a_deleted_token_leaves_no_row_and_gets_none(
     for token in [token, kept] {
         note(&server, token, now, "192.0.2.7", Some("app"));
     }
-    assert_eq!(server.service.flush_uses().await.unwrap(), 1);
+    assert_eq!(server.service.flush_usage().await.unwrap(), 1);
     assert_eq!(rows(&server), 1);
 
     // The next one with this id and name was never used.
@@ -250,7 +251,7 @@ async fn a_token_that_is_being_deleted_is_waited_for(
         .batch_execute("BEGIN; DELETE FROM tokens; DELETE FROM token_uses")
         .unwrap();
     let service = server.service.clone();
-    let flush = spawn(async move { service.flush_uses().await });
+    let flush = spawn(async move { service.flush_usage().await });
     let waiting = "SELECT COUNT(*) FROM pg_stat_activity \
         WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let patience = Patience::new();
@@ -291,7 +292,7 @@ async fn uses_outlive_a_database_that_refuses(
             first + 600
         )),
     }
-    let refused = server.service.flush_uses().await;
+    let refused = server.service.flush_usage().await;
     assert!(
         matches!(refused, Err(Error::Unavailable { .. })),
         "{refused:?}"
@@ -312,7 +313,7 @@ async fn uses_outlive_a_database_that_refuses(
     }
     // Who asks at the very moment of a refusal is refused along, and asks again.
     let begun = Instant::now();
-    while let Err(error) = server.service.flush_uses().await {
+    while let Err(error) = server.service.flush_usage().await {
         assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
         assert!(begun.elapsed() < PATIENCE, "{error:?}");
     }
@@ -375,7 +376,7 @@ async fn the_token_endpoint_and_the_check_note_what_they_let_in(
         .await;
     let client = server.client(&token);
     let shown = async || {
-        server.service.flush_uses().await.unwrap();
+        server.service.flush_usage().await.unwrap();
         apart(&admin.get(&token.path).await.json).1
     };
     let service = ("service", "team-a.localhost");
@@ -418,7 +419,7 @@ async fn a_request_that_is_not_let_in_is_no_use(
         .await;
     let client = server.client(&token);
     let shown = async || {
-        server.service.flush_uses().await.unwrap();
+        server.service.flush_usage().await.unwrap();
         apart(&admin.get(&token.path).await.json).1
     };
     let service = ("service", "team-a.localhost");

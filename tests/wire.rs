@@ -449,7 +449,7 @@ async fn a_connection_that_is_gone_at_once_is_nobodys() {
     }
     // Behind them in the line.
     assert_eq!(server.admin().get("/registries").await.status, 200);
-    server.service.flush_incidents(true).await.unwrap();
+    server.service.flush_audit(true).await.unwrap();
     let events = server.admin().get("/audit?kind=refuse").await;
     let addresses: Vec<_> = events.json["items"]
         .as_array()

@@ -12,7 +12,7 @@ use rstest::rstest;
 use uuid::Uuid;
 use wharfinger::Error;
 use wharfinger::clock::{Clock, SystemClock};
-use wharfinger::domain::Stamp;
+use wharfinger::domain::Attribution;
 use wharfinger::domain::allow_list::AllowList;
 use wharfinger::domain::audit::{By, Event, Kind, Outcome, SubjectKind};
 use wharfinger::domain::caps::Caps;
@@ -20,7 +20,7 @@ use wharfinger::domain::id::{AccountId, RegistryId, RegistryKey, TokenId};
 use wharfinger::domain::life::{Lives, LivesPatch};
 use wharfinger::domain::page::Window;
 use wharfinger::domain::patch::Patch;
-use wharfinger::domain::registry::{Features, Home, NewRegistry, RegistryName};
+use wharfinger::domain::registry::{Features, NewRegistry, RegistryName, TokenRules};
 use wharfinger::domain::token::{NewToken, TokenName};
 use wharfinger::error::{Outage, Result, What};
 use wharfinger::store::{
@@ -677,8 +677,8 @@ async fn nobody_is_told_yes_of_what_could_not_be_told(
     store.close();
 }
 
-fn stamp() -> Stamp {
-    Stamp {
+fn stamp() -> Attribution {
+    Attribution {
         at: DateTime::<Utc>::UNIX_EPOCH,
         by: AccountId(Uuid::nil()),
         by_name: "tester".to_owned(),
@@ -701,8 +701,8 @@ fn enter(connection: &mut Session, number: u128) -> Result<RegistryKey> {
     Ok(registries::insert(connection, id, &new, &stamp())?.key)
 }
 
-fn home(key: RegistryKey) -> Home {
-    Home {
+fn home(key: RegistryKey) -> TokenRules {
+    TokenRules {
         key,
         lives: Lives::default(),
         maximum_secret_age: None,

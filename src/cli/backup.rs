@@ -15,7 +15,7 @@ use crate::clock::{Clock as _, Random, SystemClock, SystemRandom};
 use crate::config::{Output, RestoreCommand, Settings};
 use crate::error::{Error, Field, Result};
 use crate::service::backup::{self, Contents};
-use crate::service::freeze::{RestoredTokens, Standing};
+use crate::service::freeze::{LiveCredentials, RestoredTokens};
 use crate::service::restored::Restored;
 
 /// Standard output or input in place of a file.
@@ -215,9 +215,9 @@ async fn status(settings: &Settings, output: Output) -> Result<()> {
 }
 
 /// What an old backup would revive.
-fn warning(restored: &Restored, standing: Standing, now: DateTime<Utc>) -> String {
+fn warning(restored: &Restored, standing: LiveCredentials, now: DateTime<Utc>) -> String {
     let made = second(restored.made_at);
-    let Standing {
+    let LiveCredentials {
         accounts,
         tokens,
         lasting_tokens,

@@ -230,8 +230,8 @@ impl Actor {
 
     /// This account, acting at this time.
     #[must_use]
-    pub fn stamp(&self, at: DateTime<Utc>) -> super::Stamp {
-        super::Stamp {
+    pub fn stamp(&self, at: DateTime<Utc>) -> super::Attribution {
+        super::Attribution {
             at,
             by: self.id,
             by_name: self.name.clone(),

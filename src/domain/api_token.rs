@@ -6,7 +6,7 @@
 
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 
-use super::Stamp;
+use super::Attribution;
 use super::account::Actor;
 use super::escalation::obtain;
 use super::id::{AccountKey, ApiTokenId};
@@ -161,7 +161,7 @@ pub struct NewApiToken {
     /// On whose behalf it acts.
     pub account: AccountKey,
     /// Who made it.
-    pub created: Stamp,
+    pub created: Attribution,
 }
 
 /// In how many days at the most an instant comes, at least one.

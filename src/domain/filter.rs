@@ -42,7 +42,7 @@ pub struct Sought {
 
 /// Where something stands in a list that is ordered by instants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct ListPosition {
     /// Its instant, in microseconds since 1970.
     pub at: i64,
     /// Its internal key, which orders what has the same instant.

@@ -47,7 +47,7 @@ use self::id::AccountId;
 /// Who did something, and when. The name is the one held at that time: renaming or deleting an account rewrites no
 /// history.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stamp {
+pub struct Attribution {
     /// When.
     pub at: DateTime<Utc>,
     /// Whose account.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::Stamp;
+use super::Attribution;
 use super::allow_list::AllowList;
 use super::audit::{Recorded, SubjectKind};
 use super::escalation::{Changeable, Credential};
@@ -205,8 +205,8 @@ pub struct Tenant {
 impl Tenant {
     /// The registry as far as its tokens' upkeep needs it.
     #[must_use]
-    pub fn home(&self) -> Home {
-        Home {
+    pub fn home(&self) -> TokenRules {
+        TokenRules {
             key: self.key,
             lives: Lives::default(),
             maximum_secret_age: self.maximum_secret_age,
@@ -216,7 +216,7 @@ impl Tenant {
 
 /// A registry as far as its tokens' upkeep needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Home {
+pub struct TokenRules {
     /// Internal key.
     pub key: RegistryKey,
     /// How long its tokens last: its own rules. Who uses a token need not know them, so [`Tenant::home`] has none.
@@ -299,9 +299,9 @@ pub struct Registry {
     /// Counts every change.
     pub version: i64,
     /// By whom and when it was made.
-    pub created: Stamp,
+    pub created: Attribution,
     /// By whom and when it was last changed.
-    pub modified: Option<Stamp>,
+    pub modified: Option<Attribution>,
 }
 
 impl Recorded for Registry {

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::Stamp;
+use super::Attribution;
 use super::allow_list::AllowList;
 use super::audit::{Recorded, SubjectKind};
 use super::escalation::{Changeable, Credential, Holder, is_later};
@@ -101,9 +101,9 @@ pub struct Token<S = Vec<Scope>> {
     /// Counts every change.
     pub version: i64,
     /// By whom and when it was made.
-    pub created: Stamp,
+    pub created: Attribution,
     /// By whom and when it was last changed.
-    pub modified: Option<Stamp>,
+    pub modified: Option<Attribution>,
     /// The last use that is known; `None` until the first. Being used changes nothing else of a token.
     pub last_used: Option<LastUse>,
 }

@@ -21,9 +21,9 @@ use super::native::Native;
 use super::state::State;
 use super::surface::{Surface, WhileFrozen, routed};
 use super::{links, metrics};
-use crate::bell::Bell;
 use crate::domain::secret::masked;
 use crate::error::{Error, Outage, Result};
+use crate::waker::CrossThreadWaker;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -83,10 +83,10 @@ pub(super) async fn guard(
                 {
                     request.head_mut().method = Method::GET;
                 }
-                let bell = request.app_data::<Rc<Bell>>().cloned();
+                let waker = request.app_data::<Rc<CrossThreadWaker>>().cloned();
                 let call = next.call(request);
-                let answer = match bell {
-                    Some(bell) => bell.within(call).await,
+                let answer = match waker {
+                    Some(waker) => waker.run(call).await,
                     None => call.await,
                 };
                 let answer = answer?.map_into_boxed_body();

@@ -59,10 +59,10 @@ pub use self::surface::{PREFIX, TOKEN_PATH};
 
 use self::state::Served;
 use self::surfaces::SURFACES;
-use crate::bell::Bell;
 use crate::clock::Random;
 use crate::metrics::Registry;
 use crate::service::Service;
+use crate::waker::CrossThreadWaker;
 
 /// The document of all surfaces, from the same routes that serve them.
 #[must_use]
@@ -131,12 +131,12 @@ pub fn state(
     State::new(service, random, settings, registry, served)
 }
 
-/// A worker goes on without a bell, if there is no room for another descriptor.
-fn hang_bell(config: &mut web::ServiceConfig) {
-    match Bell::hang() {
-        Ok(bell) => drop(config.app_data(Rc::new(bell))),
+/// Gives a worker its waker. Without room for another descriptor it goes on without one.
+fn add_waker(config: &mut web::ServiceConfig) {
+    match CrossThreadWaker::new() {
+        Ok(waker) => drop(config.app_data(Rc::new(waker))),
         Err(error) => {
-            tracing::warn!(%error, "a worker has no bell, and will be slower under overload");
+            tracing::warn!(%error, "a worker has no waker of its own, and will be slower under overload");
         }
     }
 }
@@ -181,7 +181,7 @@ pub fn app(
         .wrap(middleware::from_fn(dress))
         .wrap(middleware::from_fn(connection::accompany))
         .app_data(state)
-        .configure(hang_bell)
+        .configure(add_waker)
         .configure(routes)
         .default_service(web::to(unrouted::unrouted))
 }

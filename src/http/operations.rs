@@ -11,7 +11,7 @@ use super::native::Native;
 use super::state::State;
 use super::surface::{Surface, WhileFrozen};
 use crate::error::Error;
-use crate::service::{Health, Integrity, Place};
+use crate::service::{FileState, Health, Integrity};
 
 /// Probes and metrics.
 pub(super) static SURFACE: Surface = Surface {
@@ -99,10 +99,10 @@ impl Checks {
             database,
             migrations,
             database_file: match health.file {
-                Place::Same => None,
-                Place::Replaced => Some("replaced"),
-                Place::Missing => Some("missing"),
-                Place::LogGone => Some("log gone"),
+                FileState::Same => None,
+                FileState::Replaced => Some("replaced"),
+                FileState::Missing => Some("missing"),
+                FileState::LogGone => Some("log gone"),
             },
             integrity: (health.integrity == Integrity::Broken).then_some("broken"),
             writes: health.writes_fail.then_some("failing"),

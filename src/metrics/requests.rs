@@ -56,14 +56,14 @@ struct Table {
 /// What is counted of a route.
 #[derive(Debug)]
 struct Taken {
-    parts: Vec<Part>,
+    parts: Vec<Segment>,
     surface: &'static str,
     operations: Vec<Operation>,
 }
 
 /// A part of a pattern, between slashes.
 #[derive(Debug, PartialEq, Eq)]
-enum Part {
+enum Segment {
     Literal(String),
     /// Anything between these two.
     Any(String, String),
@@ -102,7 +102,7 @@ impl Requests {
         };
         for route in routes {
             let taken = Taken::new(route.surface, route.pattern, route.methods);
-            if taken.parts.contains(&Part::Rest) {
+            if taken.parts.contains(&Segment::Rest) {
                 table.open.push(taken);
             } else {
                 table
@@ -206,14 +206,14 @@ impl Taken {
             answers: RwLock::default(),
         });
         Self {
-            parts: pattern.split('/').skip(1).map(Part::parse).collect(),
+            parts: pattern.split('/').skip(1).map(Segment::parse).collect(),
             surface,
             operations: operations.collect(),
         }
     }
 
     fn vagueness(&self) -> usize {
-        let literal = |part: &&Part| !matches!(part, Part::Literal(_));
+        let literal = |part: &&Segment| !matches!(part, Segment::Literal(_));
         self.parts.iter().filter(literal).count()
     }
 
@@ -224,9 +224,9 @@ impl Taken {
                 return false;
             };
             let ended = match part {
-                Part::Rest => return true,
-                Part::Literal(literal) => text.strip_prefix(literal.as_str()),
-                Part::Any(before, after) => {
+                Segment::Rest => return true,
+                Segment::Literal(literal) => text.strip_prefix(literal.as_str()),
+                Segment::Any(before, after) => {
                     let end = text.bytes().position(|byte| byte == b'/');
                     let (segment, rest) = text.split_at(end.unwrap_or(text.len()));
                     let fits = segment.len() > before.len() + after.len()
@@ -252,7 +252,7 @@ impl Taken {
     }
 }
 
-impl Part {
+impl Segment {
     fn parse(text: &str) -> Self {
         match text.split_once('{').zip(text.rsplit_once('}')) {
             Some(_) if text.ends_with(":.*}") => Self::Rest,

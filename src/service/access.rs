@@ -524,7 +524,7 @@ fn admit_token(connection: &mut Session, id: ApiTokenId, now: DateTime<Utc>) -> 
     })
 }
 
-fn enabled(standing: accounts::Standing) -> Result<Actor> {
+fn enabled(standing: accounts::CurrentAccount) -> Result<Actor> {
     match standing.status {
         Status::Enabled => Ok(standing.actor),
         Status::Disabled => Err(Error::Unauthenticated),

@@ -17,7 +17,7 @@ use crate::domain::status::Status;
 use crate::domain::text::quoted;
 use crate::error::{Error, Result, What};
 use crate::store::accounts::{self as table, Change};
-use crate::store::{Lock, Session, api_tokens, app_tokens, keys, members, registries};
+use crate::store::{Lock, Session, api_tokens, app_tokens, data_keys, members, registries};
 
 /// The role that must never be without an enabled account.
 const ADMIN: &str = "Admin";
@@ -112,7 +112,7 @@ impl<'a> Accounts<'a> {
                 }
                 table::insert(connection, &new)?;
                 if let Some(kept) = &kept {
-                    keys::set_fact(connection, FIRST_PASSWORD, kept.as_bytes())?;
+                    data_keys::set_fact(connection, FIRST_PASSWORD, kept.as_bytes())?;
                 }
                 let account = find_named(connection, FIRST)?;
                 Ok(Done::told(true, audit::Change::created(&account)))
@@ -129,7 +129,7 @@ impl<'a> Accounts<'a> {
                 if first.is_none_or(|first| first.modified_at != first.created_at) {
                     return Ok(None);
                 }
-                let kept = keys::fact(connection, FIRST_PASSWORD)?;
+                let kept = data_keys::fact(connection, FIRST_PASSWORD)?;
                 Ok(kept.map(|kept| String::from_utf8_lossy(&kept).into_owned()))
             })
             .await

@@ -11,11 +11,11 @@ use std::sync::{Arc, PoisonError};
 
 use secrecy::{ExposeSecret as _, SecretBox, SecretString};
 
+use super::api_key_cache::{ApiKey, KEY_ID};
 use super::certificates;
 use super::core::Core;
+use super::data_keys::API_JWT;
 use super::jwt::named_key;
-use super::ready_api_keys::{ApiKey, KEY_ID};
-use super::vault::API_JWT;
 use crate::domain::api_token::ApiToken;
 use crate::domain::id::ApiTokenId;
 use crate::error::{Error, Result};

@@ -23,7 +23,7 @@ use crate::domain::secret::{self, SecretKind};
 use crate::domain::text::quoted;
 use crate::error::{Error, Result, What};
 use crate::store::app_tokens::{self as table, Ending, NewAppToken};
-use crate::store::keys::Sealed;
+use crate::store::data_keys::Sealed;
 use crate::store::{Lock, Session, members};
 
 /// A token with its code.

@@ -1,7 +1,7 @@
 //! The audit trail: what was done and refused, listed, exported and verified.
 //!
 //! A change is kept in the transaction that makes it, so that there is neither without the other; what changes nothing
-//! is gathered by [`incidents`](super::incidents). Owns who may look, and what a look at the [chains](super::chain) finds.
+//! is gathered by [`incidents`](crate::service::audit_buffer). Owns who may look, and what a look at the [chains](super::chain) finds.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::domain::audit::KeptEvent;
 use crate::domain::permission::{Level, Resource};
 use crate::error::{Error, Field, Result};
 use crate::store::audit::{self as table, Chain, Order};
-pub use crate::store::audit::{Filter, Place};
+pub use crate::store::audit::{EventPosition, Filter};
 
 /// Events of a part of an export. A client that reads slowly makes the server hold one.
 const PART: i64 = 50;
@@ -47,11 +47,11 @@ pub struct EventPage {
 
 /// A part of an export.
 #[derive(Debug, Clone)]
-pub struct Part {
+pub struct ExportPart {
     /// The oldest first.
     pub events: Vec<KeptEvent>,
     /// Beyond which place there may be more.
-    pub next: Option<Place>,
+    pub next: Option<EventPosition>,
 }
 
 /// Audit use cases.
@@ -89,7 +89,7 @@ impl<'a> Audit<'a> {
         let more = events.len() > kept;
         events.truncate(kept);
         let next = match events.last().filter(|_| more) {
-            Some(last) => Some(self.seal_cursor(&context, Place::from(last))?),
+            Some(last) => Some(self.seal_cursor(&context, EventPosition::from(last))?),
             None => None,
         };
         Ok(EventPage { events, next })
@@ -100,8 +100,8 @@ impl<'a> Audit<'a> {
         &self,
         caller: &Caller,
         filter: Filter,
-        beyond: Option<Place>,
-    ) -> Result<Part> {
+        beyond: Option<EventPosition>,
+    ) -> Result<ExportPart> {
         let events = self
             .core
             .read(caller, move |connection, actor| {
@@ -110,8 +110,8 @@ impl<'a> Audit<'a> {
             })
             .await?;
         let full = i64::try_from(events.len()).map_err(Error::internal)? == PART;
-        let next = events.last().filter(|_| full).map(Place::from);
-        Ok(Part { events, next })
+        let next = events.last().filter(|_| full).map(EventPosition::from);
+        Ok(ExportPart { events, next })
     }
 
     /// Looks at every event of every chain. Works beside servers that go on writing.
@@ -241,7 +241,7 @@ impl<'a> Audit<'a> {
         }
     }
 
-    fn seal_cursor(&self, context: &str, place: Place) -> Result<String> {
+    fn seal_cursor(&self, context: &str, place: EventPosition) -> Result<String> {
         let bytes = [place.at, place.chain, place.sequence].map(i64::to_be_bytes);
         let random = &*self.core.random;
         self.core
@@ -249,12 +249,12 @@ impl<'a> Audit<'a> {
             .seal_cursor(random, context, bytes.as_flattened())
     }
 
-    fn open_cursor(&self, context: &str, token: &str) -> Result<Place> {
+    fn open_cursor(&self, context: &str, token: &str) -> Result<EventPosition> {
         let read = || {
             let bytes = self.core.vault.open_cursor(context, token)?;
             let (at, rest) = bytes.split_first_chunk::<8>()?;
             let (chain, rest) = rest.split_first_chunk::<8>()?;
-            Some(Place {
+            Some(EventPosition {
                 at: i64::from_be_bytes(*at),
                 chain: i64::from_be_bytes(*chain),
                 sequence: i64::from_be_bytes(rest.try_into().ok()?),

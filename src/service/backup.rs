@@ -18,9 +18,10 @@ use flate2::write::DeflateEncoder;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::data_keys;
+use super::data_keys::{ID, KEY, ServerKey};
 use super::restored;
 use super::restored::Restored;
-use super::vault::{self, ID, KEY, ServerKey};
 use crate::clock::{Clock, Random};
 use crate::error::{Error, Field, Result};
 use crate::store::dump::{self, Table};
@@ -83,7 +84,7 @@ pub fn write(
         return Err(Error::invalid(Field::Setting, message));
     }
     dump::read(target, |connection| {
-        vault::require_key(connection, server_key)?;
+        data_keys::require_key(connection, server_key)?;
         let contents = contents(connection, clock.now())?;
         let id = server_key.id_bytes();
         let sealed_key = server_key.seal_file_key(nonce, &key)?;
@@ -197,7 +198,7 @@ pub fn restore(
             dump::skip_ahead(connection, table)?;
         }
         backup.finish()?;
-        vault::require_key(connection, server_key)?;
+        data_keys::require_key(connection, server_key)?;
         let restored = Restored {
             made_at: contents.made_at,
             restored_at: clock.now(),
@@ -266,7 +267,7 @@ impl<R: Read> Backup<R> {
         if id != server_key.id_bytes() {
             let message = format!(
                 "this backup was sealed by the server key {}, and the one given is {}: nothing else opens it",
-                vault::short(id),
+                data_keys::short(id),
                 server_key.id()
             );
             return Err(Error::invalid(Field::Setting, message));

@@ -11,13 +11,13 @@ use aws_lc_rs::{constant_time, hmac};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::vault::Vault;
+use super::data_keys::DataKeys;
 use crate::clock::Random;
 use crate::domain::audit::{Event, KeptEvent, Said};
 use crate::domain::excerpt::Text;
 use crate::error::{Error, Result};
 use crate::store::audit::{self as table, Chain};
-use crate::store::{Ledger, Lock, Session, Store, keys};
+use crate::store::{Ledger, Lock, Session, Store, data_keys};
 
 /// The name of the number of chains among the data set's facts.
 const CHAINS: &str = "audit-chains";
@@ -45,7 +45,7 @@ impl Trail {
     pub(super) async fn open(
         &self,
         store: &Store,
-        vault: &Arc<Vault>,
+        vault: &Arc<DataKeys>,
         now: DateTime<Utc>,
     ) -> Result<Arc<dyn Ledger>> {
         let open = || async {
@@ -59,7 +59,7 @@ impl Trail {
                     match count(connection, &sealed_by) {
                         Ok(known) => {
                             let fact = count_fact(key, number, known.unwrap_or(0) + 1);
-                            keys::set_fact(connection, CHAINS, &fact)?;
+                            data_keys::set_fact(connection, CHAINS, &fact)?;
                         }
                         // What somebody did to it is for `verify` to tell, and no reason to stop to serve.
                         Err(error @ Error::Internal(_)) => {
@@ -81,7 +81,7 @@ impl Trail {
 #[derive(Debug)]
 struct Pen {
     chain: i64,
-    vault: Arc<Vault>,
+    vault: Arc<DataKeys>,
 }
 
 impl Ledger for Pen {
@@ -204,8 +204,8 @@ fn count_fact(key: &hmac::Key, number: i64, count: i64) -> Vec<u8> {
 }
 
 /// How many chains there have to be; `None` before the first.
-pub(super) fn count(connection: &mut Session, vault: &Vault) -> Result<Option<i64>> {
-    let Some(fact) = keys::fact(connection, CHAINS)? else {
+pub(super) fn count(connection: &mut Session, vault: &DataKeys) -> Result<Option<i64>> {
+    let Some(fact) = data_keys::fact(connection, CHAINS)? else {
         return Ok(None);
     };
     let read = || {
@@ -222,7 +222,7 @@ pub(super) fn count(connection: &mut Session, vault: &Vault) -> Result<Option<i6
 /// Removes events from before an instant from the beginning of a chain, up to a batch. Returns how many.
 pub fn cut(
     connection: &mut Session,
-    vault: &Vault,
+    vault: &DataKeys,
     chain: i64,
     before: DateTime<Utc>,
 ) -> Result<usize> {

@@ -11,18 +11,18 @@ use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
 use super::access::{Access, Caller, Presented, admit};
+use super::api_key_cache::ApiKeyCache;
+use super::audit_buffer::AuditBuffer;
 use super::chain::Trail;
 use super::changes::Changes;
-use super::incidents::Incidents;
+use super::data_keys::DataKeys;
 use super::passwords::Hashing;
 use super::policy::Policy;
-use super::ready_api_keys::ReadyApiKeys;
-use super::ready_keys::ReadyKeys;
 use super::restored;
+use super::signing_key_cache::SigningKeyCache;
 use super::throttle::{Throttle, Tried};
 use super::turns::Turns;
-use super::uses::{Used, Uses};
-use super::vault::Vault;
+use super::usage::{UsageRecorder, Used};
 use crate::clock::{Clock, Random};
 use crate::domain::account::{Actor, NewPassword};
 use crate::domain::audit::{By, Change, Credential, Event, Origin, Outcome, Refusal};
@@ -77,16 +77,16 @@ pub(super) struct Core {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) random: Arc<dyn Random>,
     pub(super) policy: Arc<Policy>,
-    pub(super) vault: Arc<Vault>,
-    pub(super) ready_keys: ReadyKeys,
-    pub(super) ready_api_keys: ReadyApiKeys,
+    pub(super) vault: Arc<DataKeys>,
+    pub(super) ready_keys: SigningKeyCache,
+    pub(super) ready_api_keys: ApiKeyCache,
     pub(super) access: Access,
     pub(super) throttle: Arc<Throttle>,
     pub(super) hashing: Hashing,
-    pub(super) uses: Uses,
+    pub(super) uses: UsageRecorder,
     pub(super) trail: Trail,
     pub(super) changes: Arc<Changes>,
-    pub(super) incidents: Incidents,
+    pub(super) incidents: AuditBuffer,
     /// Reports that look through all tokens.
     pub(super) walks: Turns,
     /// Filtered lists: their totals are counted.

@@ -10,7 +10,7 @@ use super::core::{Core, Done};
 use super::restored::{self, Restored};
 use crate::domain::audit::{Change, Kind};
 use crate::error::{Error, Field, Result};
-pub use crate::store::frozen::Standing;
+pub use crate::store::frozen::LiveCredentials;
 use crate::store::{Lock, frozen};
 
 /// What becomes of registry tokens when a restored database is confirmed.
@@ -40,7 +40,7 @@ impl<'a> Freeze<'a> {
     }
 
     /// Where this database comes from, and what would be let in, if it is frozen.
-    pub async fn standing(&self) -> Result<Option<(Restored, Standing)>> {
+    pub async fn standing(&self) -> Result<Option<(Restored, LiveCredentials)>> {
         let now = self.core.clock.now();
         self.core
             .store

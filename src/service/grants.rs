@@ -20,11 +20,11 @@ use super::holders::{
     is_right, referred, token_holder,
 };
 use super::jwt::{AccessClaim, Claims, named_key};
-use super::keys::Keys;
 use super::policy::Policy;
 use super::references::{Reference, Who};
 use super::refresh_tokens::{self, RefreshToken};
-use super::uses::Used;
+use super::signing_keys::SigningKeys;
+use super::usage::Used;
 use crate::domain::app_token;
 use crate::domain::audit::{By, Event, Kind, Origin, Outcome, Reason, Refusal, SubjectKind};
 use crate::domain::registry::Tenant;
@@ -133,14 +133,14 @@ enum Purpose {
 
 /// A registry, who logged in to it, and which key signs for it.
 #[derive(Debug, Clone)]
-struct Standing {
+struct ProvenLogin {
     tenant: Tenant,
     holder: Holder,
     signing: Option<Current>,
     refresh_token: Option<RefreshToken>,
 }
 
-impl Standing {
+impl ProvenLogin {
     fn read(
         connection: &mut Session,
         tenant: Tenant,
@@ -211,7 +211,7 @@ impl<'a> Grants<'a> {
                 self.heard(standing, service, By::nobody(origin.clone()))?
             }
         };
-        let Standing {
+        let ProvenLogin {
             tenant,
             holder,
             signing,
@@ -231,7 +231,7 @@ impl<'a> Grants<'a> {
                 .refused_as(error, &seen, By::nobody(origin.clone())));
         }
         let access = scope::grants(&holder.scopes, &ask.wanted);
-        let signer = Keys::new(self.core).signer(&tenant, signing).await?;
+        let signer = SigningKeys::new(self.core).signer(&tenant, signing).await?;
         let mut claims = Claims::new(
             &self.core.policy.jwt_issuer,
             &holder.name,
@@ -336,7 +336,7 @@ impl<'a> Grants<'a> {
         service: &str,
         purpose: Purpose,
         origin: &Origin,
-    ) -> Result<Standing> {
+    ) -> Result<ProvenLogin> {
         let by = By::named(&presented.name, origin.clone());
         if refresh_tokens::is_password(&presented.name, &presented.password) {
             let (token, source) = (presented.password, presented.source);
@@ -364,7 +364,7 @@ impl<'a> Grants<'a> {
         service: &str,
         purpose: Purpose,
         by: By,
-    ) -> Result<Standing> {
+    ) -> Result<ProvenLogin> {
         let (policy, source) = (Arc::clone(&self.core.policy), presented.source);
         let caller = match self.core.access.identify(presented).await {
             Ok(caller) => caller.from(by.origin),
@@ -388,7 +388,7 @@ impl<'a> Grants<'a> {
                     let tenant = enter(connection, &policy, &asked, seen)?;
                     admit_address(&tenant, source, seen)?;
                     let holder = account_holder(connection, actor, &tenant, seen)?;
-                    Standing::read(connection, tenant, holder, purpose)
+                    ProvenLogin::read(connection, tenant, holder, purpose)
                 })
             });
         let (error, seen) = match look.await {
@@ -421,7 +421,7 @@ impl<'a> Grants<'a> {
         presented: Presented,
         service: &str,
         purpose: Purpose,
-    ) -> Result<Witnessed<Standing>> {
+    ) -> Result<Witnessed<ProvenLogin>> {
         let (vault, now) = (Arc::clone(&self.core.vault), self.core.clock.now());
         let look = move |connection: &mut Session, tenant: Tenant, seen: &mut Refusal| {
             let name = presented.name.as_str();
@@ -439,7 +439,7 @@ impl<'a> Grants<'a> {
             let opening = credentials::opening(connection, tenant.home(), found.key)?;
             let proven = (found, generation, opening);
             let holder = token_holder(proven, &tenant, now, presented.source, seen)?;
-            Standing::read(connection, tenant, holder, purpose)
+            ProvenLogin::read(connection, tenant, holder, purpose)
         };
         self.witnessed(service, look).await
     }
@@ -449,7 +449,7 @@ impl<'a> Grants<'a> {
         presented: Presented,
         service: &str,
         purpose: Purpose,
-    ) -> Result<Witnessed<Standing>> {
+    ) -> Result<Witnessed<ProvenLogin>> {
         let (vault, now) = (Arc::clone(&self.core.vault), self.core.clock.now());
         let look = move |connection: &mut Session, tenant: Tenant, seen: &mut Refusal| {
             let code = presented.password.expose_secret();
@@ -462,7 +462,7 @@ impl<'a> Grants<'a> {
             seen.subject = Some((SubjectKind::AppToken, found.id.0));
             admit_address(&tenant, presented.source, seen)?;
             let holder = app_token_holder(connection, &found, &tenant, now, seen)?;
-            Standing::read(connection, tenant, holder, purpose)
+            ProvenLogin::read(connection, tenant, holder, purpose)
         };
         self.witnessed(service, look).await
     }
@@ -473,7 +473,7 @@ impl<'a> Grants<'a> {
         service: &str,
         source: IpAddr,
         purpose: Purpose,
-    ) -> Result<Witnessed<Standing>> {
+    ) -> Result<Witnessed<ProvenLogin>> {
         let token = RefreshToken::open(self.core, token).ok_or(Error::Unauthenticated)?;
         let now = self.core.clock.now();
         let look = move |connection: &mut Session, tenant: Tenant, seen: &mut Refusal| {
@@ -488,7 +488,7 @@ impl<'a> Grants<'a> {
                     None => Err(Error::Unauthenticated),
                 }
             })?;
-            Standing::read(connection, tenant, holder, purpose)
+            ProvenLogin::read(connection, tenant, holder, purpose)
         };
         self.witnessed(service, look).await
     }
@@ -501,7 +501,7 @@ impl<'a> Grants<'a> {
     ) -> Result<Witnessed<(Holder, Claims)>> {
         let jwt = jwt.expose_secret();
         let kid = named_key(jwt).ok_or(Error::Unauthenticated)?;
-        let verifier = Keys::new(self.core)
+        let verifier = SigningKeys::new(self.core)
             .verifier(kid)
             .await?
             .ok_or(Error::Unauthenticated)?;

@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use uuid::Uuid;
 
+use super::data_keys::DataKeys;
 use super::references::{Reference, Who};
-use super::vault::Vault;
 use crate::domain::account::Actor;
 use crate::domain::audit::{Reason, Refusal, SubjectKind};
 use crate::domain::id::{AccountId, RegistryId};
@@ -96,7 +96,7 @@ pub(super) fn is_of(
 /// Is this the secret of a token of this kind, known by its id and what is kept of its own? None being known costs what
 /// a wrong secret does.
 pub(super) fn is_right(
-    vault: &Vault,
+    vault: &DataKeys,
     kind: SecretKind,
     secret: &SecretString,
     known: Option<(Uuid, &SecretDigest)>,
@@ -110,7 +110,7 @@ pub(super) fn is_right(
 
 /// Which of a token's secrets this is, if it is one of them. Both are compared whatever the first comparison says.
 pub(super) fn generation_of(
-    vault: &Vault,
+    vault: &DataKeys,
     secret: &SecretString,
     known: Option<&Credential>,
 ) -> Result<Option<Generation>> {

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::core::Core;
-use super::vault::Vault;
+use super::data_keys::DataKeys;
 use crate::domain::account::Actor;
 use crate::domain::idempotency::Attempt;
 use crate::domain::precondition::Tag;
@@ -60,7 +60,7 @@ pub(super) struct Claim(Option<Keyed>);
 #[derive(Clone)]
 struct Keyed {
     attempt: Attempt,
-    vault: Arc<Vault>,
+    vault: Arc<DataKeys>,
     /// The secret of what would be made.
     secret: Option<SecretString>,
     nonce: [u8; 12],
@@ -81,7 +81,7 @@ struct Record<'a> {
 }
 
 /// What was made for the request when it first came.
-pub(super) struct Kept {
+pub(super) struct StoredAnswer {
     /// The public id of the thing.
     pub id: Uuid,
     tag: Tag,
@@ -114,7 +114,11 @@ impl Claim {
     /// # Errors
     ///
     /// [`Error::KeyReused`] if it was another request.
-    pub(super) fn recall(&self, connection: &mut Session, actor: &Actor) -> Result<Option<Kept>> {
+    pub(super) fn recall(
+        &self,
+        connection: &mut Session,
+        actor: &Actor,
+    ) -> Result<Option<StoredAnswer>> {
         let Some(keyed) = &self.0 else {
             return Ok(None);
         };
@@ -133,7 +137,7 @@ impl Claim {
             return Err(Error::KeyReused);
         }
         let (key, version, state) = record.tag;
-        Ok(Some(Kept {
+        Ok(Some(StoredAnswer {
             id: record.id,
             tag: Tag {
                 key,
@@ -178,7 +182,7 @@ impl Keyed {
     }
 }
 
-impl Kept {
+impl StoredAnswer {
     /// The thing that was made, with its secret, if it is in the state in which it was made.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 
 use super::chain;
 use super::core::Core;
-use super::keys::{Keys, Reason, Walk};
+use super::signing_keys::{Reason, SigningKeys, Walk};
 use crate::domain::api_token::{ApiToken, days_until};
 use crate::domain::clock_check::{ClockCheck, Doubt};
 use crate::domain::id::{RegistryId, RegistryKey};
@@ -235,7 +235,9 @@ impl<'a> Janitor<'a> {
             // Without the lease: of several replicas that make the same key one is heard. Last, so that a key which
             // cannot be made keeps nothing else waiting.
             None => {
-                let rotated = Keys::new(self.core).rotate_next(&mut shift.walk).await?;
+                let rotated = SigningKeys::new(self.core)
+                    .rotate_next(&mut shift.walk)
+                    .await?;
                 round.rotated += u64::from(rotated.is_some());
                 round.early += u64::from(rotated == Some(Reason::Early));
                 return Ok(Some(rotated.is_some()));

@@ -18,10 +18,10 @@ use uuid::Uuid;
 
 use super::api_keys::ApiKeys;
 use super::core::{Core, Done, is_same};
+use super::data_keys::DataKeys;
 use super::references::{Reference, Who};
 use super::refresh_tokens::RefreshToken;
-use super::vault::Vault;
-use crate::domain::Stamp;
+use crate::domain::Attribution;
 use crate::domain::audit::{By, Change, Kind, Origin, SubjectKind};
 use crate::domain::id::{AccountId, AccountKey, ApiTokenId, AppTokenId, RegistryId, TokenKey};
 use crate::domain::rotation::Generation;
@@ -29,7 +29,7 @@ use crate::domain::secret::SecretKind;
 use crate::domain::status::Status;
 use crate::domain::text::has_control;
 use crate::error::{Error, Field, Result, Violations, What};
-use crate::store::credentials::Kept;
+use crate::store::credentials::StoredSecret;
 use crate::store::{
     Lock, Session, Transaction, accounts, api_tokens, app_tokens, credentials, registries, tokens,
 };
@@ -49,7 +49,7 @@ const SCANNER: &str = "secret scanner";
 
 /// Where and as what a scanner found a string, in its own words.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct Whereabouts {
     /// What the scanner took it for.
     pub r#type: Option<String>,
     /// Where it was.
@@ -58,7 +58,7 @@ pub struct Place {
     pub source: Option<String>,
 }
 
-impl Place {
+impl Whereabouts {
     fn texts(&self) -> [(Field, Option<&String>); 3] {
         [
             (Field::Type, self.r#type.as_ref()),
@@ -94,7 +94,7 @@ pub struct Sighting {
     /// The string.
     pub token: SecretString,
     /// Where and as what.
-    pub place: Place,
+    pub place: Whereabouts,
 }
 
 /// What a scanner reports.
@@ -213,7 +213,7 @@ impl<'a> Leaks<'a> {
     pub async fn report(&self, scanner: &Scanner, report: Report) -> Result<()> {
         let found = self.find(report).await?;
         let secrets: Vec<_> = found.iter().map(|(_, found)| found.token.clone()).collect();
-        let mut leaks: BTreeMap<Leaked, BTreeSet<Place>> = BTreeMap::new();
+        let mut leaks: BTreeMap<Leaked, BTreeSet<Whereabouts>> = BTreeMap::new();
         for (leaked, sighting) in found {
             leaks.entry(leaked).or_default().insert(sighting.place);
         }
@@ -307,7 +307,7 @@ impl<'a> Leaks<'a> {
         &self,
         scanner: &Scanner,
         leaked: Leaked,
-        places: BTreeSet<Place>,
+        places: BTreeSet<Whereabouts>,
         secrets: Arc<[SecretString]>,
     ) -> Result<()> {
         let lock = match leaked {
@@ -363,9 +363,9 @@ fn without_credentials(address: String) -> String {
 
 /// Which secrets are those of which tokens.
 fn matching(
-    vault: &Vault,
+    vault: &DataKeys,
     secrets: &[SecretString],
-    kept: &[Kept],
+    kept: &[StoredSecret],
 ) -> Vec<(SecretString, Reference)> {
     let mut found = Vec::new();
     for token in kept {
@@ -386,7 +386,7 @@ fn matching(
 /// What is behind a string, if that is there and the string is not what it once opened it with.
 fn behind(
     connection: &mut Session,
-    vault: &Vault,
+    vault: &DataKeys,
     form: &Form,
     secret: &SecretString,
 ) -> Result<Option<Leaked>> {
@@ -459,7 +459,7 @@ fn end(
                 return Ok(None);
             };
             let before = token.clone();
-            let stamp = Stamp {
+            let stamp = Attribution {
                 at: now,
                 by: AccountId(Uuid::nil()),
                 by_name: SCANNER.to_owned(),

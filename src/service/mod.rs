@@ -5,43 +5,43 @@
 
 pub mod access;
 pub mod accounts;
+mod api_key_cache;
 pub mod api_keys;
 pub mod api_tokens;
 pub mod app_tokens;
 pub mod audit;
+pub mod audit_buffer;
 pub mod backup;
 pub mod certificates;
 pub mod chain;
 mod changes;
 mod core;
+pub mod data_keys;
 pub mod directory;
 pub mod freeze;
 pub mod grants;
 mod holders;
 pub mod idempotency;
-pub mod incidents;
 pub mod janitor;
 pub mod jwt;
-pub mod keys;
 pub mod leaks;
 pub mod members;
 pub mod metrics;
 pub mod passwords;
 mod policy;
-mod ready_api_keys;
-mod ready_keys;
 mod references;
 mod refresh_tokens;
 pub mod registries;
 pub mod restored;
 pub mod server_keys;
 pub mod sessions;
+mod signing_key_cache;
+pub mod signing_keys;
 pub mod throttle;
 pub mod token_lists;
 pub mod tokens;
 pub mod turns;
-pub mod uses;
-pub mod vault;
+pub mod usage;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -51,43 +51,43 @@ use secrecy::SecretString;
 
 use self::access::{Access, Caller, Presented};
 use self::accounts::Accounts;
+use self::api_key_cache::ApiKeyCache;
 use self::api_keys::ApiKeys;
 use self::api_tokens::ApiTokens;
 use self::app_tokens::AppTokens;
 use self::audit::Audit;
+use self::audit_buffer::AuditBuffer;
 use self::chain::Trail;
 use self::changes::Changes;
 use self::core::Core;
 pub use self::core::Put;
+use self::data_keys::{DataKeys, ServerKey};
 use self::directory::Directory;
 use self::freeze::Freeze;
 use self::grants::Grants;
-use self::incidents::Incidents;
 use self::janitor::Janitor;
-use self::keys::Keys;
 use self::leaks::{Leaks, WALKS};
 use self::members::Members;
 use self::metrics::Metrics;
 use self::passwords::{Hashing, Passwords};
 pub use self::policy::Policy;
-use self::ready_api_keys::ReadyApiKeys;
-use self::ready_keys::ReadyKeys;
 use self::registries::Registries;
 use self::server_keys::ServerKeys;
 use self::sessions::Sessions;
+use self::signing_key_cache::SigningKeyCache;
+use self::signing_keys::SigningKeys;
 use self::throttle::Throttle;
 use self::token_lists::{COUNTING, LONG_LISTS, READING};
 use self::tokens::Tokens;
 use self::turns::Turns;
-use self::uses::Uses;
-use self::vault::{ServerKey, Vault};
+use self::usage::UsageRecorder;
 use crate::clock::{Clock, Random};
 use crate::domain::audit::{By, Origin};
 use crate::domain::clock_check::ClockCheck;
 use crate::error::{Error, Result};
 use crate::metrics::{Caches, Counts};
-pub use crate::store::{Health, Integrity, Place};
-use crate::store::{Store, janitor_clock, migrations, signing_keys};
+pub use crate::store::{FileState, Health, Integrity};
+use crate::store::{Store, janitor_clock, migrations, signing_keys as signing_key_table};
 
 /// All use cases. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -104,7 +104,7 @@ impl Service {
         server_key: &ServerKey,
         policy: Policy,
     ) -> Result<Self> {
-        let vault = Vault::open(&store, server_key, &*clock, &*random).await?;
+        let vault = DataKeys::open(&store, server_key, &*clock, &*random).await?;
         let passwords = Passwords::start(
             policy.password_threads,
             policy.bcrypt_cost,
@@ -122,7 +122,7 @@ impl Service {
         )?;
         let trail = Trail::new(&*random)?;
         let changes = Arc::new(Changes::new(policy.changes_per_hour, clock.instant()));
-        let incidents = Incidents::new(clock.instant());
+        let incidents = AuditBuffer::new(clock.instant());
         Ok(Self {
             core: Arc::new(Core {
                 store,
@@ -130,12 +130,12 @@ impl Service {
                 random,
                 policy: Arc::new(policy),
                 vault: Arc::new(vault),
-                ready_keys: ReadyKeys::new(&caches),
-                ready_api_keys: ReadyApiKeys::default(),
+                ready_keys: SigningKeyCache::new(&caches),
+                ready_api_keys: ApiKeyCache::default(),
                 access,
                 throttle,
                 hashing: Hashing::default(),
-                uses: Uses::default(),
+                uses: UsageRecorder::default(),
                 trail,
                 changes,
                 incidents,
@@ -230,8 +230,8 @@ impl Service {
 
     /// Keys that registries trust.
     #[must_use]
-    pub fn keys(&self) -> Keys<'_> {
-        Keys::new(&self.core)
+    pub fn signing_keys(&self) -> SigningKeys<'_> {
+        SigningKeys::new(&self.core)
     }
 
     /// What was restored from a backup, until that is confirmed.
@@ -278,28 +278,28 @@ impl Service {
 
     /// When and from where tokens were used: what is not written yet.
     #[must_use]
-    pub fn uses(&self) -> &Uses {
+    pub fn uses(&self) -> &UsageRecorder {
         &self.core.uses
     }
 
-    /// Writes what was noted of tokens' uses, see [`Uses::flush`].
-    pub async fn flush_uses(&self) -> Result<usize> {
+    /// Writes what was noted of tokens' uses, see [`UsageRecorder::flush`].
+    pub async fn flush_usage(&self) -> Result<usize> {
         if self.is_frozen() {
             return Ok(0);
         }
         self.core.uses.flush(&self.core.store).await
     }
 
-    /// Writes the first uses of tokens, see [`Uses::flush_first`].
-    pub async fn flush_first_uses(&self) -> Result<usize> {
+    /// Writes the first uses of tokens, see [`UsageRecorder::flush_first`].
+    pub async fn flush_first_usage(&self) -> Result<usize> {
         if self.is_frozen() {
             return Ok(0);
         }
         self.core.uses.flush_first(&self.core.store).await
     }
 
-    /// Writes what happened and changed nothing to the audit trail, see [`Incidents`]; at a stop with all sums.
-    pub async fn flush_incidents(&self, last: bool) -> Result<usize> {
+    /// Writes what happened and changed nothing to the audit trail, see [`AuditBuffer`]; at a stop with all sums.
+    pub async fn flush_audit(&self, last: bool) -> Result<usize> {
         if self.is_frozen() {
             return Ok(0);
         }
@@ -337,9 +337,10 @@ impl Service {
                 };
                 // The tables may be among what is missing.
                 if readiness.migrations {
-                    readiness.signing_certificates_end = signing_keys::earliest_end(connection)?;
+                    readiness.signing_certificates_end =
+                        signing_key_table::earliest_end(connection)?;
                     readiness.signing_certificates_begin =
-                        signing_keys::latest_begin(connection, now)?;
+                        signing_key_table::latest_begin(connection, now)?;
                     let kept = janitor_clock::read(connection)?;
                     let doubt = ClockCheck::look(kept, now).doubt;
                     readiness.removals_wait_until = doubt.map(|doubt| doubt.until());

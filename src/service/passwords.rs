@@ -45,7 +45,7 @@ struct Check {
 
 /// The recent results of a source. The least is the best.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Standing {
+struct Priority {
     /// A check of it failed.
     failed: bool,
     /// None of it succeeded.
@@ -80,7 +80,7 @@ impl State {
 
     /// The next check: of the sources of the best standing, the one that waits longest for its turn. A standing is looked
     /// up now, since a source whose first guess just failed may have more of them here.
-    fn pop(&mut self, standing: impl Fn(IpAddr) -> Standing) -> Option<(IpAddr, Check)> {
+    fn pop(&mut self, standing: impl Fn(IpAddr) -> Priority) -> Option<(IpAddr, Check)> {
         self.served = self.served.wrapping_add(1);
         let strangers_first = self.served.is_multiple_of(TURN);
         let (place, _) = self.order.iter().enumerate().min_by_key(|(_, source)| {
@@ -100,7 +100,7 @@ impl State {
     fn displace(
         &mut self,
         newcomer: IpAddr,
-        standing: impl Fn(IpAddr) -> Standing,
+        standing: impl Fn(IpAddr) -> Priority,
     ) -> Option<Check> {
         let place = |source: &IpAddr| (standing(*source), self.waiting_of(*source));
         let worst = self.order.iter().copied().max_by_key(place)?;
@@ -146,9 +146,9 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn standing(&self, source: IpAddr, now: Instant) -> Standing {
+    fn standing(&self, source: IpAddr, now: Instant) -> Priority {
         let failed = self.failed.get(&source);
-        Standing {
+        Priority {
             failed: failed.is_some_and(|at| now.duration_since(at) < FAILED),
             stranger: !self.in_favour.contains_key(&source),
         }
@@ -378,17 +378,17 @@ mod tests {
         IpAddr::from([127, 0, 0, last])
     }
 
-    const PROVEN: Standing = Standing {
+    const PROVEN: Priority = Priority {
         failed: false,
         stranger: false,
     };
-    const STRANGER: Standing = Standing {
+    const STRANGER: Priority = Priority {
         failed: false,
         stranger: true,
     };
 
-    fn after_a_failure(standing: Standing) -> Standing {
-        Standing {
+    fn after_a_failure(standing: Priority) -> Priority {
+        Priority {
             failed: true,
             ..standing
         }
@@ -404,7 +404,7 @@ mod tests {
     }
 
     /// In which order the sources are served.
-    fn served(state: &mut State, standing: impl Fn(IpAddr) -> Standing) -> Vec<IpAddr> {
+    fn served(state: &mut State, standing: impl Fn(IpAddr) -> Priority) -> Vec<IpAddr> {
         let order = std::iter::from_fn(|| state.pop(&standing));
         let order = order.map(|(from, _)| from).collect();
         assert!(state.queues.is_empty() && state.order.is_empty());

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::{Caller, visible};
 use super::core::{Core, Done, Put};
-use super::idempotency::{Kept, Once};
+use super::idempotency::{Once, StoredAnswer};
 use crate::domain::account::Actor;
 use crate::domain::audit::Change;
 use crate::domain::escalation::change;
@@ -379,7 +379,7 @@ impl<'a> Registries<'a> {
 }
 
 /// What was made for the same request before.
-fn again(connection: &mut Session, actor: &Actor, kept: Kept) -> Result<Once<Registry>> {
+fn again(connection: &mut Session, actor: &Actor, kept: StoredAnswer) -> Result<Once<Registry>> {
     let id = RegistryId(kept.id);
     let found = members::registry(connection, id, actor.key)?;
     let found = visible(actor, id, found).ok().map(|(registry, _)| registry);

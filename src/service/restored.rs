@@ -7,7 +7,7 @@ use crate::domain::account::Actor;
 use crate::domain::audit::Credential;
 use crate::domain::permission::{Level, Resource};
 use crate::error::{Error, Result};
-use crate::store::{Session, Store, keys};
+use crate::store::{Session, Store, data_keys};
 
 /// The name of the freeze among the data set's facts.
 const FROZEN: &str = "frozen";
@@ -25,12 +25,12 @@ pub struct Restored {
 /// Freezes a database that was restored.
 pub(super) fn freeze(connection: &mut Session, restored: &Restored) -> Result<()> {
     let fact = serde_json::to_vec(restored).map_err(Error::internal)?;
-    keys::set_fact(connection, FROZEN, &fact)
+    data_keys::set_fact(connection, FROZEN, &fact)
 }
 
 /// Where a database comes from, if it is frozen.
 pub(super) fn find(connection: &mut Session) -> Result<Option<Restored>> {
-    let fact = keys::fact(connection, FROZEN)?;
+    let fact = data_keys::fact(connection, FROZEN)?;
     fact.map(|fact| serde_json::from_slice(&fact).map_err(Error::internal))
         .transpose()
 }
@@ -48,7 +48,7 @@ pub(super) fn require_operator(actor: &Actor, credential: Credential) -> Result<
 
 /// Ends the freeze of a database.
 pub(super) fn forget(connection: &mut Session) -> Result<()> {
-    keys::forget_fact(connection, FROZEN)
+    data_keys::forget_fact(connection, FROZEN)
 }
 
 /// Where this database comes from, if it is frozen; then this process lets nobody in and writes nothing, from now on

@@ -1,7 +1,7 @@
 //! The change of the server key, with replicas running.
 //!
 //! Owns what has to be ready before it and that the audit trail is told. How keys are sealed is the
-//! [vault](super::vault)'s.
+//! [vault](crate::service::data_keys)'s.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::api_keys::ApiKeys;
 use super::core::{Core, Done};
-use super::vault::{KeyChange, ServerKey};
+use super::data_keys::{KeyChange, ServerKey};
 use crate::domain::audit::{Change, Kind};
 use crate::error::Result;
 use crate::store::Lock;

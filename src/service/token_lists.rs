@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 use super::access::Caller;
 use super::core::Length;
 use super::tokens::{Tokens, enter};
-use crate::domain::filter::{Place, Sought, TokenFilter};
+use crate::domain::filter::{ListPosition, Sought, TokenFilter};
 use crate::domain::id::RegistryId;
 use crate::domain::page::Window;
 use crate::domain::period::Period;
 use crate::domain::permission::{Level, Resource};
-use crate::domain::registry::Home;
+use crate::domain::registry::TokenRules;
 use crate::domain::text::quoted;
 use crate::domain::token::{Token, VerbatimScopes};
 use crate::error::{Error, Field, Result};
@@ -113,8 +113,8 @@ impl Cursor {
         }
     }
 
-    fn place(self) -> Place {
-        Place {
+    fn place(self) -> ListPosition {
+        ListPosition {
             at: self.at,
             key: self.key,
         }
@@ -125,14 +125,14 @@ impl Cursor {
 struct Found {
     tokens: Vec<Token<VerbatimScopes>>,
     total: i64,
-    more_after: Option<Place>,
+    more_after: Option<ListPosition>,
 }
 
 /// Where a page begins: after so many, or, by a cursor, beyond a place.
 #[derive(Debug, Clone, Copy)]
 enum Beginning {
     Offset(i64),
-    Beyond(Place),
+    Beyond(ListPosition),
 }
 
 impl Tokens<'_> {
@@ -252,7 +252,7 @@ fn not_given(token: &str) -> Error {
 
 fn find_page(
     connection: &mut Session,
-    home: Home,
+    home: TokenRules,
     sought: Option<Sought>,
     beginning: Beginning,
     limit: i64,
@@ -288,15 +288,19 @@ fn find_page(
 }
 
 /// Where a token stands in the whole list.
-fn place(token: &Token<VerbatimScopes>) -> Place {
-    Place {
+fn place(token: &Token<VerbatimScopes>) -> ListPosition {
+    ListPosition {
         at: token.position,
         key: token.key.0,
     }
 }
 
 /// A page of what is one more than it, if there are more.
-fn cut(mut found: Vec<(Place, Token<VerbatimScopes>)>, total: i64, limit: i64) -> Result<Found> {
+fn cut(
+    mut found: Vec<(ListPosition, Token<VerbatimScopes>)>,
+    total: i64,
+    limit: i64,
+) -> Result<Found> {
     let limit = usize::try_from(limit).map_err(Error::internal)?;
     let more = found.len() > limit;
     found.truncate(limit);

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::access::{Caller, visible};
 use super::core::{Core, Done, Put, Urgency};
-use super::idempotency::{Claim, Kept, Once};
-use crate::domain::Stamp;
+use super::idempotency::{Claim, Once, StoredAnswer};
+use crate::domain::Attribution;
 use crate::domain::account::Actor;
 use crate::domain::audit::{Change, Kind};
 use crate::domain::escalation::{Holder, change, obtain};
@@ -19,7 +19,7 @@ use crate::domain::idempotency::Attempt;
 use crate::domain::membership::Rights;
 use crate::domain::permission::{Level, Resource};
 use crate::domain::precondition::{Look, Precondition};
-use crate::domain::registry::Home;
+use crate::domain::registry::TokenRules;
 use crate::domain::rotation::Grace;
 use crate::domain::scope_warning::{ScopeWarning, scope_warnings};
 use crate::domain::secret::{self, SecretKind};
@@ -77,9 +77,9 @@ fn minted_at(token: &Token) -> DateTime<Utc> {
 /// trail is told that its secret is shown again.
 fn again(
     connection: &mut Session,
-    (registry, home): (RegistryId, Home),
+    (registry, home): (RegistryId, TokenRules),
     holder: &Holder<Rights>,
-    kept: Kept,
+    kept: StoredAnswer,
 ) -> Result<Done<Found>> {
     let found = table::find(connection, home, TokenId(kept.id))?.map(|token| Token {
         // There was no use then.
@@ -439,11 +439,11 @@ pub(super) fn enter(
     connection: &mut Session,
     actor: &Actor,
     id: RegistryId,
-) -> Result<(Home, Rights)> {
+) -> Result<(TokenRules, Rights)> {
     visible(actor, id, members::home(connection, id, actor.key)?)
 }
 
-fn find(connection: &mut Session, home: Home, id: TokenId) -> Result<Token> {
+fn find(connection: &mut Session, home: TokenRules, id: TokenId) -> Result<Token> {
     table::find(connection, home, id)?.ok_or_else(|| Error::not_found(What::Token, id))
 }
 
@@ -453,7 +453,7 @@ fn keep(
     holder: &Holder<Rights>,
     before: &Token,
     token: &mut Token,
-    (stamp, refresh_id): (Stamp, Uuid),
+    (stamp, refresh_id): (Attribution, Uuid),
 ) -> Result<Change> {
     change(&before.grant(), &token.grant(), holder)?;
     table::update(connection, token, stamp)?;

@@ -45,7 +45,7 @@ pub struct Login {
 
 /// An account as it stands now, with what it may do.
 #[derive(Debug, Clone)]
-pub struct Standing {
+pub struct CurrentAccount {
     /// On whose behalf.
     pub actor: Actor,
     /// In use or not.
@@ -98,7 +98,7 @@ pub fn login(connection: &mut Session, name: &str) -> Result<Option<Login>> {
 }
 
 /// Reads an account with all its roles permit, in one query: every request does this. None once it is deleted.
-pub fn standing(connection: &mut Session, key: AccountKey) -> Result<Option<Standing>> {
+pub fn standing(connection: &mut Session, key: AccountKey) -> Result<Option<CurrentAccount>> {
     type Row = (Vec<u8>, String, String, i64, Option<String>, Option<i64>);
     let rows: Vec<Row> = direct!(connection, |direct| accounts::table
         .left_join(account_roles::table.on(account_roles::account_key.eq(accounts::key)))
@@ -117,11 +117,11 @@ pub fn standing(connection: &mut Session, key: AccountKey) -> Result<Option<Stan
             role_permissions::level.nullable(),
         ))
         .load(direct))?;
-    let mut standing: Option<Standing> = None;
+    let mut standing: Option<CurrentAccount> = None;
     for (id, name, status, version, resource, level) in rows {
         let standing = match &mut standing {
             Some(standing) => standing,
-            none => none.insert(Standing {
+            none => none.insert(CurrentAccount {
                 actor: Actor {
                     key,
                     id: AccountId(uuid(&id)?),

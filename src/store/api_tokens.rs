@@ -16,7 +16,7 @@ use crate::error::Result;
 
 /// A token as a request that comes with it needs it.
 #[derive(Debug, Clone)]
-pub struct Standing {
+pub struct CurrentToken {
     /// On whose behalf it acts.
     pub account: AccountKey,
     /// What everybody sees.
@@ -44,8 +44,10 @@ const COLUMNS: Columns = (
     api_tokens::account_key,
 );
 
-fn read((id, name, roles, issued_at, expires_at, revoked_at, account): Row) -> Result<Standing> {
-    Ok(Standing {
+fn read(
+    (id, name, roles, issued_at, expires_at, revoked_at, account): Row,
+) -> Result<CurrentToken> {
+    Ok(CurrentToken {
         account: AccountKey(account),
         token: ApiToken {
             id: ApiTokenId(uuid(&id)?),
@@ -77,7 +79,7 @@ pub fn insert(connection: &mut Session, new: &NewApiToken) -> Result<()> {
 }
 
 /// Finds a token, revoked or expired ones too.
-pub fn find(connection: &mut Session, id: ApiTokenId) -> Result<Option<Standing>> {
+pub fn find(connection: &mut Session, id: ApiTokenId) -> Result<Option<CurrentToken>> {
     direct!(connection, |direct| api_tokens::table
         .filter(api_tokens::uuid.eq(bytes(id.0)))
         .select(COLUMNS)

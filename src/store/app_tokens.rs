@@ -9,7 +9,7 @@ use diesel::{
 };
 
 use super::credentials::SecretDigest;
-use super::keys::Sealed;
+use super::data_keys::Sealed;
 use super::parts::in_parts;
 use super::rows::{bytes, instant, micros, uuid};
 use super::schema::app_tokens;

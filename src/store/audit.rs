@@ -313,7 +313,7 @@ pub struct Filter {
 
 /// Where a walk through the events has come to, in the order of their instants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct EventPosition {
     /// When that event was, in microseconds since 1970.
     pub at: i64,
     /// Its chain.
@@ -322,7 +322,7 @@ pub struct Place {
     pub sequence: i64,
 }
 
-impl From<&KeptEvent> for Place {
+impl From<&KeptEvent> for EventPosition {
     fn from(event: &KeptEvent) -> Self {
         Self {
             at: micros(event.said.at),
@@ -346,7 +346,7 @@ pub fn list(
     connection: &mut Session,
     filter: &Filter,
     order: Order,
-    beyond: Option<Place>,
+    beyond: Option<EventPosition>,
     limit: i64,
 ) -> Result<Vec<KeptEvent>> {
     let (at, chain, sequence) = (

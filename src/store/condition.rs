@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Health {
     /// The file at the path of SQLite's file.
-    pub file: Place,
+    pub file: FileState,
     /// The state of the content of SQLite's file.
     pub integrity: Integrity,
     /// Did the last write fail for a reason of the database: a full disk, a lock, a loss.
@@ -34,13 +34,13 @@ impl Health {
     /// Can what this process answers be relied on?
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        self.file == Place::Same && self.integrity != Integrity::Broken
+        self.file == FileState::Same && self.integrity != Integrity::Broken
     }
 }
 
 /// The file at the path of SQLite's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum FileState {
     /// The file that is open.
     Same,
     /// Another file.
@@ -51,7 +51,7 @@ pub enum Place {
     LogGone,
 }
 
-impl Place {
+impl FileState {
     /// Why nothing is written: for the log.
     fn fault(self) -> Option<&'static str> {
         match self {
@@ -105,11 +105,13 @@ impl Identity {
     }
 
     /// The file that lies at the path now, compared with this one.
-    fn look(&self) -> Place {
+    fn look(&self) -> FileState {
         match Self::of(&self.path) {
-            Ok(found) if (found.device, found.inode) == (self.device, self.inode) => Place::Same,
-            Ok(_) => Place::Replaced,
-            Err(_) => Place::Missing,
+            Ok(found) if (found.device, found.inode) == (self.device, self.inode) => {
+                FileState::Same
+            }
+            Ok(_) => FileState::Replaced,
+            Err(_) => FileState::Missing,
         }
     }
 }
@@ -135,7 +137,7 @@ impl Condition {
             file,
             log: Mutex::new(None),
             health: Mutex::new(Health {
-                file: Place::Same,
+                file: FileState::Same,
                 integrity: Integrity::Assumed,
                 writes_fail: false,
             }),
@@ -161,10 +163,10 @@ impl Condition {
             return Ok(());
         };
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        let log_is_open = log.as_ref().is_none_or(|log| log.look() == Place::Same);
+        let log_is_open = log.as_ref().is_none_or(|log| log.look() == FileState::Same);
         drop(log);
         let place = match file.look() {
-            Place::Same if !log_is_open => Place::LogGone,
+            FileState::Same if !log_is_open => FileState::LogGone,
             place => place,
         };
         let before = std::mem::replace(&mut self.lock().file, place);
@@ -207,7 +209,7 @@ impl Condition {
 
     /// Is the file known to be another, or gone?
     pub(super) fn is_moved(&self) -> bool {
-        self.health().file != Place::Same
+        self.health().file != FileState::Same
     }
 
     /// Notes how the last write ended.

@@ -111,7 +111,7 @@ impl Times {
 
 /// A part of the times.
 #[derive(Debug)]
-pub struct Part {
+pub struct EndsPart {
     /// The times, and how many end then.
     pub ends: Vec<(DateTime<Utc>, i64)>,
     /// Where the part ended, unless it was the last.
@@ -130,7 +130,7 @@ pub fn ends(
     times: Times,
     after: Option<DateTime<Utc>>,
     until: Option<DateTime<Utc>>,
-) -> Result<Part> {
+) -> Result<EndsPart> {
     let (column, source) = times.source();
     let part: Vec<Number> = sql_query(format!(
         "SELECT {column} AS number FROM {source} {column} > $1 AND {column} <= $2 ORDER BY {column} LIMIT {PART}"
@@ -162,7 +162,7 @@ pub fn ends(
     let ends = ends
         .into_iter()
         .map(|(at, count)| Ok((instant(at)?, count)));
-    Ok(Part {
+    Ok(EndsPart {
         ends: ends.collect::<Result<_>>()?,
         last,
     })

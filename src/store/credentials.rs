@@ -14,7 +14,7 @@ use crate::domain::account::name_key;
 use crate::domain::allow_list::AllowList;
 use crate::domain::id::{RegistryKey, TokenId, TokenKey};
 use crate::domain::period::Period;
-use crate::domain::registry::Home;
+use crate::domain::registry::TokenRules;
 use crate::domain::rotation::{Generation, Previous, Secrets};
 use crate::domain::status::Status;
 use crate::domain::token_scope::Scope;
@@ -95,7 +95,7 @@ struct CredentialRow {
 }
 
 impl CredentialRow {
-    fn credential(self, home: Home) -> Result<Credential> {
+    fn credential(self, home: TokenRules) -> Result<Credential> {
         let row = self;
         let secrets = secrets_of(
             home.maximum_secret_age,
@@ -173,7 +173,7 @@ impl Opening {
 
 /// The scopes of a token. Read them once its secret is proven: scopes can be long, and the time that reading them takes
 /// would tell which names there are.
-pub fn opening(connection: &mut Session, home: Home, token: TokenKey) -> Result<Opening> {
+pub fn opening(connection: &mut Session, home: TokenRules, token: TokenKey) -> Result<Opening> {
     Ok(direct!(connection, |direct| tokens::table
         .filter(
             tokens::registry_key
@@ -187,7 +187,7 @@ pub fn opening(connection: &mut Session, home: Home, token: TokenKey) -> Result<
 /// What a login with a token's name needs. The name is compared without regard to ASCII case, as everywhere.
 pub fn credential_named(
     connection: &mut Session,
-    home: Home,
+    home: TokenRules,
     name: &str,
 ) -> Result<Option<Credential>> {
     direct!(connection, |direct| tokens::table
@@ -206,7 +206,7 @@ pub fn credential_named(
 /// The columns that a login with a reference to a token needs: a reference is proven before anything is read.
 pub fn credential(
     connection: &mut Session,
-    home: Home,
+    home: TokenRules,
     token: TokenKey,
 ) -> Result<Option<(Credential, Opening)>> {
     direct!(connection, |direct| tokens::table
@@ -224,7 +224,7 @@ pub fn credential(
 
 /// What is kept of a secret, and whose it is.
 #[derive(Debug, Clone)]
-pub struct Kept {
+pub struct StoredSecret {
     /// Internal key.
     pub key: TokenKey,
     /// Public id, to which the secret is bound.
@@ -240,7 +240,11 @@ pub struct Kept {
 /// What is kept of the secrets of all registries' tokens, in the order of the tokens' keys: those of up to `limit` tokens,
 /// beyond a key. Secrets before the current ones are among them, whether they have ended or not, and those of deleted
 /// registries until they are purged.
-pub fn secrets(connection: &mut Session, beyond: TokenKey, limit: i64) -> Result<Vec<Kept>> {
+pub fn secrets(
+    connection: &mut Session,
+    beyond: TokenKey,
+    limit: i64,
+) -> Result<Vec<StoredSecret>> {
     type Before = (Option<Vec<u8>>, Option<i64>);
     type Row = (i64, Vec<u8>, i64, Vec<u8>, i64, i64, Before);
     let rows: Vec<Row> = tokens::table
@@ -260,7 +264,7 @@ pub fn secrets(connection: &mut Session, beyond: TokenKey, limit: i64) -> Result
     let mut kept = Vec::with_capacity(rows.len());
     for (key, id, registry, digest, secret_key, version, before) in rows {
         let id = TokenId(uuid(&id)?);
-        let of = |secret, secret_version| Kept {
+        let of = |secret, secret_version| StoredSecret {
             key: TokenKey(key),
             id,
             registry: RegistryKey(registry),

@@ -16,7 +16,7 @@ const BATCH: i64 = 1000;
 
 /// How many there are of what lets somebody in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, diesel::QueryableByName)]
-pub struct Standing {
+pub struct LiveCredentials {
     /// Enabled accounts.
     #[diesel(sql_type = BigInt)]
     pub accounts: i64,
@@ -38,7 +38,7 @@ pub struct Standing {
 }
 
 /// Counts them.
-pub fn standing(connection: &mut Session, now: DateTime<Utc>) -> Result<Standing> {
+pub fn standing(connection: &mut Session, now: DateTime<Utc>) -> Result<LiveCredentials> {
     let tokens = "SELECT COUNT(*) FROM tokens WHERE status = 'enabled' \
                   AND registry_key IN (SELECT key FROM registries WHERE deleted_at IS NULL)";
     let app_tokens = "SELECT COUNT(*) FROM app_tokens WHERE";

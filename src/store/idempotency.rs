@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use diesel::sql_types::BigInt;
 use diesel::{ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, sql_query};
 
+use super::data_keys::Sealed;
 use super::failure::on_unique;
-use super::keys::Sealed;
 use super::rows::micros;
 use super::schema::idempotency;
 use super::session::{Session, direct};

@@ -13,7 +13,7 @@ use super::session::{Session, direct};
 use crate::domain::id::{AccountId, AccountKey, RegistryId, RegistryKey};
 use crate::domain::membership::{Member, Membership};
 use crate::domain::page::Window;
-use crate::domain::registry::{Home, Registry, Tenant};
+use crate::domain::registry::{Registry, Tenant, TokenRules};
 use crate::domain::status::Status;
 use crate::error::Result;
 
@@ -53,7 +53,7 @@ pub fn home(
     connection: &mut Session,
     id: RegistryId,
     account: AccountKey,
-) -> Result<Option<(Home, Option<Membership>)>> {
+) -> Result<Option<(TokenRules, Option<Membership>)>> {
     type Row = (i64, Option<i64>, Option<i64>, Option<i64>, Option<String>);
     let row: Option<Row> = direct!(connection, |direct| seen_by(account.0)
         .filter(registries::uuid.eq(bytes(id.0)))
@@ -67,7 +67,7 @@ pub fn home(
         .get_result(direct))
     .optional()?;
     row.map(|(key, default, maximum, age, level)| {
-        let home = Home {
+        let home = TokenRules {
             key: RegistryKey(key),
             lives: lives(default, maximum)?,
             maximum_secret_age: age.map(period).transpose()?,

@@ -10,7 +10,7 @@
 
 mod condition;
 mod failure;
-mod gate;
+mod limiter;
 mod parts;
 mod pool;
 mod postgres_url;
@@ -30,11 +30,11 @@ pub mod audit;
 pub mod counters;
 pub mod counts;
 pub mod credentials;
+pub mod data_keys;
 pub mod dump;
 pub mod frozen;
 pub mod idempotency;
 pub mod janitor_clock;
-pub mod keys;
 pub mod leases;
 pub mod members;
 pub mod migrations;
@@ -54,8 +54,8 @@ use std::time::{Duration, Instant};
 use diesel::r2d2::{NopErrorHandler, Pool};
 
 use self::condition::Condition;
-pub use self::condition::{Health, Integrity, Place};
-use self::gate::Gate;
+pub use self::condition::{FileState, Health, Integrity};
+use self::limiter::ConcurrencyLimiter;
 use self::pool::Manager;
 pub use self::postgres_url::Url;
 use self::priority::Errand;
@@ -118,14 +118,14 @@ struct Inner {
     index: Index,
     condition: Arc<Condition>,
     readers: Readers,
-    reading: Gate,
+    reading: ConcurrencyLimiter,
     /// One reader for long lists: an allocator keeps for a thread what a long list took of memory, so that each reader that
     /// ever reads one is larger for it.
     lister: Readers,
     /// One reader that nothing but probes waits for.
     prober: Readers,
     writer: Writer,
-    writing: Gate,
+    writing: ConcurrencyLimiter,
     threads: Mutex<Vec<JoinHandle<()>>>,
     calls: AtomicU64,
     frozen: AtomicBool,
@@ -212,11 +212,11 @@ impl Store {
             index,
             condition: Arc::clone(&condition),
             readers,
-            reading: Gate::new(most(settings.readers), READ_MOMENT),
+            reading: ConcurrencyLimiter::new(most(settings.readers), READ_MOMENT),
             lister,
             prober,
             writer,
-            writing: Gate::new(most(GROUP), WRITE_MOMENT),
+            writing: ConcurrencyLimiter::new(most(GROUP), WRITE_MOMENT),
             threads: Mutex::new(threads),
             calls: AtomicU64::new(0),
             frozen: AtomicBool::new(false),

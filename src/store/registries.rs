@@ -10,7 +10,7 @@ use super::failure::on_unique;
 use super::rows::{bytes, from_json, micros, optional_stamp, period, stamp, to_json, uuid};
 use super::schema::{registries, registry_counters, registry_members, signing_keys};
 use super::session::{Session, direct};
-use crate::domain::Stamp;
+use crate::domain::Attribution;
 use crate::domain::id::{AccountId, AccountKey, RegistryId, RegistryKey};
 use crate::domain::life::Lives;
 use crate::domain::period::Period;
@@ -312,7 +312,7 @@ pub fn insert(
     connection: &mut Session,
     id: RegistryId,
     new: &NewRegistry,
-    created: &Stamp,
+    created: &Attribution,
 ) -> Result<Registry> {
     let NewRegistry {
         name,
@@ -366,7 +366,11 @@ pub fn insert(
 }
 
 /// Keeps a changed registry, and who changed it.
-pub fn update(connection: &mut Session, registry: &mut Registry, modified: Stamp) -> Result<()> {
+pub fn update(
+    connection: &mut Session,
+    registry: &mut Registry,
+    modified: Attribution,
+) -> Result<()> {
     registry.version += 1;
     diesel::update(registries::table.find(registry.key.0))
         .set((

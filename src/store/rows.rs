@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use crate::domain::Stamp;
+use crate::domain::Attribution;
 use crate::domain::id::AccountId;
 use crate::domain::period::Period;
 use crate::domain::status::Status;
@@ -96,8 +96,8 @@ impl FromSql<Text, Pg> for Stated {
     }
 }
 
-pub(super) fn stamp(at: i64, by: &[u8], by_name: String) -> Result<Stamp> {
-    Ok(Stamp {
+pub(super) fn stamp(at: i64, by: &[u8], by_name: String) -> Result<Attribution> {
+    Ok(Attribution {
         at: instant(at)?,
         by: AccountId(uuid(by)?),
         by_name,
@@ -109,7 +109,7 @@ pub(super) fn optional_stamp(
     at: Option<i64>,
     by: Option<Vec<u8>>,
     by_name: Option<String>,
-) -> Result<Option<Stamp>> {
+) -> Result<Option<Attribution>> {
     match (at, by, by_name) {
         (Some(at), Some(by), Some(by_name)) => stamp(at, &by, by_name).map(Some),
         _ => Ok(None),

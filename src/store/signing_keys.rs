@@ -327,7 +327,7 @@ pub fn any_retired(connection: &mut Session, until: DateTime<Utc>) -> Result<boo
 
 /// The position of a walk through leaves in the order of an instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct LeafPosition {
     at: i64,
     key: i64,
 }
@@ -362,8 +362,8 @@ macro_rules! next_leaf {
 pub fn next_due(
     connection: &mut Session,
     until: DateTime<Utc>,
-    after: Option<Place>,
-) -> Result<Option<(RegistryId, Place)>> {
+    after: Option<LeafPosition>,
+) -> Result<Option<(RegistryId, LeafPosition)>> {
     let due = signing_keys::active_from.le(micros(until));
     next_leaf!(connection, active_from, due, after)
 }
@@ -373,14 +373,14 @@ pub fn next_due(
 pub fn next_early(
     connection: &mut Session,
     now: DateTime<Utc>,
-    after: Option<Place>,
-) -> Result<Option<(RegistryId, Place)>> {
+    after: Option<LeafPosition>,
+) -> Result<Option<(RegistryId, LeafPosition)>> {
     let early = signing_keys::not_before.gt(micros(now));
     next_leaf!(connection, not_before, early, after)
 }
 
-fn placed(row: Option<(Vec<u8>, i64, i64)>) -> Result<Option<(RegistryId, Place)>> {
-    row.map(|(id, at, key)| Ok((RegistryId(uuid(&id)?), Place { at, key })))
+fn placed(row: Option<(Vec<u8>, i64, i64)>) -> Result<Option<(RegistryId, LeafPosition)>> {
+    row.map(|(id, at, key)| Ok((RegistryId(uuid(&id)?), LeafPosition { at, key })))
         .transpose()
 }
 

@@ -14,41 +14,41 @@ use diesel::{QueryableByName, RunQueryDsl, sql_query};
 use super::rows::micros;
 use super::session::{Session, direct};
 use super::token_pages;
-use crate::domain::filter::{Place, Sought};
+use crate::domain::filter::{ListPosition, Sought};
 use crate::domain::id::{RegistryKey, TokenKey};
-use crate::domain::registry::Home;
+use crate::domain::registry::TokenRules;
 use crate::domain::token::{Token, VerbatimScopes};
 use crate::error::Result;
 
 /// A part of what is sought that an index has in order: its columns for the order, its table, and what holds of its
 /// rows. `$1` is the registry.
-struct Part {
+struct IndexRange {
     at: &'static str,
     key: &'static str,
     rows: &'static str,
 }
 
 /// What ends until `$2`.
-const EXPIRING: Part = Part {
+const EXPIRING: IndexRange = IndexRange {
     at: "tokens.expires_at",
     key: "tokens.key",
     rows: "tokens WHERE tokens.registry_key = $1 AND tokens.expires_at <= $2",
 };
 /// What ends until `$2` and was not used after `$3`.
-const EXPIRING_UNUSED: Part = Part {
+const EXPIRING_UNUSED: IndexRange = IndexRange {
     rows: "tokens WHERE tokens.registry_key = $1 AND tokens.expires_at <= $2 AND $3 >= \
            COALESCE((SELECT seen_at FROM token_uses WHERE token_key = tokens.key), tokens.created_at)",
     ..EXPIRING
 };
 /// What was used, and not after `$2`.
-const USED: Part = Part {
+const USED: IndexRange = IndexRange {
     at: "token_uses.seen_at",
     key: "token_uses.token_key",
     rows: "token_uses WHERE token_uses.registry_key = $1 AND token_uses.seen_at <= $2",
 };
 /// What was never used and not made after `$2`. An older release beside this one notes a first use in `token_uses` alone.
 /// Not by NOT EXISTS, for which PostgreSQL reads all of `token_uses`, of all registries, to find a hundred.
-const NEVER_USED: Part = Part {
+const NEVER_USED: IndexRange = IndexRange {
     at: "tokens.created_at",
     key: "tokens.key",
     rows: "tokens WHERE tokens.registry_key = $1 AND tokens.created_at <= $2 AND tokens.first_used_at IS NULL \
@@ -56,7 +56,7 @@ const NEVER_USED: Part = Part {
 };
 
 /// The parts, what their places for values stand for, and the place that all of them are beyond.
-fn parts(registry: RegistryKey, sought: Sought) -> (&'static [Part], Vec<i64>, Place) {
+fn parts(registry: RegistryKey, sought: Sought) -> (&'static [IndexRange], Vec<i64>, ListPosition) {
     let Sought {
         expiring,
         unused_since,
@@ -64,14 +64,14 @@ fn parts(registry: RegistryKey, sought: Sought) -> (&'static [Part], Vec<i64>, P
     let unused = unused_since.map(micros);
     match (expiring, unused) {
         (Some((now, until)), unused) => {
-            let parts: &[Part] = if unused.is_some() {
+            let parts: &[IndexRange] = if unused.is_some() {
                 &[EXPIRING_UNUSED]
             } else {
                 &[EXPIRING]
             };
             let values = [registry.0, micros(until)].into_iter().chain(unused);
             // The end of what ends at this instant: it has ended.
-            let start = Place {
+            let start = ListPosition {
                 at: micros(now),
                 key: i64::MAX,
             };
@@ -79,7 +79,7 @@ fn parts(registry: RegistryKey, sought: Sought) -> (&'static [Part], Vec<i64>, P
         }
         (None, unused) => {
             let values = vec![registry.0, unused.unwrap_or(i64::MAX)];
-            let start = Place {
+            let start = ListPosition {
                 at: i64::MIN,
                 key: i64::MIN,
             };
@@ -118,12 +118,12 @@ pub fn count(connection: &mut Session, registry: RegistryKey, sought: Sought) ->
 /// the last of them stands. To be called in a snapshot.
 pub fn page(
     connection: &mut Session,
-    home: Home,
+    home: TokenRules,
     sought: Sought,
-    after: Option<Place>,
+    after: Option<ListPosition>,
     offset: i64,
     limit: i64,
-) -> Result<Vec<(Place, Token<VerbatimScopes>)>> {
+) -> Result<Vec<(ListPosition, Token<VerbatimScopes>)>> {
     let (statement, values) = finding(home.key, sought, after, offset, limit);
     let found: Vec<Found> = direct!(connection, |direct| bound(&statement, &values).load(direct))?;
     let keys = found.iter().map(|found| TokenKey(found.token));
@@ -131,7 +131,7 @@ pub fn page(
         .into_iter()
         .map(|token| (token.key.0, token))
         .collect();
-    let place = |found: &Found| Place {
+    let place = |found: &Found| ListPosition {
         at: found.moment,
         key: found.token,
     };
@@ -163,7 +163,7 @@ fn counting(registry: RegistryKey, sought: Sought) -> (Vec<String>, Vec<i64>) {
     let (parts, mut values, start) = parts(registry, sought);
     let first = values.len() + 1;
     values.extend([start.at, start.key]);
-    let count = |part: &Part| {
+    let count = |part: &IndexRange| {
         let beyond = beyond(part, first);
         format!("SELECT COUNT(*) AS tokens FROM {}{beyond}", part.rows)
     };
@@ -174,7 +174,7 @@ fn counting(registry: RegistryKey, sought: Sought) -> (Vec<String>, Vec<i64>) {
 fn finding(
     registry: RegistryKey,
     sought: Sought,
-    after: Option<Place>,
+    after: Option<ListPosition>,
     offset: i64,
     limit: i64,
 ) -> (String, Vec<i64>) {
@@ -194,10 +194,10 @@ fn finding(
 ///
 /// Of several parts each gives no more than the page can need: PostgreSQL before 17 does not merge what indexes have in
 /// order, but sorts all that is found.
-fn statement(parts: &[Part], first: usize) -> String {
+fn statement(parts: &[IndexRange], first: usize) -> String {
     let next = first + 2;
-    let select = |part: &Part| {
-        let Part { at, key, rows } = part;
+    let select = |part: &IndexRange| {
+        let IndexRange { at, key, rows } = part;
         let beyond = beyond(part, first);
         format!("SELECT {at} AS moment, {key} AS token FROM {rows}{beyond} ORDER BY moment, token")
     };
@@ -215,7 +215,7 @@ fn statement(parts: &[Part], first: usize) -> String {
 
 /// The rows of a part beyond the place that the values from `first` on are. As one comparison, so that an index is
 /// entered there.
-fn beyond(part: &Part, first: usize) -> String {
+fn beyond(part: &IndexRange, first: usize) -> String {
     let (at, key) = (part.at, part.key);
     format!(" AND ({at}, {key}) > (${first}, ${})", first + 1)
 }

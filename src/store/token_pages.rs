@@ -17,7 +17,7 @@ use super::token_uses::UseRow;
 use super::tokens::{BUCKET_BITS, TokenRow, UsedRow};
 use crate::domain::id::{RegistryKey, TokenKey};
 use crate::domain::page::{DEFAULT_LIMIT, Window};
-use crate::domain::registry::Home;
+use crate::domain::registry::TokenRules;
 use crate::domain::token::{Token, VerbatimScopes};
 use crate::error::{Error, Result};
 
@@ -42,7 +42,7 @@ macro_rules! load {
 /// A page of a registry's tokens in creation order, and how many there are in all. To be called in a snapshot.
 pub fn page(
     connection: &mut Session,
-    home: Home,
+    home: TokenRules,
     window: Window,
 ) -> Result<(Vec<Token<VerbatimScopes>>, i64)> {
     let (total, first) = match window.offset {
@@ -74,7 +74,7 @@ pub fn page(
 /// it grew.
 fn read(
     rows: impl Iterator<Item = QueryResult<UsedRow>>,
-    home: Home,
+    home: TokenRules,
     most: i64,
 ) -> Result<Vec<Token<VerbatimScopes>>> {
     let mut tokens = Vec::with_capacity(usize::try_from(most).map_err(Error::internal)?);
@@ -158,7 +158,7 @@ fn position_after(
 /// The first `limit` tokens of a registry beyond a position, in creation order.
 pub fn page_after(
     connection: &mut Session,
-    home: Home,
+    home: TokenRules,
     position: i64,
     limit: i64,
 ) -> Result<Vec<Token<VerbatimScopes>>> {
@@ -182,7 +182,7 @@ pub fn page_after(
 /// Tokens of a registry by their keys, in any order.
 pub(super) fn with_keys(
     connection: &mut Session,
-    home: Home,
+    home: TokenRules,
     keys: impl IntoIterator<Item = TokenKey>,
 ) -> Result<Vec<Token<VerbatimScopes>>> {
     let keys: Vec<_> = keys.into_iter().map(|key| key.0).collect();

@@ -20,12 +20,12 @@ use super::schema::{registries, token_uses, tokens};
 use super::session::{Session, direct};
 use super::token_uses::{self as uses, UseRow};
 use super::transaction::Transaction;
-use crate::domain::Stamp;
+use crate::domain::Attribution;
 use crate::domain::account::name_key;
 use crate::domain::allow_list::AllowList;
 use crate::domain::caps::Caps;
 use crate::domain::id::{AccountId, RegistryId, RegistryKey, TokenId, TokenKey};
-use crate::domain::registry::Home;
+use crate::domain::registry::TokenRules;
 use crate::domain::rotation::Secrets;
 use crate::domain::token::{NewToken, Token, VerbatimScopes};
 use crate::error::{Error, Result, What};
@@ -61,7 +61,11 @@ pub(super) struct TokenRow {
 pub(super) type UsedRow = (TokenRow, Option<UseRow>);
 
 impl TokenRow {
-    pub(super) fn token(self, used: Option<UseRow>, home: Home) -> Result<Token<VerbatimScopes>> {
+    pub(super) fn token(
+        self,
+        used: Option<UseRow>,
+        home: TokenRules,
+    ) -> Result<Token<VerbatimScopes>> {
         let Self {
             key,
             uuid: Id(id),
@@ -85,7 +89,7 @@ impl TokenRow {
         } = self;
         let stamp = |at, by: Id, by_name| -> Result<_> {
             let (at, by) = (instant(at)?, AccountId(by.0));
-            Ok(Stamp { at, by, by_name })
+            Ok(Attribution { at, by, by_name })
         };
         let modified = match (modified_at, modified_by, modified_by_name) {
             (Some(at), Some(by), Some(by_name)) => Some(stamp(at, by, by_name)?),
@@ -155,7 +159,7 @@ impl Changeable {
 }
 
 /// Finds a token of a registry by its public id.
-pub fn find(connection: &mut Session, home: Home, id: TokenId) -> Result<Option<Token>> {
+pub fn find(connection: &mut Session, home: TokenRules, id: TokenId) -> Result<Option<Token>> {
     let found = show(connection, home, id)?;
     found
         .map(|token| token.with_scopes(|kept| from_json(kept.get())))
@@ -165,7 +169,7 @@ pub fn find(connection: &mut Session, home: Home, id: TokenId) -> Result<Option<
 /// Finds a token of a registry by its public id, to be shown.
 pub fn show(
     connection: &mut Session,
-    home: Home,
+    home: TokenRules,
     id: TokenId,
 ) -> Result<Option<Token<VerbatimScopes>>> {
     direct!(connection, |direct| tokens::table
@@ -185,11 +189,11 @@ pub fn show(
 /// Adds a token at the end of its registry's order, unless the registry is full.
 pub fn insert(
     transaction: &mut Transaction<'_>,
-    home: Home,
+    home: TokenRules,
     id: TokenId,
     new: &NewToken,
     (secret, refresh_id): (&SecretDigest, Uuid),
-    created: &Stamp,
+    created: &Attribution,
     caps: Caps,
 ) -> Result<Token> {
     let NewToken {
@@ -258,7 +262,7 @@ pub fn insert(
 }
 
 /// Keeps a changed token, and who changed it.
-pub fn update(connection: &mut Session, token: &mut Token, modified: Stamp) -> Result<()> {
+pub fn update(connection: &mut Session, token: &mut Token, modified: Attribution) -> Result<()> {
     token.version += 1;
     let row = tokens::table.filter(
         tokens::registry_key
@@ -307,7 +311,7 @@ pub fn rotate(
     connection: &mut Session,
     token: &mut Token,
     secret: &SecretDigest,
-    modified: Stamp,
+    modified: Attribution,
 ) -> Result<()> {
     let row = tokens::table.find(token.key.0);
     let before = match token.secrets.previous {
@@ -337,7 +341,11 @@ pub fn rotate(
 }
 
 /// Ends the secret before a token's current one now, and keeps who did that. The secret stays known for one that has ended.
-pub fn end_previous(connection: &mut Session, token: &mut Token, modified: Stamp) -> Result<()> {
+pub fn end_previous(
+    connection: &mut Session,
+    token: &mut Token,
+    modified: Attribution,
+) -> Result<()> {
     if let Some(previous) = &mut token.secrets.previous {
         previous.until = previous.until.min(modified.at);
         diesel::update(tokens::table.find(token.key.0))

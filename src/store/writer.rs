@@ -28,10 +28,10 @@ use super::pool::Manager;
 use super::readers::{Next, describe, patiently};
 use super::session::Session;
 use super::transaction::{Group, Transaction};
-use crate::bell;
 use crate::domain::id::RegistryId;
 use crate::error::{Error, Outage, Result};
 use crate::metrics;
+use crate::waker;
 
 /// The most jobs in one transaction.
 pub(super) const GROUP: usize = 128;
@@ -308,12 +308,12 @@ impl Thread {
         let begun = Instant::now();
         match self.transact(&mut group) {
             Ok(()) => {
-                bell::together(|| group.into_iter().for_each(|job| job.answer(true)));
+                waker::batch(|| group.into_iter().for_each(|job| job.answer(true)));
                 false
             }
             Err(Trouble::Apart) => self.commit_apart(group, begun),
             Err(Trouble::Lost(loss)) => {
-                bell::together(|| {
+                waker::batch(|| {
                     for job in group {
                         job.refuse(loss.error());
                     }

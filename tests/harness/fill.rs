@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use uuid::Uuid;
 use wharfinger::clock::{Clock as _, Random, SystemRandom};
-use wharfinger::domain::Stamp;
+use wharfinger::domain::Attribution;
 use wharfinger::domain::caps::Caps;
 use wharfinger::domain::id::{AccountId, RegistryId, RegistryKey, TokenId};
 use wharfinger::domain::life::Lives;
-use wharfinger::domain::registry::Home;
+use wharfinger::domain::registry::TokenRules;
 use wharfinger::domain::token::{NewToken, TokenName};
 use wharfinger::store::{Lock, Settings, Store, Target, credentials, registries, tokens};
 
@@ -66,12 +66,12 @@ async fn insert(
     start: usize,
     ids: Vec<Uuid>,
 ) {
-    let created = Stamp {
+    let created = Attribution {
         at: server.clock.now(),
         by: AccountId(Uuid::nil()),
         by_name: "filler".to_owned(),
     };
-    let home = Home {
+    let home = TokenRules {
         key,
         lives: Lives::default(),
         maximum_secret_age: None,

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use wharfinger::clock::SystemRandom;
 use wharfinger::domain::id::RegistryId;
 use wharfinger::domain::signing::KeyRole;
-use wharfinger::service::vault::{ServerKey, Vault};
-use wharfinger::store::keys::Sealed;
+use wharfinger::service::data_keys::{DataKeys, ServerKey};
+use wharfinger::store::data_keys::Sealed;
 use wharfinger::store::{Settings, Store, Target, registries, signing_keys};
 
 use super::Server;
@@ -148,7 +148,7 @@ impl KeyPair {
         })
         .unwrap();
         let server_key = ServerKey::parse(&SecretString::from("A".repeat(43) + "=")).unwrap();
-        let vault = Vault::open(&store, &server_key, &*server.clock, &SystemRandom)
+        let vault = DataKeys::open(&store, &server_key, &*server.clock, &SystemRandom)
             .await
             .unwrap();
         let id = RegistryId::parse(registry).unwrap();

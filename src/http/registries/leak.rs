@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::http::native::{ApiErrorResponse, said};
 use crate::http::native::{BodyErrors, Errors, Native};
 use crate::http::state::State;
-use crate::service::leaks::{Place, Report, Scanner, Sighting};
+use crate::service::leaks::{Report, Scanner, Sighting, Whereabouts};
 
 /// Where reports go.
 pub(super) const PATH: &str = "/secret-scanning/report";
@@ -164,7 +164,7 @@ impl From<SightingInput> for Sighting {
     fn from(input: SightingInput) -> Self {
         Self {
             token: input.token,
-            place: Place {
+            place: Whereabouts {
                 r#type: input.r#type,
                 url: input.url,
                 source: input.source,

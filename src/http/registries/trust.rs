@@ -93,7 +93,7 @@ pub(super) async fn config(
     let realm = links::origin(&request).map(|origin| format!("{origin}{TOKEN_PATH}"));
     let text = state
         .service
-        .keys()
+        .signing_keys()
         .config(&call.caller, registry, product, path, realm)
         .await?;
     Ok(HttpResponse::Ok()
@@ -115,7 +115,11 @@ pub(super) async fn config(
 )]
 #[get("/{registryId}/auth-bundle.pem")]
 pub(super) async fn bundle(state: Data<State>, call: Call<RegistryId>) -> Answer {
-    let bundle = state.service.keys().bundle(&call.caller, call.head).await?;
+    let bundle = state
+        .service
+        .signing_keys()
+        .bundle(&call.caller, call.head)
+        .await?;
     Ok(HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/plain; charset=utf-8"))
         .insert_header((
@@ -140,7 +144,7 @@ pub(super) async fn bundle(state: Data<State>, call: Call<RegistryId>) -> Answer
 pub(super) async fn key_set(state: Data<State>, call: Call<RegistryId>) -> Answer {
     let set = state
         .service
-        .keys()
+        .signing_keys()
         .key_set(&call.caller, call.head)
         .await?;
     Ok(HttpResponse::Ok().json(set))

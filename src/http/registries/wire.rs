@@ -17,7 +17,7 @@ pub(super) use self::registry::{
 pub(super) use self::token::{
     CreateToken, PatchToken, SentBack, TokenList, TokenView, WarningView,
 };
-use crate::domain::Stamp;
+use crate::domain::Attribution;
 use crate::domain::rotation::Secrets;
 use crate::domain::token::LastUse;
 
@@ -89,7 +89,7 @@ pub(super) struct Metadata {
 }
 
 impl Metadata {
-    fn new(created: Stamp, modified: Option<Stamp>, state: &'static str) -> Self {
+    fn new(created: Attribution, modified: Option<Attribution>, state: &'static str) -> Self {
         let (at, by, by_name) = match modified {
             Some(stamp) => (
                 Some(rfc3339(stamp.at)),

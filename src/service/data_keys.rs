@@ -23,8 +23,8 @@ use crate::clock::{Clock, Random};
 use crate::domain::secret::{self, SecretKind};
 use crate::error::{Error, Field, Result};
 use crate::store::credentials::SecretDigest;
-use crate::store::keys::Sealed;
-use crate::store::{Lock, Session, Store, keys};
+use crate::store::data_keys::Sealed;
+use crate::store::{Lock, Session, Store, data_keys};
 
 /// Bytes in every key.
 pub(super) const KEY: usize = 32;
@@ -222,7 +222,7 @@ impl Sealer {
 pub const API_JWT: &str = "api-jwt";
 
 /// The open data keys.
-pub struct Vault {
+pub struct DataKeys {
     /// Seals data keys to come, under the server key that is named beside it.
     server: Sealer,
     server_key_id: String,
@@ -232,7 +232,7 @@ pub struct Vault {
     audit: BTreeMap<i64, hmac::Key>,
 }
 
-impl fmt::Debug for Vault {
+impl fmt::Debug for DataKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Vault")
             .field("digest", &self.digest.keys())
@@ -243,7 +243,7 @@ impl fmt::Debug for Vault {
     }
 }
 
-impl Vault {
+impl DataKeys {
     /// Opens the data keys with the server key; makes those that are missing, which is all at the first start.
     ///
     /// # Errors
@@ -261,8 +261,8 @@ impl Vault {
                 // The server key may be changed at this very moment.
                 connection.snapshot(|connection| {
                     Ok((
-                        keys::fact(connection, FINGERPRINT)?,
-                        keys::list(connection)?,
+                        data_keys::fact(connection, FINGERPRINT)?,
+                        data_keys::list(connection)?,
                     ))
                 })
             })
@@ -291,7 +291,7 @@ impl Vault {
         server_key: &ServerKey,
         clock: &dyn Clock,
         random: &dyn Random,
-    ) -> Result<(Option<Vec<u8>>, Vec<keys::SealedKey>)> {
+    ) -> Result<(Option<Vec<u8>>, Vec<data_keys::SealedKey>)> {
         let (fingerprint, id, now) = (server_key.fingerprint(), server_key.id(), clock.now());
         let sealer = server_key.sealing()?;
         let fresh = Purpose::ALL
@@ -307,27 +307,27 @@ impl Vault {
         store
             .write(Lock::Catalog, move |connection| {
                 // Another replica may have been faster: the lock makes this look the decisive one.
-                let known = keys::fact(connection, FINGERPRINT)?;
+                let known = data_keys::fact(connection, FINGERPRINT)?;
                 if known.as_ref().is_some_and(|known| *known != fingerprint) {
                     return Ok((known, Vec::new()));
                 }
                 if known.is_none() {
-                    keys::note_fact(connection, FINGERPRINT, &fingerprint)?;
+                    data_keys::note_fact(connection, FINGERPRINT, &fingerprint)?;
                 }
-                let present = keys::list(connection)?;
+                let present = data_keys::list(connection)?;
                 for (purpose, material, nonce) in &fresh {
                     if !present.iter().any(|key| key.purpose == purpose.name()) {
-                        keys::insert(connection, purpose.name(), &id, now, |key| {
+                        data_keys::insert(connection, purpose.name(), &id, now, |key| {
                             sealer.seal(*nonce, &data_key_context(purpose.name(), key), &**material)
                         })?;
                     }
                 }
-                Ok((Some(fingerprint.clone()), keys::list(connection)?))
+                Ok((Some(fingerprint.clone()), data_keys::list(connection)?))
             })
             .await
     }
 
-    fn unseal(server_key: &ServerKey, sealed: Vec<keys::SealedKey>) -> Result<Self> {
+    fn unseal(server_key: &ServerKey, sealed: Vec<data_keys::SealedKey>) -> Result<Self> {
         let opener = server_key.sealing()?;
         let mut vault = Self {
             server: server_key.sealing()?,
@@ -419,28 +419,28 @@ impl Vault {
             return Err(Error::invalid(Field::Setting, message));
         }
         let next = new.sealing()?;
-        for key in keys::every(connection)? {
+        for key in data_keys::every(connection)? {
             let material = self.unwrap_key(&key)?;
             let nonce = numbered(nonce, key.key);
             if !Purpose::ALL.iter().any(|known| known.name() == key.purpose) {
                 let copy = self.seal_with(nonce, &copy_context(key.key), &material)?;
-                keys::keep_copy(connection, key.key, &copy)?;
+                data_keys::keep_copy(connection, key.key, &copy)?;
             }
             let context = data_key_context(&key.purpose, key.key);
             let sealed = next.seal(nonce, &context, &material)?;
-            keys::reseal(connection, key.key, &sealed, &change.to)?;
+            data_keys::reseal(connection, key.key, &sealed, &change.to)?;
         }
-        keys::set_fact(connection, FINGERPRINT, &new.fingerprint())?;
+        data_keys::set_fact(connection, FINGERPRINT, &new.fingerprint())?;
         let mut changes = changes(connection)?;
         changes.push(change.clone());
         let told = serde_json::to_vec(&changes).map_err(Error::internal)?;
-        keys::set_fact(connection, CHANGES, &told)?;
+        data_keys::set_fact(connection, CHANGES, &told)?;
         Ok(change)
     }
 
     /// Refuses where the server key was changed since this process began: what it sealed now nobody could open.
     fn require_own(&self, connection: &mut Session) -> Result<()> {
-        let known = keys::fact(connection, FINGERPRINT)?;
+        let known = data_keys::fact(connection, FINGERPRINT)?;
         if known.is_some_and(|known| short(&known) == self.server_key_id) {
             return Ok(());
         }
@@ -457,7 +457,7 @@ impl Vault {
         now: DateTime<Utc>,
     ) -> Result<()> {
         self.require_own(connection)?;
-        keys::insert(connection, purpose, &self.server_key_id, now, |key| {
+        data_keys::insert(connection, purpose, &self.server_key_id, now, |key| {
             self.server
                 .seal(nonce, &data_key_context(purpose, key), material)
         })
@@ -470,14 +470,14 @@ impl Vault {
         purpose: &str,
     ) -> Result<Vec<(i64, SecretBox<Vec<u8>>)>> {
         let mut opened = Vec::new();
-        for key in keys::list(connection)? {
+        for key in data_keys::list(connection)? {
             if key.purpose != purpose {
                 continue;
             }
             let material = if key.server_key_id == self.server_key_id {
                 self.unwrap_key(&key)?
             } else {
-                keys::copy(connection, key.key)?
+                data_keys::copy(connection, key.key)?
                     .and_then(|copy| self.open_sealed(&copy_context(key.key), &copy))
                     .ok_or_else(|| not_opening(key.key))?
             };
@@ -486,7 +486,7 @@ impl Vault {
         Ok(opened)
     }
 
-    fn unwrap_key(&self, key: &keys::SealedKey) -> Result<Opened> {
+    fn unwrap_key(&self, key: &data_keys::SealedKey) -> Result<Opened> {
         self.server
             .open(&data_key_context(&key.purpose, key.key), &key.sealed)
             .ok_or_else(|| not_opening(key.key))
@@ -573,13 +573,13 @@ fn from_text(keys: &BTreeMap<i64, Sealer>, context: &str, text: &str) -> Option<
 /// Does the data set already belong to a server key?
 pub async fn is_claimed(store: &Store) -> Result<bool> {
     store
-        .read(|connection| Ok(keys::fact(connection, FINGERPRINT)?.is_some()))
+        .read(|connection| Ok(data_keys::fact(connection, FINGERPRINT)?.is_some()))
         .await
 }
 
 /// Refuses a data set of another server key, and one that has none yet.
 pub(super) fn require_key(connection: &mut Session, server_key: &ServerKey) -> Result<()> {
-    match keys::fact(connection, FINGERPRINT)? {
+    match data_keys::fact(connection, FINGERPRINT)? {
         None => Err(Error::invalid(
             Field::Setting,
             "--database-url: this database has no keys: no server was ever started on it",
@@ -591,7 +591,7 @@ pub(super) fn require_key(connection: &mut Session, server_key: &ServerKey) -> R
 
 /// What a process hears whose server key is not the data set's.
 fn foreign_key(connection: &mut Session, given: &str) -> Result<Error> {
-    let known = short(&keys::fact(connection, FINGERPRINT)?.unwrap_or_default());
+    let known = short(&data_keys::fact(connection, FINGERPRINT)?.unwrap_or_default());
     let replaced = changes(connection)?
         .into_iter()
         .rfind(|change| change.from == given);
@@ -610,7 +610,7 @@ fn foreign_key(connection: &mut Session, given: &str) -> Result<Error> {
 
 /// Every change of the server key, oldest first.
 fn changes(connection: &mut Session) -> Result<Vec<KeyChange>> {
-    match keys::fact(connection, CHANGES)? {
+    match data_keys::fact(connection, CHANGES)? {
         Some(told) => serde_json::from_slice(&told).map_err(Error::internal),
         None => Ok(Vec::new()),
     }
@@ -642,7 +642,7 @@ fn cursor_context(list: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::service::data_keys::*;
 
     #[test]
     fn a_seal_opens_only_in_its_own_context() {

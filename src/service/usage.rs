@@ -38,7 +38,7 @@ pub enum Used {
 
 /// Uses that are not written yet.
 #[derive(Debug, Default)]
-pub struct Uses {
+pub struct UsageRecorder {
     waiting: Mutex<Waiting>,
 }
 
@@ -87,7 +87,7 @@ impl Waiting {
     }
 }
 
-impl Uses {
+impl UsageRecorder {
     /// Notes that a token was used: from where, if that is kept of its kind, the peer of the connection, and for which
     /// repository, if the use named one. Never waits for the database and never fails.
     pub fn note(
@@ -167,7 +167,7 @@ impl Uses {
 
 /// Uses taken to be written; those that are not forgotten go back, however the writing ends.
 struct Taken<'a> {
-    uses: &'a Uses,
+    uses: &'a UsageRecorder,
     /// By token, the last one first.
     rest: Vec<(Used, LastUse)>,
 }
@@ -213,13 +213,13 @@ fn record(connection: &mut Session, uses: &[(Used, LastUse)]) -> Result<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::service::usage::*;
 
     fn at(second: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(second, 0).unwrap()
     }
 
-    fn note(uses: &Uses, token: i64, second: i64) {
+    fn note(uses: &UsageRecorder, token: i64, second: i64) {
         let address = IpAddr::from([192, 0, 2, 1]);
         uses.note(used(token), at(second), Some(address), Some("app"));
     }
@@ -228,7 +228,7 @@ mod tests {
         Used::Token(TokenKey(token))
     }
 
-    fn waiting(uses: &Uses) -> Vec<(i64, i64)> {
+    fn waiting(uses: &UsageRecorder) -> Vec<(i64, i64)> {
         let mut all: Vec<_> = uses
             .lock()
             .uses
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn what_is_not_written_goes_back_and_newer_notes_win() {
-        let uses = Uses::default();
+        let uses = UsageRecorder::default();
         for token in 1..=1200 {
             note(&uses, token, 1);
         }
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn the_first_use_waits_for_no_round_and_later_ones_do() {
-        let uses = Uses::default();
+        let uses = UsageRecorder::default();
         let first = || {
             let mut taken = uses.take(Waiting::take_first);
             let batch = taken.next_batch();
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn a_full_map_takes_known_tokens_only() {
-        let uses = Uses::default();
+        let uses = UsageRecorder::default();
         for token in 0..i64::try_from(TOKENS).unwrap() + 3 {
             note(&uses, token, 1);
         }
@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn addresses_are_plain_and_odd_repositories_are_left_out() {
-        let uses = Uses::default();
+        let uses = UsageRecorder::default();
         let address = "::ffff:192.0.2.1".parse().unwrap();
         for (token, repository) in [(1, "team/app"), (2, "a\0b"), (3, &*"a".repeat(256))] {
             uses.note(used(token), at(1), Some(address), Some(repository));

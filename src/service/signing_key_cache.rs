@@ -16,7 +16,7 @@ const GENERATING: usize = 2;
 
 /// Keys made ready to use, by what never changes about them.
 #[derive(Debug)]
-pub(super) struct ReadyKeys {
+pub(super) struct SigningKeyCache {
     pub(super) signers: moka::sync::Cache<SigningKeyNumber, Arc<Signer>>,
     pub(super) verifiers: moka::sync::Cache<String, Arc<Verifier>>,
     /// How often these two are asked.
@@ -27,7 +27,7 @@ pub(super) struct ReadyKeys {
     pub(super) generating: tokio::sync::Semaphore,
 }
 
-impl ReadyKeys {
+impl SigningKeyCache {
     /// None is ready yet.
     #[must_use]
     pub(super) fn new(caches: &metrics::Caches) -> Self {

@@ -88,13 +88,13 @@ impl ApiKey {
 
 /// Keys that were opened, by their number.
 #[derive(Debug, Default)]
-pub(super) struct ReadyApiKeys {
+pub(super) struct ApiKeyCache {
     pub(super) keys: RwLock<BTreeMap<i64, Arc<ApiKey>>>,
     /// Requests that find no key wait here for the one that makes it.
     pub(super) making: tokio::sync::Mutex<()>,
 }
 
-impl ReadyApiKeys {
+impl ApiKeyCache {
     pub(super) fn get(&self, number: i64) -> Option<Arc<ApiKey>> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         keys.get(&number).map(Arc::clone)

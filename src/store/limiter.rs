@@ -18,7 +18,7 @@ const FIRST: usize = 512;
 
 /// A door's room.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(super) struct ConcurrencyLimiter {
     inside: AtomicUsize,
     room: AtomicUsize,
     most: usize,
@@ -31,11 +31,11 @@ pub(super) struct Gate {
 /// A job that is inside until this is dropped.
 #[derive(Debug)]
 pub(super) struct Inside<'a> {
-    gate: &'a Gate,
+    gate: &'a ConcurrencyLimiter,
     since: Instant,
 }
 
-impl Gate {
+impl ConcurrencyLimiter {
     /// A gate that never lets more than `most` in.
     pub(super) fn new(most: usize, moment: Duration) -> Self {
         Self {
@@ -110,12 +110,12 @@ impl Drop for Inside<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::store::limiter::*;
 
     const MOMENT: Duration = Duration::from_millis(100);
 
     /// Lets in as many as there is room for, has all of them take so long, and returns how many they were.
-    fn crowd(gate: &Gate, from: Instant, took: Duration) -> usize {
+    fn crowd(gate: &ConcurrencyLimiter, from: Instant, took: Duration) -> usize {
         let inside: Vec<_> = std::iter::from_fn(|| gate.enter(from).ok()).collect();
         let many = inside.len();
         assert!(gate.is_full());
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_crowd_that_waits_too_long_makes_room_for_fewer_once() {
-        let (gate, from) = (Gate::new(4096, MOMENT), Instant::now());
+        let (gate, from) = (ConcurrencyLimiter::new(4096, MOMENT), Instant::now());
         let stays = gate.enter(from).unwrap();
         assert_eq!(crowd(&gate, from, MOMENT * 2), FIRST - 1);
         assert_eq!(
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn there_is_always_room_for_some() {
-        let (gate, mut from) = (Gate::new(4096, MOMENT), Instant::now());
+        let (gate, mut from) = (ConcurrencyLimiter::new(4096, MOMENT), Instant::now());
         let _stays = gate.enter(from).unwrap();
         for _ in 0..100 {
             crowd(&gate, from, MOMENT * 2);
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn quick_crowds_make_room_for_more_up_to_the_most() {
-        let (gate, from) = (Gate::new(1000, MOMENT), Instant::now());
+        let (gate, from) = (ConcurrencyLimiter::new(1000, MOMENT), Instant::now());
         for _ in 0..10 {
             crowd(&gate, from, MOMENT / 2);
         }
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn few_quick_jobs_change_nothing() {
-        let (gate, from) = (Gate::new(4096, MOMENT), Instant::now());
+        let (gate, from) = (ConcurrencyLimiter::new(4096, MOMENT), Instant::now());
         for _ in 0..10_000 {
             gate.enter(from).unwrap().done(from + MOMENT / 2);
         }
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn whoever_goes_away_leaves_room() {
-        let (gate, from) = (Gate::new(1, MOMENT), Instant::now());
+        let (gate, from) = (ConcurrencyLimiter::new(1, MOMENT), Instant::now());
         let inside = gate.enter(from).unwrap();
         assert!(gate.enter(from).is_err());
         drop(inside);

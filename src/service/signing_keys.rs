@@ -14,8 +14,8 @@ use secrecy::{ExposeSecret as _, SecretBox};
 use super::access::{self, Caller};
 use super::certificates::{self, Authority, Made, Subject};
 use super::core::Core;
+use super::data_keys;
 use super::jwt::{self, Signer, Verifier};
-use super::vault;
 use crate::domain::account::Actor;
 use crate::domain::audit::{By, Credential, Event, Kind, Outcome, SubjectKind};
 use crate::domain::auth_config::{self, BundlePath, Facts, Product};
@@ -25,8 +25,10 @@ use crate::domain::registry::{Tenant, TokenVerifier};
 use crate::domain::signing::{Algorithm, KeyRole};
 use crate::domain::text::quoted;
 use crate::error::{Error, Result, What};
-use crate::store::keys::Sealed;
-use crate::store::signing_keys::{self, Current, EarlyAuthority, NewSigningKey, Place, SigningKey};
+use crate::store::data_keys::Sealed;
+use crate::store::signing_keys::{
+    self, Current, EarlyAuthority, LeafPosition, NewSigningKey, SigningKey,
+};
 use crate::store::{Lock, Session, members, registries};
 
 /// How often a key is made before others are said to be faster.
@@ -55,8 +57,8 @@ pub enum Consequence {
 /// The position of a round through the leaves that are to be replaced.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
-    due: Option<Place>,
-    early: Option<Place>,
+    due: Option<LeafPosition>,
+    early: Option<LeafPosition>,
 }
 
 /// Why a leaf was to be replaced.
@@ -87,11 +89,11 @@ impl EarlyAuthority {
 
 /// Key use cases.
 #[derive(Debug)]
-pub struct Keys<'a> {
+pub struct SigningKeys<'a> {
     core: &'a Core,
 }
 
-impl<'a> Keys<'a> {
+impl<'a> SigningKeys<'a> {
     pub(super) fn new(core: &'a Core) -> Self {
         Self { core }
     }
@@ -149,19 +151,19 @@ impl<'a> Keys<'a> {
             .collect())
     }
 
-    /// See [`Keys::bundle`].
+    /// See [`SigningKeys::bundle`].
     pub async fn bundle_of(&self, tenant: &Tenant) -> Result<String> {
         let keys = self.complete(tenant, Half::Anchor, Vec::new()).await?;
         Ok(bundle_of_keys(&keys))
     }
 
-    /// See [`Keys::key_set`].
+    /// See [`SigningKeys::key_set`].
     pub async fn key_set_of(&self, tenant: &Tenant) -> Result<JwkSet> {
         let keys = self.complete(tenant, Half::Signer, Vec::new()).await?;
         key_set_of_keys(&keys)
     }
 
-    /// See [`Keys::config`].
+    /// See [`SigningKeys::config`].
     pub fn config_of(
         &self,
         tenant: &Tenant,
@@ -543,7 +545,7 @@ impl<'a> Keys<'a> {
         self.core
             .vault
             .open_sealed(&context(key.registry, key.role, &key.kid), &sealed)
-            .map(vault::boxed)
+            .map(data_keys::boxed)
             .ok_or_else(|| Error::internal(format!("signing key {} does not open", key.number.0)))
     }
 }

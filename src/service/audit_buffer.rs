@@ -32,7 +32,7 @@ const BATCH: usize = 200;
 
 /// Events that are not written yet.
 #[derive(Debug)]
-pub struct Incidents {
+pub struct AuditBuffer {
     /// From where minutes are counted: the wall clock may be set.
     began: Instant,
     waiting: Mutex<Waiting>,
@@ -123,7 +123,7 @@ impl Waiting {
     }
 }
 
-impl Incidents {
+impl AuditBuffer {
     /// Nothing happened before `began`.
     #[must_use]
     pub fn new(began: Instant) -> Self {
@@ -264,13 +264,13 @@ async fn write(store: &Store, ledger: Arc<dyn Ledger>, events: Arc<[Event]>) -> 
 mod tests {
     use std::time::Duration;
 
-    use super::*;
     use crate::domain::audit::{By, SubjectKind};
+    use crate::service::audit_buffer::*;
 
     #[test]
     fn what_is_new_beyond_a_number_is_summed_up_in_one_event() {
         let now = Instant::now();
-        let incidents = Incidents::new(now);
+        let incidents = AuditBuffer::new(now);
         let at = chrono::DateTime::from_timestamp(1_795_262_400, 0).unwrap();
         let refuse = |number: usize, now| {
             let mut by = By::command();
@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn of_what_is_alone_nothing_is_kept_twice() {
         let now = Instant::now();
-        let incidents = Incidents::new(now);
+        let incidents = AuditBuffer::new(now);
         let at = chrono::DateTime::from_timestamp(1_795_262_400, 0).unwrap();
         let count = |kind| {
             let subject = (SubjectKind::Service, None);
