@@ -1,30 +1,22 @@
-//! The work that nobody waits for: the rows of deleted registries, tokens and app tokens that expired long enough ago,
-//! API tokens that are over or soon will be, signing keys whose time has come.
+//! Rounds of the work in the background: chores (`service/chores.rs`) remove rows, and signing keys are replaced.
 //!
-//! One replica at a time, by a lease, in small batches, so that it never holds the writer for long. Everything here
-//! can be done twice or stop half-way without harm.
+//! One replica works at a time, by a lease, in small batches, so that it never holds the writer for long.
 //!
-//! Expired things are removed for good, so the janitor remembers when it last looked at the wall clock. After a jump it
-//! does nothing by the clock until that can be believed again (`domain/clock_check.rs`).
+//! Expired things are removed for good, so the janitor keeps the time of its last look at the wall clock. After a jump it
+//! does nothing by the clock until the clock can be believed again (`domain/clock_check.rs`).
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
-use super::chain;
+pub use super::chores::Round;
+use super::chores::{Batch, CHORES, Surroundings};
 use super::core::Core;
 use super::signing_keys::{Reason, SigningKeys, Walk};
-use crate::domain::api_token::{ApiToken, days_until};
 use crate::domain::clock_check::{ClockCheck, Doubt};
-use crate::domain::id::{RegistryId, RegistryKey};
 use crate::error::Result;
-use crate::store::api_tokens::{self, Deadlines, Soon};
 use crate::store::leases::{self, Lease};
-use crate::store::{
-    Lock, Session, Transaction, app_tokens, audit, idempotency, janitor_clock, registries,
-    signing_keys, token_uses, tokens,
-};
+use crate::store::{Lock, Session, Transaction, janitor_clock};
 
 /// The lease that the working replica holds, and renews with every batch.
 const LEASE: Lease = Lease {
@@ -32,61 +24,13 @@ const LEASE: Lease = Lease {
     life: TimeDelta::seconds(60),
     longest: None,
 };
-/// Rows in a batch.
-const BATCH: i64 = 1000;
 
-/// How long a signing key is kept after its last signature: longer than a JWT can last.
-const RETIRED: TimeDelta = TimeDelta::days(2);
-
-/// What there is to do next.
+/// The next thing to do.
 enum Work {
-    /// Rows of a deleted registry are to go.
-    Deleted(RegistryKey),
-    /// The look at the clock that is to be kept.
-    Clock(DateTime<Utc>),
-    /// Tokens of a registry that expired by then are to go.
-    Expired(RegistryId, RegistryKey, DateTime<Utc>),
-    /// Signing keys that were retired by then are to go.
-    Retired(DateTime<Utc>),
-    /// API tokens that were over by then are to go.
-    Over(Deadlines),
-    /// API tokens that end soon are to be spoken of.
-    Ending(Soon),
-    /// App tokens that expired by then are to go.
-    ExpiredAppTokens(DateTime<Utc>),
-    /// Answers that were kept until then are to go.
-    OldAnswers(DateTime<Utc>),
-    /// Audit events of a chain from before then are to go.
-    OldEvents(i64, DateTime<Utc>),
-}
-
-/// What a round did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Round {
-    /// Deleted registries whose last rows went.
-    pub registries: u64,
-    /// Token rows that went with them.
-    pub tokens: i64,
-    /// Expired tokens that were removed.
-    pub expired: i64,
-    /// Signing keys that were replaced.
-    pub rotated: u64,
-    /// Those of them whose certificates were not valid yet.
-    pub early: u64,
-    /// Signing keys that were removed long after that.
-    pub forgotten: usize,
-    /// API tokens that were over and were removed.
-    pub over: usize,
-    /// API tokens that the log was told will end soon.
-    pub ending: usize,
-    /// Expired app tokens that were removed.
-    pub app_tokens: usize,
-    /// Audit events that were removed.
-    pub events: usize,
-    /// Answers that cannot be given again any more and were removed.
-    pub answers: usize,
-    /// Why nothing was done by the clock.
-    pub doubt: Option<Doubt>,
+    /// Keep a look at the clock.
+    KeepLook,
+    /// A batch of a chore.
+    Batch(Batch),
 }
 
 /// The memory of a process during a round.
@@ -139,105 +83,25 @@ impl<'a> Janitor<'a> {
         Ok(None)
     }
 
-    /// Does a batch. Returns whether there is more, or `None` without the lease.
+    /// Does a batch. Returns true if there is more, or `None` without the lease.
     async fn batch(&self, shift: &mut Shift, round: &mut Round) -> Result<Option<bool>> {
         let now = self.core.clock.now();
         let (work, doubt) = self.look(now, shift.uncut.clone()).await?;
         round.doubt = doubt;
         match work {
-            Some(Work::Deleted(registry)) => {
-                let purge = move |connection: &mut Transaction<'_>| {
-                    let removed = tokens::purge(connection, registry, BATCH)?;
-                    let uses = token_uses::purge(connection, registry, BATCH)?;
-                    // Another replica may have finished it since the look.
-                    let finished =
-                        removed.max(uses) < BATCH && registries::purge(connection, registry)?;
-                    Ok((removed, finished))
-                };
-                let Some((removed, finished)) = self.leased(shift, Lock::Nothing, purge).await?
-                else {
+            Some(Work::KeepLook) => self.keep_look(now).await?,
+            Some(Work::Batch(Batch { lock, mut job })) => {
+                let done = self.leased(shift, lock, move |connection| job(connection));
+                let Some(effect) = done.await? else {
                     return Ok(None);
                 };
-                round.tokens += removed;
-                round.registries += u64::from(finished);
-            }
-            Some(Work::Clock(now)) => {
-                self.keep_look(now).await?;
-            }
-            Some(Work::Expired(id, registry, deadline)) => {
-                let delete = move |connection: &mut Transaction<'_>| {
-                    tokens::delete_expired(connection, registry, deadline, BATCH)
-                };
-                let Some(removed) = self.leased(shift, Lock::Registry(id), delete).await? else {
-                    return Ok(None);
-                };
-                round.expired += removed;
-            }
-            Some(Work::Retired(until)) => {
-                let delete = move |connection: &mut Transaction<'_>| {
-                    signing_keys::delete_retired(connection, until, BATCH)
-                };
-                let Some(removed) = self.leased(shift, Lock::Nothing, delete).await? else {
-                    return Ok(None);
-                };
-                round.forgotten += removed;
-            }
-            Some(Work::Over(until)) => {
-                let delete = move |connection: &mut Transaction<'_>| {
-                    api_tokens::delete_over(connection, until, BATCH)
-                };
-                let Some(removed) = self.leased(shift, Lock::Nothing, delete).await? else {
-                    return Ok(None);
-                };
-                round.over += removed;
-            }
-            Some(Work::Ending(soon)) => {
-                let note = move |connection: &mut Transaction<'_>| {
-                    api_tokens::note_ending(connection, soon, BATCH)
-                };
-                let Some(ending) = self.leased(shift, Lock::Nothing, note).await? else {
-                    return Ok(None);
-                };
-                for token in &ending {
-                    give_notice(token, now);
-                }
-                round.ending += ending.len();
-            }
-            Some(Work::ExpiredAppTokens(before)) => {
-                let delete = move |connection: &mut Transaction<'_>| {
-                    app_tokens::delete_expired(connection, before, BATCH)
-                };
-                let Some(removed) = self.leased(shift, Lock::Nothing, delete).await? else {
-                    return Ok(None);
-                };
-                round.app_tokens += removed;
-            }
-            Some(Work::OldEvents(chain, before)) => {
-                let vault = Arc::clone(&self.core.vault);
-                let cut = move |connection: &mut Transaction<'_>| {
-                    chain::cut(connection, &vault, chain, before)
-                };
-                let Some(removed) = self.leased(shift, Lock::Nothing, cut).await? else {
-                    return Ok(None);
-                };
-                shift.uncut.extend((removed == 0).then_some(chain));
-                round.events += removed;
-            }
-            Some(Work::OldAnswers(until)) => {
-                let delete = move |connection: &mut Transaction<'_>| {
-                    idempotency::delete_expired(connection, until, BATCH)
-                };
-                let Some(removed) = self.leased(shift, Lock::Nothing, delete).await? else {
-                    return Ok(None);
-                };
-                round.answers += removed;
+                effect(round, &mut shift.uncut);
             }
             // Without the lease: of several replicas that make the same key one is heard. Last, so that a key which
             // cannot be made keeps nothing else waiting.
             None => {
-                let rotated = SigningKeys::new(self.core)
-                    .rotate_next(&mut shift.walk)
-                    .await?;
+                let keys = SigningKeys::new(self.core);
+                let rotated = keys.rotate_next(&mut shift.walk).await?;
                 round.rotated += u64::from(rotated.is_some());
                 round.early += u64::from(rotated == Some(Reason::Early));
                 return Ok(Some(rotated.is_some()));
@@ -277,145 +141,43 @@ impl<'a> Janitor<'a> {
         Ok(done)
     }
 
-    /// Finds the work that there is, and whether the clock is doubted. Looking first keeps an idle service from writing.
-    /// Chains that are `uncut` are no work.
+    /// Finds work, and says if the clock is doubted. Looking first keeps an idle service from writing.
     async fn look(
         &self,
         now: DateTime<Utc>,
         uncut: Vec<i64>,
     ) -> Result<(Option<Work>, Option<Doubt>)> {
-        let policy = &self.core.policy;
-        let times = Times {
+        let around = Surroundings {
             now,
-            tokens: before(now, policy.expired_token_retention),
-            retired: now - RETIRED,
-            api_tokens: self.api_token_deadlines(),
-            soon: self.soon(now),
-            app_tokens: before(now, policy.app_token_retention),
-            events: before(now, policy.audit_retention),
+            policy: Arc::clone(&self.core.policy),
+            data_keys: Arc::clone(&self.core.vault),
+            uncut,
         };
         self.core
             .store
             .read(move |connection| {
                 let kept = janitor_clock::read(connection)?;
                 let seen = ClockCheck::look(kept, now);
-                let work = if let Some(registry) = registries::next_deleted(connection)? {
-                    Some(Work::Deleted(registry))
-                } else if !kept.is_some_and(|kept| seen.adds_little_to(&kept)) {
-                    Some(Work::Clock(now))
-                } else if seen.doubt.is_some() {
-                    None
-                } else {
-                    times.next(connection, &uncut)?
+                let next = |connection: &mut Session, by_clock| -> Result<_> {
+                    let chores = CHORES
+                        .iter()
+                        .filter(|chore| chore.is_by_clock() == by_clock);
+                    for chore in chores {
+                        if let Some(batch) = chore.find(connection, &around)? {
+                            return Ok(Some(Work::Batch(batch)));
+                        }
+                    }
+                    Ok(None)
                 };
+                let mut work = next(connection, false)?;
+                if work.is_none() && !kept.is_some_and(|kept| seen.adds_little_to(&kept)) {
+                    work = Some(Work::KeepLook);
+                }
+                if work.is_none() && seen.doubt.is_none() {
+                    work = next(connection, true)?;
+                }
                 Ok((work, seen.doubt))
             })
             .await
-    }
-
-    /// API tokens go at the full hour, as in StackRox at most once in one: whoever revokes a token and then looks finds
-    /// it. That needs no memory of the last time, which replicas would have to share.
-    fn api_token_deadlines(&self) -> Option<Deadlines> {
-        let retention = TimeDelta::from_std(self.core.policy.api_token_retention).ok()?;
-        let hour = self
-            .core
-            .clock
-            .now()
-            .duration_trunc(TimeDelta::hours(1))
-            .ok()?;
-        Some(Deadlines {
-            revoked: hour,
-            expired: hour.checked_sub_signed(retention)?,
-        })
-    }
-
-    fn soon(&self, now: DateTime<Utc>) -> Option<Soon> {
-        let policy = &self.core.policy;
-        let window = TimeDelta::from_std(policy.notice_window).ok()?;
-        let repeat = TimeDelta::from_std(policy.notice_repeat).ok()?;
-        Some(Soon {
-            now,
-            until: now.checked_add_signed(window)?,
-            silent_since: now.checked_sub_signed(repeat)?,
-        })
-    }
-}
-
-/// The work that depends on the clock, and the instant that counts for it.
-#[derive(Debug, Clone, Copy)]
-struct Times {
-    now: DateTime<Utc>,
-    /// Tokens that expired by then are to go; none, if they are kept for ever. So are app tokens and events.
-    tokens: Option<DateTime<Utc>>,
-    retired: DateTime<Utc>,
-    api_tokens: Option<Deadlines>,
-    soon: Option<Soon>,
-    app_tokens: Option<DateTime<Utc>>,
-    events: Option<DateTime<Utc>>,
-}
-
-impl Times {
-    fn next(&self, connection: &mut Session, uncut: &[i64]) -> Result<Option<Work>> {
-        if let Some(deadline) = self.tokens
-            && let Some((id, key)) = tokens::next_expired(connection, deadline)?
-        {
-            return Ok(Some(Work::Expired(id, key, deadline)));
-        }
-        if signing_keys::any_retired(connection, self.retired)? {
-            return Ok(Some(Work::Retired(self.retired)));
-        }
-        if let Some(over) = self.api_tokens
-            && api_tokens::any_over(connection, over)?
-        {
-            return Ok(Some(Work::Over(over)));
-        }
-        if let Some(soon) = self.soon
-            && api_tokens::any_ending(connection, soon)?
-        {
-            return Ok(Some(Work::Ending(soon)));
-        }
-        if let Some(before) = self.app_tokens
-            && app_tokens::any_expired(connection, before)?
-        {
-            return Ok(Some(Work::ExpiredAppTokens(before)));
-        }
-        if idempotency::any_expired(connection, self.now)? {
-            return Ok(Some(Work::OldAnswers(self.now)));
-        }
-        if let Some(before) = self.events
-            && let Some(chain) = audit::due(connection, before, uncut)?
-        {
-            return Ok(Some(Work::OldEvents(chain, before)));
-        }
-        Ok(None)
-    }
-}
-
-/// What expired by then has been kept long enough.
-fn before(now: DateTime<Utc>, retention: Option<Duration>) -> Option<DateTime<Utc>> {
-    now.checked_sub_signed(TimeDelta::from_std(retention?).ok()?)
-}
-
-/// What StackRox's log says of such a token.
-fn give_notice(token: &ApiToken, now: DateTime<Utc>) {
-    let days = days_until(token.expires_at, now);
-    let unit = if days == 1 { "day" } else { "days" };
-    tracing::warn!(
-        id = %token.id,
-        name = ?token.name,
-        expires = %token.expires_at,
-        "API Token will expire in less than {days} {unit}"
-    );
-}
-
-impl Round {
-    /// Was there nothing to do?
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        let idle = Self {
-            doubt: self.doubt,
-            ..Self::default()
-        };
-        *self == idle
     }
 }

@@ -15,6 +15,7 @@ pub mod backup;
 pub mod certificates;
 pub mod chain;
 mod changes;
+mod chores;
 mod core;
 pub mod data_keys;
 pub mod directory;
