@@ -14,12 +14,14 @@ diesel::table! {
         uuid -> Binary,
         name -> Text,
         name_key -> Text,
+        /// Always `password`, until there are accounts of another kind.
         kind -> Text,
         password_hash -> Nullable<Text>,
         status -> Text,
         version -> BigInt,
         created_at -> BigInt,
         modified_at -> BigInt,
+        /// Not used: logins are in the audit trail.
         last_login_at -> Nullable<BigInt>,
         deleted_at -> Nullable<BigInt>,
         password_form -> Nullable<Text>,
@@ -145,6 +147,7 @@ diesel::table! {
         verifier -> Text,
         default_life -> Nullable<BigInt>,
         maximum_life -> Nullable<BigInt>,
+        /// Not used: a restored database is frozen as a whole.
         frozen_at -> Nullable<BigInt>,
         version -> BigInt,
         created_at -> BigInt,
@@ -185,7 +188,9 @@ diesel::table! {
     roles (key) {
         key -> BigInt,
         name -> Text,
+        /// Not used: roles have no API of their own yet.
         description -> Text,
+        /// Not used, likewise.
         built_in -> BigInt,
     }
 }

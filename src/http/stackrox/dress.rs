@@ -189,7 +189,8 @@ fn plain(name: &str) -> String {
     name.chars().take(NAME).map(visible).collect()
 }
 
-/// Gives JSON lines and indents as it passes. The order of members stays, which it would not through a tree of values.
+/// Gives JSON lines and indents, piece by piece as it is sent. By hand: serde-transcode reads from a reader that blocks, and
+/// a tree of values would be in memory whole and change the order of members.
 #[derive(Debug, Default)]
 struct Indents {
     depth: usize,
