@@ -1,10 +1,12 @@
 //! A fresh database for each test: a file in a folder of its own, or a schema of its own on the given server.
 
 use std::path::Path;
+use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use diesel::connection::SimpleConnection;
-use diesel::{Connection, PgConnection};
+use diesel::sql_types::Text;
+use diesel::{Connection, PgConnection, RunQueryDsl as _, sql_query};
 use tempfile::TempDir;
 
 use super::PATIENCE;
@@ -32,6 +34,45 @@ pub struct Database {
 }
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
+static SWEPT: Once = Once::new();
+
+#[derive(diesel::QueryableByName)]
+struct Name {
+    #[diesel(sql_type = Text)]
+    name: String,
+}
+
+/// Drops the schemas and databases of runs that were killed: those named after a process that there is not.
+fn sweep() {
+    let mut server = PgConnection::establish(&server_url()).unwrap();
+    for (kind, query) in [
+        (
+            "SCHEMA",
+            "SELECT nspname::text AS name FROM pg_namespace WHERE nspname LIKE 'test\\_%'",
+        ),
+        (
+            "DATABASE",
+            "SELECT datname::text AS name FROM pg_database WHERE datname LIKE 'test\\_%'",
+        ),
+    ] {
+        let names: Vec<Name> = sql_query(query).load(&mut server).unwrap();
+        for Name { name } in names {
+            let process = name.split('_').nth(1).unwrap_or_default();
+            let proc = Path::new("/proc");
+            if !proc.join("self").exists() || proc.join(process).exists() {
+                continue;
+            }
+            let how = if kind == "SCHEMA" {
+                "CASCADE"
+            } else {
+                "WITH (FORCE)"
+            };
+            // Another run may be faster.
+            let drop = format!("DROP {kind} IF EXISTS {name} {how}");
+            server.batch_execute(&drop).unwrap();
+        }
+    }
+}
 
 fn server_url() -> String {
     #[expect(
@@ -67,6 +108,7 @@ impl Database {
                 }
             }
             Backend::Postgres => {
+                SWEPT.call_once(sweep);
                 let schema = format!(
                     "test_{}_{}",
                     std::process::id(),
