@@ -474,7 +474,7 @@ fn unwritable(path: &Path, error: &std::io::Error) -> Error {
     )
 }
 
-/// Syncs the folder of `path` to disk, so that a new name in it is durable too.
+/// Syncs the folder that contains `path`, so that the new name is durable too.
 pub fn sync_folder(path: &Path) -> Result<()> {
     let folder = path
         .parent()
