@@ -254,8 +254,8 @@ pub struct Connection<S> {
     heads: u64,
     /// Bytes that were read and are not handed over yet.
     kept: Bytes,
-    /// Bytes of a body that were handed over since actix-http last paused to pass them on: it reads until it has 128 KiB
-    /// or has to wait.
+    /// Bytes of a body that were handed over since actix-http last paused to pass them on: it reads until it has
+    /// 128 KiB or has to wait.
     burst: usize,
     /// Chunks that were handed over since then.
     burst_chunks: usize,

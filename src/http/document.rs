@@ -101,7 +101,7 @@ const BEARER_AUTH: &str = "An API token, as `POST /v1/apitokens/generate` gives 
 
 const SCANNER_AUTH: &str = "The token of the setting `--secret-scanning-token`. It opens nothing else, and nothing else opens what it does.";
 
-/// The common part of the documents: the contact, the license and the security schemes.
+/// The common part of the documents: title, contact, server and security schemes.
 fn preface() -> OpenApi {
     #[derive(utoipa::OpenApi)]
     #[openapi(

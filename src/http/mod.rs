@@ -1,7 +1,7 @@
 //! HTTP: a folder for each surface, and the parts that surfaces share. Only this module uses utoipa.
 //!
-//! A handler has three steps: wire to command, one service call, domain to wire. This module owns paths, headers, bodies
-//! and statuses. It has no rules, no SQL and no clock.
+//! A handler has three steps: wire to command, one service call, domain to wire. It owns paths, headers, bodies and
+//! statuses. It has no rules, no SQL and no clock.
 
 mod body;
 mod budget;

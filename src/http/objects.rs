@@ -1,7 +1,7 @@
 //! Stricter JSON: a structure is an object, and nesting is limited.
 //!
-//! Derived code also reads a structure from an array of its members, and `serde_json` skips ignored values of any depth.
-//! No caller means that: `[null, null, "disabled"]` is a mistake, not a PATCH.
+//! Derived code also reads a structure from an array of its members, and `serde_json` skips ignored values of any
+//! depth. No caller means that: `[null, null, "disabled"]` is a mistake, not a PATCH.
 
 use std::fmt;
 

@@ -10,7 +10,7 @@ use super::examples::operations;
 struct Thing {
     /// The operations that make it.
     makers: &'static [&'static str],
-    /// The parameters that name it, and their places in the answer.
+    /// The parameters that name it, with their runtime expressions.
     names: &'static [(&'static str, &'static str)],
     /// The operations that take these parameters.
     uses: &'static [&'static str],

@@ -1,7 +1,7 @@
 //! Documents in OpenAPI 3.0, for tools that do not read 3.1.
 //!
-//! They differ in schemas: 3.1 uses JSON Schema, 3.0 a dialect of it. Documents in 3.0 have no 304. Unknown keywords that
-//! 3.0 lacks stay, and the validator of the stage `documents` refuses them.
+//! They differ in schemas: 3.1 uses JSON Schema, 3.0 a dialect of it. Documents in 3.0 have no 304. Unknown keywords
+//! that 3.0 lacks stay, and the validator of the stage `documents` refuses them.
 
 use serde_json::{Map, Value, json};
 
@@ -21,8 +21,8 @@ pub(super) fn convert(document: &mut Value) {
 }
 
 /// Converts the answers of an operation. Tools for 3.0, such as progenitor, want one type for all successes and one for
-/// all errors. So `default` errors become those of 4xx and 5xx, and the 304, which has no body, is removed together with
-/// the header that asks for it.
+/// all errors. So `default` errors become those of 4xx and 5xx, and the 304, which has no body, is removed with the
+/// header that asks for it.
 fn answers(operation: &mut Value) {
     let Some(Value::Object(told)) = operation.get_mut("responses") else {
         return;
@@ -157,7 +157,7 @@ fn alternatives(members: &mut Map<String, Value>) {
     }
 }
 
-/// Moves keywords beside a reference, since 3.0 ignores them there.
+/// Wraps a reference in `allOf` if keywords are beside it, since 3.0 would ignore them.
 fn words_beside_a_reference(members: &mut Map<String, Value>) {
     if members.len() > 1
         && let Some(reference) = members.remove("$ref")
