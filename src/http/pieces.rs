@@ -1,7 +1,7 @@
 //! Large answers: made in pieces, within a budget, and sent piece by piece.
 //!
-//! actix-http copies the data of a body into the connection's write buffer. A body that yields a whole list is in memory
-//! twice. In pieces, each one is copied when the client has read the one before.
+//! actix-http copies the data of a body into the connection's write buffer. A body that yields a whole list is in
+//! memory twice. In pieces, each one is copied when the client has read the one before.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -1,5 +1,5 @@
-//! What every answer under `/v1` has in common, whoever made it: StackRox's words for a 401, its headers, `?pretty`,
-//! and gzip for those who take it.
+//! The common form of answers under `/v1`: StackRox's messages for a 401, its headers, `?pretty`, and gzip for clients
+//! that accept it.
 
 use std::io::{self, Write};
 use std::pin::Pin;
@@ -24,11 +24,11 @@ use super::error::{Code, StackRox, body};
 use crate::error::{Error, Result as Outcome};
 use crate::http::state::State;
 
-/// The longest user name that a message repeats, in bytes.
+/// The longest user name that a message quotes, in bytes.
 const NAME: usize = 128;
-/// The smallest answer that is compressed, in bytes. A smaller one gains nothing.
+/// The smallest answer that is compressed, in bytes. Compression does not help smaller ones.
 const WORTH: u64 = 1024;
-/// About what a compressor takes, in bytes.
+/// The approximate memory of a compressor, in bytes.
 const COMPRESSOR: usize = 320 * 1024;
 
 /// Wraps the requests of this surface.
@@ -61,7 +61,7 @@ pub(in super::super) async fn dress(
     let budget = state.map_or_else(|| Budget::new(0), |state| state.answers.unpaged.clone());
     let worth = !matches!(sent.size(), BodySize::None | BodySize::Sized(..WORTH));
     let mut compressor = Share::default();
-    // Without room for a compressor the answer is sent as it is.
+    // If the budget has no room for a compressor, the answer is not compressed.
     let gzip = gzip && worth && budget.add(&mut compressor, COMPRESSOR).is_ok();
     if gzip {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -73,7 +73,7 @@ pub(in super::super) async fn dress(
     Ok(ServiceResponse::new(request, response.set_body(sent)))
 }
 
-/// Indents a body, compresses it, or both. Other requests have their turn after each piece.
+/// Indents a body, compresses it, or both. It yields to other requests after each piece.
 async fn rewrite(mut sent: BoxBody, budget: &Budget, pretty: bool, gzip: bool) -> Outcome<Pieces> {
     let mut written = Written {
         indents: pretty.then(Indents::default),
@@ -106,7 +106,7 @@ impl Written<'_> {
     }
 }
 
-/// Collects an answer, compressed or as it is.
+/// Collects an answer, compressed or not.
 enum Packed<'a> {
     Plain(Collector<'a>),
     Gzip(Box<GzEncoder<Collector<'a>>>),
@@ -153,7 +153,7 @@ impl Write for Packed<'_> {
     }
 }
 
-/// Is gzip asked for? An answer without any word on it is sent as it is.
+/// Returns true if the request accepts gzip. Without `Accept-Encoding` it does not.
 fn takes_gzip(request: &ServiceRequest) -> bool {
     let asked = request.headers().contains_key(ACCEPT_ENCODING);
     let accepted = AcceptEncoding::parse(request);
@@ -163,7 +163,7 @@ fn takes_gzip(request: &ServiceRequest) -> bool {
             .is_ok_and(|accepted| accepted.negotiate(codings.iter()) == Some(Encoding::gzip()))
 }
 
-/// The message of a 401. It depends on nothing but what was sent, so it tells nobody which names there are.
+/// The message of a 401. It depends only on the request, so it does not reveal which names exist.
 fn refusal(error: &Error, attempt: &Attempt) -> Option<String> {
     match (error, attempt) {
         (Error::Unauthenticated, Attempt::Nothing) => Some("credentials not found".to_owned()),
@@ -183,19 +183,19 @@ fn refusal(error: &Error, attempt: &Attempt) -> Option<String> {
     }
 }
 
-/// A name fit for a header: short, and of visible ASCII alone.
+/// A name fit for a header: short, and only of visible ASCII.
 fn plain(name: &str) -> String {
     let visible = |c: char| if matches!(c, ' '..='~') { c } else { '?' };
     name.chars().take(NAME).map(visible).collect()
 }
 
-/// Gives JSON lines and indents as it passes. The order of members stays, which it would not through a tree of values.
+/// Indents a stream of JSON. Unlike parsing it to a tree of values, this keeps the order of members.
 #[derive(Debug, Default)]
 struct Indents {
     depth: usize,
     quoted: bool,
     escaped: bool,
-    /// Did the byte before open an object or an array? An empty one stays on its line.
+    /// True if the last byte opened an object or an array. An empty one stays on its line.
     opened: bool,
     text: Vec<u8>,
 }
