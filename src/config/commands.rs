@@ -242,8 +242,8 @@ pub enum KeysCommand {
     },
     /// Replace the key that signs the JWTs of registries; works beside a running server, from its next JWT on
     ///
-    /// A registry with the token verifier `x5c` needs no change. Give a `pinned` registry the new bundle and restart it:
-    /// until then it refuses every token.
+    /// A registry with the token verifier `x5c` needs no change. Give a `pinned` registry the new bundle and restart
+    /// it: until then it refuses every token.
     Rotate {
         /// The names of the registries
         #[arg(required_unless_present = "all", value_name = "REGISTRY")]

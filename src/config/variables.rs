@@ -10,7 +10,7 @@ const PREFIX: &str = "WHARFINGER_";
 
 /// Refuses variables with the prefix that are no settings: otherwise a mistyped one would be ignored.
 ///
-/// Kubernetes sets variables for each Service. The check ignores those of a Service that is named like this program, and those
+/// Kubernetes sets variables for each Service. The check ignores those of a Service named like this program, and those
 /// of a Service whose name begins like it if its `…SERVICE_HOST` is among them.
 ///
 /// # Errors

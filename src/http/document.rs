@@ -18,8 +18,8 @@ use super::{examples, onward, openapi30};
 #[must_use]
 pub(super) fn whole(surfaces: &Surfaces) -> OpenApi {
     let mut document = preface();
-    // A server that is named at a path makes generated clients forget the host of their own configuration and send
-    // credentials there (openapi-generator 7.26, in Python and PHP). So servers are named at the top alone, and the whole
+    // If a path names a server, generated clients ignore the host of their own configuration and send credentials
+    // there (openapi-generator 7.26, in Python and PHP). So only the top level names servers, and the whole
     // document has none with a prefix, which only some of its paths have.
     let servers = document.servers.take();
     for (_, own) in surfaces.documented() {

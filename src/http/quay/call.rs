@@ -1,5 +1,5 @@
-//! The argument of this surface's handlers: a caller, authenticated by an API token, a password or a session cookie, and
-//! then the path, the query and the body.
+//! The argument of this surface's handlers: a caller, authenticated by an API token, a password or a session cookie,
+//! and then the path, the query and the body.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,7 +1,7 @@
 //! App tokens of Quay's API: `/api/v1/user/apptoken`, and the sign-in for clients with a password.
 //!
-//! It follows Quay's code if that differs from Quay's documents, since clients rely on the code. `docs/QUAY.md` explains
-//! oddities.
+//! It follows Quay's code if that differs from Quay's documents, since clients rely on the code. `docs/QUAY.md`
+//! explains oddities.
 
 mod call;
 mod cookie;

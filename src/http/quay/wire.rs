@@ -62,8 +62,8 @@ impl TryFrom<Value> for Credentials {
     }
 }
 
-// Mistakes in bodies, in the words of Quay's JSON Schema library. Each is attributed to a field, since the body could be
-// read.
+// Mistakes in bodies, in the words of Quay's JSON Schema library. Each is attributed to a field, since the body could
+// be read.
 
 /// The members of an object, including unknown ones.
 fn members(body: Value, shown: impl Fn(&Value) -> String) -> Result<Map<String, Value>> {

@@ -1,8 +1,8 @@
 //! Paths of the product for images, which are the registry's own data.
 //!
 //! A registry's lists of repositories and of artifacts are empty: `ionosctl container-registry repository list`, the
-//! SDKs' `registries_repositories_get` and Ansible's `registry_repository_info` treat a 404 as a failure. All other paths
-//! are 404, above all vulnerabilities: an empty list of them would look like a clean image.
+//! SDKs' `registries_repositories_get` and Ansible's `registry_repository_info` treat a 404 as a failure. All other
+//! paths are 404, above all vulnerabilities: an empty list of them would look like a clean image.
 
 use actix_web::http::Method;
 use actix_web::web::Data;

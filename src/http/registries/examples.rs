@@ -90,7 +90,7 @@ fn fill_in(document: &mut OpenApi) {
     }
 }
 
-/// Adds the `ETag` header to answers with a thing and to 304, and the header of repeats to answers that may be repeated.
+/// Adds the `ETag` header to answers with a thing and to 304, and the header of repeats to answers that can be repeats.
 fn tell_states(document: &mut OpenApi) {
     let mut header = Header::new(Object::with_type(Type::String));
     header.description =

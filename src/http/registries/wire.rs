@@ -21,8 +21,8 @@ use crate::domain::Attribution;
 use crate::domain::rotation::Secrets;
 use crate::domain::token::LastUse;
 
-/// Formats a time as RFC 3339 in UTC with a literal `Z`: the Go SDK 2.x appends a `Z` to a time without one, so it could
-/// not read an offset.
+/// Formats a time as RFC 3339 in UTC with a literal `Z`: the Go SDK 2.x appends a `Z` to a time without one, so it
+/// could not read an offset.
 pub(super) fn rfc3339(instant: DateTime<Utc>) -> String {
     instant.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }

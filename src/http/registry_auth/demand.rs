@@ -12,8 +12,8 @@ const NAME: usize = 255;
 /// The access that a request needs: `None` if no token allows it, empty if every authenticated client may make it. The
 /// access of the request itself comes first, then that to the source of a mounted blob.
 ///
-/// `form` is true if the body is a form: Distribution also reads `mount` and `from` of a blob upload from there, and the
-/// body is not available here.
+/// `form` is true if the body is a form: Distribution also reads `mount` and `from` of a blob upload from there, and
+/// the body is not available here.
 pub(super) fn needed(method: &str, uri: &str, form: bool) -> Option<Vec<Access>> {
     let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
     let actions = actions(method)?;

@@ -60,7 +60,7 @@ pub(super) enum Attempt {
 }
 
 impl Attempt {
-    /// Reads the header like StackRox: `Bearer` in any case, `Basic` only in this spelling, and nothing if there are two.
+    /// Reads the header like StackRox: `Bearer` in any case, `Basic` only in this case, and nothing if there are two.
     pub(super) fn of(request: &HttpRequest) -> Self {
         if bearer(request).is_some() {
             return Self::Bearer;

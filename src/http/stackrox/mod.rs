@@ -1,7 +1,7 @@
 //! API tokens of StackRox's API: `/v1/apitokens`, and two probes of its scripts.
 //!
-//! It follows StackRox's JSON gateway: bodies of any content type are decoded before authentication, and errors have gRPC
-//! codes, from which the HTTP status follows. `docs/STACKROX.md` explains oddities.
+//! It follows StackRox's JSON gateway: bodies of any content type are decoded before authentication, and errors have
+//! gRPC codes, from which the HTTP status follows. `docs/STACKROX.md` explains oddities.
 
 mod call;
 mod dress;
