@@ -19,8 +19,8 @@ use super::{examples, onward, openapi30};
 pub(super) fn whole(surfaces: &Surfaces) -> OpenApi {
     let mut document = preface();
     // If a path names a server, generated clients ignore the host of their own configuration and send credentials
-    // there (openapi-generator 7.26, in Python and PHP). So only the top level names servers, and the whole
-    // document has none with a prefix, which only some of its paths have.
+    // there (openapi-generator 7.26, in Python and PHP). So only the top level names servers, and the whole document
+    // has none with a prefix, which only some of its paths have.
     let servers = document.servers.take();
     for (_, own) in surfaces.documented() {
         document.merge(written(own));

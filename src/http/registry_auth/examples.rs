@@ -33,7 +33,7 @@ fn error(_: &str, status: &str) -> Option<Error> {
     })
 }
 
-/// Removes the refresh token, which needs a request for one, and the scopes from answers to GET.
+/// Removes the refresh token, which an answer has only if the request asked for one.
 fn fit(_: &str, _: &str, example: &mut Value) {
     if let Value::Object(members) = example {
         members.retain(|name, _| name != "refresh_token");
