@@ -1,7 +1,6 @@
 //! Puts the program together: settings to store, service and server.
 //!
-//! The only module that knows all the others. What it makes at a first start, it makes once: later starts change
-//! nothing.
+//! This is the only module that knows all others. It makes things at the first start only: later starts change nothing.
 
 mod made;
 
@@ -37,32 +36,32 @@ use crate::tls::Identity;
 
 /// A running server.
 pub struct App {
-    /// The listening server; to be awaited.
+    /// The listening server, which runs when it is awaited.
     pub server: Server,
-    /// Where it listens.
+    /// The addresses that it listens on.
     pub addresses: Vec<SocketAddr>,
     /// The use cases behind it.
     pub service: Service,
-    /// What became of the first account's password, at a first start.
+    /// The origin of the first account's password, at a first start.
     pub first_password: Option<FirstPassword>,
     tasks: Tasks,
 }
 
-/// What became of the password of the account `admin`.
+/// The origin of the password of the account `admin`.
 #[derive(Debug)]
 pub enum FirstPassword {
     /// The operator gave it.
     Given,
-    /// It was made, and is to be shown this once.
+    /// It was generated, and has to be shown now.
     Show(SecretString),
-    /// It was made and is in this file, on this machine where there may be several.
+    /// It was generated and written to a file. There may be several machines, so it names this one.
     InFile {
         /// The file.
         path: PathBuf,
-        /// The process that made it, and its machine.
+        /// The process that generated it, and its machine.
         machine: Option<String>,
     },
-    /// Another replica made it: which, and what that did with it.
+    /// Another replica generated it. The text names the replica and the place of the password.
     Elsewhere(String),
 }
 
@@ -75,11 +74,11 @@ impl std::fmt::Debug for App {
 }
 
 impl App {
-    /// Starts everything. To be called in an actix system.
+    /// Starts everything. Has to be called in an actix system.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] says which setting is at fault.
+    /// [`Error::Invalid`] names the setting at fault.
     pub async fn start(
         settings: &Settings,
         clock: Arc<dyn Clock>,
@@ -101,11 +100,11 @@ impl App {
         }
         let random_ids = Arc::clone(&random);
         let (server, addresses) = listen(settings, &service, random_ids, identity.as_ref())?;
-        // Last, and before the first answer: a start that fails on the way, as on a port in use, would otherwise have
-        // made a password that nobody ever saw.
+        // Last, so that a start that fails before, such as on a port in use, makes no password that nobody sees. But
+        // before the first answer.
         let first_password = make_first_account(settings, &service, &*random, &holder).await?;
-        // A database with keys and nothing else can be restored into until it has an account. Then the keys that were
-        // opened above are no longer its own.
+        // A database that has only keys accepts a restore until it has an account. After a restore, the keys that were
+        // opened above are not those of the database.
         if !service.is_frozen() && service.freeze().heed().await?.is_some() {
             return Err(Error::invalid(
                 Field::Setting,
@@ -131,7 +130,7 @@ impl App {
         })
     }
 
-    /// Serves until it is stopped by its handle, finishes what is under way, and drains the writer.
+    /// Serves until its handle stops it, finishes running requests, and drains the writer.
     pub async fn run(self) -> Result<()> {
         let served = self.server.await;
         self.tasks.stop().await;
@@ -140,15 +139,14 @@ impl App {
     }
 }
 
-/// The things that a start or a command makes if they are missing.
+/// The things that a start or a command may make if they are missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Makes {
-    /// The data folder, the database, the server key and the data keys: a server does.
+    /// The data folder, the database, the server key and the data keys. For a server.
     All,
-    /// The data keys of a database that has its tables and no data yet: what may come before the first start of a server
-    /// does.
+    /// The data keys of a database that has tables and no data yet. For commands that may run before the first start.
     DataKeys,
-    /// Nothing: what needs data finds it, or is in the wrong place.
+    /// Nothing. For commands that need existing data.
     Nothing,
 }
 
@@ -156,7 +154,7 @@ pub enum Makes {
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] if there is no database, or none with data, and this is not to be made.
+/// [`Error::Invalid`] if there is no database, or it has no data, and `makes` does not allow to make it.
 pub async fn open_service(
     settings: &Settings,
     clock: Arc<dyn Clock>,
@@ -178,7 +176,7 @@ async fn open_service_as(
     if makes != Makes::All {
         require_database(settings)?;
     }
-    // Before the database: a start that lacks its key should leave nothing behind.
+    // Before the database, so that a start without its key leaves nothing behind.
     let given_key = given_server_key(settings).map_err(|error| naming(&target, error))?;
     let policy = policy(settings)?;
     if makes == Makes::All {
@@ -211,7 +209,7 @@ async fn open_service_as(
     .map_err(|error| naming(&target, error))
 }
 
-/// A refusal that names the database too: whoever has the wrong key may have named the wrong database.
+/// Adds the database to the error: with a wrong key, the database may be the wrong one.
 #[must_use]
 pub fn naming(target: &Target, error: Error) -> Error {
     let Error::Invalid(violations) = error else {
@@ -223,11 +221,11 @@ pub fn naming(target: &Target, error: Error) -> Error {
     Error::Invalid(violations.into_iter().map(named).collect())
 }
 
-/// Refuses where there is no database of this service, and makes nothing.
+/// Refuses if there is no database of this service. Makes nothing.
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] says how one is made.
+/// [`Error::Invalid`] says how to make one.
 pub fn require_database(settings: &Settings) -> Result<()> {
     let target = settings.target()?;
     if dump::is_there(&target).map_err(|error| unopened(&target, error))? {
@@ -299,11 +297,11 @@ fn policy(settings: &Settings) -> Result<Policy> {
     })
 }
 
-/// Opens the database, migrated.
+/// Opens the database and migrates it.
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] if it cannot be opened, or was there once and is gone.
+/// [`Error::Invalid`] if it cannot be opened, or if it existed before and is gone.
 pub fn open_store(settings: &Settings, clock: &Arc<dyn Clock>, holder: &str) -> Result<Store> {
     made::require(settings)?;
     let target = settings.target()?;
@@ -317,7 +315,7 @@ pub fn open_store(settings: &Settings, clock: &Arc<dyn Clock>, holder: &str) -> 
     })
 }
 
-/// An outage at the start is a fault of the settings, as far as anybody can tell.
+/// Reports an outage at the start as a fault of the settings, which is the most likely cause.
 fn unopened(target: &Target, error: Error) -> Error {
     match error {
         Error::Unavailable { .. } => {
@@ -332,7 +330,7 @@ fn unopened(target: &Target, error: Error) -> Error {
     }
 }
 
-/// Advice for a connection to PostgreSQL that fails, by the message of libpq.
+/// Advice for a failed connection to PostgreSQL, chosen by the message of libpq.
 fn connection_advice(cause: &str) -> &'static str {
     let says = |words| cause.contains(words);
     if says("does not support SSL") {
@@ -349,7 +347,7 @@ fn connection_advice(cause: &str) -> &'static str {
     }
 }
 
-/// Makes the data folder, which others cannot look into, if it is not there.
+/// Makes the data folder if it is missing, with access for this user only.
 pub fn make_data_folder(settings: &Settings) -> Result<()> {
     let folder = &settings.data_dir;
     std::fs::DirBuilder::new()
@@ -367,8 +365,8 @@ pub fn make_data_folder(settings: &Settings) -> Result<()> {
         })
 }
 
-/// The server key of the settings or of its file. `None` where one may be made: on SQLite alone, as all replicas on
-/// PostgreSQL need the same one.
+/// The server key of the settings or of its file. `None` if it is missing and may be made: only on SQLite, as all
+/// replicas on PostgreSQL need the same key.
 fn given_server_key(settings: &Settings) -> Result<Option<ServerKey>> {
     if let Some(text) = &settings.server_key {
         return ServerKey::parse(text).map(Some);
@@ -386,7 +384,7 @@ fn given_server_key(settings: &Settings) -> Result<Option<ServerKey>> {
     ))
 }
 
-/// The server key of the settings, for what makes no sense without one that is there already.
+/// The existing server key of the settings, for commands that make no sense without it.
 pub fn server_key(settings: &Settings) -> Result<ServerKey> {
     given_server_key(settings)?.ok_or_else(|| {
         missing_server_key(
@@ -403,7 +401,7 @@ fn missing_server_key(path: &Path, advice: &str) -> Error {
     )
 }
 
-/// Makes the server key of a database that has none yet, for a server.
+/// Makes the server key for a database that has none yet.
 async fn make_server_key(
     settings: &Settings,
     store: &Store,
@@ -411,8 +409,7 @@ async fn make_server_key(
     makes: Makes,
 ) -> Result<ServerKey> {
     let path = settings.server_key_path();
-    // Looked for once more, since another process that starts at the same moment makes it before it claims the
-    // database.
+    // Look for the file again: another process that starts at the same moment makes it before it claims the database.
     if data_keys::is_claimed(store).await? && !path.exists() {
         return Err(missing_server_key(
             &path,
@@ -448,7 +445,7 @@ pub fn init_server_key(settings: &Settings, random: &dyn Random) -> Result<Serve
 fn make_key_file(path: &Path, random: &dyn Random) -> Result<ServerKey> {
     let key = ServerKey::generate(random)?;
     let draft = write_draft(path, &key.encode(), random)?;
-    // A link, unlike a rename, never replaces a key that is there already.
+    // Unlike a rename, a link never replaces an existing key.
     let linked = std::fs::hard_link(&draft, path);
     let _ = std::fs::remove_file(&draft);
     linked.map_err(|error| unwritable(path, &error))?;
@@ -456,8 +453,8 @@ fn make_key_file(path: &Path, random: &dyn Random) -> Result<ServerKey> {
     Ok(key)
 }
 
-/// The server key that is to be the next, from its file, which is made if it is not there. It is durable before
-/// anything is sealed with it.
+/// Reads the next server key from its file, or makes the file if it is missing. The key is durable before anything is
+/// sealed with it.
 pub fn next_server_key(path: &Path, random: &dyn Random) -> Result<ServerKey> {
     if !path.exists() {
         return make_key_file(path, random);
@@ -477,7 +474,7 @@ fn unwritable(path: &Path, error: &std::io::Error) -> Error {
     )
 }
 
-/// Makes a new name durable, not only what it names.
+/// Syncs the folder that contains `path`, so that the new name is durable too.
 pub fn sync_folder(path: &Path) -> Result<()> {
     let folder = path
         .parent()
@@ -487,8 +484,8 @@ pub fn sync_folder(path: &Path) -> Result<()> {
         .map_err(|error| unwritable(path, &error))
 }
 
-/// Writes a secret to a file beside `path` that only this user reads, to be given that name when it is whole: nobody
-/// ever reads half a secret, and processes that start at once do not overwrite each other's.
+/// Writes a secret to a new file beside `path` that only this user can read. The caller renames or links it to `path`
+/// afterwards, so nobody reads half a secret, and processes that start at once do not overwrite each other's.
 fn write_draft(path: &Path, secret: &SecretString, random: &dyn Random) -> Result<PathBuf> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}", random.uuid()?));
@@ -512,7 +509,7 @@ async fn make_first_account(
     holder: &str,
 ) -> Result<Option<FirstPassword>> {
     let accounts = service.accounts();
-    // On SQLite there is one machine, whose later starts have nothing to tell.
+    // On SQLite there is one machine, and its later starts have nothing to report.
     let elsewhere = async || {
         if settings.target()?.is_sqlite() {
             return Ok(None);
@@ -538,11 +535,11 @@ async fn make_first_account(
             elsewhere().await
         };
     }
-    // Written first: a password that is set and lost would lock the operator out. Under a name of its own, so that of
-    // several replicas with one data folder those that lose the race leave the winner's file alone.
+    // Write the file before setting the password: a lost password would lock the operator out. The file has a name of
+    // its own, so that replicas that share a data folder and lose the race leave the winner's file alone.
     let path = settings.admin_password_path();
     let draft = write_draft(&path, &password, random)?;
-    // Should the answer be lost, the draft stays: it may hold the password that was set.
+    // If the database's answer is lost, the draft stays: it may hold the password that was set.
     let kept = format!("{holder} has it in its file {}", path.display());
     if accounts.create_first(&new, Some(kept)).await? {
         std::fs::rename(&draft, &path).map_err(|error| {
@@ -559,7 +556,7 @@ async fn make_first_account(
         let machine = (!settings.target()?.is_sqlite()).then(|| holder.to_owned());
         return Ok(Some(FirstPassword::InFile { path, machine }));
     }
-    // Another replica was faster: this password opens nothing.
+    // Another replica was faster, so this password is not valid.
     let _ = std::fs::remove_file(&draft);
     elsewhere().await
 }

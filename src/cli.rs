@@ -45,7 +45,7 @@ pub fn run(cli: Cli) -> Result<()> {
     telemetry::start(&settings.log, settings.log_format)?;
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => {
-            // Before the system, which needs some itself.
+            // Before the actix system, which needs descriptors itself.
             let connections = descriptors::prepare(&settings)?;
             let settings = Settings {
                 max_connections: settings.max_connections.min(connections),
@@ -129,10 +129,10 @@ pub fn run(cli: Cli) -> Result<()> {
     }
 }
 
-/// Keeps what a crash leaves behind free of secrets: there is nothing.
+/// Prevents core dumps, which would contain secrets.
 ///
-/// Both, since a limit of zero does not keep a dump from a program that the kernel is set to hand dumps to, and a
-/// process may be made dumpable again by what it executes.
+/// It sets a limit of zero and makes the process undumpable: the limit does not apply if the kernel pipes dumps to a
+/// program, and a process can become dumpable again through what it executes.
 fn forbid_core_dumps() -> Result<()> {
     let none = Rlimit {
         current: Some(0),
@@ -155,7 +155,7 @@ fn no_surface(name: &str) -> Error {
     Error::invalid(Field::Setting, message)
 }
 
-/// Looks for what somebody else did to the audit trail.
+/// Verifies that nobody changed the audit trail.
 async fn verify(settings: &Settings, output: Output) -> Result<()> {
     let service = open_service(settings, Makes::Nothing).await?;
     let report = service.audit().verify().await;
@@ -194,17 +194,17 @@ fn clock() -> Arc<dyn Clock> {
 
 async fn serve(settings: &Settings) -> Result<()> {
     let app = App::start(settings, clock(), Arc::new(SystemRandom)).await?;
-    // Before anybody learns the address: whoever does may at once ask this process to stop.
+    // Before the address is printed: whoever reads it may stop this process at once.
     actix_web::rt::spawn(stop_on_signal(app.server.handle(), Signals::listen()?));
     let greeting = greeting(settings, &app).await?;
     tracing::info!(addresses = ?app.addresses, "serving");
-    // Last, when the server has said what it has to say: where a person looks.
+    // Printed last, after the server's log lines, where a person looks.
     try_join(app.run(), async { print(&greeting) }).await?;
     tracing::info!("stopped");
     Ok(())
 }
 
-/// The signals that end the service.
+/// The signals that stop the service.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -213,7 +213,7 @@ struct Signals {
 impl Signals {
     fn listen() -> Result<Self> {
         let listen = |kind| signal(kind).map_err(Error::internal);
-        // Handled, it does not end the process: a write beyond `ulimit -f` fails, as on a full disk.
+        // A handled SIGXFSZ does not end the process: a write beyond `ulimit -f` fails, as on a full disk.
         drop(listen(SignalKind::from_raw(Process::XFSZ.as_raw()))?);
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
@@ -229,7 +229,7 @@ impl Signals {
     }
 }
 
-/// The first signal lets requests under way finish, a second one does not.
+/// The first signal lets running requests finish, a second one does not.
 async fn stop_on_signal(server: ServerHandle, mut signals: Signals) {
     signals.next().await;
     tracing::info!("stopping");
@@ -240,14 +240,14 @@ async fn stop_on_signal(server: ServerHandle, mut signals: Signals) {
     }
 }
 
-/// Prints the address of the service, a command to ask it with, and the first password or the place of it, if that is news.
+/// The address of the service, a command to try it with, and the first password or its place, if that is new.
 async fn greeting(settings: &Settings, app: &App) -> Result<String> {
     let Some(address) = app.addresses.first() else {
         return Ok(String::new());
     };
     let base = base(settings, *address);
     let here = format!("Wharfinger is at {base}.");
-    // A password that was just made is told whatever the database does now: nobody would ever see it otherwise.
+    // Show a new password even if the database fails now: nobody would see it otherwise.
     let admin = match &app.first_password {
         Some(FirstPassword::Show(_) | FirstPassword::InFile { .. } | FirstPassword::Given) => {
             Ok(Some(FIRST.to_owned()))
@@ -263,7 +263,7 @@ async fn greeting(settings: &Settings, app: &App) -> Result<String> {
              wharfinger account add NAME --role Admin"
         ));
     };
-    // A password that was once written down there still works, unless somebody changed it.
+    // A password in this file still works unless somebody changed it.
     let kept = settings.admin_password_path();
     let kept = (admin == FIRST && kept.exists()).then_some(kept);
     let in_file =
@@ -310,7 +310,7 @@ async fn greeting(settings: &Settings, app: &App) -> Result<String> {
     ))
 }
 
-/// Where clients reach the service that listens on an address.
+/// The URL at which clients reach the service that listens on `address`.
 fn base(settings: &Settings, address: SocketAddr) -> String {
     let scheme = if settings.tls_cert.is_some() {
         "https"
@@ -323,7 +323,7 @@ fn base(settings: &Settings, address: SocketAddr) -> String {
     }
 }
 
-/// A text as one word of a shell command: some shells take the brackets of an IPv6 address for a pattern.
+/// Quotes a text as one word of a shell command: some shells treat the brackets of an IPv6 address as a pattern.
 fn shell_word(text: &str) -> String {
     if text
         .bytes()
@@ -335,7 +335,7 @@ fn shell_word(text: &str) -> String {
     }
 }
 
-/// An address that a client on this machine can connect to: all addresses are none.
+/// An address that a client on this machine can connect to: loopback in place of an unspecified address.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
@@ -415,7 +415,7 @@ async fn rotate(
     done
 }
 
-/// The new key comes last: it may be made, and where the old one does not fit none is.
+/// Rewraps the data keys. It gets the new key last, so that no key is made if the old one does not fit.
 async fn rewrap(settings: &Settings, new: impl FnOnce() -> Result<ServerKey>) -> Result<()> {
     let service = open_service(settings, Makes::Nothing).await?;
     let change = match new() {

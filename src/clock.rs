@@ -1,9 +1,8 @@
 //! Time and randomness as parameters.
 //!
-//! Nothing else in the crate reads the system's wall clock or its random source (`clippy.toml` keeps it so): tests move
-//! the clock instead of sleeping, and whatever is made before a store job can be made again. A rule that depends on how
-//! long ago something was takes [`Clock::instant`]. The work of threads is measured with [`Instant`] itself, since a clock
-//! that stands still would measure nothing.
+//! Nothing else in the crate reads the system's wall clock or its random source (`clippy.toml` enforces it), so tests
+//! move the clock instead of sleeping. Rules about elapsed time use [`Clock::instant`]. The work of threads is measured
+//! with [`Instant`] itself, since a test's clock stands still.
 
 use std::time::Instant;
 
@@ -11,13 +10,13 @@ use chrono::{DateTime, SubsecRound, Utc};
 
 use crate::error::{Error, Result};
 
-/// Where the present comes from.
+/// The source of the time.
 pub trait Clock: Send + Sync + std::fmt::Debug {
-    /// The wall clock, for whatever is stored, shown or compared with what another machine says. It may be set, also
-    /// back. In whole microseconds: what both databases keep without loss.
+    /// The wall clock, for times that are stored, shown or compared with those of other machines. Somebody may set it,
+    /// also back. In whole microseconds, which both databases keep without loss.
     fn now(&self) -> DateTime<Utc>;
 
-    /// The monotonic clock, for how long something lasts inside this process. Nobody can set it.
+    /// The monotonic clock, for durations inside this process. Nobody can set it.
     fn instant(&self) -> Instant;
 }
 
@@ -40,7 +39,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// Where random bytes come from.
+/// The source of random bytes.
 pub trait Random: Send + Sync + std::fmt::Debug {
     /// Fills the buffer with bytes fit for secrets.
     fn fill(&self, buffer: &mut [u8]) -> Result<()>;
@@ -59,8 +58,8 @@ impl dyn Random + '_ {
         Ok(uuid::Builder::from_random_bytes(self.bytes()?).into_uuid())
     }
 
-    /// A UUID that begins with the time (version 7, RFC 9562 §5.7), random but for that. Rows that are made one after
-    /// the other then lie beside each other in an index; random ones each change a page of it that no other does.
+    /// A UUID that begins with the time and is otherwise random (version 7, RFC 9562 §5.7). Rows made one after the
+    /// other are then adjacent in an index; fully random ones would each change another page.
     pub fn uuid_at(&self, now: DateTime<Utc>) -> Result<uuid::Uuid> {
         let millis = u64::try_from(now.timestamp_millis()).map_err(Error::internal)?;
         let builder = uuid::Builder::from_unix_timestamp_millis(millis, &self.bytes()?);

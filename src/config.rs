@@ -1,7 +1,7 @@
 //! Settings and commands: every setting is a flag and an environment variable.
 //!
-//! Owns names, defaults and help texts. A secret can also come from a file (`…_FILE`), which is how it should come:
-//! command lines and environments are readable by other processes of the same user.
+//! A secret should come from a file (`…_FILE`): other processes of the same user can read command lines and
+//! environments.
 
 mod commands;
 mod values;
@@ -37,25 +37,25 @@ use self::values::{
     network, notice_repeat, notice_window, retention, secret, token_life,
 };
 
-/// The fewest characters of a token that an operator chooses: nobody guesses so many.
+/// The minimum length of a token that an operator chooses, so that nobody can guess it.
 const CHOSEN_TOKEN: usize = 32;
 
 /// A self-hosted service that manages the tokens of container registries.
 ///
-/// Without a command it serves: it makes its data folder, its database, its key and the account `admin` when they are
-/// missing, and prints where it is reached.
+/// Without a command it serves: it makes its data folder, its database, its key and the account `admin` if they are
+/// missing, and prints its URL.
 #[derive(Debug, Parser)]
 #[command(name = "wharfinger", version, about, long_about, max_term_width = 100)]
 pub struct Cli {
-    /// What to do; serve if left out.
+    /// The command; serve if absent.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// How to do it.
+    /// The settings.
     #[command(flatten)]
     pub settings: Settings,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// Text on a terminal, JSON otherwise
@@ -66,12 +66,12 @@ pub enum LogFormat {
     Json,
 }
 
-/// What becomes of tokens that are reported as leaked.
+/// The action on tokens that are reported as leaked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LeakedTokens {
-    /// They open nothing any more, and the audit trail and the log tell
+    /// Disable them, and report it in the audit trail and the log
     Disable,
-    /// The audit trail and the log tell
+    /// Only report it in the audit trail and the log
     Report,
 }
 
@@ -82,7 +82,7 @@ pub enum LeakedTokens {
     reason = "each is a setting of its own"
 )]
 pub struct Settings {
-    /// Where to listen
+    /// The address and port to listen on
     #[arg(
         long,
         env = "WHARFINGER_LISTEN",
@@ -124,10 +124,10 @@ pub struct Settings {
         conflicts_with = "server_key"
     )]
     pub server_key_file: Option<PathBuf>,
-    /// The password that the account admin gets at the first start; better given by file
+    /// The password of the account admin at the first start; better given by file
     #[arg(long, env = "WHARFINGER_ADMIN_PASSWORD", hide_env_values = true, global = true, value_name = "PASSWORD", value_parser = secret)]
     pub admin_password: Option<SecretString>,
-    /// A file that holds the password that the account admin gets at the first start
+    /// A file that holds the password of the account admin at the first start
     #[arg(
         long,
         env = "WHARFINGER_ADMIN_PASSWORD_FILE",
@@ -136,73 +136,73 @@ pub struct Settings {
         conflicts_with = "admin_password"
     )]
     pub admin_password_file: Option<PathBuf>,
-    /// The URL that clients reach this service by, for links and the check of browsers' origins
+    /// The public URL of this service, for links and for the check of browsers' origins
     #[arg(long, env = "WHARFINGER_PUBLIC_URL", global = true, value_name = "URL", value_parser = http_url)]
     pub public_url: Option<Url>,
-    /// What the host names of registries end in
+    /// The domain of the registries' host names
     #[arg(long, env = "WHARFINGER_REGISTRY_DOMAIN", default_value = "localhost", global = true, value_name = "DOMAIN", value_parser = domain)]
     pub registry_domain: String,
-    /// Where registries can be made, separated by commas
+    /// The locations of registries, separated by commas
     #[arg(long, env = "WHARFINGER_LOCATIONS", default_value = "de/fra,de/txl,es/vit", value_delimiter = ',', global = true, value_name = "LIST", value_parser = location)]
     pub locations: Vec<String>,
-    /// How slow passwords are to check: each step doubles the time
+    /// The bcrypt cost of password hashes: each step doubles the time of a check
     #[arg(long, env = "WHARFINGER_BCRYPT_COST", default_value = "12", global = true, value_name = "COST", value_parser = clap::value_parser!(u32).range(4..=20))]
     pub bcrypt_cost: u32,
     /// Threads that check passwords [default: half the cores, at least one]
     #[arg(long, env = "WHARFINGER_PASSWORD_THREADS", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub password_threads: Option<u16>,
-    /// How long tokens last for whose end nobody asks, such as 90d [default: for ever]
+    /// The lifetime of tokens that are made without an expiry, such as 90d [default: for ever]
     #[arg(long, env = "WHARFINGER_DEFAULT_TOKEN_LIFE", global = true, value_name = "TIME", value_parser = token_life)]
     pub default_token_life: Option<Period>,
-    /// How far ahead a token's end may lie, such as 365d, whatever its registry allows [default: for ever]
+    /// The longest lifetime of a token, such as 365d, even if its registry allows more [default: for ever]
     #[arg(long, env = "WHARFINGER_MAXIMUM_TOKEN_LIFE", global = true, value_name = "TIME", value_parser = token_life)]
     pub maximum_token_life: Option<Period>,
-    /// How long expired tokens stay listed, such as 30d or 0s, or `forever`
+    /// The time that expired tokens stay listed, such as 30d or 0s, or `forever`
     #[arg(long, env = "WHARFINGER_EXPIRED_TOKEN_RETENTION", default_value = "30d", global = true, value_name = "TIME", value_parser = retention)]
     pub expired_token_retention: Retention,
-    /// What registries know this service by: the issuer of the JWTs that it signs for them
+    /// The issuer (`iss`) of the JWTs that this service signs for registries
     #[arg(long, env = "WHARFINGER_JWT_ISSUER", default_value = "wharfinger", global = true, value_name = "NAME", value_parser = issuer)]
     pub jwt_issuer: String,
-    /// How long a JWT for a registry lasts, 1m to 24h; a revoked token opens the registry that long at most
+    /// The lifetime of JWTs for registries, 1m to 24h; a revoked token can open a registry for that long
     #[arg(long, env = "WHARFINGER_JWT_LIFE", default_value = "5m", global = true, value_name = "TIME", value_parser = jwt_life)]
     pub jwt_life: Duration,
     /// Give clients of registries a refresh token when they ask for one; Docker then keeps it in place of the password
     #[arg(long, env = "WHARFINGER_REFRESH_TOKENS", global = true, value_parser = BoolishValueParser::new())]
     pub refresh_tokens: bool,
-    /// How the signing keys that are made from now on sign: es256 or rs256
+    /// The algorithm of new signing keys: es256 or rs256
     #[arg(long, env = "WHARFINGER_JWT_ALGORITHM", default_value = "es256", global = true, value_name = "NAME", value_parser = algorithm)]
     pub jwt_algorithm: Algorithm,
-    /// How old the signing key of a registry with the token verifier x5c gets, 1h to 90d
+    /// The age at which a registry's signing key is replaced, 1h to 90d; only with the token verifier x5c
     #[arg(long, env = "WHARFINGER_KEY_ROTATION", default_value = "30d", global = true, value_name = "TIME", value_parser = key_rotation)]
     pub key_rotation: Duration,
-    /// How long expired API tokens stay listed, such as 24h; revoked ones go within the hour
+    /// The time that expired API tokens stay listed, such as 24h; revoked ones go within the hour
     #[arg(long, env = "WHARFINGER_API_TOKEN_RETENTION", default_value = "24h", global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub api_token_retention: Duration,
-    /// How long before its end the log speaks of an API token; 0s for never
+    /// The time before an API token expires at which the log warns of it; 0s for never
     #[arg(long, env = "WHARFINGER_NOTICE_WINDOW", default_value = "7d", global = true, value_name = "TIME", value_parser = notice_window)]
     pub notice_window: Duration,
-    /// How long the log does not speak of that API token again, at least 1m
+    /// The time between two such warnings of the same API token, at least 1m
     #[arg(long, env = "WHARFINGER_NOTICE_REPEAT", default_value = "24h", global = true, value_name = "TIME", value_parser = notice_repeat)]
     pub notice_repeat: Duration,
-    /// Let nothing made with an API token last longer than it: no token of any kind, and nothing that an account is given: a password, a role, a membership, or being enabled
+    /// Let nothing made with an API token outlast it: it makes no token that lasts longer, and gives no account a password, a role or a membership, nor enables one
     #[arg(long, env = "WHARFINGER_BOUNDED_DELEGATION", global = true, value_parser = BoolishValueParser::new())]
     pub bounded_delegation: bool,
-    /// How long app tokens last that are made from now on, such as 4w [default: for ever]
+    /// The lifetime of new app tokens, such as 4w [default: for ever]
     #[arg(long, env = "WHARFINGER_APP_TOKEN_LIFE", global = true, value_name = "TIME", value_parser = app_token_life)]
     pub app_token_life: Option<Duration>,
-    /// How long expired app tokens stay listed, such as 1d or 0s, or `forever`
+    /// The time that expired app tokens stay listed, such as 1d or 0s, or `forever`
     #[arg(long, env = "WHARFINGER_APP_TOKEN_RETENTION", default_value = "1d", global = true, value_name = "TIME", value_parser = retention)]
     pub app_token_retention: Retention,
-    /// Whether the code of an app token can be seen again; with `false` it is shown once, and kept as a hash only
+    /// Let users see the code of an app token again; with `false` it is shown once, and kept as a hash only
     #[arg(long, env = "WHARFINGER_APP_TOKEN_REVEAL", default_value = "true", global = true, value_name = "BOOL", value_parser = BoolishValueParser::new(), action = clap::ArgAction::Set)]
     pub app_token_reveal: bool,
-    /// How long events stay in the audit trail, such as 90d, or `forever`
+    /// The time that events stay in the audit trail, such as 90d, or `forever`
     #[arg(long, env = "WHARFINGER_AUDIT_RETENTION", default_value = "365d", global = true, value_name = "TIME", value_parser = retention)]
     pub audit_retention: Retention,
-    /// What the operator's secret scanner comes with, as Bearer, to report leaked secrets: at least 32 characters; better given by file
+    /// The Bearer token with which the operator's secret scanner reports leaked secrets: at least 32 characters; better given by file
     #[arg(long, env = "WHARFINGER_SECRET_SCANNING_TOKEN", hide_env_values = true, global = true, value_name = "TOKEN", value_parser = secret)]
     pub secret_scanning_token: Option<SecretString>,
-    /// A file that holds what the secret scanner comes with
+    /// A file that holds the secret scanner's Bearer token
     #[arg(
         long,
         env = "WHARFINGER_SECRET_SCANNING_TOKEN_FILE",
@@ -211,7 +211,7 @@ pub struct Settings {
         conflicts_with = "secret_scanning_token"
     )]
     pub secret_scanning_token_file: Option<PathBuf>,
-    /// Where to serve metrics, in clear and to everybody: for an address that only a private network reaches
+    /// The address and port to serve metrics on, without TLS and without authentication: use one that only a private network reaches
     #[arg(
         long,
         env = "WHARFINGER_METRICS_LISTEN",
@@ -219,10 +219,10 @@ pub struct Settings {
         value_name = "ADDRESS"
     )]
     pub metrics_listen: Option<SocketAddr>,
-    /// What a monitor comes with, as Bearer, to read metrics where all is served: at least 32 characters; better given by file
+    /// The Bearer token with which a monitor reads `/metrics` on the main address: at least 32 characters; better given by file
     #[arg(long, env = "WHARFINGER_METRICS_TOKEN", hide_env_values = true, global = true, value_name = "TOKEN", value_parser = secret)]
     pub metrics_token: Option<SecretString>,
-    /// A file that holds what a monitor comes with
+    /// A file that holds the monitor's Bearer token
     #[arg(
         long,
         env = "WHARFINGER_METRICS_TOKEN_FILE",
@@ -231,7 +231,7 @@ pub struct Settings {
         conflicts_with = "metrics_token"
     )]
     pub metrics_token_file: Option<PathBuf>,
-    /// What becomes of tokens that are reported as leaked
+    /// The action on tokens that are reported as leaked
     #[arg(
         long,
         env = "WHARFINGER_LEAKED_TOKENS",
@@ -240,40 +240,40 @@ pub struct Settings {
         value_name = "POLICY"
     )]
     pub leaked_tokens: LeakedTokens,
-    /// How long after its sign-in a session may make, show and delete app tokens, and list all
+    /// The time after sign-in in which a session may make, show and delete app tokens, and list all
     #[arg(long, env = "WHARFINGER_FRESH_LOGIN", default_value = "10m", global = true, value_name = "TIME", value_parser = bound)]
     pub fresh_login: Duration,
-    /// The most registries that an account can have made and not deleted
+    /// The maximum of registries that an account has made and not deleted
     #[arg(long, env = "WHARFINGER_MAXIMUM_REGISTRIES", default_value = "1000", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub maximum_registries: u32,
-    /// The most tokens of a registry
+    /// The maximum of tokens of a registry
     #[arg(long, env = "WHARFINGER_MAXIMUM_TOKENS", default_value = "1000000", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub maximum_tokens: u32,
-    /// The most members of a registry
+    /// The maximum of members of a registry
     #[arg(long, env = "WHARFINGER_MAXIMUM_MEMBERS", default_value = "1000", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub maximum_members: u32,
-    /// The most app tokens of an account, expired ones that are still listed included
+    /// The maximum of app tokens of an account, including expired ones that are still listed
     #[arg(long, env = "WHARFINGER_MAXIMUM_APP_TOKENS", default_value = "500", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub maximum_app_tokens: u32,
-    /// The most API tokens that are neither revoked nor expired, of all accounts
+    /// The maximum of API tokens of all accounts together, without revoked and expired ones
     #[arg(long, env = "WHARFINGER_MAXIMUM_API_TOKENS", default_value = "10000", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub maximum_api_tokens: u32,
-    /// How many wrong passwords, and wrong tokens, an address may send in a minute; an IPv6 address counts with its /64
+    /// The maximum of wrong passwords and wrong tokens from one address in a minute; an IPv6 address counts with its /64
     #[arg(long, env = "WHARFINGER_FAILURES_PER_SOURCE", default_value = "100", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub failures_per_source: u32,
-    /// How many of these under one and the same name
+    /// The maximum of these for one name
     #[arg(long, env = "WHARFINGER_FAILURES_PER_IDENTITY", default_value = "10", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub failures_per_identity: u32,
-    /// How many changes an account may make in an hour, all at once or one by one: each is kept in the audit trail
+    /// The maximum of changes by one account in an hour, also all at once: each adds to the audit trail
     #[arg(long, env = "WHARFINGER_CHANGES_PER_HOUR", default_value = "36000", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub changes_per_hour: u32,
     /// The proxies whose `X-Forwarded-For` says where requests come from: addresses and networks, separated by commas
     #[arg(long, env = "WHARFINGER_TRUSTED_PROXIES", value_delimiter = ',', global = true, value_name = "LIST", value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
-    /// What answers the creation of an app token: 201, as Quay's document says, or 200, as Quay does
+    /// The status code for a new app token: 201, as Quay's document says, or 200, as Quay does
     #[arg(long, env = "WHARFINGER_QUAY_CREATE_STATUS", default_value = "201", global = true, value_name = "STATUS", value_parser = ["200", "201"])]
     pub quay_create_status: String,
-    /// The certificate chain to serve TLS with, PEM
+    /// The certificate chain for TLS, PEM
     #[arg(
         long,
         env = "WHARFINGER_TLS_CERT",
@@ -282,7 +282,7 @@ pub struct Settings {
         requires = "tls_key"
     )]
     pub tls_cert: Option<PathBuf>,
-    /// The key of that certificate, PEM
+    /// The private key of that certificate, PEM
     #[arg(
         long,
         env = "WHARFINGER_TLS_KEY",
@@ -291,7 +291,7 @@ pub struct Settings {
         requires = "tls_cert"
     )]
     pub tls_key: Option<PathBuf>,
-    /// Serve without TLS on an address that others can reach: for a proxy that ends TLS in front
+    /// Serve without TLS on an address that others can reach: for use behind a proxy that ends TLS
     #[arg(long, env = "WHARFINGER_PLAIN_HTTP", global = true, value_parser = BoolishValueParser::new())]
     pub plain_http: bool,
     /// Threads that handle requests [default: the cores]
@@ -300,19 +300,19 @@ pub struct Settings {
     /// Threads that read the database, each with a connection [default: the cores, 2 to 4, on SQLite; 16 on PostgreSQL]
     #[arg(long, env = "WHARFINGER_READERS", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub readers: Option<u16>,
-    /// Requests that may wait for the database at the most before others are turned away with 503; fewer if it is slow
+    /// The maximum of requests that wait for the database, fewer if it is slow; further ones get 503
     #[arg(long, env = "WHARFINGER_QUEUE", default_value = "4096", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub queue: u32,
-    /// How long a connection may take to send the head of a request
+    /// The time limit for the head of a request to arrive
     #[arg(long, env = "WHARFINGER_HEAD_TIMEOUT", default_value = "10s", global = true, value_name = "TIME", value_parser = bound)]
     pub head_timeout: Duration,
-    /// How long the body of a request may take to arrive
+    /// The time limit for the body of a request to arrive
     #[arg(long, env = "WHARFINGER_BODY_TIMEOUT", default_value = "15s", global = true, value_name = "TIME", value_parser = bound)]
     pub body_timeout: Duration,
-    /// How long a client may take nothing of its answer, or less than 16 KiB a second of one that is larger than 64 KiB
+    /// The time for which a client may read nothing of its answer, or less than 16 KiB a second if it is larger than 64 KiB
     #[arg(long, env = "WHARFINGER_ANSWER_TIMEOUT", default_value = "30s", global = true, value_name = "TIME", value_parser = bound)]
     pub answer_timeout: Duration,
-    /// Memory that large answers take together; an answer of more than 64 KiB that finds no room is 503
+    /// Memory for all large answers together; beyond it, an answer of more than 64 KiB is replaced by 503
     #[arg(
         long,
         env = "WHARFINGER_ANSWER_MEMORY",
@@ -321,7 +321,7 @@ pub struct Settings {
         value_name = "SIZE"
     )]
     pub answer_memory: ByteSize,
-    /// Memory that request bodies take together, a quarter of it at most before their callers are known; a body of more than 4 KiB that finds no room is 503
+    /// Memory for all request bodies together, at most a quarter of it for callers that are not yet authenticated; beyond it, a request with a body of more than 4 KiB gets 503
     #[arg(
         long,
         env = "WHARFINGER_BODY_MEMORY",
@@ -330,19 +330,19 @@ pub struct Settings {
         value_name = "SIZE"
     )]
     pub body_memory: ByteSize,
-    /// Connections that are open at once; beyond them the one is closed that has waited for its client longest, or else the new one
+    /// The maximum of open connections; beyond it, the one that has waited longest for its client is closed, or else the new one
     #[arg(long, env = "WHARFINGER_MAX_CONNECTIONS", default_value = "2048", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
-    /// How many of these may come from one address, or from one IPv6 network of 64 bits; trusted proxies may have all
+    /// The maximum of open connections from one address or IPv6 /64; trusted proxies may have all
     #[arg(long, env = "WHARFINGER_CONNECTIONS_PER_SOURCE", default_value = "512", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections_per_source: u32,
-    /// How long requests under way may go on after a signal to stop
+    /// The time that running requests have to finish after a signal to stop
     #[arg(long, env = "WHARFINGER_SHUTDOWN_TIMEOUT", default_value = "30s", global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub shutdown_timeout: Duration,
-    /// Let a crash leave the memory of the process behind, secrets included, for who debugs it
+    /// Write a core dump after a crash, for debugging; it contains secrets
     #[arg(long, env = "WHARFINGER_CORE_DUMPS", global = true, value_parser = BoolishValueParser::new())]
     pub core_dumps: bool,
-    /// What to log: a level, or directives such as `info,wharfinger::http=debug`
+    /// The log filter: a level, or directives such as `info,wharfinger::http=debug`
     #[arg(
         long,
         env = "WHARFINGER_LOG",
@@ -351,7 +351,7 @@ pub struct Settings {
         value_name = "FILTER"
     )]
     pub log: String,
-    /// How log lines look
+    /// The format of log lines
     #[arg(
         long,
         env = "WHARFINGER_LOG_FORMAT",
@@ -362,7 +362,7 @@ pub struct Settings {
     pub log_format: LogFormat,
 }
 
-/// Refuses variables that look like settings and are none: a mistyped one would be as if it were not there.
+/// Refuses variables with the prefix that are no settings: otherwise a mistyped one would be ignored.
 ///
 /// # Errors
 ///
@@ -372,7 +372,7 @@ pub fn check_variables(names: impl Iterator<Item = OsString>) -> Result<()> {
 }
 
 impl Settings {
-    /// Which database, by URL, by file or by default.
+    /// The database, by URL, by file or by default.
     pub fn target(&self) -> Result<Target> {
         use secrecy::ExposeSecret as _;
         match (&self.database_url, &self.database_url_file) {
@@ -384,14 +384,14 @@ impl Settings {
         }
     }
 
-    /// Threads that read the database.
+    /// The number of threads that read the database.
     #[must_use]
     pub fn reader_threads(&self, target: &Target) -> usize {
         self.readers
             .map_or_else(|| store::Settings::default_readers(target), usize::from)
     }
 
-    /// The file that the server key is read from and made in.
+    /// The file of the server key.
     #[must_use]
     pub fn server_key_path(&self) -> PathBuf {
         self.server_key_file
@@ -415,7 +415,7 @@ impl Settings {
             .map_err(|error| Error::invalid(Field::Setting, format!("{setting}: {error}")))
     }
 
-    /// What the secret scanner comes with, if there is one.
+    /// The secret scanner's Bearer token, if one is set.
     pub fn given_secret_scanning_token(&self) -> Result<Option<SecretString>> {
         let (token, file) = (
             &self.secret_scanning_token,
@@ -424,19 +424,19 @@ impl Settings {
         chosen_token("--secret-scanning-token", token.as_ref(), file.as_deref())
     }
 
-    /// What a monitor comes with, if metrics are served to one.
+    /// The monitor's Bearer token, if one is set.
     pub fn given_metrics_token(&self) -> Result<Option<SecretString>> {
         let (token, file) = (&self.metrics_token, &self.metrics_token_file);
         chosen_token("--metrics-token", token.as_ref(), file.as_deref())
     }
 
-    /// The file that a made password of the first account goes to when there is no terminal to show it on.
+    /// The file for the generated password of the first account, used if there is no terminal to show it on.
     #[must_use]
     pub fn admin_password_path(&self) -> PathBuf {
         self.data_dir.join("admin-password")
     }
 
-    /// Refuses to serve passwords in clear to others unless that was asked for.
+    /// Refuses to listen without TLS beyond loopback, unless a setting allows it.
     pub fn check_listen(&self) -> Result<()> {
         if self.listen.ip().is_loopback() || self.tls_cert.is_some() || self.plain_http {
             return Ok(());
@@ -452,7 +452,7 @@ impl Settings {
     }
 }
 
-/// A token that the operator chose for a machine, given itself or by file.
+/// A token that the operator chose for a machine, given as a value or by file.
 fn chosen_token(
     setting: &str,
     token: Option<&SecretString>,
@@ -469,7 +469,7 @@ fn chosen_token(
         (None, None) => return Ok(None),
     };
     let text = token.expose_secret();
-    // A header carries no others.
+    // A header cannot carry other characters.
     let sendable = text.bytes().all(|byte| byte.is_ascii_graphic());
     if text.len() < CHOSEN_TOKEN || !sendable {
         return Err(Error::invalid(
@@ -494,7 +494,7 @@ pub fn read_secret(setting: &str, path: &Path) -> Result<SecretString> {
     })
 }
 
-/// The secret that a file holds, without what editors add: a byte order mark before it and a line end after it.
+/// The secret in the text of a file, without the byte order mark and the line end that editors add.
 #[must_use]
 pub fn secret_of_file(text: &str) -> SecretString {
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);

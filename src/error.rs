@@ -1,9 +1,9 @@
-//! The one error of the whole program.
+//! The error type of the whole program.
 //!
-//! Every layer speaks it; each HTTP surface renders it in its own dialect. It owns the messages, so that a fault
-//! reads the same wherever it surfaces, and refuses to know about HTTP: statuses live with the surfaces.
-//! Messages are for the caller: they name the value that was wrong and what would be right, never a secret and
-//! never an internal detail. Sources of [`Error::Unavailable`] and [`Error::Internal`] are for the log alone.
+//! All layers use it; each HTTP surface renders it in its own dialect. It owns the messages, so that a fault reads the
+//! same everywhere. It knows nothing of HTTP: the surfaces own the statuses. Messages are for the caller: they name the
+//! wrong value and the right one, and never a secret or an internal detail. Sources of [`Error::Unavailable`] and
+//! [`Error::Internal`] are for the log only.
 
 mod field;
 
@@ -13,22 +13,22 @@ use uuid::Uuid;
 
 pub use self::field::Field;
 
-/// Anything that can go wrong, as the caller's or as our own fault.
+/// A failure, by the caller's or our own fault.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No credentials, or none that open anything. Says no more on purpose: unknown names, wrong passwords and
-    /// disabled accounts must look alike.
+    /// No credentials, or no valid ones. It gives no details on purpose: unknown names, wrong passwords and disabled
+    /// accounts must look alike.
     #[error(
         "the credentials are missing or wrong; send HTTP Basic with an account's name and password, or an API token as Bearer"
     )]
     Unauthenticated,
-    /// An API token that is in force, all of whose roles are gone or stand for nothing.
+    /// An API token that is in force, but whose roles are all gone or permit nothing.
     #[error("this API token has no role that is valid; make another one")]
     NoRole,
     /// The caller signed in too long ago for this.
     #[error("the sign-in is too long ago for this; sign in again")]
     StaleLogin,
-    /// A request with a session's cookie that does not prove to come from where the session was made.
+    /// A request with a session cookie and without a valid CSRF token.
     #[error(
         "the X-CSRF-Token header is missing or not that of this session; GET /csrf_token answers with the right one"
     )]
@@ -38,10 +38,10 @@ pub enum Error {
         "a web page of another origin may not do this; if that is this service's own address, set --public-url to it"
     )]
     ForeignOrigin,
-    /// The caller is known and may not do this.
+    /// The caller is authenticated and may not do this.
     #[error("{0}")]
     Forbidden(String),
-    /// The caller is known, and its roles do not permit this.
+    /// The caller is authenticated, and its roles do not permit this.
     #[error(
         "your roles do not permit this; it needs a role with {} permission for {}",
         .0.needed,
@@ -54,21 +54,21 @@ pub enum Error {
     /// The thing does not exist, or the caller may not know that it does.
     #[error("{what} {which} not found{}", Remark(.hint.as_deref()))]
     NotFound {
-        /// What kind of thing was looked for.
+        /// The kind of the thing.
         what: What,
-        /// Which one, as the caller named it.
+        /// The name or id, as the caller sent it.
         which: String,
         /// A suggestion, if one is likely to be right.
         hint: Option<String>,
     },
-    /// The thing is no business of this service.
+    /// This service does not manage things of this kind.
     #[error(
         "{what} {which}: images are the registry's own data; Wharfinger keeps registries and tokens, so ask the registry itself"
     )]
     Elsewhere {
-        /// What kind of thing was looked for.
+        /// The kind of the thing.
         what: What,
-        /// Where the caller looked.
+        /// The name or path, as the caller sent it.
         which: String,
     },
     /// Another thing has the name.
@@ -81,36 +81,36 @@ pub enum Error {
         /// The id of the thing that has it, if the caller may know that.
         holder: Option<Uuid>,
     },
-    /// The thing exists and is not of a kind or in a state for this.
+    /// The thing exists, but its kind or state does not allow this.
     #[error("{0}")]
     Unsuited(String),
-    /// The thing is not in the state that the caller wants it to be in.
+    /// The thing is not in the state that the caller requires.
     #[error("{0}")]
     Precondition(String),
-    /// Another request came with this key before.
+    /// Another request used this idempotency key before.
     #[error(
         "this Idempotency-Key came with another body before; send the body that it came with, or a new key for a new request"
     )]
     KeyReused,
-    /// What a request made has changed since, so it cannot be answered as it was.
+    /// A repeat of a request whose result has changed since, so the first answer cannot be given again.
     #[error(
         "the {0} that was made with this Idempotency-Key has changed or gone since, so the answer with what was made, a \
          secret included, cannot be given again; look at it, rotate or replace it if its secret is lost, and send a new key \
          with a new request"
     )]
     Outdated(What),
-    /// There are as many of them as there may be.
+    /// A maximum is reached.
     #[error("{0}")]
     Full(String),
-    /// The request breaks one or more rules; all that were found, in the order of the request.
+    /// The request breaks one or more rules: all that were found, in the order of the request.
     #[error("{}", DisplayViolations(.0))]
     Invalid(Vec<Violation>),
     /// The path exists, the method does not.
     #[error("{method} is not supported here; supported: {allow}{}", Remark(*.hint))]
     MethodNotAllowed {
-        /// What was sent.
+        /// The method of the request.
         method: String,
-        /// What would do, ready for the `Allow` header.
+        /// The supported methods, ready for the `Allow` header.
         allow: String,
         /// A remark on the supported methods, if one is needed.
         hint: Option<&'static str>,
@@ -118,21 +118,21 @@ pub enum Error {
     /// The body is of a type that this path does not read.
     #[error("{sent} is not supported; send {supported}, uncompressed")]
     UnsupportedMediaType {
-        /// What was sent, as a phrase.
+        /// The type that was sent, as a phrase.
         sent: String,
-        /// The media type that would do.
+        /// The supported media type.
         supported: &'static str,
     },
     /// The body took too long to arrive.
     #[error("the request body did not arrive in time")]
     RequestTimeout,
-    /// The body is larger than this service reads.
+    /// The body is larger than the limit.
     #[error("the request body is larger than {limit} bytes")]
     TooLarge {
-        /// The largest body read, in bytes.
+        /// The limit in bytes.
         limit: usize,
     },
-    /// Too much failed from this source, or is under way.
+    /// Too many authentications from this source failed, or are running.
     #[error(
         "too many wrong credentials came from this address, or too many are being checked; try again in {retry_after} s"
     )]
@@ -148,13 +148,13 @@ pub enum Error {
         /// Seconds to wait before the next try.
         retry_after: u64,
     },
-    /// A queue is full or the database does not serve; nothing was changed, unless the source says otherwise.
+    /// A queue is full or the database is unavailable. Nothing was changed, unless the source says otherwise.
     #[error(
         "the service cannot answer right now; try again in {} s",
         Error::RETRY_AFTER
     )]
     Unavailable {
-        /// What kind of failure, for those who retry.
+        /// The kind of failure, for retries.
         outage: Outage,
         /// The cause, for the log.
         source: Option<Source>,
@@ -173,7 +173,7 @@ pub enum Error {
 /// A cause that is logged and never shown.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// What most of this crate returns.
+/// The result type of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
@@ -212,16 +212,16 @@ impl Error {
         }
     }
 
-    /// What lies behind it, for the log and for the operator's own commands; the message itself where nothing does.
+    /// The cause, for the log and the operator's commands, or the message itself if there is none.
     #[must_use]
     pub fn cause(&self) -> String {
         let cause =
             std::error::Error::source(self).map_or_else(|| self.to_string(), ToString::to_string);
-        // libpq spreads its reasons over lines.
+        // Messages of libpq have several lines.
         cause.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
-    /// The whole chain of causes, for the log alone.
+    /// The whole chain of causes, for the log only.
     #[must_use]
     pub fn chain(&self) -> String {
         let mut text = self.to_string();
@@ -240,14 +240,14 @@ impl Error {
     }
 }
 
-/// How far something is permitted.
+/// A level of permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reach {
-    /// Not at all.
+    /// No access.
     Nothing,
-    /// To look.
+    /// Read access.
     Read,
-    /// To look and to change.
+    /// Read and write access.
     Write,
 }
 
@@ -264,11 +264,11 @@ impl fmt::Display for Reach {
 /// A permission that was needed and is not held.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lack {
-    /// On what.
+    /// The resource.
     pub resource: String,
-    /// How far it would have to go.
+    /// The level that is needed.
     pub needed: Reach,
-    /// How far it goes.
+    /// The level that the caller has.
     pub held: Reach,
 }
 
@@ -316,7 +316,7 @@ pub enum What {
 }
 
 impl What {
-    /// The noun, in lower case, as messages and error codes use it.
+    /// The noun in lower case, for messages and error codes.
     #[must_use]
     pub fn noun(self) -> &'static str {
         match self {
@@ -352,14 +352,14 @@ impl fmt::Display for What {
     }
 }
 
-/// Why the service is unavailable: what a retry may expect.
+/// The reason why the service is unavailable, for retries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outage {
     /// A bounded queue is full.
     Busy,
     /// The connection to the database is lost; a new one may work.
     Gone,
-    /// The transaction met another one; run alone it may pass.
+    /// The transaction conflicted with another one; alone it may succeed.
     Conflict,
     /// The database refuses: full, locked, read-only, broken.
     Refusing,
@@ -381,12 +381,12 @@ impl fmt::Display for Outage {
 pub struct Violation {
     /// The field at fault, [`Field::Body`] for the whole.
     pub field: Field,
-    /// What was wrong and what would be right.
+    /// The message: the wrong value and the right one.
     pub message: String,
 }
 
 impl Violation {
-    /// Names the field at fault and says what would be right.
+    /// Makes a violation of a field with a message.
     pub fn new(field: Field, message: impl Into<String>) -> Self {
         Self {
             field,
@@ -427,19 +427,19 @@ impl fmt::Display for DisplayViolations<'_> {
     }
 }
 
-/// Collects every broken rule of a request before refusing it, so that a caller mends all at once.
+/// Collects every broken rule of a request, so that a caller can correct all at once.
 #[derive(Debug, Default)]
 pub struct Violations(Vec<Violation>);
 
 impl Violations {
-    /// Notes a broken rule.
+    /// Adds a broken rule.
     pub fn push(&mut self, field: Field, message: impl Into<String>) {
         self.0.push(Violation::new(field, message));
     }
 
-    /// Takes the value of a part that holds, or notes what was broken in it.
+    /// Returns the value of a valid part, or adds its violations.
     ///
-    /// Parsing makes no errors but [`Error::Invalid`]; any other would be told as one of the body.
+    /// Parsing returns no other errors than [`Error::Invalid`]; any other would be added as a violation of the body.
     pub fn take<T>(&mut self, part: Result<T>) -> Option<T> {
         match part {
             Ok(value) => Some(value),
@@ -454,7 +454,7 @@ impl Violations {
         }
     }
 
-    /// The whole, if no rule was broken.
+    /// Returns `whole` if no rule was broken.
     pub fn finish<T>(self, whole: Option<T>) -> Result<T> {
         match whole {
             Some(whole) if self.0.is_empty() => Ok(whole),

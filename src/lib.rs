@@ -1,14 +1,15 @@
 //! Wharfinger: a self-hosted service that manages the tokens of container registries.
 //!
-//! The house has four floors, and each knows only those below it; a test keeps it so:
+//! There are four layers. Each uses only those below it, and a test enforces it:
 //!
-//! - [`http`] translates: paths, headers and bodies to commands, results to answers. Decides nothing.
-//! - [`service`] decides: who may do what, and what happens then, each use case in one store call.
-//! - [`store`] remembers: SQLite or PostgreSQL behind two doors, one to read and one to write.
-//! - [`domain`] knows the rules that need neither database nor clock.
+//! - [`http`] translates paths, headers and bodies to commands, and results to answers. It decides nothing.
+//! - [`service`] checks permissions and runs the use cases, each in one store call.
+//! - [`store`] keeps the data in SQLite or PostgreSQL, behind two queues, one to read and one to write.
+//! - [`domain`] has the rules that need neither database nor clock.
 //!
-//! Beside them [`error`], [`clock`], [`metrics`] and [`waker`] are used by all and use none. [`config`] names the settings, [`app`] puts
-//! everything together, [`server`] and [`tls`] listen, [`cli`] runs the commands. `docs/ARCHITECTURE.md` is the map with the reasons.
+//! All layers use [`error`], [`clock`], [`metrics`] and [`waker`], which use none of them. [`config`] has the settings,
+//! [`app`] puts everything together, [`server`] and [`tls`] listen, [`cli`] runs the commands. See
+//! `docs/ARCHITECTURE.md`.
 
 pub mod app;
 pub mod cli;

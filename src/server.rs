@@ -1,6 +1,6 @@
-//! Listens: HTTP/1.1 in clear or in TLS, on connections that cannot be held for nothing.
+//! The server: HTTP/1.1 with or without TLS, on connections with limits.
 //!
-//! Built from the parts that actix-web's own server is built from, which leaves no place for a stream of ours.
+//! It is built from the parts of actix-web's own server, which does not accept a stream type of ours.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
@@ -23,17 +23,17 @@ use crate::config::Settings;
 use crate::error::{Error, Field};
 use crate::http::{self, Bounds, Connection, Door, Seat, Seats, State};
 
-/// How long an idle connection is kept.
+/// The timeout of idle connections.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
-/// The time for a TLS handshake.
+/// The time limit for a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(3);
-/// Bytes that TLS keeps of an answer that the client does not take. rustls keeps 64 KiB otherwise.
+/// Bytes of an answer that TLS buffers while the client does not read. The default of rustls is 64 KiB.
 const TLS_BUFFER: usize = 16 * 1024;
-/// Bytes of an answer that are copied for a connection before they are sent: about one piece.
+/// Bytes of an answer that a connection buffers before it sends them: about one piece.
 const WRITE_BUFFER: usize = 16 * 1024;
-/// How long a connection that ends is waited for, so that its client reads the last answer.
+/// The time that a closing connection has for its client to read the last answer.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Starts to listen. The server runs when it is awaited.
@@ -54,9 +54,9 @@ pub fn listen(
     let address = listener.local_addr().map_err(refused)?;
     let mut addresses = vec![address];
     let mut server = Server::build()
-        // The commands listen for signals, before they say where the service is.
+        // The commands listen for signals, before they print the address of the service.
         .disable_signals()
-        // In whole seconds there: half a second must not become none.
+        // actix takes whole seconds: half a second must not become zero.
         .shutdown_timeout(
             u64::try_from(settings.shutdown_timeout.as_millis().div_ceil(1000)).unwrap_or(u64::MAX),
         );
@@ -96,19 +96,19 @@ pub fn listen(
     Ok((bound.map_err(refused)?.run(), addresses))
 }
 
-/// Takes an address, with room for more connections that nobody accepted yet than the standard library asks for.
+/// Binds an address, with a longer backlog than the standard library asks for.
 fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }?;
-    // A server that was stopped leaves its address behind for a while.
+    // The address of a stopped server stays in use for a while.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)?.into_std()
 }
 
-/// What every worker makes its services of.
+/// The parts from which every worker makes its services.
 #[derive(Clone)]
 struct Worker {
     state: Data<State>,
@@ -155,7 +155,7 @@ impl Worker {
         actix_service::fn_service(move |stream: TcpStream| {
             let (worker, acceptor) = (worker.clone(), acceptor.clone());
             async move {
-                // Before the handshake, which takes memory and time of ours already.
+                // Before the handshake, which already costs memory and time.
                 let (peer, seat) = worker.seat(&stream)?;
                 let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream));
                 let mut stream = handshake.await.map_err(std::io::Error::from)??;
@@ -167,7 +167,7 @@ impl Worker {
         .and_then(self.requests())
     }
 
-    /// Gives a new connection its seat, and says where it comes from. Without a seat it is closed at once.
+    /// Returns the peer of a new connection and its seat. Without a seat the connection is closed at once.
     fn seat(&self, stream: &TcpStream) -> Result<(SocketAddr, Seat), DispatchError> {
         let peer = stream.peer_addr()?;
         let seat = self.seats.take(peer.ip());
@@ -175,7 +175,7 @@ impl Worker {
         Ok((peer, seat))
     }
 
-    /// What is served over a connection.
+    /// The HTTP service for a connection.
     fn requests<S>(
         &self,
     ) -> impl ServiceFactory<

@@ -1,4 +1,4 @@
-//! The work in the background of a server: every loop, started and stopped together.
+//! The background tasks of a server, started and stopped together.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,34 +14,34 @@ use crate::service::Service;
 use crate::service::janitor::Round;
 use crate::tls::Identity;
 
-/// How often the janitor looks.
+/// The time between rounds of the janitor.
 const JANITOR_PAUSE: Duration = Duration::from_secs(10);
-/// How often logins and refusals are written: a killed process forgets those since the last time.
+/// The time between writes of logins and refusals: a killed process loses those since the last one.
 const AUDIT_PAUSE: Duration = Duration::from_secs(1);
-/// How often uses of tokens are written that are their first, or the first in a while.
+/// The time between writes of the uses of tokens that are the first, or the first in a while.
 const FIRST_USES_PAUSE: Duration = Duration::from_secs(1);
-/// How often all other uses are written: each token at most once in this time.
+/// The time between writes of all other uses: each token at most once in this time.
 const USES_PAUSE: Duration = Duration::from_mins(1);
-/// How long a stop waits for each of the last writes.
+/// The time limit for each of the last writes at a stop.
 const LAST_WRITE: Duration = Duration::from_secs(5);
-/// How long a count holds, at least.
+/// The minimum pause between counts.
 const REST: Duration = Duration::from_mins(1);
-/// How many times as long as a count took it rests after it.
+/// The pause after a count as a multiple of the time that it took.
 const SHARE: u32 = 500;
 
 /// The running tasks.
 #[derive(Debug)]
 pub struct Tasks {
     service: Service,
-    /// They only read, so a stop does not wait for them.
+    /// Tasks that only read, so a stop does not wait for them.
     readers: Vec<JoinHandle<()>>,
-    /// They hold what the last writes of a stop are to take.
+    /// Tasks that hold data for the last writes of a stop.
     writers: Vec<JoinHandle<()>>,
 }
 
 impl Tasks {
-    /// Starts the tasks of a service. `holder` names this process. `certificate` is followed at each signal; `counts`
-    /// says that a monitor reads what is counted. To be called in an actix system.
+    /// Starts the tasks of a service. `holder` names this process. `certificate` is reloaded at each signal. `counts`
+    /// is true if a monitor reads the counts. Has to be called in an actix system.
     #[must_use]
     pub fn start(
         service: Service,
@@ -67,7 +67,7 @@ impl Tasks {
         }
     }
 
-    /// Stops all of them and writes what waits. A database that is away does not keep the process from ending.
+    /// Stops all tasks and writes the pending data. An unavailable database does not keep the process from ending.
     pub async fn stop(self) {
         for task in self.readers.iter().chain(&self.writers) {
             task.abort();
@@ -95,8 +95,8 @@ fn ticks(pause: Duration) -> tokio::time::Interval {
     ticks
 }
 
-/// Writes uses of tokens: first ones and all others, each at their pause by the service's clock. A failure is logged, and
-/// what was not written waits for the next time.
+/// Writes uses of tokens: first ones and all others, each at their pause by the service's clock. It logs a failure and
+/// tries again the next time.
 async fn write_uses(service: Service) {
     let mut ticks = ticks(FIRST_USES_PAUSE / 2);
     let (mut began, mut last) = (service.instant(), service.instant());
@@ -124,7 +124,7 @@ fn report_uses(done: Result<usize>) {
     }
 }
 
-/// Writes logins and refusals to the audit trail. A failure is logged, and what was not written waits for the next time.
+/// Writes logins and refusals to the audit trail. It logs a failure and tries again the next time.
 async fn write_audit(service: Service) {
     let mut ticks = ticks(AUDIT_PAUSE);
     loop {
@@ -143,7 +143,7 @@ fn report_audit(done: Result<usize>) {
     }
 }
 
-/// Counts what is in the database, and rests the longer the more there was to count.
+/// Counts tokens and certificates in the database. The longer a count takes, the longer is the pause after it.
 async fn count(service: Service) {
     loop {
         let begun = Instant::now();
@@ -163,13 +163,13 @@ async fn count(service: Service) {
     }
 }
 
-/// Runs rounds of the janitor. A failure is logged, and the next round tries again.
+/// Runs rounds of the janitor. It logs a failure and tries again in the next round.
 async fn run_janitor(service: Service, holder: String) {
     let mut ticks = ticks(JANITOR_PAUSE);
     let mut told = Told::default();
     loop {
         ticks.tick().await;
-        // Nobody may be asking this process; then it is the janitor who notices that all is confirmed.
+        // If no requests come, only the janitor notices that the restore was confirmed.
         if service.is_frozen() && !matches!(service.freeze().heed().await, Ok(None)) {
             continue;
         }
@@ -190,7 +190,7 @@ async fn run_janitor(service: Service, holder: String) {
     }
 }
 
-/// Things that the log was told and is not told again.
+/// The warnings that were logged and are not logged again.
 #[derive(Debug, Default)]
 struct Told {
     doubt: bool,
@@ -233,7 +233,7 @@ impl Told {
         }
     }
 
-    /// Nobody but the operator can mend an authority, since registries have to be given the new bundle.
+    /// Warns of authorities that need the operator, since registries have to be given the new bundle.
     async fn early_authorities(&mut self, service: &Service) -> Result<()> {
         let early = service.signing_keys().early_authorities().await?;
         for authority in &early {

@@ -1,8 +1,8 @@
-//! Where log lines go and how they look.
+//! The log: text on a terminal, JSON otherwise.
 //!
-//! Text on a terminal, JSON otherwise, always to standard error: standard output is for what a person asked for.
-//! Text of callers is only ever logged as a quoted field, so its control characters arrive escaped. Text in the form of
-//! a secret is masked in every line, wherever it came from: people paste secrets into paths.
+//! It goes to standard error: standard output is for the output of commands. Text of callers is only logged as a quoted
+//! field, so its control characters are escaped. Text in the form of a secret is masked in every line: people paste
+//! secrets into paths.
 
 use std::io::{self, IsTerminal as _, Write};
 
@@ -18,14 +18,14 @@ pub fn start(filter: &str, format: LogFormat) -> Result<()> {
     check_levels(filter)?;
     let filter = EnvFilter::try_new(filter)
         .map_err(|error| Error::invalid(Field::Setting, format!("--log {filter:?}: {error}")))?;
-    // It reports every malformed request head as an error, which strangers could fill the log with.
+    // actix-http logs every malformed request head as an error, so strangers could fill the log.
     let filter = match "actix_http=off".parse() {
         Ok(quiet) if !filter.to_string().contains("actix_http") => filter.add_directive(quiet),
         _ => filter,
     };
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // It would tell of a line that it cannot write by `eprintln!`, which panics where standard error is what fails.
+        // It reports a failed write with `eprintln!`, which panics if standard error is what failed.
         .log_internal_errors(false)
         .with_writer(|| Masked(io::stderr()));
     let text = match format {
@@ -46,8 +46,8 @@ pub fn start(filter: &str, format: LogFormat) -> Result<()> {
     started.map_err(Error::Internal)
 }
 
-/// Refuses a word alone that is no level. To tracing-subscriber it is a part of the program that is logged in full, and
-/// everything else is not logged at all: `warning` would switch the log off.
+/// Refuses a single word that is no level. tracing-subscriber takes it for a target to log in full, and logs nothing
+/// else: `warning` would switch the log off.
 fn check_levels(filter: &str) -> Result<()> {
     let words = filter.split(',').map(str::trim);
     let alone = |word: &&str| !word.is_empty() && !word.contains(['=', '[', ':']);
@@ -66,8 +66,8 @@ fn check_levels(filter: &str) -> Result<()> {
     }
 }
 
-/// Writes text without what has the form of a secret. Every write is a text of its own: tracing-subscriber writes each
-/// line at once (its `fmt::Layer`, 0.3).
+/// A writer that masks text in the form of a secret. It masks each write by itself: tracing-subscriber writes each line
+/// at once (its `fmt::Layer`, 0.3).
 struct Masked<W>(W);
 
 impl<W: Write> Write for Masked<W> {

@@ -1,6 +1,6 @@
-//! TLS of our own: one certificate and its key, read anew when their files change.
+//! TLS of the server: one certificate and its key, reloaded when their files change.
 //!
-//! Owns what is shown to clients. Whatever becomes of the files, the last pair that fitted goes on being shown.
+//! If the new files are missing or do not match, the server keeps the last matching pair.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use crate::error::{Error, Field, Result};
 use crate::metrics::Reloads;
 
-/// How often the files are looked at.
+/// The time between checks of the files.
 const LOOK: Duration = Duration::from_secs(3);
 
 /// A certificate with its key, and the files that both come from.
@@ -28,19 +28,19 @@ const LOOK: Duration = Duration::from_secs(3);
 pub struct Identity {
     certificate: PathBuf,
     key: PathBuf,
-    /// What the files held when they were first read.
+    /// The state of the files when they were first read.
     first: Seen,
     shown: RwLock<Arc<CertifiedKey>>,
     reloads: Reloads,
 }
 
-/// What the files held, told apart without keeping it.
+/// Digests of both files, to notice changes without keeping the content.
 type Seen = [Option<Vec<u8>>; 2];
 
 impl Identity {
-    /// Reads both files, which have to fit.
+    /// Reads both files, which have to match.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self> {
-        // Looked at first: a change between the two is then found later, not missed.
+        // Digest before reading: a change in between is then found later, not missed.
         let first = look(certificate, key);
         Ok(Self {
             certificate: certificate.to_owned(),
@@ -51,7 +51,7 @@ impl Identity {
         })
     }
 
-    /// What a server needs to show it, as it is at each handshake: TLS 1.2 and 1.3, HTTP/1.1 in it.
+    /// The TLS configuration: TLS 1.2 and 1.3 with HTTP/1.1. Each handshake uses the current certificate.
     pub fn config(self: &Arc<Self>) -> Result<ServerConfig> {
         let mut config = ServerConfig::builder_with_provider(default_provider().into())
             .with_safe_default_protocol_versions()
@@ -62,7 +62,7 @@ impl Identity {
         Ok(config)
     }
 
-    /// Looks at the files every few seconds and at each signal, for ever, and shows what is new in them.
+    /// Checks the files every few seconds and at each signal, for ever, and reloads them if they changed.
     pub async fn follow(self: Arc<Self>, mut signal: Signal) {
         let mut seen = self.first.clone();
         let mut pause = tokio::time::interval(LOOK);
@@ -79,7 +79,7 @@ impl Identity {
         }
     }
 
-    /// How often the files were read anew.
+    /// The counts of reloads.
     #[must_use]
     pub fn counts(&self) -> &Reloads {
         &self.reloads
@@ -110,7 +110,7 @@ impl ResolvesServerCert for Identity {
     }
 }
 
-/// What the files hold; of one that cannot be read, that.
+/// Computes the digests; `None` for a file that cannot be read.
 fn look(certificate: &Path, key: &Path) -> Seen {
     [certificate, key].map(|file| {
         let contents = std::fs::read(file).map(Zeroizing::new).ok()?;

@@ -1,8 +1,8 @@
-//! Which databases a data folder has had: a start that finds one of them gone makes none in its place.
+//! The list of SQLite databases that a data folder has had. A start does not replace one that is gone.
 //!
-//! A file that is missing looks like a first start. If a volume was not mounted or the file was moved away, a new
-//! database with a new first account would come in its place, and every client would be refused. On SQLite alone: on
-//! PostgreSQL nothing is made without a server key, and replicas come and go with their folders.
+//! A missing file looks like a first start. If a volume is not mounted or the file was moved, a new database with a
+//! new first account would refuse every client. PostgreSQL needs no list: nothing is made there without a server key,
+//! and replicas come and go with their folders.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
@@ -14,7 +14,7 @@ use crate::config::Settings;
 use crate::error::{Error, Field, Result};
 use crate::store::{Target, dump};
 
-/// The first lines of the list. They explain it to a person who opens it.
+/// The first lines of the list, which explain it to a reader.
 const HEAD: &str = "# The SQLite databases that `wharfinger serve` has made or served with this data folder. Where one of them is\n\
                     # gone, no new one is made. If a new one is meant, remove its line.\n";
 
@@ -22,11 +22,11 @@ fn list(settings: &Settings) -> PathBuf {
     settings.data_dir.join("databases")
 }
 
-/// Refuses to make a database anew that was there once.
+/// Refuses to make a database again that is in the list and is gone.
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] says what to do.
+/// [`Error::Invalid`] with advice.
 pub(super) fn require(settings: &Settings) -> Result<()> {
     let target = settings.target()?;
     let Some(name) = name(settings, &target)? else {
@@ -47,7 +47,7 @@ pub(super) fn require(settings: &Settings) -> Result<()> {
     ))
 }
 
-/// Remembers the database of the settings. On a full disk it goes on without.
+/// Adds the database of the settings to the list. A full disk is no error.
 pub(super) fn remember(settings: &Settings) -> Result<()> {
     let target = settings.target()?;
     let Some(name) = name(settings, &target)? else {
@@ -69,8 +69,8 @@ pub(super) fn remember(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// The name of the database in the list: its place in the data folder, so that this can be moved as a whole, or
-/// else by its whole path. None on PostgreSQL.
+/// The name of the database in the list: its path relative to the data folder, so that the folder can be moved, or
+/// else its absolute path. None on PostgreSQL.
 fn name(settings: &Settings, target: &Target) -> Result<Option<String>> {
     let Target::Sqlite(path) = target else {
         return Ok(None);
@@ -85,7 +85,7 @@ fn read(settings: &Settings) -> Result<String> {
     let path = list(settings);
     match std::fs::read_to_string(&path) {
         Ok(text) => Ok(text),
-        // A data folder that is a file is refused where it is made.
+        // `make_data_folder` refuses a data folder that is a file.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             Ok(String::new())
         }

@@ -20,7 +20,7 @@ use crate::service::accounts::{Accounts, IssuedTokens, LiveTokens};
 
 /// Runs a command about accounts.
 pub(super) async fn run(settings: &Settings, command: AccountCommand) -> Result<()> {
-    // The first account can be added before the first start, which then makes none.
+    // A first account can be added before the first start, which then makes none.
     let makes = match command {
         AccountCommand::Add { .. } => Makes::DataKeys,
         _ => Makes::Nothing,
@@ -115,7 +115,7 @@ pub(super) async fn run(settings: &Settings, command: AccountCommand) -> Result<
     done
 }
 
-/// An account as a script is shown it.
+/// An account in JSON output.
 #[derive(Serialize)]
 struct Shown<'a> {
     id: String,
@@ -170,7 +170,7 @@ async fn show(accounts: &Accounts<'_>, name: String, output: Output) -> Result<(
     })
 }
 
-/// Replaces the roles of an account, if there are any to be; else shows it.
+/// Replaces the roles of an account if new ones are given, or else shows it.
 async fn role(
     accounts: &Accounts<'_>,
     name: String,
@@ -235,7 +235,7 @@ impl Password {
 fn choose_password(accounts: &Accounts<'_>, source: &PasswordSource) -> Result<Password> {
     match &source.password_file {
         None => accounts.generate_password().map(Password::Made),
-        // Not by the name /dev/stdin, which cannot be opened where standard input is a socket.
+        // Not by the name /dev/stdin, which cannot be opened if standard input is a socket.
         Some(path) if path == Path::new("-") => std::io::read_to_string(std::io::stdin())
             .map(|text| Password::Given(secret_of_file(&Zeroizing::new(text))))
             .map_err(|error| {

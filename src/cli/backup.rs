@@ -31,7 +31,7 @@ pub(super) fn write(settings: &Settings, file: &Path, replace: bool) -> Result<(
             .map_err(|error| app::naming(&target, error))
     };
     if file == Path::new(DASH) {
-        // Nothing else may be said there.
+        // Standard output may carry nothing else.
         return write(&mut std::io::stdout().lock()).map(drop);
     }
     let unwritable = |error: std::io::Error| {
@@ -55,7 +55,7 @@ pub(super) fn write(settings: &Settings, file: &Path, replace: bool) -> Result<(
     print(&format!("Wrote {}: {}", file.display(), told(&contents)))
 }
 
-/// A file that gets its name when it is whole, and is gone if it never is.
+/// A file that gets its name when it is complete, and is removed otherwise.
 struct Draft {
     file: File,
     path: PathBuf,
@@ -80,7 +80,7 @@ impl Draft {
         if replace {
             std::fs::rename(&self.path, name)
         } else {
-            // A link, unlike a rename, never replaces what came there meanwhile.
+            // Unlike a rename, a link never replaces a file that appeared meanwhile.
             std::fs::hard_link(&self.path, name)
         }
     }
@@ -92,7 +92,7 @@ impl Drop for Draft {
     }
 }
 
-/// Restores a backup, or only looks at it.
+/// Restores a backup, or only reads it.
 pub(super) fn restore(
     settings: &Settings,
     file: &Path,
@@ -163,7 +163,7 @@ fn second(at: DateTime<Utc>) -> String {
     at.format("%F %T UTC").to_string()
 }
 
-/// What is done about a database that was restored.
+/// Runs a command about a restored database.
 pub(super) async fn about(settings: &Settings, command: RestoreCommand) -> Result<()> {
     match command {
         RestoreCommand::Status { output } => status(settings, output.output).await,
@@ -214,7 +214,7 @@ async fn status(settings: &Settings, output: Output) -> Result<()> {
     })
 }
 
-/// What an old backup would revive.
+/// A warning that lists the credentials that an old backup would revive.
 fn warning(restored: &Restored, standing: LiveCredentials, now: DateTime<Utc>) -> String {
     let made = second(restored.made_at);
     let LiveCredentials {
@@ -243,7 +243,7 @@ fn warning(restored: &Restored, standing: LiveCredentials, now: DateTime<Utc>) -
     )
 }
 
-/// A time in the largest unit of which it has two.
+/// A time in the largest unit of which it has at least two.
 fn age(time: TimeDelta) -> String {
     match (time.num_days(), time.num_hours(), time.num_minutes()) {
         (days @ 2.., ..) => format!("{days} days"),

@@ -1,19 +1,19 @@
 //! The limit on open files. Every connection is an open file, and the process needs some for itself.
 //!
-//! Without one more, tokio cannot make a worker and SQLite cannot open its file; both fail in the middle of a start,
-//! or later. So the need is computed first.
+//! Without a free one, tokio cannot make a worker and SQLite cannot open its file. Both would fail in the middle of a
+//! start or later, so the need is computed first.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Settings;
 use crate::error::{Error, Field, Result};
 
-/// Standard input, output and error; the main thread's epoll and signals; the listener and who accepts; and files that
-/// are looked at now and then, such as certificates.
+/// Standard input, output and error; the main thread's epoll and signals; the listener and its acceptor; and files that
+/// are opened now and then, such as certificates.
 const BASE: u64 = 32;
-/// Of each worker: an epoll, twice, what wakes it, and the signals.
+/// Of each worker: two epolls, its waker, and the signals.
 const WORKER: u64 = 4;
-/// The fewest connections that a server is of use with.
+/// The minimum of connections for a useful server.
 const LEAST_CONNECTIONS: u64 = 16;
 
 /// The number of open files that a server needs for itself, without the connections of its clients.
@@ -21,11 +21,11 @@ fn own_need(settings: &Settings) -> Result<u64> {
     let target = settings.target()?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let workers = settings.workers.map_or(cores, usize::from);
-    // Beside the readers: the writer, those for long lists and for probes, and one for migrations and the check of the file.
+    // Beside the readers: the writer, one for long lists, one for probes, and one for migrations and the file check.
     let connections = settings.reader_threads(&target).saturating_add(4);
     let count = |number: usize| u64::try_from(number).map_err(Error::internal);
     let database = if target.is_sqlite() {
-        // The file and its log for each, the index of the log for all.
+        // Each has the file and its WAL; all share the WAL index.
         2 * count(connections)? + 1
     } else {
         count(connections)?
@@ -34,8 +34,8 @@ fn own_need(settings: &Settings) -> Result<u64> {
     Ok(BASE + WORKER * count(workers)? + database + metrics)
 }
 
-/// Raises the limit as far as this process may. Returns how many connections that leaves, and warns if they are fewer than
-/// the settings allow.
+/// Raises the limit as far as this process may. Returns the number of connections that this leaves, and warns if they
+/// are fewer than the settings allow.
 ///
 /// # Errors
 ///
@@ -47,7 +47,7 @@ pub(super) fn prepare(settings: &Settings) -> Result<u32> {
         current: maximum,
         maximum,
     };
-    // Without a hard limit the kernel still has one of its own, and refuses.
+    // Even without a hard limit, the kernel refuses more than its own limit.
     let limit = match setrlimit(Resource::Nofile, raised) {
         Ok(()) => maximum,
         Err(_) => current,

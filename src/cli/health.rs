@@ -1,4 +1,4 @@
-//! The command that asks a server how it is.
+//! The health check command.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -21,11 +21,11 @@ use crate::domain::text::quoted;
 use crate::error::{Error, Field, Result};
 use crate::tls;
 
-/// The time that a health check gives a server for each step.
+/// The time limit for each step of a health check.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
-/// The first byte of a TLS alert: what a server answers to a request in clear.
+/// The first byte of a TLS alert, which a TLS server sends to a request without TLS.
 const ALERT: u8 = 0x15;
-/// How a connection ends whose other end said nothing.
+/// The errors of a connection that the other end closed without a word.
 const SILENCE: [ErrorKind; 3] = [
     ErrorKind::BrokenPipe,
     ErrorKind::ConnectionReset,
@@ -33,7 +33,7 @@ const SILENCE: [ErrorKind; 3] = [
 ];
 const WITH_TLS: &str = "give --tls-cert and --tls-key as the server has them";
 
-/// Asks the server of these settings how it is, over TLS if it has that.
+/// Checks the server of these settings, over TLS if it uses TLS.
 pub(super) fn run(settings: &Settings, ready: bool) -> Result<()> {
     let address = reachable(settings.listen);
     let path = if ready { "/readyz" } else { "/healthz" };
@@ -75,7 +75,7 @@ pub(super) fn run(settings: &Settings, ready: bool) -> Result<()> {
     Err(Error::invalid(Field::Setting, format!("{address} {met}")))
 }
 
-/// Some servers close a connection that does not begin as TLS does, without a word.
+/// The message for a closed connection: some TLS servers close one that does not begin with TLS without a word.
 fn silence(settings: &Settings) -> String {
     let advice = match settings.tls_cert {
         None => format!("; if it speaks TLS, {WITH_TLS}"),
@@ -84,7 +84,7 @@ fn silence(settings: &Settings) -> String {
     format!("closed the connection without an answer{advice}")
 }
 
-/// Did the server answer to TLS in clear?
+/// Returns true if the server answered to TLS without TLS.
 fn is_plain(error: &io::Error) -> bool {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
     matches!(
@@ -105,7 +105,7 @@ fn exchange(mut stream: impl Read + Write, address: SocketAddr, path: &str) -> i
     Ok(head)
 }
 
-/// TLS to a server that shows the very certificate of the settings. Its names need not cover the loopback address.
+/// TLS that accepts exactly the certificate of the settings. Its names need not cover the loopback address.
 fn pinned(
     stream: TcpStream,
     certificate: &Path,

@@ -1,4 +1,4 @@
-//! The output of commands, for people or for scripts. docs/OPERATIONS.md has the shapes of the latter.
+//! The output of commands, for people or for scripts. docs/OPERATIONS.md documents the JSON.
 
 use std::io::Write as _;
 
@@ -12,7 +12,7 @@ pub(super) fn print(line: &str) -> Result<()> {
     writeln!(std::io::stdout(), "{line}").map_err(Error::internal)
 }
 
-/// Prints something as text for a person, or as JSON for a script.
+/// Prints a value as text for a person, or as JSON for a script.
 pub(super) fn print_as(
     output: Output,
     value: &impl Serialize,

@@ -9,32 +9,32 @@ use secrecy::SecretString;
 use super::values::secret;
 use crate::domain::auth_config::Product;
 
-/// What the program can do.
+/// The commands of the program.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve until told to stop (the default)
     Serve,
-    /// Bring the database to this version's tables, make it if there is none, and end
+    /// Migrate the database to this version, make it if there is none, and end
     Migrate,
     /// Manage accounts; works beside a running server
     Account {
-        /// What to do with accounts.
+        /// The subcommand.
         #[command(subcommand)]
         command: AccountCommand,
     },
     /// Set up registries to take this service's tokens; works beside a running server
     Registry {
-        /// What to do with registries.
+        /// The subcommand.
         #[command(subcommand)]
         command: RegistryCommand,
     },
     /// Manage the server key and the keys that registries trust
     Keys {
-        /// What to do with keys.
+        /// The subcommand.
         #[command(subcommand)]
         command: KeysCommand,
     },
-    /// Write all that the database has to a file, sealed by the server key; works beside running servers
+    /// Write the whole database to a file, sealed by the server key; works beside running servers
     Backup {
         /// The file; `-` is standard output
         file: PathBuf,
@@ -42,39 +42,39 @@ pub enum Command {
         #[arg(long)]
         force: bool,
     },
-    /// Restore a backup into an empty database, of either kind, which stays frozen until that is confirmed
+    /// Restore a backup into an empty database of either kind; it stays frozen until `restore confirm`
     #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     Restore {
         /// The file; `-` is standard input
         #[arg(required = true)]
         file: Option<PathBuf>,
-        /// Only read it to its end, and say what it has
+        /// Only read the backup to its end and print a summary
         #[arg(long)]
         dry_run: bool,
         /// The form of the output
         #[command(flatten)]
         output: OutputChoice,
-        /// What to do about a database that was restored.
+        /// The subcommand for a restored database.
         #[command(subcommand)]
         command: Option<RestoreCommand>,
     },
     /// Look at the audit trail; works beside a running server
     Audit {
-        /// What to do with it.
+        /// The subcommand.
         #[command(subcommand)]
         command: AuditCommand,
     },
     /// Print the OpenAPI document of this version
     Openapi {
-        /// The surface that it is to be about, such as stackrox; all if left out
+        /// The surface to print, such as stackrox; all if absent
         surface: Option<String>,
         /// The version of OpenAPI: 3.0 for tools that do not read 3.1
         #[arg(long, value_name = "VERSION", default_value = "3.1")]
         version: OpenapiVersion,
     },
-    /// Ask a server with the same settings whether it is well; the exit status tells
+    /// Check that the server with the same settings is alive; the exit status tells
     Healthcheck {
-        /// Ask whether it is ready to serve, not only alive
+        /// Check that it is ready to serve, not only alive
         #[arg(long)]
         ready: bool,
     },
@@ -91,17 +91,17 @@ pub enum OpenapiVersion {
     Three0,
 }
 
-/// What can be done with accounts.
+/// The commands for accounts.
 #[derive(Debug, Subcommand)]
 pub enum AccountCommand {
     /// Add an enabled account; a password is made and shown if none is given
     Add {
-        /// Its name: no colon, unique without regard to case
+        /// The account's name: no colon, unique without regard to case
         name: String,
-        /// Its role, such as Admin or Analyst; can be given several times, or not at all for a mere member of registries
+        /// A role, such as Admin or Analyst; can be given several times, or not at all for a mere member of registries
         #[arg(long = "role", value_name = "ROLE")]
         roles: Vec<String>,
-        /// How to get its password
+        /// The source of its password
         #[command(flatten)]
         password: PasswordSource,
         /// The form of the output
@@ -116,17 +116,17 @@ pub enum AccountCommand {
     },
     /// Show an account, with the registries that it is a member of
     Show {
-        /// Which
+        /// The account's name
         name: String,
         /// The form of the output
         #[command(flatten)]
         output: OutputChoice,
     },
-    /// Replace the roles of an account, or show it if no role is given
+    /// Replace the roles of an account, or show the account if no role is given
     Role {
-        /// Whose
+        /// The account's name
         name: String,
-        /// A role that it has from now on, and none else; can be given several times
+        /// A role to set in place of all others; can be given several times
         #[arg(long = "role", value_name = "ROLE")]
         roles: Vec<String>,
         /// Take every role away
@@ -138,7 +138,7 @@ pub enum AccountCommand {
     },
     /// Make an account a member of a registry, or change its level there
     Grant {
-        /// Whom
+        /// The account's name
         name: String,
         /// The registry's name
         #[arg(long)]
@@ -149,7 +149,7 @@ pub enum AccountCommand {
     },
     /// End an account's membership of a registry
     Revoke {
-        /// Whose
+        /// The account's name
         name: String,
         /// The registry's name
         #[arg(long)]
@@ -159,39 +159,39 @@ pub enum AccountCommand {
     ///
     /// The account's API tokens and app tokens go on working. --revoke-tokens ends them too.
     Passwd {
-        /// Whose
+        /// The account's name
         name: String,
         /// Also revoke its API tokens that are in force and delete its app tokens
         #[arg(long)]
         revoke_tokens: bool,
-        /// How to get the new password
+        /// The source of the new password
         #[command(flatten)]
         password: PasswordSource,
         /// The form of the output
         #[command(flatten)]
         output: OutputChoice,
     },
-    /// Let an account in again
+    /// Enable an account again
     Enable {
-        /// Which
+        /// The account's name
         name: String,
     },
-    /// Keep an account out from its next request on
+    /// Disable an account from its next request on
     Disable {
-        /// Which
+        /// The account's name
         name: String,
     },
     /// Delete an account; what it made stays
     Delete {
-        /// Which
+        /// The account's name
         name: String,
-        /// Revoke its API tokens that are in force; without this they keep it from being deleted
+        /// Revoke its API tokens that are in force; without this, such tokens prevent the deletion
         #[arg(long)]
         revoke_tokens: bool,
     },
 }
 
-/// For whom a command prints.
+/// The form of a command's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     /// For people
@@ -200,7 +200,7 @@ pub enum Output {
     Json,
 }
 
-/// The choice of what a command prints.
+/// The option for the form of the output.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct OutputChoice {
     /// The form of the output
@@ -208,7 +208,7 @@ pub struct OutputChoice {
     pub output: Output,
 }
 
-/// Where a command gets a password from.
+/// The source of a password.
 #[derive(Debug, Args)]
 pub struct PasswordSource {
     /// Read the password from this file, `-` for standard input; one line end at its end is dropped
@@ -216,21 +216,21 @@ pub struct PasswordSource {
     pub password_file: Option<PathBuf>,
 }
 
-/// What can be done with keys.
+/// The commands for keys.
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
-    /// Make a server key where there is none: in the file of --server-key-file, else in the data folder
+    /// Make a server key if there is none: in the file of --server-key-file, or else in the data folder
     Init,
-    /// Seal the database's keys with another server key; works beside running servers, which go on until their restart
+    /// Seal the database's keys with another server key; running servers go on until their restart
     ///
-    /// The settings name the old server key. All is done or nothing: no token changes, and no server has to stop.
-    /// Restart each server with the new key afterwards; with the old one none starts any more. Keep the old key as
+    /// The settings name the old server key. The change is atomic: no token changes, and no server has to stop.
+    /// Restart each server with the new key afterwards; no server can start with the old one. Keep the old key as
     /// long as you keep backups from before.
     Rewrap {
         /// The new server key, base64 of 32 bytes; better given by file
         #[arg(long, env = "WHARFINGER_NEW_SERVER_KEY", hide_env_values = true, value_name = "KEY", value_parser = secret)]
         new_server_key: Option<SecretString>,
-        /// A file that holds the new server key; made with one if it is not there
+        /// A file that holds the new server key; made with a new key if it is not there
         #[arg(
             long,
             env = "WHARFINGER_NEW_SERVER_KEY_FILE",
@@ -242,8 +242,8 @@ pub enum KeysCommand {
     },
     /// Replace the key that signs the JWTs of registries; works beside a running server, from its next JWT on
     ///
-    /// With the token verifier `x5c` the registry notices nothing. A `pinned` registry has to be given the new bundle
-    /// and restarted: until then it refuses every token.
+    /// A registry with the token verifier `x5c` needs no change. Give a `pinned` registry the new bundle and restart
+    /// it: until then it refuses every token.
     Rotate {
         /// The names of the registries
         #[arg(required_unless_present = "all", value_name = "REGISTRY")]
@@ -251,16 +251,16 @@ pub enum KeysCommand {
         /// Every registry whose verifier is x5c
         #[arg(long, conflicts_with_all = ["registries", "authority"])]
         all: bool,
-        /// Replace all that the registry trusts, as after a theft: it has to be given the new bundle and restarted
+        /// Replace the certificate authority too, as after a theft: give the registry the new bundle and restart it
         #[arg(long)]
         authority: bool,
     },
 }
 
-/// What can be done about a database that was restored.
+/// The commands for a restored database.
 #[derive(Debug, Subcommand)]
 pub enum RestoreCommand {
-    /// Say how old the backup is, and what it would let in
+    /// Print the age of the backup, and which old credentials it would revive
     Status {
         /// The form of the output
         #[command(flatten)]
@@ -268,16 +268,16 @@ pub enum RestoreCommand {
     },
     /// Put the database into use; running servers notice at once
     Confirm {
-        /// Disable every registry token first; each is enabled again by itself
+        /// Disable every registry token first; enable them again one by one
         #[arg(long)]
         disable_tokens: bool,
     },
 }
 
-/// What can be done with the audit trail.
+/// The commands for the audit trail.
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
-    /// Find events that were changed, removed, put in between or cut off; the exit status tells
+    /// Find events that were changed, removed, inserted or cut off; the exit status tells
     Verify {
         /// The form of the output
         #[command(flatten)]
@@ -285,7 +285,7 @@ pub enum AuditCommand {
     },
 }
 
-/// What can be done with registries.
+/// The commands for registries.
 #[derive(Debug, Subcommand)]
 pub enum RegistryCommand {
     /// Print the configuration that makes a registry take this service's tokens
@@ -295,7 +295,7 @@ pub enum RegistryCommand {
         /// The registry's product
         #[arg(long = "for", value_name = "PRODUCT", value_parser = PossibleValuesParser::new(Product::ALL.map(|(name, _)| name)))]
         product: String,
-        /// Where the bundle will lie on the registry's machine
+        /// The path of the bundle on the registry's machine
         #[arg(long, value_name = "PATH")]
         bundle: String,
     },

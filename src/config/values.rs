@@ -11,12 +11,12 @@ use crate::domain::period::Period;
 use crate::domain::signing::Algorithm;
 use crate::domain::unicode::BYTE_ORDER_MARK;
 
-/// How long something is kept.
+/// The retention of expired items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retention {
     /// Until somebody deletes it.
     Forever,
-    /// So long.
+    /// For this time.
     For(Duration),
 }
 
@@ -36,7 +36,7 @@ pub(super) type Parsed<T> = std::result::Result<T, String>;
     reason = "what a value parser of clap looks like"
 )]
 pub(super) fn secret(text: &str) -> Parsed<SecretString> {
-    // A variable that was made of a file may begin as the file does.
+    // A variable that was filled from a file may begin with the file's byte order mark.
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     Ok(text.to_owned().into())
 }
@@ -82,7 +82,7 @@ pub(super) fn location(text: &str) -> Parsed<String> {
     }
 }
 
-/// A time that something may take. None at all is no bound but an outage.
+/// A time limit. Zero is refused: every request would fail.
 pub(super) fn bound(text: &str) -> Parsed<Duration> {
     match humantime::parse_duration(text) {
         Ok(time) if time.is_zero() => {
@@ -103,18 +103,18 @@ pub(super) fn between(text: &str, least: &str, most: &str) -> Parsed<Duration> {
     Ok(time)
 }
 
-/// Clients take a JWT that lasts less than a minute for one that lasts a minute (the token specification's least), and
-/// what lasts for days cannot be revoked.
+/// At least 1m: clients treat a JWT with a shorter lifetime as if it lasted a minute (the minimum of the token
+/// specification). At most 24h: a JWT cannot be revoked.
 pub(super) fn jwt_life(text: &str) -> Parsed<Duration> {
     between(text, "1m", "24h")
 }
 
-/// Well below the life of the certificates, so that a service which was off for months still has a key.
+/// At most 90d, well below the lifetime of the certificates, so that a service that was off for months still has a key.
 pub(super) fn key_rotation(text: &str) -> Parsed<Duration> {
     between(text, "1h", "90d")
 }
 
-/// Shorter ones could hardly be used.
+/// At least 1m: a shorter one could hardly be used.
 pub(super) fn app_token_life(text: &str) -> Parsed<Duration> {
     between(text, "1m", "100y")
 }
@@ -132,12 +132,12 @@ pub(super) fn notice_window(text: &str) -> Parsed<Duration> {
     between(text, "0s", "3650d")
 }
 
-/// A round of the janitor ends when nothing is due any more: by then nothing may be due again.
+/// At least 1m: a round of the janitor ends when nothing is due, so nothing may fall due again during it.
 pub(super) fn notice_repeat(text: &str) -> Parsed<Duration> {
     between(text, "1m", "3650d")
 }
 
-/// An address is the network that has it alone.
+/// A network; a single address is a network of one.
 pub(super) fn network(text: &str) -> Parsed<IpNet> {
     let alone = || text.parse::<IpAddr>().ok().map(IpNet::from);
     let network = text.parse::<IpNet>().ok().or_else(alone);
@@ -146,7 +146,7 @@ pub(super) fn network(text: &str) -> Parsed<IpNet> {
     })
 }
 
-/// It stands in every JWT and in the configuration of every registry.
+/// At most 255 bytes: it is in every JWT and in the configuration of every registry.
 pub(super) fn issuer(text: &str) -> Parsed<String> {
     if text.is_empty() || text.len() > 255 || text.chars().any(char::is_control) {
         return Err("a name of 1 to 255 bytes without control characters is needed".to_owned());

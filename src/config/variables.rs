@@ -1,21 +1,21 @@
-//! The environment: variables that look like settings and are none.
+//! The check of the environment for unknown settings.
 
 use std::ffi::OsString;
 
 use crate::domain::text::{nearest, quoted};
 use crate::error::{Field, Result, Violations};
 
-/// The beginning of the names of settings' variables.
+/// The prefix of the settings' variables.
 const PREFIX: &str = "WHARFINGER_";
 
-/// Refuses variables that look like settings and are none: a mistyped one would be as if it were not there.
+/// Refuses variables with the prefix that are no settings: otherwise a mistyped one would be ignored.
 ///
-/// Kubernetes sets variables for each Service. Those of a Service named as this program are passed over, and those of one
-/// whose name begins so if its host is among them.
+/// Kubernetes sets variables for each Service. The check ignores those of a Service named like this program, and those
+/// of a Service whose name begins like it if its `…SERVICE_HOST` is among them.
 ///
 /// # Errors
 ///
-/// [`Invalid`](crate::error::Error::Invalid) names each, and the one that it may have meant, without its value.
+/// [`Invalid`](crate::error::Error::Invalid) names each, and the nearest setting, without its value.
 pub(super) fn check(command: &clap::Command, names: impl Iterator<Item = OsString>) -> Result<()> {
     let names: Vec<_> = names
         .filter_map(|name| Some(name.to_string_lossy().strip_prefix(PREFIX)?.to_owned()))
@@ -44,7 +44,7 @@ pub(super) fn check(command: &clap::Command, names: impl Iterator<Item = OsStrin
     violations.finish(Some(()))
 }
 
-/// Notes the variables of a command and of those below it, without the prefix.
+/// Adds the variables of a command and its subcommands to `known`, without the prefix.
 fn note_variables(command: &clap::Command, known: &mut Vec<String>) {
     let variables = command.get_arguments().filter_map(clap::Arg::get_env);
     let variables = variables.filter_map(|name| name.to_str()?.strip_prefix(PREFIX));
@@ -54,7 +54,7 @@ fn note_variables(command: &clap::Command, known: &mut Vec<String>) {
     }
 }
 
-/// Is this the name of a variable that Kubernetes sets for a Service, after the name of that?
+/// Returns true if Kubernetes sets a variable of this name, given without the Service's name.
 fn is_of_kubernetes(name: &str) -> bool {
     let numbered = |port: &str| {
         let number = port.split_once('_').map(|(number, _)| number);

@@ -2,13 +2,13 @@
 
 macro_rules! fields {
     ($($name:ident = $text:literal: $when:literal,)*) => {
-        /// The part of a request that breaks a rule. The registries surface tells it as `invalid-` and its name.
+        /// The part of a request that breaks a rule. The registries surface reports it as `invalid-` and its name.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Field {
             $(#[doc = $when] $name,)*
             /// A parameter or a member that only another surface has, by its name there.
             Other(&'static str),
-            /// A setting, a file or a command. The operator reads the message alone.
+            /// A setting, a file or a command. The operator sees only the message.
             Setting,
         }
 

@@ -1,4 +1,4 @@
-//! Bodies, JSON and forms: read with limits, refused with reasons.
+//! Reads JSON and form bodies within limits, and explains mistakes in them.
 
 use std::ops::Deref;
 use std::time::Duration;
@@ -19,20 +19,20 @@ use crate::domain::secret::masked;
 use crate::domain::text::{nearest, quoted};
 use crate::error::{Error, Field, Result, Violation};
 
-/// The largest body read, in bytes.
+/// The maximum size of a body, in bytes.
 pub const BODY_LIMIT: usize = 1024 * 1024;
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
-/// The largest form read, in bytes: 64 KiB of scopes fit, three bytes for each of their characters.
+/// The maximum size of a form, in bytes: 64 KiB of scopes fit, with three bytes for each character.
 const FORM_LIMIT: usize = 256 * 1024;
-/// The largest body that takes nothing from the budget, in bytes: what most clients send is smaller.
+/// The largest body that takes no share of the budget, in bytes. Most bodies are smaller.
 const SMALL: usize = 4 * 1024;
-/// The member that holds all that can be set, in what is made or replaced.
+/// The member that holds all properties, in bodies that make or replace something.
 const WRAPPING: &str = "properties";
-/// The most mistakes that are told, and the bytes that are read to find them: finding each takes reading the body again.
+/// The maximum of reported mistakes, and of bytes read to find them: each one takes another reading of the body.
 const TOLD: usize = 20;
 const EXAMINED: usize = 256 * 1024;
-/// The longest reason shown, in characters: reasons repeat what was sent.
+/// The longest reason shown, in characters: reasons quote the body.
 const REASON: usize = 300;
 
 /// The bytes of a body, with their share of the budget.
@@ -50,8 +50,8 @@ impl Deref for Arrived {
     }
 }
 
-/// Waits for a JSON body of a caller who is known. `application/json`, `application/*+json` or no content type are
-/// taken; all else is refused before a byte of it is read.
+/// Reads the JSON body of an authenticated caller. Accepts `application/json`, `application/*+json` or no content type,
+/// and refuses others before it reads a byte.
 pub(super) async fn json(request: &HttpRequest, payload: dev::Payload) -> Result<Arrived> {
     if may_have_body(request) {
         check_type(request)?;
@@ -62,7 +62,7 @@ pub(super) async fn json(request: &HttpRequest, payload: dev::Payload) -> Result
     arrive(request, payload, BODY_LIMIT, memory, *timeout).await
 }
 
-/// Reads the body of a form, and nothing that says it is something else. Its caller is not known yet.
+/// Reads the body of a form, and refuses other content types. The caller is not authenticated yet.
 pub(super) async fn form(request: &HttpRequest, payload: dev::Payload) -> Result<Arrived> {
     check_encoding(request, FORM)?;
     let essence = request.content_type();
@@ -82,8 +82,8 @@ pub(super) async fn form(request: &HttpRequest, payload: dev::Payload) -> Result
     arrive(request, payload, FORM_LIMIT, unproven, *timeout).await
 }
 
-/// Reads a body as JSON whatever its type says, unless it is compressed; an empty one as the empty object. Its caller
-/// is not known yet.
+/// Reads a body as JSON of any content type, unless it is compressed, and an empty one as the empty object. The caller
+/// is not authenticated yet.
 pub(super) async fn json_of_any_type<T: DeserializeOwned>(
     request: &HttpRequest,
     payload: dev::Payload,
@@ -93,14 +93,14 @@ pub(super) async fn json_of_any_type<T: DeserializeOwned>(
         timeout, unproven, ..
     } = &State::of(request)?.bodies;
     let body = arrive(request, payload, BODY_LIMIT, unproven, *timeout).await?;
-    // Reading a body again for each mistake is for those who are known.
+    // Only authenticated callers may have the body read again for each mistake.
     if body.trim_ascii().is_empty() {
         return parse_within(b"{}", 0);
     }
     parse_within(&body, 0)
 }
 
-/// Waits for a body, as long and as large as it may be. The bytes that have arrived take their share of `memory`.
+/// Reads a body within the limits of time and size. The bytes that have arrived take a share of `memory`.
 async fn arrive(
     request: &HttpRequest,
     payload: dev::Payload,
@@ -140,7 +140,7 @@ async fn collect(
             return Err(Error::TooLarge { limit });
         }
         if size > SMALL {
-            // The first piece beyond takes for those before it, too.
+            // The first piece beyond `SMALL` takes the share of those before it, too.
             let more = if whole.len() > SMALL {
                 piece.len()
             } else {
@@ -159,7 +159,7 @@ async fn collect(
     })
 }
 
-/// Whether the head leaves room for a body: the type of none is nobody's business.
+/// Returns true if the head announces a body. Without one, its type is not checked.
 fn may_have_body(request: &HttpRequest) -> bool {
     let headers = request.headers();
     match headers.get(CONTENT_LENGTH) {
@@ -204,13 +204,13 @@ fn check_type(request: &HttpRequest) -> Result<()> {
     }
 }
 
-/// Reads JSON text, and says where and why it does not fit. Editors and shells of Windows put a byte order mark before
-/// it, which RFC 8259 lets a reader pass over.
+/// Parses JSON text. Errors name the place and the reason. Editors and shells of Windows put a byte order mark before
+/// the text, which RFC 8259 lets a reader ignore.
 pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
     parse_within(text, EXAMINED)
 }
 
-/// The same, with as much reading for further mistakes, in bytes.
+/// The same, with at most `examined` bytes of reading for further mistakes.
 fn parse_within<T: DeserializeOwned>(text: &[u8], examined: usize) -> Result<T> {
     let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
     if text.trim_ascii().is_empty() {
@@ -229,7 +229,7 @@ fn parse_within<T: DeserializeOwned>(text: &[u8], examined: usize) -> Result<T> 
     Ok(value)
 }
 
-/// Says what a body that is missing would have to have, as far as an empty object tells.
+/// The error of a missing body: that of an empty object, which names the required members.
 fn empty<T: DeserializeOwned>() -> Error {
     let wanted = match read_value::<T>(&Value::Object(Map::new())) {
         Err(Mistake {
@@ -250,7 +250,7 @@ fn malformed(error: &serde_json::Error) -> Error {
 
 /// A value that does not fit.
 struct Mistake {
-    /// The members and positions that lead to it, if they say it all.
+    /// The members and positions that lead to it, if they are known in full.
     path: Option<Vec<Step>>,
     kind: Kind,
     violation: Violation,
@@ -264,19 +264,19 @@ enum Step {
 }
 
 enum Kind {
-    /// It has a member that nobody knows.
+    /// It has an unknown member.
     Unknown(Remedy),
     /// It lacks this member.
     Missing(String),
-    /// It is of another type, or says something else.
+    /// It has a wrong type or value.
     Value,
 }
 
 /// The right place for the value of an unknown member.
 enum Remedy {
-    /// Into this one.
+    /// Another member name.
     Rename(String),
-    /// Into the wrapping.
+    /// Inside [`WRAPPING`].
     Wrap,
     Remove,
 }
@@ -284,7 +284,7 @@ enum Remedy {
 impl Mistake {
     fn of(error: &serde_path_to_error::Error<serde_json::Error>) -> Self {
         let reason = error.inner().to_string();
-        // serde_json appends the place, which the path says better.
+        // serde_json appends line and column; the path is more useful.
         let reason = reason
             .rsplit_once(" at line ")
             .map_or(reason.as_str(), |(reason, _)| reason);
@@ -322,7 +322,7 @@ impl Mistake {
         matches!(self.kind, Kind::Missing(_))
     }
 
-    /// The place of the value that would have to be another one.
+    /// The place of the value that has to change.
     fn place(&self) -> Option<Vec<Step>> {
         let mut place = self.path.clone()?;
         if let Kind::Missing(name) = &self.kind {
@@ -332,14 +332,14 @@ impl Mistake {
     }
 }
 
-/// All mistakes in the form of a body, of which the first is known, in the order in which they are met.
+/// All mistakes in a body, in the order of reading. `first` is the first of them.
 ///
-/// Reading ends at a mistake. So each one is set right in a copy, in some way that can be read, and the copy is read
-/// again. Nothing is taken from the copy.
+/// Reading ends at a mistake. So each one is corrected in a copy with some readable value, and the copy is read again.
+/// The copy is then discarded.
 fn mistakes<T: DeserializeOwned>(text: &[u8], first: Mistake, examined: usize) -> Vec<Violation> {
     let mut found = Vec::new();
     let mut next = Some(first);
-    // A copy is made of what can be read at least a few times.
+    // Only make a copy if the body can be read at least a few times.
     let mut readings = examined / text.len().max(1);
     let mut copy = match readings {
         0 => Value::Null,
@@ -356,7 +356,7 @@ fn mistakes<T: DeserializeOwned>(text: &[u8], first: Mistake, examined: usize) -
     found
 }
 
-/// Changes `copy` so that a mistake is in it no more, and returns the next one, if that can be found out in so many readings.
+/// Corrects a mistake in `copy`, and returns the next one if `readings` suffice to find it.
 fn set_right<T: DeserializeOwned>(
     copy: &mut Value,
     mistake: &Mistake,
@@ -367,7 +367,7 @@ fn set_right<T: DeserializeOwned>(
     if let (Kind::Unknown(remedy), Step::Member(name)) = (&mistake.kind, last) {
         let members = at(copy, parents)?.as_object_mut()?;
         let value = members.remove(name)?;
-        // In its right place it is read too, and is not missing.
+        // Move the value to its right place, so that it is read there and is not missing.
         let moved_to = match remedy {
             Remedy::Rename(meant) => {
                 members.entry(meant).or_insert(value);
@@ -383,7 +383,7 @@ fn set_right<T: DeserializeOwned>(
             Remedy::Remove => None,
         };
         let next = read_again::<T>(copy, readings)?;
-        // The guess may be wrong, so what does not fit there is not told, nor what it says: it may be a password.
+        // The guess may be wrong, so do not report a mistake in the moved value: it may be a password.
         let guessed = |meant: &String| {
             next.place() == Some([parents, &[Step::Member(meant.clone())]].concat())
         };
@@ -393,7 +393,7 @@ fn set_right<T: DeserializeOwned>(
             Some(next)
         };
     }
-    // Some value of each type; one of them can be read, unless a text has to be of some form.
+    // A value of each type: one of them can be read, unless a text needs a special form.
     let stand_ins = [
         json!(null),
         json!(""),
@@ -412,7 +412,7 @@ fn set_right<T: DeserializeOwned>(
         }
         let within = |one: &Mistake| one.place().is_some_and(|there| there.starts_with(&place));
         let mut next = read_again::<T>(copy, readings);
-        // An object in place of something else lacks its members, which is no news.
+        // Members missing in a stand-in object are no mistakes of the caller.
         while let Some(missing) = next.take_if(|next| within(next) && next.is_missing()) {
             next = set_right::<T>(copy, &missing, readings);
         }
@@ -423,7 +423,7 @@ fn set_right<T: DeserializeOwned>(
     None
 }
 
-/// The next mistake in `copy`, unless it was read often enough.
+/// The next mistake in `copy`, unless no readings are left.
 fn read_again<T: DeserializeOwned>(copy: &Value, readings: &mut usize) -> Option<Mistake> {
     *readings = readings.checked_sub(1)?;
     read_value::<T>(copy).err()
@@ -448,7 +448,7 @@ fn field(path: &Path, missing: Option<&str>) -> Field {
             Segment::Map { key } if key != WRAPPING => Some(Field::of_member(key)),
             _ => None,
         })
-        // Without the wrapping itself, the body as a whole is at fault.
+        // If the wrapping itself is missing, the body as a whole is at fault.
         .or_else(|| {
             missing
                 .filter(|name| *name != WRAPPING)
@@ -463,19 +463,19 @@ fn described(path: &Path, reason: &str) -> String {
     shortened(&masked(&format!("{place}: {reason}")))
 }
 
-/// Reads serde's sentence on a missing field.
+/// Parses serde's message on a missing field.
 fn missing_member(reason: &str) -> Option<&str> {
     reason.strip_prefix("missing field `")?.strip_suffix('`')
 }
 
-/// Reads serde's sentence on an unknown field: the known ones. The caller's name may itself contain serde's words, so
-/// it is taken off whole first.
+/// Parses serde's message on an unknown field and returns the known ones. The unknown name may itself contain serde's
+/// words, so it is removed first.
 fn known_members<'a>(reason: &'a str, unknown: &str) -> Option<Vec<&'a str>> {
     let rest = reason
         .strip_prefix("unknown field `")?
         .strip_prefix(unknown)?
         .strip_prefix("`, ")?;
-    // Names are between back quotes, what joins them is not.
+    // Only the names are between back quotes.
     Some(rest.split('`').skip(1).step_by(2).collect())
 }
 
@@ -493,7 +493,7 @@ fn unknown_member_message(path: &str, unknown: &str, known: &[&str]) -> String {
     let hint = match nearest(known, unknown) {
         Some(name) => format!("did you mean \"{name}\"?"),
         _ if known.contains(&WRAPPING) => "put it inside \"properties\"".to_owned(),
-        // Of the bodies with their members at the top, only a PATCH may be an answer sent back.
+        // Of the bodies without wrapping, only a PATCH may be an answer that is sent back.
         _ if parent.is_empty() && unknown == WRAPPING && echoes(known) => {
             "a PATCH is not wrapped, so send the members of \"properties\" themselves, those that are to change"
                 .to_owned()
@@ -503,9 +503,9 @@ fn unknown_member_message(path: &str, unknown: &str, known: &[&str]) -> String {
     shortened(&format!("unknown member {shown}{place}; {hint}"))
 }
 
-/// The known members without those that are only read to be ignored: naming them would invite them.
+/// The known members without those that are read and ignored, which should not be suggested.
 fn useful<'a>(known: &[&'a str]) -> Vec<&'a str> {
-    // A scope has a type, too, and a new token a name.
+    // These names also occur in other bodies: a scope has a type, and a new token a name.
     let echoed = |name: &&str| match *name {
         "id" | "type" | "href" | "metadata" => echoes(known),
         "name" | "location" => echoes(known) && !known.contains(&WRAPPING),
@@ -520,7 +520,7 @@ fn useful<'a>(known: &[&'a str]) -> Vec<&'a str> {
     known.iter().copied().filter(|name| !echoed(name)).collect()
 }
 
-/// May the object be an answer that is sent back whole?
+/// Returns true if the object may be an answer that is sent back whole.
 fn echoes(known: &[&str]) -> bool {
     known.contains(&"href")
 }
@@ -532,7 +532,7 @@ fn shortened(text: &str) -> String {
     }
 }
 
-/// The command that the text of a JSON body means, for the fuzz targets.
+/// Parses a JSON body and converts it to a command, for the fuzz targets.
 #[cfg(fuzzing)]
 pub(super) fn command<W, C>(text: &[u8]) -> Result<C>
 where

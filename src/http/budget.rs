@@ -1,7 +1,7 @@
-//! Memory that requests in flight may take together.
+//! A limit on the memory of all running requests together.
 //!
-//! A share is taken before the memory is, and given back when what it was taken for is gone. Nobody waits for a share:
-//! a waiting request would hold memory, too.
+//! A request takes a share before it allocates, and gives it back afterwards. No request waits for a share, since a
+//! waiting request would hold memory, too.
 
 use std::sync::Arc;
 
@@ -9,16 +9,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Error, Result};
 
-/// The bytes that may be taken, by all together. Cheap to clone.
+/// A number of bytes for all requests together. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Budget {
     size: usize,
     left: Arc<Semaphore>,
-    /// The budget that this one is a part of, and takes from, too.
+    /// The budget that this one is a part of. Shares are taken from both.
     whole: Option<Arc<Semaphore>>,
 }
 
-/// Bytes that were taken from a budget. Dropping them gives them back.
+/// Bytes taken from a budget. Dropping the share gives them back.
 #[derive(Debug, Default)]
 pub(super) struct Share {
     own: Option<OwnedSemaphorePermit>,
@@ -37,7 +37,7 @@ impl Budget {
         }
     }
 
-    /// One of `parts` equal parts of this budget. It may be used up while others still find room in the rest.
+    /// One of `parts` equal parts of this budget. It can be used up while the rest is free.
     #[must_use]
     pub fn part(&self, parts: usize) -> Self {
         Self {

@@ -1,7 +1,7 @@
-//! What a handler gets: a proven caller, the parts of the path and query, and the body, read in that order.
+//! The argument of handlers: an authenticated caller, the path and query, and the body, read in that order.
 //!
-//! One extractor rather than several, since actix polls several side by side: a malformed body would then be refused
-//! before the password is checked.
+//! It is one extractor, since actix polls several concurrently: a malformed body would then be refused before the
+//! password is checked.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -29,19 +29,19 @@ use crate::domain::text::{nearest, quoted};
 use crate::error::{Error, Field, Result, Violations};
 use crate::service::access::{Caller, Presented};
 
-/// The most unknown parameters of a query that are told.
+/// The maximum of unknown query parameters that an error names.
 const UNKNOWN_TOLD: usize = 20;
-/// The longest `Authorization` header read, in bytes.
+/// The maximum length of the `Authorization` header, in bytes.
 const AUTHORIZATION_LIMIT: usize = 8 * 1024;
 
 /// A request of surface `S` with head `H` and body `B`.
 #[derive(Debug)]
 pub(super) struct Call<S, H = (), B = ()> {
-    /// Who asks.
+    /// The authenticated caller.
     pub caller: Caller,
-    /// What the path and the query say.
+    /// The path and the query.
     pub head: H,
-    /// What the body says.
+    /// The body.
     pub body: B,
     surface: PhantomData<S>,
 }
@@ -61,8 +61,8 @@ impl<S: Dialect, H: Head, B: Body> FromRequest for Call<S, H, B> {
             let (head, body) = match parts.await {
                 Ok(parts) => parts,
                 Err(error) => {
-                    // A remembered password alone is no proof that its account is still let in: who is not learns
-                    // nothing of what else was wrong.
+                    // A cached password proof does not show that the account is still enabled, so check that before
+                    // reporting other errors.
                     State::of(&request)?.service.admit(&caller).await?;
                     return Err(error.into());
                 }
@@ -77,7 +77,7 @@ impl<S: Dialect, H: Head, B: Body> FromRequest for Call<S, H, B> {
     }
 }
 
-/// Reads the head first, so that its faults are told first.
+/// Reads the head first, so that its errors come first.
 pub(super) async fn read<H: Head, B: Body>(
     request: &HttpRequest,
     payload: dev::Payload,
@@ -93,13 +93,13 @@ async fn identify(request: &HttpRequest) -> Result<Caller> {
     prove_password(request, basic(request).ok_or(Error::Unauthenticated)?).await
 }
 
-/// Who somebody with an API token is.
+/// Authenticates a caller with an API token.
 pub(super) async fn prove_bearer(request: &HttpRequest, token: SecretString) -> Result<Caller> {
     let service = &State::of(request)?.service;
     service.identify_bearer(&token, origin(request)).await
 }
 
-/// Who somebody with a name and a password is.
+/// Authenticates a caller with a name and a password.
 pub(super) async fn prove_password(
     request: &HttpRequest,
     (name, password): (String, SecretString),
@@ -109,11 +109,11 @@ pub(super) async fn prove_password(
     service.identify(presented, origin(request)).await
 }
 
-/// The id of a request, by which answers and log lines name it.
+/// The id of a request, for answers and log lines.
 #[derive(Debug, Clone)]
 pub(super) struct RequestId(pub String);
 
-/// Where a request comes from, and its id.
+/// The source address of a request, and its id.
 pub(super) fn origin(request: &HttpRequest) -> Origin {
     let id = request.extensions().get::<RequestId>().cloned();
     Origin {
@@ -122,7 +122,7 @@ pub(super) fn origin(request: &HttpRequest) -> Origin {
     }
 }
 
-/// The one `Authorization` header. Two are two opinions on who is asking.
+/// The `Authorization` header. `None` if there are several, which would be ambiguous.
 pub(super) fn authorization(request: &HttpRequest) -> Option<&HeaderValue> {
     let mut headers = request.headers().get_all(AUTHORIZATION);
     match (headers.next(), headers.next()) {
@@ -146,8 +146,8 @@ pub(super) fn bearer(request: &HttpRequest) -> Option<SecretString> {
 
 /// The name and password of an `Authorization: Basic …` header (RFC 7617): all after the first colon is password.
 ///
-/// We announce UTF-8, but Swagger UI encodes with the browser's `btoa`, which gives Latin-1; what is not UTF-8 is read
-/// as that, or no password with an umlaut would work there.
+/// We announce UTF-8, but Swagger UI encodes with the browser's `btoa`, which gives Latin-1. So text that is not UTF-8
+/// is read as Latin-1: otherwise no password with an umlaut would work there.
 pub(super) fn read_basic(header: &HeaderValue) -> Option<(String, SecretString)> {
     if header.len() > AUTHORIZATION_LIMIT {
         return None;
@@ -165,7 +165,7 @@ pub(super) fn read_basic(header: &HeaderValue) -> Option<(String, SecretString)>
     Some((name.to_owned(), password.into()))
 }
 
-/// Refuses a parameter of the query that the operation does not have, where the surface wants that.
+/// Refuses unknown query parameters, if the surface does so.
 fn require_known<S: Dialect, H: Head>(request: &HttpRequest) -> Result<()> {
     let (Some(ignored), query @ [_, ..]) = (S::IGNORED, request.query_string().as_bytes()) else {
         return Ok(());
@@ -192,15 +192,15 @@ fn require_known<S: Dialect, H: Head>(request: &HttpRequest) -> Result<()> {
     violations.finish(Some(()))
 }
 
-/// Something read from the path and the query.
+/// A value that is read from the path and the query.
 pub(super) trait Head: Sized + 'static {
-    /// Are parameters of the query taken that nobody reads?
+    /// True if unknown query parameters are ignored.
     const TAKES_ANY: bool = false;
 
-    /// Reads it, or says what is wrong with it.
+    /// Reads it.
     fn read(request: &HttpRequest) -> Result<Self>;
 
-    /// The parameters of the query that it reads, as the document has them.
+    /// The query parameters that it reads, as in the document.
     fn parameters() -> Vec<Parameter> {
         Vec::new()
     }
@@ -244,7 +244,7 @@ impl Head for TokenId {
     }
 }
 
-/// The text of a part of the path.
+/// The text of a path segment.
 pub(super) fn segment(request: &HttpRequest, name: &str) -> Result<String> {
     request
         .match_info()
@@ -274,13 +274,13 @@ impl<T: DeserializeOwned + 'static> Head for Query<T> {
 }
 
 impl<T: IntoParams> Query<T> {
-    /// Those that there are.
+    /// The parameters of a type, as in the document.
     pub(super) fn parameters() -> Vec<Parameter> {
         T::into_params(|| Some(ParameterIn::Query))
     }
 }
 
-/// The whole request, for what is made from its host and path.
+/// The whole request, for answers that depend on its host and path.
 #[derive(Debug)]
 pub(super) struct Raw(pub HttpRequest);
 
@@ -290,20 +290,20 @@ impl Head for Raw {
     }
 }
 
-/// Something read from the body.
+/// A value that is read from the body.
 pub(super) trait Body: Sized + 'static {
     /// Reads it, or says what is wrong with it.
     fn read(request: &HttpRequest, payload: dev::Payload) -> impl Future<Output = Result<Self>>;
 }
 
 impl Body for () {
-    /// A body that nobody asked for is ignored.
+    /// An unexpected body is ignored.
     async fn read(_: &HttpRequest, _: dev::Payload) -> Result<Self> {
         Ok(())
     }
 }
 
-/// A JSON body of the wire type `W`, as the command `C` that it means.
+/// A JSON body of the wire type `W`, converted to the command `C`.
 #[derive(Debug)]
 pub(super) struct Json<W, C>(pub(super) C, PhantomData<W>);
 
@@ -318,11 +318,11 @@ where
     }
 }
 
-/// A JSON body as [`Json`] reads it, of a request that may come again: with a key it is carried out once.
+/// A JSON body like [`Json`], of a request that a client may repeat: with a key it is carried out once.
 #[derive(Debug)]
 pub(super) struct Repeatable<W, C> {
     pub(super) command: C,
-    /// What a repeat is told by, if the request has a key.
+    /// The identity of the request for the detection of repeats, if it has a key.
     pub(super) attempt: Option<Attempt>,
     wire: PhantomData<W>,
 }
@@ -351,8 +351,8 @@ where
     }
 }
 
-/// The one path of a request, however its own was spelled: the pattern of its route without the prefix, with ids in the
-/// form in which this service writes them.
+/// The canonical path of a request: the pattern of its route without the prefix, with ids in the form in which this
+/// service writes them.
 fn canonical_path(request: &HttpRequest) -> Result<String> {
     let pattern = request
         .match_pattern()
@@ -364,7 +364,7 @@ fn canonical_path(request: &HttpRequest) -> Result<String> {
     {
         Some(name) => {
             let text = segment(request, name)?;
-            // A part that is no id stands as its text.
+            // A segment that is no id stays as it is.
             let id = AccountId::parse(&text);
             Ok(id.map_or(text, |id| id.to_string()))
         }
@@ -374,7 +374,7 @@ fn canonical_path(request: &HttpRequest) -> Result<String> {
     Ok(parts?.join("/"))
 }
 
-/// The one `Idempotency-Key` header.
+/// The `Idempotency-Key` header.
 fn idempotency_key(request: &HttpRequest) -> Result<Option<IdempotencyKey>> {
     let mut keys = request.headers().get_all("idempotency-key");
     match (keys.next(), keys.next()) {
@@ -384,7 +384,7 @@ fn idempotency_key(request: &HttpRequest) -> Result<Option<IdempotencyKey>> {
     }
 }
 
-/// The command that a JSON text of the wire type `W` means.
+/// Converts a JSON text of the wire type `W` to a command.
 fn command<W: DeserializeOwned, C: TryFrom<W, Error = Error>>(text: &[u8]) -> Result<C> {
     C::try_from(body::parse(text)?)
 }

@@ -1,12 +1,12 @@
-//! A connection whose memory and time are bounded.
+//! A connection with limits on memory and time.
 //!
 //! It hands actix-http one request at a time. actix-http 3.20.0 decodes every head that it has read, up to 128 KiB of
 //! them, while the first request waits (`h1/dispatcher.rs`, `poll_request`: `MAX_PIPELINED_MESSAGES` is compared before
-//! the loop that decodes, and not in it); 4 094 small heads took 28 MB. So what a client sends after a request stays in
-//! the socket until that request is answered, and of a body no more is read than its handler keeps up with.
+//! the loop that decodes, and not in it); 4 094 small heads took 28 MB. So the data after a request stays in the socket
+//! until that request is answered, and a body is read only as fast as its handler takes it.
 //!
-//! It also ends a connection whose client takes too long. actix-http times the first head of a connection and the silence
-//! between requests; for later heads, and for answers that nobody takes, it waits without end.
+//! It also closes a connection whose client is too slow. actix-http times the first head of a connection and the idle
+//! time between requests; for later heads, and for answers that the client does not read, it waits without limit.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future as _;
@@ -28,36 +28,36 @@ use super::framing::{Body, Framing, HeadEnd};
 use super::pieces;
 use super::seats::Seat;
 
-/// Bytes of a head that take no share of a budget.
+/// The longest head that takes no share of the budget, in bytes.
 const SMALL_HEAD: usize = 16 * 1024;
 /// The longest head that actix-http 3.20.0 decodes (`MAX_BUFFER_SIZE` in `h1/decoder.rs`).
 const LONGEST_HEAD: usize = 128 * 1024;
-/// Bytes of a body that are read ahead of its handler, at most.
+/// The maximum of bytes of a body that are read ahead of its handler.
 const READ_AHEAD: usize = 16 * 1024;
-/// Chunks of a body that are handed over ahead of its handler, at most. actix-http 3.20.0 queues every chunk by itself, so
-/// small ones take many times their size (`h1/payload.rs`).
+/// The maximum of chunks that are handed over ahead of the body's handler. actix-http 3.20.0 queues every chunk by
+/// itself, so small ones take many times their size (`h1/payload.rs`).
 const CHUNKS_AHEAD: usize = 64;
-/// Chunks of a body, at most: more of them are no way to send what may be sent.
+/// The maximum of chunks of a body: no honest client needs more for the largest body.
 const CHUNKS: usize = 64 * 1024;
-/// The most that is read at once.
+/// The maximum of bytes for one read.
 const READ: usize = 4 * 1024;
-/// The most that is read while nothing may be handed over. It is read to notice that the client went away.
+/// The maximum of bytes read while nothing may be handed over. The read notices that the client went away.
 const WATCHED: usize = 1024;
-/// The least that a client takes of a large answer, in bytes a second, on average over the time for answers.
+/// The minimum pace at which a client reads a large answer, in bytes per second, averaged over the answer timeout.
 const PACE: u64 = 16 * 1024;
 
 /// The limits of a connection.
 #[derive(Debug, Clone)]
 pub struct Bounds {
-    /// The time for the head of a request, from its first byte on.
+    /// The time limit for the head of a request, from its first byte on.
     pub head: Duration,
-    /// The time in which a client may take nothing of an answer. Its pace is measured over the same time.
+    /// The time for which a client may read nothing of an answer. Its pace is measured over the same time.
     pub answer: Duration,
-    /// The memory of all heads together, as far as they are long.
+    /// The memory of all long heads together.
     pub heads: Budget,
 }
 
-/// The requests that came over one connection. The code that serves a request tells it how far the request is.
+/// The requests of one connection. The code that serves a request reports its progress here.
 #[derive(Debug, Clone, Default)]
 pub struct Requests(Rc<Counts>);
 
@@ -65,25 +65,25 @@ pub struct Requests(Rc<Counts>);
 struct Counts {
     begun: Cell<u64>,
     ended: Cell<u64>,
-    /// The framing of the request that began last, until the connection has taken notice of it.
+    /// The framing of the request that began last, until the connection has read it.
     framing: Cell<Option<Framing>>,
-    /// Bytes of a body that were handed over and not yet taken by its handler.
+    /// Bytes of a body that were handed over and that its handler has not taken yet.
     unread: Cell<usize>,
     /// Chunks that were handed over since the handler last had all.
     chunks: Cell<usize>,
-    /// Is an answer on its way that is complete and larger than [`pieces::SMALL`]?
+    /// True while a complete answer larger than [`pieces::SMALL`] is sent.
     large: Cell<bool>,
     /// The task to wake when more may be handed over.
     waiting: RefCell<Option<Waker>>,
     seat: Option<Seat>,
 }
 
-/// A request that is under way until this is dropped.
+/// A running request, until it is dropped.
 #[derive(Debug)]
 pub(super) struct UnderWay(Requests);
 
 impl Requests {
-    /// A head has come in whole.
+    /// Begins a request whose head is complete.
     pub(super) fn begin(&self, framing: Framing) -> UnderWay {
         self.0.begun.update(|begun| begun + 1);
         if let Some(seat) = &self.0.seat {
@@ -96,7 +96,7 @@ impl Requests {
         UnderWay(self.clone())
     }
 
-    /// The handler has taken `bytes` more of the request's body.
+    /// Reports that the handler has taken `bytes` more of the body.
     pub(super) fn take(&self, bytes: usize) {
         self.0.unread.update(|unread| unread.saturating_sub(bytes));
         if self.0.unread.get() == 0 {
@@ -105,25 +105,25 @@ impl Requests {
         self.wake();
     }
 
-    /// How many requests were answered, if more than none, and none is under way: what comes now is a head.
+    /// The number of answered requests if no request is running and the next data is a head; `None` before the first.
     fn between(&self) -> Option<u64> {
         let begun = self.0.begun.get();
         (begun > 0 && begun == self.0.ended.get()).then_some(begun)
     }
 
-    /// Is a request under way?
+    /// Returns true if a request is running.
     fn are_under_way(&self) -> bool {
         self.0.begun != self.0.ended
     }
 
-    /// The connection waits for its client.
+    /// Notes that the connection waits for its client.
     fn wait_for_client(&self) {
         if let Some(seat) = &self.0.seat {
             seat.wait();
         }
     }
 
-    /// The client has sent or taken something; if a request is under way, the server is at work again.
+    /// Notes that the client has sent or read something. If a request is running, the server is busy again.
     fn go_on(&self) {
         if let Some(seat) = &self.0.seat
             && self.are_under_way()
@@ -132,7 +132,7 @@ impl Requests {
         }
     }
 
-    /// Does the connection have to make room for another?
+    /// Returns true if the connection has to close for another one.
     fn have_to_leave(&self, context: &Context<'_>) -> bool {
         let seat = self.0.seat.as_ref();
         seat.is_some_and(|seat| seat.has_to_leave(context))
@@ -149,7 +149,7 @@ impl Requests {
     }
 }
 
-/// Wraps every request, outside of all that answers it: tells the connection when it begins and when its answer is out.
+/// The outermost middleware: tells the connection when a request begins and when its answer is sent.
 pub(super) async fn accompany(
     mut request: ServiceRequest,
     next: Next<BoxBody>,
@@ -166,20 +166,20 @@ pub(super) async fn accompany(
     })
 }
 
-/// An answer that leaves piece by piece. Its request is under way until the last piece was handed over.
+/// An answer that is sent piece by piece. Its request is running until the last piece was handed over.
 struct Leaving {
     body: BoxBody,
     _under_way: UnderWay,
 }
 
 impl UnderWay {
-    /// Lasts as long as the body, unless that is small and all there already.
+    /// Keeps the request running until the body is sent, unless that is small and complete.
     fn until_sent(self, body: BoxBody) -> BoxBody {
         match body.size() {
             BodySize::None => body,
             BodySize::Sized(size) if size <= pieces::SMALL as u64 => body,
             size @ (BodySize::Stream | BodySize::Sized(_)) => {
-                // A stream may wait for the database, and that is not the client's fault.
+                // A stream may wait for the database, which is not the client's fault.
                 self.0.0.large.set(size != BodySize::Stream);
                 BoxBody::new(Leaving {
                     body: pieces::split(body),
@@ -221,7 +221,7 @@ impl Drop for UnderWay {
 enum Phase {
     /// A head, of which this many bytes were handed over.
     Head { end: HeadEnd, size: usize },
-    /// Nothing, until the request begins that was handed over last, or has been answered.
+    /// Nothing, until the last handed-over request begins or has been answered.
     Request,
     /// The body of the request.
     Body(Body),
@@ -236,25 +236,25 @@ impl Phase {
     }
 }
 
-/// The pace at which a client takes a large answer.
+/// The pace at which a client reads a large answer.
 #[derive(Debug)]
 struct Pace {
     taken: u64,
     measured: Pin<Box<Sleep>>,
 }
 
-/// A stream that hands over one request at a time, and ends when its client takes longer than it may.
+/// A stream that hands over one request at a time, and closes if its client is too slow.
 #[derive(Debug)]
 pub struct Connection<S> {
     stream: S,
     bounds: Bounds,
     requests: Requests,
     phase: Phase,
-    /// Heads that were handed over whole.
+    /// The number of heads that were handed over completely.
     heads: u64,
     /// Bytes that were read and are not handed over yet.
     kept: Bytes,
-    /// Bytes of a body that were handed over since actix-http last had a pause to pass them on: it reads until it has
+    /// Bytes of a body that were handed over since actix-http last paused to pass them on: it reads until it has
     /// 128 KiB or has to wait.
     burst: usize,
     /// Chunks that were handed over since then.
@@ -263,16 +263,16 @@ pub struct Connection<S> {
     body_chunks: usize,
     /// The share of long heads. actix-http keeps a buffer of their size for as long as the connection lasts.
     share: Option<Share>,
-    /// When a head has to be whole that has begun, and after which request it came.
+    /// The number of requests before a head that has begun, and the deadline of the head.
     head: Option<(u64, Pin<Box<Sleep>>)>,
-    /// When some byte has to be taken.
+    /// The deadline by which the client has to read some byte.
     stalled: Option<Pin<Box<Sleep>>>,
-    /// The pace of the client, once it was slow to take an answer.
+    /// The pace of the client, once it was slow to read an answer.
     pace: Option<Pace>,
 }
 
 impl<S> Connection<S> {
-    /// Bounds a stream, whose connection has this seat.
+    /// Wraps a stream. `seat` is the seat of its connection.
     pub fn new(stream: S, bounds: Bounds, seat: Seat) -> Self {
         let requests = Requests(Rc::new(Counts {
             seat: Some(seat),
@@ -295,12 +295,12 @@ impl<S> Connection<S> {
         }
     }
 
-    /// What requests over it have to be told to.
+    /// The requests of the connection, which have to report their progress.
     pub fn requests(&self) -> Requests {
         self.requests.clone()
     }
 
-    /// Takes notice of what the request tells that was handed over last.
+    /// Reads the progress of the last handed-over request.
     fn advance(&mut self) {
         if !matches!(self.phase, Phase::Request) {
             return;
@@ -321,7 +321,7 @@ impl<S> Connection<S> {
         match self.phase {
             Phase::Head { .. } => usize::MAX,
             Phase::Request => 0,
-            // Of a request that was answered before its body came, nobody takes the rest.
+            // If a request was answered before its body arrived, nobody takes the rest.
             Phase::Body(_) if self.chunks() == 0 => 0,
             Phase::Body(_) if counts.begun == counts.ended => READ_AHEAD - self.burst,
             Phase::Body(_) => {
@@ -331,7 +331,7 @@ impl<S> Connection<S> {
         }
     }
 
-    /// The number of chunks that may begin in what is handed over now.
+    /// The number of chunks that may begin in the bytes handed over now.
     fn chunks(&self) -> usize {
         let counts = &self.requests.0;
         let ahead = if counts.begun == counts.ended {
@@ -342,7 +342,7 @@ impl<S> Connection<S> {
         CHUNKS_AHEAD.saturating_sub(ahead.max(self.burst_chunks))
     }
 
-    /// The number of these bytes that are handed over.
+    /// Decides how many of these bytes are handed over.
     fn hand_over(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let bytes = bytes.get(..self.room()).unwrap_or(bytes);
         let chunks = self.chunks();
@@ -384,7 +384,7 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Bounds how long a client may take nothing, and how slowly it may take a large answer.
+    /// Limits the time for which a client reads nothing, and its pace with a large answer.
     fn bounded<T>(
         &mut self,
         context: &mut Context<'_>,
@@ -428,7 +428,7 @@ impl<S> Connection<S> {
 }
 
 impl<S: AsyncRead + Unpin> Connection<S> {
-    /// Reads and hands over what may be.
+    /// Reads from the stream and hands over as much as is allowed.
     fn read(
         &mut self,
         context: &mut Context<'_>,
@@ -461,7 +461,7 @@ impl<S: AsyncRead + Unpin> Connection<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Waits until something may be handed over. Until then it looks for the end of the connection.
+    /// Waits until something may be handed over. Until then it watches for the end of the connection.
     fn watch(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.kept.is_empty() {
             let mut bytes = [0; WATCHED];
@@ -486,12 +486,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
         let this = self.get_mut();
         let had = buffer.filled().len();
         if this.requests.have_to_leave(context) {
-            // As if the client had closed it: what was answered is sent, and nothing more is read.
+            // As if the client had closed the connection: answers are sent, and nothing more is read.
             return Poll::Ready(Ok(()));
         }
         let read = this.read(context, buffer);
         if matches!(this.phase, Phase::Body(_)) && this.requests.0.unread.get() == 0 {
-            // The handler has all that came of the body.
+            // The handler has all of the body that arrived.
             if read.is_pending() {
                 this.requests.wait_for_client();
             }
@@ -506,7 +506,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
             (Poll::Ready(Ok(())), None, Some(after)) if buffer.filled().len() > had => {
                 this.head = Some((after, Box::pin(sleep(this.bounds.head))));
             }
-            // While the client takes its answers in slowly, what it sent after them has no deadline.
+            // While the client reads its answers slowly, data that it sent after them has no deadline.
             (Poll::Pending, Some((_, deadline)), _) if this.stalled.is_some() => {
                 deadline.as_mut().reset(Instant::now() + this.bounds.head);
             }

@@ -1,4 +1,4 @@
-//! Dialects: how each surface words the one error type.
+//! Dialects: the form of errors on each surface.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,14 +11,13 @@ use actix_web::{HttpResponse, ResponseError};
 
 use crate::error::Error;
 
-/// The words of one surface for errors.
+/// The form of errors on one surface.
 pub(super) trait Dialect: fmt::Debug + 'static {
-    /// What a 401 offers, one challenge a line.
+    /// The challenges of a 401, one per header line.
     const CHALLENGES: &'static [&'static str];
 
-    /// Parameters of the query that mean nothing here and are sent all the same, each with a client that sends it. Others
-    /// that the operation does not have are refused: a mistyped filter would let everything through. `None` if all are
-    /// ignored.
+    /// Query parameters that are ignored, each with a client that sends it. Other unknown ones are refused: a mistyped
+    /// filter would let everything through. `None` if all unknown ones are ignored.
     const IGNORED: Option<&'static [(&'static str, &'static str)]> = None;
 
     /// The status of an error.

@@ -18,9 +18,9 @@ use super::{examples, onward, openapi30};
 #[must_use]
 pub(super) fn whole(surfaces: &Surfaces) -> OpenApi {
     let mut document = preface();
-    // A server that is named at a path makes generated clients forget the host of their own configuration and send
-    // credentials there (openapi-generator 7.26, in Python and PHP). So servers are named at the top alone, and the whole
-    // document has none with a prefix, which only some of its paths have.
+    // If a path names a server, generated clients ignore the host of their own configuration and send credentials
+    // there (openapi-generator 7.26, in Python and PHP). So only the top level names servers, and the whole document
+    // has none with a prefix, which only some of its paths have.
     let servers = document.servers.take();
     for (_, own) in surfaces.documented() {
         document.merge(written(own));
@@ -30,8 +30,8 @@ pub(super) fn whole(surfaces: &Surfaces) -> OpenApi {
     document
 }
 
-/// Swagger UI shows this document first, and a form for each scheme. Two are enough, as both others are a Bearer under
-/// another name; the documents of their surfaces keep them.
+/// Removes all security schemes but two. Swagger UI shows this document first, with a form for each scheme, and the
+/// others are Bearer under another name. The documents of their surfaces keep them.
 fn offer_basic_and_bearer_alone(document: &mut OpenApi) {
     let components = document.components.get_or_insert_with(Default::default);
     let schemes = &mut components.security_schemes;
@@ -96,12 +96,12 @@ pub(super) fn alone(own: &Document) -> OpenApi {
 
 const BASIC_AUTH: &str = "The name and the password of an account. The first start of the service prints those of the first account, `admin`.";
 
-/// Ours: the product has no such tokens.
+/// An addition of ours: the product has no such tokens.
 const BEARER_AUTH: &str = "An API token, as `POST /v1/apitokens/generate` gives it. It acts as the account that made it, within the token's roles. `POST /secret-scanning/report` takes the token of the setting `--secret-scanning-token` instead.";
 
 const SCANNER_AUTH: &str = "The token of the setting `--secret-scanning-token`. It opens nothing else, and nothing else opens what it does.";
 
-/// What the documents have in common: whose they are, and how callers say who they are.
+/// The common part of the documents: title, contact, server and security schemes.
 fn preface() -> OpenApi {
     #[derive(utoipa::OpenApi)]
     #[openapi(
@@ -132,7 +132,7 @@ fn preface() -> OpenApi {
     document
 }
 
-/// The names of the security schemes that a requirement asks for, which utoipa shows as JSON only.
+/// The names of the security schemes of a requirement, which utoipa exposes only as JSON.
 fn names(requirement: &SecurityRequirement) -> Vec<String> {
     match serde_json::to_value(requirement) {
         Ok(Value::Object(demands)) => demands.into_iter().map(|(name, _)| name).collect(),
@@ -140,10 +140,10 @@ fn names(requirement: &SecurityRequirement) -> Vec<String> {
     }
 }
 
-/// A document as it is served and committed: JSON for people to read, with a line end.
+/// A document as it is served and committed: indented JSON with a line end.
 #[must_use]
 pub fn document_json(document: &OpenApi) -> String {
-    // Serialising what utoipa built from static parts cannot fail; an empty document would fail its test.
+    // Serialising a document from static parts cannot fail; an empty document would fail its test.
     let mut text = document.to_pretty_json().unwrap_or_default();
     text.push('\n');
     text
@@ -157,7 +157,7 @@ pub fn document_json_30(document: &OpenApi) -> String {
     format!("{value:#}\n")
 }
 
-/// Has a document say where its service is: all that is below the public URL of the settings.
+/// Sets the servers of a document, below the public URL of the settings.
 pub fn serve_at(document: &mut OpenApi, public_url: &Url) {
     let base = public_url.as_str().trim_end_matches('/');
     for server in document.servers.iter_mut().flatten() {

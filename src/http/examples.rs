@@ -1,5 +1,4 @@
-//! Examples of the document, made rather than written: bodies from the examples of their members, errors from what
-//! the service answers.
+//! Generated examples for the documents: bodies from the examples of their members, errors from the service's answers.
 
 use actix_web::ResponseError as _;
 use actix_web::http::header::{HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -12,7 +11,7 @@ use utoipa::openapi::{Object, ObjectBuilder, OpenApi, Ref, RefOr, Response, Sche
 use super::dialect::{Dialect, Failure};
 use crate::error::Error;
 
-/// The headers of errors, with what they are for.
+/// The headers of errors, with their descriptions.
 const HEADERS: [(HeaderName, Type, &str); 2] = [
     (WWW_AUTHENTICATE, Type::String, "How to authenticate"),
     (
@@ -22,10 +21,10 @@ const HEADERS: [(HeaderName, Type, &str); 2] = [
     ),
 ];
 
-/// Adds examples to every body and headers to every error, and keeps an error that operations share only once.
+/// Adds examples to every body and headers to every error, and moves errors that operations share to the components.
 ///
-/// `error` gives the error behind a status of a path; `fit` corrects what examples of members cannot tell apart. Names
-/// of shared errors begin with `prefix`: surfaces share a document, not their errors.
+/// `error` gives the error behind a status of a path. `fit` corrects examples that the members alone do not determine.
+/// Names of shared errors begin with `prefix`, since each surface has its own errors.
 pub(super) fn illustrate<S: Dialect>(
     document: &mut OpenApi,
     prefix: &str,
@@ -52,7 +51,7 @@ pub(super) fn illustrate<S: Dialect>(
                     let RefOr::T(content) = content else { continue };
                     content.example = match (&error, &content.schema) {
                         (Some(failure), _) => Some(S::body(failure)),
-                        // What is no JSON has no members to make one from.
+                        // Content that is not JSON has no members to make an example from.
                         (None, _) if content.example.is_some() => continue,
                         (None, Some(schema)) => {
                             let mut example = example(schema, &components);
@@ -80,7 +79,7 @@ pub(super) fn illustrate<S: Dialect>(
     document.components = Some(components);
 }
 
-/// The schema of a text that is one of these.
+/// The schema of a text with these values.
 pub(super) fn one_of(words: impl Iterator<Item = &'static str>) -> Object {
     ObjectBuilder::new()
         .schema_type(Type::String)
@@ -125,14 +124,14 @@ fn add_headers<S: Dialect>(response: &mut Response, failure: &Failure<S>) {
     }
 }
 
-/// The name of an error among the components: that of its status. One without a body is of a HEAD request, and its
-/// own.
+/// The name of an error among the components, after its status. An error without a body belongs to a HEAD request and
+/// has its own name.
 fn name<S: Dialect>(prefix: &str, failure: &Failure<S>, response: &Response) -> Option<String> {
     let reason = failure.status_code().canonical_reason()?;
     (!response.content.is_empty()).then(|| format!("{prefix}{}", reason.replace(' ', "")))
 }
 
-/// The example of a schema: its own, else its first word, else one of its parts.
+/// The example of a schema: its own, or else its first enum value, or else one made of its parts.
 fn example(schema: &RefOr<Schema>, components: &Components) -> Value {
     let schema = match schema {
         RefOr::T(schema) => schema,

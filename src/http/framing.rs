@@ -1,7 +1,7 @@
-//! Finds where the head and the body of a request end, so that a connection hands over one request at a time.
+//! Finds the end of a request's head and body, so that a connection hands over one request at a time.
 //!
-//! It decides only how many bytes are handed over. actix-http parses the same bytes and decides what they mean, so a
-//! disagreement makes a connection wait until a timer ends it, and does nothing else.
+//! It decides only how many bytes are handed over. actix-http parses the same bytes and decides their meaning, so a
+//! disagreement only makes a connection wait until it times out.
 
 use actix_web::HttpMessage as _;
 use actix_web::dev::{Payload, ServiceRequest};
@@ -40,9 +40,9 @@ impl Framing {
 /// Finds the empty line that ends a head.
 #[derive(Debug)]
 pub(super) struct HeadEnd {
-    /// Is the current line empty so far?
+    /// True if the current line is empty so far.
     line_is_empty: bool,
-    /// Had a line content? httparse skips empty lines before the request line.
+    /// True after a line with content. httparse skips empty lines before the request line.
     has_content: bool,
 }
 
@@ -62,7 +62,7 @@ impl HeadEnd {
             match byte {
                 b'\n' if self.line_is_empty && self.has_content => return Some(index + 1),
                 b'\n' => self.line_is_empty = true,
-                // httparse takes a line feed alone for the end of a line, too.
+                // httparse accepts a line feed alone as a line end, too.
                 b'\r' => {}
                 _ => {
                     self.line_is_empty = false;
@@ -81,20 +81,20 @@ pub(super) enum Body {
     Sized(u64),
     /// Chunks.
     Chunked(Chunks),
-    /// All that comes.
+    /// All further bytes.
     Unending,
 }
 
-/// The part of some bytes that belongs to a body.
+/// The part of a buffer that belongs to a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Taken {
     /// Bytes that belong to the body.
     pub(super) bytes: usize,
-    /// Those of them that the handler gets. The others are the framing of chunks.
+    /// Those of them that are data. The others are the framing of chunks.
     pub(super) data: usize,
     /// Chunks that begin in them.
     pub(super) chunks: usize,
-    /// Does the body end with them?
+    /// True if the body ends with them.
     pub(super) ended: bool,
 }
 
@@ -109,7 +109,7 @@ pub(super) enum Chunks {
     DataEnd,
     /// In the lines after the last chunk.
     Trailer { line_is_empty: bool },
-    /// In something that is no chunk. actix-http refuses it, and then the connection ends.
+    /// In malformed data. actix-http refuses it, and then the connection ends.
     Malformed,
 }
 
@@ -124,7 +124,7 @@ impl Body {
         }
     }
 
-    /// Takes the bytes that belong to the body, up to the beginning of another chunk after `chunks` of them.
+    /// Takes the bytes that belong to the body, with at most `chunks` chunks.
     pub(super) fn take(&mut self, bytes: &[u8], chunks: usize) -> Taken {
         match self {
             Self::Sized(left) => {

@@ -1,6 +1,6 @@
-//! The door of the fuzz targets in `fuzz/`, which exists in their build alone (`--cfg fuzzing`).
+//! Functions for the fuzz targets in `fuzz/`, only in their build (`--cfg fuzzing`).
 //!
-//! Owns nothing: it lets in to what the handlers call. A target then says what has to hold.
+//! They call the code behind the handlers. The targets check the results.
 
 use std::net::IpAddr;
 
@@ -20,8 +20,7 @@ pub fn basic(header: &[u8]) -> Option<(String, SecretString)> {
     call::read_basic(&HeaderValue::from_bytes(header).ok()?)
 }
 
-/// Where a request of this peer comes from, if it has these `X-Forwarded-For` headers. `None` if no request can have
-/// them.
+/// The source of a request from `peer` with these `X-Forwarded-For` headers. `None` if no request can have them.
 #[must_use]
 pub fn source(peer: IpAddr, lines: &[&str], proxies: &[IpNet]) -> Option<IpAddr> {
     let mut headers = HeaderMap::new();

@@ -1,4 +1,4 @@
-//! What every request passes: a request id, the origin check, the log, and the headers that bind browsers.
+//! The middleware of all requests: request id, origin check, log, and security headers for browsers.
 
 use std::rc::Rc;
 
@@ -29,9 +29,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
-/// The headers by which a script's request is known from all others.
+/// The request headers that identify a request of a script.
 const DECIDES_CHALLENGE: HeaderValue = HeaderValue::from_static("Sec-Fetch-Mode, X-Requested-With");
-/// What browsers make of every answer: what its type says, in no frame, told to no other page, of use to this origin.
+/// Security headers of every answer: no content sniffing, no frames, no referrer, use by this origin only.
 const BINDING: [(HeaderName, HeaderValue); 4] = [
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
@@ -41,7 +41,7 @@ const BINDING: [(HeaderName, HeaderValue); 4] = [
         HeaderValue::from_static("same-origin"),
     ),
 ];
-/// The same where an answer says nothing itself: it is no page, and nobody keeps it.
+/// Headers of answers that do not set them: the answer is no page, and is not cached.
 const UNLESS_SAID: [(HeaderName, HeaderValue); 2] = [
     (
         CONTENT_SECURITY_POLICY,
@@ -49,11 +49,11 @@ const UNLESS_SAID: [(HeaderName, HeaderValue); 2] = [
     ),
     (CACHE_CONTROL, HeaderValue::from_static("no-store")),
 ];
-/// A year. Not for the domains below: they may be anybody's.
+/// A year, without subdomains, which may belong to others.
 const HTTPS_ONLY: HeaderValue = HeaderValue::from_static("max-age=31536000");
-/// The beginning of the `Allow` header of a path whose HEAD is answered as its GET.
+/// The beginning of the `Allow` header of a path that answers HEAD like GET.
 pub(super) const GET_AND_HEAD: &str = "GET, HEAD";
-/// The longest request id taken over from a client, in bytes.
+/// The longest request id accepted from a client, in bytes.
 const ID_LENGTH: usize = 64;
 
 /// Wraps every request.
@@ -90,7 +90,7 @@ pub(super) async fn guard(
                     None => call.await,
                 };
                 let answer = answer?.map_into_boxed_body();
-                // The connection would read a stream to its end, which is an export of all, and send nothing of it.
+                // The connection would read a stream (an export of everything) to its end and send nothing of it.
                 if method == Method::HEAD && answer.response().body().size() == BodySize::Stream {
                     answer.map_body(|_, _| BoxBody::new(()))
                 } else {
@@ -152,14 +152,14 @@ fn label(
     response
 }
 
-/// Is a HEAD of this path answered as a GET is? The connection leaves the body out (RFC 9110 §9.3.2).
+/// Returns true if HEAD of this path is answered like GET. The connection leaves out the body (RFC 9110 §9.3.2).
 fn reads_by_get(request: &ServiceRequest, state: &State) -> bool {
     let allowed = state.allowed(request.request());
     allowed.is_some_and(|allowed| allowed.starts_with(GET_AND_HEAD))
 }
 
-/// Takes the Basic challenge out of a 401 to a page's script: a browser would open its own sign-in box, and the script
-/// would wait for it.
+/// Removes the Basic challenge from a 401 to a page's script: the browser would open its own sign-in dialog, and the
+/// script would wait for it.
 fn challenge_scripts_silently(response: &mut ServiceResponse<BoxBody>) {
     let challenges = response.headers().get_all(WWW_AUTHENTICATE);
     let (basic, others): (Vec<_>, Vec<_>) = challenges
@@ -183,14 +183,14 @@ fn challenge_scripts_silently(response: &mut ServiceResponse<BoxBody>) {
     }
 }
 
-/// A path as the log tells it, where control characters of the caller's text have no place. It is the path as it is routed:
-/// an encoded secret would not be known for one, and so not be masked.
+/// A path for the log, with control characters escaped. It is the decoded path of the router: an encoded secret would
+/// not be recognised and masked.
 struct Told<'a>(&'a str);
 
 impl std::fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"'\\".contains(&byte);
-        // Escaping writes one character after the other, which took a twentieth of a GET's instructions.
+        // Escaping writes character by character, which took a twentieth of a GET's instructions.
         if self.0.bytes().all(plain) {
             f.write_str(self.0)
         } else {
@@ -199,7 +199,7 @@ impl std::fmt::Display for Told<'_> {
     }
 }
 
-/// The id of the client or of a proxy in front, if it is a harmless word and no secret; else one of our own.
+/// The request id of the client or a proxy if it is a harmless word and no secret, or else a new one.
 fn request_id(request: &ServiceRequest, state: Option<&State>) -> String {
     let sent = request
         .headers()
@@ -224,7 +224,7 @@ fn request_id(request: &ServiceRequest, state: Option<&State>) -> String {
     }
 }
 
-/// Refuses writes that a foreign web page makes a browser send, before the body is read.
+/// Refuses writes that a page of another origin makes a browser send, before the body is read.
 ///
 /// Browsers send `Origin` with every unsafe request and, newer ones, `Sec-Fetch-Site`; other clients send neither.
 fn check_origin(request: &ServiceRequest, state: Option<&State>) -> Result<()> {
@@ -248,8 +248,8 @@ fn check_origin(request: &ServiceRequest, state: Option<&State>) -> Result<()> {
     Ok(())
 }
 
-/// Turns a read away before anything is done for it, if the database would: under a flood that is most of what can be
-/// saved. Probes have a reader of their own. What may write is left to the store, whose doors are two.
+/// Refuses a read early if the read queue is full, which saves most of its cost under a flood. Probes have a reader of
+/// their own. Requests that may write are left to the store, since they use two queues.
 fn check_room(
     request: &ServiceRequest,
     state: Option<&State>,
@@ -264,8 +264,8 @@ fn check_room(
     }
 }
 
-/// While all is frozen, those may ask who look: what answers them lets in administrators alone. What is no look, or
-/// another surface, gives something to be let in with.
+/// While the service is frozen, only probes, documents and reads of the registries API pass, and reads need Admin.
+/// Writes are refused, and so are surfaces that issue credentials.
 async fn check_freeze(
     request: &ServiceRequest,
     state: Option<&State>,
@@ -281,18 +281,18 @@ async fn check_freeze(
     match surface.map(|surface| surface.while_frozen) {
         Some(WhileFrozen::All) => Ok(()),
         Some(WhileFrozen::Reads) if looks => Ok(()),
-        // Boxed, so that every other request does not carry the room for it.
+        // Boxed, so that other requests do not reserve space for it.
         _ if Box::pin(service.freeze().heed()).await?.is_none() => Ok(()),
         _ => Err(Error::Frozen),
     }
 }
 
-/// The public URL's origin, or an IP address that the request was sent to: without a public URL any, beside one a
-/// loopback address.
+/// Returns true for the public URL's origin, and for an IP address that the request was sent to: any address without a
+/// public URL, only a loopback address with one.
 ///
-/// A name in `Host` proves nothing: whoever owns a name can let it lead to this service once a page of theirs is loaded
-/// under it (DNS rebinding). An address cannot be led elsewhere, and browsers resolve `localhost` by themselves (RFC 6761
-/// §6.3). The scheme is left out of the comparison with the host: a proxy in front may have ended TLS.
+/// A name in `Host` proves nothing: its owner can point it to this service after a page was loaded under it (DNS
+/// rebinding). An address cannot be redirected, and browsers resolve `localhost` by themselves (RFC 6761 §6.3). The
+/// comparison with the host ignores the scheme: a proxy in front may have ended TLS.
 fn is_own(origin: &HeaderValue, request: &ServiceRequest, state: Option<&State>) -> bool {
     let Some(origin) = origin
         .to_str()
@@ -314,7 +314,7 @@ fn is_own(origin: &HeaderValue, request: &ServiceRequest, state: Option<&State>)
         .is_some_and(|own| own.origin() == origin.origin())
 }
 
-/// One line a request: what failed on our side as an error with its whole cause, the rest for those who debug.
+/// Logs one line per request: our own failures as errors with the whole cause, all others at debug level.
 fn log(response: &ServiceResponse<BoxBody>, state: Option<&State>) {
     let status = response.status().as_u16();
     let error = cause(response.response());
@@ -335,7 +335,7 @@ fn log(response: &ServiceResponse<BoxBody>, state: Option<&State>) {
         Some(error @ Error::Unavailable { .. }) => {
             tracing::warn!(status, error = error.chain(), "unavailable");
         }
-        // Without an error it is /readyz, which has said itself what is missing.
+        // Without an error it is /readyz, which reports itself what is missing.
         None if status == 503 => tracing::debug!(status, "answered"),
         None if status >= 500 => tracing::error!(status, "failed"),
         // StackRox answers some refusals with 500 and 501.

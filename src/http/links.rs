@@ -6,15 +6,15 @@ use url::Url;
 
 use super::state::State;
 
-/// Where a request's own path is reached: the public URL of the settings, else a loopback `Host` as it was sent.
+/// The URL of a request's own path, by the public URL of the settings, or else a loopback `Host`.
 ///
-/// Any other `Host` is the client's word alone and is not repeated: links are then without origin.
+/// Any other `Host` comes from the client and is not trusted: links then have no origin.
 pub(super) fn here(request: &HttpRequest) -> String {
     let base = origin(request).unwrap_or_default();
     format!("{base}{}", request.path())
 }
 
-/// Where clients reach this service, without a slash at the end, as far as we can know.
+/// The URL of this service for clients, without a final slash, as far as it is known.
 pub(super) fn origin(request: &HttpRequest) -> Option<String> {
     let state = request.app_data::<Data<State>>();
     let public = state.and_then(|state| state.origins.public_url.as_ref());
@@ -24,7 +24,7 @@ pub(super) fn origin(request: &HttpRequest) -> Option<String> {
     }
 }
 
-/// Do clients reach this service by TLS, as far as we can know?
+/// Returns true if clients reach this service by TLS, as far as it is known.
 pub(super) fn is_secure(request: &HttpRequest) -> bool {
     let origins = request
         .app_data::<Data<State>>()
@@ -33,7 +33,7 @@ pub(super) fn is_secure(request: &HttpRequest) -> bool {
     public.map_or_else(|| serves_tls(request), |url| url.scheme() == "https")
 }
 
-/// Did this request come by TLS?
+/// Returns true if this request came by TLS.
 fn serves_tls(request: &HttpRequest) -> bool {
     let state = request.app_data::<Data<State>>();
     state.is_some_and(|state| state.origins.tls)

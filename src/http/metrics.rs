@@ -1,7 +1,7 @@
-//! `/metrics`: what the program counts, for the operator's monitor.
+//! `/metrics`, for the operator's monitor.
 //!
-//! Served where all is served to who has the token of `--metrics-token`, and at `--metrics-listen` to everybody. Without
-//! either there is no such path.
+//! The main address serves it with the token of `--metrics-token`, and `--metrics-listen` without authentication.
+//! Without either setting the path does not exist.
 
 use std::collections::BTreeMap;
 
@@ -20,10 +20,10 @@ use super::surface::{PREFIX, Surface, Surfaces, routed};
 use crate::error::Error;
 use crate::metrics::{self, Requests, Route, Watch};
 
-/// The one path.
+/// The path.
 pub(super) const PATH: &str = "/metrics";
 
-/// The dialect of what a monitor alone may ask: it is offered no other way in.
+/// The dialect of requests by the monitor: a 401 offers only its token.
 #[derive(Debug)]
 pub(super) struct Monitoring;
 
@@ -46,12 +46,12 @@ impl Dialect for Monitoring {
     }
 }
 
-/// The path for who has the token.
+/// Adds the path with authentication by token.
 pub(super) fn guarded(config: &mut ServiceConfig) {
     config.service(for_monitor);
 }
 
-/// The path for everybody.
+/// Adds the path without authentication.
 pub(super) fn open(config: &mut ServiceConfig) {
     config.service(for_all);
 }
@@ -75,7 +75,7 @@ fn told(state: &State) -> HttpResponse {
         .body(state.registry.text())
 }
 
-/// Counts requests by the routes of an application, with their methods.
+/// The counters of requests by the routes of an application, with their methods.
 pub(super) fn requests(surfaces: &Surfaces, methods: &BTreeMap<String, String>) -> Requests {
     let listed = methods.iter().map(|(pattern, methods)| Route {
         surface: surfaces.of(pattern).name,

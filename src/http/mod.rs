@@ -1,7 +1,7 @@
-//! HTTP: a folder for each surface, and the parts that surfaces share. The only place that names utoipa.
+//! HTTP: a folder for each surface, and the parts that surfaces share. Only this module uses utoipa.
 //!
-//! A handler has three steps: wire to command, one service call, domain to wire. Owns paths, headers, bodies and
-//! statuses. Refuses to decide anything: no rule, no SQL and no clock here.
+//! A handler has three steps: wire to command, one service call, domain to wire. It owns paths, headers, bodies and
+//! statuses. It has no rules, no SQL and no clock.
 
 mod body;
 mod budget;
@@ -70,12 +70,12 @@ pub fn document() -> OpenApi {
     document::whole(&SURFACES)
 }
 
-/// The names of the documents that are about one surface each.
+/// The names of the documents of single surfaces.
 pub fn document_names() -> impl Iterator<Item = &'static str> {
     SURFACES.documented().into_iter().map(|(name, _)| name)
 }
 
-/// The document of the surface with this name, if there is one. It stands alone.
+/// The document of the surface with this name, if there is one. It is complete by itself.
 #[must_use]
 pub fn document_of(name: &str) -> Option<OpenApi> {
     let documented = SURFACES.documented();
@@ -102,7 +102,7 @@ fn documents(public_url: Option<&Url>) -> BTreeMap<String, Bytes> {
     served
 }
 
-/// The state of the whole application. `random` makes request ids, and `registry` has the counts of others.
+/// The state of the whole application. `random` makes request ids, and `registry` has the metrics of other parts.
 #[must_use]
 pub fn state(
     service: Service,
@@ -131,7 +131,7 @@ pub fn state(
     State::new(service, random, settings, registry, served)
 }
 
-/// Gives a worker its waker. Without room for another descriptor it goes on without one.
+/// Gives a worker its waker, or none if no descriptor is free.
 fn add_waker(config: &mut web::ServiceConfig) {
     match CrossThreadWaker::new() {
         Ok(waker) => drop(config.app_data(Rc::new(waker))),
@@ -141,12 +141,12 @@ fn add_waker(config: &mut web::ServiceConfig) {
     }
 }
 
-/// What an address is for.
+/// The purpose of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Door {
-    /// All that is served; metrics to who has the monitor's token, if there is one.
+    /// All surfaces, and metrics with the monitor's token, if there is one.
     Service,
-    /// Metrics, and nothing else.
+    /// Only metrics.
     Metrics,
 }
 
@@ -177,7 +177,7 @@ pub fn app(
     };
     App::new()
         .wrap(middleware::from_fn(guard::guard))
-        // Outside of the guard, whose refusals are to look like all others.
+        // Outside of the guard, so that its refusals look like all others.
         .wrap(middleware::from_fn(dress))
         .wrap(middleware::from_fn(connection::accompany))
         .app_data(state)
@@ -186,7 +186,7 @@ pub fn app(
         .default_service(web::to(unrouted::unrouted))
 }
 
-/// Gives an answer the headers and the form that all of its surface have.
+/// Gives an answer the headers and the form of its surface.
 async fn dress(
     request: ServiceRequest,
     next: middleware::Next<actix_web::body::BoxBody>,

@@ -1,7 +1,7 @@
-//! JSON as this service reads it: a structure is an object, and nesting ends somewhere.
+//! Stricter JSON: a structure is an object, and nesting is limited.
 //!
-//! Derived code also reads a structure from an array of its members in their order, and `serde_json` skips what is
-//! ignored to any depth. Neither is anything a caller means: `[null, null, "disabled"]` is a mistake, not a PATCH.
+//! Derived code also reads a structure from an array of its members, and `serde_json` skips ignored values of any
+//! depth. No caller means that: `[null, null, "disabled"]` is a mistake, not a PATCH.
 
 use std::fmt;
 
@@ -10,11 +10,11 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
-/// A deserializer, or a part of one, that takes structures from objects only. For self-describing formats.
+/// A deserializer, or a part of one, that reads structures from objects only. For self-describing formats.
 #[derive(Debug)]
 pub(super) struct Objects<T> {
     inner: T,
-    /// A structure is wanted, whatever the visitor calls it.
+    /// True if a structure is expected, even if the visitor asks for any value.
     wanted: bool,
 }
 

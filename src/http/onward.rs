@@ -1,5 +1,4 @@
-//! Links of the documents: from an answer that made something to all that can be done with it, so that tools and people
-//! can chain calls.
+//! Links in the documents, from an answer that made a thing to the operations on it, so that tools can chain calls.
 
 use serde_json::json;
 use utoipa::openapi::link::Link;
@@ -9,9 +8,9 @@ use super::examples::operations;
 
 /// A kind of thing that can be made.
 struct Thing {
-    /// The operations that make one.
+    /// The operations that make it.
     makers: &'static [&'static str],
-    /// The parameters that name it, and where they are.
+    /// The parameters that name it, with their runtime expressions.
     names: &'static [(&'static str, &'static str)],
     /// The operations that take these parameters.
     uses: &'static [&'static str],
@@ -77,7 +76,7 @@ const THINGS: [Thing; 6] = [
     },
 ];
 
-/// Adds the links to the answers with a success of all operations that make something.
+/// Adds the links to the successful answers of all operations that make something.
 pub(super) fn link(document: &mut OpenApi) {
     for item in document.paths.paths.values_mut() {
         for operation in operations(item) {

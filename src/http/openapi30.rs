@@ -1,11 +1,11 @@
 //! Documents in OpenAPI 3.0, for tools that do not read 3.1.
 //!
-//! The two differ in schemas: 3.1 has those of JSON Schema, 3.0 a dialect of its own. Documents in 3.0 tell of no 304.
-//! Keywords that 3.0 lacks and that this does not know stay, and the validator of the stage `documents` refuses them.
+//! They differ in schemas: 3.1 uses JSON Schema, 3.0 a dialect of it. Documents in 3.0 have no 304. Unknown keywords
+//! that 3.0 lacks stay, and the validator of the stage `documents` refuses them.
 
 use serde_json::{Map, Value, json};
 
-/// The version that converted documents say they are of.
+/// The version in converted documents.
 const VERSION: &str = "3.0.3";
 
 /// Turns a document of OpenAPI 3.1 into one of 3.0.
@@ -20,9 +20,9 @@ pub(super) fn convert(document: &mut Value) {
     walk(document);
 }
 
-/// Tools that stop at 3.0, such as progenitor, want one type of everything that is a success and one of everything that is
-/// none. So errors that are written as "any other" are those of 4xx and 5xx, and the answer that nothing has changed, which
-/// has no body, is taken back with the header that asks for it.
+/// Converts the answers of an operation. Tools for 3.0, such as progenitor, want one type for all successes and one for
+/// all errors. So `default` errors become those of 4xx and 5xx, and the 304, which has no body, is removed with the
+/// header that asks for it.
 fn answers(operation: &mut Value) {
     let Some(Value::Object(told)) = operation.get_mut("responses") else {
         return;
@@ -44,7 +44,7 @@ fn remove(value: &mut Value, member: &str) {
     }
 }
 
-/// Converts the schemas inside something that is none itself.
+/// Converts the schemas inside a value that is no schema.
 fn walk(value: &mut Value) {
     match value {
         Value::Object(members) => {
@@ -84,7 +84,7 @@ fn schema(value: &mut Value) {
                     _ => {}
                 }
             }
-            // Names of members are always text.
+            // Member names are always text.
             members.remove("propertyNames");
             if let Some(only) = members.remove("const") {
                 members.insert("enum".to_owned(), json!([only]));
@@ -112,7 +112,7 @@ fn schema(value: &mut Value) {
     }
 }
 
-/// A list of types is one type, or a choice, and null is a word beside it.
+/// Converts a list of types to one type or a choice, and null to `nullable`.
 fn types(members: &mut Map<String, Value>) {
     let Some(Value::Array(mut types)) = members.get("type").cloned() else {
         return;
@@ -131,7 +131,7 @@ fn types(members: &mut Map<String, Value>) {
     }
 }
 
-/// Null among alternatives is a word beside them, and one alternative is none.
+/// Converts null among alternatives to `nullable`, and replaces a single alternative by itself.
 fn alternatives(members: &mut Map<String, Value>) {
     for keyword in ["oneOf", "anyOf"] {
         let Some(Value::Array(items)) = members.get_mut(keyword) else {
@@ -157,7 +157,7 @@ fn alternatives(members: &mut Map<String, Value>) {
     }
 }
 
-/// 3.0 ignores all that stands beside a reference.
+/// Wraps a reference in `allOf` if keywords are beside it, since 3.0 would ignore them.
 fn words_beside_a_reference(members: &mut Map<String, Value>) {
     if members.len() > 1
         && let Some(reference) = members.remove("$ref")
@@ -222,12 +222,12 @@ mod tests {
             ),
             (json!({"items": true}), json!({"items": {}})),
             (json!({"items": false}), json!({"items": {"not": {}}})),
-            // A member that is called like a keyword is none.
+            // A member named like a keyword is no keyword.
             (
                 json!({"properties": {"const": {"const": 1}, "type": {"type": "string"}}}),
                 json!({"properties": {"const": {"enum": [1]}, "type": {"type": "string"}}}),
             ),
-            // Nor is an example a schema.
+            // An example is no schema.
             (
                 json!({"example": {"const": 1}}),
                 json!({"example": {"const": 1}}),

@@ -1,4 +1,4 @@
-//! What the operator's machinery asks: is it alive, is it ready.
+//! Health probes and metrics for the operator.
 
 use actix_web::web::Data;
 use actix_web::{HttpResponse, get};
@@ -60,27 +60,27 @@ struct Checks {
     /// The fault of writes; reads may go on.
     #[serde(skip_serializing_if = "Option::is_none")]
     writes: Option<&'static str>,
-    /// What becomes of the backup that this was restored from.
+    /// The state of the restore, if the database was restored from a backup.
     #[serde(skip_serializing_if = "Option::is_none")]
     backup: Option<&'static str>,
-    /// When the first signing certificate in use ends.
+    /// The end of the first signing certificate in use.
     #[serde(
         rename = "signingCertificatesEnd",
         skip_serializing_if = "Option::is_none"
     )]
     signing_certificates_end: Option<String>,
-    /// When the last of those begins that are not valid yet.
+    /// The latest beginning of the signing certificates that are not valid yet.
     #[serde(
         rename = "signingCertificatesBegin",
         skip_serializing_if = "Option::is_none"
     )]
     signing_certificates_begin: Option<String>,
-    /// Until when the janitor removes nothing, since the clock jumped.
+    /// The time until which the janitor removes nothing, since the clock jumped.
     #[serde(rename = "removalsWaitUntil", skip_serializing_if = "Option::is_none")]
     removals_wait_until: Option<String>,
 }
 
-/// Alive: this process answers. Asks nobody else, so that a database's failure restarts no server.
+/// Liveness: this process answers. It does not ask the database, whose failure must not restart servers.
 #[get("/healthz")]
 async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(Answered {
@@ -114,11 +114,11 @@ impl Checks {
     }
 }
 
-/// Ready: the database answers, has the tables of this version, is the one that it was, and is in use.
+/// Readiness: the database answers, has the schema of this version, is the same as before, and is in use.
 #[get("/readyz")]
 async fn readyz(state: Data<State>) -> Answer<Native> {
     let found = state.service.readiness().await;
-    // After the database was asked: that may have found out.
+    // After the query, which may have updated the health.
     let health = state.service.database_health();
     let (checks, ready) = match found {
         Ok(readiness) if readiness.migrations => (

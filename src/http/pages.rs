@@ -1,8 +1,8 @@
 //! The documents and their pages: `/openapi.json` for all surfaces, `/openapi/{name}.json` for one, the same in OpenAPI
 //! 3.0 at `/openapi/3.0/{name}.json`, and Swagger UI at `/docs`.
 //!
-//! Swagger UI comes from files inside the program: it asks no other host for anything, and a strict policy keeps it
-//! from doing so. A link cannot configure it, it keeps no credentials, and it sends no document to a validator.
+//! Swagger UI comes from files inside the program and contacts no other host, which a strict policy enforces. Links
+//! cannot configure it, it stores no credentials, and it sends no document to a validator.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -50,12 +50,11 @@ pub(super) static SURFACE: Surface = Surface {
     document: None,
 };
 
-/// Everything from this origin, nothing in frames. Swagger UI sets styles of its own on elements, and draws its
-/// icons from `data:` URLs.
+/// Content from this origin only, and no frames. Swagger UI sets inline styles and uses `data:` URLs for its icons.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
                       img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";
-/// Nothing secret, and another version of this program has others.
+/// The files are public, and change with the version of this program.
 const REVALIDATED: &str = "no-cache";
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 
@@ -78,7 +77,7 @@ fn configuration(surfaces: &Surfaces) -> Config<'static> {
         .documented()
         .into_iter()
         .map(|(_, own)| utoipa_swagger_ui::Url::new(own.title, own.url));
-    // The standalone layout, which is the default, has the list to choose from.
+    // The standalone layout (the default) has the list of documents.
     Config::new(std::iter::once(whole).chain(documents))
         .query_config_enabled(false)
         .validator_url("none")
@@ -88,7 +87,7 @@ fn configuration(surfaces: &Surfaces) -> Config<'static> {
         .try_it_out_enabled(true)
 }
 
-/// The files of the page that are ours. They take the place of Swagger UI's own of the same name.
+/// Our own files of the page. They replace those of Swagger UI with the same name.
 const OWN: [(&str, &str, &str); 3] = [
     (
         "index.html",
@@ -107,7 +106,7 @@ const OWN: [(&str, &str, &str); 3] = [
     ),
 ];
 
-/// A file of Swagger UI. Its bytes are those in the program: the library's own handler copies them for each request.
+/// A file of Swagger UI, served without a copy: the library's own handler copies it for each request.
 #[get("/{_:.*}")]
 async fn file(request: HttpRequest, state: Data<State>) -> Answer<Native> {
     let name = match request.match_info().query("_") {
@@ -131,7 +130,7 @@ async fn file(request: HttpRequest, state: Data<State>) -> Answer<Native> {
     }))
 }
 
-/// A document, as it was generated when this process was first asked for one.
+/// A document, generated at the first request for one.
 #[routes]
 #[get("/openapi.json")]
 #[get("/openapi/{name}.json")]
@@ -146,7 +145,7 @@ async fn openapi(request: HttpRequest, state: Data<State>) -> Answer<Native> {
         .body(document.clone()))
 }
 
-/// Leads people to the page, and tells programs where the documents are.
+/// Redirects people to the page, and gives programs the addresses of the documents.
 #[get("/")]
 async fn root(request: HttpRequest) -> HttpResponse {
     let base = links::origin(&request).unwrap_or_default();
@@ -169,7 +168,7 @@ async fn root(request: HttpRequest) -> HttpResponse {
         }))
 }
 
-/// Without the slash the page's own relative links would lead astray.
+/// Redirects to the path with a slash, without which the page's relative links would fail.
 #[get("/docs")]
 async fn docs() -> HttpResponse {
     HttpResponse::PermanentRedirect()

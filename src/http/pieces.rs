@@ -1,7 +1,7 @@
 //! Large answers: made in pieces, within a budget, and sent piece by piece.
 //!
-//! actix-http copies what a body yields into the connection's write buffer. A body that yields a whole list is there
-//! twice, and the buffer grows to its size; a piece is copied when the client has taken the one before it.
+//! actix-http copies the data of a body into the connection's write buffer. A body that yields a whole list is in
+//! memory twice. In pieces, each one is copied when the client has read the one before.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -17,12 +17,12 @@ use serde::{Serialize, Serializer};
 use super::budget::{Budget, Share};
 use crate::error::{Error, Result};
 
-/// The largest answer that takes nothing from the budget and is sent as a whole, in bytes.
+/// The largest answer that takes no share of the budget and is sent as a whole, in bytes.
 pub(super) const SMALL: usize = 64 * 1024;
 /// The size of a piece, in bytes.
 pub(super) const PIECE: usize = 16 * 1024;
 
-/// An answer that is all there, with its share of the budget. Each piece is freed when it has left.
+/// A complete answer with its share of the budget. Each piece is freed when it was sent.
 #[derive(Debug)]
 pub(super) struct Pieces {
     waiting: VecDeque<Bytes>,
@@ -30,7 +30,7 @@ pub(super) struct Pieces {
     _share: Share,
 }
 
-/// Collects an answer as it is written. From [`SMALL`] on it takes a share of the budget before it takes memory.
+/// Collects an answer as it is written. From [`SMALL`] on it takes a share of the budget before it allocates.
 #[derive(Debug)]
 pub(super) struct Collector<'a> {
     budget: &'a Budget,
@@ -40,7 +40,7 @@ pub(super) struct Collector<'a> {
     refusal: Option<Error>,
 }
 
-/// An answer as JSON, of about `size` bytes: a buffer that is too small is moved as it grows.
+/// An answer as JSON. `size` is the expected number of bytes, so that the buffer does not have to grow.
 ///
 /// # Errors
 ///
@@ -51,11 +51,11 @@ pub(super) fn json(budget: &Budget, value: &impl Serialize, size: usize) -> Resu
     collector.finish(written.map_err(Error::internal))
 }
 
-/// Items that become JSON one by one, as an array, and are never in memory together. They can be written once.
+/// An array of items that are serialised one by one and are never in memory together. It can be serialised once.
 pub(super) struct Items<'a, T>(RefCell<&'a mut dyn Iterator<Item = T>>);
 
 impl<'a, T> Items<'a, T> {
-    /// Those that come.
+    /// Wraps an iterator.
     pub(super) fn new(items: &'a mut dyn Iterator<Item = T>) -> Self {
         Self(RefCell::new(items))
     }
@@ -67,7 +67,7 @@ impl<T: Serialize> Serialize for Items<'_, T> {
     }
 }
 
-/// Makes a body leave in pieces if it is one block of bytes.
+/// Splits a body into pieces if it is one block of bytes.
 pub(super) fn split(body: BoxBody) -> BoxBody {
     match body.try_into_bytes() {
         Ok(bytes) => BoxBody::new(Block(bytes)),
@@ -76,7 +76,7 @@ pub(super) fn split(body: BoxBody) -> BoxBody {
 }
 
 impl<'a> Collector<'a> {
-    /// Makes room for about `size` bytes.
+    /// Reserves about `size` bytes.
     pub(super) fn new(budget: &'a Budget, size: usize) -> Self {
         Self {
             budget,
@@ -87,16 +87,16 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Why the budget had no room for what was written, if it had none.
+    /// The error of the budget, if it had no room for the answer.
     pub(super) fn refusal(&mut self) -> Option<Error> {
         self.refusal.take()
     }
 
-    /// All that was written, unless writing it failed.
+    /// The complete answer, unless writing it failed.
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] if the budget had no room for it, and else the error that `written` has.
+    /// [`Error::Unavailable`] if the budget had no room for it, or else the error in `written`.
     pub(super) fn finish(mut self, written: Result<()>) -> Result<Pieces> {
         if let Some(refusal) = self.refusal {
             return Err(refusal);
@@ -115,7 +115,7 @@ impl<'a> Collector<'a> {
     /// Begins another piece.
     fn turn(&mut self) -> io::Result<()> {
         let held = (self.full.len() + 1) * PIECE;
-        // The first piece beyond takes for those before it, too.
+        // The first piece beyond `SMALL` takes the share of those before it, too.
         let more = match held {
             ..SMALL => 0,
             SMALL => SMALL + PIECE,
@@ -185,7 +185,7 @@ impl MessageBody for Pieces {
     }
 }
 
-/// One block of bytes, such as a file inside the program, that leaves in pieces and is copied nowhere else.
+/// One block of bytes, such as a file inside the program, that is sent in pieces without another copy.
 struct Block(Bytes);
 
 impl MessageBody for Block {
@@ -223,7 +223,7 @@ mod tests {
     }
 
     fn written(budget: &Budget, size: usize) -> Result<Pieces> {
-        // A string is two quotes longer than what is in it.
+        // A JSON string has two quotes more than its content.
         json(budget, &"x".repeat(size - 2), size)
     }
 
@@ -265,7 +265,7 @@ mod tests {
         drop(large);
         written(&budget, SMALL + 2 * PIECE).unwrap();
         assert!(written(&budget, SMALL + 2 * PIECE + 1).is_err());
-        // An answer that was refused has given back all that it had.
+        // A refused answer has given back its share.
         written(&budget, SMALL + 2 * PIECE).unwrap();
         drop(small);
     }

@@ -1,32 +1,31 @@
-//! Routes, added once to serve them and once to document them.
-//!
-//! Building documents takes much longer than building routes, and every worker builds the routes.
+//! Routes, added once to serve them and once to document them: every worker builds the routes, and building documents
+//! takes much longer.
 
 use actix_web::dev::HttpServiceFactory;
 use actix_web::web;
 use utoipa_actix_web::OpenApiFactory;
 use utoipa_actix_web::service_config::ServiceConfig as Documented;
 
-/// Where a surface adds its routes.
+/// The target to which a surface adds its routes.
 pub(super) trait Routes {
-    /// Adds an operation that the surface's document has.
+    /// Adds an operation of the surface's document.
     fn service(
         &mut self,
         operation: impl HttpServiceFactory + OpenApiFactory + 'static,
     ) -> &mut Self;
 
-    /// Adds routes below a path, which is their prefix: a request of another path is held against that alone, where
-    /// each route of its own would be a regular expression to be tried.
+    /// Adds routes with a common prefix. A request of another path is compared with the prefix only, and not with a
+    /// regular expression for each route.
     fn section(&mut self, path: &'static str, section: impl Section) -> &mut Self;
 
-    /// Adds what no document has.
+    /// Adds a route that is in no document.
     fn map(
         &mut self,
         add: impl FnOnce(&mut web::ServiceConfig) -> &mut web::ServiceConfig,
     ) -> &mut Self;
 }
 
-/// Routes below a path. What is not among them is nowhere: actix looks no further once the path matched.
+/// Routes with a common prefix. Once the prefix matches, actix tries no other routes.
 pub(super) trait Section {
     /// Adds them.
     fn routes(self, config: &mut impl Routes);

@@ -1,8 +1,8 @@
 //! The limits on open connections: in all, and from one source.
 //!
-//! Each connection takes memory and a file descriptor before anything is known of its client. Beyond a limit the
-//! connection is closed that has waited for its client longest: for a request, for the rest of a body, or for an answer to
-//! be taken. If the server is at work for all of them, the new one is closed.
+//! Each connection takes memory and a file descriptor before its client is known. Beyond a limit, the connection that
+//! has waited longest for its client is closed: for a request, for the rest of a body, or for an answer to be read. If
+//! all connections are busy, the new one is closed.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -22,10 +22,10 @@ use crate::metrics;
 pub struct Seats {
     most: usize,
     most_of_source: usize,
-    /// Proxies bring the connections of many sources. They count in the total alone.
+    /// Connections of proxies carry many sources, so they count in the total only.
     proxies: Vec<IpNet>,
     taken: Mutex<Taken>,
-    /// Counts how often a connection began to wait for its client. A smaller number is longer ago.
+    /// A counter that grows when a connection begins to wait for its client. A smaller number is longer ago.
     waits: AtomicU64,
     counts: metrics::Connections,
 }
@@ -40,29 +40,29 @@ struct Taken {
 /// A connection as others see it.
 #[derive(Debug, Default)]
 struct Place {
-    /// When the connection began to wait for its client, by [`Seats::waits`]; [`BUSY`] while the server is at work for it.
+    /// The number from [`Seats::waits`] when the connection began to wait for its client; [`BUSY`] while it is busy.
     waits_since: AtomicU64,
-    /// Does it have to make room?
+    /// True if it has to close for another one.
     leaves: AtomicBool,
     task: AtomicWaker,
 }
 
-/// The value of `waits_since` while the server is at work for a connection.
+/// The value of `waits_since` while a connection is busy: the server works for it.
 const BUSY: u64 = u64::MAX;
 
-/// A connection's seat, until it is dropped.
+/// The seat of a connection, until it is dropped.
 #[derive(Debug)]
 pub struct Seat {
     seats: Arc<Seats>,
     number: u64,
-    /// The source that it counts for; none for a trusted proxy.
+    /// The source that it counts for; `None` for a trusted proxy.
     source: Option<IpAddr>,
     place: Arc<Place>,
 }
 
 impl Seats {
-    /// Seats for `most` connections, `most_of_source` of them for one source. Connections of `proxies` count in the total
-    /// alone.
+    /// Seats for `most` connections, at most `most_of_source` of them for one source. Connections of `proxies` count in
+    /// the total only.
     #[must_use]
     pub fn new(most: u32, most_of_source: u32, proxies: Vec<IpNet>) -> Self {
         let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
@@ -82,8 +82,8 @@ impl Seats {
         &self.counts
     }
 
-    /// Gives a connection from `peer` a seat. If a limit is reached, the connection of the same source, or of any, is told
-    /// to leave that has waited for its client longest; nothing if none waits.
+    /// Gives a connection from `peer` a seat. At a limit, it tells the connection to close that has waited longest for
+    /// its client, of the same source or of all. `None` if none waits.
     pub fn take(self: &Arc<Self>, peer: IpAddr) -> Option<Seat> {
         let peer = peer.to_canonical();
         let proxy = self.proxies.iter().any(|network| network.contains(&peer));
@@ -128,7 +128,8 @@ impl Seats {
 }
 
 impl Taken {
-    /// Makes room for one more connection. Returns how many were told to leave for it, or nothing if there is no room.
+    /// Makes room for one more connection. Returns the number of connections that have to close for it, or `None` if
+    /// there is no room.
     fn make_room(
         &mut self,
         source: Option<IpAddr>,
@@ -148,14 +149,14 @@ impl Taken {
     }
 }
 
-/// Are there as many connections as may be, without those that leave already?
+/// Returns true if the limit is reached, without the connections that are closing.
 fn is_full(places: &HashMap<u64, Arc<Place>>, most: usize) -> bool {
     let leaves = |place: &&Arc<Place>| place.leaves.load(Ordering::Relaxed);
-    // Counting is for those alone who are near the limit.
+    // Count only near the limit.
     places.len() >= most && places.len() - places.values().filter(leaves).count() >= most
 }
 
-/// Tells the connection to leave that has waited for its client longest, if one waits.
+/// Tells the connection that has waited longest for its client to close, if one waits.
 fn evict_oldest(places: &HashMap<u64, Arc<Place>>) -> Option<()> {
     let waits = |place: &&Arc<Place>| {
         let since = place.waits_since.load(Ordering::Relaxed);
@@ -171,19 +172,19 @@ fn evict_oldest(places: &HashMap<u64, Arc<Place>>) -> Option<()> {
 }
 
 impl Seat {
-    /// The server is at work for the connection.
+    /// Marks the connection as busy.
     pub(super) fn busy(&self) {
         self.place.waits_since.store(BUSY, Ordering::Relaxed);
     }
 
-    /// The connection waits for its client from now on, if it does not wait already.
+    /// Marks the connection as waiting for its client, if it does not wait already.
     pub(super) fn wait(&self) {
         if self.place.waits_since.load(Ordering::Relaxed) == BUSY {
             self.seats.wait(&self.place);
         }
     }
 
-    /// Does the connection have to leave? If not, the task of `context` is woken when it has to.
+    /// Returns true if the connection has to close. If not, the task of `context` is woken when it has to.
     pub(super) fn has_to_leave(&self, context: &Context<'_>) -> bool {
         self.place.task.register(context.waker());
         self.place.leaves.load(Ordering::Relaxed)
@@ -235,7 +236,7 @@ mod tests {
             [&first, &second, &third, &other, &fourth].map(leaves),
             [false, true, false, false, false]
         );
-        // The second is still there, and counts no more.
+        // The second is still open, but no longer counts.
         first.wait();
         let fifth = take("2001:db8::5").unwrap();
         assert_eq!([&first, &third, &fourth].map(leaves), [false, true, false]);
@@ -257,7 +258,7 @@ mod tests {
         assert_eq!([&first, &second, &third].map(leaves), [true, false, false]);
         drop((first, second));
         third.busy();
-        // A proxy may have all that are left, and a mapped address is that address.
+        // A proxy may have all remaining seats, and a mapped address counts as the IPv4 address.
         let proxied: Vec<_> = (0..3).map(|_| take("::ffff:10.0.0.1").unwrap()).collect();
         assert_eq!(proxied.iter().filter(|seat| leaves(seat)).count(), 2);
         drop((third, proxied));

@@ -1,9 +1,9 @@
-//! A secret on its one way out: text in an answer, nothing in a log, wiped when it has gone.
+//! A secret in an answer: it is serialised there, hidden in logs, and wiped from memory afterwards.
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Serialize, Serializer};
 
-/// A secret that its owner is shown.
+/// A secret that is shown to its owner.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Shown(SecretString);
 

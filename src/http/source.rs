@@ -1,7 +1,7 @@
-//! Where a request comes from: the peer of its connection, or who a trusted proxy says it passes on for.
+//! The source of a request: the peer of its connection, or the client that a trusted proxy names.
 //!
-//! Proxies add the peer that they see at the end of `X-Forwarded-For`. So the list is read from its end, and only as
-//! far as those are trusted who added to it: what stands before is what a client wrote.
+//! Proxies append the peer that they see to `X-Forwarded-For`. So the list is read from its end, and only as far as its
+//! entries come from trusted proxies: a client may have written the rest.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -11,9 +11,9 @@ use ipnet::IpNet;
 
 use super::state::State;
 
-/// Where a request comes from.
+/// The source address of a request.
 pub(super) fn source(request: &HttpRequest) -> IpAddr {
-    // The server hangs up on connections whose other end it cannot tell, so there is always one.
+    // The server closes connections whose peer is unknown, so there is always one.
     let Some(peer) = request.peer_addr() else {
         return IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     };
@@ -21,7 +21,7 @@ pub(super) fn source(request: &HttpRequest) -> IpAddr {
     behind(peer.ip(), request.headers(), proxies.unwrap_or_default())
 }
 
-/// The last of a chain of addresses that is no trusted proxy; the first of the chain if all are.
+/// The last address of the chain that is no trusted proxy, or the first one if all are.
 pub(super) fn behind(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
     let trusted = |address: IpAddr| {
         let address = address.to_canonical();
@@ -32,13 +32,13 @@ pub(super) fn behind(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> Ip
         return nearest;
     }
     let lines: Vec<_> = headers.get_all(X_FORWARDED_FOR).collect();
-    // A header that is sent twice is one list (RFC 9110 §5.3).
+    // Several header lines form one list (RFC 9110 §5.3).
     let entries = lines
         .into_iter()
         .rev()
         .flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
     for entry in entries {
-        // Nobody can be asked what is meant by this; what is known of the way so far is true.
+        // The entry is unreadable, so use the last trusted address.
         let Some(address) = address(entry) else { break };
         nearest = address;
         if !trusted(address) {
@@ -48,7 +48,7 @@ pub(super) fn behind(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> Ip
     nearest
 }
 
-/// An address, which some proxies (Azure's) write with a port.
+/// Parses an address, which some proxies (Azure's) write with a port.
 fn address(entry: &[u8]) -> Option<IpAddr> {
     let entry = str::from_utf8(entry).ok()?.trim();
     let with_port = || entry.parse::<SocketAddr>().ok().map(|socket| socket.ip());
@@ -78,13 +78,13 @@ mod tests {
     fn only_trusted_proxies_are_believed() {
         let inner = ["10.0.0.0/8", "2001:db8:a::/48"];
         for (peer, lines, expected) in [
-            // Nobody is trusted, or not this one.
+            // No proxy is trusted, or not this one.
             ("192.0.2.1", &["203.0.113.9"][..], "192.0.2.1"),
             // One proxy.
             ("10.0.0.1", &["203.0.113.9"], "203.0.113.9"),
             ("::ffff:10.0.0.1", &["203.0.113.9"], "203.0.113.9"),
             ("2001:db8:a::1", &["2001:db8:b::1"], "2001:db8:b::1"),
-            // A client that writes a list of its own gains nothing.
+            // A list that the client wrote has no effect.
             ("10.0.0.1", &["127.0.0.1, 203.0.113.9"], "203.0.113.9"),
             ("10.0.0.1", &["127.0.0.1", "203.0.113.9"], "203.0.113.9"),
             ("10.0.0.1", &["10.0.0.7, 203.0.113.9"], "203.0.113.9"),
@@ -93,9 +93,9 @@ mod tests {
             // Two proxies, in one line or two.
             ("10.0.0.1", &["203.0.113.9, 10.0.0.2"], "203.0.113.9"),
             ("10.0.0.1", &["203.0.113.9", "10.0.0.2"], "203.0.113.9"),
-            // All are proxies: the farthest.
+            // All are proxies: the first.
             ("10.0.0.1", &["10.0.0.3,10.0.0.2"], "10.0.0.3"),
-            // None, or what nobody can read.
+            // No entry, or an unreadable one.
             ("10.0.0.1", &[], "10.0.0.1"),
             ("10.0.0.1", &[""], "10.0.0.1"),
             ("10.0.0.1", &["unknown"], "10.0.0.1"),

@@ -1,4 +1,4 @@
-//! All that every request can reach.
+//! The state that all requests share.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -18,19 +18,19 @@ use crate::error::{Error, Result};
 use crate::metrics::{Registry, Requests};
 use crate::service::Service;
 
-/// Where this service is reached, which is from where browsers may write, and through whom.
+/// The public URL, from which browsers may write, and the trusted proxies.
 #[derive(Debug, Clone, Default)]
 pub struct Origins {
-    /// The URL of the settings, which links are made with.
+    /// The public URL of the settings, for links.
     pub public_url: Option<Url>,
-    /// Who is believed where requests come from.
+    /// The proxies whose `X-Forwarded-For` is trusted.
     pub proxies: Vec<IpNet>,
-    /// Whether this process itself speaks TLS.
+    /// True if this process itself serves TLS.
     pub tls: bool,
 }
 
 impl Origins {
-    /// May browsers be told to come by https alone?
+    /// Returns true if browsers may be told to use https only.
     pub(super) fn https(&self) -> bool {
         let public = self.public_url.as_ref();
         self.tls || public.is_some_and(|url| url.scheme() == "https")
@@ -40,20 +40,20 @@ impl Origins {
 /// The limits of all request bodies together.
 #[derive(Debug, Clone)]
 pub struct Bodies {
-    /// The time in which a body has to arrive.
+    /// The time limit for a body to arrive.
     pub timeout: Duration,
     /// The memory of all bodies.
     pub memory: Budget,
-    /// The part of it for bodies that are read before their caller is known, and for long heads.
+    /// The part of it for bodies that are read before authentication, and for long heads.
     pub unproven: Budget,
 }
 
-/// The memory that requests in flight may take.
+/// The memory that running requests may take.
 #[derive(Debug, Clone)]
 pub struct Memory {
-    /// Of bodies.
+    /// For bodies.
     pub bodies: Bodies,
-    /// Of large answers.
+    /// For large answers.
     pub answers: Budget,
 }
 
@@ -61,11 +61,11 @@ pub struct Memory {
 #[derive(Debug)]
 pub(super) struct Answers {
     pub(super) all: Budget,
-    /// The part of it for lists without pages, which are as long as there are things.
+    /// The part of it for lists without pages, whose length is unlimited.
     pub(super) unpaged: Budget,
 }
 
-/// Makes the OpenAPI documents for a public URL, as JSON by their paths.
+/// Makes the OpenAPI documents for a public URL, as JSON by path.
 type MakeDocuments = fn(Option<&Url>) -> BTreeMap<String, Bytes>;
 
 /// All that is served.
@@ -81,13 +81,13 @@ pub(super) struct Served {
 /// The settings of an application.
 #[derive(Debug)]
 pub struct Settings {
-    /// The addresses that it is reached at.
+    /// The public URL and the trusted proxies.
     pub origins: Origins,
-    /// The memory of requests in flight.
+    /// The memory of running requests.
     pub memory: Memory,
-    /// The status of an answer to a request that made an app token.
+    /// The status of the answer that makes an app token.
     pub quay_created: StatusCode,
-    /// Does the monitor's token show metrics where all is served?
+    /// True if the main address serves metrics with the monitor's token.
     pub monitored: bool,
 }
 
@@ -99,11 +99,11 @@ pub struct State {
     pub(super) origins: Origins,
     pub(super) bodies: Bodies,
     pub(super) answers: Answers,
-    /// What answers a request that made an app token.
+    /// The status of the answer that makes an app token, from the settings.
     pub(super) quay_created: StatusCode,
     pub(super) turned_away: TurnedAway,
     pub(super) registry: Registry,
-    /// Whether a monitor is told where all is served.
+    /// True if the main address serves metrics with the monitor's token, from the settings.
     pub(super) monitored: bool,
     pub(super) served: Served,
     /// See [`State::documents`].
@@ -111,7 +111,7 @@ pub struct State {
 }
 
 impl State {
-    /// The state of an application. `random` makes request ids, and `registry` has the counts of others.
+    /// The state of an application. `random` makes request ids, and `registry` has the metrics of other parts.
     pub(super) fn new(
         service: Service,
         random: Arc<dyn Random>,
@@ -142,19 +142,19 @@ impl State {
     ///
     /// # Errors
     ///
-    /// [`Error::Internal`] without one, which is a defect.
+    /// [`Error::Internal`] if it is missing, which is a defect.
     pub(super) fn of(request: &HttpRequest) -> Result<&Data<Self>> {
         request
             .app_data::<Data<Self>>()
             .ok_or_else(|| Error::internal("the application has no state"))
     }
 
-    /// The surface of a path as it is routed.
+    /// The surface of a decoded path.
     pub(super) fn surface(&self, path: &str) -> &'static Surface {
         self.served.surfaces.of(path)
     }
 
-    /// The `Allow` header of the path of a request, if the path is known.
+    /// The `Allow` header for the path of a request, if the path is known.
     pub(super) fn allowed(&self, request: &HttpRequest) -> Option<&String> {
         let pattern = request.match_pattern()?;
         let bare = pattern
@@ -164,8 +164,7 @@ impl State {
         self.served.methods.get(bare)
     }
 
-    /// The OpenAPI documents as JSON, by their paths. They are made at the first call, as most processes are not started
-    /// for them.
+    /// The OpenAPI documents as JSON, by path. They are made at the first call, since most processes do not need them.
     pub(super) fn documents(&self) -> &BTreeMap<String, Bytes> {
         let make = || (self.served.make_documents)(self.origins.public_url.as_ref());
         self.documents.get_or_init(make)

@@ -1,4 +1,4 @@
-//! A surface: a family of paths with a dialect of its own. Each declares itself once, as a [`Surface`] in its folder.
+//! A surface: a family of paths with a dialect of its own. Each is declared once, as a [`Surface`] in its folder.
 
 use actix_web::HttpRequest;
 use actix_web::body::BoxBody;
@@ -11,10 +11,10 @@ use utoipa_actix_web::service_config::ServiceConfig as Documented;
 
 use crate::error::Error;
 
-/// The prefix that clients of IONOS use beside the bare paths; `ionosctl` always puts it there.
+/// The optional prefix of paths that clients of IONOS use; `ionosctl` always does.
 pub const PREFIX: &str = "/containerregistries";
 
-/// Where registries' clients get their tokens.
+/// The path of the token endpoint for clients of registries.
 pub const TOKEN_PATH: &str = "/token";
 
 /// A middleware around all requests of a surface.
@@ -24,28 +24,28 @@ pub(super) type Dress =
         Next<BoxBody>,
     ) -> LocalBoxFuture<'static, Result<ServiceResponse<BoxBody>, actix_web::Error>>;
 
-/// A family of paths, and all that differs between it and others.
+/// A family of paths and its properties.
 #[derive(Debug)]
 pub(super) struct Surface {
-    /// Its name in metrics, and that of its document.
+    /// Its name in metrics and of its document.
     pub(super) name: &'static str,
-    /// Does it answer requests of this path that no route takes?
+    /// Returns true if it answers requests of this path that match no route.
     pub(super) owns: fn(&str) -> bool,
-    /// An error in its dialect, for a path that no handler has seen.
+    /// An error in its dialect, for a path without a handler.
     pub(super) failure: fn(&str, Error) -> actix_web::Error,
     /// Adds its routes.
     pub(super) routes: fn(&mut ServiceConfig),
     /// Its paths that no document lists, with their methods.
     pub(super) unlisted: &'static [(&'static str, &'static str)],
-    /// Its paths that are answered whatever the method.
+    /// Its paths that accept any method.
     pub(super) any_method: &'static [&'static str],
-    /// The headers and forms that all its answers have.
+    /// The middleware for the common headers and form of its answers.
     pub(super) dress: Option<Dress>,
     /// The requests that it answers while a restored database is not confirmed.
     pub(super) while_frozen: WhileFrozen,
-    /// Do its reads ask the database through the queue that may be full?
+    /// True if its reads use the read queue of the store, which may be full.
     pub(super) queues: bool,
-    /// Does a page's script get the Basic challenge too? A browser then opens its own sign-in box.
+    /// True if a page's script gets the Basic challenge too. A browser then opens its own sign-in dialog.
     pub(super) challenges_scripts: bool,
     /// Its document, if its operations are for clients.
     pub(super) document: Option<Document>,
@@ -56,20 +56,20 @@ pub(super) struct Surface {
 pub(super) enum WhileFrozen {
     /// All.
     All,
-    /// Reads, which let in administrators alone.
+    /// Reads, which need Admin then.
     Reads,
-    /// None: they give something to be let in with.
+    /// None: they issue credentials.
     None,
 }
 
 /// The OpenAPI document of a surface.
 #[derive(Debug)]
 pub(super) struct Document {
-    /// Its place among the documents that pages show.
+    /// Its position in the list of documents on pages.
     pub(super) place: u8,
     /// Its title on pages.
     pub(super) title: &'static str,
-    /// Its URL, seen from `/docs/`.
+    /// Its URL, relative to `/docs/`.
     pub(super) url: &'static str,
     /// Its description.
     pub(super) description: &'static str,
@@ -84,20 +84,20 @@ pub(super) struct Document {
 /// All surfaces of an application.
 #[derive(Debug)]
 pub(super) struct Surfaces {
-    /// Each, in the order in which routes are tried: a path that is asked for often comes before patterns of others.
+    /// All surfaces, in the order in which routes are tried: frequent paths come before patterns of others.
     pub(super) all: &'static [&'static Surface],
-    /// The one that answers for paths that none owns.
+    /// The surface for paths that no other owns.
     pub(super) fallback: &'static Surface,
 }
 
 impl Surfaces {
-    /// The surface of a path as it is routed.
+    /// The surface of a decoded path.
     pub(super) fn of(&self, path: &str) -> &'static Surface {
         let mut owners = self.all.iter().filter(|surface| (surface.owns)(path));
         owners.next().unwrap_or(&self.fallback)
     }
 
-    /// Those with a document, in the order in which pages show them.
+    /// The surfaces with a document, in the order in which pages show them.
     pub(super) fn documented(&self) -> Vec<(&'static str, &'static Document)> {
         let documented =
             |surface: &&'static Surface| Some((surface.name, surface.document.as_ref()?));
@@ -107,12 +107,12 @@ impl Surfaces {
     }
 }
 
-/// The path of a request as it is routed: `/%761/ping` is `/v1/ping` to the router, and so to all that words answers.
+/// The decoded path of a request, as the router and all code that forms answers use it: `/%761/ping` is `/v1/ping`.
 pub(super) fn routed(request: &HttpRequest) -> &str {
     request.match_info().as_str()
 }
 
-/// Is a path this one or below it?
+/// Returns true if `path` is `top` or below it.
 pub(super) fn below(path: &str, top: &str) -> bool {
     path.strip_prefix(top)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -1,25 +1,25 @@
-//! The number of requests that were turned away, for the log.
+//! The number of refused requests, for the log.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Requests that were turned away since a queue was full. Under a flood a line for each would fill the disk, and tell
-/// no more than one with their number.
+/// Requests that were refused since a queue was full. Under a flood, one log line for each would fill the disk, so one
+/// line gives their number.
 #[derive(Debug, Default)]
 pub(super) struct TurnedAway(Mutex<Untold>);
 
-/// Those of whom the log was not told yet.
+/// The refused requests that were not logged yet.
 #[derive(Debug, Default)]
 struct Untold {
     count: u64,
     told_at: Option<Instant>,
 }
 
-/// The time between two log lines about requests that were turned away.
+/// The time between two log lines about refused requests.
 const TELLING: Duration = Duration::from_secs(10);
 
 impl TurnedAway {
-    /// Counts one. Returns how many there are to tell of, if it is time to.
+    /// Counts one. Returns the number to log, if it is time to log it.
     pub(super) fn count(&self, now: Instant) -> Option<u64> {
         let mut untold = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         untold.count += 1;

@@ -1,4 +1,4 @@
-//! What no route takes: another method of a path that exists, or a path that does not.
+//! Requests that match no route: another method of a known path, or an unknown path.
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
@@ -9,14 +9,14 @@ use super::surface::{PREFIX, routed};
 use crate::domain::text::{nearest, quoted};
 use crate::error::{Error, What};
 
-/// The longest path for which another is suggested, in bytes: two ids and the names around them fit.
+/// The longest path that gets a suggestion, in bytes: two ids and the names around them fit.
 const SUGGESTED: usize = 256;
-/// A path whose HEAD looks as if a GET existed, since it names something.
+/// A path with HEAD and without GET, for a hint in the error.
 const NAMES: &str = "/names/{name}";
 
-/// Answers what no route took: another method of a path that exists, or a path that does not.
+/// Answers requests that match no route: 405 for another method of a known path, or else 404.
 ///
-/// With routes of one method each, actix answers both alike; the pattern that the path matches tells them apart.
+/// With routes of one method each, actix answers both alike. The pattern that the path matches distinguishes them.
 pub(super) async fn unrouted(
     request: HttpRequest,
     state: Data<State>,
@@ -46,8 +46,8 @@ pub(super) async fn unrouted(
     Err((surface.failure)(path, error))
 }
 
-/// The path that the caller is likely to have meant: without slashes that nothing stands between, and with the nearest
-/// name in place of one that is not known.
+/// The path that the caller probably meant: without empty segments, and with the nearest name in place of an unknown
+/// one.
 fn meant(path: &str, state: &State) -> Option<String> {
     let (prefix, bare) = match path.strip_prefix(PREFIX) {
         Some(bare) => (PREFIX, bare),

@@ -1,4 +1,4 @@
-//! What is remembered to save work, and what is held back after too many failures.
+//! Caches, and requests that were throttled after too many failures.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -6,14 +6,14 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use super::registry::{Label, Registry};
 
-/// Look-ups in what is remembered. Cheap to clone.
+/// Look-ups in caches. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Caches {
     entries: Family<Label, Gauge>,
     lookups: Family<[(&'static str, &'static str); 2], Counter>,
 }
 
-/// Look-ups of one kind.
+/// Look-ups in one cache.
 #[derive(Debug, Clone)]
 pub struct Cache {
     entries: Gauge,
@@ -22,7 +22,7 @@ pub struct Cache {
 }
 
 impl Caches {
-    /// What is counted of the cache with this name.
+    /// The counts of the cache with this name.
     #[must_use]
     pub fn cache(&self, name: &'static str) -> Cache {
         let count = |result| {
@@ -36,7 +36,7 @@ impl Caches {
         }
     }
 
-    /// Puts the counts where they are read.
+    /// Registers the metrics.
     pub fn register(&self, registry: &mut Registry) {
         registry.0.register(
             "wharfinger_cache_entries",
@@ -52,7 +52,7 @@ impl Caches {
 }
 
 impl Cache {
-    /// Counts a look-up and passes on what it found.
+    /// Counts a look-up and returns its result.
     pub fn found<T>(&self, found: Option<T>) -> Option<T> {
         let count = if found.is_some() {
             &self.hits
@@ -63,13 +63,13 @@ impl Cache {
         found
     }
 
-    /// So many are remembered.
+    /// Sets the number of entries.
     pub fn entries(&self, entries: u64) {
         self.entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
     }
 }
 
-/// Requests that have to wait after too many failures. Cheap to clone.
+/// Requests that were throttled after too many failures. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Throttled {
     counts: Family<Label, Counter>,
@@ -91,17 +91,17 @@ impl Default for Throttled {
 }
 
 impl Throttled {
-    /// Somebody with a password was told to wait.
+    /// Counts a throttled request with a password.
     pub fn password(&self) {
         self.passwords.inc();
     }
 
-    /// Somebody with a token was told to wait.
+    /// Counts a throttled request with a token.
     pub fn secret(&self) {
         self.secrets.inc();
     }
 
-    /// Puts the counts where they are read.
+    /// Registers the metrics.
     pub fn register(&self, registry: &mut Registry) {
         registry.0.register(
             "wharfinger_throttled",

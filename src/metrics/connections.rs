@@ -5,7 +5,7 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use super::registry::Registry;
 
-/// The connections that are open, and those that were closed for want of room. Cheap to clone.
+/// The open connections, and those that were closed because of a limit. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Connections {
     open: Gauge,
@@ -14,27 +14,27 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// One was opened.
+    /// Counts an opened connection.
     pub fn open(&self) {
         self.open.inc();
     }
 
-    /// One was closed.
+    /// Counts a closed connection.
     pub fn close(&self) {
         self.open.dec();
     }
 
-    /// A new one was closed at once, as all others were busy.
+    /// Counts a new connection that was closed at once, as all others were busy.
     pub fn refuse(&self) {
         self.refused.inc();
     }
 
-    /// An idle one was told to make room for a new one.
+    /// Counts an idle connection that was closed for a new one.
     pub fn evict(&self) {
         self.evicted.inc();
     }
 
-    /// Puts the counts where they are read.
+    /// Registers the metrics.
     pub fn register(&self, registry: &mut Registry) {
         registry.0.register(
             "wharfinger_connections",

@@ -1,5 +1,5 @@
-//! What is in the database: tokens by kind and state, what ends soon, signing certificates. Counted now and then, as
-//! counting takes time, and the same whichever replica says it.
+//! Tokens in the database by kind and state, those that expire soon, and signing certificates. Counted now and then, as
+//! counting takes time. All replicas report the same.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -9,7 +9,7 @@ use prometheus_client::registry::Unit;
 
 use super::registry::{Label, Registry, seconds};
 
-/// How many of something end within a day, a week and 30 days; the later ones include the earlier.
+/// The numbers of items that expire within a day, a week and 30 days; the longer times include the shorter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Soon {
     /// Within 24 hours.
@@ -23,21 +23,21 @@ pub struct Soon {
 /// The tokens of a kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tokens {
-    /// Those that open something, as far as it is for them.
+    /// Tokens that are neither disabled, expired nor revoked.
     pub active: i64,
-    /// Those that somebody disabled, and that have not expired.
+    /// Disabled tokens that have not expired.
     pub disabled: i64,
-    /// Those whose time has come.
+    /// Expired tokens.
     pub expired: i64,
-    /// Those that were revoked and are still listed.
+    /// Revoked tokens that are still listed.
     pub revoked: i64,
-    /// Active ones that end soon.
+    /// Active tokens that expire soon.
     pub soon: Soon,
 }
 
 type Labels = [(&'static str, &'static str); 2];
 
-/// What was last counted. Cheap to clone.
+/// The results of the last count. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Counts {
     tokens: Family<Labels, Gauge>,
@@ -70,7 +70,7 @@ impl Soon {
 }
 
 impl Counts {
-    /// These are the tokens of a kind now. States that the kind does not know are left out.
+    /// Sets the tokens of a kind. `states` are those that the kind has.
     pub fn tokens(&self, kind: &'static str, states: &[&'static str], tokens: Tokens) {
         for (state, count) in [
             ("active", tokens.active),
@@ -89,7 +89,7 @@ impl Counts {
         }
     }
 
-    /// These are the signing certificates of a role now. `first_end` is in seconds since 1970.
+    /// Sets the signing certificates of a role. `first_end` is in seconds since 1970.
     pub fn certificates(&self, role: &'static str, first_end: Option<f64>, soon: Soon) {
         match first_end {
             Some(end) => drop(self.first_end.get_or_create(&[("role", role)]).set(end)),
@@ -101,18 +101,18 @@ impl Counts {
         }
     }
 
-    /// All was counted, at an instant in seconds since 1970.
+    /// Records a complete count, at a time in seconds since 1970.
     pub fn refreshed(&self, at: f64, took: std::time::Duration) {
         self.refreshed.set(at);
         self.duration.observe(took.as_secs_f64());
     }
 
-    /// It could not be counted.
+    /// Records a failed count.
     pub fn failed(&self) {
         self.failures.inc();
     }
 
-    /// Puts the counts where they are read.
+    /// Registers the metrics.
     pub fn register(&self, registry: &mut Registry) {
         let registry = &mut registry.0;
         registry.register(

@@ -1,8 +1,8 @@
-//! What the program counts and times, as Prometheus reads it.
+//! Metrics for Prometheus.
 //!
-//! Each part of the house has its own counts here, made where the part is made and kept by it; [`Registry`] is where
-//! they are put together to be read. Nothing is global. Owns names, labels and buckets; `docs/METRICS.md` lists them.
-//! No label ever comes from a caller: every set of values is known when the program starts.
+//! Each part of the program keeps its own metrics and registers them with a [`Registry`]. Nothing is global.
+//! This module owns names, labels and buckets; `docs/METRICS.md` lists them. No label value comes from a caller: all
+//! are known when the program starts.
 
 mod caches;
 mod connections;
@@ -24,5 +24,5 @@ pub use self::requests::{Requests, Route, Watch};
 pub use self::store::{Door, Group, Job, Store};
 pub use self::tls::Reloads;
 
-/// What is served under `/metrics` is written in.
+/// The content type of `/metrics`.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -1,4 +1,4 @@
-//! The slow checks of people's passwords.
+//! Checks of passwords by bcrypt.
 
 use std::time::Instant;
 
@@ -31,7 +31,7 @@ impl Default for Passwords {
             refused: Family::default(),
             duration: seconds(),
         };
-        // There from the start, so that the first one shows as a rise.
+        // Present from the start, so that the first one shows as an increase.
         for result in ["right", "wrong"] {
             drop(counted.checks.get_or_create(&[("result", result)]));
         }
@@ -43,17 +43,17 @@ impl Default for Passwords {
 }
 
 impl Passwords {
-    /// So many threads check.
+    /// Sets the number of threads.
     pub fn started(&self, threads: usize) {
         self.threads.set(i64::try_from(threads).unwrap_or(i64::MAX));
     }
 
-    /// So many checks wait.
+    /// Sets the number of waiting checks.
     pub fn waiting(&self, checks: usize) {
         self.waiting.set(i64::try_from(checks).unwrap_or(i64::MAX));
     }
 
-    /// Runs a check, which says whether the password was right.
+    /// Runs and times a check, which returns true if the password is right.
     pub fn run(&self, check: impl FnOnce() -> bool) -> bool {
         self.running.inc();
         let begun = Instant::now();
@@ -65,17 +65,17 @@ impl Passwords {
         right
     }
 
-    /// A check was turned away: its source has too many waiting.
+    /// Counts a refused check: its source has too many waiting.
     pub fn refused_source(&self) {
         self.refused.get_or_create(&[("reason", "source")]).inc();
     }
 
-    /// A check was turned away: too many wait in all.
+    /// Counts a refused check: too many wait in all.
     pub fn refused_full(&self) {
         self.refused.get_or_create(&[("reason", "full")]).inc();
     }
 
-    /// Puts the counts where they are read.
+    /// Registers the metrics.
     pub fn register(&self, registry: &mut Registry) {
         let registry = &mut registry.0;
         registry.register(

@@ -1,5 +1,5 @@
-//! The process itself, under the names that all of Prometheus' libraries use. Read from `/proc` when it is asked for;
-//! where there is none, nothing is said.
+//! The process itself, under the names that all of Prometheus' libraries use. Read from `/proc` at each scrape; absent
+//! without it.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ use super::registry::Registry;
 pub struct Process;
 
 impl Process {
-    /// Puts what is known of it where it is read.
+    /// Registers the metrics.
     pub fn register(self, registry: &mut Registry) {
         registry.0.register(
             "wharfinger_build",
@@ -28,11 +28,11 @@ impl Process {
     }
 }
 
-/// What the kernel says.
+/// The values that the kernel reports.
 struct Reading {
-    /// Seconds of work, in the program and in the kernel.
+    /// CPU time in seconds, in user and kernel mode.
     cpu: f64,
-    /// Seconds since 1970.
+    /// The start time in seconds since 1970.
     start: f64,
     resident: u64,
     virtual_memory: u64,
@@ -53,12 +53,13 @@ impl Reading {
         )
     }
 
-    /// Reads proc(5)'s line. The name of the program is in parentheses, and can have spaces and more of these in it.
+    /// Parses the line of `/proc/self/stat`, see proc(5). The program name in it is in parentheses, and can contain
+    /// spaces and parentheses.
     #[expect(clippy::cast_precision_loss, reason = "ticks of centuries fit")]
     fn parse(stat: &str, boot: f64, ticks: u64, page: u64) -> Option<Self> {
         let (_, fields) = stat.rsplit_once(") ")?;
         let fields: Vec<&str> = fields.split(' ').collect();
-        // The first here is the third there.
+        // The first field here has number 3 in proc(5).
         let field = |number: usize| fields.get(number - 3)?.trim().parse::<u64>().ok();
         let seconds = |spent: u64| spent as f64 / ticks as f64;
         Some(Self {
@@ -111,7 +112,7 @@ impl Collector for Process {
             )?;
         }
         if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
-            // One of them is the folder itself.
+            // One of them is the open folder itself.
             let open = u64::try_from(open.count().saturating_sub(1)).unwrap_or(u64::MAX);
             gauge(
                 "process_open_fds",

@@ -1,24 +1,24 @@
-//! The registry that is read, and the forms that all counts share.
+//! The registry of metrics, and the types that all metrics share.
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::histogram::Histogram;
 
-/// Where counts are put together to be read.
+/// The registry of all metrics.
 #[derive(Debug, Default)]
 pub struct Registry(pub(super) prometheus_client::registry::Registry);
 
 impl Registry {
-    /// What all counts stand at, as text.
+    /// The values of all metrics as text.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();
-        // A String takes whatever is written.
+        // Writing to a String cannot fail.
         let _ = encode(&mut text, &self.0);
         text
     }
 }
 
-/// Steps of times, in seconds: from what memory takes to what nobody waits for.
+/// Buckets of durations, in seconds.
 const SECONDS: [f64; 13] = [
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
 ];

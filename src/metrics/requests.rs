@@ -1,7 +1,7 @@
-//! Requests: how many, how they were answered, how long that took.
+//! Requests: their number, statuses and durations.
 //!
-//! A request is counted under the route that it took, not under its path: whoever sends it chooses the path. What
-//! there is to count under is made at the start, so counting one makes no text and looks nothing up by name.
+//! A request is counted under its route, not under its path, which the client chooses. All counters are made at the
+//! start, so counting formats no text and looks up no name.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,23 +18,23 @@ use prometheus_client::registry::Unit;
 
 use super::registry::Registry;
 
-/// The route of what no route takes.
+/// The route label of requests that match no route.
 const UNMATCHED: &str = "unmatched";
-/// Any other method.
+/// The label of all other methods.
 const OTHER: &str = "other";
-/// The methods that are told apart where a route takes any.
+/// The methods that are counted apart if a route takes any.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
-/// An answer's status is below this.
+/// The upper limit of statuses, exclusive.
 const STATUSES: u16 = 600;
 
-/// Paths that are answered alike.
+/// A route: a pattern of paths.
 #[derive(Debug, Clone, Copy)]
 pub struct Route<'a> {
-    /// Who speaks there.
+    /// The surface of the route.
     pub surface: &'static str,
-    /// Its pattern, such as `/registries/{registryId}`; the last part can be `{rest:.*}`, for all that follows.
+    /// Its pattern, such as `/registries/{registryId}`. The last segment can be `{rest:.*}`, for the rest of the path.
     pub pattern: &'a str,
-    /// The methods that it takes, separated by commas; any, if there is none.
+    /// The methods that it takes, separated by commas; empty for any.
     pub methods: &'a str,
 }
 
@@ -44,16 +44,16 @@ pub struct Requests(Arc<Table>);
 
 #[derive(Debug)]
 struct Table {
-    /// Routes by how many parts they have.
+    /// Routes by their number of segments.
     routes: BTreeMap<usize, Vec<Taken>>,
-    /// Routes that take whatever follows.
+    /// Routes that end in `{rest:.*}`.
     open: Vec<Taken>,
-    /// What no route takes, by surface.
+    /// Requests that match no route, by surface.
     unmatched: Vec<Taken>,
     under_way: Gauge,
 }
 
-/// What is counted of a route.
+/// The counters of a route.
 #[derive(Debug)]
 struct Taken {
     parts: Vec<Segment>,
@@ -61,13 +61,13 @@ struct Taken {
     operations: Vec<Operation>,
 }
 
-/// A part of a pattern, between slashes.
+/// A segment of a pattern, between slashes.
 #[derive(Debug, PartialEq, Eq)]
 enum Segment {
     Literal(String),
-    /// Anything between these two.
+    /// Any text with this prefix and suffix.
     Any(String, String),
-    /// Anything to the end of the path.
+    /// The rest of the path.
     Rest,
 }
 
@@ -76,11 +76,11 @@ enum Segment {
 struct Operation {
     labels: [(&'static str, String); 3],
     duration: Histogram,
-    /// Answers by status, of such as occurred.
+    /// Answers by status, only statuses that occurred.
     answers: RwLock<BTreeMap<u16, Counter>>,
 }
 
-/// A request that is under way until this is dropped.
+/// A running request, until it is dropped.
 #[derive(Debug)]
 pub struct Watch {
     requests: Requests,
@@ -88,7 +88,7 @@ pub struct Watch {
 }
 
 impl Requests {
-    /// Nothing was asked yet. `surfaces` are those that paths can belong to which no route takes.
+    /// Makes all counters. `surfaces` are those that can answer requests without a route.
     #[must_use]
     pub fn new<'a>(surfaces: &[&'static str], routes: impl IntoIterator<Item = Route<'a>>) -> Self {
         let mut table = Table {
@@ -112,7 +112,7 @@ impl Requests {
                     .push(taken);
             }
         }
-        // Of two that take a path the one that names it comes first.
+        // If two routes match a path, the more literal one comes first.
         for routes in table.routes.values_mut() {
             routes.sort_by_key(Taken::vagueness);
         }
@@ -120,7 +120,7 @@ impl Requests {
         Self(Arc::new(table))
     }
 
-    /// A request came in.
+    /// Counts a new request.
     #[must_use]
     pub fn begin(&self) -> Watch {
         self.0.under_way.inc();
@@ -130,7 +130,7 @@ impl Requests {
         }
     }
 
-    /// Puts the counts where they are read.
+    /// Registers the metrics.
     pub fn register(&self, registry: &mut Registry) {
         registry.0.register(
             "wharfinger_http_requests_under_way",
@@ -142,8 +142,8 @@ impl Requests {
 }
 
 impl Watch {
-    /// The request was answered. `surface` is whose path it is where no route takes it, `bare` the path without a
-    /// prefix that a surface is also reached under, if it has one.
+    /// Counts the answer. `surface` owns the path if no route matches; `bare` is the path without the surface's
+    /// optional prefix, if it has that.
     pub fn answered(
         &self,
         surface: &'static str,

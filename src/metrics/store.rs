@@ -1,4 +1,4 @@
-//! The two doors of the store: how many wait, how long, how long their work takes, and what became of groups.
+//! The two queues of the store: waiting jobs, times of waiting and work, and results of groups.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,17 +11,17 @@ use prometheus_client::registry::Unit;
 
 use super::registry::{Label, Registry, seconds};
 
-/// How many jobs share a transaction, at most.
+/// Buckets for the number of jobs that share a transaction.
 const GROUPS: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
 
 type Times = Family<Label, Histogram, fn() -> Histogram>;
 
-/// Both doors. Cheap to clone.
+/// Both queues. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
-    /// The reading one.
+    /// The read queue.
     pub reads: Door,
-    /// The writing one.
+    /// The write queue.
     pub writes: Door,
     queued: Family<Label, Gauge>,
     limits: Family<Label, Gauge>,
@@ -32,7 +32,7 @@ pub struct Store {
     transactions: Times,
 }
 
-/// A door. Cheap to clone.
+/// A queue. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Door(Arc<Counts>);
 
@@ -45,7 +45,7 @@ struct Counts {
     run: Histogram,
 }
 
-/// A job that came to a door.
+/// A job in a queue.
 #[derive(Debug)]
 pub struct Job {
     door: Door,
@@ -90,7 +90,7 @@ impl Default for Store {
 }
 
 impl Store {
-    /// Jobs begin to share a transaction.
+    /// Begins a group of jobs that share a transaction.
     #[must_use]
     pub fn begin(&self, jobs: usize) -> Group {
         self.sizes
@@ -101,7 +101,7 @@ impl Store {
         }
     }
 
-    /// Puts the counts where they are read.
+    /// Registers the metrics.
     pub fn register(&self, registry: &mut Registry) {
         let registry = &mut registry.0;
         registry.register(
@@ -146,7 +146,7 @@ impl Store {
 }
 
 impl Door {
-    /// A job came.
+    /// Counts a new job.
     #[must_use]
     pub fn came(&self) -> Job {
         Job {
@@ -156,13 +156,13 @@ impl Door {
         }
     }
 
-    /// A job was turned away with this.
+    /// Counts a refused job and returns its error.
     pub fn refuse<E>(&self, error: E) -> E {
         self.0.refused.inc();
         error
     }
 
-    /// So many jobs wait, of those that may be there.
+    /// Sets the number of waiting jobs and its limit.
     pub fn queued(&self, jobs: usize, limit: usize) {
         let count = |jobs| i64::try_from(jobs).unwrap_or(i64::MAX);
         self.0.queued.set(count(jobs));
@@ -171,7 +171,7 @@ impl Door {
 }
 
 impl Job {
-    /// Runs the job.
+    /// Runs and times the job.
     pub fn run<T>(&mut self, work: impl FnOnce() -> T) -> T {
         let begun = Instant::now();
         if !std::mem::replace(&mut self.waited, true) {
@@ -184,7 +184,7 @@ impl Job {
 }
 
 impl Group {
-    /// Whether the transaction was committed. One that was not is tried again, or its jobs are refused.
+    /// Ends the group. If its transaction was not committed, it is tried again, or its jobs are refused.
     pub fn ended(self, committed: bool) {
         let end = if committed {
             "committed"

@@ -1,18 +1,18 @@
-//! The files of the server's own TLS.
+//! Reloads of the server's TLS files.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
 use super::registry::{Label, Registry};
 
-/// How often they were read anew. Cheap to clone.
+/// The counts of reloads. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Reloads(Family<Label, Counter>);
 
 impl Default for Reloads {
     fn default() -> Self {
         let counts = Family::<Label, Counter>::default();
-        // There from the start, so that the first one shows as a rise.
+        // Present from the start, so that the first one shows as an increase.
         for result in ["taken", "refused"] {
             drop(counts.get_or_create(&[("result", result)]));
         }
@@ -21,13 +21,13 @@ impl Default for Reloads {
 }
 
 impl Reloads {
-    /// They were read anew, and taken or not.
+    /// Counts a reload. `taken` is true if the server uses the new files.
     pub fn count(&self, taken: bool) {
         let result = if taken { "taken" } else { "refused" };
         self.0.get_or_create(&[("result", result)]).inc();
     }
 
-    /// Puts the counts where they are read.
+    /// Registers the metrics.
     pub fn register(&self, registry: &mut Registry) {
         registry.0.register(
             "wharfinger_tls_reloads",

@@ -17,7 +17,7 @@ macro_rules! codes {
         impl Code {
             const FIXED: &'static [Self] = &[$(Self::$name,)*];
 
-            /// The code as it is sent.
+            /// The code in answers.
             #[must_use]
             pub fn text(self) -> String {
                 match self {
@@ -26,7 +26,7 @@ macro_rules! codes {
                 }
             }
 
-            /// The status that goes with it.
+            /// The HTTP status.
             #[must_use]
             pub fn status(self) -> StatusCode {
                 match self {
@@ -121,7 +121,7 @@ impl Code {
             What::Repository => Self::RepositoryNotFound,
             What::Artifact => Self::ArtifactNotFound,
             What::Vulnerability => Self::VulnerabilityNotFound,
-            // Other surfaces have these; here no path leads to them.
+            // Only other surfaces have these.
             What::ApiToken | What::AppToken | What::Role | What::Path => Self::PathNotFound,
         }
     }

@@ -98,7 +98,7 @@ pub(in super::super) enum BareErrors {
 pub(crate) struct Native;
 
 impl Dialect for Native {
-    /// Basic first: it is what the product's clients know.
+    /// Basic first, which the product's clients know.
     const CHALLENGES: &'static [&'static str] = &[
         r#"Basic realm="wharfinger", charset="UTF-8""#,
         r#"Bearer realm="wharfinger""#,
@@ -128,7 +128,7 @@ impl Dialect for Native {
     }
 }
 
-/// The body of an error in words of a handler's own.
+/// The body of an error with a message of the handler.
 pub(in super::super) fn said(error: &Error, message: String) -> serde_json::Value {
     let error_code = Code::of(error).text();
     worded(

@@ -1,4 +1,4 @@
-//! The dialect of the registries API, in which all paths answer that have none of their own: probes, documents, metrics.
+//! The dialect of the registries API, also used by paths without their own: probes, documents, metrics.
 
 mod code;
 mod error;

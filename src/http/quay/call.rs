@@ -1,5 +1,5 @@
-//! What a handler of this surface gets: a proven caller first, by an API token, by a password, or by a session's
-//! cookie; then the path, the query and the body.
+//! The argument of this surface's handlers: a caller, authenticated by an API token, a password or a session cookie,
+//! and then the path, the query and the body.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,14 +19,14 @@ use super::{Quay, cookie};
 use crate::error::{Error, Result};
 use crate::service::access::Caller;
 
-/// A request of a known caller with head `H` and body `B`.
+/// A request of an authenticated caller with head `H` and body `B`.
 #[derive(Debug)]
 pub(super) struct Call<H = (), B = ()> {
-    /// Who asks.
+    /// The authenticated caller.
     pub caller: Caller,
-    /// What the path and the query say.
+    /// The path and the query.
     pub head: H,
-    /// What the body says.
+    /// The body.
     pub body: B,
 }
 
@@ -41,7 +41,7 @@ impl<H: Head, B: Body> FromRequest for Call<H, B> {
             match read(&request, payload).await {
                 Ok((head, body)) => Ok(Self { caller, head, body }),
                 Err(error) => {
-                    // Who may not do this learns nothing of what else was wrong.
+                    // Check permissions before reporting other errors.
                     let tokens = State::of(&request)?.service.app_tokens();
                     tokens.admit(&caller).await?;
                     Err(error.into())
@@ -56,7 +56,7 @@ async fn identify(request: &HttpRequest) -> Result<Caller> {
         if let Some(token) = bearer(request) {
             return prove_bearer(request, token).await;
         }
-        // Quay takes no password here. It needs no CSRF token: foreign pages were refused before.
+        // Quay accepts no password here. This needs no CSRF token: pages of other origins were refused before.
         if let Some(pair) = basic(request) {
             return prove_password(request, pair).await;
         }
@@ -69,14 +69,14 @@ async fn identify(request: &HttpRequest) -> Result<Caller> {
     Ok(sessions.identify(cookie)?.from(origin(request)))
 }
 
-/// Quay takes an `Authorization` header of more or fewer words for none.
+/// Returns true if the `Authorization` header has two words. Quay ignores a header with more or fewer.
 fn has_two_words(request: &HttpRequest) -> bool {
     authorization(request)
         .and_then(|header| header.to_str().ok())
         .is_some_and(|header| header.split_ascii_whitespace().count() == 2)
 }
 
-/// The id of a path, as it came: what is no id is none of a token.
+/// The id of a path as it was sent. Malformed ids belong to no token.
 #[derive(Debug)]
 pub(super) struct Uuid(pub String);
 
@@ -86,7 +86,7 @@ impl Head for Uuid {
     }
 }
 
-/// Whether only tokens that end soon are wanted; nothing if the query does not say.
+/// The `expiring` parameter: true for only tokens that expire soon, `None` if absent.
 #[derive(Debug)]
 pub(super) struct Expiring(pub Option<bool>);
 
@@ -98,12 +98,12 @@ impl Head for Expiring {
     }
 }
 
-/// What Quay takes for true: all but a few words for false.
+/// Parses a boolean as Quay does: all texts are true but a few words for false.
 fn is_true(text: &str) -> bool {
     !matches!(text, "" | "0" | "false" | "False" | "FALSE" | "null")
 }
 
-/// A body that says that it is JSON, as the command `C` that it means.
+/// A body with a JSON content type, converted to the command `C`.
 #[derive(Debug)]
 pub(super) struct Document<C>(pub C);
 
@@ -120,7 +120,7 @@ impl<C: TryFrom<Value, Error = Error> + 'static> Body for Document<C> {
     }
 }
 
-/// A request of somebody who wants to sign in: from where its session was made, with body `B`.
+/// A sign-in request with body `B`, from the origin of its session.
 #[derive(Debug)]
 pub(super) struct Visit<B>(pub B);
 

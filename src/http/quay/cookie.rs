@@ -7,16 +7,17 @@ use secrecy::ExposeSecret as _;
 use super::super::links;
 use crate::service::sessions::{SESSION_LIFE, Ticket};
 
-/// Quay's is `session`, which a neighbour on the same domain may use too.
+/// Not Quay's `session`, which another service on the same domain may use too.
 const NAME: &str = "wharfinger-session";
-/// By TLS no neighbour can set it, nor what a plain connection was made to take (RFC 6265bis §4.1.3.2).
+/// The name with TLS: by the prefix, neither another host of the domain nor a connection without TLS can set it (RFC
+/// 6265bis §4.1.3.2).
 const NAME_BY_TLS: &str = "__Host-wharfinger-session";
-/// Where a client proves that it may use the cookie.
+/// The request header with the CSRF token.
 pub(super) const CSRF: HeaderName = HeaderName::from_static("x-csrf-token");
-/// Where it finds the proof for its next request.
+/// The answer header with the CSRF token for the next request.
 pub(super) const NEXT_CSRF: HeaderName = HeaderName::from_static("x-next-csrf-token");
 
-/// The session that a request comes with; the first of several.
+/// The session cookie of a request, the first of several.
 pub(super) fn sent(request: &HttpRequest) -> Option<&str> {
     let headers = request.headers().get_all(header::COOKIE);
     headers
@@ -35,24 +36,24 @@ fn name(request: &HttpRequest) -> &'static str {
     }
 }
 
-/// The CSRF token that a request comes with.
+/// The CSRF token of a request.
 pub(super) fn csrf_token(request: &HttpRequest) -> Option<&str> {
     request.headers().get(CSRF)?.to_str().ok()
 }
 
-/// The header that has a client keep a session.
+/// The header that sets the session cookie.
 pub(super) fn keep(request: &HttpRequest, ticket: &Ticket) -> (HeaderName, String) {
     let life = SESSION_LIFE.num_seconds();
     set(request, ticket.cookie.expose_secret(), life)
 }
 
-/// The header that has a client forget its session.
+/// The header that removes the session cookie.
 pub(super) fn forget(request: &HttpRequest) -> (HeaderName, String) {
     set(request, "", 0)
 }
 
 fn set(request: &HttpRequest, value: &str, seconds: i64) -> (HeaderName, String) {
-    // Clients of a server without TLS would not send it back.
+    // Clients of a server without TLS would not send a `Secure` cookie back.
     let secure = if links::is_secure(request) {
         "; Secure"
     } else {

@@ -1,5 +1,5 @@
-//! What every answer of this surface has in common, whoever made it: no cache keeps it, and errors say where they are
-//! explained by a whole address, as far as ours is known.
+//! The common form of this surface's answers: no cache keeps them, and the `type` of errors is an absolute URL, as far
+//! as our own is known.
 
 use actix_web::body::{BoxBody, to_bytes};
 use actix_web::dev::{ServiceRequest, ServiceResponse};

@@ -1,4 +1,4 @@
-//! Errors as Quay answers them: six members, two of them twice, and three shapes beside that its framework makes.
+//! Errors in Quay's form: six members, two of them twice, and three other forms that its framework makes.
 
 use actix_web::http::StatusCode;
 use serde::Serialize;
@@ -44,7 +44,7 @@ impl Dialect for Quay {
         }
     }
 
-    /// `type` is a path here, and made a whole address where the request's is known: see `dress`.
+    /// `type` is a path here. `dress` makes it an absolute URL if the service's own is known.
     fn body(error: &Error) -> Value {
         let message = |message| {
             json!(ApiError {
@@ -82,7 +82,7 @@ impl Dialect for Quay {
     }
 }
 
-/// The dialect of signing in, where a wrong password is a 403 of its own shape.
+/// The dialect of signing in, where a wrong password is a 403 of its own form.
 #[derive(Debug)]
 pub(in super::super) struct SignIn;
 
@@ -109,7 +109,7 @@ impl Dialect for SignIn {
     }
 }
 
-/// Is the body none that can be read at all, rather than one whose content is wrong?
+/// Returns true if the body cannot be read at all, as opposed to one with wrong content.
 fn is_unreadable(violation: &Violation) -> bool {
     violation.field == Field::Body
 }
@@ -140,7 +140,7 @@ fn title(error: &Error) -> &'static str {
     }
 }
 
-/// Quay's words where it has some, else our own.
+/// Quay's message if it has one, or else our own.
 fn detail(error: &Error) -> String {
     match error {
         Error::Unauthenticated | Error::NoRole => "Requires authentication".to_owned(),

@@ -1,4 +1,4 @@
-//! What examples of this surface's document cannot be made from alone.
+//! Additions to the generated examples of this surface's document.
 
 use serde_json::Value;
 use utoipa::openapi::OpenApi;
@@ -21,7 +21,7 @@ fn error(path: &str, status: &str) -> Option<Error> {
     Some(match status {
         "400" => Error::invalid(Field::Other("title"), "'title' is a required property"),
         "401" => Error::Unauthenticated,
-        // Its own dialect has the words: see `fit`.
+        // `fit` makes it in the sign-in's own dialect.
         "403" if path == SIGN_IN => return None,
         "403" if path == "/api/v1/signout" => Error::CsrfToken,
         "403" => Error::Forbidden(String::new()),
@@ -44,7 +44,7 @@ fn error(path: &str, status: &str) -> Option<Error> {
     })
 }
 
-/// Codes are in no list, and a sign-in has a refusal of its own.
+/// Removes codes from lists, and sets the refusal of a sign-in.
 fn fit(path: &str, status: &str, example: &mut Value) {
     if (path, status) == (SIGN_IN, "403") {
         *example = SignIn::body(&Error::Unauthenticated);

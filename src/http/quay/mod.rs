@@ -1,7 +1,7 @@
-//! App tokens as Quay has them: `/api/v1/user/apptoken`, and the sign-in of those of its clients that have a password.
+//! App tokens of Quay's API: `/api/v1/user/apptoken`, and the sign-in for clients with a password.
 //!
-//! Speaks what Quay's code speaks where its documents say something else, as clients rely on the code. Where that is
-//! odd, `docs/QUAY.md` says why.
+//! It follows Quay's code if that differs from Quay's documents, since clients rely on the code. `docs/QUAY.md`
+//! explains oddities.
 
 mod call;
 mod cookie;
@@ -53,7 +53,7 @@ pub(super) static SURFACE: Surface = Surface {
 /// Quay's name of the scheme, and its one scope here.
 const OAUTH: &str = "In the product an OAuth access token; here an API token, as `POST /v1/apitokens/generate` gives it, sent as Bearer. It has the scope `user:admin` as long as nothing that its account may do is withheld from it. `authorizationUrl` is the product's: this server has no page that gives tokens away.";
 
-/// What the document says beside its paths.
+/// The document without paths.
 fn base() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
     #[openapi(

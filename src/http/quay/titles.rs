@@ -1,4 +1,4 @@
-//! The titles of errors, and the page behind each: where the `type` of an error leads.
+//! The titles of errors, and the page behind the `type` of each.
 
 use actix_web::{HttpRequest, HttpResponse, get};
 use utoipa::IntoParams;
@@ -10,8 +10,7 @@ use super::error::{NotFoundError, OutageErrors};
 use super::wire::ErrorDescription;
 use crate::error::{Error, What};
 
-/// Every title with what it means: Quay's own, those included that never arise here, and ours for what it has no
-/// title for.
+/// Every title with its description: all of Quay's, including unused ones, and ours for errors without one there.
 const TITLES: [(&str, &str); 17] = [
     (
         "external_service_timeout",
@@ -71,7 +70,7 @@ const TITLES: [(&str, &str); 17] = [
     ),
 ];
 
-/// The path of the page on a title.
+/// The path of the page about a title.
 pub(super) fn path_of(title: &str) -> String {
     format!("/api/v1/error/{title}")
 }

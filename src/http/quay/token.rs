@@ -1,4 +1,4 @@
-//! `/api/v1/user/apptoken`, and the list of all for who may see it.
+//! `/api/v1/user/apptoken`, and the list of the app tokens of all accounts.
 
 use actix_web::http::header::ContentType;
 use actix_web::web::Data;
@@ -123,7 +123,7 @@ pub(super) async fn list_all(state: Data<State>, call: Call<Expiring>) -> Answer
     Ok(listed(body))
 }
 
-/// Makes JSON of a list.
+/// Serialises a list as JSON.
 fn present(
     budget: Budget,
     only_expiring: Option<bool>,

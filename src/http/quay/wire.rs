@@ -1,4 +1,4 @@
-//! What the calls take and answer.
+//! The bodies of requests and answers.
 
 use super::super::shown::Shown;
 use chrono::{DateTime, Utc};
@@ -51,7 +51,7 @@ impl TryFrom<Value> for Credentials {
     type Error = Error;
 
     fn try_from(body: Value) -> Result<Self> {
-        // What is in the wrong place may be the password.
+        // Do not quote a misplaced value: it may be the password.
         let unshown = |_: &Value| "what was sent".to_owned();
         let mut members = members(body, unshown)?;
         require(&members, &["username", "password"])?;
@@ -62,10 +62,10 @@ impl TryFrom<Value> for Credentials {
     }
 }
 
-// Faults of bodies, in the words of the JSON Schema library of Quay. Each is one of a field, since the body could be
-// read.
+// Mistakes in bodies, in the words of Quay's JSON Schema library. Each is attributed to a field, since the body could
+// be read.
 
-/// The members of an object; those that mean nothing are left there.
+/// The members of an object, including unknown ones.
 fn members(body: Value, shown: impl Fn(&Value) -> String) -> Result<Map<String, Value>> {
     match body {
         Value::Object(members) => Ok(members),
@@ -107,7 +107,7 @@ fn mistyped(field: &'static str, shown: &str, wanted: &str) -> Error {
     )
 }
 
-/// A value as Python prints it, as far as a value that is short goes.
+/// A short value as Python prints it.
 fn printed(value: &Value) -> String {
     const LENGTH: usize = 100;
     let text = match value {
@@ -176,7 +176,7 @@ impl From<AppToken> for TokenView {
     }
 }
 
-/// As Python's `email.utils` prints an instant whose time zone is not known.
+/// Formats a time as Python's `email.utils` does without a known time zone.
 fn date(instant: DateTime<Utc>) -> String {
     instant.format("%a, %d %b %Y %H:%M:%S -0000").to_string()
 }

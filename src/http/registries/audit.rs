@@ -110,7 +110,7 @@ impl Head for Page {
         let Query(part) = Query::<Part>::read(request)?;
         Ok(Self {
             limit: parse_limit(part.limit.as_deref())?,
-            // An empty token is what the last page gives.
+            // The last page gives an empty token.
             token: part.token.filter(|token| !token.is_empty()),
         })
     }
@@ -172,7 +172,7 @@ fn parse_instant(field: Field, text: &str) -> Result<DateTime<Utc>> {
 }
 
 fn parse_subject(text: &str) -> Result<Uuid> {
-    // Things of all kinds have ids of one form.
+    // The ids of all kinds of things have the same form.
     AccountId::parse(text).map(|id| id.0).map_err(|_| {
         Error::invalid(
             Field::Subject,
@@ -243,7 +243,7 @@ impl From<KeptEvent> for EventView {
             subject: id(said.subject),
             address: said.address,
             request_id: said.request_id,
-            // What somebody else wrote there is no object of ours; `audit verify` says so.
+            // Text that somebody else wrote may be no JSON object; `audit verify` reports it.
             detail: serde_json::from_str(&said.detail).unwrap_or_default(),
         }
     }
@@ -303,7 +303,7 @@ pub(super) async fn list(state: Data<State>, call: Call<(Filter, (Page, Raw))>) 
     )
 }
 
-/// The filter stays in the address, as the token holds for it alone.
+/// A link to a page. It keeps the filter, since the token is valid only with it.
 fn link(request: &HttpRequest, limit: i64, token: Option<&str>) -> String {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     let sent = url::form_urlencoded::parse(request.query_string().as_bytes());
@@ -329,7 +329,7 @@ fn link(request: &HttpRequest, limit: i64, token: Option<&str>) -> String {
 #[get("/audit/export")]
 pub(super) async fn export(state: Data<State>, call: Call<Filter>) -> Answer {
     let (state, caller, filter) = (state.into_inner(), call.caller, call.head);
-    // Before the status is sent, so that a refusal is one.
+    // Before the status is sent, so that a refusal can set it.
     let audit = state.service.audit();
     let first = audit.export(&caller, filter.clone(), None).await?;
     let start = Some((first, caller, filter));

@@ -1,8 +1,8 @@
-//! Paths of the product whose data is the registry's own: images, not tokens.
+//! Paths of the product for images, which are the registry's own data.
 //!
 //! A registry's lists of repositories and of artifacts are empty: `ionosctl container-registry repository list`, the
-//! SDKs' `registries_repositories_get` and Ansible's `registry_repository_info` take a 404 for a failure. All else is
-//! not found, vulnerabilities above all: an empty list of them would pass for a clean image.
+//! SDKs' `registries_repositories_get` and Ansible's `registry_repository_info` treat a 404 as a failure. All other
+//! paths are 404, above all vulnerabilities: an empty list of them would look like a clean image.
 
 use actix_web::http::Method;
 use actix_web::web::Data;
@@ -25,10 +25,10 @@ pub(super) const REPOSITORIES: &str = "/registries/{registryId}/repositories";
 pub(super) const REPOSITORY: &str = "/registries/{registryId}/repositories/{tail:.*}";
 pub(super) const ARTIFACTS: &str = "/registries/{registryId}/artifacts";
 pub(super) const VULNERABILITY: &str = "/vulnerabilities/{vulnerabilityId}";
-/// These paths, which are answered whatever the method.
+/// These paths, which accept any method.
 pub(super) const PATHS: [&str; 4] = [REPOSITORIES, REPOSITORY, ARTIFACTS, VULNERABILITY];
 
-/// A request for images. The product's clients filter and order them by parameters, which here find nothing to act on.
+/// A request for images. It ignores the parameters by which the product's clients filter and sort them.
 #[derive(Debug)]
 pub(super) struct Images(HttpRequest);
 
@@ -49,7 +49,7 @@ fn elsewhere(what: What, request: &HttpRequest) -> Error {
     }
 }
 
-/// An empty list of a registry's images, as the product's clients read one.
+/// An empty list of a registry's images, in the product's form.
 #[derive(Debug, Serialize)]
 struct NoImages {
     id: &'static str,
@@ -68,7 +68,7 @@ struct OwnLink {
     this: String,
 }
 
-/// Answers for a registry's images. A registry that is not there, or not for this caller, is told first.
+/// Answers for a registry's images. A missing or forbidden registry is reported first.
 async fn of_registry(
     what: What,
     state: &State,
@@ -101,7 +101,7 @@ fn none(id: &'static str, request: &HttpRequest) -> Answer {
     }))
 }
 
-/// The repositories of a registry, of which there are none here.
+/// The repositories of a registry: an empty list.
 pub(super) async fn repositories(state: Data<State>, call: Call<(RegistryId, Images)>) -> Answer {
     none(
         "repositories",
@@ -109,13 +109,13 @@ pub(super) async fn repositories(state: Data<State>, call: Call<(RegistryId, Ima
     )
 }
 
-/// One repository of a registry, or what lies below it.
+/// One repository of a registry, or a path below it: not found.
 pub(super) async fn repository(state: Data<State>, call: Call<(RegistryId, Images)>) -> Answer {
     let request = of_registry(What::Repository, &state, call).await?;
     Err(elsewhere(What::Repository, &request).into())
 }
 
-/// The artifacts of a registry, of which there are none here.
+/// The artifacts of a registry: an empty list.
 pub(super) async fn artifacts(state: Data<State>, call: Call<(RegistryId, Images)>) -> Answer {
     none(
         "artifacts",

@@ -36,7 +36,7 @@ pub(super) struct EvaluateToken {
     address: Option<String>,
 }
 
-/// A member that is there says something: null would be a question about nothing.
+/// Reads a member that may be absent, but not null, which would have no meaning.
 fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Option<T>, D::Error> {

@@ -1,4 +1,4 @@
-//! What examples of this surface's document cannot be made from alone.
+//! Additions to the generated examples of this surface's document.
 
 use serde_json::{Value, json};
 use utoipa::openapi::header::Header;
@@ -23,21 +23,21 @@ use crate::service::{accounts, leaks};
 const REGISTRY: &str = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11";
 const TOKEN: &str = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10";
 const ACCOUNT: &str = "7ee77dcf-093f-48e6-9a14-161c73568589";
-/// The schemas of things whose state has a name.
+/// The schemas of things that have an `ETag`.
 const STATED: [&str; 4] = [
     "AccountResponse",
     "MemberResponse",
     "RegistryResponse",
     "TokenResponse",
 ];
-/// The end of the token of an example. A release moves it to some months after itself.
+/// The expiry of example tokens. Each release moves it to some months after itself.
 const END: &str = "2027-03-31T00:00:00Z";
 const SECRET: &str = "whrt_exampleexampleexampleexampleexampleexam";
 
 /// Adds the examples.
 pub(in super::super) fn illustrate(document: &mut OpenApi) {
     examples::illustrate::<Native>(document, "", error, fit);
-    // What is refused in words of its own.
+    // Errors with messages of their own.
     let refused = |path: &str, status: &str| {
         ((path, status) == (PATH, "401")).then_some(Error::Unauthenticated)
     };
@@ -46,9 +46,9 @@ pub(in super::super) fn illustrate(document: &mut OpenApi) {
     fill_in(document);
 }
 
-/// Pages that try operations fill their forms with these bodies, and people send them as they are. So a body that makes
-/// something gives little and for a short time, one that changes something takes away, and no two name the same thing. None has
-/// a password, which all readers of the document would know.
+/// The safe example body of an operation. Swagger UI fills its forms with these bodies, and people send them unchanged.
+/// So a body that makes a thing grants little and for a short time, one that changes a thing removes rights, and no two
+/// name the same thing. None has a password, which all readers of the document would know.
 fn safe(operation: &str) -> Option<Value> {
     let token = |name: &str| {
         json!({"properties": {
@@ -90,8 +90,7 @@ fn fill_in(document: &mut OpenApi) {
     }
 }
 
-/// Answers that tell of the state of a thing: those with a thing, and those that keep it back since it is known. And
-/// answers that may have been given before.
+/// Adds the `ETag` header to answers with a thing and to 304, and the header of repeats to answers that can be repeats.
 fn tell_states(document: &mut OpenApi) {
     let mut header = Header::new(Object::with_type(Type::String));
     header.description =
@@ -107,7 +106,7 @@ fn tell_states(document: &mut OpenApi) {
             let repeatable = parameters.any(|parameter| {
                 matches!(parameter, RefOr::T(parameter) if parameter.name == "Idempotency-Key")
             });
-            // What makes something answers with 201, and what replaces a secret with 200.
+            // Operations that make a thing answer with 201, and those that replace a secret with 200.
             let made = operation.responses.responses.contains_key("201");
             let made = if made { "201" } else { "200" };
             for (status, response) in &mut operation.responses.responses {
@@ -130,7 +129,7 @@ fn tell_states(document: &mut OpenApi) {
     }
 }
 
-/// Is this a thing, rather than a list of some or an error?
+/// Returns true for a thing, and false for a list or an error.
 fn shows_a_state(content: &RefOr<Content>) -> bool {
     let RefOr::T(content) = content else {
         return false;
@@ -183,7 +182,7 @@ fn error(path: &str, status: &str) -> Option<Error> {
     })
 }
 
-/// A change to what was looked at before somebody else changed it.
+/// The error of a change to a thing that somebody else changed meanwhile.
 fn stale() -> Error {
     let tag = |version| Tag {
         key: 0x2a,
@@ -197,7 +196,7 @@ fn stale() -> Error {
         .unwrap_or_else(|| Error::internal("an example"))
 }
 
-/// What the example of a question is answered.
+/// The answer to the example question of an evaluation.
 fn evaluated() -> Option<Value> {
     let scope = Scope {
         actions: vec!["pull".to_owned()],
@@ -213,14 +212,14 @@ fn evaluated() -> Option<Value> {
     ))))
 }
 
-/// What differs between answers of one schema: an answer that has just made something says so.
+/// Adjusts examples that share a schema: answers that make a thing differ from others.
 fn fit(path: &str, status: &str, example: &mut Value) {
     if path.ends_with("/evaluate") {
         *example = evaluated().unwrap_or_default();
         return;
     }
     let created = status == "201";
-    // Only the answer that made an account can have its password.
+    // Only the answer that makes an account can have its password.
     for place in ["/properties", "/items/0/properties"] {
         if path.starts_with("/accounts")
             && !created

@@ -22,10 +22,10 @@ use crate::http::native::{BodyErrors, Errors, Native};
 use crate::http::state::State;
 use crate::service::leaks::{Report, Scanner, Sighting, Whereabouts};
 
-/// Where reports go.
+/// The path for reports.
 pub(super) const PATH: &str = "/secret-scanning/report";
 
-/// The dialect of what a secret scanner alone may ask: it is offered no other way in.
+/// The dialect of requests by the secret scanner: a 401 offers only its token.
 #[derive(Debug)]
 pub(in super::super) struct Scanning;
 
@@ -89,7 +89,7 @@ struct SightingInput {
     source: Option<String>,
 }
 
-/// Reads the array. A text where none belongs may be a secret, and is refused without being repeated.
+/// Reads the array. Errors do not quote misplaced text, which may be a secret.
 fn sightings<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Vec<SightingInput>, D::Error> {
@@ -150,7 +150,7 @@ impl<'de> Deserialize<'de> for Item {
     }
 }
 
-/// Reads a text that no log line shows. What is no text is refused without being repeated.
+/// Reads a text that is hidden in logs. Errors do not quote other values.
 fn secret<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<SecretString, D::Error> {
@@ -181,7 +181,7 @@ impl TryFrom<ReportInput> for Report {
     }
 }
 
-/// A report of the operator's scanner: who comes without its token learns nothing of what else is wrong.
+/// A report of the operator's scanner. The token is checked before other errors are reported.
 #[derive(Debug)]
 pub(super) struct Call {
     scanner: Scanner,

@@ -1,6 +1,6 @@
-//! The registries API, as IONOS Container Registry speaks it: registries, tokens, names, locations.
+//! The registries API of IONOS Container Registry: registries, tokens, names, locations.
 //!
-//! Served under `/` and under [`PREFIX`]. Where it differs from the product, `docs/API.md` says why.
+//! Served under `/` and under [`PREFIX`]. `docs/API.md` explains the differences from the product.
 
 mod account;
 mod audit;
@@ -37,12 +37,12 @@ use super::routes::{Routes, Section};
 use super::state::State;
 use super::surface::{Document, PREFIX, Surface, WhileFrozen};
 
-/// What most of the paths begin with.
+/// The prefix of most paths.
 const REGISTRIES: &str = "/registries";
 
 pub(super) static SURFACE: Surface = Surface {
     name: "registries",
-    // It answers for whatever no other surface owns.
+    // It is the fallback for paths that no other surface owns.
     owns: |_| false,
     failure: |_, error| Failure::<Native>::from(error).into(),
     routes: |config| {
@@ -71,7 +71,7 @@ pub(super) static SURFACE: Surface = Surface {
 type Answer = dialect::Answer<Native>;
 type Call<H = (), B = ()> = super::call::Call<Native, H, B>;
 
-/// About how many bytes a page of a list takes.
+/// The approximate size of a page of a list, in bytes.
 const PAGE: usize = 16 * 1024;
 
 /// A page of a list.
@@ -99,7 +99,7 @@ fn routes(config: &mut impl Routes) {
         .map(|config| config.route(VULNERABILITY, web::to(elsewhere::vulnerabilities)));
 }
 
-/// What is below the path of an account.
+/// The routes below the path of an account.
 struct Account;
 
 impl Section for Account {
@@ -111,7 +111,7 @@ impl Section for Account {
     }
 }
 
-/// What is below the path of a registry, first what is asked for most often.
+/// The routes below the path of a registry, the most frequent first.
 struct Registry;
 
 impl Section for Registry {
@@ -146,7 +146,7 @@ impl Section for Registry {
     }
 }
 
-/// What the document says beside its paths.
+/// The document without paths.
 fn base() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
     #[openapi(

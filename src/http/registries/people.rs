@@ -50,7 +50,7 @@ impl PartialSchema for AccountStatus {
 
 impl ToSchema for AccountStatus {}
 
-/// A password as it was sent. What is no text is refused without being repeated, as other values of a wrong type are.
+/// A password as it was sent. Unlike for other members, errors do not quote a value of a wrong type.
 #[derive(Debug)]
 struct Password(SecretString);
 
@@ -235,7 +235,7 @@ struct PostAccountProperties {
     credentials: SentBack,
 }
 
-/// A member that may be absent, and is not null: who sends null for a password had one in mind.
+/// Reads a member that may be absent, but not null: null for a password is probably a mistake.
 fn given<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Option<Password>, D::Error> {

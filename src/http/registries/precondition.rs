@@ -1,4 +1,4 @@
-//! States of things on the wire: `ETag`, and the headers by which callers say which state they want.
+//! States of things on the wire: `ETag`, and the headers with preconditions.
 
 use std::borrow::Cow;
 
@@ -80,7 +80,7 @@ impl Head for Precondition {
     }
 }
 
-/// The value of a header that may be spread over lines (RFC 9110 §5.3).
+/// The value of a header that may have several lines (RFC 9110 §5.3).
 fn field(request: &HttpRequest, name: HeaderName) -> Option<Cow<'_, [u8]>> {
     let mut lines = request.headers().get_all(name);
     let first = Cow::Borrowed(lines.next()?.as_bytes());
@@ -89,14 +89,14 @@ fn field(request: &HttpRequest, name: HeaderName) -> Option<Cow<'_, [u8]>> {
     }))
 }
 
-/// An answer with a thing, and the state that it is in.
+/// An answer with a thing and its `ETag`.
 pub(super) fn tagged(status: StatusCode, tag: Tag, view: impl Serialize) -> HttpResponse {
     HttpResponse::build(status)
         .insert_header((ETAG, tag.to_string()))
         .json(view)
 }
 
-/// The answer to a look at a thing.
+/// The answer to a GET of a thing.
 pub(super) fn looked<T, V: Serialize>(look: Look<T>, view: impl FnOnce(T) -> V) -> HttpResponse {
     match look {
         Look::At(thing, tag) => tagged(StatusCode::OK, tag, view(thing)),

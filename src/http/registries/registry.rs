@@ -48,7 +48,7 @@ impl Head for Listing {
         Ok(Self {
             name_contains: filter.name,
             limit: parse_limit(filter.limit.as_deref())?,
-            // An empty token is what the last page gives, and some clients send it back.
+            // The last page gives an empty token, and some clients send it back.
             token: filter.token.filter(|token| !token.is_empty()),
         })
     }
@@ -142,13 +142,13 @@ pub(super) async fn create(
     Ok(created(registry))
 }
 
-/// A registry that was just made.
+/// The answer with a new registry.
 fn created(once: Once<Registry>) -> HttpResponse {
     let (tag, view) = (once.value.tag(), RegistryView::created(once.value));
     marked(tagged(StatusCode::CREATED, tag, view), once.repeated)
 }
 
-/// A registry that was changed, or was not, since it was as it was to be.
+/// The answer to a change of a registry, even if nothing had to change.
 fn kept(state: &State, registry: Registry) -> HttpResponse {
     tagged(StatusCode::OK, registry.tag(), view(state, registry))
 }

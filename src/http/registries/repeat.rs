@@ -1,4 +1,4 @@
-//! Requests that may come again, on the wire: `Idempotency-Key`, and how an answer says that it is one of before.
+//! Repeatable requests on the wire: `Idempotency-Key`, and the mark of repeated answers.
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{HeaderName, HeaderValue};
@@ -6,7 +6,7 @@ use utoipa::{IntoParams, IntoResponses};
 
 use crate::http::native::ApiErrorResponse;
 
-/// What an answer has that was given before.
+/// The header of an answer that was given before.
 pub(super) const REPLAYED: &str = "Idempotency-Replayed";
 
 /// For what makes something.
@@ -34,7 +34,7 @@ pub(super) enum Reused {
     UnprocessableContent(ApiErrorResponse),
 }
 
-/// The same answer, marked if it is one of before.
+/// Marks an answer if it was given before.
 pub(super) fn marked(mut answer: HttpResponse, repeated: bool) -> HttpResponse {
     if repeated {
         let name = HeaderName::from_static("idempotency-replayed");

@@ -31,17 +31,16 @@ use crate::service::idempotency::Once;
 use crate::service::token_lists::{Listing, Start, TokenPage};
 use crate::service::tokens::Minted;
 
-/// About how many bytes a page takes that has no tokens, and a token with a scope or two.
+/// The approximate size of a page without tokens, and of a token with a scope or two, in bytes.
 const PAGE_SIZE: usize = 512;
 const TOKEN_SIZE: usize = 768;
-/// The longest page whose JSON a worker makes. That takes some tenths of a millisecond, and wakes the worker once for
-/// several pages: readers that made it woke an idle worker for each, and lost their core to it every time.
+/// The longest page, in tokens, that a worker serialises. That takes some tenths of a millisecond, and wakes the worker
+/// once for several pages. If readers did it, each page would wake an idle worker, and the reader would lose its core.
 const SHORT: usize = 100;
-/// The most that the scopes of such a page take, in bytes. Pages wait for their worker, and take no share of a budget
-/// until they are JSON.
+/// The maximum size of the scopes of such a page, in bytes. Pages that wait for their worker take no share of a budget.
 const SHORT_SCOPES: usize = 64 * 1024;
 
-/// A page of tokens, made ready as far as the thread that read it does.
+/// A page of tokens as the reader thread hands it over.
 enum Ready {
     Page(TokenPage),
     Json(Pieces, Option<String>),
@@ -211,7 +210,7 @@ pub(super) async fn list(state: Data<State>, call: Call<(RegistryId, (Listing, R
             None => window_links(&here, window, page.total, &filter),
         };
         let count = page.tokens.len();
-        // Each token is freed as it becomes JSON: a long page would be in memory twice.
+        // Free each token when it was serialised: a long page would otherwise be in memory twice.
         let view = |token| TokenView::new(token, None, now);
         let mut views = page.tokens.into_iter().map(view);
         let list = TokenList {
@@ -229,7 +228,7 @@ pub(super) async fn list(state: Data<State>, call: Call<(RegistryId, (Listing, R
         Ok((body, next))
     };
     let there = present.clone();
-    // The JSON of a thousand tokens takes milliseconds, in which a worker would answer nobody.
+    // Serialising a thousand tokens takes milliseconds, which would block a worker.
     let ready = move |page: TokenPage| {
         let scopes = page.tokens.iter().map(|token| token.scopes.get().len());
         if page.tokens.len() <= SHORT && scopes.sum::<usize>() <= SHORT_SCOPES {
@@ -252,7 +251,7 @@ pub(super) async fn list(state: Data<State>, call: Call<(RegistryId, (Listing, R
     Ok(answer.body(body))
 }
 
-/// What a link to a filtered list ends in; a period needs no escape.
+/// The query parameters of a link to a filtered list; a period needs no escape.
 fn filter_parameters(filter: TokenFilter) -> String {
     let parameter = |name, period: Option<Period>| {
         period.map_or_else(String::new, |period| format!("&{name}={period}"))
@@ -261,7 +260,7 @@ fn filter_parameters(filter: TokenFilter) -> String {
         + &parameter("unusedSince", filter.unused_since)
 }
 
-/// Links by offset to what is listed `here`; `filter` is what each ends in.
+/// Links by offset to pages of the list at `here`; each ends in `filter`.
 pub(super) fn window_links(here: &str, window: Window, total: i64, filter: &str) -> Links {
     let link = |window: Window| {
         format!(
@@ -306,7 +305,7 @@ pub(super) async fn create(
     Ok(minted(&state, StatusCode::CREATED, made))
 }
 
-/// The one answer that carries the secret: kept by no cache.
+/// The answer with the secret, which no cache may keep.
 pub(super) fn minted(state: &State, status: StatusCode, once: Once<Minted>) -> HttpResponse {
     let at = once.value.at();
     let Minted { token, secret } = once.value;
@@ -320,7 +319,7 @@ pub(super) fn minted(state: &State, status: StatusCode, once: Once<Minted>) -> H
     marked(answer, once.repeated)
 }
 
-/// A token that was changed, or was not, since it was as it was to be.
+/// The answer to a change of a token, even if nothing had to change.
 fn kept(state: &State, token: Token) -> HttpResponse {
     let now = state.service.now();
     let warnings = state.service.tokens().scope_warnings(&token.scopes);

@@ -1,5 +1,5 @@
-//! What a registry has to be given so that it takes the tokens made for it: `/registries/{registryId}/auth-config`,
-//! `auth-bundle.pem` and `jwks.json`.
+//! The configuration that makes a registry accept its tokens: `/registries/{registryId}/auth-config`, `auth-bundle.pem`
+//! and `jwks.json`.
 
 use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use actix_web::web::Data;
@@ -52,7 +52,7 @@ impl PartialSchema for ProductName {
 
 impl ToSchema for ProductName {}
 
-/// The same, understood.
+/// The parsed [`Target`].
 struct Destination {
     product: Product,
     path: BundlePath,

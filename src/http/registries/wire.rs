@@ -1,7 +1,7 @@
 //! The bodies of this surface, and their translation to and from the domain.
 //!
-//! Unknown members are refused, since a mistyped `expiryDate` must not make a token that never expires; members that
-//! a client sends back after a GET are read and ignored.
+//! Unknown members are refused, since a mistyped `expiryDate` must not make a token that never expires. Members of an
+//! answer that a client sends back are read and ignored.
 
 mod registry;
 mod token;
@@ -21,8 +21,8 @@ use crate::domain::Attribution;
 use crate::domain::rotation::Secrets;
 use crate::domain::token::LastUse;
 
-/// RFC 3339 in UTC with a literal `Z`: the Go SDK 2.x appends a `Z` to a time that has none at its end, so an offset
-/// would break every read of it.
+/// Formats a time as RFC 3339 in UTC with a literal `Z`: the Go SDK 2.x appends a `Z` to a time without one, so it
+/// could not read an offset.
 pub(super) fn rfc3339(instant: DateTime<Utc>) -> String {
     instant.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
@@ -123,7 +123,7 @@ impl Metadata {
         now: DateTime<Utc>,
     ) -> Self {
         let made_at = secrets.made_at;
-        // Of most tokens the first secret is the only one.
+        // Most tokens never get a second secret.
         self.secret_created_date = Some(if made_at == created_at {
             self.created_date.clone()
         } else {

@@ -1,8 +1,8 @@
-//! The endpoint for proxies in front of registries: may this request pass?
+//! The endpoint that authorises requests for proxies in front of registries.
 //!
-//! nginx (`auth_request`) and Traefik (`ForwardAuth`) tell the original request in headers, Envoy (`ext_authz`) by
-//! sending it here with a path put before its own. The registry is always named by the proxy's configuration, never
-//! by a host that the client could choose.
+//! nginx (`auth_request`) and Traefik (`ForwardAuth`) send the original request in headers, Envoy (`ext_authz`) as the
+//! request itself with a path prefix. The proxy's configuration names the registry, never a host that the client could
+//! choose.
 
 use std::fmt::Write as _;
 
@@ -87,7 +87,7 @@ pub(super) async fn check(state: Data<State>, request: HttpRequest) -> Answer {
     decide(&state, &request, service, &method, &uri).await
 }
 
-/// The original request as Envoy sends it: its own method, its path after ours.
+/// The endpoint for Envoy: the original method, and the original path after ours.
 pub(super) async fn by_path(state: Data<State>, request: HttpRequest) -> Answer {
     let ours = |uri: &str| {
         let rest = uri.strip_prefix("/v2/check/")?;
@@ -95,7 +95,7 @@ pub(super) async fn by_path(state: Data<State>, request: HttpRequest) -> Answer 
         let original = rest.get(service.len()..)?;
         Some((service.to_owned(), original.to_owned()))
     };
-    // As it came: what the router gives is decoded. It also takes `/v2/%63heck/` for ours, which no proxy sends.
+    // The raw path: the router's is decoded. The router also matches `/v2/%63heck/`, which no proxy sends.
     let uri = request
         .uri()
         .path_and_query()
@@ -113,7 +113,7 @@ async fn decide(
     method: &str,
     uri: &str,
 ) -> Answer {
-    // It goes into a header of the answer, between quotes.
+    // The service goes into a quoted value in a header of the answer.
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-');
     if !service.bytes().all(plain) {
         return Err(Error::invalid(Field::Other("service"), "the service is no host name").into());
@@ -143,8 +143,8 @@ async fn decide(
     }
 }
 
-/// The method and the URI of the original request. A client can send such headers too, and a proxy passes on what it
-/// does not set: so they come in whole pairs, once, and of several pairs all say the same.
+/// The method and the URI of the original request. A client can send such headers too, and a proxy forwards those that
+/// it does not set. So each has to come once and in a complete pair, and several pairs have to be equal.
 fn original(request: &HttpRequest) -> Result<(String, String)> {
     let wrong = |message: &str| Error::invalid(Field::Other("original-request"), message);
     let mut found: Option<(String, String)> = None;
@@ -174,7 +174,7 @@ fn original(request: &HttpRequest) -> Result<(String, String)> {
         }
         found = Some(pair);
     }
-    // A method without its path would be a client's, slipped in beside a pair of another kind.
+    // A method without its path would come from the client, beside the proxy's pair of another kind.
     for (method, _) in FAMILIES {
         if let Some(sent) = single(request, method)?
             && found.as_ref().is_some_and(|(found, _)| *found != sent)
@@ -187,8 +187,8 @@ fn original(request: &HttpRequest) -> Result<(String, String)> {
     })
 }
 
-/// The path and query of `http://host/path?query`, as they are: the host is the client's word, so it must not hold
-/// what could pass for a path.
+/// The raw path and query of `http://host/path?query`. The host comes from the client, so it must not contain
+/// characters of a path.
 fn path_of(url: &str) -> Option<&str> {
     let rest = url
         .strip_prefix("https://")
@@ -198,7 +198,7 @@ fn path_of(url: &str) -> Option<&str> {
     host.bytes().all(plain).then_some(path)
 }
 
-/// A header that is sent once. What is not ASCII is read byte by byte: it is an odd path like others.
+/// A header that may be sent only once. Text that is not ASCII is read byte by byte, and is an odd path like others.
 fn single(request: &HttpRequest, name: &str) -> Result<Option<String>> {
     let mut values = request.headers().get_all(name);
     let first = values.next();
@@ -208,12 +208,12 @@ fn single(request: &HttpRequest, name: &str) -> Result<Option<String>> {
     Ok(first.map(|value| value.as_bytes().iter().copied().map(char::from).collect()))
 }
 
-/// A client tries to speak for the proxy. No misconfiguration, so it is refused like anything else that is not allowed.
+/// The error if a client imitates the proxy's headers. This is no misconfiguration, so it is refused as forbidden.
 fn contradiction() -> Error {
     Error::Forbidden("the headers contradict each other about the original request".to_owned())
 }
 
-/// Is the body a form, by any of the content types sent?
+/// Returns true if any of the content types sent is that of a form.
 fn is_form(request: &HttpRequest) -> bool {
     request.headers().get_all(CONTENT_TYPE).any(|sent| {
         let sent = sent.as_bytes().to_ascii_lowercase();
@@ -237,8 +237,8 @@ fn credentials(request: &HttpRequest) -> Option<Pass> {
     )))
 }
 
-/// Sends the client to the token endpoint, as a registry does, if we know where clients reach it; else lets it send
-/// its name and secret with every request.
+/// A challenge that sends the client to the token endpoint, as a registry does, if our URL is known. Otherwise a Basic
+/// challenge: the client then sends its name and secret with every request.
 fn challenge(
     request: &HttpRequest,
     service: &str,
@@ -299,7 +299,7 @@ mod tests {
             ]),
             pair("GET", "/v2/a?b=://c/v2/d")
         );
-        // Only a URL has something before its path.
+        // Only a URL has text before its path.
         assert_eq!(
             read(&[(method, "GET"), (path, "/v2/a?b=://c/v2/d")]),
             pair("GET", "/v2/a?b=://c/v2/d")

@@ -1,19 +1,19 @@
-//! What a request to a registry needs: from its method and path to resources and actions, as Distribution demands
-//! them (its `registry/handlers/app.go`, probed against 2.8 and 3).
+//! The access that a request to a registry needs: maps its method and path to resources and actions, like Distribution
+//! (its `registry/handlers/app.go`, probed against 2.8 and 3).
 //!
-//! A proxy asks about what it is going to forward, and a registry may read the same path otherwise than we do. So
-//! nothing is made canonical here: a path in any form but the plain one needs what nobody has.
+//! A proxy forwards the request as it is, and a registry may read the same path differently. So paths are not made
+//! canonical here: only a plain path can be allowed.
 
 use crate::domain::scope::Access;
 
-/// The longest repository name, in bytes: Distribution's bound.
+/// The longest repository name, in bytes, as in Distribution.
 const NAME: usize = 255;
 
-/// What a request needs: `None` if no token can open it, nothing if every proven client may make it. First what it
-/// does, then what it wants to take over from elsewhere.
+/// The access that a request needs: `None` if no token allows it, empty if every authenticated client may make it. The
+/// access of the request itself comes first, then that to the source of a mounted blob.
 ///
-/// `form` says that the body is a form: Distribution reads `mount` and `from` of a blob upload from there too, and
-/// what is in the body nobody can see here.
+/// `form` is true if the body is a form: Distribution also reads `mount` and `from` of a blob upload from there, and
+/// the body is not available here.
 pub(super) fn needed(method: &str, uri: &str, form: bool) -> Option<Vec<Access>> {
     let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
     let actions = actions(method)?;
@@ -30,7 +30,7 @@ pub(super) fn needed(method: &str, uri: &str, form: bool) -> Option<Vec<Access>>
         return reads.then(|| vec![access("registry", "catalog", &["*"])]);
     }
     let name = repository(rest.strip_prefix('/')?)?;
-    // Go before 1.17 parts a query at semicolons too, as the official Distribution 2.8.1 was built with.
+    // Go before 1.17 also splits a query at semicolons; the official Distribution 2.8.1 was built with it.
     if query.contains(';') {
         return None;
     }
@@ -42,7 +42,7 @@ pub(super) fn needed(method: &str, uri: &str, form: bool) -> Option<Vec<Access>>
         }
         needed.push(access("repository", &source, &["pull"]));
     }
-    // zot mounts a blob from wherever it has it if nobody says from where.
+    // zot mounts a blob from any repository if `from` is missing.
     let nowhere = pairs().any(|(key, _)| key == "mount") && needed.len() == 1;
     (!nowhere).then_some(needed)
 }
@@ -50,7 +50,7 @@ pub(super) fn needed(method: &str, uri: &str, form: bool) -> Option<Vec<Access>>
 fn actions(method: &str) -> Option<&'static [&'static str]> {
     match method {
         "GET" | "HEAD" => Some(&["pull"]),
-        // Pushing alone is refused by Distribution.
+        // Distribution refuses push alone.
         "POST" | "PUT" | "PATCH" => Some(&["pull", "push"]),
         "DELETE" => Some(&["delete"]),
         _ => None,
@@ -68,7 +68,7 @@ fn access(r#type: &str, name: &str, actions: &[&str]) -> Access {
 /// The repository of a path below `/v2/`: all before the last `manifests/…`, `blobs/…`, `blobs/uploads/…`,
 /// `tags/list` or `referrers/…`.
 fn repository(path: &str) -> Option<&str> {
-    // What a proxy or a registry could decode or clean up is not looked at.
+    // Paths that a proxy or a registry could decode or clean up are refused.
     let plain = path
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || b"._-/:@+=~".contains(&b));

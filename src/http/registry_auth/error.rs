@@ -91,7 +91,8 @@ impl Dialect for TokenEndpoint {
     }
 }
 
-/// The same for who logs in as an app token: Quay's words for a wrong code. The name alone decides, so they tell nothing.
+/// The same for logins with an app token: Quay's message for a wrong code. Only the user name selects it, so it reveals
+/// nothing.
 #[derive(Debug)]
 pub(in super::super) struct CodeLogin;
 

@@ -1,4 +1,4 @@
-//! What examples of this surface's document cannot be made from alone.
+//! Additions to the generated examples of this surface's document.
 
 use serde_json::Value;
 use utoipa::openapi::OpenApi;
@@ -33,7 +33,7 @@ fn error(_: &str, status: &str) -> Option<Error> {
     })
 }
 
-/// An answer has a refresh token only if one was asked for, and scopes only to a form.
+/// Removes the refresh token, which an answer has only if the request asked for one.
 fn fit(_: &str, _: &str, example: &mut Value) {
     if let Value::Object(members) = example {
         members.retain(|name, _| name != "refresh_token");

@@ -1,4 +1,4 @@
-//! What this surface reads, for the fuzz targets; see [`crate::http::fuzzing`].
+//! The parsers of this surface for the fuzz targets, see [`crate::http::fuzzing`].
 
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::test::TestRequest;
@@ -9,7 +9,7 @@ use crate::domain::scope::Access;
 use crate::error::Result;
 use crate::service::grants::Ask;
 
-/// What a request to a registry needs, see [`demand::needed`].
+/// The access that a request to a registry needs, see [`demand::needed`].
 #[must_use]
 pub fn needed(method: &str, uri: &str, form: bool) -> Option<Vec<Access>> {
     demand::needed(method, uri, form)

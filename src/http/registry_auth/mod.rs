@@ -1,7 +1,6 @@
-//! What the clients of registries and proxies in front of registries ask: for a JWT at `/token`, whether a request
-//! may pass at `/v2/check`.
+//! The endpoints for clients of registries (`/token`) and for proxies in front of registries (`/v2/check`).
 //!
-//! Speaks the Distribution token specification and answers errors as the OCI distribution specification has them.
+//! They implement the Distribution token specification, with errors of the OCI distribution specification.
 
 mod check;
 mod demand;
@@ -20,10 +19,10 @@ use super::dialect::Failure;
 use super::routes::Routes;
 use super::surface::{Document, Surface, TOKEN_PATH, WhileFrozen, below};
 
-/// Another path of the token endpoint, for clients and proxies that keep all of a registry below `/v2/`.
+/// Another path of the token endpoint, for clients and proxies that need all paths of a registry below `/v2/`.
 const SECOND_TOKEN_PATH: &str = "/v2/auth";
 
-/// Where a proxy asks with the path that it was asked for, whatever the method.
+/// The check with the original path appended, for any method.
 const PASSING: &str = "/v2/check/{service}/{original:.*}";
 
 pub(super) static SURFACE: Surface = Surface {
@@ -42,7 +41,7 @@ pub(super) static SURFACE: Surface = Surface {
     dress: None,
     while_frozen: WhileFrozen::None,
     queues: true,
-    // Its clients do as the challenge says.
+    // Clients of registries follow the challenge.
     challenges_scripts: true,
     document: Some(Document {
         place: 2,
@@ -56,7 +55,7 @@ pub(super) static SURFACE: Surface = Surface {
     }),
 };
 
-/// What the document says beside its paths.
+/// The document without paths.
 fn base() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
     #[openapi(

@@ -163,7 +163,7 @@ async fn answer(
     }
 }
 
-/// The one answer that carries a JWT: kept by no cache.
+/// The answer with a JWT, which no cache may keep.
 fn view(granted: &Granted, scope: Option<String>) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((CACHE_CONTROL, "no-store"))
@@ -202,7 +202,7 @@ pub(super) fn read_query(request: &HttpRequest) -> Result<Ask> {
     })
 }
 
-/// A question in a form, which holds the credentials too.
+/// A question in a form, which contains the credentials too.
 #[derive(Debug)]
 pub(super) struct ByForm(Ask);
 
@@ -271,7 +271,7 @@ impl Parameters {
     fn single(&self, name: &'static str) -> Result<Option<&SecretString>> {
         let mut values = self.all(name);
         let first = values.next();
-        // RFC 6749 §3.2: two would be two opinions on who is asking for what.
+        // A parameter must not be repeated (RFC 6749 §3.2).
         if values.next().is_some() {
             return Err(Error::invalid(
                 Field::Other(name),
@@ -305,7 +305,7 @@ impl Parameters {
 
     fn wanted(&self) -> Result<Vec<Access>> {
         let wanted = scope::parse_requested(self.all("scope").map(SecretString::expose_secret));
-        // The rule speaks of scopes; here they are a parameter of another name.
+        // Rename the field of the error: the parameter is `scope` here, not `scopes`.
         wanted.map_err(|error| match error {
             Error::Invalid(violations) => Error::Invalid(
                 violations

@@ -1,5 +1,5 @@
-//! What a handler of this surface gets: the path, the query and the body first, a proven caller last, as behind
-//! StackRox's gateway.
+//! The argument of this surface's handlers: the path, the query and the body, and then an authenticated caller, in the
+//! order of StackRox's gateway.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -20,11 +20,11 @@ use crate::service::access::Caller;
 /// A request of dialect `S` with head `H` and body `B`.
 #[derive(Debug)]
 pub(super) struct Call<S, H = (), B = ()> {
-    /// Who asks.
+    /// The authenticated caller.
     pub caller: Caller,
-    /// What the path and the query say.
+    /// The path and the query.
     pub head: H,
-    /// What the body says.
+    /// The body.
     pub body: B,
     surface: PhantomData<S>,
 }
@@ -48,19 +48,19 @@ impl<S: Dialect, H: Head, B: Body> FromRequest for Call<S, H, B> {
     }
 }
 
-/// How a client says who it is.
+/// The credentials of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Attempt {
-    /// Not at all, or in no way that StackRox reads.
+    /// None, or none that StackRox reads.
     Nothing,
-    /// With an API token.
+    /// An API token.
     Bearer,
-    /// With the name and password of an account; the name.
+    /// The name and password of an account; this is the name.
     Basic(String),
 }
 
 impl Attempt {
-    /// As StackRox reads the header: `Bearer` in any case, `Basic` as it is written, and nothing if there are two.
+    /// Reads the header like StackRox: `Bearer` in any case, `Basic` only in this case, and nothing if there are two.
     pub(super) fn of(request: &HttpRequest) -> Self {
         if bearer(request).is_some() {
             return Self::Bearer;
@@ -82,7 +82,7 @@ async fn identify(request: &HttpRequest) -> Result<Caller> {
     }
 }
 
-/// The id of a path, as it came: what is no id is none of a token.
+/// The id of a path as it was sent. Malformed ids belong to no token.
 #[derive(Debug)]
 pub(super) struct Id(pub String);
 
@@ -92,7 +92,7 @@ impl Head for Id {
     }
 }
 
-/// Which tokens are wanted: revoked ones, others, or all.
+/// The filter of a list: only revoked tokens, only others, or all.
 #[derive(Debug)]
 pub(super) struct Revoked(pub Option<bool>);
 
@@ -117,7 +117,7 @@ impl Head for Revoked {
     }
 }
 
-/// What Go takes for a boolean (`strconv.ParseBool`): an Ansible module sends `False`.
+/// Parses a boolean like Go's `strconv.ParseBool`: an Ansible module sends `False`.
 fn parse_bool(text: &str) -> Result<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
@@ -132,7 +132,7 @@ fn parse_bool(text: &str) -> Result<bool> {
     }
 }
 
-/// The body of a wish for a token: JSON whatever its type says, as most scripts send `curl -d`.
+/// The body of a request for a token: JSON of any content type, as most scripts use `curl -d`.
 #[derive(Debug)]
 pub(super) struct Wished(pub Wish);
 
@@ -145,7 +145,7 @@ impl Body for Wished {
     }
 }
 
-/// A member that cannot be decoded is a fault of the body, not of what the member would mean.
+/// Attributes a mistake in decoding a member to the body, not to the member.
 fn undecoded(error: Error) -> Error {
     match error {
         Error::Invalid(_) => Error::invalid(Field::Body, error.to_string()),

@@ -1,4 +1,4 @@
-//! Errors as StackRox's gateway answers them: a code of gRPC, the status that belongs to it, and StackRox's words.
+//! Errors in the form of StackRox's gateway: a gRPC code, its HTTP status, and StackRox's messages.
 
 use actix_web::http::StatusCode;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use crate::error::{Error, Field, Reach};
 pub(in super::super) struct StackRox;
 
 impl Dialect for StackRox {
-    /// What a 401 offers is its message, which depends on what was sent: see `dress`.
+    /// None here: `dress` adds the challenge of a 401, which is its message and depends on the request.
     const CHALLENGES: &'static [&'static str] = &[];
 
     fn status(error: &Error) -> StatusCode {
@@ -24,7 +24,7 @@ impl Dialect for StackRox {
     }
 }
 
-/// The dialect of revoking a token, where StackRox leaves an id that it does not have unclassified.
+/// The dialect of revoking a token, where StackRox answers an unknown id with an unclassified error.
 #[derive(Debug)]
 pub(in super::super) struct Revocation;
 
@@ -46,7 +46,7 @@ impl Dialect for Revocation {
     }
 }
 
-/// Codes of gRPC, as far as they are used here.
+/// The gRPC codes that are used here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Code {
     InvalidArgument = 3,
@@ -63,7 +63,7 @@ pub(super) enum Code {
 }
 
 impl Code {
-    /// What grpc-gateway makes of it.
+    /// The HTTP status that grpc-gateway maps it to.
     fn status(self) -> StatusCode {
         match self {
             Self::InvalidArgument | Self::FailedPrecondition => StatusCode::BAD_REQUEST,
@@ -109,7 +109,7 @@ fn code(error: &Error) -> Code {
         | Error::TooLarge { .. } => Code::InvalidArgument,
         Error::NotFound { .. } | Error::Elsewhere { .. } => Code::NotFound,
         Error::NameTaken { .. } => Code::AlreadyExists,
-        // Not ResourceExhausted: its 429 has clients wait and ask again, and no waiting makes room.
+        // Not ResourceExhausted: clients retry after its 429, which does not help here.
         Error::Unsuited(_)
         | Error::Precondition(_)
         | Error::KeyReused
@@ -123,7 +123,7 @@ fn code(error: &Error) -> Code {
     }
 }
 
-/// StackRox's words where it has some, else our own.
+/// StackRox's message if it has one, or else our own.
 fn message(error: &Error) -> String {
     use crate::error::What;
     match error {
@@ -135,7 +135,7 @@ fn message(error: &Error) -> String {
             access(lack.needed),
             lack.resource
         ),
-        // As go-multierror prints a list, in an order of its own.
+        // In the form of a go-multierror list, with an order of its own.
         Error::Excessive(lacks) => {
             let points: Vec<_> = lacks
                 .iter()
@@ -162,8 +162,8 @@ fn message(error: &Error) -> String {
         } => format!("{}: invalid arguments", no_token(which)),
         Error::NotFound { .. } => "Not Found".to_owned(),
         Error::MethodNotAllowed { .. } => "Method Not Allowed".to_owned(),
-        // StackRox says of what it wraps that arguments were invalid; what its gateway cannot decode, and a past
-        // expiration, it does not wrap.
+        // StackRox adds `invalid arguments` to most errors, but not to decoding errors of its gateway and to a past
+        // expiration.
         Error::Invalid(violations) if violations.iter().any(|violation| !is_bare(violation.field)) => {
             format!("{error}: invalid arguments")
         }
@@ -182,7 +182,7 @@ fn no_token(id: &str) -> String {
     format!("token with id '{id}' does not exist")
 }
 
-/// StackRox's word for how far a permission goes.
+/// StackRox's name for a level of permission.
 pub(super) fn access(reach: Reach) -> &'static str {
     match reach {
         Reach::Nothing => "NO_ACCESS",

@@ -8,11 +8,11 @@ use super::error::StackRox;
 
 /// Adds the examples.
 pub(in super::super) fn illustrate(document: &mut OpenApi) {
-    // The one error that every operation has is an example of itself.
+    // The error that all operations share has an example of its own.
     examples::illustrate::<StackRox>(document, "V1", |_, _| None, fit);
 }
 
-/// An empty object has no members to make an example of.
+/// Sets the example of an empty object, which has no members.
 fn fit(_: &str, _: &str, example: &mut Value) {
     if example.is_null() {
         *example = Value::Object(serde_json::Map::new());

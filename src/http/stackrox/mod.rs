@@ -1,8 +1,7 @@
-//! API tokens as StackRox has them: `/v1/apitokens`, and two probes that its scripts send.
+//! API tokens of StackRox's API: `/v1/apitokens`, and two probes of its scripts.
 //!
-//! Speaks what StackRox's JSON gateway speaks: bodies are decoded before anybody is asked who they are, whatever their
-//! type says, and errors are gRPC's, with a status of HTTP made of gRPC's code. Where that is odd, `docs/STACKROX.md`
-//! says why.
+//! It follows StackRox's JSON gateway: bodies of any content type are decoded before authentication, and errors have
+//! gRPC codes, from which the HTTP status follows. `docs/STACKROX.md` explains oddities.
 
 mod call;
 mod dress;
@@ -49,7 +48,7 @@ pub(super) static SURFACE: Surface = Surface {
     }),
 };
 
-/// What the document says beside its paths.
+/// The document without paths.
 fn base() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
     #[openapi(
@@ -67,7 +66,7 @@ fn base() -> utoipa::openapi::OpenApi {
 
 /// Adds every route of this surface.
 fn routes(config: &mut impl Routes) {
-    // What is more concrete comes first: the router takes the first that fits.
+    // More concrete routes come first: the router uses the first that matches.
     config
         .service(token::allowed_roles)
         .service(token::generate)

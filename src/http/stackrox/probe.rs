@@ -1,4 +1,4 @@
-//! What scripts ask before they begin: is anybody there, and do these credentials work?
+//! The probes of scripts: `/v1/ping`, and the check of credentials.
 
 use actix_web::web::Data;
 use actix_web::{HttpResponse, get};

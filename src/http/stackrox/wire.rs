@@ -1,4 +1,4 @@
-//! Messages of StackRox's API token service: proto3 as JSON, every member of an answer always there.
+//! Messages of StackRox's API token service: proto3 as JSON. Answers always have all members.
 
 use std::collections::BTreeMap;
 
@@ -64,13 +64,13 @@ pub(super) struct GenerateToken {
 impl TryFrom<GenerateToken> for Wish {
     type Error = Error;
 
-    /// In proto3 an empty text is none.
+    /// In proto3 an empty text is the same as an absent one.
     fn try_from(wire: GenerateToken) -> Result<Self> {
         let read = |text: String| {
             DateTime::parse_from_rfc3339(&text)
                 .ok()
                 .map(|instant| instant.to_utc())
-                // As proto3 has it: clients cannot read what lies outside, and an offset can lead there.
+                // The range of proto3: clients cannot read times outside of it, and an offset can lead there.
                 .filter(|instant| (1..=9999).contains(&instant.year()))
                 .ok_or_else(|| {
                     Error::invalid(
@@ -285,7 +285,7 @@ impl From<Whoami> for AuthStatus {
         let expires = whoami.expires_at().map(seconds);
         let actor = whoami.actor;
         let (user_id, friendly_name) = match &actor.bearer {
-            // As StackRox calls the users that API tokens are.
+            // StackRox's id of an API token as a user.
             Some(bearer) => (format!("auth-token:{}", bearer.id), bearer.name.clone()),
             None => (actor.name.clone(), actor.name.clone()),
         };

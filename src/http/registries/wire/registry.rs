@@ -184,12 +184,12 @@ pub(in super::super) struct RegistryView {
 }
 
 impl RegistryView {
-    /// A registry just made: `New` and without host name once, as the product answers. Nothing of this is stored.
+    /// A new registry: `New` and without host name, as in the product, in the first answer only. Neither is stored.
     pub(in super::super) fn created(registry: registry::Registry) -> Self {
         Self::with_state(registry, "New", String::new())
     }
 
-    /// A registry as it is shown ever after. Terraform waits for this state.
+    /// A registry in all later answers. Terraform waits for this state.
     pub(in super::super) fn new(registry: registry::Registry, hostname: String) -> Self {
         Self::with_state(registry, "Running", hostname)
     }
@@ -472,7 +472,7 @@ impl TryFrom<PatchRegistry> for RegistryPatch {
                 .map(AllowList::of_registry)
                 .transpose(),
         );
-        // Features without scanning say nothing about it, and in a PATCH that means unchanged.
+        // In a PATCH, features without scanning leave it unchanged.
         let features = body
             .features
             .filter(|features| features.vulnerability_scanning.is_some())

@@ -66,7 +66,7 @@ pub(in super::super) struct Scope {
 #[expect(dead_code, reason = "only its shape is used")]
 struct ScopeText(String);
 
-/// A token's scopes on their way out. They are kept in the form in which they are shown.
+/// A token's scopes in an answer. They are stored in the form in which they are shown.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(in super::super) enum Scopes {
@@ -159,7 +159,7 @@ pub(in super::super) struct TokenView {
 }
 
 impl TokenView {
-    /// A token as it is shown at an instant, with the secret if this is the one time it is shown.
+    /// A token as it is shown at a time, with the secret in the only answer that shows it.
     pub(in super::super) fn new(
         token: token::Token<impl Into<Scopes>>,
         secret: Option<&SecretString>,
@@ -208,7 +208,7 @@ impl TokenView {
 }
 
 impl TokenView {
-    /// The same with what is to be told of its scopes.
+    /// Adds warnings about its scopes.
     pub(in super::super) fn warned(mut self, warnings: Vec<ScopeWarning>) -> Self {
         self.metadata.warnings = warnings.into_iter().map(WarningView::from).collect();
         self
@@ -305,7 +305,7 @@ pub(in super::super) struct SentBack {
 }
 
 impl<'de> Deserialize<'de> for SentBack {
-    /// Takes anything, as an error would repeat what may be a secret.
+    /// Accepts any value, since an error would quote what may be a secret.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         let sent = serde_json::Value::deserialize(deserializer)?;
         let password = sent.get("password");
@@ -316,7 +316,7 @@ impl<'de> Deserialize<'de> for SentBack {
 }
 
 impl SentBack {
-    /// Is there a password in it? Whoever makes something would take it for the one that works.
+    /// Returns true if it has a password. The caller of a POST would expect that it works.
     pub(in super::super) fn with_password(&self) -> bool {
         self.with_password
     }
