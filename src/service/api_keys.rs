@@ -1,10 +1,11 @@
-//! The key that signs API tokens, and the form of those: made when the first token is, the same on every replica.
+//! The key that signs API tokens, and their form. The key is made with the first token and is the same on every
+//! replica.
 //!
-//! An API token is a JWT in the form of StackRox's. Owns its claims, its signature and the check of one that comes
-//! back; the algorithm is fixed, and the key comes from our own table, by the number that the header names. Refuses
-//! to know what a token opens: a right signature says that it was once made here, no more.
+//! An API token is a JWT in the form of StackRox's. Owns its claims, its signature and the check of a token that comes
+//! back. The algorithm is fixed, and the key comes from our own table, by the number that the header names. Refuses to
+//! know the rights of a token: a right signature proves only that it was once made here.
 //!
-//! The private key is a data key, sealed by the server key as those are. It is made on a thread of its own, never on
+//! The private key is a data key, sealed by the server key like the others. It is made on a thread of its own, never on
 //! the writer's.
 
 use std::sync::{Arc, PoisonError};
@@ -42,7 +43,7 @@ impl<'a> ApiKeys<'a> {
         self.key().await?.sign(token)
     }
 
-    /// Which token a JWT is, if it is signed by us as one. `None` says no more.
+    /// The id of the token that a JWT is, if we signed it as one. `None` gives no reason.
     pub(super) async fn verify(&self, jwt: &SecretString) -> Result<Option<ApiTokenId>> {
         let jwt = jwt.expose_secret();
         let number = named_key(jwt).and_then(|kid| kid.strip_prefix(KEY_ID)?.parse().ok());
