@@ -125,8 +125,8 @@ pub(super) fn generation_of(
     Ok(current.or(previous.then_some(Generation::Previous)))
 }
 
-/// The holder for a token, one of whose secrets or a reference to it was right, if token and registry are in use and
-/// the client's address is allowed.
+/// The holder for a token, if the token and its secret are in use and the client's address is allowed. The secret, or a
+/// reference to it, was right.
 pub(super) fn token_holder(
     (found, generation, opening): (Credential, Generation, Opening),
     tenant: &Tenant,

@@ -1,8 +1,8 @@
-//! The work that nobody waits for: the rows of deleted registries, tokens and app tokens that expired long enough ago,
-//! API tokens that are over or soon will be, signing keys whose time has come.
+//! Background work: removes the rows of deleted registries, of expired tokens and app tokens, and of API tokens that
+//! are over; gives notice of API tokens that end soon; rotates signing keys.
 //!
-//! One replica at a time, by a lease, in small batches, so that it never holds the writer for long. Everything here
-//! can be done twice or stop half-way without harm.
+//! One replica works at a time, by a lease, in small batches, so that it never holds the writer for long. Everything
+//! here can be done twice or stop half-way without harm.
 //!
 //! Expired things are removed for good, so the janitor remembers when it last looked at the wall clock. After a jump it
 //! does nothing by the clock until that can be believed again (`domain/clock_check.rs`).
@@ -35,37 +35,37 @@ const LEASE: Lease = Lease {
 /// Rows in a batch.
 const BATCH: i64 = 1000;
 
-/// How long a signing key is kept after its last signature: longer than a JWT can last.
+/// The time for which a signing key is kept after its last signature: longer than a JWT can last.
 const RETIRED: TimeDelta = TimeDelta::days(2);
 
-/// What there is to do next.
+/// The next work.
 enum Work {
-    /// Rows of a deleted registry are to go.
+    /// Remove rows of a deleted registry.
     Deleted(RegistryKey),
-    /// The look at the clock that is to be kept.
+    /// Keep the look at the clock.
     Clock(DateTime<Utc>),
-    /// Tokens of a registry that expired by then are to go.
+    /// Remove tokens of a registry that expired by then.
     Expired(RegistryId, RegistryKey, DateTime<Utc>),
-    /// Signing keys that were retired by then are to go.
+    /// Remove signing keys that were retired by then.
     Retired(DateTime<Utc>),
-    /// API tokens that were over by then are to go.
+    /// Remove API tokens that were over by then.
     Over(Deadlines),
-    /// API tokens that end soon are to be spoken of.
+    /// Log API tokens that end soon.
     Ending(Soon),
-    /// App tokens that expired by then are to go.
+    /// Remove app tokens that expired by then.
     ExpiredAppTokens(DateTime<Utc>),
-    /// Answers that were kept until then are to go.
+    /// Remove answers that were kept until then.
     OldAnswers(DateTime<Utc>),
-    /// Audit events of a chain from before then are to go.
+    /// Remove audit events of a chain from before then.
     OldEvents(i64, DateTime<Utc>),
 }
 
-/// What a round did.
+/// The results of a round.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Round {
-    /// Deleted registries whose last rows went.
+    /// Deleted registries whose last rows were removed.
     pub registries: u64,
-    /// Token rows that went with them.
+    /// Token rows that were removed with them.
     pub tokens: i64,
     /// Expired tokens that were removed.
     pub expired: i64,
@@ -77,7 +77,7 @@ pub struct Round {
     pub forgotten: usize,
     /// API tokens that were over and were removed.
     pub over: usize,
-    /// API tokens that the log was told will end soon.
+    /// API tokens that were logged as ending soon.
     pub ending: usize,
     /// Expired app tokens that were removed.
     pub app_tokens: usize,
@@ -85,7 +85,7 @@ pub struct Round {
     pub events: usize,
     /// Answers that cannot be given again any more and were removed.
     pub answers: usize,
-    /// Why nothing was done by the clock.
+    /// The reason for which nothing was done by the clock.
     pub doubt: Option<Doubt>,
 }
 
@@ -94,7 +94,7 @@ pub struct Round {
 struct Shift {
     /// Its name.
     holder: String,
-    /// Has it taken the lease?
+    /// True if it has taken the lease.
     held: bool,
     /// Audit chains of which nothing could be cut: they are not tried again, or the round would never end.
     uncut: Vec<i64>,
@@ -112,7 +112,7 @@ impl<'a> Janitor<'a> {
         Self { core }
     }
 
-    /// Does all there is to do. `None` if another replica is at it. `holder` names this process.
+    /// Does all the work. `None` if another replica works. `holder` names this process.
     pub async fn run(&self, holder: &str) -> Result<Option<Round>> {
         let mut round = Round::default();
         let mut shift = Shift {
@@ -139,7 +139,7 @@ impl<'a> Janitor<'a> {
         Ok(None)
     }
 
-    /// Does a batch. Returns whether there is more, or `None` without the lease.
+    /// Does a batch. Returns true if there is more, or `None` without the lease.
     async fn batch(&self, shift: &mut Shift, round: &mut Round) -> Result<Option<bool>> {
         let now = self.core.clock.now();
         let (work, doubt) = self.look(now, shift.uncut.clone()).await?;
@@ -232,8 +232,8 @@ impl<'a> Janitor<'a> {
                 };
                 round.answers += removed;
             }
-            // Without the lease: of several replicas that make the same key one is heard. Last, so that a key which
-            // cannot be made keeps nothing else waiting.
+            // Without the lease: of several replicas that make the same key, the database keeps one. Last, so that a
+            // key which cannot be made keeps nothing else waiting.
             None => {
                 let rotated = SigningKeys::new(self.core)
                     .rotate_next(&mut shift.walk)
@@ -246,7 +246,7 @@ impl<'a> Janitor<'a> {
         Ok(Some(true))
     }
 
-    /// Without the lease, as a replica without work may be the first to see a jump.
+    /// Keeps a look at the clock. Needs no lease, as a replica without work may be the first to see a jump.
     async fn keep_look(&self, now: DateTime<Utc>) -> Result<()> {
         self.core
             .store
@@ -256,7 +256,7 @@ impl<'a> Janitor<'a> {
             .await
     }
 
-    /// Writes under the lease, which is renewed by that. `None` if another replica has it.
+    /// Writes under the lease and renews it. `None` if another replica has it.
     async fn leased<T, F>(&self, shift: &mut Shift, lock: Lock, mut job: F) -> Result<Option<T>>
     where
         T: Send + 'static,
@@ -277,8 +277,8 @@ impl<'a> Janitor<'a> {
         Ok(done)
     }
 
-    /// Finds the work that there is, and whether the clock is doubted. Looking first keeps an idle service from writing.
-    /// Chains that are `uncut` are no work.
+    /// Finds the next work, and any doubt about the clock. Looking first keeps an idle service from writing. Chains
+    /// that are `uncut` are no work.
     async fn look(
         &self,
         now: DateTime<Utc>,
@@ -313,8 +313,8 @@ impl<'a> Janitor<'a> {
             .await
     }
 
-    /// API tokens go at the full hour, as in StackRox at most once in one: whoever revokes a token and then looks finds
-    /// it. That needs no memory of the last time, which replicas would have to share.
+    /// API tokens are removed at the full hour, at most once in one as in StackRox: a caller that revokes a token and
+    /// then looks finds it. That needs no memory of the last time, which replicas would have to share.
     fn api_token_deadlines(&self) -> Option<Deadlines> {
         let retention = TimeDelta::from_std(self.core.policy.api_token_retention).ok()?;
         let hour = self
@@ -345,7 +345,7 @@ impl<'a> Janitor<'a> {
 #[derive(Debug, Clone, Copy)]
 struct Times {
     now: DateTime<Utc>,
-    /// Tokens that expired by then are to go; none, if they are kept for ever. So are app tokens and events.
+    /// Tokens that expired by then are removed; none, if they are kept for ever. So are app tokens and events.
     tokens: Option<DateTime<Utc>>,
     retired: DateTime<Utc>,
     api_tokens: Option<Deadlines>,
@@ -391,12 +391,12 @@ impl Times {
     }
 }
 
-/// What expired by then has been kept long enough.
+/// The instant such that rows expired by then have been kept long enough.
 fn before(now: DateTime<Utc>, retention: Option<Duration>) -> Option<DateTime<Utc>> {
     now.checked_sub_signed(TimeDelta::from_std(retention?).ok()?)
 }
 
-/// What StackRox's log says of such a token.
+/// Logs the words of StackRox about such a token.
 fn give_notice(token: &ApiToken, now: DateTime<Utc>) {
     let days = days_until(token.expires_at, now);
     let unit = if days == 1 { "day" } else { "days" };
@@ -409,7 +409,7 @@ fn give_notice(token: &ApiToken, now: DateTime<Utc>) {
 }
 
 impl Round {
-    /// Was there nothing to do?
+    /// Returns true if there was nothing to do.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         let idle = Self {
