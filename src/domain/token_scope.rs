@@ -1,4 +1,4 @@
-//! The scopes of a token, as they are kept.
+//! The stored scopes of a token.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,12 +6,13 @@ use super::pattern::wildcards;
 use super::text::{has_control, quoted};
 use crate::error::{Error, Field, Result};
 
-/// What a token may do with a resource. Kept verbatim and in order: clients compare what they sent.
+/// The actions that a token may do on a resource. Kept verbatim and in order: clients compare the answer with their
+/// request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
-    /// What may be done, for example `pull`.
+    /// The actions, for example `pull`.
     pub actions: Vec<String>,
-    /// Which resource, for example `team/*`.
+    /// The resource's name, for example `team/*`.
     pub name: String,
     /// The resource's type, for example `repository`.
     pub r#type: String,
@@ -29,7 +30,7 @@ const WILDCARDS: usize = 4;
 const SCOPE_TEXTS: usize = 16 * 1024;
 
 /// Refuses scopes with control characters, and more of them than a list can carry; any other text is kept as it is,
-/// whether it grants something or not.
+/// even if it grants nothing.
 pub fn check_scopes(scopes: &[Scope]) -> Result<()> {
     let sizes = [
         (scopes.len(), SCOPES, "scopes has entries"),
@@ -84,8 +85,8 @@ pub fn check_scopes(scopes: &[Scope]) -> Result<()> {
     Ok(())
 }
 
-/// Refuses names with more wildcards than anybody can read. Tokens that have such from an earlier release keep them, so
-/// this is asked of scopes that are new.
+/// Refuses names with too many wildcards to read. Tokens from an earlier release keep such names, so only new scopes
+/// are checked.
 pub(super) fn check_wildcards(scopes: &[Scope]) -> Result<()> {
     for scope in scopes {
         let count = wildcards(&scope.name);
