@@ -5,8 +5,7 @@
 //! seal ([`Sessions`](super::sessions)).
 //!
 //! `admit` reads the present state and rights of that account and token in the same store call as the request's own
-//! work. So a disabled account or a revoked token is refused on the very next request, on every replica, with no
-//! message between them.
+//! work. So a disabled account or a revoked token is refused on the next request, on every replica.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -81,10 +80,8 @@ pub struct Caller {
     origin: Origin,
 }
 
-/// The form of the proof.
 #[derive(Debug, Clone)]
 enum Evidence {
-    /// A right password.
     Password {
         proof: Proof,
         presented: Arc<Presented>,
@@ -109,12 +106,10 @@ impl Caller {
         Self { origin, ..self }
     }
 
-    /// The origin of the request.
     pub(super) fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// The kind of credential that the request came with.
     pub(super) fn credential(&self) -> Credential {
         match &self.evidence {
             Evidence::Password { .. } => Credential::Password,
@@ -150,7 +145,7 @@ impl Caller {
         Self::new(Evidence::Session { proof, at })
     }
 
-    /// When the session was made that the request came with, if it did.
+    /// The time of the sign-in, if the request came with a session.
     pub(super) fn signed_in_at(&self) -> Option<DateTime<Utc>> {
         match &self.evidence {
             Evidence::Session { at, .. } => Some(*at),
@@ -302,8 +297,7 @@ impl Access {
         Ok(Caller::by_password(proof, presented))
     }
 
-    /// Forgets that a password was right, for an account that opens nothing: its holder must learn no more than a
-    /// guesser.
+    /// Forgets that a password was right, for an account that opens nothing: it must tell no more than a guess.
     pub(super) async fn forget(&self, caller: &Caller) {
         if let Evidence::Password { presented, .. } = &caller.evidence {
             let digest = self.digest(presented);

@@ -142,8 +142,7 @@ impl<'a> Accounts<'a> {
         self.core.store.read(find).await
     }
 
-    /// Sets a password, and ends the account's other credentials if that is wanted. The old password fails on the next
-    /// request.
+    /// Sets a password, and ends the account's other credentials if that is wanted. The old one fails from now on.
     pub async fn set_password(
         &self,
         name: String,
@@ -292,8 +291,7 @@ impl<'a> Accounts<'a> {
     }
 }
 
-/// The change of an account for the audit trail. It never shows a new password, nor the tokens that ended with the
-/// change.
+/// The change of an account for the audit trail, without a new password or the tokens that ended with the change.
 pub(super) fn account_change(
     before: &Account,
     after: &Account,
@@ -362,9 +360,8 @@ fn still_there(connection: &mut Session, registry: &Tenant) -> Result<()> {
     Err(Error::not_found(What::Registry, quoted(&registry.name)))
 }
 
-/// Removes an account and all rows that mean nothing without it; rows of later features that belong to accounts are to
-/// be removed here too. `by` is the actor, if it is no command. The caller must hold the catalog's lock, as must code
-/// that makes API tokens.
+/// Removes an account and all rows that mean nothing without it; rows of later features are to be removed here too.
+/// `by` is the actor, if it is no command. Needs the catalog's lock, as does code that makes API tokens.
 pub(super) fn remove(
     connection: &mut Session,
     account: &Account,

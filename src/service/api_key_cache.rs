@@ -20,7 +20,6 @@ const AUDIENCE: &str = "https://stackrox.io/jwt-sources#api-tokens";
 /// The prefix of a key's id; its number follows. StackRox's one key is `jwtk0`.
 pub(super) const KEY_ID: &str = "jwtk";
 
-/// The claims of a token.
 #[derive(Serialize)]
 struct Claims<'a> {
     iss: &'static str,

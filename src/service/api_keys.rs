@@ -1,12 +1,10 @@
-//! The key that signs API tokens, and their form. The key is made with the first token and is the same on every
-//! replica.
+//! The key that signs API tokens, and their form. It is made with the first token, and the same on every replica.
 //!
 //! An API token is a JWT in the form of StackRox's. Owns its claims, its signature and the check of a token that comes
 //! back. The algorithm is fixed, and the key comes from our own table, by the number that the header names. Refuses to
 //! know the rights of a token: a right signature proves only that it was once made here.
 //!
-//! The private key is a data key, sealed by the server key like the others. It is made on a thread of its own, never on
-//! the writer's.
+//! The private key is a data key, sealed by the server key like the others. It is made off the writer's thread.
 
 use std::sync::{Arc, PoisonError};
 
@@ -22,7 +20,6 @@ use crate::domain::id::ApiTokenId;
 use crate::error::{Error, Result};
 use crate::store::Lock;
 
-/// Key use cases.
 #[derive(Debug)]
 pub(super) struct ApiKeys<'a> {
     core: &'a Core,
@@ -38,7 +35,6 @@ impl<'a> ApiKeys<'a> {
         self.key().await.map(drop)
     }
 
-    /// The JWT of a token.
     pub(super) async fn sign(&self, token: &ApiToken) -> Result<SecretString> {
         self.key().await?.sign(token)
     }
@@ -75,7 +71,6 @@ impl<'a> ApiKeys<'a> {
             .ok_or_else(|| Error::internal("no key for API tokens was made"))
     }
 
-    /// Opens the keys that there are.
     async fn load(&self) -> Result<()> {
         let vault = Arc::clone(&self.core.vault);
         let opened = self

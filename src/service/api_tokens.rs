@@ -58,8 +58,7 @@ impl<'a> ApiTokens<'a> {
         let (bounded, caps) = (self.core.policy.bounded_delegation, self.core.policy.caps);
         let made = self
             .core
-            // This lock guards the count of tokens and the deletion of accounts: no account goes while a token of it is
-            // made.
+            // Guards the count of tokens and the deletion of accounts: no account goes while a token of it is made.
             .write(caller, Lock::Catalog, move |connection, actor| {
                 let permissions = &actor.permissions;
                 permissions.require(Resource::Access, Level::Read)?;
@@ -86,8 +85,7 @@ impl<'a> ApiTokens<'a> {
         })
     }
 
-    /// Every token, or only the revoked or the unrevoked ones, as `present` turns them into the answer on the reader's
-    /// thread.
+    /// Every token, or only the revoked or the unrevoked ones, as `present` transforms them on the reader's thread.
     ///
     /// The list has no pages, so few are read at once.
     ///

@@ -46,8 +46,7 @@ impl<'a> AppTokens<'a> {
         Self { core }
     }
 
-    /// Checks that the caller may make, see and delete app tokens now. For answers that need nothing else of the
-    /// database.
+    /// Checks that the caller may make, see and delete app tokens now. For answers without other database reads.
     pub async fn admit(&self, caller: &Caller) -> Result<()> {
         let stale = self.is_stale(caller);
         self.core
@@ -73,8 +72,7 @@ impl<'a> AppTokens<'a> {
             .await
     }
 
-    /// Every account's tokens, oldest first, for callers who may read accounts, as `present` turns them into the answer
-    /// on the reader's thread.
+    /// Every account's tokens, oldest first, for callers who may read accounts, transformed by `present` likewise.
     ///
     /// The list has no pages, so few are read at once.
     ///
@@ -108,8 +106,7 @@ impl<'a> AppTokens<'a> {
         let secret = code.clone();
         let token = self
             .core
-            // This lock guards the count of tokens and the deletion of accounts: no account goes while a token of it is
-            // made.
+            // Guards the count of tokens and the deletion of accounts: no account goes while a token of it is made.
             .write(caller, Lock::Catalog, move |connection, actor| {
                 enter(connection, actor, stale)?;
                 let held = table::count(connection, actor.key)?;
@@ -210,12 +207,10 @@ impl<'a> AppTokens<'a> {
 }
 
 impl Policy {
-    /// The life of app tokens, if they end.
     fn app_token_life(&self) -> Option<TimeDelta> {
         TimeDelta::from_std(self.app_token_life?).ok()
     }
 
-    /// The end of a token that the actor makes now.
     fn app_token_end(&self, now: DateTime<Utc>, actor: &Actor) -> Option<DateTime<Utc>> {
         let life = self.app_token_life();
         let ends = [

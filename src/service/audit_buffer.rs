@@ -72,7 +72,6 @@ struct Key {
 /// The number and the last of equal events, without the first, which is written or waits to be.
 #[derive(Debug)]
 struct Sum {
-    /// The last one.
     last: Event,
     count: u64,
 }
@@ -134,7 +133,6 @@ impl AuditBuffer {
         }
     }
 
-    /// The minute of an instant.
     fn minute(&self, at: Instant) -> u64 {
         at.saturating_duration_since(self.began).as_secs() / 60
     }

@@ -243,7 +243,6 @@ impl Rows {
     }
 }
 
-/// A backup that is being read.
 struct Backup<R> {
     contents: Contents,
     lines: BufReader<DeflateDecoder<BufReader<Opening<R>>>>,

@@ -1,4 +1,4 @@
-//! How signing keys and their certificates are made.
+//! The making of signing keys and their certificates.
 //!
 //! Owns key generation and X.509. Refuses to know where keys are kept and when they are due. Everything here computes
 //! for long, so it is for a thread that may block.
@@ -15,8 +15,7 @@ use crate::error::{Error, Result};
 
 /// The life of an authority or a pinned key: no operator should have to restart a registry for a date.
 pub const AUTHORITY_LIFE: TimeDelta = TimeDelta::days(20 * 365);
-/// The life of a leaf unless its authority ends sooner: long past its rotation, so that a service goes on that did not
-/// run for weeks.
+/// The life of a leaf unless its authority ends sooner: long past its rotation, to outlast weeks without a service.
 pub const LEAF_LIFE: TimeDelta = TimeDelta::days(180);
 /// The start of self-signed certificates, in seconds since 1970: 2020-01-01T00:00:00Z. A fixed date in the past: with a
 /// clock that is ahead, a new certificate would else be useless to its registry.

@@ -1,9 +1,8 @@
 //! The chains of the audit trail.
 //!
 //! Each process links its events to a chain of its own by a keyed hash: every event covers the one before, and the
-//! chain's sealed row holds its start and its end. So every change, removal, insertion or cut can be found; a database
-//! that was set back as a whole to an earlier state cannot. Owns the content and the form of the links. Refuses to know
-//! the meaning of events.
+//! chain's sealed row holds its start and its end. So every change, removal, insertion or cut can be found; a reset of
+//! the whole database to an earlier state cannot. Owns the form of the links. Refuses to know the meaning of events.
 
 use std::sync::Arc;
 

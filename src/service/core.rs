@@ -50,7 +50,6 @@ impl Urgency {
 /// The longest page that is not long.
 const SHORT: i64 = DEFAULT_LIMIT;
 
-/// The length of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Length {
     /// A page of no more than [`SHORT`].
@@ -60,7 +59,6 @@ pub(super) enum Length {
 }
 
 impl Length {
-    /// The length of a page.
     pub(super) fn of_page(limit: i64) -> Self {
         if limit <= SHORT {
             Self::Short
@@ -97,8 +95,7 @@ pub(super) struct Core {
     pub(super) counts: Counts,
 }
 
-/// Returns true if two secrets are equal. Compares hashes, which have one length, so that the time tells nothing of
-/// either.
+/// Returns true if two secrets are equal. Compares hashes of one length, so that the time tells nothing.
 pub(super) fn is_same(one: &SecretString, other: &SecretString) -> bool {
     let hash = |secret: &SecretString| digest(&SHA256, secret.expose_secret().as_bytes());
     verify_slices_are_equal(hash(one).as_ref(), hash(other).as_ref()).is_ok()
@@ -365,8 +362,7 @@ impl Core {
             .await
     }
 
-    /// Runs a store job. If the account changed since the proof, the job returns nothing: then the proof is renewed and
-    /// the job tried once more.
+    /// Runs a store job. If it returns nothing, the account changed: the proof is renewed and the job tried once more.
     pub(super) async fn admitted<T>(
         &self,
         caller: &Caller,
@@ -438,7 +434,6 @@ impl<T> Done<T> {
         }
     }
 
-    /// Maps the result.
     pub(super) fn map<U>(self, made: impl FnOnce(T) -> U) -> Done<U> {
         Done {
             value: made(self.value),

@@ -109,7 +109,6 @@ impl ServerKey {
         short(&self.fingerprint())
     }
 
-    /// The same as bytes.
     pub(super) fn id_bytes(&self) -> Vec<u8> {
         self.fingerprint().into_iter().take(ID).collect()
     }
@@ -133,7 +132,7 @@ pub struct KeyChange {
     pub from: String,
     /// The new one's.
     pub to: String,
-    /// When.
+    /// The time.
     pub at: DateTime<Utc>,
 }
 
@@ -218,8 +217,7 @@ impl Sealer {
     }
 }
 
-/// The purpose of the keys that sign API tokens. Unlike the others they are not random bytes, and are made when first
-/// needed.
+/// The purpose of the keys that sign API tokens. They are not random bytes, and are made when first needed.
 pub const API_JWT: &str = "api-jwt";
 
 /// The open data keys.

@@ -65,8 +65,8 @@ impl<'a> Freeze<'a> {
             .ok_or_else(not_frozen)?;
         let (mut disabled, refresh_id) = (0, self.core.random.uuid()?);
         let mut after = (tokens == RestoredTokens::Disable).then_some(0);
-        // In parts, each in a transaction of its own: a million tokens take longer than a statement may, and nobody is
-        // let in meanwhile.
+        // In parts, each a transaction: a million tokens take longer than a statement may, and nobody is let in
+        // meanwhile.
         while let Some(last) = after {
             let (more, next) = self
                 .core

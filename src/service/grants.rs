@@ -4,8 +4,7 @@
 //! token's code, an account's password, a refresh token, or a JWT that was issued here. Refuses to know HTTP, keys, the
 //! wording of JWTs and the basis of refresh tokens.
 //!
-//! The request's own store call reads the rights of the credential, so disabling, expiry and deletion take effect on
-//! the next one.
+//! Every request's own store call reads the rights of its credential, so disabling, expiry and deletion act at once.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -123,7 +122,6 @@ pub enum Verdict {
     NotFromThere,
 }
 
-/// The purpose of a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     /// A JWT, so the key that signs it is looked up too, and the binding of a refresh token if one is to be issued.
@@ -311,8 +309,7 @@ impl<'a> Grants<'a> {
         Err(self.core.refused_as(error, &seen, by))
     }
 
-    /// The facts about a refusal, with the name of the wanted registry if the login failed before the registry was
-    /// looked for. Also logs it.
+    /// The facts about a refusal, with the registry's name if the login failed before its lookup. Also logs it.
     fn completed(&self, error: &Error, mut seen: Refusal, service: &str) -> Refusal {
         if matches!(error, Error::Unauthenticated) {
             let name = self.core.policy.registry_name(service);
@@ -330,8 +327,7 @@ impl<'a> Grants<'a> {
         seen
     }
 
-    /// A password in the form of a machine secret is a token's of that kind and nothing else; any other is an
-    /// account's.
+    /// A password in the form of a machine secret is only tried as a token's of that kind, any other as an account's.
     async fn by_password(
         &self,
         presented: Presented,
@@ -561,7 +557,6 @@ impl From<&Access> for AccessClaim {
     }
 }
 
-/// Decides on a request.
 fn decide(
     holder: &Holder,
     claims: Option<&Claims>,

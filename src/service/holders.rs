@@ -23,16 +23,13 @@ use crate::store::{Session, accounts, app_tokens, credentials, members};
 /// A token or account that logged in, as the database has it now.
 #[derive(Debug, Clone)]
 pub(super) struct Holder {
-    /// The registry that it logged in to.
     pub(super) registry: RegistryId,
     pub(super) name: String,
     /// The subject: a token, or the account itself.
     pub(super) subject: (SubjectKind, Uuid),
     /// The account on whose behalf it comes, if there is one.
     pub(super) account: Option<AccountId>,
-    /// Its scopes.
     pub(super) scopes: Vec<Scope>,
-    /// Its end.
     pub(super) expires_at: Option<DateTime<Utc>>,
     /// The reference that is sealed into its credentials.
     pub(super) reference: Reference,
@@ -93,8 +90,7 @@ pub(super) fn is_of(
     Ok(())
 }
 
-/// Returns true if this is the secret of a token of this kind, found by its id. If no token is known, it costs as much
-/// as a wrong secret.
+/// Returns true if this is the secret of a token, found by its id. A missing token costs as much as a wrong secret.
 pub(super) fn is_right(
     vault: &DataKeys,
     kind: SecretKind,

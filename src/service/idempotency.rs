@@ -23,8 +23,7 @@ use crate::domain::precondition::Tag;
 use crate::error::{Error, Result, What};
 use crate::store::{Session, idempotency as table};
 
-/// The time in which a request can be repeated: long enough for every client's own repeats, and for a person to press a
-/// key again.
+/// The time in which a request can be repeated: enough for clients' own repeats, and for a person to press a key again.
 const HELD: TimeDelta = TimeDelta::minutes(15);
 
 /// The result of a request.
@@ -149,7 +148,6 @@ impl Claim {
         }))
     }
 
-    /// Keeps the result of the request.
     pub(super) fn keep(
         &self,
         connection: &mut Session,

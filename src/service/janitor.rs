@@ -92,7 +92,6 @@ pub struct Round {
 /// The memory of a process during a round.
 #[derive(Debug)]
 struct Shift {
-    /// Its name.
     holder: String,
     /// True if it has taken the lease.
     held: bool,

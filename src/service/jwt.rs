@@ -23,8 +23,7 @@ use crate::domain::text::has_control;
 use crate::error::{Error, Result};
 use crate::store::signing_keys::SigningKey;
 
-/// The time by which the beginning lies back: zot forgives no difference between clocks and refuses a JWT from the
-/// future.
+/// The time by which JWTs are back-dated: zot allows no difference between clocks and refuses a JWT from the future.
 const BACKDATED: TimeDelta = TimeDelta::seconds(30);
 /// The longest JWT looked at, in bytes: a hundred long names fit.
 const LENGTH: usize = 64 * 1024;

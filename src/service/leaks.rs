@@ -67,8 +67,7 @@ impl Whereabouts {
         ]
     }
 
-    /// Adds the report's facts to a change. The URL of a search holds the searched string, and some hold a password:
-    /// those are not kept.
+    /// Adds the report's texts to a change, without the leaked secrets in them and the passwords of URLs.
     fn tell(&self, mut change: Change, secrets: &[SecretString]) -> Change {
         for (field, text) in self.texts() {
             let Some(text) = text else { continue };
@@ -209,8 +208,7 @@ impl<'a> Leaks<'a> {
             .refused(Error::Unauthenticated, By::nobody(origin)))
     }
 
-    /// Ends the credentials behind the strings of a report, if the operator wants that, and adds them to the audit
-    /// trail and the log.
+    /// Ends the leaked credentials of a report, if the operator wants that, and tells the audit trail and the log.
     pub async fn report(&self, scanner: &Scanner, report: Report) -> Result<()> {
         let found = self.find(report).await?;
         let secrets: Vec<_> = found.iter().map(|(_, found)| found.token.clone()).collect();
@@ -431,8 +429,7 @@ fn referred(connection: &mut Session, reference: Reference) -> Result<Option<Lea
     })
 }
 
-/// Ends a leaked credential, if that is wanted and it is in force, and returns its change. `None` if it is gone
-/// meanwhile.
+/// Ends a leaked credential, if that is wanted and it is in force. Returns its change; `None` if it is gone meanwhile.
 fn end(
     connection: &mut Session,
     leaked: Leaked,

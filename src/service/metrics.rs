@@ -1,5 +1,4 @@
-//! Metrics for a monitor: the right to read them, the counts of the service's parts, and regular counts of rows in the
-//! database.
+//! Metrics for a monitor: the right to read them, counts of the service's parts, and regular counts of rows.
 //!
 //! A count of rows walks indexes, in parts that leave room for requests between them. However many rows there are, it
 //! takes only a small share of one reader's time: the more it finds, the longer it rests.

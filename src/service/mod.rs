@@ -320,8 +320,7 @@ impl Service {
         self.core.clock.instant()
     }
 
-    /// Checks that the database answers, with the tables of this version, and that the signing certificates and the
-    /// clock hold.
+    /// Checks the database's answer and migrations, the dates of the signing certificates, and the clock.
     pub async fn readiness(&self) -> Result<Readiness> {
         let thawed = self.core.thawed().await?;
         let now = self.core.clock.now();

@@ -340,8 +340,7 @@ pub fn hash(password: &SecretString, cost: u32, salt: [u8; 16]) -> Result<String
 /// Passwords that wait to be hashed, at most.
 const SETTING: usize = 16;
 
-/// Hashes passwords that are set over the API: one at a time, since every account can ask for it, and is refused only
-/// afterwards.
+/// Hashes passwords set over the API, one at a time, since every account can ask for it before it is refused.
 #[derive(Debug)]
 pub struct Hashing(Turns);
 
@@ -403,7 +402,7 @@ mod tests {
         state
     }
 
-    /// In which order the sources are served.
+    /// The order in which the sources are served.
     fn served(state: &mut State, standing: impl Fn(IpAddr) -> Priority) -> Vec<IpAddr> {
         let order = std::iter::from_fn(|| state.pop(&standing));
         let order = order.map(|(from, _)| from).collect();

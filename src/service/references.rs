@@ -7,8 +7,8 @@ use crate::domain::id::{AccountKey, AppTokenKey, RegistryKey, TokenKey};
 pub(super) struct Reference {
     pub registry: RegistryKey,
     pub who: Who,
-    /// The version of the token's secret, or of the account: a change ends everything that was issued before. An app
-    /// token never changes.
+    /// The version of the token's secret, or of the account: a change ends everything issued before. App tokens never
+    /// change.
     pub version: i64,
 }
 

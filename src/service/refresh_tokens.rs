@@ -60,7 +60,6 @@ pub(super) fn of(
 }
 
 impl RefreshToken {
-    /// Seals it for the client.
     pub(super) fn seal(&self, core: &Core) -> Result<SecretString> {
         let bytes = self.to_bytes();
         let sealed = core.vault.seal_text(&*core.random, CONTEXT, &bytes)?;
@@ -73,7 +72,6 @@ impl RefreshToken {
         Self::from_bytes(&core.vault.open_text(CONTEXT, sealed)?)
     }
 
-    /// The registry that it is for.
     pub(super) fn registry(&self) -> RegistryKey {
         match self {
             Self::Bound { registry, .. } => *registry,

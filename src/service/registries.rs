@@ -209,8 +209,7 @@ impl<'a> Registries<'a> {
             .await
     }
 
-    /// Makes a registry with a given id, once for a request that may come again, or replaces the replaceable fields of
-    /// the one that has it.
+    /// Makes a registry with a given id, once for a request that may come again, or replaces the one that has it.
     pub async fn replace(
         &self,
         caller: &Caller,

@@ -1,7 +1,6 @@
 //! The change of the server key, with replicas running.
 //!
-//! Owns the preparation of the change, and its event in the audit trail. The [vault](crate::service::data_keys) owns
-//! the seals of keys.
+//! Owns its preparation and its event in the audit trail. The [vault](crate::service::data_keys) seals the keys.
 
 use std::sync::Arc;
 

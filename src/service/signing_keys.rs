@@ -278,8 +278,8 @@ impl<'a> SigningKeys<'a> {
         Ok(signer)
     }
 
-    /// The verifier for JWTs that name a key; `None` if there is no such key. The request's own read finds out if it is
-    /// still to be trusted.
+    /// The verifier for JWTs that name a key, if it exists. The request's own read finds out if it is still to be
+    /// trusted.
     pub(super) async fn verifier(&self, kid: String) -> Result<Option<Arc<Verifier>>> {
         if let Some(verifier) = self.core.ready_keys.ready_verifier(&kid) {
             return Ok(Some(verifier));
@@ -352,8 +352,7 @@ impl<'a> SigningKeys<'a> {
         self.is_valid(role, current.not_before, current.not_after)
     }
 
-    /// Only a leaf is replaced because it begins too late: a new one costs nobody anything, but registries would have
-    /// to be given a new anchor.
+    /// Only a leaf is replaced because it begins too late: a new anchor would have to be given to the registry.
     fn is_valid(&self, role: KeyRole, not_before: DateTime<Utc>, not_after: DateTime<Utc>) -> bool {
         let now = self.core.clock.now();
         not_after > now + self.core.policy.jwt_life()
@@ -385,8 +384,7 @@ impl<'a> SigningKeys<'a> {
             .await
     }
 
-    /// Makes the keys of a rotation, unless another process was faster since `state` was read. Returns the present
-    /// signer.
+    /// Makes the keys of a rotation, unless another process did since `state` was read. Returns the present signer.
     async fn make(
         &self,
         tenant: &Tenant,

@@ -43,8 +43,7 @@ pub struct Limits {
     pub identity: u32,
 }
 
-/// The kind of credential tried. Counted apart, so that a pipeline whose token has ended keeps no person of its network
-/// out.
+/// The kind of credential tried. Counted apart, so that a pipeline with an ended token does not lock out its network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Tried {
     /// A password, which people choose and others can guess.
@@ -108,8 +107,7 @@ pub struct Throttle {
     told: Rate,
     sources: Accounts<Source, Account>,
     identities: Accounts<Identity, Pair>,
-    /// The last instant at which any source may have been told to wait too often, in microseconds since it began. After
-    /// it, nobody needs to look.
+    /// The last instant, in microseconds since it began, at which any source may have been told to wait too often.
     crowded_until: AtomicU64,
     waiting: metrics::Throttled,
 }

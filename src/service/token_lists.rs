@@ -138,8 +138,7 @@ enum Beginning {
 impl Tokens<'_> {
     /// A page of a registry's tokens, as `present` makes it.
     ///
-    /// `present` runs on the reader's thread: a long page takes milliseconds, in which other requests would wait on the
-    /// caller's thread.
+    /// `present` runs on the reader's thread: a long page takes milliseconds, which would delay other requests.
     ///
     /// By cursors each token that is there throughout is listed once, in spite of creations and removals meanwhile. A
     /// filter stays at the instant of the first page; a token that is used or changed meanwhile may begin or cease to

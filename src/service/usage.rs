@@ -109,9 +109,8 @@ impl UsageRecorder {
         self.lock().add(token, last);
     }
 
-    /// Writes the noted uses, and begins a round. Returns the number of tokens' rows that changed. Uses that could not
-    /// be written because the database is away or refuses wait for the next time, as does the rest if this future is
-    /// dropped half-way.
+    /// Writes the noted uses, and begins a round. Returns the number of tokens' rows that changed. Uses wait for the
+    /// next time if the database is away or refuses, as does the rest if this future is dropped half-way.
     pub async fn flush(&self, store: &Store) -> Result<usize> {
         let dropped = std::mem::take(&mut self.lock().dropped);
         if dropped > 0 {
