@@ -98,8 +98,7 @@ pub fn login(connection: &mut Session, name: &str) -> Result<Option<Login>> {
     login.transpose()
 }
 
-/// Reads an account with all the permissions of its roles, in one query: every request does this. `None` once it is
-/// deleted.
+/// Reads an account and its roles' permissions in one query, for every request. `None` once it is deleted.
 pub fn standing(connection: &mut Session, key: AccountKey) -> Result<Option<CurrentAccount>> {
     type Row = (Vec<u8>, String, String, i64, Option<String>, Option<i64>);
     let rows: Vec<Row> = direct!(connection, |direct| accounts::table

@@ -1,5 +1,4 @@
-//! The table `api_tokens`: the stored part of tokens of this service's own APIs. The tokens themselves are stored
-//! nowhere.
+//! The table `api_tokens`: the stored part of API tokens. The tokens themselves are stored nowhere.
 //!
 //! A row is revoked in place and removed later; its id never comes back.
 

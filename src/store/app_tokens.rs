@@ -105,8 +105,7 @@ pub fn insert(connection: &mut Session, new: &NewAppToken) -> Result<()> {
 /// Tokens that end after the first instant and not after the second.
 pub type Ending = (DateTime<Utc>, DateTime<Utc>);
 
-/// Passes to `present` the tokens of an account, or of every account, in creation order; only those that end within
-/// `ending` if it is given.
+/// Passes to `present` the tokens of an account, or of every one, in creation order; with `ending`, only those in it.
 pub fn list<P>(
     connection: &mut Session,
     account: Option<AccountKey>,

@@ -190,8 +190,7 @@ impl Condition {
         }
     }
 
-    /// Notes a commit of the writer: from now on the log is watched. SQLite makes the log when a connection first needs
-    /// it.
+    /// Notes a commit of the writer: from now on the log is watched. SQLite makes the log at its first use.
     pub(super) fn note_log(&self) {
         let Some(file) = &self.file else {
             return;

@@ -1,7 +1,6 @@
 //! The table `idempotency`: sealed answers to requests that may come again.
 //!
-//! A row belongs to an account, and is found by a digest that identifies the request. It is of no use to anybody else,
-//! and removed soon.
+//! A row belongs to an account, and is found by a digest that identifies the request. It is removed soon.
 
 use chrono::{DateTime, Utc};
 use diesel::sql_types::BigInt;

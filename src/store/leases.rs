@@ -18,8 +18,7 @@ pub struct Lease {
     pub name: &'static str,
     /// The time after which others stop waiting for a dead holder.
     pub life: TimeDelta,
-    /// The latest end that a valid lease can have, from now on. A lease that ends later was taken by a wrong clock, and
-    /// is void.
+    /// The longest time from now to the end of a valid lease. A later end was set by a wrong clock, and is void.
     pub longest: Option<TimeDelta>,
 }
 
@@ -58,8 +57,7 @@ struct Now {
     now: i64,
 }
 
-/// The time on which all users of the database agree: its own clock on PostgreSQL. SQLite has one machine, whose clock
-/// is `local`.
+/// The time on which all users of the database agree: PostgreSQL's own clock, or `local` for SQLite's one machine.
 pub fn shared_time(connection: &mut Session, local: DateTime<Utc>) -> Result<DateTime<Utc>> {
     let Session::Postgres(postgres) = connection else {
         return Ok(local);

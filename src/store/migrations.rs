@@ -239,8 +239,7 @@ struct Applied {
     version: String,
 }
 
-/// Returns true if the database has every migration that this program knows. A newer database may have more. Reads
-/// only.
+/// Returns true if the database has every migration of this program. It may have more. Reads only.
 pub fn is_current(connection: &mut Session) -> Result<bool> {
     has_all(&applied(connection)?)
 }

@@ -24,8 +24,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The time for which a caller waits for a read: longer than any statement may take.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Waits for an answer, but not for ever: a silent database answers nobody, and a frozen one keeps its connections
-/// alive.
+/// Waits for an answer, but not for ever: a frozen database keeps its connections alive and answers nobody.
 pub(super) async fn patiently<T>(
     answer: oneshot::Receiver<Result<T>>,
     patience: Duration,
@@ -48,7 +47,6 @@ trait Job: Send {
     fn answer(self: Box<Self>);
     /// Answers with a failure to get a connection.
     fn refuse(self: Box<Self>, error: Error);
-    /// Returns true if the caller has gone away.
     fn is_abandoned(&self) -> bool;
 }
 

@@ -268,8 +268,7 @@ pub fn count_made_by(connection: &mut Session, account: AccountId) -> Result<i64
         .get_result(connection)?)
 }
 
-/// Living registries after a key, in creation order, whose name contains a text in lower case: all, or those that an
-/// account is a member of.
+/// Living registries after a key, in creation order, by a part of the name in lower case and by member.
 pub fn list(
     connection: &mut Session,
     after: RegistryKey,

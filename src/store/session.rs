@@ -62,7 +62,6 @@ impl Target {
     }
 }
 
-/// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// Reading only; the database itself refuses writes. `cache` is the size of SQLite's page cache in KiB.
@@ -168,7 +167,6 @@ impl Session {
         }
     }
 
-    /// Returns true if there is a table of this name.
     pub(super) fn has_table(&mut self, name: &str) -> Result<bool> {
         let sql = match self {
             Self::Sqlite(_) => {
@@ -191,8 +189,7 @@ impl Session {
         };
         self.execute_batch(begin)?;
         let result = reads(self);
-        // Nothing was written, so the end of the transaction loses nothing, but an open one would spoil the connection
-        // for the next reader.
+        // Nothing was written to lose, but an open transaction would spoil the connection for the next reader.
         match self.execute_batch("COMMIT") {
             Ok(()) => result,
             Err(error) => result.and(Err(Error::Unavailable {

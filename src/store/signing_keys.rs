@@ -226,8 +226,7 @@ pub fn stands(
     Ok(retired.is_some_and(|at| at.is_none_or(|at| at > micros(since))))
 }
 
-/// The keys of a registry in a role that are in use, or were after an instant; the last inserted first, independent of
-/// the clock.
+/// The keys of a registry in a role that are in use, or were after an instant; the last inserted first.
 pub fn list(
     connection: &mut Session,
     registry: RegistryKey,
@@ -357,8 +356,7 @@ macro_rules! next_leaf {
     }};
 }
 
-/// The living registry whose leaf in use is the oldest of those that began to sign at or before an instant, after the
-/// position of a walk.
+/// The living registry with the oldest leaf in use that began to sign at or before an instant, after a walk's position.
 pub fn next_due(
     connection: &mut Session,
     until: DateTime<Utc>,
@@ -368,8 +366,7 @@ pub fn next_due(
     next_leaf!(connection, active_from, due, after)
 }
 
-/// The living registry whose leaf in use begins the soonest of those that begin after an instant, after the position of
-/// a walk.
+/// The living registry with the first leaf in use that begins after an instant, after a walk's position.
 pub fn next_early(
     connection: &mut Session,
     now: DateTime<Utc>,
@@ -429,8 +426,7 @@ pub fn early_authorities(
         .collect()
 }
 
-/// The latest beginning of the certificates in use that are not valid yet. Pinned keys are left out: nobody checks
-/// their dates.
+/// The latest beginning of the certificates in use that are not valid yet. Nobody checks the dates of pinned keys.
 pub fn latest_begin(connection: &mut Session, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>> {
     let begin: Option<i64> = signing_keys::table
         .inner_join(registries::table.on(registries::key.eq(signing_keys::registry_key)))

@@ -20,8 +20,7 @@ use crate::domain::registry::TokenRules;
 use crate::domain::token::{Token, VerbatimScopes};
 use crate::error::Result;
 
-/// A part of a filter that an index has in order: its columns for the order, its table, and the condition on its rows.
-/// `$1` is the registry.
+/// A part of a filter in the order of an index: its order columns, table and condition. `$1` is the registry.
 struct IndexRange {
     at: &'static str,
     key: &'static str,
@@ -46,9 +45,8 @@ const USED: IndexRange = IndexRange {
     key: "token_uses.token_key",
     rows: "token_uses WHERE token_uses.registry_key = $1 AND token_uses.seen_at <= $2",
 };
-/// Tokens that were never used and not made after `$2`. An older release beside this one notes a first use in
-/// `token_uses` alone. Not by NOT EXISTS, for which PostgreSQL reads all of `token_uses`, of all registries, to find a
-/// hundred.
+/// Tokens never used and not made after `$2`. An older release notes a first use in `token_uses` alone. Not by NOT
+/// EXISTS, for which PostgreSQL reads all of `token_uses`, of all registries, to find a hundred.
 const NEVER_USED: IndexRange = IndexRange {
     at: "tokens.created_at",
     key: "tokens.key",
@@ -142,8 +140,7 @@ pub fn page(
         .collect())
 }
 
-/// The statements that count the tokens and find a page of them, with the values written in, to examine a database's
-/// plans.
+/// The statements that count the tokens and find a page of them, with the values written in, to examine plans.
 #[must_use]
 pub fn statements(registry: RegistryKey, sought: Sought, limit: i64) -> Vec<String> {
     let written = |statement: &str, values: &[i64]| {
@@ -214,8 +211,7 @@ fn statement(parts: &[IndexRange], first: usize) -> String {
     }
 }
 
-/// The rows of a part beyond the place in the values from `first` on. As one comparison, so that an index scan starts
-/// there.
+/// The rows of a part beyond the place in the values from `first` on, as one comparison for an index scan.
 fn beyond(part: &IndexRange, first: usize) -> String {
     let (at, key) = (part.at, part.key);
     format!(" AND ({at}, {key}) > (${first}, ${})", first + 1)

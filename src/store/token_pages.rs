@@ -70,8 +70,7 @@ pub fn page(
     Ok((found, total))
 }
 
-/// Makes at most `most` tokens from rows as they come: an intermediate list of rows would be as large again, and moved
-/// as it grew.
+/// Makes at most `most` tokens from rows as they come, since a list of rows would need as much memory again.
 fn read(
     rows: impl Iterator<Item = QueryResult<UsedRow>>,
     home: TokenRules,

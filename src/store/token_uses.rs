@@ -142,8 +142,7 @@ pub(super) fn delete_many(
     Ok(())
 }
 
-/// Removes up to `limit` rows of a deleted registry, after its tokens. Returns the number removed; fewer than `limit`
-/// means all.
+/// Removes up to `limit` rows of a deleted registry, after its tokens. Returns the number; less than `limit` means all.
 pub fn purge(connection: &mut Session, registry: RegistryKey, limit: i64) -> Result<i64> {
     let removed = sql_query(
         "DELETE FROM token_uses WHERE token_key IN \

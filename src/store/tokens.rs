@@ -340,8 +340,7 @@ pub fn rotate(
     update(connection, token, modified)
 }
 
-/// Ends a token's previous secret now, and keeps the account that did that. The digest stays, so that the secret is
-/// known as an ended one.
+/// Ends a token's previous secret now, and keeps the account that did that. Its digest stays, to recognise it later.
 pub fn end_previous(
     connection: &mut Session,
     token: &mut Token,

@@ -51,7 +51,6 @@ impl<'a> Transaction<'a> {
         self.group.told.extend(told);
     }
 
-    /// The next position of a registry's tokens.
     pub(super) fn next_position(&mut self, registry: RegistryKey) -> Result<i64> {
         self.group.counters.next_position(self.session, registry)
     }
@@ -99,7 +98,6 @@ impl Group {
         self.counters.undo(&mark.counters);
     }
 
-    /// Writes all additions.
     pub(super) fn write(self, session: &mut Session) -> Result<()> {
         self.counters.write(session)?;
         let mut told = self.told.into_iter().peekable();

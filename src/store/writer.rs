@@ -298,8 +298,7 @@ impl Thread {
         self.condition.forget_log();
     }
 
-    /// Commits a group as one, or each job on its own if that failed, and answers all. Returns true if no transaction
-    /// can begin.
+    /// Commits a group as one, or else job by job, and answers all. Returns true if no transaction can begin.
     fn commit(&mut self, mut group: Vec<Box<dyn Job>>) -> bool {
         if group.is_empty() {
             return false;
@@ -369,8 +368,7 @@ impl Thread {
         Ok(())
     }
 
-    /// Runs the jobs in one transaction. `Ok` means committed, to the file that the next start will find, so the
-    /// answers may be sent.
+    /// Runs the jobs in one transaction. `Ok` means committed, to the file that the next start will find.
     fn transact(&mut self, group: &mut [Box<dyn Job>]) -> std::result::Result<(), Trouble> {
         if self.condition.is_moved() {
             self.require_place()?;
@@ -399,7 +397,6 @@ impl Thread {
         }
     }
 
-    /// Notes a failure of the database.
     fn note(&self, trouble: &Trouble) {
         if matches!(trouble, Trouble::Lost(loss) if loss.outage != Outage::Conflict) {
             self.condition.note_write(true);
@@ -417,8 +414,7 @@ impl Thread {
         })
     }
 
-    /// Begins a transaction, on a fresh connection if the held one turned out to be dead. Nothing has run yet, so
-    /// trying twice is safe.
+    /// Begins a transaction, on a fresh connection if the held one was dead. Nothing has run yet, so a retry is safe.
     fn begin(&mut self) -> std::result::Result<PooledConnection<Manager>, Trouble> {
         if let Some(mut held) = self.checkout.take() {
             match begin_on(&mut held.connection) {
@@ -484,8 +480,7 @@ fn refuse_waiting(jobs: &Receiver<Message>) -> Next {
 
 fn begin_on(connection: &mut Session) -> Result<()> {
     let begin = match connection {
-        // A plain BEGIN takes the write lock only at the first write, and fails there if another process wrote since
-        // the first read.
+        // A plain BEGIN takes the write lock at the first write, and fails there if another process wrote since a read.
         Session::Sqlite(_) => "BEGIN IMMEDIATE",
         Session::Postgres(_) => "BEGIN",
     };
