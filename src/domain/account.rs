@@ -254,8 +254,7 @@ impl Holdings {
         self.permissions.on(membership.map(|(_, level)| *level))
     }
 
-    /// The rights that others include and these do not, each as a phrase. Registries are not named: the caller may not
-    /// know of them.
+    /// The rights that others include and these lack, as phrases. No registry is named: the caller may not know of it.
     fn lacks_of(&self, others: &Self) -> Vec<String> {
         let mut roles = self.permissions.lacks_of(&others.permissions);
         // Resources of this service first: of those of StackRox there are many, and they permit nothing here.

@@ -58,8 +58,8 @@ impl AllowList {
         &self.0
     }
 
-    /// Returns true if the list admits this address. An IPv4 address within an IPv6 one (`::ffff:192.0.2.1`) is that
-    /// IPv4 address.
+    /// Returns true if the list admits an address. An IPv4 address within IPv6 (`::ffff:192.0.2.1`) is that IPv4
+    /// address.
     #[must_use]
     pub fn admits(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

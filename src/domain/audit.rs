@@ -116,8 +116,7 @@ words! {
         Unauthenticated = "unauthenticated",
         /// It was refused for want of permission.
         Forbidden = "forbidden",
-        /// It was refused since the client failed too often, too much was under way, or the account made too many
-        /// changes.
+        /// It was refused after too many failures or changes, or since too much was under way.
         Throttled = "throttled",
     }
 }
@@ -505,8 +504,7 @@ impl Event {
         event
     }
 
-    /// The event of a change. It has only the members of the records that differ; of a leaked thing all, as the leak
-    /// changed none of them.
+    /// The event of a change, with the members of the records that differ; for a leak, which changes none, with all.
     #[must_use]
     pub fn of_change(change: Change, by: &By, at: DateTime<Utc>) -> Self {
         let credential = by.credential.map(Credential::record);

@@ -29,8 +29,7 @@ pub trait Changeable: Credential {
 pub struct Holder<R> {
     /// The rights.
     pub rights: R,
-    /// The end of the caller's API token, if that bounds everything that the caller makes (`--bounded-delegation`);
-    /// `None` is no bound.
+    /// The end of the caller's API token, if it bounds all that the caller makes (`--bounded-delegation`).
     pub until: Option<DateTime<Utc>>,
 }
 

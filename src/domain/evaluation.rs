@@ -1,7 +1,6 @@
 //! The access that a token would be granted, with reasons: the answer to an operator whose pipeline is refused.
 //!
-//! Owns the reasons. Leaves the decision itself to [`super::scope`], which decides for registries: so the two cannot
-//! disagree.
+//! Owns the reasons. [`super::scope`] decides, as it does for registries: so the two cannot disagree.
 
 use std::cell::OnceCell;
 use std::net::IpAddr;

@@ -42,8 +42,7 @@ impl<const LENGTH: usize> fmt::Display for Text<LENGTH> {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Detail(Map<String, Value>);
 
-/// The rule for excerpts: the length in bytes of JSON beyond which a value becomes one, and the length of its
-/// beginning.
+/// The rule for excerpts: the bytes of JSON beyond which a value becomes one, and the length of its beginning.
 struct Cut {
     /// Members of the objects `before` and `after`, or these objects themselves.
     deep: bool,

@@ -4,8 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::period::Period;
 
-/// A filter of tokens, relative to the time of the request. Tokens must meet both conditions if both are set; none lets
-/// all pass.
+/// A filter of tokens, relative to the time of the request. Tokens must meet all given conditions; none is all tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TokenFilter {
     /// Tokens that work and end within this time, disabled ones included.

@@ -81,8 +81,7 @@ impl Attempt {
         hash(&[&self.place, bearer.as_ref().map_or(&[], |id| id)])
     }
 
-    /// The digest by which the bodies must be the same. Keep it sealed: it is a cheap hash of any content, passwords
-    /// included.
+    /// The digest that the bodies must share. Keep it sealed: it is a cheap hash of any content, passwords included.
     #[must_use]
     pub fn body(&self) -> &[u8; 32] {
         &self.body

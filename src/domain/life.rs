@@ -86,8 +86,8 @@ impl Lives {
         self != Self::default()
     }
 
-    /// The end of a token that is made at an instant by a caller that gives none, in whole seconds as clients show it;
-    /// `None` is never.
+    /// The end of a token made at an instant without a wanted end, in whole seconds as clients show it; `None` is
+    /// never.
     #[must_use]
     pub fn end(self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let end = now.checked_add_signed(TimeDelta::from(self.default?))?;

@@ -44,8 +44,7 @@ use chrono::{DateTime, Utc};
 
 use self::id::AccountId;
 
-/// The account that did something, and the time. The name is the one held then: renaming or deleting an account
-/// rewrites no history.
+/// The account that did something, and the time. Renaming or deleting the account changes no name here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attribution {
     /// The time.

@@ -18,8 +18,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// Reads offset and limit, which the API carries as strings of digits; absent ones are 0 and
-    /// [`DEFAULT_LIMIT`].
+    /// Reads offset and limit, which are strings of digits in the API; the defaults are 0 and [`DEFAULT_LIMIT`].
     pub fn parse(offset: Option<&str>, limit: Option<&str>) -> Result<Self> {
         let mut violations = Violations::default();
         let offset = violations.take(parse_offset(offset));

@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Deserializer};
 
-/// A change to an optional value. In JSON an absent member keeps the value, null clears it, and any other value sets
-/// it.
+/// A change to an optional value. In JSON an absent member keeps the value, null clears it, another value sets it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Patch<T> {
     /// The value stays as it is.

@@ -75,8 +75,7 @@ pub(super) fn covers(other: &str, pattern: &str) -> bool {
             .filter(|start| !start.contains(ANY));
         return whole && start.is_some_and(|start| pattern.starts_with(start));
     }
-    // Taken as a name, a `*` of the pattern fits only a wildcard of the other, and so do the strings that it stands
-    // for.
+    // Taken as a name, a `*` of the pattern fits only a wildcard of the other, as do the strings that it stands for.
     matches(other, pattern)
 }
 

@@ -45,8 +45,7 @@ impl Resource {
         }
     }
 
-    /// Returns true if it belongs to registries. Then a role that names it counts only on registries of which the
-    /// account is a member.
+    /// Returns true if it belongs to registries. Then a role that names it counts only for members of a registry.
     #[must_use]
     pub fn is_of_registries(self) -> bool {
         match self {

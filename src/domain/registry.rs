@@ -194,7 +194,7 @@ pub struct Tenant {
     pub id: RegistryId,
     /// Name, and the first part of its host name.
     pub name: String,
-    /// How the registry verifies JWTs.
+    /// The trust anchor for JWTs.
     pub verifier: TokenVerifier,
     /// The addresses from which its tokens may be used.
     pub subnets: AllowList,
@@ -219,8 +219,8 @@ impl Tenant {
 pub struct TokenRules {
     /// Internal key.
     pub key: RegistryKey,
-    /// The registry's own rules for the life of its tokens. The use of a token does not need them, so [`Tenant::home`]
-    /// has none.
+    /// The registry's own rules for the life of its tokens. [`Tenant::home`] has none, as the use of a token needs
+    /// none.
     pub lives: Lives,
     /// The greatest age of its tokens' secrets.
     pub maximum_secret_age: Option<Period>,

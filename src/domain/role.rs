@@ -197,8 +197,7 @@ impl Permissions {
         lacks
     }
 
-    /// The level of every permitted resource, by its name; for those of registries at least on the account's own
-    /// registries.
+    /// The level of every permitted resource, by name; those of registries count at least for members.
     #[must_use]
     pub fn by_resource(&self) -> BTreeMap<String, Level> {
         let named = self.granted.0.iter().map(|(name, _)| name.as_str());
@@ -359,8 +358,7 @@ mod tests {
         [&'static str; 4],
     );
 
-    /// The holder, the rows of its roles, and its rights on a registry without membership, as reader, maintainer and
-    /// owner.
+    /// The holder, the rows of its roles, and its rights on a registry as nothing, reader, maintainer and owner.
     const TABLE: [Row; 8] = [
         (
             "nobody",
@@ -546,8 +544,7 @@ mod tests {
         assert!(!analyst.allow(Resource::Administration, Level::Read));
     }
 
-    /// The cases of StackRox's `privilege_escalation_test.go` that need no access scope of their own: here all roles
-    /// are unrestricted.
+    /// The cases of StackRox's `privilege_escalation_test.go` without an access scope: here all roles are unrestricted.
     #[test]
     fn nobody_asks_for_more_than_they_hold() {
         use Level::{Read, Write};

@@ -191,13 +191,11 @@ pub(super) fn is_word(word: &str) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
-/// Returns true if this can be a name.
 pub(super) fn is_name(name: &str) -> bool {
     name.len() <= NAME_LENGTH && name.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// Returns true if this can be an action. The specification has letters alone, and Distribution asks for
-/// `registry:catalog:*`.
+/// Returns true for an action. The specification has letters alone, and Distribution asks for `registry:catalog:*`.
 pub(super) fn is_action(action: &str) -> bool {
     action == ANY || action.bytes().all(|b| b.is_ascii_lowercase())
 }
@@ -302,8 +300,7 @@ pub(super) fn grantable(requested: &Access) -> Vec<Grantable> {
 
 /// Returns true if scopes grant nothing that others do not grant too. Returns false if it cannot tell.
 ///
-/// Each action of each scope has to be an action of one of the others, whose type is the same and whose name
-/// covers its name.
+/// Each action of each scope has to be one of another scope of the same type, whose name covers its name.
 #[must_use]
 pub fn are_within(scopes: &[Scope], others: &[Scope]) -> bool {
     scopes.iter().all(|scope| {

@@ -20,8 +20,7 @@ pub struct ScopeWarning {
     pub message: String,
 }
 
-/// The warnings about a token's scopes, at most one for each. `domain` is the suffix of the host names of all
-/// registries.
+/// The warnings about a token's scopes, at most one for each. Host names of registries end in `domain`.
 #[must_use]
 pub fn scope_warnings(scopes: &[Scope], domain: &str) -> Vec<ScopeWarning> {
     let told = scopes.iter().enumerate().filter_map(|(index, scope)| {

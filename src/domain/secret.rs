@@ -109,8 +109,7 @@ impl SecretKind {
     }
 }
 
-/// Returns true if this is a machine secret, by prefix and checksum. Such a string is tried only as a token, never as a
-/// password.
+/// Returns true if this is a machine secret, by prefix and checksum. It is tried only as a token, never as a password.
 #[must_use]
 pub fn is_machine_secret(text: &str) -> bool {
     SecretKind::of(text).is_some()
@@ -147,8 +146,7 @@ const FORMS: [Form; 5] = [
         digit: |byte| is_url_safe(byte) || byte == b'.',
         least: 16,
     },
-    // A session's cookie, and any other sealed text: it begins with the number of a data key, whose upper 54 bits are
-    // zero.
+    // A session's cookie, and any sealed text: it begins with a data key's number, whose upper 54 bits are zero.
     Form {
         prefix: "AAAAAAAAA",
         digit: is_url_safe,
@@ -192,8 +190,7 @@ impl Form {
     }
 }
 
-/// The most white space around a secret that is cut off, in bytes: a file, and a variable made of it, often ends in a
-/// line end.
+/// The most white space around a secret that is cut off, in bytes: files and variables often end in a line end.
 const AROUND: usize = 16;
 
 /// The machine secret in a text, without the white space around it; none if the text is anything else.

@@ -53,8 +53,7 @@ impl TokenName {
     }
 }
 
-/// Scopes as they are stored, for code that only shows them: parsing and serialising the scopes of a page would be a
-/// fifth of its cost.
+/// Stored scopes, for code that only shows them: parsing and serialising them would be a fifth of a page's cost.
 pub type VerbatimScopes = Box<RawValue>;
 
 /// The longest description, in characters.
@@ -179,8 +178,7 @@ impl<S> Token<S> {
         ))
     }
 
-    /// The reason for which the token opens nothing from an address; `None` if both its registry's list and its own
-    /// admit it.
+    /// The reason for which an address may not use the token; `None` if its registry's list and its own admit it.
     #[must_use]
     pub fn closed_to(&self, tenant: &Tenant, address: IpAddr) -> Option<String> {
         if !tenant.subnets.admits(address) {

@@ -6,8 +6,7 @@ use super::pattern::wildcards;
 use super::text::{has_control, quoted};
 use crate::error::{Error, Field, Result};
 
-/// The actions that a token may do on a resource. Kept verbatim and in order: clients compare the answer with their
-/// request.
+/// Actions on a resource. Kept verbatim and in order: clients compare the answer with their request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
     /// The actions, for example `pull`.
@@ -29,8 +28,7 @@ const WILDCARDS: usize = 4;
 /// All texts of a token's scopes together, in bytes: a page of a list has a thousand tokens.
 const SCOPE_TEXTS: usize = 16 * 1024;
 
-/// Refuses scopes with control characters, and more of them than a list can carry; any other text is kept as it is,
-/// even if it grants nothing.
+/// Refuses control characters in scopes, and more scopes than a list can carry; any other text is kept as it is.
 pub fn check_scopes(scopes: &[Scope]) -> Result<()> {
     let sizes = [
         (scopes.len(), SCOPES, "scopes has entries"),
@@ -85,8 +83,7 @@ pub fn check_scopes(scopes: &[Scope]) -> Result<()> {
     Ok(())
 }
 
-/// Refuses names with too many wildcards to read. Tokens from an earlier release keep such names, so only new scopes
-/// are checked.
+/// Refuses names with too many wildcards to read in new scopes. Tokens from an earlier release keep such names.
 pub(super) fn check_wildcards(scopes: &[Scope]) -> Result<()> {
     for scope in scopes {
         let count = wildcards(&scope.name);

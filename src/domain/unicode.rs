@@ -26,8 +26,7 @@ pub fn folded(text: &str) -> String {
     composed(&mapper.fold_string(&composed(text))).into_owned()
 }
 
-/// The form in which a password is compared, by the rules of `OpaqueString` (RFC 8265 §4.2.2): each space is U+0020,
-/// and all is composed.
+/// The compared form of a password, by `OpaqueString` (RFC 8265 §4.2.2): each space is U+0020, and all is composed.
 #[must_use]
 pub fn opaque(text: &str) -> String {
     let categories = CodePointMapData::<GeneralCategory>::new();
