@@ -24,7 +24,7 @@ use crate::store::{Ledger, Lock, Store, registries};
 
 /// The most events that wait to be written.
 const EVENTS: usize = 20_000;
-/// Sums of one minute that tell networks, names and tokens apart. With those of the minute before twice as many are kept.
+/// The most sums of one minute that tell networks, names and tokens apart. Those of the minute before come on top.
 const SUMS: usize = 6000;
 /// The part of them that is refusals of strangers.
 const STRANGERS: usize = 600;

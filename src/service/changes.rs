@@ -1,4 +1,4 @@
-//! The limit on the events that an account adds to the audit trail. They are kept for a year, and must not fill the disk.
+//! The limit on the events that an account adds to the audit trail: kept for a year, they must not fill the disk.
 //!
 //! An account may make a number of changes an hour, all at once or one by one; further ones have to wait. A change that
 //! ends something is counted and never refused: it must not wait, and no more can be ended than was made. Each process

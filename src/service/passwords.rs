@@ -95,8 +95,8 @@ impl State {
         Some((source, check))
     }
 
-    /// Removes a check to make room for a new one of `newcomer`: the last one of the source of the worst priority, or of
-    /// the longest queue among such sources. `None` if that source is no worse off than the newcomer would be.
+    /// Removes a check to make room for one of `newcomer`: the last one of the source of the worst priority, or of the
+    /// longest queue among such sources. `None` if that source is no worse off than the newcomer would be.
     fn displace(
         &mut self,
         newcomer: IpAddr,
