@@ -269,8 +269,8 @@ pub fn strays(connection: &mut Session) -> Result<i64> {
         .get_result(connection)?)
 }
 
-/// The number of events with a value that is not of its column's type, as SQLite allows: it reads back the same, and no filter
-/// finds it.
+/// The number of events with a value of another type than its column's, as SQLite allows: it reads back the same, and
+/// no filter finds it.
 ///
 /// # Errors
 ///

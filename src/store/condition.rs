@@ -5,7 +5,7 @@
 //! start. The same holds for its write-ahead log, which alone holds the last commits. SQLite also trusts its file as it
 //! is, so a file that was left by a crash is checked.
 //!
-//! On PostgreSQL all this is for the server to know, except that writes fail.
+//! On PostgreSQL all this is for the server to know, except for failed writes.
 
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;

@@ -1,4 +1,4 @@
-//! The table `registry_members`, and registries as a member sees them: found together with the membership, in one query.
+//! The table `registry_members`, and registries as a member sees them: found with the membership, in one query.
 
 use diesel::sql_types::{BigInt, Text};
 use diesel::{
