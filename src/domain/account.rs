@@ -21,7 +21,8 @@ use crate::error::{Error, Field, Result};
 const NAME_LENGTH: usize = 255;
 /// The shortest password, in characters.
 pub const PASSWORD_MINIMUM: usize = 8;
-/// The longest password, in bytes of UTF-8 in the form that is compared: bcrypt reads 72 bytes and ends with a NUL, and a password is never cut.
+/// The longest password, in bytes of UTF-8 in its compared form: bcrypt reads 72 bytes and ends with a NUL, and a
+/// password is never cut.
 pub const PASSWORD_MAXIMUM: usize = 71;
 
 /// An account's name, in NFC; two names that differ only in case are the same name.

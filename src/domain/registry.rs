@@ -35,7 +35,7 @@ const DAYS: [&str; 7] = [
 pub struct RegistryName(String);
 
 impl RegistryName {
-    /// Reads a name. The pattern of the API: 3 to 63 lower-case letters, digits and hyphens, a letter first and no hyphen last.
+    /// Reads a name: 3 to 63 lower-case letters, digits and hyphens, a letter first and no hyphen last. The API's pattern:
     /// `^[a-z][-a-z0-9]{1,61}[a-z0-9]$`.
     pub fn parse(text: &str) -> Result<Self> {
         let alphabet = text
@@ -219,8 +219,7 @@ impl Tenant {
 pub struct TokenRules {
     /// Internal key.
     pub key: RegistryKey,
-    /// The registry's own rules for the life of its tokens. [`Tenant::home`] has none, as the use of a token needs
-    /// none.
+    /// The registry's own rules for the life of its tokens. [`Tenant::home`] has none: logins need none.
     pub lives: Lives,
     /// The greatest age of its tokens' secrets.
     pub maximum_secret_age: Option<Period>,

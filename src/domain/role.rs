@@ -82,8 +82,7 @@ impl Permissions {
     /// These permissions, capped by others: those of a token that acts for the account.
     ///
     /// A bound is about every registry, also by name: it caps the resources that it names, memberships included, and
-    /// adds nothing. So a token with a role that writes tokens lets its Admin write tokens everywhere, and nothing
-    /// else.
+    /// adds nothing. So a token with a role that writes tokens lets its Admin write only tokens, everywhere.
     #[must_use]
     pub fn bounded_by(mut self, bound: Self) -> Self {
         self.bounds.push(bound.granted);

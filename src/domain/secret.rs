@@ -1,6 +1,6 @@
 //! Machine secrets, which the service generates.
 //!
-//! A secret is a prefix, random digits, and digits of a CRC-32 over all before them. The prefix lets scanners and people
+//! A secret is a prefix, random digits, and a CRC-32 over all before it. The prefix lets scanners and people
 //! recognise it, the checksum lets a typo fail before the database is asked. It is stored as an HMAC-SHA-256, which is
 //! enough for a secret that nobody can guess; passwords of people are bcrypt's business.
 //!
