@@ -35,7 +35,7 @@ const DAYS: [&str; 7] = [
 pub struct RegistryName(String);
 
 impl RegistryName {
-    /// Reads a name: 3 to 63 lower-case letters, digits and hyphens, a letter first and no hyphen last. The API's pattern:
+    /// Reads a name: 3 to 63 lower-case letters, digits and hyphens, a letter first and no hyphen last. API pattern:
     /// `^[a-z][-a-z0-9]{1,61}[a-z0-9]$`.
     pub fn parse(text: &str) -> Result<Self> {
         let alphabet = text
