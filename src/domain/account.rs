@@ -21,7 +21,8 @@ use crate::error::{Error, Field, Result};
 const NAME_LENGTH: usize = 255;
 /// The shortest password, in characters.
 pub const PASSWORD_MINIMUM: usize = 8;
-/// The longest password, in bytes of UTF-8 in the form that is compared: bcrypt reads 72 bytes and ends with a NUL, and a password is never cut.
+/// The longest password, in bytes of UTF-8 in its compared form: bcrypt reads 72 bytes and ends with a NUL, and a
+/// password is never cut.
 pub const PASSWORD_MAXIMUM: usize = 71;
 
 /// An account's name, in NFC; two names that differ only in case are the same name.
@@ -67,7 +68,7 @@ impl AccountName {
         &self.0
     }
 
-    /// What uniqueness is decided by.
+    /// The key by which names are unique.
     #[must_use]
     pub fn key(&self) -> String {
         folded(&self.0)
@@ -126,7 +127,7 @@ impl NewPassword {
     }
 }
 
-/// An account as an operator lists it.
+/// An account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     /// Internal key.
@@ -135,7 +136,7 @@ pub struct Account {
     pub id: AccountId,
     /// Name as given.
     pub name: String,
-    /// In use or not.
+    /// The status.
     pub status: Status,
     /// Counts every change.
     pub version: i64,
@@ -148,7 +149,7 @@ pub struct Account {
 }
 
 impl Account {
-    /// The state it is in.
+    /// The tag of its state.
     #[must_use]
     pub fn tag(&self) -> Tag {
         Tag {
@@ -159,20 +160,20 @@ impl Account {
     }
 }
 
-/// What a caller wants an account to be that is to be made.
+/// A caller's wish for a new account.
 #[derive(Debug, Clone)]
 pub struct CreateAccount {
     /// Its name.
     pub name: AccountName,
-    /// Its password; `None` for one that the service makes.
+    /// Its password; `None` if the service is to make one.
     pub password: Option<NewPassword>,
-    /// Names of its roles; may be none, for an account that is only a member of registries.
+    /// Names of its roles; empty for an account that is only a member of registries.
     pub roles: Vec<String>,
-    /// In use or not.
+    /// The status.
     pub status: Status,
 }
 
-/// Changes to an account; what is `None` stays.
+/// Changes to an account; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct AccountPatch {
     /// The name that the caller read. It cannot be changed, so another one is refused.
@@ -181,11 +182,11 @@ pub struct AccountPatch {
     pub password: Option<NewPassword>,
     /// Replaces all roles, by their names.
     pub roles: Option<Vec<String>>,
-    /// Enables or disables.
+    /// Changes the status.
     pub status: Option<Status>,
 }
 
-/// An account to be made, with all that is made for it.
+/// A new account, with its generated values.
 #[derive(Debug, Clone)]
 pub struct NewAccount {
     /// Public id.
@@ -198,7 +199,7 @@ pub struct NewAccount {
     pub refresh_id: Uuid,
     /// Names of its roles.
     pub roles: Vec<String>,
-    /// In use or not.
+    /// The status.
     pub status: Status,
     /// When it is made.
     pub at: DateTime<Utc>,
@@ -215,14 +216,14 @@ pub struct Actor {
     pub name: String,
     /// Counts every change of it.
     pub version: i64,
-    /// What it may do now; through an API token what both the account and the token may.
+    /// Its present permissions; through an API token the intersection of the account's and the token's.
     pub permissions: Permissions,
     /// The API token that the request came with, unless it came with the account's password.
     pub bearer: Option<Bearer>,
 }
 
 impl Actor {
-    /// What it may do on a registry that it is a member of, or none of.
+    /// Its rights on a registry, by its membership or without one.
     #[must_use]
     pub fn on(&self, membership: Option<Membership>) -> Rights {
         self.permissions.on(membership)
@@ -239,7 +240,7 @@ impl Actor {
     }
 }
 
-/// All that somebody may do: everywhere by roles, and on registries by memberships of them too.
+/// All the rights of an account: everywhere by roles, and on registries by memberships of them too.
 #[derive(Debug, Clone, Default)]
 pub struct Holdings {
     /// The permissions of roles.
@@ -254,8 +255,7 @@ impl Holdings {
         self.permissions.on(membership.map(|(_, level)| *level))
     }
 
-    /// The rights that others include and these do not, each as a phrase. Registries are not named: the caller may not know of
-    /// them.
+    /// The rights that others include and these lack, as phrases. No registry is named: the caller may not know of it.
     fn lacks_of(&self, others: &Self) -> Vec<String> {
         let mut roles = self.permissions.lacks_of(&others.permissions);
         // Resources of this service first: of those of StackRox there are many, and they permit nothing here.
@@ -274,12 +274,12 @@ impl Holdings {
     }
 }
 
-/// An account is good for all that it may do: whoever sets its password can do that too.
+/// An account carries all its rights: a caller that sets its password can use them.
 impl Credential for Holdings {
     type Held = Self;
 
     fn require_held(&self, held: &Self) -> Result<()> {
-        /// The most that are named.
+        /// The most rights that an error names.
         const NAMED: usize = 3;
         let lacks = held.lacks_of(self);
         if lacks.is_empty() {
@@ -298,27 +298,27 @@ impl Credential for Holdings {
     }
 }
 
-/// The API token that a request came with, as it is now.
+/// The API token of a request, as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bearer {
-    /// Which one.
+    /// Its id.
     pub id: ApiTokenId,
     /// Its name.
     pub name: String,
-    /// Those of its roles that exist.
+    /// Its roles that still exist.
     pub roles: Vec<Role>,
-    /// When it ends.
+    /// Its end.
     pub expires_at: DateTime<Utc>,
 }
 
 impl Bearer {
-    /// What its roles permit: the most that its creator's rights come to through it.
+    /// The union of its roles' permissions: the bound on its creator's rights.
     #[must_use]
     pub fn permissions(&self) -> Permissions {
         role::union(&self.roles)
     }
 
-    /// Is there a role that lets anybody in?
+    /// Returns true if a role of it permits access.
     #[must_use]
     pub fn has_role(&self) -> bool {
         self.roles.iter().any(|role| role.name != NONE)

@@ -1,4 +1,4 @@
-//! Addresses that something may be used from.
+//! Allow lists of addresses.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use crate::error::{Field, Result, Violations};
 /// The most entries of a list.
 const ENTRIES: usize = 25;
 
-/// Addresses and networks as they were sent, in their order; none is no restriction.
+/// Addresses and networks as they were sent, in their order; an empty list is no restriction.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AllowList(Vec<String>);
 
@@ -58,7 +58,8 @@ impl AllowList {
         &self.0
     }
 
-    /// May it be used from this address? An IPv4 address within an IPv6 one (`::ffff:192.0.2.1`) is that IPv4 address.
+    /// Returns true if the list admits an address. An IPv4 address within IPv6 (`::ffff:192.0.2.1`) is that IPv4
+    /// address.
     #[must_use]
     pub fn admits(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
@@ -66,7 +67,7 @@ impl AllowList {
         self.0.is_empty() || networks.any(|network| network.contains(&address))
     }
 
-    /// Does it admit no address that another list does not admit too?
+    /// Returns true if another list admits every address that this list admits.
     #[must_use]
     pub fn is_within(&self, other: &Self) -> bool {
         if other.0.is_empty() {
@@ -84,7 +85,7 @@ impl AllowList {
 fn network(entry: &str) -> Option<IpNet> {
     let network = match entry.split_once('/') {
         Some((address, length)) => {
-            // What parses networks would read 010.0.0.0/8, which others take for 8.0.0.0/8, and numbers have signs.
+            // The network parser would read 010.0.0.0/8, which others take for 8.0.0.0/8, and numbers have signs.
             let digits = length.bytes().all(|b| b.is_ascii_digit());
             let length = digits.then(|| length.parse().ok()).flatten()?;
             IpNet::new(address.parse().ok()?, length).ok()?

@@ -1,8 +1,7 @@
-//! API tokens: what opens this service's own APIs on behalf of whoever made them.
+//! API tokens, which open this service's own APIs on behalf of their creators.
 //!
-//! Owns what a wish for one has to be, in the order in which StackRox's clients expect it to be judged, and how far a
-//! token reaches. The token itself is signed and kept by nobody; what is kept of it is here. Words for people beyond
-//! the bare fault are for the surface to find.
+//! Owns the checks of a wish for one, in the order that StackRox's clients expect, and the rights of a token. The token
+//! itself is signed and not stored; its stored part is here. The surface adds words for people to the bare fault.
 
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 
@@ -14,23 +13,23 @@ use super::role::{self, NONE, Permissions, Role};
 use super::text::has_control;
 use crate::error::{Error, Field, Result, Violation};
 
-/// How long a token lasts if nobody says.
+/// The life of a token if the caller gives no end.
 const LIFE: TimeDelta = TimeDelta::days(365);
 /// The longest name, in characters: it travels in every request that the token makes.
 const NAME_LENGTH: usize = 1024;
 /// The most roles, which travel along too.
 const ROLES: usize = 100;
 
-/// What a caller asks for; not yet judged.
+/// A caller's wish, not yet checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wish {
-    /// The name: any but none. It need not be unique.
+    /// The name, not empty. It need not be unique.
     pub name: String,
-    /// One role, as older clients say it.
+    /// One role, as older clients send it.
     pub role: Option<String>,
     /// The roles, in an order that is kept.
     pub roles: Vec<String>,
-    /// When it is to end.
+    /// The wanted end.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
@@ -68,8 +67,8 @@ impl Wish {
         Ok(roles)
     }
 
-    /// Judges all the rest: `known` are the roles of the wish that exist, `bounded` says that nobody makes a token
-    /// that outlives the one they came with.
+    /// Checks all the rest: `known` are the roles of the wish that exist, `bounded` forbids a token that outlives the
+    /// one that the caller came with.
     pub fn grant(
         self,
         id: ApiTokenId,
@@ -123,7 +122,7 @@ fn expiration(message: &str) -> Error {
     Error::Invalid(vec![Violation::new(Field::Other("expiration"), message)])
 }
 
-/// The roles of which somebody with these permissions may make a token, each by itself, in the order of their bytes.
+/// The roles of which an actor with these permissions may make a token, each by itself, in the order of their bytes.
 #[must_use]
 pub fn allowed_roles(roles: &[Role], held: &Permissions) -> Vec<String> {
     let allowed = |role: &&Role| role.name != NONE && held.cover(&role.permissions);
@@ -136,35 +135,35 @@ pub fn allowed_roles(roles: &[Role], held: &Permissions) -> Vec<String> {
     names
 }
 
-/// What is kept of a token, as everybody who may see tokens sees it.
+/// The stored part of a token, as everybody who may see tokens sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiToken {
     /// Public id.
     pub id: ApiTokenId,
     /// Its name, which others may have too.
     pub name: String,
-    /// Its roles by name, in their order. What they permit is looked up when the token is used.
+    /// Its roles by name, in their order. Their permissions are looked up when the token is used.
     pub roles: Vec<String>,
     /// When it was made, in whole seconds.
     pub issued_at: DateTime<Utc>,
-    /// When it ends, in whole seconds.
+    /// Its end, in whole seconds.
     pub expires_at: DateTime<Utc>,
-    /// Whether somebody ended it before.
+    /// True if it was revoked.
     pub revoked: bool,
 }
 
-/// A token to be kept.
+/// A new token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewApiToken {
-    /// What everybody sees.
+    /// The public part.
     pub token: ApiToken,
-    /// On whose behalf it acts.
+    /// The account on whose behalf it acts.
     pub account: AccountKey,
-    /// Who made it.
+    /// Its creator and the time.
     pub created: Attribution,
 }
 
-/// In how many days at the most an instant comes, at least one.
+/// The days until an instant, rounded up, at least one.
 #[must_use]
 pub fn days_until(end: DateTime<Utc>, now: DateTime<Utc>) -> i64 {
     let seconds = (end - now).num_seconds().max(1);

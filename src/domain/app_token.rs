@@ -1,6 +1,6 @@
-//! App tokens: what opens every registry that an account may use, on its behalf.
+//! App tokens, which open every registry that an account may use, on its behalf.
 //!
-//! Owns titles, how codes are looked up, and when a token counts as one that ends soon. The code itself belongs to
+//! Owns titles, the lookup of codes, and the rule for tokens that end soon. The code itself belongs to
 //! [`secret`](super::secret). Facts about Quay, whose clients call these tokens app specific, are in `docs/QUAY.md`.
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -14,14 +14,14 @@ use crate::error::{Error, Field, Result};
 
 /// The user name that a code is the password of.
 pub const USER: &str = "$app";
-/// How many of a code's characters it is looked up by: the half that is no secret without the other.
+/// The number of a code's characters in the lookup: the half that is no secret without the other.
 const LOOKUP: usize = 60;
 /// The longest title, in characters: that of Quay's column.
 const TITLE_LENGTH: usize = 255;
-/// The life of which the last tenth counts as soon, where the service sets no life.
+/// The life of which the last tenth counts as soon, if the service sets no life.
 const LIFE: TimeDelta = TimeDelta::weeks(4);
 
-/// What an account calls one of its tokens, as it was sent. Others may have the same title, and it may be empty.
+/// The title of a token, as it was sent. Others may have the same title, and it may be empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Title(String);
 
@@ -44,7 +44,7 @@ impl Title {
         Ok(Self(text))
     }
 
-    /// As it was sent.
+    /// The title as it was sent.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -57,30 +57,30 @@ impl From<Title> for String {
     }
 }
 
-/// What its owner sees of a token.
+/// A token as its owner sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppToken {
     /// Public id.
     pub id: AppTokenId,
-    /// What it is called.
+    /// The title.
     pub title: String,
     /// When it was made.
     pub created_at: DateTime<Utc>,
-    /// When it ends; never if none.
+    /// Its end; never if none.
     pub expires_at: Option<DateTime<Utc>>,
-    /// When it last opened a registry, as far as that is written.
+    /// Its last use at a registry, as far as it is written.
     pub used_at: Option<DateTime<Utc>>,
 }
 
-/// The rights of an app token: it opens all that its account may open.
+/// The rights of an app token: all those of its account.
 #[derive(Debug, Clone, Copy)]
 pub struct WholeAccount<'a> {
-    /// The levels that the account has on any registries.
+    /// The levels of the account on all registries.
     pub memberships: &'a [Membership],
 }
 
 impl Credential for WholeAccount<'_> {
-    /// Of the account itself, through the API token that it came with.
+    /// The account's own, through the API token that it came with.
     type Held = Permissions;
 
     fn require_held(&self, held: &Permissions) -> Result<()> {
@@ -95,13 +95,13 @@ impl Credential for WholeAccount<'_> {
     }
 }
 
-/// The part of a code that tells which token it may be of.
+/// The part of a code by which its token is looked up.
 #[must_use]
 pub fn lookup(code: &str) -> &str {
     code.get(..LOOKUP).unwrap_or(code)
 }
 
-/// How long before its end a token counts as one that ends soon, where tokens live so long: a tenth, at least a second.
+/// The time before its end in which a token ends soon: a tenth of the life, at least a second.
 #[must_use]
 pub fn notice(life: Option<TimeDelta>) -> TimeDelta {
     let seconds = life.unwrap_or(LIFE).num_seconds().max(1);

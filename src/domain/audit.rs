@@ -1,7 +1,7 @@
-//! The audit trail: what an event says.
+//! The audit trail: the content of an event.
 //!
-//! Owns the kinds of events and what is told of each thing before and after a change: never a secret. Refuses to know
-//! how events are chained and kept.
+//! Owns the kinds of events and the record of each thing before and after a change, which never has a secret. Refuses
+//! to know how events are chained and kept.
 
 use std::net::IpAddr;
 
@@ -19,19 +19,19 @@ use super::secret::masked;
 use super::text::quoted;
 use crate::error::{Error, Field, Result};
 
-/// The longest name that is kept of somebody unknown, in characters.
+/// The longest name of an unknown actor that is kept, in characters.
 const NAME: usize = 255;
 /// The most bytes of a name in an event, as JSON.
 const NAME_LENGTH: usize = 256;
 /// The most bytes of a request's id in an event, as JSON.
 const REQUEST_ID_LENGTH: usize = 128;
 
-/// Where a request comes from.
+/// The origin of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// The peer, or who a trusted proxy says it is; none for a command on the machine itself.
+    /// The peer, or the client that a trusted proxy names; none for a command on the machine itself.
     pub address: Option<IpAddr>,
-    /// What answers and log lines name the request by; empty for a command.
+    /// The id of the request in answers and log lines; empty for a command.
     pub request_id: String,
 }
 
@@ -55,7 +55,7 @@ macro_rules! words {
         }
 
         impl $name {
-            /// Every one, in the order of their declaration.
+            /// All of them, in the order of their declaration.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
             /// The word on the wire and in the tables.
@@ -82,7 +82,7 @@ macro_rules! words {
 }
 
 words! {
-    /// What an event tells of.
+    /// The kind of an event.
     Kind, Field::Kind => {
         /// A thing was made.
         Create = "create",
@@ -96,11 +96,11 @@ words! {
         Reveal = "reveal",
         /// The secret of a token or a key was replaced: the one that signs for a registry, or the server key.
         Rotate = "rotate",
-        /// What was restored from a backup was confirmed.
+        /// A restore from a backup was confirmed.
         Restore = "restore",
-        /// A secret was found where it does not belong.
+        /// A leaked secret was found.
         Leak = "leak",
-        /// Somebody proved who they are to get something that lasts: a JWT for a registry, or a session.
+        /// A login gave something that lasts: a JWT for a registry, or a session.
         Login = "login",
         /// A request was refused.
         Refuse = "refuse",
@@ -108,7 +108,7 @@ words! {
 }
 
 words! {
-    /// What became of it.
+    /// The outcome of an event.
     Outcome, Field::Outcome => {
         /// It was done.
         Success = "success",
@@ -116,13 +116,13 @@ words! {
         Unauthenticated = "unauthenticated",
         /// It was refused for want of permission.
         Forbidden = "forbidden",
-        /// It was refused since too much had failed before, was under way, or was changed by the account.
+        /// It was refused after too many failures or changes, or since too much was under way.
         Throttled = "throttled",
     }
 }
 
 words! {
-    /// What kind of thing an event is about.
+    /// The kind of an event's subject.
     SubjectKind, Field::Other("subject-kind") => {
         /// A registry.
         Registry = "registry",
@@ -140,20 +140,20 @@ words! {
         SigningKey = "signing-key",
         /// A session.
         Session = "session",
-        /// The service: what belongs to nothing else.
+        /// The service: events of no other subject.
         Service = "service",
     }
 }
 
 words! {
-    /// Why somebody was refused whose secret was a right one.
+    /// The reason to refuse a client whose secret was a right one.
     Reason, Field::Other("reason") => {
         /// The token or the account is disabled.
         Disabled = "disabled",
         /// The token has ended.
         Expired = "expired",
-        /// The secret was replaced and its grace is over; or what was got with it is of before that, or of before its token or
-        /// account was disabled or changed.
+        /// The secret was replaced and its grace is over; or a credential issued for it is from before that, or from
+        /// before its token or account was disabled or changed.
         Ended = "secret-ended",
         /// The secret is older than its registry allows.
         TooOld = "secret-too-old",
@@ -179,12 +179,12 @@ pub struct Refusal {
     pub subject: Option<(SubjectKind, Uuid)>,
     /// The owner's name, which may be another spelling of the name that was sent.
     pub name: Option<String>,
-    /// Why it was refused then.
+    /// The reason of the refusal.
     pub reason: Option<Reason>,
 }
 
 impl Refusal {
-    /// The error for the client, who learns nothing of the reason.
+    /// Notes the reason. Returns the error for the client, which learns nothing of the reason.
     pub fn because(&mut self, reason: Reason) -> Error {
         self.reason = Some(reason);
         Error::Unauthenticated
@@ -192,7 +192,7 @@ impl Refusal {
 }
 
 impl Outcome {
-    /// What an error is to whoever asked, if it is a refusal.
+    /// The outcome that an error means, if it is a refusal.
     #[must_use]
     pub fn of(error: &Error) -> Option<Self> {
         match error {
@@ -209,7 +209,7 @@ impl Outcome {
     }
 }
 
-/// With what somebody came.
+/// The credential of an actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Credential {
     /// An account's password.
@@ -218,11 +218,11 @@ pub enum Credential {
     Session,
     /// An API token.
     ApiToken(ApiTokenId),
-    /// The machine itself: whoever may read the server key.
+    /// The machine itself: a user of it that may read the server key.
     Command,
     /// The token of the operator's secret scanner.
     Scanner,
-    /// Nothing: the service does it by itself.
+    /// None: the service acts by itself.
     Service,
 }
 
@@ -239,23 +239,23 @@ impl Credential {
     }
 }
 
-/// What is told of a name that nobody proved. People paste secrets where names belong: those are not kept.
+/// The kept form of an unproven name. People paste secrets where names belong: those are not kept.
 #[must_use]
 pub fn told_name(name: &str) -> Option<String> {
     let shown = name.chars().filter(|c| !c.is_control()).take(NAME);
     (masked(name) == name).then(|| shown.collect())
 }
 
-/// Who did something, with what and from where.
+/// The actor, its credential and its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct By {
-    /// The account; none if nobody is known.
+    /// The account; none if it is unknown.
     pub actor: Option<AccountId>,
     /// The name at that time.
     pub actor_name: Option<String>,
-    /// What it came with.
+    /// The credential.
     pub credential: Option<Credential>,
-    /// From where.
+    /// The origin.
     pub origin: Origin,
 }
 
@@ -280,7 +280,7 @@ impl By {
         }
     }
 
-    /// Nobody that is known.
+    /// An unknown actor.
     #[must_use]
     pub fn nobody(origin: Origin) -> Self {
         Self {
@@ -291,7 +291,7 @@ impl By {
         }
     }
 
-    /// Somebody who says this is their name.
+    /// An actor with an unproven name.
     #[must_use]
     pub fn named(name: &str, origin: Origin) -> Self {
         Self {
@@ -312,31 +312,31 @@ impl By {
     }
 }
 
-/// What happened to a thing.
+/// A change of a thing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
-    /// What was done.
+    /// The kind of the change.
     pub kind: Kind,
-    /// To what kind of thing.
+    /// The kind of the thing.
     pub subject_kind: SubjectKind,
-    /// To which one.
+    /// The id of the thing.
     pub subject: Option<Uuid>,
-    /// In which registry, or which registry.
+    /// The registry that it is or belongs to.
     pub registry: Option<RegistryId>,
-    /// What it was.
+    /// Its record before.
     pub before: Option<Value>,
-    /// What it is.
+    /// Its record after.
     pub after: Option<Value>,
-    /// What else is told.
+    /// Further members of the event.
     pub beside: Map<String, Value>,
 }
 
-/// The name of an actor as an event tells it: accounts may be called like a secret, too.
+/// The kept form of an actor's name: accounts may be called like a secret, too.
 fn told_actor(name: Option<&str>) -> Option<Text<NAME_LENGTH>> {
     name.map(|name| Text::new(&masked(name)))
 }
 
-/// A record in which what has the form of a secret is masked: people paste secrets where names belong.
+/// A record in which every string in the form of a secret is masked: people paste secrets where names belong.
 fn without_secrets(record: Value) -> Value {
     match record {
         Value::String(text) => masked(&text).into_owned().into(),
@@ -371,7 +371,7 @@ impl Change {
         Self::of(Kind::Delete, Some(thing), None)
     }
 
-    /// Something was done to a thing that leaves what is recorded of it as it was.
+    /// A change of a thing that leaves its record as it was.
     pub fn done<T: Recorded>(kind: Kind, thing: &T) -> Self {
         Self {
             before: None,
@@ -392,7 +392,7 @@ impl Change {
         }
     }
 
-    /// Something was done to the service itself.
+    /// A change of the service itself.
     #[must_use]
     pub fn of_service(kind: Kind, before: Option<Value>, after: Option<Value>) -> Self {
         Self {
@@ -406,7 +406,7 @@ impl Change {
         }
     }
 
-    /// The same, with a word on what no record of the thing shows.
+    /// Adds a member that no record of the thing shows.
     #[must_use]
     pub fn with(mut self, name: &str, word: &str) -> Self {
         if let Some(Value::Object(after)) = &mut self.after {
@@ -415,7 +415,7 @@ impl Change {
         self
     }
 
-    /// The same of something in a registry.
+    /// Sets the registry.
     #[must_use]
     pub fn within(mut self, registry: RegistryId) -> Self {
         self.registry = Some(registry);
@@ -423,37 +423,37 @@ impl Change {
     }
 }
 
-/// An event to be kept: at most 2 KiB, whoever made it happen and with what.
+/// An event, at most 2 KiB with any content.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// When.
+    /// The time.
     pub at: DateTime<Utc>,
-    /// What was done or tried.
+    /// The kind of the change or of the try.
     pub kind: Kind,
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
-    /// Who; none if nobody is known.
+    /// The actor; none if it is unknown.
     pub actor: Option<AccountId>,
     /// The name at that time, or the name that was tried.
     pub actor_name: Option<Text<NAME_LENGTH>>,
-    /// In which registry, or which registry.
+    /// The registry that the subject is or belongs to.
     pub registry: Option<RegistryId>,
-    /// The name of the registry, where it is not looked for but when the event is written: a refusal is to cost no look.
+    /// The name of the registry, if it is looked up only when the event is written: a refusal is to cost no lookup.
     pub registry_name: Option<String>,
-    /// What kind of thing it is about.
+    /// The kind of the subject.
     pub subject_kind: SubjectKind,
-    /// Which one.
+    /// The id of the subject.
     pub subject: Option<Uuid>,
-    /// From where; none for a command on the machine itself.
+    /// The address of the client; none for a command on the machine itself.
     pub address: Option<IpAddr>,
-    /// In which request.
+    /// The id of the request.
     pub request_id: Text<REQUEST_ID_LENGTH>,
     /// All else.
     pub detail: Detail,
 }
 
 impl Event {
-    /// Something that changed nothing: about a thing, or about the service itself.
+    /// An event without a change: about a thing, or about the service itself.
     #[must_use]
     pub fn of(
         kind: Kind,
@@ -485,7 +485,7 @@ impl Event {
         }
     }
 
-    /// A request that was refused.
+    /// The event of a refused request.
     #[must_use]
     pub fn of_refusal(outcome: Outcome, refusal: &Refusal, by: By, at: DateTime<Utc>) -> Self {
         let (kind, subject) = match (refusal.subject, by.credential) {
@@ -504,8 +504,7 @@ impl Event {
         event
     }
 
-    /// A change that was made. Of what was there before and after, only members that differ are told; of a leaked thing all,
-    /// as the leak changed none of them.
+    /// The event of a change, with the members of the records that differ; for a leak, which changes none, with all.
     #[must_use]
     pub fn of_change(change: Change, by: &By, at: DateTime<Utc>) -> Self {
         let credential = by.credential.map(Credential::record);
@@ -549,58 +548,58 @@ impl Event {
     }
 }
 
-/// An event as it is kept.
+/// A stored event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeptEvent {
-    /// Whose chain it is in.
+    /// The number of its chain.
     pub chain: i64,
-    /// Its place there, from 1.
+    /// Its sequence number there, from 1.
     pub sequence: i64,
-    /// What it says. Words of a later release are told as they are.
+    /// Its content. Words of a later release stay as they are.
     pub said: Said,
 }
 
-/// What a kept event says, in the words of whoever kept it.
+/// The content of a stored event, in the words of the release that wrote it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Said {
-    /// When.
+    /// The time.
     pub at: DateTime<Utc>,
     /// See [`Kind`].
     pub kind: String,
     /// See [`Outcome`].
     pub outcome: String,
-    /// Who.
+    /// The actor.
     pub actor: Option<Uuid>,
     /// The name at that time.
     pub actor_name: Option<String>,
-    /// In which registry, or which registry.
+    /// The registry that the subject is or belongs to.
     pub registry: Option<Uuid>,
     /// See [`SubjectKind`].
     pub subject_kind: String,
-    /// Which one.
+    /// The id of the subject.
     pub subject: Option<Uuid>,
-    /// From where.
+    /// The address of the client.
     pub address: Option<String>,
-    /// In which request.
+    /// The id of the request.
     pub request_id: String,
     /// All else: JSON, verbatim.
     pub detail: String,
 }
 
-/// Something whose changes are told.
+/// A thing whose changes are recorded.
 pub trait Recorded {
-    /// What kind of thing it is.
+    /// The kind of the thing.
     const KIND: SubjectKind;
 
     /// Its public id.
     fn id(&self) -> Uuid;
 
-    /// The registry that it is or belongs to, where the thing knows.
+    /// The registry that it is or belongs to, if the thing knows it.
     fn registry(&self) -> Option<RegistryId> {
         None
     }
 
-    /// What is told of it: no secret and nothing that is kept of one.
+    /// Its record, without a secret or a digest of one.
     fn record(&self) -> Value;
 }
 
@@ -645,7 +644,7 @@ impl Recorded for ApiToken {
     }
 }
 
-/// What an account is to a registry.
+/// The level of an account on a registry.
 impl Recorded for (AccountId, Membership) {
     const KIND: SubjectKind = SubjectKind::Member;
 

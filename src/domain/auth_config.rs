@@ -1,6 +1,6 @@
-//! What a registry's own configuration has to say so that it takes this service's tokens.
+//! The configuration of a registry that makes it take this service's tokens.
 //!
-//! Owns the text for each registry product. Refuses to know where the facts come from.
+//! Owns the text for each registry product. Refuses to know the source of the facts.
 
 use serde_json::json;
 
@@ -11,7 +11,7 @@ use crate::error::{Error, Field, Result};
 /// The longest path of a bundle, in bytes.
 const PATH: usize = 4096;
 
-/// Which registry product.
+/// A registry product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Product {
     /// Distribution 2.8, as Debian's `docker-registry` is.
@@ -52,7 +52,7 @@ impl Product {
     }
 }
 
-/// Where the bundle will lie on the registry's machine.
+/// The path of the bundle on the registry's machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BundlePath(String);
 
@@ -72,22 +72,22 @@ impl BundlePath {
     }
 }
 
-/// What the configuration names.
+/// The facts that the configuration names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// Where clients ask for tokens.
+    /// The address of the token endpoint.
     pub realm: String,
     /// The registry's service name.
     pub service: String,
-    /// Who issues the tokens.
+    /// The issuer of the tokens.
     pub issuer: String,
-    /// Where the bundle will lie.
+    /// The path of the bundle.
     pub bundle: BundlePath,
-    /// How the registry is to check them.
+    /// The registry's verifier of tokens.
     pub verifier: TokenVerifier,
 }
 
-/// That the token endpoint's own address is not known, which the configuration has to name.
+/// The error for an unknown address of the token endpoint, which the configuration has to name.
 #[must_use]
 pub fn no_address() -> Error {
     Error::Unsuited(
@@ -127,7 +127,7 @@ pub fn render(product: Product, facts: &Facts) -> Result<String> {
     Ok(text)
 }
 
-/// Every JSON string is a YAML scalar, whatever is in it.
+/// Quotes a text: every JSON string is a YAML scalar.
 fn scalar(text: &str) -> String {
     json!(text).to_string()
 }

@@ -1,9 +1,9 @@
-//! How many there may be of what somebody can make again and again. The numbers are the operator's, the words are
-//! here; counting is for whoever adds one, in the same transaction.
+//! Limits on the number of things that clients can make. The operator sets the numbers, the messages are here; code
+//! that adds a thing counts in the same transaction.
 
 use crate::error::{Error, Result};
 
-/// The most of each kind at once. What is there beyond a number that was lowered stays.
+/// The most of each kind at once. A lowered limit removes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caps {
     /// Living registries that one account made.
@@ -19,29 +19,29 @@ pub struct Caps {
 }
 
 impl Caps {
-    /// Refuses a registry to an account that made so many.
+    /// Refuses a registry to an account that made `made`.
     pub fn admit_registry(self, made: i64) -> Result<()> {
         let full = "your account has made";
         admit(made, self.registries, full, "registries", "delete")
     }
 
-    /// Refuses a token to a registry that has so many.
+    /// Refuses a token to a registry that has `held`.
     pub fn admit_token(self, held: i64) -> Result<()> {
         admit(held, self.tokens, "this registry has", "tokens", "delete")
     }
 
-    /// Refuses a member to a registry that has so many.
+    /// Refuses a member to a registry that has `held`.
     pub fn admit_member(self, held: i64) -> Result<()> {
         admit(held, self.members, "this registry has", "members", "remove")
     }
 
-    /// Refuses an app token to an account that has so many.
+    /// Refuses an app token to an account that has `held`.
     pub fn admit_app_token(self, held: i64) -> Result<()> {
         let full = "your account has";
         admit(held, self.app_tokens, full, "app tokens", "delete")
     }
 
-    /// Refuses an API token where so many are in force.
+    /// Refuses an API token if `in_force` are in force.
     pub fn admit_api_token(self, in_force: i64) -> Result<()> {
         let full = "this service has";
         admit(

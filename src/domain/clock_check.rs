@@ -1,8 +1,8 @@
-//! Judges whether the wall clock can be believed, by the times that it gave before.
+//! Checks the wall clock against its earlier times.
 //!
-//! A clock that is ahead makes everything look expired. Things that are removed for that reason do not come back when the
-//! clock is set right. So a jump makes the clock doubtful until it ran on evenly for a while, or is back where it was.
-//! A service that was off for long sees the same jump, and cannot tell the two apart.
+//! A clock that is ahead makes everything look expired. Things removed for that reason do not come back when the clock
+//! is set right. So after a jump the clock is in doubt until it ran on evenly for a while, or is back. A service that
+//! was off for long sees the same jump, and cannot tell the two apart.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -11,7 +11,7 @@ const JUMP: TimeDelta = TimeDelta::days(1);
 /// The largest age of a kept look. An idle service writes no more often.
 const AGE: TimeDelta = TimeDelta::hours(1);
 
-/// The looks at the clock that are kept.
+/// The stored looks at the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockCheck {
     /// Its time when it was last believed.
@@ -30,7 +30,7 @@ pub struct Doubt {
 }
 
 impl Doubt {
-    /// When the clock is believed again, if it runs on evenly until then.
+    /// The time at which the clock is believed again, if it runs on evenly until then.
     #[must_use]
     pub fn until(&self) -> DateTime<Utc> {
         self.since + JUMP
@@ -67,7 +67,7 @@ impl ClockCheck {
         }
     }
 
-    /// Does this look tell so little more than the kept one that it need not be kept?
+    /// Returns true if this look need not be kept, as it tells little more than the kept one.
     #[must_use]
     pub fn adds_little_to(&self, kept: &Self) -> bool {
         let same = self.doubt.map(|doubt| doubt.since) == kept.doubt.map(|doubt| doubt.since);
@@ -94,7 +94,7 @@ mod tests {
         DateTime::from_timestamp_secs(1_795_262_400).unwrap()
     }
 
-    /// Looks at these hours after noon, one after the other. Returns since which hour there is doubt after each.
+    /// Looks at these hours after noon, one after the other. Returns the hour since which there is doubt after each.
     fn doubts(hours: &[i64]) -> Vec<Option<i64>> {
         let mut kept = Some(ClockCheck::look(None, noon()));
         hours

@@ -1,41 +1,40 @@
 //! The rule against privilege escalation: nobody obtains more than they hold.
 //!
-//! A credential carries rights, and whoever presents it has them. A caller who makes, reveals, revives or widens a
-//! credential therefore needs every right that it carries ([`obtain`], [`change`]). A caller who narrows or ends one
-//! needs only the permission to write it, which the service checks first. Each kind of credential says what it carries
-//! by [`Credential`], and what makes it wider by [`Changeable`].
+//! A credential carries rights, and its bearer has them. A caller that makes, reveals, revives or widens a credential
+//! therefore needs every right that it carries ([`obtain`], [`change`]). A caller that narrows or ends one needs only
+//! the permission to write it, which the service checks first. Each kind of credential defines its rights by
+//! [`Credential`], and its widening by [`Changeable`].
 
 use chrono::{DateTime, Utc};
 
 use crate::error::Result;
 
-/// A thing that gives rights to whoever presents it, or to the account that it belongs to.
+/// A thing that gives rights to its bearer, or to the account that it belongs to.
 pub trait Credential {
     /// The rights of a caller, in the terms of this kind of credential.
     type Held;
 
-    /// Refuses a caller who lacks a right that it carries, and names the right.
+    /// Refuses a caller that lacks a right that it carries, and names the right.
     fn require_held(&self, held: &Self::Held) -> Result<()>;
 }
 
-/// A credential that can be good for more or for less later.
+/// A credential whose rights can change.
 pub trait Changeable: Credential {
-    /// Does it give any right, from any place or at any time, that `before` did not give?
+    /// Returns true if it gives any right, from any place or at any time, that `before` did not give.
     fn is_wider_than(&self, before: &Self) -> bool;
 }
 
-/// A caller's rights on a registry, and until when the caller has them.
+/// A caller's rights on a registry, and their end.
 #[derive(Debug, Clone, Copy)]
 pub struct Holder<R> {
     /// The rights.
     pub rights: R,
-    /// When the API token ends that the caller came with, where that bounds all that the caller makes
-    /// (`--bounded-delegation`); `None` is no bound.
+    /// The end of the caller's API token, if it bounds all that the caller makes (`--bounded-delegation`).
     pub until: Option<DateTime<Utc>>,
 }
 
-/// Refuses a caller who would learn or choose the secret of a credential that carries more than they hold: who makes
-/// it, rotates it, is shown its secret again, or sets its password.
+/// Refuses a caller that would learn or choose the secret of a credential with more rights than its own: by making it,
+/// rotating it, reading its secret again, or setting its password.
 ///
 /// # Errors
 ///
@@ -44,13 +43,13 @@ pub fn obtain<C: Credential>(credential: &C, held: &C::Held) -> Result<()> {
     credential.require_held(held)
 }
 
-/// Refuses a caller who would widen a credential to more than they hold: the caller may know its secret.
+/// Refuses a caller that would widen a credential beyond its own rights: the caller may know its secret.
 ///
 /// # Errors
 ///
 /// The error of [`Credential::require_held`] for the credential as it would be.
 pub fn change<C: Changeable>(before: &C, after: &C, held: &C::Held) -> Result<()> {
-    // In this order, because most callers hold what the credential carries, and to compare two costs more.
+    // In this order, because most callers hold the rights of the credential, and comparing two costs more.
     after.require_held(held).or_else(|lack| {
         if after.is_wider_than(before) {
             Err(lack)
@@ -60,7 +59,7 @@ pub fn change<C: Changeable>(before: &C, after: &C, held: &C::Held) -> Result<()
     })
 }
 
-/// Does a credential last longer by another end? `None` is no end.
+/// Returns true if a new end is later than the one before. `None` is no end.
 #[must_use]
 pub fn is_later(end: Option<DateTime<Utc>>, before: Option<DateTime<Utc>>) -> bool {
     match (end, before) {

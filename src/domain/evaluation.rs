@@ -1,7 +1,6 @@
-//! What a token would be granted, and why: the answer to an operator who asks why a pipeline is refused.
+//! The access that a token would be granted, with reasons: the answer to an operator whose pipeline is refused.
 //!
-//! Owns the reasons. Leaves the decision itself to [`super::scope`], which decides for registries: so the two cannot
-//! disagree.
+//! Owns the reasons. [`super::scope`] decides, as it does for registries: so the two cannot disagree.
 
 use std::cell::OnceCell;
 use std::net::IpAddr;
@@ -21,20 +20,20 @@ const SHOWN: usize = 3;
 const PULL: &str = "pull";
 const PUSH: &str = "push";
 
-/// What a token would be granted.
+/// The result of an evaluation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evaluation {
-    /// Why the token opens nothing at all; `None` if it is usable.
+    /// The reason for which the token opens nothing at all; `None` if it is usable.
     pub unusable: Option<String>,
-    /// What it would be granted, resources without any action left out.
+    /// The access that would be granted, without resources without any action.
     pub granted: Vec<Access>,
     /// One for each action of each resource.
     pub decisions: Vec<Decision>,
-    /// The token's scopes that grant nothing, whatever is asked for.
+    /// The token's scopes that never grant anything.
     pub warnings: Vec<ScopeWarning>,
 }
 
-/// What becomes of one action on one resource.
+/// The decision on one action on one resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// The resource's type, as asked for.
@@ -43,11 +42,11 @@ pub struct Decision {
     pub name: String,
     /// The action; `*` on a repository is decided action by action.
     pub action: String,
-    /// Whether it would be granted now.
+    /// True if it would be granted now.
     pub granted: bool,
     /// The scope that grants it, or would if the token were usable.
     pub rule: Option<Rule>,
-    /// Why, for people.
+    /// The reason, for people.
     pub reason: String,
 }
 
@@ -60,15 +59,15 @@ pub struct Rule {
     pub scope: Scope,
 }
 
-/// Reads what is to be evaluated: resources as objects in the shape of a token's scopes, and as text, in the grammar
-/// of [`parse_exactly`]. Objects hold to the same grammar, since a registry can ask for nothing else. Those of one
-/// resource are merged.
+/// Reads the question: resources as objects in the shape of a token's scopes, and as text, in the grammar of
+/// [`parse_exactly`]. Objects have the same grammar, since a registry can ask for nothing else. Entries of one resource
+/// are merged.
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] if both together name nothing, for what does not parse, and for what is too much: the bounds of a
-/// token's scopes for the objects, those of [`parse_exactly`] for the text and for both together, and 20 actions on
-/// one resource.
+/// [`Error::Invalid`] if both together name nothing, for a part that does not parse, and beyond the limits: those of a
+/// token's scopes for the objects, those of [`parse_exactly`] for the text and for both together, and 20 actions on one
+/// resource.
 pub fn parse_wanted(objects: Option<&[Scope]>, text: Option<&str>) -> Result<Vec<Access>> {
     let objects = objects.unwrap_or_default();
     check_scopes(objects)?;
@@ -117,12 +116,12 @@ fn parse_object(index: usize, object: &Scope) -> Result<Access> {
     })
 }
 
-/// What a token is to be evaluated for.
+/// A question about a token.
 #[derive(Debug, Clone)]
 pub struct Question {
-    /// What it would be asked for.
+    /// The wanted access.
     pub wanted: Vec<Access>,
-    /// Where it would be used from, if that is to be looked at.
+    /// The client's address, if it is to be checked.
     pub address: Option<IpAddr>,
 }
 
@@ -139,8 +138,8 @@ pub fn parse_address(text: &str) -> Result<IpAddr> {
     })
 }
 
-/// Evaluates what a token with these scopes would be granted. One that is unusable, for the reason given, is granted
-/// nothing. `domain` is the part that the host names of all registries end in.
+/// Evaluates the access that a token with these scopes would be granted. A token that is unusable, for the reason
+/// given, is granted nothing. `domain` is the suffix of the host names of all registries.
 #[must_use]
 pub fn evaluate(
     scopes: &[Scope],
@@ -170,7 +169,7 @@ pub fn evaluate(
     }
 }
 
-/// Decides each action on a resource: first what means something, in the order grants list it, then the rest.
+/// Decides each action on a resource: first the known actions, in the order of grants, then the rest.
 fn decide(scopes: &[Scope], access: &Access) -> Vec<Decision> {
     let decision = |action: &str, rule: Option<usize>, reason: String| Decision {
         r#type: access.r#type.clone(),
@@ -184,7 +183,7 @@ fn decide(scopes: &[Scope], access: &Access) -> Vec<Decision> {
         reason,
     };
     let (fitting, grantable) = (fitting(scopes, access), grantable(access));
-    // Every action that is refused is refused for the same reason, which takes as long to find as all else.
+    // Every refused action has the same reason, which takes as long to find as all else.
     let refusal = OnceCell::new();
     let refused = || refusal.get_or_init(|| why_refused(scopes, &fitting, access));
     let meaningful = grantable.iter().map(|wanted| {
@@ -196,7 +195,7 @@ fn decide(scopes: &[Scope], access: &Access) -> Vec<Decision> {
         decision(wanted.action, rule, reason)
     });
     let known = |action: &str| {
-        // `*` was decided as what it stands for.
+        // `*` was decided as the actions that it stands for.
         (action == ANY && !grantable.is_empty())
             || grantable.iter().any(|wanted| wanted.action == action)
     };
@@ -259,7 +258,7 @@ fn why_refused(scopes: &[Scope], fitting: &[(usize, &Scope)], access: &Access) -
         return format!("{need}no scope of the token is of type {type}");
     }
     let deeper = of_type().find(|(_, scope)| {
-        // `*` ends at a slash, which surprises those who come from other patterns.
+        // `*` ends at a slash, which surprises users of other patterns.
         let deep = scope.name.replace("**", ANY).replace(ANY, "**");
         matches(&deep, name)
     });
@@ -276,7 +275,7 @@ fn why_refused(scopes: &[Scope], fitting: &[(usize, &Scope)], access: &Access) -
     )
 }
 
-/// What a scope holds that fits by its name.
+/// The actions of a scope that fits by its name.
 fn held((index, scope): &(usize, &Scope)) -> String {
     let shown = |action: &String| match action.as_str() {
         plain if !plain.is_empty() && is_action(plain) => plain.to_owned(),
@@ -634,7 +633,7 @@ mod tests {
                     .filter(|decision| (&decision.r#type, &decision.name) == (&access.r#type, &access.name))
                     .collect();
                 seen += of_access.len();
-                // Nothing that was asked for stays without an answer; `*` may have several.
+                // Every wanted action has an answer; `*` may have several.
                 for action in &access.actions {
                     let answered = |decision: &&Decision| decision.action == *action || action == ANY;
                     prop_assert!(of_access.iter().any(answered), "{action}");

@@ -1,7 +1,7 @@
 //! The part of an event that the audit trail keeps: short values whole, an excerpt of long ones.
 //!
-//! An excerpt says how long the whole was and what its SHA-256 is, so that somebody who has the whole can prove it. The
-//! types hold what they are bounded to: there is no other way to make one.
+//! An excerpt has the length and the SHA-256 of the whole, so that a holder of the whole can prove it. The types
+//! enforce their bounds: there is no other way to make one.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::HEXLOWER;
 use serde_json::{Map, Value, json};
 
-/// A text that takes at most so many bytes as JSON, quotes included. At least 128, which its length and hash need.
+/// A text of at most `LENGTH` bytes as JSON, quotes included. At least 128, which its length and hash need.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Text<const LENGTH: usize>(String);
 
@@ -42,7 +42,7 @@ impl<const LENGTH: usize> fmt::Display for Text<LENGTH> {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Detail(Map<String, Value>);
 
-/// Which values become excerpts: those of more bytes than this as JSON, and how much of their beginning they keep.
+/// The rule for excerpts: the bytes of JSON beyond which a value becomes one, and the length of its beginning.
 struct Cut {
     /// Members of the objects `before` and `after`, or these objects themselves.
     deep: bool,
@@ -50,7 +50,7 @@ struct Cut {
     beginning: usize,
 }
 
-/// From the mildest to what fits in any case but for an object of very many members, which is kept as a hash alone.
+/// From the mildest to one that always fits, except for an object of very many members, which is kept as a hash alone.
 const CUTS: [Cut; 3] = [
     Cut {
         deep: true,
@@ -68,7 +68,7 @@ const CUTS: [Cut; 3] = [
         beginning: 0,
     },
 ];
-/// Bytes that an excerpt without a beginning takes: what is shorter is not made longer.
+/// Bytes of an excerpt without a beginning: a shorter value would only become longer.
 const BARE: usize = 100;
 
 impl Detail {
@@ -93,7 +93,7 @@ impl Detail {
         Self(excerpt(&Value::Object(whole), 0))
     }
 
-    /// The same with one more member.
+    /// Adds one more member.
     #[must_use]
     pub fn with(self, name: &str, value: impl Into<Value>) -> Self {
         Self::new(self.0.into_iter().chain([(name.to_owned(), value.into())]))
@@ -125,7 +125,7 @@ impl Cut {
     }
 }
 
-/// A text as it is, anything else as compact JSON: what length and hash are of.
+/// The length and the hash are of a text as it is, and of any other value as compact JSON.
 fn excerpt(value: &Value, room: usize) -> Map<String, Value> {
     let text = match value {
         Value::String(text) => text.clone(),
@@ -140,7 +140,7 @@ fn excerpt(value: &Value, room: usize) -> Map<String, Value> {
     excerpt
 }
 
-/// As many characters as take no more than `room` bytes between the quotes of JSON.
+/// The longest beginning of at most `room` bytes between the quotes of JSON.
 fn beginning(text: &str, room: usize) -> &str {
     let mut used = 0;
     let end = text.char_indices().find_map(|(at, character)| {

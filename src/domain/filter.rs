@@ -1,20 +1,20 @@
-//! Which tokens of a registry are listed.
+//! Filters of a registry's token list.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::period::Period;
 
-/// Which tokens are asked for, told from whenever it is asked; both is what both say. Nothing is all.
+/// A filter of tokens, relative to the time of the request. Tokens must meet all given conditions; none is all tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TokenFilter {
     /// Tokens that work and end within this time, disabled ones included.
     pub expiring_within: Option<Period>,
-    /// Tokens that have not been used for this time: those never used have been there at least as long.
+    /// Tokens that have not been used for this time; unused ones must be at least as old.
     pub unused_since: Option<Period>,
 }
 
 impl TokenFilter {
-    /// The same at an instant; `None` is all tokens.
+    /// The filter at an instant; `None` is all tokens.
     #[must_use]
     pub fn at(self, now: DateTime<Utc>) -> Option<Sought> {
         let end = |within: Period| now.checked_add_signed(TimeDelta::from(within));
@@ -31,20 +31,20 @@ impl TokenFilter {
     }
 }
 
-/// Which tokens are listed: at least one of the two is told.
+/// A filter at an instant, with at least one condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sought {
-    /// Those that end after the one instant and not after the other, in the order in which they end.
+    /// Tokens that end after the first instant and not after the second, in the order of their ends.
     pub expiring: Option<(DateTime<Utc>, DateTime<Utc>)>,
-    /// Those that were neither used nor made after this, in the order of their last use, or else of their making.
+    /// Tokens neither used nor made after this, in the order of their last use, or else of their making.
     pub unused_since: Option<DateTime<Utc>>,
 }
 
-/// Where something stands in a list that is ordered by instants.
+/// The position of an item in a list that is ordered by instants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListPosition {
     /// Its instant, in microseconds since 1970.
     pub at: i64,
-    /// Its internal key, which orders what has the same instant.
+    /// Its internal key, which orders items of the same instant.
     pub key: i64,
 }

@@ -1,7 +1,7 @@
 //! Identities.
 //!
 //! A public id (`…Id`) is a UUID that callers see and may choose; it can come back after a deletion. An internal key
-//! (`…Key`) is the database's own number and never comes back, so whatever outlives a request refers to the key.
+//! (`…Key`) is the database's own number and never comes back, so data that outlives a request refers to the key.
 
 use std::fmt;
 
@@ -92,7 +92,7 @@ pub struct AccountKey(pub i64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AppTokenKey(pub i64);
 
-/// A signing key's internal key: a number, since "key" is already what it is.
+/// A signing key's internal key, called a number, since it is a key already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SigningKeyNumber(pub i64);
 

@@ -1,4 +1,4 @@
-//! Requests that may come again because their answer got lost, and how a repeat is told from another request
+//! Requests that may be repeated because their answer got lost, and the difference between a repeat and another request
 //! (draft-ietf-httpapi-idempotency-key-header).
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -9,13 +9,13 @@ use crate::error::{Error, Field, Result};
 /// The longest key, in characters.
 const LENGTH: usize = 255;
 
-/// What a client calls a request by, so that it can send it again.
+/// The key by which a client can repeat a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
-    /// Reads the value of the header: 1 to 255 visible characters, in double quotes as the draft has them, with `\"` and
-    /// `\\` in them, or bare, as most clients send them. Both are the same key.
+    /// Reads the value of the header: 1 to 255 visible characters, in double quotes as the draft has them, with `\"`
+    /// and `\\` in them, or bare, as most clients send them. Both are the same key.
     pub fn parse(value: &[u8]) -> Result<Self> {
         let value = value.trim_ascii();
         let quoted = value.strip_prefix(b"\"");
@@ -44,7 +44,7 @@ impl IdempotencyKey {
     }
 }
 
-/// The header cannot be read, or comes more than once.
+/// The error for a header that cannot be read, or comes more than once.
 #[must_use]
 pub fn unreadable() -> Error {
     Error::invalid(
@@ -56,7 +56,7 @@ pub fn unreadable() -> Error {
     )
 }
 
-/// A request with a key: what it is found again by, and what has to be the same then.
+/// A request with a key, by the digests that find and compare it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     place: [u8; 32],
@@ -73,16 +73,15 @@ impl Attempt {
         }
     }
 
-    /// What a repeat is found by, within an account. An API token is another principal than the password of its
-    /// account, or than another token: what one made is not shown to the other.
+    /// The digest that finds a repeat within an account. An API token is another principal than the password of its
+    /// account, or than another token: one does not see the results of the other.
     #[must_use]
     pub fn digest(&self, bearer: Option<ApiTokenId>) -> [u8; 32] {
         let bearer = bearer.map(|id| id.0.into_bytes());
         hash(&[&self.place, bearer.as_ref().map_or(&[], |id| id)])
     }
 
-    /// What the body has to be the same by. To be kept sealed: it is a hash of whatever was sent, passwords included,
-    /// that costs little to try.
+    /// The digest that the bodies must share. Keep it sealed: it is a cheap hash of any content, passwords included.
     #[must_use]
     pub fn body(&self) -> &[u8; 32] {
         &self.body

@@ -1,4 +1,4 @@
-//! How long tokens last: what a caller may ask for, and what there is for who does not ask.
+//! The life of tokens: its limit and its default.
 
 use chrono::{DateTime, SecondsFormat, SubsecRound as _, TimeDelta, Utc};
 
@@ -9,13 +9,13 @@ use crate::error::{Error, Field, Result};
 /// Changes to the rules of a registry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LivesPatch {
-    /// How long a token lasts whose maker does not say.
+    /// The life of a token whose caller gives no end.
     pub default: Patch<Period>,
-    /// How far ahead an end may lie when it is set.
+    /// The longest time from now to an end that is set.
     pub maximum: Patch<Period>,
 }
 
-/// Reads how long tokens may last: some time at all.
+/// Reads a life of tokens, which is longer than zero.
 pub fn parse_life(member: &str, field: Field, text: &str) -> Result<Period> {
     let life = Period::parse(member, field, text)?;
     if life > Period::ZERO {
@@ -32,21 +32,21 @@ pub fn parse_life(member: &str, field: Field, text: &str) -> Result<Period> {
 /// The rules of a server or of a registry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Lives {
-    /// How long a token lasts whose maker does not say.
+    /// The life of a token whose caller gives no end.
     pub default: Option<Period>,
-    /// How far ahead an end may lie when it is set.
+    /// The longest time from now to an end that is set.
     pub maximum: Option<Period>,
 }
 
 impl Lives {
-    /// A registry's rules on a server with these: its own default, and of the maxima the shorter.
+    /// A registry's rules on a server with these: the registry's own default, and the shorter maximum.
     #[must_use]
     pub fn within(self, server: Self) -> Self {
         let maximum = match (self.maximum, server.maximum) {
             (Some(own), Some(servers)) => Some(own.min(servers)),
             (own, servers) => own.or(servers),
         };
-        // Who does not say may be one who cannot: he gets as much as he could ask for.
+        // A caller that gives no end may be unable to: it gets as much as it could ask for.
         let default = self.default.or(server.default).or(maximum);
         Self {
             default: default.map(|default| maximum.map_or(default, |most| default.min(most))),
@@ -54,7 +54,7 @@ impl Lives {
         }
     }
 
-    /// These rules as they are changed.
+    /// These rules with the patch applied.
     #[must_use]
     pub fn changed(self, patch: LivesPatch) -> Self {
         Self {
@@ -63,7 +63,7 @@ impl Lives {
         }
     }
 
-    /// Refuses a registry's default that nobody would get: one beyond its own maximum or that of its server.
+    /// Refuses a registry's default that no token would get: one beyond its own maximum or that of its server.
     pub fn check(self, server: Self) -> Result<()> {
         let beyond = |maximum: Option<Period>| maximum.filter(|most| self.default > Some(*most));
         let (whose, maximum) = match (beyond(self.maximum), beyond(server.maximum)) {
@@ -80,21 +80,21 @@ impl Lives {
         ))
     }
 
-    /// Do these rules say anything of a token's end?
+    /// Returns true if these rules limit or set a token's end.
     #[must_use]
     pub fn rule(self) -> bool {
         self != Self::default()
     }
 
-    /// The end of a token that is made at an instant by somebody who does not say, in whole seconds as clients show it;
-    /// `None` is never.
+    /// The end of a token made at an instant without a wanted end, in whole seconds as clients show it; `None` is
+    /// never.
     #[must_use]
     pub fn end(self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let end = now.checked_add_signed(TimeDelta::from(self.default?))?;
         Some(end.trunc_subsecs(0))
     }
 
-    /// Refuses an end that lies too far ahead, and none at all where there has to be one.
+    /// Refuses an end that lies too far ahead, and no end if the rules require one.
     pub fn admit(self, end: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<()> {
         let Some(maximum) = self.maximum else {
             return Ok(());

@@ -1,7 +1,7 @@
-//! Memberships: how an account belongs to a single registry, and what it may do there.
+//! Memberships: the level of an account on a single registry, and its rights there.
 //!
-//! Owns the table of what each level permits, and the rights that come of a membership and an account's roles together.
-//! Refuses to know where memberships are kept.
+//! Owns the permissions of each level, and the combined rights of a membership and an account's roles. Refuses to know
+//! where memberships are kept.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use super::text::quoted;
 use super::token_scope::Scope;
 use crate::error::{Error, Field, Result};
 
-/// How an account belongs to a registry; each level includes those before it.
+/// The level of an account on a registry; each level includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Membership {
     /// Sees the registry and its tokens, and pulls.
@@ -39,7 +39,7 @@ impl Membership {
         }
     }
 
-    /// The membership that a stored word names; an unknown word is none, and so permits nothing.
+    /// The level of a stored word. An unknown word is none, and so permits nothing.
     #[must_use]
     pub fn from_stored(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|level| level.as_str() == word)
@@ -58,7 +58,7 @@ impl Membership {
         })
     }
 
-    /// What it permits on its registry. Members are of the resource Access there.
+    /// Its permission on its registry. Members are of the resource Access there.
     #[must_use]
     pub fn permits(self, resource: Resource) -> Option<Level> {
         match (resource, self) {
@@ -72,7 +72,7 @@ impl Membership {
         }
     }
 
-    /// What it permits with the registry's images. A maintainer pushes and does not delete, which no [`Level`] says.
+    /// Its rights on the registry's images. A maintainer pushes and does not delete, which no [`Level`] expresses.
     #[must_use]
     pub fn images(self) -> Images {
         match self {
@@ -100,14 +100,14 @@ pub struct Member {
     pub account: AccountId,
     /// Its name.
     pub name: String,
-    /// Whether it is in use at all.
+    /// The status of the account.
     pub status: Status,
-    /// What it is to the registry.
+    /// The level on the registry.
     pub level: Membership,
 }
 
 impl Member {
-    /// The state it is in. Nothing counts changes of a membership, so it is told by all that can change.
+    /// The tag of its state. Changes of a membership are not counted, so the tag has all that can change.
     #[must_use]
     pub fn tag(&self) -> Tag {
         let level = match self.level {
@@ -124,10 +124,10 @@ impl Member {
     }
 }
 
-/// How far one may go with a registry's images; each includes those before it.
+/// The rights on a registry's images; each includes those before it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Images {
-    /// Not at all.
+    /// No access.
     #[default]
     Nothing,
     /// Pull.
@@ -139,7 +139,7 @@ pub enum Images {
 }
 
 impl Images {
-    /// What a permission for [`Resource::Image`] is worth: reading is pulling, writing is pushing and deleting.
+    /// The rights of a permission for [`Resource::Image`]: reading is pulling, writing is pushing and deleting.
     #[must_use]
     pub fn of(level: Option<Level>) -> Self {
         match level {
@@ -149,7 +149,7 @@ impl Images {
         }
     }
 
-    /// The actions on repositories, as grants list them.
+    /// The actions on repositories, in the order of grants.
     #[must_use]
     pub fn actions(self) -> &'static [&'static str] {
         let count = match self {
@@ -161,7 +161,7 @@ impl Images {
         REPOSITORY_ACTIONS.get(..count).unwrap_or_default()
     }
 
-    /// The actions that another reach has and this one has not.
+    /// The actions that `other` has and these rights lack.
     #[must_use]
     pub fn lacks_of(self, other: Self) -> &'static [&'static str] {
         other
@@ -170,7 +170,7 @@ impl Images {
             .unwrap_or_default()
     }
 
-    /// As the scopes of a token: on every repository, and on the catalog for whoever may pull at all.
+    /// These rights as the scopes of a token: on every repository, and on the catalog if they include pulling.
     #[must_use]
     pub fn scopes(self) -> Vec<Scope> {
         if self == Self::Nothing {
@@ -187,7 +187,7 @@ impl Images {
         ]
     }
 
-    /// The first action of a token's scopes that goes further than this. Words that grant nothing anywhere do not.
+    /// The first action of a token's scopes beyond these rights. Words that grant nothing anywhere are never beyond.
     #[must_use]
     pub fn exceeded_by(self, scopes: &[Scope]) -> Option<&str> {
         let held = self.actions();
@@ -208,23 +208,23 @@ impl Images {
     }
 }
 
-/// What an account may do on one registry, by its roles and its membership together.
+/// The rights of an account on one registry, by its roles and its membership together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rights {
-    /// May it know that the registry exists?
+    /// True if it may know that the registry exists.
     pub visible: bool,
-    /// With the registry and its settings.
+    /// On the registry and its settings.
     pub registry: Option<Level>,
-    /// With its tokens.
+    /// On its tokens.
     pub token: Option<Level>,
-    /// With its members.
+    /// On its members.
     pub access: Option<Level>,
-    /// With its images.
+    /// On its images.
     pub images: Images,
 }
 
 impl Rights {
-    /// Is this permitted?
+    /// Returns true if this is permitted.
     #[must_use]
     pub fn allow(&self, resource: Resource, level: Level) -> bool {
         match resource {
@@ -232,12 +232,12 @@ impl Rights {
             Resource::Token => self.token >= Some(level),
             Resource::Access => self.access >= Some(level),
             Resource::Image => self.images >= Images::of(Some(level)),
-            // No registry has any of these.
+            // Registries have none of these.
             Resource::Integration | Resource::Administration => false,
         }
     }
 
-    /// Refuses what is not permitted, and says which members may.
+    /// Refuses an operation that is not permitted, and names the members that may.
     pub fn require(&self, resource: Resource, level: Level) -> Result<()> {
         if self.allow(resource, level) {
             return Ok(());
@@ -254,13 +254,13 @@ impl Rights {
         )))
     }
 
-    /// Does it include all of others? What one lacks oneself one cannot give.
+    /// Returns true if these rights include all of others. Nobody can give a right that they lack.
     #[must_use]
     pub fn cover(&self, others: &Self) -> bool {
         self.lacks_of(*others).is_empty()
     }
 
-    /// Does it include all that there is?
+    /// Returns true if these are all rights.
     #[must_use]
     pub fn is_full(&self) -> bool {
         let every = Some(Level::Write);
@@ -268,7 +268,7 @@ impl Rights {
             && self.images == Images::Delete
     }
 
-    /// The rights that others include and this does not, each as a phrase.
+    /// The rights that others include and these lack, each as a phrase.
     pub(super) fn lacks_of(self, others: Self) -> Vec<String> {
         let levels = [
             (Resource::Registry, self.registry, others.registry),
@@ -284,7 +284,7 @@ impl Rights {
         levels.chain(actions).collect()
     }
 
-    /// Refuses a token whose scopes would open more than one may do oneself.
+    /// Refuses a token whose scopes go beyond these rights.
     pub fn require_scopes(&self, scopes: &[Scope]) -> Result<()> {
         let Some(action) = self.images.exceeded_by(scopes) else {
             return Ok(());

@@ -1,7 +1,7 @@
-//! Pure types and rules: what a registry, a token, a scope, a secret, a role is, and what each may hold.
+//! Pure types and rules: registries, tokens, scopes, secrets and roles, and their limits.
 //!
-//! Owns every rule that needs neither database nor clock. Refuses to know about storage, HTTP or the present time:
-//! an instant that a rule needs is an argument. A value of one of these types is valid by construction.
+//! Owns every rule that needs neither database nor clock. Refuses to know about storage, HTTP or the present time: an
+//! instant that a rule needs is an argument. A value of one of these types is valid by construction.
 
 pub mod account;
 pub mod allow_list;
@@ -44,13 +44,12 @@ use chrono::{DateTime, Utc};
 
 use self::id::AccountId;
 
-/// Who did something, and when. The name is the one held at that time: renaming or deleting an account rewrites no
-/// history.
+/// The account that did something, and the time. Renaming or deleting the account changes no name here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attribution {
-    /// When.
+    /// The time.
     pub at: DateTime<Utc>,
-    /// Whose account.
+    /// The account.
     pub by: AccountId,
     /// The account's name at that time.
     pub by_name: String,

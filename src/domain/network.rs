@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The source that an address belongs to: an IPv4 address itself, or the first 64 bits of an IPv6 address. A client with
-/// one IPv6 address has all those that share these bits (RFC 4291 §2.5.4), and would otherwise be as many sources as it
-/// likes. An IPv4 address mapped into IPv6 is that IPv4 address.
+/// The source that an address belongs to: an IPv4 address itself, or the first 64 bits of an IPv6 address. A client
+/// with one IPv6 address has all those that share these bits (RFC 4291 §2.5.4), and would otherwise be any number of
+/// sources. An IPv4 address mapped into IPv6 is that IPv4 address.
 #[must_use]
 pub fn network(source: IpAddr) -> IpAddr {
     match source.to_canonical() {

@@ -1,9 +1,9 @@
-//! Pages of lists: how many, from where.
+//! Pages of lists.
 
 use super::text::quoted;
 use crate::error::{Error, Field, Result, Violations};
 
-/// Elements on a page when the caller does not say.
+/// Elements on a page if the caller gives no limit.
 pub const DEFAULT_LIMIT: i64 = 100;
 /// The most elements on one page.
 pub const MAXIMUM_LIMIT: i64 = 1000;
@@ -18,8 +18,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// Reads offset and limit, which the API carries as strings of digits; absent ones are 0 and
-    /// [`DEFAULT_LIMIT`].
+    /// Reads offset and limit, which are strings of digits in the API; the defaults are 0 and [`DEFAULT_LIMIT`].
     pub fn parse(offset: Option<&str>, limit: Option<&str>) -> Result<Self> {
         let mut violations = Violations::default();
         let offset = violations.take(parse_offset(offset));
@@ -40,8 +39,8 @@ impl Window {
     }
 
     /// The window before this one in a list of `total` elements, if this is not the first; stops at 0. Before a window
-    /// beyond the end comes the last one that shows something. An empty window has none: it would be this one again,
-    /// and who follows it would never arrive.
+    /// beyond the end comes the last one with elements. An empty window has none: it would be the same one, and a
+    /// client that follows it would loop.
     #[must_use]
     pub fn previous(self, total: i64) -> Option<Self> {
         (self.offset > 0 && self.limit > 0).then(|| Self {

@@ -2,16 +2,15 @@
 
 use serde::{Deserialize, Deserializer};
 
-/// A change to a value that may be missing. In JSON an absent member keeps the value, null clears it, and any other value
-/// sets it.
+/// A change to an optional value. In JSON an absent member keeps the value, null clears it, another value sets it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Patch<T> {
     /// The value stays as it is.
     #[default]
     Keep,
-    /// There is no value any more.
+    /// The value is removed.
     Clear,
-    /// This is the value.
+    /// The new value.
     Set(T),
 }
 
@@ -25,22 +24,22 @@ impl<T> Patch<T> {
         }
     }
 
-    /// The value of a thing that had none before.
+    /// The result for a thing without a value.
     pub fn value(self) -> Option<T> {
         self.change().flatten()
     }
 
-    /// The value of a thing that had this one before.
+    /// The result for a thing with this value.
     pub fn applied_to(self, before: Option<T>) -> Option<T> {
         self.change().unwrap_or(before)
     }
 
-    /// Does the value stay?
+    /// Returns true if the value stays.
     pub fn is_keep(&self) -> bool {
         matches!(self, Self::Keep)
     }
 
-    /// The same change, with the value read as another type.
+    /// Maps the new value to another type.
     pub fn try_map<U, E>(self, read: impl FnOnce(T) -> Result<U, E>) -> Result<Patch<U>, E> {
         Ok(match self {
             Self::Keep => Patch::Keep,

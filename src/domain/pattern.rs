@@ -2,14 +2,14 @@
 
 /// The longest name, in bytes, which is the longest that Distribution allows a repository.
 pub(super) const NAME_LENGTH: usize = 256;
-/// Everything: as a pattern every name, as an action every action.
+/// The wildcard: as a pattern it fits every name, as an action every action.
 pub(super) const ANY: &str = "*";
 
-/// Does a name fit a pattern? `*` alone fits everything; in a pattern `*` stands for any run of characters within one
-/// path segment, `**` for any run across segments. All else stands for itself.
+/// Returns true if a name fits a pattern. `*` alone fits everything; in a pattern `*` stands for any run of characters
+/// within one path segment, `**` for any run across segments. Other characters stand for themselves.
 ///
-/// Takes a few word operations for each byte of the pattern, whatever the two hold: a request may have 100 names, a
-/// token 100 patterns. No name longer than 256 bytes fits any other pattern than `*`.
+/// Takes a few word operations for each byte of the pattern in every case: a request may have 100 names, a token 100
+/// patterns. No name longer than 256 bytes fits any other pattern than `*`.
 #[must_use]
 pub fn matches(pattern: &str, name: &str) -> bool {
     if pattern == ANY {
@@ -30,9 +30,9 @@ pub fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// The same for a pattern and a name that have no beginning in common.
+/// `matches` for a pattern and a name without a common beginning.
 fn matches_wildcards(pattern: &str, name: &str) -> bool {
-    // Where each byte stands in the name, and what the two wildcards run over.
+    // The places of each byte in the name, and of the bytes that the two wildcards run over.
     let mut places = [Places::NONE; 256];
     let (mut all, mut segments) = (Places::NONE, Places::NONE);
     for (place, byte) in name.bytes().enumerate() {
@@ -44,7 +44,7 @@ fn matches_wildcards(pattern: &str, name: &str) -> bool {
             segments.mark(place);
         }
     }
-    // Where the pattern read so far can end.
+    // The places at which the pattern read so far can end.
     let mut fits = Places::NONE;
     fits.mark(0);
     let mut rest = pattern.as_bytes();
@@ -61,25 +61,25 @@ fn matches_wildcards(pattern: &str, name: &str) -> bool {
     fits.holds(name.len())
 }
 
-/// Does every name that fits a pattern fit another one too? Answers no where it cannot tell, which is so for some
-/// patterns with `**` in them.
+/// Returns true if every name that fits `pattern` fits `other` too. Returns false if it cannot tell, which is so for
+/// some patterns with `**` in them.
 pub(super) fn covers(other: &str, pattern: &str) -> bool {
     if other == ANY || other == pattern {
         return true;
     }
     if pattern == ANY || pattern.contains("**") {
-        // Only `**` at the end of the other pattern stands for whatever follows the text before it.
+        // Only `**` at the end of the other pattern stands for any continuation of the text before it.
         let whole = pattern != ANY || other == "**";
         let start = other
             .strip_suffix("**")
             .filter(|start| !start.contains(ANY));
         return whole && start.is_some_and(|start| pattern.starts_with(start));
     }
-    // Taken as a name, a `*` of the pattern fits a wildcard of the other alone, and so does what it stands for.
+    // Taken as a name, a `*` of the pattern fits only a wildcard of the other, as do the strings that it stands for.
     matches(other, pattern)
 }
 
-/// How many wildcards a pattern has: `*` or `**`, the longer first.
+/// The number of wildcards in a pattern: `*` or `**`, the longer first.
 #[must_use]
 pub fn wildcards(pattern: &str) -> usize {
     let mut rest = pattern;
@@ -113,14 +113,14 @@ impl Places {
             .is_some_and(|word| word >> (place % 64) & 1 == 1)
     }
 
-    /// What is reached over one byte that stands at any of the given places.
+    /// The places reached over one byte from the given places.
     fn shifted(self, literal: Self) -> Self {
         let over = self.with(literal, |fit, literal| fit & literal);
         over.plus(over)
     }
 
-    /// What is reached over any run of bytes that stand at the given places. Adding a place to the run that it is in
-    /// carries to the end of the run, and so changes all places from it on; those that were there already stay.
+    /// The places reached over any run of bytes from the given places. Adding a place to its run carries to the end of
+    /// the run, and so changes all places from it on; the given ones stay.
     fn stretched(self, run: Self) -> Self {
         let entered = self.with(run, |fit, run| fit & run);
         let carried = run.plus(entered).with(run, |sum, run| sum ^ run);
@@ -246,7 +246,7 @@ mod tests {
             prop_assert_eq!(matches(&pattern, &name), expected, "{} {}", pattern, name);
         }
 
-        /// Names that a covered pattern fits are fitted by the pattern that covers it. Few letters make many of them fit.
+        /// A pattern fits every name that a pattern covered by it fits. Few letters make many of them fit.
         #[test]
         fn no_name_fits_a_pattern_and_not_one_that_covers_it(
             other in "[ab/*]{0,5}", pattern in "[ab/*]{0,5}", name in "[ab/]{0,6}",

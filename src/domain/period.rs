@@ -1,7 +1,7 @@
 //! Spans of time, as ISO 8601 writes them: `P14D`, `P2W`, `PT24H`, `P1DT12H`, `PT0S`.
 //!
-//! Owns how they are read and written, and nothing of what they are for. A period is a number of seconds, so years and
-//! months, which are longer or shorter by where they begin, are none.
+//! Owns their reading and writing, and nothing of their use. A period is a number of seconds, so it has no years and
+//! months, whose length depends on their beginning.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 const WEEK: i64 = 7 * DAY;
 
-/// Parts of a period by their letters, each at most once and in this order; those without a length are refused.
+/// Parts of a period by their letters, each at most once and in this order; parts without a length are refused.
 type Units = &'static [(char, Option<i64>)];
 const WEEKS: Units = &[('W', Some(WEEK))];
 const DATE: Units = &[('Y', None), ('M', None), ('D', Some(DAY))];
@@ -27,7 +27,7 @@ pub struct Period {
     seconds: i64,
 }
 
-/// What is wrong with a text that is no period.
+/// The fault of a text that is no period.
 enum Flaw {
     Form,
     Calendar,
@@ -39,10 +39,10 @@ impl Period {
     pub const ZERO: Self = Self { seconds: 0 };
     /// An hour.
     pub const HOUR: Self = Self { seconds: HOUR };
-    /// About a century: added to any instant that is accepted anywhere it still is one.
+    /// About a century: it can be added to any accepted instant.
     pub const LONGEST: Self = Self::of_days(36_500);
 
-    /// So many days.
+    /// A period of days.
     #[must_use]
     pub const fn of_days(days: u16) -> Self {
         Self {
@@ -50,7 +50,7 @@ impl Period {
         }
     }
 
-    /// So many seconds, unless they are negative or too many.
+    /// A period of seconds; `None` if they are negative or too many.
     #[must_use]
     pub fn of_seconds(seconds: i64) -> Option<Self> {
         let period = Self { seconds };
@@ -59,8 +59,8 @@ impl Period {
             .then_some(period)
     }
 
-    /// Reads a period of `member`, a caller's name for it; `field` is the one in error codes. Weeks stand alone, numbers
-    /// are whole and as large as one likes: `PT36H` is `P1DT12H`.
+    /// Reads a period of `member`, a caller's name for it; `field` is the one in error codes. Weeks stand alone,
+    /// numbers are whole and may be of any size: `PT36H` is `P1DT12H`.
     pub fn parse(member: &str, field: Field, text: &str) -> Result<Self> {
         Self::parse_up_to(Self::LONGEST, member, field, text)
     }
@@ -88,7 +88,7 @@ impl Period {
         })
     }
 
-    /// How long it is, in seconds.
+    /// The number of seconds.
     #[must_use]
     pub fn seconds(self) -> i64 {
         self.seconds
@@ -102,7 +102,7 @@ impl From<Period> for TimeDelta {
 }
 
 impl fmt::Display for Period {
-    /// In days, hours, minutes and seconds, those that are needed: equal periods are written alike.
+    /// In days, hours, minutes and seconds, without zero parts: equal periods are written alike.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.seconds == 0 {
             return f.write_str("PT0S");
@@ -141,7 +141,7 @@ fn read(text: &str) -> std::result::Result<Period, Flaw> {
         .ok_or(Flaw::Length)
 }
 
-/// The seconds of numbers and their units, of which there is at least one. What is too large is the largest number.
+/// The seconds of numbers and their units, of which there is at least one. Too large numbers become the largest number.
 fn sum(text: &str, units: Units) -> std::result::Result<i64, Flaw> {
     let (mut text, mut units) = (text, units.iter());
     let mut seconds: i64 = 0;
@@ -152,7 +152,7 @@ fn sum(text: &str, units: Units) -> std::result::Result<i64, Flaw> {
         let known =
             |(letter, length): &'static (char, _)| Some((unit.strip_prefix(*letter)?, length));
         let (rest, length) = units.find_map(known).ok_or(Flaw::Form)?;
-        // Only digits, so what it cannot be is small enough.
+        // Only digits, so a failure means that the number is too large.
         let number: i64 = number.parse().unwrap_or(i64::MAX);
         let part = number.saturating_mul(length.ok_or(Flaw::Calendar)?);
         seconds = seconds.saturating_add(part);

@@ -1,10 +1,10 @@
-//! What permissions are about, and how far they go.
+//! Resources of permissions, and their levels.
 
 use std::fmt;
 
 use crate::error::Reach;
 
-/// Something that permissions speak of.
+/// The resource of a permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resource {
     /// Registries and their settings.
@@ -13,7 +13,7 @@ pub enum Resource {
     Token,
     /// Accounts, roles and memberships.
     Access,
-    /// What registries hold: reading is pulling, writing is pushing and deleting.
+    /// Images in registries: reading is pulling, writing is pushing and deleting.
     Image,
     /// API tokens.
     Integration,
@@ -22,7 +22,7 @@ pub enum Resource {
 }
 
 impl Resource {
-    /// Every one.
+    /// All of them.
     pub const ALL: [Self; 6] = [
         Self::Access,
         Self::Administration,
@@ -45,7 +45,7 @@ impl Resource {
         }
     }
 
-    /// Does it belong to registries? Then a role that names it counts only where the account is a member.
+    /// Returns true if it belongs to registries. Then a role that names it counts only for members of a registry.
     #[must_use]
     pub fn is_of_registries(self) -> bool {
         match self {
@@ -61,7 +61,7 @@ impl fmt::Display for Resource {
     }
 }
 
-/// How far a permission goes; writing includes reading.
+/// The level of a permission; writing includes reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// May look.
@@ -71,7 +71,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// The level that the `role_permissions` table holds as a number; anything else grants nothing.
+    /// The level of a number in the `role_permissions` table; any other number grants nothing.
     #[must_use]
     pub fn from_stored(level: i64) -> Option<Self> {
         match level {
@@ -81,7 +81,7 @@ impl Level {
         }
     }
 
-    /// What one does with it.
+    /// The verb of the level.
     #[must_use]
     pub fn verb(self) -> &'static str {
         match self {

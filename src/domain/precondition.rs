@@ -1,7 +1,7 @@
-//! States of things, and what callers want of the state before a request is carried out (RFC 9110 §8.8.3 and §13).
+//! States of things, and callers' conditions on them (RFC 9110 §8.8.3 and §13).
 //!
-//! Owns how a state is named, how a caller's conditions are read, and when they hold. Refuses to know where the things
-//! come from: the state that there is now is an argument.
+//! Owns the tags of states, the reading of conditions, and their check. Refuses to know the source of the things: the
+//! present state is an argument.
 
 use std::fmt;
 
@@ -9,19 +9,19 @@ use crate::error::{Error, Field, Result, What};
 
 /// A state of a thing: equal to that of another time if nothing of the thing changed.
 ///
-/// It names the internal key, never a public id, so what is made anew under an old id is in another state.
+/// It has the internal key, never a public id, so a new thing under an old id is in another state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tag {
     /// The internal key.
     pub key: i64,
     /// Counts changes.
     pub version: i64,
-    /// What comes without a change of the thing itself, such as its expiry; 0 at first.
+    /// The part that changes without a change of the thing itself, such as its expiry; 0 at first.
     pub state: u8,
 }
 
 impl fmt::Display for Tag {
-    /// As an `ETag` header has it, in quotes. Hexadecimal: short, and nothing to be read in.
+    /// As an `ETag` header has it, in quotes. Hexadecimal: short, and without meaning.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{:x}-{:x}", self.key, self.version)?;
         match self.state {
@@ -31,12 +31,12 @@ impl fmt::Display for Tag {
     }
 }
 
-/// What a caller names to be the state, or not to be.
+/// The states that a caller names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Named {
-    /// Whatever there is, as long as there is something.
+    /// Any state, as long as the thing exists.
     Any,
-    /// One of these: what stands between the quotes, and whether it is marked as weak.
+    /// One of these: the text between the quotes, and true if it is marked as weak.
     Tags(Vec<(String, bool)>),
 }
 
@@ -73,7 +73,7 @@ impl Named {
                     if tag.iter().any(|byte| *byte <= b' ' || *byte == 0x7f) {
                         return Err(wrong());
                     }
-                    // None of ours has other than ASCII letters, so what is lost of such a tag does not matter.
+                    // Our tags have only ASCII letters, so a loss in such a tag does not matter.
                     tags.push((String::from_utf8_lossy(tag).into_owned(), weak));
                     (rest, due) = (after.strip_prefix(b"\"").unwrap_or(after), false);
                 }
@@ -86,7 +86,7 @@ impl Named {
         Ok(Self::Tags(tags))
     }
 
-    /// Is this the state? Weak tags are of things that are much the same: enough to keep an answer, not to overwrite.
+    /// Returns true if this is the state. Weak tags are of similar things: enough to keep an answer, not to overwrite.
     fn holds(&self, current: Option<Tag>, weakly: bool) -> bool {
         let Some(current) = current else {
             return false;
@@ -102,7 +102,7 @@ impl Named {
     }
 }
 
-/// What a caller wants of the state of a thing before its request is carried out.
+/// A caller's conditions on the state of a thing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Precondition {
     matches: Option<Named>,
@@ -121,7 +121,7 @@ impl Precondition {
         })
     }
 
-    /// Refuses to change a thing that is not in a state as wanted; `None` is a thing that is not there.
+    /// Refuses to change a thing that does not meet the conditions; `None` is a missing thing.
     ///
     /// # Errors
     ///
@@ -138,11 +138,11 @@ impl Precondition {
         }
     }
 
-    /// What looking at a thing comes to that is in this state.
+    /// Returns the thing, or only its tag if the caller has seen this state.
     ///
     /// # Errors
     ///
-    /// [`Error::Precondition`] if the caller wanted it to be in another state.
+    /// [`Error::Precondition`] if the thing does not meet the caller's conditions.
     pub fn look<T>(&self, what: What, tag: Tag, thing: T) -> Result<Look<T>> {
         self.require_match(what, Some(tag))?;
         let known = self.none_matches.as_ref();
@@ -172,12 +172,12 @@ impl Precondition {
     }
 }
 
-/// What looking at a thing came to.
+/// The result of a read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Look<T> {
-    /// The thing, and the state it is in.
+    /// The thing, and the tag of its state.
     At(T, Tag),
-    /// It is in a state that the caller has seen.
+    /// The caller has seen this state.
     Known(Tag),
 }
 

@@ -1,4 +1,4 @@
-//! Registries: the tenants. Each keeps its own tokens and has a host name that its clients log in to.
+//! Registries: the tenants. Each has its own tokens and a host name that its clients log in to.
 
 use chrono::NaiveTime;
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,7 @@ const DAYS: [&str; 7] = [
 pub struct RegistryName(String);
 
 impl RegistryName {
-    /// Reads a name. The pattern of the API: 3 to 63 lower-case letters, digits and hyphens, a letter first and no hyphen last.
+    /// Reads a name: 3 to 63 lower-case letters, digits and hyphens, a letter first and no hyphen last. API pattern:
     /// `^[a-z][-a-z0-9]{1,61}[a-z0-9]$`.
     pub fn parse(text: &str) -> Result<Self> {
         let alphabet = text
@@ -61,8 +61,8 @@ impl RegistryName {
     }
 }
 
-/// When the registry collects garbage: days and a time of day. Kept verbatim and in order, since clients compare
-/// what they sent.
+/// The days and the time of day at which the registry collects garbage. Kept verbatim and in order, since clients
+/// compare the answer with their request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schedule {
     /// English names of days.
@@ -72,7 +72,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Refuses what is no day or no time of day.
+    /// Refuses invalid days and times of day.
     pub fn check(&self) -> Result<()> {
         let mut violations = Violations::default();
         if self.days.len() > DAYS.len() {
@@ -107,7 +107,7 @@ impl Schedule {
     }
 }
 
-/// RFC 3339's full-time, the zone optional as clients leave it out. It is kept as sent, so the decimals end somewhere.
+/// RFC 3339's full-time; the zone is optional as clients leave it out. It is kept as sent, so the decimals are bounded.
 fn is_time_of_day(text: &str) -> bool {
     if !text.is_ascii() {
         return false;
@@ -135,7 +135,7 @@ fn is_time_of_day(text: &str) -> bool {
         && !time.ends_with('.')
 }
 
-/// What a registry does beside keeping images.
+/// The features of a registry beside storing images.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Features {
@@ -175,17 +175,17 @@ impl Features {
     }
 }
 
-/// Whether images are scanned.
+/// The setting for scans of images.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VulnerabilityScanning {
-    /// On or off.
+    /// True if it is on.
     pub enabled: bool,
     /// Kept; the API gives it no meaning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub properties: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
-/// A registry as far as its tokens' use needs it.
+/// A registry, as far as logins need it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tenant {
     /// Internal key.
@@ -194,16 +194,16 @@ pub struct Tenant {
     pub id: RegistryId,
     /// Name, and the first part of its host name.
     pub name: String,
-    /// How the registry verifies JWTs.
+    /// The trust anchor for JWTs.
     pub verifier: TokenVerifier,
-    /// Where its tokens may be used from.
+    /// The addresses from which its tokens may be used.
     pub subnets: AllowList,
-    /// How old the secrets of its tokens may become.
+    /// The greatest age of its tokens' secrets.
     pub maximum_secret_age: Option<Period>,
 }
 
 impl Tenant {
-    /// The registry as far as its tokens' upkeep needs it.
+    /// The registry, as far as work on its tokens needs it.
     #[must_use]
     pub fn home(&self) -> TokenRules {
         TokenRules {
@@ -214,18 +214,18 @@ impl Tenant {
     }
 }
 
-/// A registry as far as its tokens' upkeep needs it.
+/// A registry, as far as work on its tokens needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenRules {
     /// Internal key.
     pub key: RegistryKey,
-    /// How long its tokens last: its own rules. Who uses a token need not know them, so [`Tenant::home`] has none.
+    /// The registry's own rules for the life of its tokens. [`Tenant::home`] has none: logins need none.
     pub lives: Lives,
-    /// How old the secrets of its tokens may become.
+    /// The greatest age of its tokens' secrets.
     pub maximum_secret_age: Option<Period>,
 }
 
-/// What a registry trusts when it verifies a JWT of this service, and so how its signing key may change.
+/// The trust anchor with which a registry verifies a JWT of this service. It decides how the signing key may change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TokenVerifier {
     /// A JWT carries its certificate, and the registry trusts this registry's CA for good: the signing key rotates on
@@ -247,7 +247,7 @@ impl TokenVerifier {
         }
     }
 
-    /// The verifier that a stored word names. Only `x5c` lets a key change by itself.
+    /// The verifier of a stored word. Only `x5c` lets a key change by itself.
     #[must_use]
     pub fn from_stored(word: &str) -> Self {
         if word == "x5c" {
@@ -282,25 +282,25 @@ pub struct Registry {
     pub id: RegistryId,
     /// Name.
     pub name: String,
-    /// Where it is; one of the locations of the settings at the time it was made.
+    /// The location; one of the locations of the settings at the time it was made.
     pub location: String,
-    /// When it collects garbage.
+    /// The schedule of garbage collection.
     pub schedule: Option<Schedule>,
-    /// What it does beside keeping images.
+    /// The features beside storing images.
     pub features: Features,
-    /// Where its tokens may be used from.
+    /// The addresses from which its tokens may be used.
     pub subnets: AllowList,
-    /// What it trusts when it verifies a JWT.
+    /// The trust anchor for JWTs.
     pub verifier: TokenVerifier,
-    /// How long its tokens last.
+    /// The rules for the life of its tokens.
     pub lives: Lives,
-    /// How old the secrets of its tokens may become; `None` is as old as they like.
+    /// The greatest age of its tokens' secrets; `None` is no limit.
     pub maximum_secret_age: Option<Period>,
     /// Counts every change.
     pub version: i64,
-    /// By whom and when it was made.
+    /// The account that made it, and the time.
     pub created: Attribution,
-    /// By whom and when it was last changed.
+    /// The account that last changed it, and the time.
     pub modified: Option<Attribution>,
 }
 
@@ -391,7 +391,7 @@ impl Registry {
         }
     }
 
-    /// The state it is in.
+    /// The tag of its state.
     #[must_use]
     pub fn tag(&self) -> Tag {
         Tag {
@@ -401,7 +401,7 @@ impl Registry {
         }
     }
 
-    /// Replaces all that can be replaced; name and location cannot. Returns whether anything changed.
+    /// Replaces all fields but the name and the location, which cannot change. Returns true if anything changed.
     pub fn replace(&mut self, new: NewRegistry, server: Lives) -> Result<bool> {
         let NewRegistry {
             name,
@@ -426,7 +426,7 @@ impl Registry {
         self.update(patch, server)
     }
 
-    /// Changes what the patch names, on a server with these rules. Returns whether anything changed.
+    /// Applies a patch, on a server with these rules. Returns true if anything changed.
     pub fn update(&mut self, patch: RegistryPatch, server: Lives) -> Result<bool> {
         let RegistryPatch {
             name,
@@ -482,7 +482,7 @@ impl Registry {
             self.verifier = verifier;
         }
         let lives = self.lives.changed(lives);
-        // A value that was right when it was set can be sent back, whatever the server's maximum is now.
+        // A value that was valid when it was set can be sent back, even if the server's maximum is lower now.
         if lives != self.lives {
             lives.check(server)?;
         }
@@ -494,30 +494,30 @@ impl Registry {
     }
 }
 
-/// A registry to be made, or what replaces one.
+/// A new registry, or the replacement of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewRegistry {
     /// Name.
     pub name: RegistryName,
-    /// Where it is to be.
+    /// The location.
     pub location: String,
-    /// When it collects garbage.
+    /// The schedule of garbage collection.
     pub schedule: Option<Schedule>,
-    /// What it does beside keeping images.
+    /// The features beside storing images.
     pub features: Features,
-    /// Where its tokens may be used from.
+    /// The addresses from which its tokens may be used.
     pub subnets: AllowList,
-    /// What it trusts when it verifies a JWT. `None` is the default for a registry to be made, and leaves one that is
-    /// replaced as it is: a client that has never heard of it must not lock a registry out that trusts one key.
+    /// The trust anchor for JWTs. `None` is the default for a new registry, and leaves a replaced one as it is: a
+    /// client that does not know the field must not lock out a registry that trusts one key.
     pub verifier: Option<TokenVerifier>,
-    /// How long its tokens last. What is not told is no rule for a registry to be made, and stays for one that is replaced:
-    /// a client that has never heard of rules must not lift them.
+    /// The rules for the life of its tokens. A missing field is no rule for a new registry, and leaves a replaced one
+    /// as it is: a client that does not know the fields must not lift the rules.
     pub lives: LivesPatch,
-    /// How old the secrets of its tokens may become, likewise.
+    /// The greatest age of its tokens' secrets, likewise.
     pub maximum_secret_age: Patch<Period>,
 }
 
-/// Changes to a registry; what is `None` stays.
+/// Changes to a registry; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RegistryPatch {
     /// The name that the caller read. It cannot be changed, so another one is refused.
@@ -530,11 +530,11 @@ pub struct RegistryPatch {
     pub features: Option<Features>,
     /// Replaces the allow list; an empty one lifts the restriction.
     pub subnets: Option<AllowList>,
-    /// Changes what it trusts when it verifies a JWT.
+    /// Changes the trust anchor for JWTs.
     pub verifier: Option<TokenVerifier>,
-    /// Changes how long its tokens last.
+    /// Changes the rules for the life of its tokens.
     pub lives: LivesPatch,
-    /// Changes how old the secrets of its tokens may become.
+    /// Changes the greatest age of its tokens' secrets.
     pub maximum_secret_age: Patch<Period>,
 }
 
@@ -612,7 +612,7 @@ mod tests {
             error,
             "garbageCollectionSchedule.days has 100000 entries; a week has 7"
         );
-        // What is wrong many times is told a few times.
+        // A message names only a few of many faults.
         assert!(check("", 100_000).unwrap_err().to_string().len() < 2000);
     }
 

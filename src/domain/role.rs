@@ -1,4 +1,4 @@
-//! Roles: what an account may do.
+//! Roles: the permissions of accounts.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,9 @@ use crate::error::{Error, Lack, Reach, Result};
 
 /// The stored resource name that stands for every resource.
 const EVERY_RESOURCE: &str = "*";
-/// The built-in role that permits nothing and lets nobody in.
+/// The built-in role without any permission, which does not even let its holders in.
 pub const NONE: &str = "None";
-/// What every resource is, where they are named one by one: ours, and those of StackRox, whose roles speak of them.
+/// The names of all resources: ours, and those of StackRox, whose roles use them.
 const RESOURCES: [&str; 26] = [
     "Access",
     "Administration",
@@ -41,7 +41,7 @@ const RESOURCES: [&str; 26] = [
     "WorkflowAdministration",
 ];
 
-/// Rows of roles: a resource by its stored name, and how far.
+/// Rows of roles: a resource by its stored name, and its level.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Table(Vec<(String, Level)>);
 
@@ -51,7 +51,7 @@ impl Table {
         rows.map(|(_, level)| *level).max()
     }
 
-    /// What `*` permits of a resource. Reading everything is looking at what this service keeps, not pulling images,
+    /// The level that `*` gives on a resource. Reading everything is reading this service's data, not pulling images,
     /// nor, as in StackRox, looking into the service itself.
     fn by_star(&self, name: &str) -> Option<Level> {
         let apart = [Resource::Image, Resource::Administration].map(Resource::name);
@@ -59,30 +59,30 @@ impl Table {
             .filter(|level| !apart.contains(&name) || *level == Level::Write)
     }
 
-    /// By its name or by `*`.
+    /// The level by its name or by `*`.
     fn reach(&self, name: &str) -> Option<Level> {
         self.named(name).max(self.by_star(name))
     }
 }
 
-/// The union of what an account's roles permit, within the bounds of what acts for it.
+/// The union of the permissions of an account's roles, within the bounds of the API token that acts for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Permissions {
     granted: Table,
-    /// Nothing goes beyond any of these, whatever is granted.
+    /// The bounds, none of which any permission exceeds.
     bounds: Vec<Table>,
 }
 
 impl Permissions {
-    /// Adds what one row of a role permits. Rows only ever add up.
+    /// Adds one row of a role. Rows only ever add up.
     pub fn grant(&mut self, resource: String, level: Level) {
         self.granted.0.push((resource, level));
     }
 
-    /// These permissions, where they do not exceed others: those of a token that acts for the account.
+    /// These permissions, capped by others: those of a token that acts for the account.
     ///
-    /// A bound speaks of every registry, also by name: what it names is capped, memberships and all, and nothing is
-    /// added. So a token with a role that writes tokens lets its Admin write tokens everywhere, and nothing else.
+    /// A bound is about every registry, also by name: it caps the resources that it names, memberships included, and
+    /// adds nothing. So a token with a role that writes tokens lets its Admin write only tokens, everywhere.
     #[must_use]
     pub fn bounded_by(mut self, bound: Self) -> Self {
         self.bounds.push(bound.granted);
@@ -90,14 +90,14 @@ impl Permissions {
         self
     }
 
-    /// Is this permitted everywhere? Of what belongs to registries a role that names it permits nothing but where the
-    /// account is a member; see [`Permissions::on`].
+    /// Returns true if this is permitted everywhere. A role that names a resource of registries permits it only on
+    /// registries of which the account is a member; see [`Permissions::on`].
     #[must_use]
     pub fn allow(&self, resource: Resource, level: Level) -> bool {
         self.capped(resource, self.everywhere(resource)) >= Some(level)
     }
 
-    /// Refuses what is not permitted everywhere.
+    /// Refuses an operation that is not permitted everywhere.
     pub fn require(&self, resource: Resource, level: Level) -> Result<()> {
         if self.allow(resource, level) {
             return Ok(());
@@ -105,7 +105,7 @@ impl Permissions {
         Err(self.lacking(resource, level, self.everywhere(resource)))
     }
 
-    /// Refuses what could not even be permitted to a member of a registry.
+    /// Refuses an operation that could not even be permitted to a member of a registry.
     pub fn require_somewhere(&self, resource: Resource, level: Level) -> Result<()> {
         let most = if resource.is_of_registries() {
             Some(Level::Write)
@@ -118,13 +118,13 @@ impl Permissions {
         Err(self.lacking(resource, level, most))
     }
 
-    /// May every registry be known of?
+    /// Returns true if they let the account know of every registry.
     #[must_use]
     pub fn see_all(&self) -> bool {
         self.everywhere(Resource::Registry) >= Some(Level::Read)
     }
 
-    /// What is permitted on a registry, to a member of it or to none.
+    /// The rights on a registry, with a membership of it or without one.
     #[must_use]
     pub fn on(&self, membership: Option<Membership>) -> Rights {
         let held = |resource: Resource| {
@@ -149,7 +149,7 @@ impl Permissions {
         }
     }
 
-    /// Do these include all that others permit? What one lacks oneself one cannot give to others.
+    /// Returns true if these include all of others. Nobody can give a permission that they lack.
     #[must_use]
     pub fn cover(&self, others: &Self) -> bool {
         let mine = || std::iter::once(&self.granted).chain(&self.bounds);
@@ -157,7 +157,7 @@ impl Permissions {
         rows.all(|(name, level)| mine().all(|table| table.reach(name) >= Some(*level)))
     }
 
-    /// Does no bound take anything away, neither elsewhere nor on registries of which one is any of these?
+    /// Returns true if no bound takes anything away, neither elsewhere nor on registries with any of these memberships.
     #[must_use]
     pub fn whole(&self, memberships: &[Membership]) -> bool {
         let unbounded = Self {
@@ -169,7 +169,7 @@ impl Permissions {
         self.cover(&unbounded) && memberships.iter().all(same)
     }
 
-    /// What roles permit beyond these, resource by resource: nothing exactly if these [cover](Self::cover) them.
+    /// The permissions of roles that these lack, by resource; empty exactly if these [cover](Self::cover) them.
     #[must_use]
     pub fn lacks_of(&self, roles: &Self) -> Vec<Lack> {
         let lack = |(resource, level): (String, Level)| {
@@ -181,7 +181,7 @@ impl Permissions {
             })
         };
         let mut lacks: Vec<_> = roles.by_resource().into_iter().filter_map(lack).collect();
-        // Every resource is more than all that are known one by one.
+        // Every resource is more than all known ones together.
         let (all, held) = (
             roles.level_of(EVERY_RESOURCE),
             self.level_of(EVERY_RESOURCE),
@@ -196,7 +196,7 @@ impl Permissions {
         lacks
     }
 
-    /// Every resource that is permitted, by its name; those of registries at least where the account is a member.
+    /// The level of every permitted resource, by name; those of registries count at least for members.
     #[must_use]
     pub fn by_resource(&self) -> BTreeMap<String, Level> {
         let named = self.granted.0.iter().map(|(name, _)| name.as_str());
@@ -257,11 +257,11 @@ impl Credential for Permissions {
 pub struct Role {
     /// Its name, unique and compared by case.
     pub name: String,
-    /// What it permits.
+    /// Its permissions.
     pub permissions: Permissions,
 }
 
-/// The union of what roles permit.
+/// The union of the permissions of roles.
 #[must_use]
 pub fn union<'a>(roles: impl IntoIterator<Item = &'a Role>) -> Permissions {
     let rows = roles
@@ -277,17 +277,17 @@ fn reach(level: Option<Level>) -> Reach {
     level.map_or(Reach::Nothing, Reach::from)
 }
 
-/// The rights that a membership of a registry gives.
+/// The rights by a membership of a registry.
 #[derive(Debug, Clone, Copy)]
 pub struct MemberRights {
-    /// Its own rights: they stay when the account loses its roles.
+    /// The rights of the membership itself: they stay when the account loses its roles.
     alone: Rights,
-    /// The rights that the account's roles get by it: those that name a resource of registries count for members alone.
+    /// The rights of the account's roles on it: those that name a resource of registries count for members alone.
     with_roles: Rights,
 }
 
 impl MemberRights {
-    /// Those of an account whose roles permit this, at a level or at none.
+    /// The rights of an account with these permissions, at a level or at none.
     #[must_use]
     pub fn of(permissions: &Permissions, membership: Option<Membership>) -> Self {
         Self {
@@ -357,7 +357,7 @@ mod tests {
         [&'static str; 4],
     );
 
-    /// Who, the rows of the roles, and the rights on a registry of which one is nothing, reader, maintainer, owner.
+    /// The holder, the rows of its roles, and its rights on a registry as nothing, reader, maintainer and owner.
     const TABLE: [Row; 8] = [
         (
             "nobody",
@@ -508,7 +508,7 @@ mod tests {
             let given = Membership::ALL.map(|given| rights.cover(&nobody.on(Some(given))));
             assert_eq!(given, covered);
         }
-        // Who manages accounts has nothing of the registries to give.
+        // A manager of accounts has no rights on registries to give.
         let manager = named("Access", Level::Write).on(None);
         assert!(manager.allow(Resource::Access, Level::Write));
         assert!(!manager.cover(&nobody.on(Some(Membership::Reader))));
@@ -543,8 +543,7 @@ mod tests {
         assert!(!analyst.allow(Resource::Administration, Level::Read));
     }
 
-    /// The cases of StackRox's `privilege_escalation_test.go` that need no access scope of their own: here all roles
-    /// are unrestricted.
+    /// The cases of StackRox's `privilege_escalation_test.go` without an access scope: here all roles are unrestricted.
     #[test]
     fn nobody_asks_for_more_than_they_hold() {
         use Level::{Read, Write};

@@ -1,7 +1,7 @@
-//! The secrets of a token: one that counts, and for a while the one before it.
+//! The secrets of a token: the current one, and for a while the previous one.
 //!
-//! Owns how long each of the two works: the one before until its grace ends, and either until it is as old as its
-//! registry lets a secret become. Refuses to know the secrets themselves.
+//! Owns the end of each: the previous one works until its grace period ends, and either until it reaches the greatest
+//! age that its registry allows. Refuses to know the secrets themselves.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -9,43 +9,43 @@ use super::period::Period;
 use super::text::quoted;
 use crate::error::{Error, Field, Result};
 
-/// Which of a token's secrets.
+/// One of a token's two secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Generation {
-    /// The one that was made last.
+    /// The last one made.
     Current,
     /// The one before.
     Previous,
 }
 
-/// When the secrets of a token were made, and what ends them.
+/// The times at which the secrets of a token were made, and their ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Secrets {
     /// When the current one was made.
     pub made_at: DateTime<Utc>,
-    /// The one before; it may have ended meanwhile.
+    /// The previous one; it may have ended.
     pub previous: Option<Previous>,
-    /// How old its registry lets a secret become, as it is set now.
+    /// The greatest age of a secret that its registry allows now.
     pub maximum_age: Option<Period>,
 }
 
-/// The secret before the current one.
+/// The previous secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Previous {
     /// When it was made.
     pub made_at: DateTime<Utc>,
-    /// When its grace ends.
+    /// The end of its grace period.
     pub until: DateTime<Utc>,
 }
 
 impl Secrets {
-    /// When the current one ends; `None` is never.
+    /// The end of the current one; `None` is never.
     #[must_use]
     pub fn end(&self) -> Option<DateTime<Utc>> {
         self.too_old(self.made_at)
     }
 
-    /// When the one before ends or did; `None` without one.
+    /// The end of the previous one; `None` without one.
     #[must_use]
     pub fn previous_end(&self) -> Option<DateTime<Utc>> {
         self.previous.map(|previous| {
@@ -54,7 +54,7 @@ impl Secrets {
         })
     }
 
-    /// When one of them ends; `None` is never.
+    /// The end of one of them; `None` is never.
     #[must_use]
     pub fn end_of(&self, generation: Generation) -> Option<DateTime<Utc>> {
         match generation {
@@ -63,8 +63,9 @@ impl Secrets {
         }
     }
 
-    /// Replaces the current one by another, which works from now on. The one that was current becomes the one before, also
-    /// without a grace: who still sends it, or reports it as leaked, is told of by the token's id. The one before that is gone.
+    /// Replaces the current one by another, which works from now on. The current one becomes the previous one, even
+    /// without a grace period: a client that still sends it, or a report of its leak, can then be told of by the
+    /// token's id. The previous one is gone.
     pub fn rotate(&mut self, grace: Grace, now: DateTime<Utc>) {
         let made_at = std::mem::replace(&mut self.made_at, now);
         let until = now + TimeDelta::from(grace.0);
@@ -77,21 +78,21 @@ impl Secrets {
     }
 }
 
-/// How long a secret goes on working beside the one that replaces it.
+/// The time for which a replaced secret goes on working.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grace(Period);
 
 impl Grace {
     const LONGEST: Period = Period::of_days(30);
 
-    /// Reads a grace: none, or up to 30 days.
+    /// Reads a grace period: none, or up to 30 days.
     pub fn parse(text: &str) -> Result<Self> {
         let longest = Self::LONGEST;
         Period::parse_up_to(longest, "gracePeriod", Field::GracePeriod, text).map(Self)
     }
 }
 
-/// Reads how old a registry lets a secret become: an hour or more, so that there is time to replace it.
+/// Reads the greatest age of a secret: an hour or more, so that there is time to replace it.
 pub fn parse_maximum_age(text: &str) -> Result<Period> {
     let period = Period::parse("maximumSecretAge", Field::MaximumSecretAge, text)?;
     if period >= Period::HOUR {

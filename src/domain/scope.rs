@@ -1,8 +1,8 @@
-//! What a registry client asks for, and what a token's scopes grant of it.
+//! The access that a registry client asks for, and the part of it that a token's scopes grant.
 //!
-//! Owns the grammar of requested scopes (the Distribution token specification's `type:name:actions`), the patterns in
-//! a token's scopes, and the decision. A token without scopes grants nothing. Types and actions that mean nothing
-//! here are kept by the token and grant nothing.
+//! Owns the grammar of requested scopes (the Distribution token specification's `type:name:actions`), the patterns in a
+//! token's scopes, and the decision. A token without scopes grants nothing. The token keeps types and actions without a
+//! meaning here, and they grant nothing.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ const ACTIONS: usize = 20;
 /// The longest text of one request's scopes, in bytes.
 const LENGTH: usize = 64 * 1024;
 
-/// What may be done with a repository, in the order grants list it.
+/// The actions on a repository, in the order of grants.
 pub const REPOSITORY_ACTIONS: [&str; 3] = ["pull", "push", "delete"];
 /// The type of repositories.
 pub(super) const REPOSITORY: &str = "repository";
@@ -27,14 +27,14 @@ pub(super) const REGISTRY: &str = "registry";
 /// The one resource of the type `registry`.
 pub(super) const CATALOG: &str = "catalog";
 
-/// One resource and what is to be done with it.
+/// One resource and the actions on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
     /// The resource's type, such as `repository`.
     pub r#type: String,
     /// The resource's name. Empty in zot's question for the catalog, `repository::pull`.
     pub name: String,
-    /// What is to be done, each once, in the order first asked for.
+    /// The actions, each once, in the order first asked for.
     pub actions: Vec<String>,
 }
 
@@ -59,17 +59,17 @@ pub fn joined(access: &[Access]) -> String {
 }
 
 /// Reads the scopes of a request: values of `scope` parameters, each with scopes separated by spaces. Those of one
-/// resource are merged. A scope that cannot be read is passed over: nothing is granted for it, and a client may ask for
-/// what only another product knows.
+/// resource are merged. An unreadable scope is skipped: it grants nothing, and a client may ask for access that only
+/// another product knows.
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] for what is too much: 64 KiB of text, and after merging 100 resources, 20 actions on each.
+/// [`Error::Invalid`] beyond the limits: 64 KiB of text, and after merging 100 resources, 20 actions on each.
 pub fn parse_requested<'a>(values: impl IntoIterator<Item = &'a str>) -> Result<Vec<Access>> {
     parse(values, |_| Ok(()))
 }
 
-/// The same where a scope that cannot be read is an error.
+/// [`parse_requested`] with an error for an unreadable scope.
 ///
 /// # Errors
 ///
@@ -112,7 +112,7 @@ fn parse<'a>(
     Ok(requested)
 }
 
-/// Adds to what is asked for: to the actions of its resource, if that is there already.
+/// Adds to a request: to the actions of the resource, if it is already there.
 pub(super) fn merge(requested: &mut Vec<Access>, access: Access) -> Result<()> {
     let full = requested.len() == SCOPES;
     let same = |held: &&mut Access| held.r#type == access.r#type && held.name == access.name;
@@ -183,7 +183,7 @@ fn too_many_actions(count: usize, name: &str) -> Error {
     )
 }
 
-/// What a type has to be, and its class.
+/// Returns true if this can be a type or its class.
 pub(super) fn is_word(word: &str) -> bool {
     !word.is_empty()
         && word
@@ -191,17 +191,16 @@ pub(super) fn is_word(word: &str) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
-/// What a name has to be.
 pub(super) fn is_name(name: &str) -> bool {
     name.len() <= NAME_LENGTH && name.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// What an action has to be. The specification has letters alone, and Distribution asks for `registry:catalog:*`.
+/// Returns true for an action. The specification has letters alone, and Distribution asks for `registry:catalog:*`.
 pub(super) fn is_action(action: &str) -> bool {
     action == ANY || action.bytes().all(|b| b.is_ascii_lowercase())
 }
 
-/// Each action once, in order; the specification lets actions be empty, and that is none.
+/// Each action once, in order; the specification allows empty actions, which count as none.
 pub(super) fn distinct<'a>(actions: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let mut distinct: Vec<String> = Vec::new();
     for action in actions {
@@ -212,7 +211,7 @@ pub(super) fn distinct<'a>(actions: impl IntoIterator<Item = &'a str>) -> Vec<St
     distinct
 }
 
-/// What of several requests a token's scopes grant; where that is nothing the resource is left out.
+/// The parts of several requests that a token's scopes grant; resources without any are left out.
 #[must_use]
 pub fn grants(scopes: &[Scope], requested: &[Access]) -> Vec<Access> {
     let grant = |access: &Access| Access {
@@ -226,7 +225,7 @@ pub fn grants(scopes: &[Scope], requested: &[Access]) -> Vec<Access> {
         .collect()
 }
 
-/// What of one request a token's scopes grant: concrete actions only, in a fixed order. May be none.
+/// The part of one request that a token's scopes grant: concrete actions only, in a fixed order. May be empty.
 #[must_use]
 pub fn granted(scopes: &[Scope], requested: &Access) -> Vec<String> {
     let fitting = fitting(scopes, requested);
@@ -237,12 +236,12 @@ pub fn granted(scopes: &[Scope], requested: &Access) -> Vec<String> {
         .collect()
 }
 
-/// An action of a request that means something here.
+/// A known action of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Grantable {
-    /// The action as it is granted.
+    /// The granted action.
     pub action: &'static str,
-    /// The action that a fitting scope has to hold for it.
+    /// The action that a fitting scope must have for it.
     pub held: &'static str,
 }
 
@@ -269,7 +268,7 @@ pub(super) fn resource(requested: &Access) -> (&str, &str) {
     }
 }
 
-/// The scopes that fit what is asked for by type and name, with their places.
+/// The scopes that fit a request by type and name, with their places.
 pub(super) fn fitting<'a>(scopes: &'a [Scope], requested: &Access) -> Vec<(usize, &'a Scope)> {
     let (r#type, name) = resource(requested);
     scopes
@@ -279,8 +278,7 @@ pub(super) fn fitting<'a>(scopes: &'a [Scope], requested: &Access) -> Vec<(usize
         .collect()
 }
 
-/// What of a request can be granted at all: each action once, in the order grants list it, and `*` as what it stands
-/// for.
+/// The actions of a request that can be granted at all: each once, in the order of grants, with `*` expanded.
 pub(super) fn grantable(requested: &Access) -> Vec<Grantable> {
     let asks = |action: &str| requested.actions.iter().any(|asked| asked == action);
     let catalog = |action| Grantable { action, held: ANY };
@@ -300,10 +298,9 @@ pub(super) fn grantable(requested: &Access) -> Vec<Grantable> {
     }
 }
 
-/// Do scopes grant nothing that others do not grant too? Answers no where it cannot tell.
+/// Returns true if scopes grant nothing that others do not grant too. Returns false if it cannot tell.
 ///
-/// Each action of each scope has to be an action of one of the others, whose type is the same and whose name
-/// covers its name.
+/// Each action of each scope has to be one of another scope of the same type, whose name covers its name.
 #[must_use]
 pub fn are_within(scopes: &[Scope], others: &[Scope]) -> bool {
     scopes.iter().all(|scope| {
@@ -412,7 +409,7 @@ mod tests {
         assert!(parse_requested(["x".repeat(LENGTH + 1).as_str()]).is_err());
         let long = format!("repository:{}:pull", "x".repeat(257));
         assert_eq!(parse_requested([long.as_str()]).unwrap(), []);
-        // They are counted once they are merged, and nothing that cannot be read is counted.
+        // They are counted after merging, and unreadable ones are not counted.
         let same = [many[0].as_str(); 400].join(" ");
         assert_eq!(parse_requested([same.as_str()]).unwrap().len(), 1);
         let unreadable = ["*"; 400].into_iter();

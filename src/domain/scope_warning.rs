@@ -1,7 +1,7 @@
 //! Scopes that grant nothing, as far as their text alone tells.
 //!
-//! Such scopes are kept as they were sent, since public clients send types, actions and names of their own. So whoever
-//! sends one is only told. Owns the reasons; leaves the decision itself to [`super::scope`].
+//! Such scopes are kept as they were sent, since public clients send types, actions and names of their own. So the
+//! client is only warned. Owns the reasons; leaves the decision itself to [`super::scope`].
 
 use super::pattern::{ANY, matches};
 use super::scope::{CATALOG, REGISTRY, REPOSITORY, REPOSITORY_ACTIONS};
@@ -11,7 +11,7 @@ use super::token_scope::Scope;
 /// The most actions that a message names.
 const SHOWN: usize = 3;
 
-/// Why a scope, or a part of it, grants nothing.
+/// The reason for which a scope, or a part of it, grants nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScopeWarning {
     /// The scope's place among the token's scopes, from 0.
@@ -20,8 +20,7 @@ pub struct ScopeWarning {
     pub message: String,
 }
 
-/// The warnings about a token's scopes, at most one for each. `domain` is the part that the host names of all
-/// registries end in.
+/// The warnings about a token's scopes, at most one for each. Host names of registries end in `domain`.
 #[must_use]
 pub fn scope_warnings(scopes: &[Scope], domain: &str) -> Vec<ScopeWarning> {
     let told = scopes.iter().enumerate().filter_map(|(index, scope)| {
@@ -88,8 +87,8 @@ fn of_actions(actions: &[String]) -> Vec<String> {
     reasons
 }
 
-/// Why no repository can have a name that this pattern fits, by the grammar that Distribution and zot share (OCI
-/// Distribution Specification 1.1, "Pulling manifests").
+/// The reason for which no repository can have a name that this pattern fits, by the grammar that Distribution and zot
+/// share (OCI Distribution Specification 1.1, "Pulling manifests").
 fn of_name(name: &str, domain: &str) -> Option<String> {
     let shown = quoted(name);
     let (first, rest) = name.split_once('/').unwrap_or((name, ""));

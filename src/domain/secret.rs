@@ -1,6 +1,6 @@
-//! Machine secrets: what the service generates and hands out.
+//! Machine secrets, which the service generates.
 //!
-//! A secret is a prefix, random digits, and digits of a CRC-32 over all before them. The prefix lets scanners and people
+//! A secret is a prefix, random digits, and a CRC-32 over all before it. The prefix lets scanners and people
 //! recognise it, the checksum lets a typo fail before the database is asked. It is stored as an HMAC-SHA-256, which is
 //! enough for a secret that nobody can guess; passwords of people are bcrypt's business.
 //!
@@ -15,7 +15,7 @@ use aws_lc_rs::hmac;
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-/// What every refresh token of a registry's client begins with, for scanners and people. The rest is sealed.
+/// The prefix of refresh tokens of registries' clients, for scanners and people. The rest is sealed.
 pub const REFRESH_PREFIX: &str = "whrr_";
 /// Random bytes in the secret of a registry token.
 pub const TOKEN_ENTROPY: usize = 24;
@@ -23,7 +23,7 @@ pub const TOKEN_ENTROPY: usize = 24;
 pub const CODE_ENTROPY: usize = 71;
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// What a secret opens, told by its prefix.
+/// The kind of a secret, by its prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SecretKind {
     /// A registry, by the scopes of its token.
@@ -35,7 +35,7 @@ pub enum SecretKind {
 impl SecretKind {
     const ALL: [Self; 2] = [Self::RegistryToken, Self::AppToken];
 
-    /// What every secret of this kind begins with.
+    /// The prefix of every secret of this kind.
     #[must_use]
     pub fn prefix(self) -> &'static str {
         match self {
@@ -53,7 +53,7 @@ impl SecretKind {
         let covered = text.len().checked_sub(kind.checksum_digits())?;
         let whole = covered == kind.prefix().len() + kind.random_digits();
         let (covered, checksum) = text.split_at_checked(covered)?;
-        // A checksum is no secret: what has a right one may still hold anything, such as a NUL.
+        // A checksum is no secret: a string with a right one may still hold anything, such as a NUL.
         let digits = covered.strip_prefix(kind.prefix())?.bytes();
         let plain = digits
             .into_iter()
@@ -99,7 +99,7 @@ impl SecretKind {
 
     fn mint(self, entropy: &[u8]) -> SecretString {
         let random = Zeroizing::new(digits(entropy, self.base(), self.random_digits()));
-        // As long as it gets: growing would leave its beginning behind.
+        // The final length: growing would leave a copy of the beginning behind.
         let length = self.prefix().len() + random.len() + self.checksum_digits();
         let mut secret = String::with_capacity(length);
         secret.push_str(self.prefix());
@@ -109,16 +109,16 @@ impl SecretKind {
     }
 }
 
-/// Is this a machine secret, by prefix and checksum? Such a string is tried only as a token, never as a password.
+/// Returns true if this is a machine secret, by prefix and checksum. It is tried only as a token, never as a password.
 #[must_use]
 pub fn is_machine_secret(text: &str) -> bool {
     SecretKind::of(text).is_some()
 }
 
-/// The form of what opens something, as it begins. Those of a mistyped or cut secret are told too: the rest could be tried.
+/// The form of a credential, by its beginning. A mistyped or cut secret counts too: the rest could be guessed.
 struct Form {
     prefix: &'static str,
-    /// Can this byte follow?
+    /// Returns true if this byte can follow.
     digit: fn(u8) -> bool,
     /// The fewest bytes that have to follow.
     least: usize,
@@ -146,8 +146,7 @@ const FORMS: [Form; 5] = [
         digit: |byte| is_url_safe(byte) || byte == b'.',
         least: 16,
     },
-    // A session's cookie, and whatever else is sealed to travel: first of all the number of a data key, whose upper 54 bits
-    // are zero.
+    // A session's cookie, and any sealed text: it begins with a data key's number, whose upper 54 bits are zero.
     Form {
         prefix: "AAAAAAAAA",
         digit: is_url_safe,
@@ -160,8 +159,8 @@ fn is_url_safe(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
 }
 
-/// A text in which whatever has the form of a secret is replaced after its prefix: the secrets of registry tokens, codes of
-/// app tokens, refresh tokens, JWTs and cookies of sessions.
+/// A text in which every string in the form of a secret is replaced after its prefix: the secrets of registry tokens,
+/// codes of app tokens, refresh tokens, JWTs and cookies of sessions.
 #[must_use]
 pub fn masked(text: &str) -> Cow<'_, str> {
     FORMS
@@ -191,10 +190,10 @@ impl Form {
     }
 }
 
-/// White space around a secret that is cut off, in bytes: a file, and a variable made of it, often ends in a line end.
+/// The most white space around a secret that is cut off, in bytes: files and variables often end in a line end.
 const AROUND: usize = 16;
 
-/// The machine secret that a text is, without the white space around it; none if the text is anything else.
+/// The machine secret in a text, without the white space around it; none if the text is anything else.
 #[must_use]
 pub fn bare(text: &str) -> Option<&str> {
     let bare = text.trim();
@@ -213,7 +212,7 @@ pub fn app_token_code(entropy: [u8; CODE_ENTROPY]) -> SecretString {
     SecretKind::AppToken.mint(&entropy)
 }
 
-/// What is stored of a secret. It binds the kind and the owner, so a digest moved to another row opens nothing.
+/// The stored digest of a secret. It binds the kind and the owner, so a digest moved to another row opens nothing.
 #[must_use]
 pub fn digest(
     key: &hmac::Key,
@@ -228,7 +227,7 @@ pub fn digest(
     context.sign().as_ref().to_vec()
 }
 
-/// Digits that are divided off at once: in a base up to 62 they are worth less than 2^32.
+/// Digits divided off at once: in a base up to 62 they are less than 2^32.
 const GROUP: usize = 5;
 
 /// A big-endian number in a base up to 62, most significant digit first, padded with zeros to `width` digits.

@@ -1,4 +1,4 @@
-//! What registries trust: the kinds of signing keys, their algorithms, and the names they go by.
+//! Signing keys that registries trust: their roles, algorithms and ids.
 //!
 //! Owns the words for them and the fingerprint that names a key. Refuses to know how keys are made, kept or used.
 
@@ -11,7 +11,7 @@ use crate::error::{Error, Field, Result};
 
 /// Bytes of the fingerprint that make a key's id.
 const KEY_ID: usize = 30;
-/// How JWTs are signed. These two are what every registry reads, the oldest one included.
+/// The algorithm of JWTs. Every registry reads these two, the oldest one included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
     /// ECDSA on P-256 with SHA-256.
@@ -43,7 +43,7 @@ impl Algorithm {
     }
 }
 
-/// What a key is for.
+/// The role of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyRole {
     /// A registry's certificate authority, which signs its leaves.
@@ -65,7 +65,7 @@ impl KeyRole {
         }
     }
 
-    /// The role that a stored word names.
+    /// The role of a stored word.
     pub fn from_stored(word: &str) -> Result<Self> {
         match word {
             "ca" => Ok(Self::Authority),
@@ -75,7 +75,7 @@ impl KeyRole {
         }
     }
 
-    /// Which key signs the JWTs of a registry.
+    /// The role of the key that signs the JWTs of a registry.
     #[must_use]
     pub fn of_signer(verifier: TokenVerifier) -> Self {
         match verifier {
@@ -84,7 +84,7 @@ impl KeyRole {
         }
     }
 
-    /// Which certificate a registry has to be given to trust its JWTs.
+    /// The role of the key whose certificate a registry needs to trust its JWTs.
     #[must_use]
     pub fn of_anchor(verifier: TokenVerifier) -> Self {
         match verifier {
@@ -94,8 +94,8 @@ impl KeyRole {
     }
 }
 
-/// The id of a public key, from its `SubjectPublicKeyInfo` in DER: what libtrust calls its fingerprint, which
-/// Distribution 2 finds keys by. The first 30 bytes of a SHA-256 in base 32, a colon after every fourth digit.
+/// The id of a public key, from its `SubjectPublicKeyInfo` in DER: the fingerprint of libtrust, by which Distribution 2
+/// finds keys. The first 30 bytes of a SHA-256 in base 32, a colon after every fourth digit.
 #[must_use]
 pub fn key_id(public_key: &[u8]) -> String {
     let hash = digest::digest(&digest::SHA256, public_key);

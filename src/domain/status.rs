@@ -1,14 +1,14 @@
-//! Enabled or disabled: what an operator sets on accounts and tokens.
+//! The status of accounts and tokens, which an operator sets.
 
 use super::text::quoted;
 use crate::error::{Error, Field, Result};
 
-/// Whether an account or a token is in use.
+/// The status of an account or a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     /// In use.
     Enabled,
-    /// Opens nothing until enabled again.
+    /// Refused until enabled again.
     Disabled,
 }
 
@@ -22,7 +22,7 @@ impl Status {
         }
     }
 
-    /// The status that a stored word names. Only `enabled` opens anything.
+    /// The status of a stored word. Only `enabled` opens anything.
     #[must_use]
     pub fn from_stored(word: &str) -> Self {
         if word == "enabled" {

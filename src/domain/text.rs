@@ -1,10 +1,10 @@
-//! How untrusted text is shown in messages, and the name that it may have meant.
+//! Untrusted text in messages, and the known name that it may have meant.
 
 use std::fmt;
 
 /// The longest piece of a caller's text that a message repeats, in characters.
 const SHOWN: usize = 80;
-/// How like a known name an unknown one has to be to be taken for a slip of it, by Jaro and Winkler: 1 is the same.
+/// The least likeness of an unknown name to a known one to count as a slip of it, by Jaro and Winkler: 1 is the same.
 const LIKENESS: f64 = 0.7;
 /// The longest name that is compared, in bytes.
 const COMPARED: usize = 64;
@@ -28,8 +28,7 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// Is there a character that has no business in a name: C0, DEL or C1 controls? PostgreSQL refuses NUL in text, and
-/// logs and terminals act on the others.
+/// Returns true if a text has C0, DEL or C1 controls: PostgreSQL refuses NUL, logs and terminals act on the others.
 #[must_use]
 pub fn has_control(text: &str) -> bool {
     text.chars().any(char::is_control)

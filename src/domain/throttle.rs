@@ -1,13 +1,13 @@
-//! Rates: so many failures a minute, or changes an hour, are borne before further ones have to wait.
+//! Rates: the failures in a minute, or changes in an hour, that are allowed before further ones have to wait.
 //!
 //! The arithmetic alone: one instant for each account of events, up to which they are paid for (the generic cell rate
-//! algorithm, ITU-T I.371). Instants are durations since a start that the caller chooses, on a clock that never goes back.
-//! Refuses to know whose events they are. Ready-made limiters, such as the crate governor,
-//! count every try, and here only failures and changes count, which are known afterwards.
+//! algorithm, ITU-T I.371). Instants are durations since a start that the caller chooses, on a clock that never goes
+//! back. Refuses to know the source of events. Existing limiters, such as the crate governor, count every try, and here
+//! only failures and changes count, which are known afterwards.
 
 use std::time::Duration;
 
-/// So many events in a time: all at once or one by one.
+/// A number of events in a time: all at once or one by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     /// The time for which one event counts.
@@ -42,20 +42,20 @@ impl Rate {
         (paid_until + self.each).saturating_sub(now + self.period)
     }
 
-    /// Until when the events are paid for with so many more, whether there is room for them or not.
+    /// The instant until which the events are paid for with so many more, even without room for them.
     #[must_use]
     pub fn owe(self, paid_until: Duration, now: Duration, events: u32) -> Duration {
         paid_until.max(now) + self.each.saturating_mul(events)
     }
 
-    /// Until when the events are paid for with one more, if there is room for it.
+    /// The instant until which the events are paid for with one more, if there is room for it.
     #[must_use]
     pub fn add(self, paid_until: Duration, now: Duration) -> Option<Duration> {
         let room = self.wait(paid_until, now).is_zero();
         room.then(|| self.owe(paid_until, now, 1))
     }
 
-    /// The same with one less, which turned out to be none.
+    /// The instant with one event less, which turned out to be none.
     #[must_use]
     pub fn give_back(self, paid_until: Duration) -> Duration {
         paid_until.saturating_sub(self.each)
@@ -89,7 +89,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever tries as often as is borne gets no more through than the burst and what the time gives.
+        /// A client that tries as often as allowed gets no more through than the burst and the share of the time.
         #[test]
         fn no_more_than_the_rate(limit in 1_u32..500, pauses in prop::collection::vec(0_u64..5_000_000, 1..400)) {
             let rate = Rate::per_minute(limit);

@@ -1,4 +1,4 @@
-//! Registry tokens: what opens one registry, by scopes, until an instant or for ever.
+//! Registry tokens, which open one registry, by scopes, until an instant or for ever.
 
 use std::net::IpAddr;
 
@@ -53,8 +53,7 @@ impl TokenName {
     }
 }
 
-/// Scopes as they are kept, for who only shows them: reading and writing out again the scopes of a page would be a
-/// fifth of its cost.
+/// Stored scopes, for code that only shows them: parsing and serialising them would be a fifth of a page's cost.
 pub type VerbatimScopes = Box<RawValue>;
 
 /// The longest description, in characters.
@@ -90,37 +89,37 @@ pub struct Token<S = Vec<Scope>> {
     pub description: Option<String>,
     /// As set; expiry does not change it.
     pub status: Status,
-    /// When it stops to work; `None` is never.
+    /// Its end; `None` is never.
     pub expires_at: Option<DateTime<Utc>>,
     /// Its scopes.
     pub scopes: S,
-    /// Where it may be used from, beside what the registry says.
+    /// The addresses from which it may be used, within the registry's list.
     pub allowed: AllowList,
-    /// When its secrets were made and when they end.
+    /// The times at which its secrets were made and end.
     pub secrets: Secrets,
     /// Counts every change.
     pub version: i64,
-    /// By whom and when it was made.
+    /// The account that made it, and the time.
     pub created: Attribution,
-    /// By whom and when it was last changed.
+    /// The account that last changed it, and the time.
     pub modified: Option<Attribution>,
-    /// The last use that is known; `None` until the first. Being used changes nothing else of a token.
+    /// The last known use; `None` until the first. A use changes nothing else of a token.
     pub last_used: Option<LastUse>,
 }
 
-/// When, from where and for what a token was last used.
+/// The last use of a token: time, address and repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastUse {
-    /// When it was used.
+    /// The time.
     pub at: DateTime<Utc>,
-    /// Who used it: the peer of the connection.
+    /// The peer of the connection.
     pub address: Option<IpAddr>,
-    /// The repository that it was last used for. A use that names none, such as a login, keeps the one before it.
+    /// The repository of its last use. A use that names none, such as a login, keeps the one before it.
     pub repository: Option<String>,
 }
 
 impl LastUse {
-    /// Takes in another use of the same token: the later one counts, whichever comes first.
+    /// Merges another use of the same token: the later one counts, in any order.
     pub fn merge(&mut self, other: Self) {
         let earlier = if other.at < self.at {
             other
@@ -134,7 +133,7 @@ impl LastUse {
 }
 
 impl<S> Token<S> {
-    /// The state a list shows: disabled, else expired, else enabled.
+    /// The state that a list shows: disabled, else expired, else enabled.
     #[must_use]
     pub fn state_at(&self, now: DateTime<Utc>) -> &'static str {
         match self.status {
@@ -144,7 +143,7 @@ impl<S> Token<S> {
         }
     }
 
-    /// The state it is in at an instant. A use leaves no trace in it; that time is up does, for the token or a secret.
+    /// The tag of its state at an instant. A use does not change it; the end of the token or of a secret does.
     #[must_use]
     pub fn tag_at(&self, now: DateTime<Utc>) -> Tag {
         Tag {
@@ -156,7 +155,7 @@ impl<S> Token<S> {
         }
     }
 
-    /// Why the token opens nothing at an instant; `None` if it opens what its scopes say.
+    /// The reason for which the token opens nothing at an instant; `None` if it is usable.
     #[must_use]
     pub fn unusable_at(&self, now: DateTime<Utc>) -> Option<String> {
         match (self.status, self.expires_at) {
@@ -169,7 +168,7 @@ impl<S> Token<S> {
         }
     }
 
-    /// That the secret is too old, so that the one before it, which is older, is too.
+    /// The reason that the secret is too old; then the previous one, which is older, is too.
     fn secret_outlived_at(&self, now: DateTime<Utc>) -> Option<String> {
         let end = self.secrets.end().filter(|end| *end <= now)?;
         let age = self.secrets.maximum_age?;
@@ -179,7 +178,7 @@ impl<S> Token<S> {
         ))
     }
 
-    /// Why the token opens nothing from an address; `None` if both its registry's list and its own hold that.
+    /// The reason for which an address may not use the token; `None` if its registry's list and its own admit it.
     #[must_use]
     pub fn closed_to(&self, tenant: &Tenant, address: IpAddr) -> Option<String> {
         if !tenant.subnets.admits(address) {
@@ -336,9 +335,9 @@ impl Token {
         }
     }
 
-    /// Replaces all that can be replaced: what the caller left out has its default in `new`. The name stays.
+    /// Replaces all fields but the name; `new` has the default of a missing field.
     ///
-    /// Returns whether anything changed.
+    /// Returns true if anything changed.
     pub fn replace(&mut self, new: NewToken, lives: Lives, now: DateTime<Utc>) -> Result<bool> {
         let NewToken {
             name,
@@ -349,7 +348,7 @@ impl Token {
             status,
             with_password: _,
         } = new;
-        // Where tokens are to end, who does not speak of the end does not mean that there is none.
+        // If the rules require an end, a missing field does not mean that there is none.
         let expires_at = match expires_at {
             Patch::Keep if !lives.rule() => Patch::Clear,
             said => said,
@@ -365,7 +364,7 @@ impl Token {
         self.update(patch, lives, now)
     }
 
-    /// Changes what the patch names. Returns whether anything changed.
+    /// Applies a patch. Returns true if anything changed.
     pub fn update(&mut self, patch: TokenPatch, lives: Lives, now: DateTime<Utc>) -> Result<bool> {
         let TokenPatch {
             name,
@@ -390,7 +389,7 @@ impl Token {
             self.description = description;
         }
         if let Some(expires_at) = expires_at.change() {
-            // A script that applies what it read before must not fail because time went on.
+            // A script that sends back a value that it read must not fail because time went on.
             if expires_at != self.expires_at {
                 check_expiry(expires_at, now)?;
                 lives.admit(expires_at, now)?;
@@ -413,30 +412,30 @@ impl Token {
     }
 }
 
-/// A token to be made, or what replaces one.
+/// A new token, or the replacement of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewToken {
     /// Its name.
     pub name: TokenName,
     /// A text for people.
     pub description: Patch<String>,
-    /// When it stops to work. [`Patch::Keep`] is as the rules have it for a token to be made; one that is replaced keeps its
-    /// end where there are rules, and loses it where there are none, as the product has it.
+    /// Its end. [`Patch::Keep`] follows the rules for a new token; a replaced one keeps its end if there are rules, and
+    /// loses it if there are none, as the product has it.
     pub expires_at: Patch<DateTime<Utc>>,
     /// Its scopes.
     pub scopes: Vec<Scope>,
-    /// Where it may be used from. `None` is everywhere for a token to be made, and leaves one that is replaced as it is:
-    /// a client that has never heard of it must not open a token to the world.
+    /// The addresses from which it may be used. `None` is everywhere for a new token, and leaves a replaced one as it
+    /// is: a client that does not know the field must not open a token to the world.
     pub allowed: Option<AllowList>,
-    /// In use or not.
+    /// The status.
     pub status: Status,
-    /// Did the caller send a password? It would not be taken, so no token is made of it. One that is replaced keeps its
-    /// own, and is often sent as the answer that made it.
+    /// True if the caller sent a password. It would not be used, so no token is made with one. A replaced token keeps
+    /// its own, and is often sent as the answer that made it.
     pub with_password: bool,
 }
 
 impl NewToken {
-    /// An enabled token that has this name, and nothing else of its own.
+    /// An enabled token with this name and defaults.
     #[must_use]
     pub fn named(name: TokenName) -> Self {
         Self {
@@ -450,7 +449,7 @@ impl NewToken {
         }
     }
 
-    /// The rights of the token as soon as it is made. Ask for them once it is [settled](Self::settle) when it ends.
+    /// The rights of the new token. Call it after [`settle`](Self::settle), which sets the end.
     #[must_use]
     pub fn grant(&self) -> Grant<'_> {
         Grant {
@@ -461,8 +460,7 @@ impl NewToken {
         }
     }
 
-    /// Settles when it stops to work, and refuses an expiry that has passed or is too late, and scopes that no new token
-    /// may have.
+    /// Sets its end, and refuses an expiry that has passed or is too late, and scopes that no new token may have.
     pub fn settle(&mut self, lives: Lives, now: DateTime<Utc>) -> Result<()> {
         if self.with_password {
             return Err(Error::invalid(
@@ -482,25 +480,25 @@ impl NewToken {
     }
 }
 
-/// Changes to a token; what is `None` stays.
+/// Changes to a token; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenPatch {
     /// The name that the caller read. It cannot be changed, so another one is refused.
     pub name: Option<String>,
     /// Changes the text for people.
     pub description: Patch<String>,
-    /// Changes when it stops to work.
+    /// Changes its end.
     pub expires_at: Patch<DateTime<Utc>>,
     /// Replaces all scopes.
     pub scopes: Option<Vec<Scope>>,
-    /// Replaces where it may be used from; an empty list is everywhere.
+    /// Replaces the addresses from which it may be used; an empty list is everywhere.
     pub allowed: Option<AllowList>,
-    /// Enables or disables.
+    /// Changes the status.
     pub status: Option<Status>,
 }
 
 impl TokenPatch {
-    /// Does it disable the token and change nothing else?
+    /// Returns true if it disables the token and changes nothing else.
     #[must_use]
     pub fn only_disables(&self) -> bool {
         let Self {
@@ -534,8 +532,7 @@ fn check_expiry(expires_at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result
 
 /// Reads an instant of RFC 3339 with any offset, up to the year 9999, and keeps whole microseconds.
 ///
-/// An instant without a zone is refused, though some clients send such: guessing a zone would move an expiry by
-/// hours.
+/// An instant without a zone is refused, though some clients send such: guessing a zone would move an expiry by hours.
 pub fn parse_expiry(text: &str) -> Result<DateTime<Utc>> {
     let last = DateTime::from_timestamp(253_402_300_800, 0);
     DateTime::parse_from_rfc3339(text)

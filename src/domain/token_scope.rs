@@ -1,4 +1,4 @@
-//! The scopes of a token, as they are kept.
+//! The stored scopes of a token.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,12 +6,12 @@ use super::pattern::wildcards;
 use super::text::{has_control, quoted};
 use crate::error::{Error, Field, Result};
 
-/// What a token may do with a resource. Kept verbatim and in order: clients compare what they sent.
+/// Actions on a resource. Kept verbatim and in order: clients compare the answer with their request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
-    /// What may be done, for example `pull`.
+    /// The actions, for example `pull`.
     pub actions: Vec<String>,
-    /// Which resource, for example `team/*`.
+    /// The resource's name, for example `team/*`.
     pub name: String,
     /// The resource's type, for example `repository`.
     pub r#type: String,
@@ -28,8 +28,7 @@ const WILDCARDS: usize = 4;
 /// All texts of a token's scopes together, in bytes: a page of a list has a thousand tokens.
 const SCOPE_TEXTS: usize = 16 * 1024;
 
-/// Refuses scopes with control characters, and more of them than a list can carry; any other text is kept as it is,
-/// whether it grants something or not.
+/// Refuses control characters in scopes, and more scopes than a list can carry; any other text is kept as it is.
 pub fn check_scopes(scopes: &[Scope]) -> Result<()> {
     let sizes = [
         (scopes.len(), SCOPES, "scopes has entries"),
@@ -84,8 +83,7 @@ pub fn check_scopes(scopes: &[Scope]) -> Result<()> {
     Ok(())
 }
 
-/// Refuses names with more wildcards than anybody can read. Tokens that have such from an earlier release keep them, so
-/// this is asked of scopes that are new.
+/// Refuses names with too many wildcards to read in new scopes. Tokens from an earlier release keep such names.
 pub(super) fn check_wildcards(scopes: &[Scope]) -> Result<()> {
     for scope in scopes {
         let count = wildcards(&scope.name);

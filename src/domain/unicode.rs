@@ -1,4 +1,4 @@
-//! Which texts count as the same, and which characters do not show.
+//! Equality of texts, and characters that do not show.
 
 use std::borrow::Cow;
 
@@ -13,21 +13,20 @@ use zeroize::Zeroize as _;
 /// U+FEFF: some editors begin a file of UTF-8 with it.
 pub const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// Normalization form C (UAX 15): what looks the same is the same.
+/// Normalization form C (UAX 15), in which texts that look the same are the same.
 #[must_use]
 pub fn composed(text: &str) -> Cow<'_, str> {
     ComposingNormalizer::new_nfc().normalize(text)
 }
 
-/// The form that is compared without regard to case: full case folding, composed (Unicode 3.13, D145).
+/// The form for comparison without regard to case: full case folding, composed (Unicode 3.13, D145).
 #[must_use]
 pub fn folded(text: &str) -> String {
     let mapper = CaseMapper::new();
     composed(&mapper.fold_string(&composed(text))).into_owned()
 }
 
-/// The form in which a password is compared, by the rules of `OpaqueString` (RFC 8265 §4.2.2): each space is U+0020, and all is
-/// composed.
+/// The compared form of a password, by `OpaqueString` (RFC 8265 §4.2.2): each space is U+0020, and all is composed.
 #[must_use]
 pub fn opaque(text: &str) -> String {
     let categories = CodePointMapData::<GeneralCategory>::new();
@@ -35,7 +34,7 @@ pub fn opaque(text: &str) -> String {
         GeneralCategory::SpaceSeparator => ' ',
         _ => c,
     });
-    // Of the text's length at the least, so that few parts of a password stay behind where it grew.
+    // At least the text's length, so that a growing buffer leaves few parts of a password behind.
     let mut plain = String::with_capacity(text.len());
     plain.extend(spaced);
     let composed = match composed(&plain) {
@@ -46,8 +45,8 @@ pub fn opaque(text: &str) -> String {
     composed
 }
 
-/// Does a character show nothing, or move what stands around it? Such are controls of the direction of text (bidi), what
-/// has no width, and ends of lines: two names that differ in them look alike.
+/// Returns true if a character shows nothing, or moves the text around it: controls of the direction of text (bidi),
+/// characters without width, and ends of lines. Two names that differ in them look alike.
 #[must_use]
 pub fn is_invisible(c: char) -> bool {
     let unseen = GeneralCategoryGroup::Format

@@ -1,10 +1,11 @@
-//! Who is it: from the name and password or the API token of a request to the account on whose behalf it acts.
+//! Authentication: from the name and password or the API token of a request to the account that it acts for.
 //!
-//! Two halves. [`Access::identify`] proves that the password is an account's; a proof is remembered for at most a
-//! minute and saves nothing but bcrypt. An API token proves itself by its signature ([`ApiKeys`](super::api_keys)), a
-//! session by its seal ([`Sessions`](super::sessions)).
-//! `admit` reads, in the same store call as the request's own work, what that account and that token are and may do
-//! *now*: so disabling or revoking bites on the very next request, on every replica, with no message between them.
+//! [`Access::identify`] proves that a password is an account's. A proof is remembered for at most a minute and saves
+//! nothing but bcrypt. An API token proves itself by its signature ([`ApiKeys`](super::api_keys)), a session by its
+//! seal ([`Sessions`](super::sessions)).
+//!
+//! `admit` reads the present state and rights of that account and token in the same store call as the request's own
+//! work. So a disabled account or a revoked token is refused on the next request, on every replica.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -30,15 +31,15 @@ use crate::error::{Error, Outage, Result, What};
 use crate::metrics;
 use crate::store::{Session, Store, accounts, api_tokens, roles};
 
-/// How long a proof is remembered.
+/// The time for which a proof is remembered.
 const REMEMBERED: Duration = Duration::from_mins(1);
 /// Proofs remembered at once.
 const PROOFS: u64 = 100_000;
-/// How long it is remembered that a password was right at a source, to tell who has it from who guesses there. It proves
-/// nothing.
+/// The time for which a source is remembered at which a password was right. It tells the owner from a guesser at the
+/// same source, and proves nothing.
 const FAMILIAR: Duration = Duration::from_hours(1);
 
-/// What a request presents.
+/// The credentials that a request presents.
 #[derive(Debug)]
 pub struct Presented {
     pub(super) name: String,
@@ -47,8 +48,8 @@ pub struct Presented {
 }
 
 impl Presented {
-    /// A name, what came with it, and where the request comes from. A machine secret is taken without the white space
-    /// around it: what is mounted from a secret store often ends in a line end.
+    /// Takes a name, its secret, and the source of the request. White space around a machine secret is removed: a file
+    /// mounted from a secret store often ends in a line end.
     #[must_use]
     pub fn new(name: String, password: SecretString, source: IpAddr) -> Self {
         let bare = secret::bare(password.expose_secret()).map(SecretString::from);
@@ -79,15 +80,13 @@ pub struct Caller {
     origin: Origin,
 }
 
-/// What the proof was.
 #[derive(Debug, Clone)]
 enum Evidence {
-    /// A right password.
     Password {
         proof: Proof,
         presented: Arc<Presented>,
     },
-    /// An API token of ours. Whether it is in force is for `admit` to find out.
+    /// An API token of ours. `admit` finds out if it is in force.
     ApiToken(ApiTokenId),
     /// A session of ours, made at an instant with a right password.
     Session { proof: Proof, at: DateTime<Utc> },
@@ -101,18 +100,16 @@ impl Caller {
         }
     }
 
-    /// The same caller, of whose request the audit trail tells where it came from.
+    /// The same caller with the origin of its request, for the audit trail.
     #[must_use]
     pub fn from(self, origin: Origin) -> Self {
         Self { origin, ..self }
     }
 
-    /// Where the request came from.
     pub(super) fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// What the request came with.
     pub(super) fn credential(&self) -> Credential {
         match &self.evidence {
             Evidence::Password { .. } => Credential::Password,
@@ -121,7 +118,7 @@ impl Caller {
         }
     }
 
-    /// Who it is, as far as that is known without the database.
+    /// The actor, as far as it is known without the database.
     pub(super) fn by(&self) -> By {
         let (actor, actor_name) = match &self.evidence {
             Evidence::Password { proof, presented } => {
@@ -148,7 +145,7 @@ impl Caller {
         Self::new(Evidence::Session { proof, at })
     }
 
-    /// When the session was made that the request came with, if it did.
+    /// The time of the sign-in, if the request came with a session.
     pub(super) fn signed_in_at(&self) -> Option<DateTime<Utc>> {
         match &self.evidence {
             Evidence::Session { at, .. } => Some(*at),
@@ -161,7 +158,7 @@ impl Caller {
     }
 }
 
-/// That a password was right for a version of an account.
+/// The proof that a password was right for a version of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Proof {
     pub account: AccountKey,
@@ -169,7 +166,7 @@ pub(super) struct Proof {
     pub version: i64,
 }
 
-/// A proof, and when and at which source it was made.
+/// A proof, the time when it was made, and its source.
 #[derive(Debug, Clone, Copy)]
 struct Remembered {
     proof: Proof,
@@ -177,7 +174,7 @@ struct Remembered {
     network: IpAddr,
 }
 
-/// Why there is no proof, in a form that requests waiting for the same check can share.
+/// The reason for which there is no proof, in a form that requests waiting for the same check can share.
 #[derive(Debug, Clone, thiserror::Error)]
 enum Refusal {
     #[error("wrong")]
@@ -229,7 +226,7 @@ pub struct Access {
     proofs: moka::future::Cache<[u8; 32], Remembered>,
     looked_up: metrics::Cache,
     familiar: moka::sync::Cache<(IpAddr, [u8; 32]), ()>,
-    /// Made anew by every process: what is remembered cannot be turned back into passwords elsewhere.
+    /// Made anew by every process, so that another process cannot turn remembered digests back into passwords.
     key: hmac::Key,
 }
 
@@ -292,7 +289,7 @@ impl Access {
         self.prove_once(digest, presented).await
     }
 
-    /// Proves; equal requests wait for the first of them.
+    /// Proves a password. Equal requests wait for the first of them.
     async fn prove_once(&self, digest: [u8; 32], presented: Arc<Presented>) -> Result<Caller> {
         let proving = self.prove(digest, Arc::clone(&presented));
         let proven = self.proofs.try_get_with(digest, proving).await;
@@ -300,7 +297,7 @@ impl Access {
         Ok(Caller::by_password(proof, presented))
     }
 
-    /// Forgets that a password was right, for one that opens nothing: who has it is to learn no more than who guesses.
+    /// Forgets that a password was right, for an account that opens nothing: it must tell no more than a guess.
     pub(super) async fn forget(&self, caller: &Caller) {
         if let Evidence::Password { presented, .. } = &caller.evidence {
             let digest = self.digest(presented);
@@ -310,8 +307,7 @@ impl Access {
         }
     }
 
-    /// Proves again, for an account that changed since: whether the password was among the changes only bcrypt can
-    /// tell.
+    /// Proves again, for an account that changed since: only bcrypt can tell if the password was among the changes.
     pub(super) async fn identify_again(&self, caller: &Caller) -> Result<Caller> {
         let Evidence::Password { proof, presented } = &caller.evidence else {
             // The proof of a token or a session never ages.
@@ -328,7 +324,7 @@ impl Access {
         Ok(renewed.from(caller.origin.clone()))
     }
 
-    /// What is counted of the checks, as it is now.
+    /// The counts of checks, as they are now.
     pub(super) fn counts(&self) -> &metrics::Passwords {
         self.looked_up.entries(self.proofs.entry_count());
         self.passwords.counts()
@@ -346,8 +342,8 @@ impl Access {
     ) -> std::result::Result<Remembered, Refusal> {
         let here = network(presented.source);
         let (source, name) = (presented.source, presented.name.as_str());
-        // Counted before it is checked: what is checked side by side would else be found wrong too late. A request that
-        // is given up meanwhile stays counted.
+        // Counted before the check: of parallel checks, a failure would else be known too late. A request that is given
+        // up meanwhile stays counted.
         let counted = !self.familiar.contains_key(&(here, digest));
         if counted && let Some(seconds) = self.fail(&presented) {
             return Err(Refusal::RateLimited(seconds));
@@ -414,7 +410,7 @@ impl Access {
             .fail(Tried::Password, source, name, self.clock.instant())
     }
 
-    /// Lets a password pass that was right at this source lately, or whose source has room for one more failure.
+    /// Lets a password pass that was right at this source lately, or if its source has room for one more failure.
     fn admits_guess(&self, digest: &[u8; 32], presented: &Presented) -> Result<()> {
         self.uncrowded(presented)?;
         let (source, name, now) = (
@@ -432,7 +428,7 @@ impl Access {
         })
     }
 
-    /// Refuses whatever comes from where too many guesses came after the wait had begun.
+    /// Refuses every request from a source with too many guesses after its wait had begun.
     fn uncrowded(&self, presented: &Presented) -> Result<()> {
         let (source, name) = (presented.source, presented.name.as_str());
         let wait = self.throttle.crowded(source, name, self.clock.instant());
@@ -441,7 +437,7 @@ impl Access {
         })
     }
 
-    /// What a proof is remembered by. The name's length keeps `a:bc` and `ab:c` apart.
+    /// The digest by which a proof is remembered. The name's length keeps `a:bc` and `ab:c` apart.
     fn digest(&self, presented: &Presented) -> [u8; 32] {
         let name = name_key(&presented.name);
         let mut context = hmac::Context::with_key(&self.key);
@@ -454,7 +450,7 @@ impl Access {
     }
 }
 
-/// What was found under a registry's id, and what the actor may do with it.
+/// Returns the thing found under a registry's id, and the actor's rights on it.
 ///
 /// # Errors
 ///
@@ -470,8 +466,8 @@ pub(super) fn visible<T>(
         .ok_or_else(|| Error::not_found(What::Registry, id))
 }
 
-/// Reads what a proven caller's account is now. `None` if it changed or went since its password was proven, which is
-/// then to be done again: another account may have the name by now.
+/// Reads the present state of a proven caller's account. `None` if the account changed or went since the proof. The
+/// proof is then to be done again: another account may have the name by now.
 ///
 /// # Errors
 ///

@@ -23,13 +23,13 @@ use crate::store::{Lock, Session, api_tokens, app_tokens, data_keys, members, re
 const ADMIN: &str = "Admin";
 /// The name of the first account.
 pub const FIRST: &str = "admin";
-/// The name, among the data set's facts, of who has its password.
+/// The name, among the data set's facts, of the holder of the first password.
 const FIRST_PASSWORD: &str = "first-password";
 
-/// What becomes of the API tokens in force of an account that is to be deleted.
+/// The fate of an account's API tokens in force when the account is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LiveTokens {
-    /// They keep it from being deleted: whoever uses them may not know whose they are.
+    /// They keep it from being deleted: their users may not know the account.
     Refuse,
     /// They are revoked with it.
     Revoke,
@@ -93,7 +93,7 @@ impl<'a> Accounts<'a> {
             .await
     }
 
-    /// Is this a first start: has there never been an account?
+    /// Returns true on a first start: there has never been an account.
     pub async fn none_ever(&self) -> Result<bool> {
         self.core
             .store
@@ -101,8 +101,8 @@ impl<'a> Accounts<'a> {
             .await
     }
 
-    /// Adds the first account, with the role Admin. Returns false, and adds none, if there is one already: of
-    /// several replicas that start at once one wins. A password that was made comes with who has it, for the others.
+    /// Adds the first account, with the role Admin. Returns false, and adds none, if there is one already: of several
+    /// replicas that start at once, one wins. For a generated password, `kept` tells the other replicas its holder.
     pub async fn create_first(&self, password: &NewPassword, kept: Option<String>) -> Result<bool> {
         let new = self.prepare(AccountName::parse(FIRST)?, password, vec![ADMIN.to_owned()])?;
         self.core
@@ -142,8 +142,7 @@ impl<'a> Accounts<'a> {
         self.core.store.read(find).await
     }
 
-    /// Sets a password, and ends the account's other credentials if that is wanted. The old password fails on the next
-    /// request.
+    /// Sets a password, and ends the account's other credentials if that is wanted. The old one fails from now on.
     pub async fn set_password(
         &self,
         name: String,
@@ -180,7 +179,7 @@ impl<'a> Accounts<'a> {
         self.update(name, change, IssuedTokens::Keep).await
     }
 
-    /// Deletes an account. What it made stays and keeps its name.
+    /// Deletes an account. The things that it made stay and keep its name.
     pub async fn delete(&self, name: String, tokens: LiveTokens) -> Result<()> {
         let now = self.core.clock.now();
         self.core
@@ -292,8 +291,7 @@ impl<'a> Accounts<'a> {
     }
 }
 
-/// The change of an account for the audit trail; a new password shows in no record of it, nor do the tokens that
-/// ended with the change.
+/// The change of an account for the audit trail, without a new password or the tokens that ended with the change.
 pub(super) fn account_change(
     before: &Account,
     after: &Account,
@@ -310,7 +308,7 @@ pub(super) fn account_change(
     told
 }
 
-/// Ends the tokens that an account made to act for itself, if that is wanted. Returns whether there were any.
+/// Ends the tokens that an account made to act for itself, if that is wanted. Returns true if there were any.
 pub(super) fn end_issued(
     connection: &mut Session,
     account: &Account,
@@ -326,7 +324,7 @@ pub(super) fn end_issued(
     Ok(deleted + revoked > 0)
 }
 
-/// What the audit trail is told of an account's level on a registry; nothing if it is what it was.
+/// The audit trail's event for a change of an account's level on a registry; none if the level is unchanged.
 pub(super) fn level_change(
     account: AccountId,
     before: Option<Membership>,
@@ -362,8 +360,8 @@ fn still_there(connection: &mut Session, registry: &Tenant) -> Result<()> {
     Err(Error::not_found(What::Registry, quoted(&registry.name)))
 }
 
-/// Removes an account and all that is worth nothing without it. What else comes to belong to accounts goes here too.
-/// `by` is who does it, if it is no command. To be called under the catalog's lock, as what makes API tokens is.
+/// Removes an account and all rows that mean nothing without it; rows of later features are to be removed here too.
+/// `by` is the actor, if it is no command. Needs the catalog's lock, as does code that makes API tokens.
 pub(super) fn remove(
     connection: &mut Session,
     account: &Account,
@@ -395,8 +393,8 @@ fn has_tokens(name: &str, count: usize) -> Error {
     ))
 }
 
-/// Makes a change to an account, unless it takes the last enabled Admin away. To be called under the catalog's lock, so
-/// that of two such changes at once the second finds what the first did.
+/// Makes a change to an account, unless it takes the last enabled Admin away. The caller must hold the catalog's lock,
+/// so that the second of two such changes sees the first.
 pub(super) fn keep_an_admin(
     connection: &mut Session,
     name: &str,
@@ -410,7 +408,7 @@ pub(super) fn keep_an_admin(
     Ok(())
 }
 
-/// Somebody must be left who may do everything.
+/// The error for the last enabled Admin: one account must be left that may do everything.
 #[must_use]
 pub fn last_admin(name: &str) -> Error {
     Error::Unsuited(format!(

@@ -17,10 +17,9 @@ use crate::error::Result;
 const ISSUER: &str = "https://stackrox.io/jwt";
 /// StackRox's audience of API tokens.
 const AUDIENCE: &str = "https://stackrox.io/jwt-sources#api-tokens";
-/// What the id of a key begins with; its number follows. StackRox's one key is `jwtk0`.
+/// The prefix of a key's id; its number follows. StackRox's one key is `jwtk0`.
 pub(super) const KEY_ID: &str = "jwtk";
 
-/// What a token says.
 #[derive(Serialize)]
 struct Claims<'a> {
     iss: &'static str,
@@ -32,7 +31,7 @@ struct Claims<'a> {
     roles: &'a [String],
 }
 
-/// What of that is taken for true when it comes back: all else is in our own table.
+/// The claims that are believed when a token comes back: all else is in our own table.
 #[derive(Deserialize)]
 struct Returned {
     jti: String,
@@ -77,7 +76,7 @@ impl ApiKey {
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[AUDIENCE]);
         validation.set_required_spec_claims(&["iss", "aud"]);
-        // The end of a token is in its row, and our own clock says whether it has come.
+        // The row holds the end of a token, and our own clock tells if it has come.
         validation.validate_exp = false;
         let claims = jsonwebtoken::decode::<Returned>(jwt, &self.public, &validation)
             .ok()?

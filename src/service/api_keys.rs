@@ -1,11 +1,10 @@
-//! The key that signs API tokens, and the form of those: made when the first token is, the same on every replica.
+//! The key that signs API tokens, and their form. It is made with the first token, and the same on every replica.
 //!
-//! An API token is a JWT in the form of StackRox's. Owns its claims, its signature and the check of one that comes
-//! back; the algorithm is fixed, and the key comes from our own table, by the number that the header names. Refuses
-//! to know what a token opens: a right signature says that it was once made here, no more.
+//! An API token is a JWT in the form of StackRox's. Owns its claims, its signature and the check of a token that comes
+//! back. The algorithm is fixed, and the key comes from our own table, by the number that the header names. Refuses to
+//! know the rights of a token: a right signature proves only that it was once made here.
 //!
-//! The private key is a data key, sealed by the server key as those are. It is made on a thread of its own, never on
-//! the writer's.
+//! The private key is a data key, sealed by the server key like the others. It is made off the writer's thread.
 
 use std::sync::{Arc, PoisonError};
 
@@ -21,7 +20,6 @@ use crate::domain::id::ApiTokenId;
 use crate::error::{Error, Result};
 use crate::store::Lock;
 
-/// Key use cases.
 #[derive(Debug)]
 pub(super) struct ApiKeys<'a> {
     core: &'a Core,
@@ -37,12 +35,11 @@ impl<'a> ApiKeys<'a> {
         self.key().await.map(drop)
     }
 
-    /// The JWT of a token.
     pub(super) async fn sign(&self, token: &ApiToken) -> Result<SecretString> {
         self.key().await?.sign(token)
     }
 
-    /// Which token a JWT is, if it is signed by us as one. `None` says no more.
+    /// The id of the token that a JWT is, if we signed it as one. `None` gives no reason.
     pub(super) async fn verify(&self, jwt: &SecretString) -> Result<Option<ApiTokenId>> {
         let jwt = jwt.expose_secret();
         let number = named_key(jwt).and_then(|kid| kid.strip_prefix(KEY_ID)?.parse().ok());
@@ -74,7 +71,6 @@ impl<'a> ApiKeys<'a> {
             .ok_or_else(|| Error::internal("no key for API tokens was made"))
     }
 
-    /// Opens the keys that there are.
     async fn load(&self) -> Result<()> {
         let vault = Arc::clone(&self.core.vault);
         let opened = self

@@ -1,7 +1,7 @@
-//! API tokens: made, listed, revoked, and who somebody is who comes with one.
+//! API tokens: made, listed, revoked, and the identity of a caller that comes with one.
 //!
-//! Owns the permissions that each of these needs and the order in which a wish is judged: the caller first, then its
-//! permissions, then what it asks for. Refuses to know how a token is signed and how faults are worded.
+//! Owns the permissions that each operation needs and the order of checks: the caller first, then its permissions, then
+//! its wish. Refuses to know how a token is signed and how faults are worded.
 
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
@@ -19,16 +19,16 @@ use crate::domain::role::Role;
 use crate::error::{Error, Result, What};
 use crate::store::{Lock, Session, api_tokens as table, roles};
 
-/// A token that was just made, with what nobody can be told again.
+/// A new token with its secret, which is never shown again.
 #[derive(Debug)]
 pub struct Generated {
-    /// What is kept of it.
+    /// The stored part of it.
     pub token: ApiToken,
     /// The token itself.
     pub secret: SecretString,
 }
 
-/// Who somebody is.
+/// The identity of a caller.
 #[derive(Debug, Clone)]
 pub struct Whoami {
     /// The account, and the token that it came with.
@@ -58,7 +58,7 @@ impl<'a> ApiTokens<'a> {
         let (bounded, caps) = (self.core.policy.bounded_delegation, self.core.policy.caps);
         let made = self
             .core
-            // Tokens are counted under this lock; and accounts deleted, so none goes whose token is just being made.
+            // Guards the count of tokens and the deletion of accounts: no account goes while a token of it is made.
             .write(caller, Lock::Catalog, move |connection, actor| {
                 let permissions = &actor.permissions;
                 permissions.require(Resource::Access, Level::Read)?;
@@ -85,13 +85,13 @@ impl<'a> ApiTokens<'a> {
         })
     }
 
-    /// Every token, or only those that are revoked, or that are not, as `present` makes of them where they were read.
+    /// Every token, or only the revoked or the unrevoked ones, as `present` transforms them on the reader's thread.
     ///
     /// The list has no pages, so few are read at once.
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] if too many of those lists wait already; what `present` fails with.
+    /// [`Error::Unavailable`] if too many of those lists wait already; the error of `present`.
     pub async fn list<P, F>(&self, caller: &Caller, revoked: Option<bool>, present: F) -> Result<P>
     where
         P: Send + 'static,
@@ -107,7 +107,7 @@ impl<'a> ApiTokens<'a> {
             .await
     }
 
-    /// One token, by its id as the caller has it: what is no id is none of a token.
+    /// One token, by its id as the caller has it. A malformed id is that of no token.
     pub async fn show(&self, caller: &Caller, id: String) -> Result<ApiToken> {
         self.core
             .read(caller, move |connection, actor| {
@@ -119,7 +119,7 @@ impl<'a> ApiTokens<'a> {
             .await
     }
 
-    /// Revokes a token: it fails from the next request on. One that is revoked or expired already is no error.
+    /// Revokes a token: it fails from the next request on. A token that is already revoked or expired is no error.
     pub async fn revoke(&self, caller: &Caller, id: String) -> Result<()> {
         let now = self.core.clock.now();
         self.core
@@ -147,7 +147,7 @@ impl<'a> ApiTokens<'a> {
             .await
     }
 
-    /// Who the caller is.
+    /// The identity of the caller.
     pub async fn whoami(&self, caller: &Caller) -> Result<Whoami> {
         self.core
             .read(caller, |connection, actor| {
@@ -164,7 +164,7 @@ impl<'a> ApiTokens<'a> {
     }
 }
 
-/// A token by its id as a caller has it: what is no id is none of a token.
+/// A token by its id as a caller has it. A malformed id is that of no token.
 fn find(connection: &mut Session, id: &str) -> Result<ApiToken> {
     let found = match ApiTokenId::parse(id) {
         Ok(id) => table::find(connection, id)?,

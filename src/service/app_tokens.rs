@@ -1,8 +1,8 @@
 //! App tokens: made, listed, shown again and deleted by the account that they belong to.
 //!
-//! Owns who may use them: an account by its password, and an API token only if nothing is taken away from its account,
-//! since a code opens all that the account may open. Refuses to know how codes are presented to registries, which is
-//! for [`grants`](super::grants), and how faults are worded.
+//! Owns the rule for access to them: an account by its password, and an API token only if it has all the rights of its
+//! account, since a code opens all that the account may open. Refuses to know how codes are presented to registries,
+//! which is for [`grants`](super::grants), and how faults are worded.
 
 use std::sync::Arc;
 
@@ -29,9 +29,9 @@ use crate::store::{Lock, Session, members};
 /// A token with its code.
 #[derive(Debug)]
 pub struct Revealed {
-    /// What is kept of it.
+    /// The stored part of it.
     pub token: AppToken,
-    /// The code; `None` if the operator wants it shown but once, and this is later.
+    /// The code; `None` if the operator wants codes shown only once, and this is later.
     pub code: Option<SecretString>,
 }
 
@@ -46,7 +46,7 @@ impl<'a> AppTokens<'a> {
         Self { core }
     }
 
-    /// May the caller make, see and delete app tokens now? For answers that need nothing else of the database.
+    /// Checks that the caller may make, see and delete app tokens now. For answers without other database reads.
     pub async fn admit(&self, caller: &Caller) -> Result<()> {
         let stale = self.is_stale(caller);
         self.core
@@ -56,8 +56,8 @@ impl<'a> AppTokens<'a> {
             .await
     }
 
-    /// The caller's tokens, oldest first, as `present` makes of them where they were read; only those that end soon if
-    /// that is asked for. An account has as many as the caps allow.
+    /// The caller's tokens, oldest first, as `present` turns them into the answer on the reader's thread; with
+    /// `expiring`, only those that end soon. An account has as many as the caps allow.
     pub async fn list<P, F>(&self, caller: &Caller, expiring: bool, present: F) -> Result<P>
     where
         P: Send + 'static,
@@ -72,14 +72,13 @@ impl<'a> AppTokens<'a> {
             .await
     }
 
-    /// Every account's tokens, oldest first, for callers who may read accounts, as `present` makes of them where they were
-    /// read.
+    /// Every account's tokens, oldest first, for callers who may read accounts, transformed by `present` likewise.
     ///
     /// The list has no pages, so few are read at once.
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] if too many of those lists wait already; what `present` fails with.
+    /// [`Error::Unavailable`] if too many of those lists wait already; the error of `present`.
     pub async fn list_all<P, F>(&self, caller: &Caller, expiring: bool, present: F) -> Result<P>
     where
         P: Send + 'static,
@@ -95,7 +94,7 @@ impl<'a> AppTokens<'a> {
             .await
     }
 
-    /// Makes a token. It ends when the service says.
+    /// Makes a token. The service sets its end.
     pub async fn create(&self, caller: &Caller, title: Title) -> Result<Revealed> {
         let (policy, vault) = (Arc::clone(&self.core.policy), Arc::clone(&self.core.vault));
         let random = &self.core.random;
@@ -107,7 +106,7 @@ impl<'a> AppTokens<'a> {
         let secret = code.clone();
         let token = self
             .core
-            // Tokens are counted under this lock; and accounts deleted, so none goes whose token is just being made.
+            // Guards the count of tokens and the deletion of accounts: no account goes while a token of it is made.
             .write(caller, Lock::Catalog, move |connection, actor| {
                 enter(connection, actor, stale)?;
                 let held = table::count(connection, actor.key)?;
@@ -139,8 +138,8 @@ impl<'a> AppTokens<'a> {
         })
     }
 
-    /// One token of the caller's with its code, by its id as the caller has it: what is no id is none of a token. One
-    /// that has expired is as if it were gone.
+    /// One token of the caller's with its code, by its id as the caller has it. A malformed id is that of no token, and
+    /// an expired token is not found.
     pub async fn show(&self, caller: &Caller, id: String) -> Result<Revealed> {
         let (policy, vault) = (Arc::clone(&self.core.policy), Arc::clone(&self.core.vault));
         let (now, stale) = (self.core.clock.now(), self.is_stale(caller));
@@ -191,7 +190,7 @@ impl<'a> AppTokens<'a> {
             .await
     }
 
-    /// Is the caller's session too old for what shows or changes codes?
+    /// Returns true if the caller's session is too old to show or change codes.
     fn is_stale(&self, caller: &Caller) -> bool {
         let fresh = TimeDelta::from_std(self.core.policy.fresh_login).unwrap_or(TimeDelta::MAX);
         caller
@@ -199,7 +198,7 @@ impl<'a> AppTokens<'a> {
             .is_some_and(|at| self.core.clock.now() - at > fresh)
     }
 
-    /// From when until when those end that end soon.
+    /// The interval in which a token ends soon.
     fn ending(&self, expiring: bool) -> Option<Ending> {
         let now = self.core.clock.now();
         let until = now + notice(self.core.policy.app_token_life());
@@ -208,12 +207,10 @@ impl<'a> AppTokens<'a> {
 }
 
 impl Policy {
-    /// How long app tokens last, if they end.
     fn app_token_life(&self) -> Option<TimeDelta> {
         TimeDelta::from_std(self.app_token_life?).ok()
     }
 
-    /// When one ends that somebody makes now.
     fn app_token_end(&self, now: DateTime<Utc>, actor: &Actor) -> Option<DateTime<Utc>> {
         let life = self.app_token_life();
         let ends = [
@@ -224,7 +221,7 @@ impl Policy {
     }
 }
 
-/// A token of the actor's by its id as they have it: what is no id is none of a token.
+/// A token of the actor's by its id as they have it. A malformed id is that of no token.
 fn find(connection: &mut Session, actor: &Actor, id: &str) -> Result<(AppToken, Option<Sealed>)> {
     let found = match AppTokenId::parse(id) {
         Ok(id) => table::find(connection, actor.key, id)?,
@@ -237,13 +234,13 @@ fn missing(id: &str) -> Error {
     Error::not_found(What::AppToken, quoted(id))
 }
 
-/// What a code is sealed to: moved to another row or another account's, it does not open.
+/// The context that a code is sealed to: moved to another row or another account's, it does not open.
 fn context(token: AppTokenId, owner: AccountId) -> String {
     format!("app-token/{token}/{owner}")
 }
 
-/// Refuses whom app tokens are no business of: a code opens all that its account may open, so who comes with an API
-/// token needs one that takes nothing away from the account.
+/// Refuses a caller that may not use app tokens. A code opens all that its account may open, so an API token must have
+/// all the rights of the account.
 fn enter(connection: &mut Session, actor: &Actor, stale: bool) -> Result<()> {
     if actor.bearer.is_some() {
         let memberships = members::levels(connection, actor.key)?;

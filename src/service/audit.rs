@@ -1,7 +1,8 @@
-//! The audit trail: what was done and refused, listed, exported and verified.
+//! The audit trail: changes and refusals, listed, exported and verified.
 //!
-//! A change is kept in the transaction that makes it, so that there is neither without the other; what changes nothing
-//! is gathered by [`incidents`](crate::service::audit_buffer). Owns who may look, and what a look at the [chains](super::chain) finds.
+//! A change is kept in the transaction that makes it, so that there is neither without the other. Events without a
+//! change are gathered by [`incidents`](crate::service::audit_buffer). Owns the permission to read the trail, and the
+//! result of a check of the [chains](super::chain).
 
 use std::sync::Arc;
 
@@ -25,14 +26,14 @@ fn permitted(actor: &Actor) -> Result<()> {
     permissions.require(Resource::Administration, Level::Read)
 }
 
-/// What a look at all chains found.
+/// The result of a check of all chains.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// Chains looked at.
     pub chains: usize,
     /// Events looked at.
     pub events: u64,
-    /// What is not as it was written; empty if all is.
+    /// The differences from the trail as it was written; empty if there are none.
     pub faults: Vec<String>,
 }
 
@@ -41,7 +42,7 @@ pub struct Report {
 pub struct EventPage {
     /// The newest first.
     pub events: Vec<KeptEvent>,
-    /// Where the next page begins, if there is one.
+    /// The start of the next page, if there is one.
     pub next: Option<String>,
 }
 
@@ -50,7 +51,7 @@ pub struct EventPage {
 pub struct ExportPart {
     /// The oldest first.
     pub events: Vec<KeptEvent>,
-    /// Beyond which place there may be more.
+    /// The position beyond which there may be more.
     pub next: Option<EventPosition>,
 }
 
@@ -187,7 +188,7 @@ impl<'a> Audit<'a> {
                     })
                 })
                 .await?;
-            // What is older than the retention may go meanwhile, and what comes later may come.
+            // Meanwhile events older than the retention may be removed, and later ones added.
             if let Some(now) = &now
                 && now.base_sequence > sequence
                 && same(&seal(key, now), &now.seal)

@@ -1,11 +1,12 @@
-//! What happened and changed nothing: logins, refusals, codes that were shown again.
+//! Events that changed nothing: logins, refusals, codes that were shown again.
 //!
 //! Such events gather in memory and are written once a second, so that no request waits for them and a flood costs
-//! little: of equal ones the first in a minute is written at once and the others as one sum when the minute is over.
-//! Equal is what comes from the same network to the same end, by the same account or token; names that nobody proved make
-//! no difference, or a flood of made-up ones would fill the trail. What is new in a minute beyond a number is summed up by
-//! kind and outcome alone, so that whoever has many networks or tokens does not fill the disk. A process that is killed
-//! forgets at most the last second, and the sums of the running minute. Owns what waits, and bounds it.
+//! little. Of equal events, the first in a minute is written at once and the others as one sum when the minute is over.
+//! Events are equal if they come from the same network to the same end, by the same account or token. Unproven names
+//! make no difference, or a flood of invented ones would fill the trail. New events in a minute beyond a number are
+//! summed by kind and outcome alone, so that a client with many networks or tokens does not fill the disk. A process
+//! that is killed forgets at most the last second, and the sums of the running minute. Owns the waiting events, and
+//! bounds them.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -23,9 +24,9 @@ use crate::store::{Ledger, Lock, Store, registries};
 
 /// The most events that wait to be written.
 const EVENTS: usize = 20_000;
-/// Sums of one minute that tell networks, names and tokens apart. With those of the minute before twice as many are kept.
+/// The most sums of one minute that tell networks, names and tokens apart. Those of the minute before come on top.
 const SUMS: usize = 6000;
-/// Those of them that are refusals of nobody in particular.
+/// The part of them that is refusals of strangers.
 const STRANGERS: usize = 600;
 /// Events in a store job: the writer has others to serve.
 const BATCH: usize = 200;
@@ -33,7 +34,7 @@ const BATCH: usize = 200;
 /// Events that are not written yet.
 #[derive(Debug)]
 pub struct AuditBuffer {
-    /// From where minutes are counted: the wall clock may be set.
+    /// The start of the count of minutes: the wall clock may be set.
     began: Instant,
     waiting: Mutex<Waiting>,
     /// Held while events are written, so that none is written twice.
@@ -43,8 +44,8 @@ pub struct AuditBuffer {
 #[derive(Debug, Default)]
 struct Waiting {
     events: Vec<Event>,
-    /// By what makes them equal. Nothing while there was but one, as of most in a flood from many places: it is among the
-    /// events, and what is kept of it here for the rest of the minute is to be small.
+    /// The sums, by the key of equal events. `None` while there was only one event, as for most in a flood from many
+    /// places: it is among the events, and the entry for the rest of the minute must be small.
     sums: HashMap<Key, Option<Box<Sum>>>,
     /// The latest minute that had an event.
     minute: u64,
@@ -56,7 +57,7 @@ struct Waiting {
     dropped: u64,
 }
 
-/// What makes events equal.
+/// The key by which events are equal.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key {
     minute: u64,
@@ -68,22 +69,20 @@ struct Key {
     subject: Option<Uuid>,
 }
 
-/// Events like one that is written or waits to be, without that one.
+/// The number and the last of equal events, without the first, which is written or waits to be.
 #[derive(Debug)]
 struct Sum {
-    /// The last one.
     last: Event,
-    /// How many.
     count: u64,
 }
 
-/// Is it a refusal of nobody in particular? Everybody can have them made. With a right secret one is somebody.
+/// Returns true for a refusal of a stranger, which everybody can cause. A client with a right secret is no stranger.
 fn is_of_a_stranger(event: &Event) -> bool {
     event.kind == Kind::Refuse && event.actor.is_none() && event.subject.is_none()
 }
 
 impl Waiting {
-    /// Is there room for another sum of this minute?
+    /// Returns true if there is room for another sum of this minute.
     fn has_room(&mut self, event: &Event, minute: u64) -> bool {
         // An event of the minute before may come late, and counts in this one.
         if self.minute < minute {
@@ -111,7 +110,7 @@ impl Waiting {
         }
     }
 
-    /// Lets the sums of minutes that are over wait to be written.
+    /// Queues the sums of minutes that are over.
     fn close(&mut self, before: u64) {
         let over = self.sums.extract_if(|key, _| key.minute < before);
         let over: Vec<_> = over.filter_map(|(_, sum)| sum).collect();
@@ -124,7 +123,7 @@ impl Waiting {
 }
 
 impl AuditBuffer {
-    /// Nothing happened before `began`.
+    /// Makes an empty buffer. Minutes are counted from `began`.
     #[must_use]
     pub fn new(began: Instant) -> Self {
         Self {
@@ -134,7 +133,6 @@ impl AuditBuffer {
         }
     }
 
-    /// In which minute an instant lies.
     fn minute(&self, at: Instant) -> u64 {
         at.saturating_duration_since(self.began).as_secs() / 60
     }
@@ -189,8 +187,8 @@ impl AuditBuffer {
         }
     }
 
-    /// Writes what waits; at the end of a process also the sums of a minute that is not over. Returns how many events
-    /// were written. What could not be written waits for the next time.
+    /// Writes the waiting events; at the end of a process also the sums of a minute that is not over. Returns the
+    /// number of events written. Events that could not be written wait for the next time.
     pub(super) async fn flush(
         &self,
         store: &Store,
@@ -213,7 +211,7 @@ impl AuditBuffer {
         }
         let mut written = 0;
         loop {
-            // They stay where they are until they are written, in case this is given up half-way.
+            // They stay in the buffer until they are written, in case this future is dropped half-way.
             let batch: Arc<[Event]> = self.lock().events.iter().take(BATCH).cloned().collect();
             if batch.is_empty() {
                 return Ok(written);
@@ -222,7 +220,7 @@ impl AuditBuffer {
                 Ok(ledger) => write(store, ledger, Arc::clone(&batch)).await,
                 Err(error) => Err(error),
             };
-            // A defect comes again with the same events: they must not keep the others from being written for ever.
+            // A defect comes again with the same events: they must not block the others for ever.
             if !matches!(done, Err(Error::Unavailable { .. })) {
                 self.lock().events.drain(..batch.len());
             }

@@ -1,11 +1,10 @@
 //! Backups: one file with all that a database has, sealed by the server key.
 //!
-//! The file is the same for both databases, so that a backup of one restores into the other. It begins with what may be
-//! told to everybody: that it is a backup, and by which server key it is sealed. Then follows, sealed under a key of its
-//! own, in that order: what there is, and the rows of each table, compressed. It is sealed in pieces, each with its
-//! number and whether it is the last (the STREAM construction of Hoang, Reyhanitabar, Rogaway and Vizár): whatever is
-//! changed, cut off, left out or moved does not open. Owns that form, and what a database has to be like to be restored
-//! into. Refuses to know files.
+//! The file is the same for both databases, so that a backup of one restores into the other. It begins with a public
+//! header: the mark of a backup, and the id of the server key that seals it. The rest is sealed under a key of its own:
+//! the contents, then the compressed rows of each table. It is sealed in pieces, each with its number and a mark of the
+//! last (the STREAM construction of Hoang, Reyhanitabar, Rogaway and Vizár): a changed, cut off, omitted or moved piece
+//! does not open. Owns that form, and the conditions for a database to restore into. Refuses to know files.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::Arc;
@@ -27,20 +26,20 @@ use crate::error::{Error, Field, Result};
 use crate::store::dump::{self, Table};
 use crate::store::{self, Session, Target, migrations};
 
-/// What a backup begins with.
+/// The first bytes of a backup.
 const MAGIC: &[u8; 18] = b"wharfinger backup\n";
-/// The form, after that.
+/// The version of the form, which follows.
 const FORM: u8 = 1;
 /// Bytes of the file's own key, sealed.
 const SEALED_KEY: usize = 1 + NONCE_LEN + KEY + TAG;
 /// Bytes that are sealed at once.
 const PIECE: usize = 64 * 1024;
-/// What sealing adds.
+/// Bytes that sealing adds.
 const TAG: usize = 16;
 /// Bytes of rows that a database is given at once.
 const BATCH: usize = 1024 * 1024;
 
-/// What a backup has.
+/// The contents of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contents {
     /// When it was made.
@@ -148,13 +147,13 @@ pub fn check(server_key: &ServerKey, input: impl Read) -> Result<Contents> {
     Ok(contents)
 }
 
-/// Restores a backup into a database that has no data yet, which is frozen from then on.
+/// Restores a backup into a database that has no data yet, and freezes the database.
 ///
-/// The tables are made as they were, filled, and then brought to this release's.
+/// The tables are made as they were, filled, and then migrated to this release.
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] as [`check`] has it, if the database is in use, or the backup of a newer release.
+/// [`Error::Invalid`] as for [`check`], if the database is in use, or if the backup is of a newer release.
 pub fn restore(
     target: &Target,
     server_key: &ServerKey,
@@ -209,8 +208,8 @@ pub fn restore(
     Ok(contents)
 }
 
-/// Keys alone are nothing: a start that failed at its address leaves them. Whatever else there is was made by an account,
-/// which stays when it is deleted, or is told in the audit trail.
+/// Refuses a database with data. Keys alone do not count: a start that failed at its address leaves them. All other
+/// data was made by an account, which stays when it is deleted, or is in the audit trail.
 fn require_empty(connection: &mut Session) -> Result<()> {
     for table in ["accounts", "registries", "audit_events"] {
         if dump::has_any(connection, table)? {
@@ -229,14 +228,14 @@ fn require_empty(connection: &mut Session) -> Result<()> {
 struct Rows(String);
 
 impl Rows {
-    /// Adds one. Returns all, if they are enough.
+    /// Adds a row. Returns all rows if they are enough for a batch.
     fn add(&mut self, row: &str) -> Option<String> {
         self.0.push(if self.0.is_empty() { '[' } else { ',' });
         self.0.push_str(row);
         (self.0.len() >= BATCH).then(|| self.take()).flatten()
     }
 
-    /// All that were added since the last time, if there are any.
+    /// All rows added since the last time, if there are any.
     fn take(&mut self) -> Option<String> {
         let mut rows = std::mem::take(&mut self.0);
         rows.push(']');
@@ -244,7 +243,6 @@ impl Rows {
     }
 }
 
-/// A backup that is being read.
 struct Backup<R> {
     contents: Contents,
     lines: BufReader<DeflateDecoder<BufReader<Opening<R>>>>,
@@ -281,7 +279,7 @@ impl<R: Read> Backup<R> {
         let mut lines = BufReader::new(DeflateDecoder::new(opening));
         let mut line = Vec::new();
         lines.read_until(b'\n', &mut line).map_err(unreadable)?;
-        // What opened is what was written: an unknown form of it comes from a later release.
+        // The seal was right, so the bytes are as written: an unknown form comes from a later release.
         let contents = serde_json::from_slice(&line).map_err(|error| {
             let message = format!("what this backup says of itself cannot be read: {error}");
             Error::invalid(Field::Setting, message)
@@ -289,7 +287,7 @@ impl<R: Read> Backup<R> {
         Ok(Self { contents, lines })
     }
 
-    /// Gives every row of the next table.
+    /// Passes every row of the next table to `give`.
     fn rows(&mut self, table: &Table, mut give: impl FnMut(&str) -> Result<()>) -> Result<()> {
         let mut line = String::new();
         for _ in 0..table.rows {
@@ -303,7 +301,7 @@ impl<R: Read> Backup<R> {
         Ok(())
     }
 
-    /// Sees that there is nothing more, and that what there is was whole.
+    /// Checks that nothing follows, and that the file was whole.
     fn finish(&mut self) -> Result<()> {
         let mut more = [0];
         let after_lines = self.lines.read(&mut more).map_err(unreadable)?;
@@ -401,7 +399,7 @@ impl<W: Write> Sealing<W> {
 
 impl<W: Write> Write for Sealing<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // Only when more comes is it known that this piece is not the last.
+        // Only further data shows that this piece is not the last.
         if self.piece.len() == PIECE {
             self.seal(false)?;
         }
@@ -419,7 +417,7 @@ impl<W: Write> Write for Sealing<W> {
 struct Opening<R> {
     input: R,
     pieces: Pieces,
-    /// The piece to be opened next: whether it is the last shows when there is none after it.
+    /// The piece to be opened next: it is the last if none follows.
     next: Vec<u8>,
     opened: io::Cursor<Vec<u8>>,
     done: bool,

@@ -1,4 +1,4 @@
-//! How signing keys and their certificates are made.
+//! The making of signing keys and their certificates.
 //!
 //! Owns key generation and X.509. Refuses to know where keys are kept and when they are due. Everything here computes
 //! for long, so it is for a thread that may block.
@@ -13,13 +13,12 @@ use secrecy::{ExposeSecret as _, SecretBox};
 use crate::domain::signing::{Algorithm, KeyRole, key_id};
 use crate::error::{Error, Result};
 
-/// How long an authority or a pinned key holds: nobody should have to restart a registry for a date.
+/// The life of an authority or a pinned key: no operator should have to restart a registry for a date.
 pub const AUTHORITY_LIFE: TimeDelta = TimeDelta::days(20 * 365);
-/// How long a leaf holds unless its authority ends sooner: long past its rotation, so that a service which did not
-/// run for weeks goes on.
+/// The life of a leaf unless its authority ends sooner: long past its rotation, to outlast weeks without a service.
 pub const LEAF_LIFE: TimeDelta = TimeDelta::days(180);
-/// When certificates that sign themselves begin, in seconds since 1970: 2020-01-01T00:00:00Z. A fixed date in the past,
-/// since a clock that is ahead when one is made would else make it useless to whoever was given it.
+/// The start of self-signed certificates, in seconds since 1970: 2020-01-01T00:00:00Z. A fixed date in the past: with a
+/// clock that is ahead, a new certificate would else be useless to its registry.
 const ANCHOR_BEGIN: i64 = 1_577_836_800;
 /// The time by which leaves begin in the past, for registries whose clocks are behind.
 const BACKDATED: TimeDelta = TimeDelta::hours(1);
@@ -28,9 +27,9 @@ pub const SERIAL: usize = 16;
 
 /// A key just made.
 pub struct Made {
-    /// What it is for.
+    /// The role of the key.
     pub role: KeyRole,
-    /// How it signs.
+    /// The algorithm of its signatures.
     pub algorithm: Algorithm,
     /// Its fingerprint.
     pub kid: String,
@@ -55,19 +54,19 @@ impl std::fmt::Debug for Made {
     }
 }
 
-/// Whose certificates these are.
+/// The subject of certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subject {
     /// The registry's host name.
     pub service: String,
-    /// What tells it from a namesake: the registry's id.
+    /// The registry's id, which tells it from a namesake.
     pub registry: String,
 }
 
-/// What signs leaves.
+/// The issuer of leaves.
 #[derive(Debug)]
 pub struct Authority<'a> {
-    /// How it signs.
+    /// The algorithm of its signatures.
     pub algorithm: Algorithm,
     /// The private part: PKCS #8 in DER.
     pub private: &'a SecretBox<Vec<u8>>,

@@ -1,9 +1,8 @@
 //! The chains of the audit trail.
 //!
 //! Each process links its events to a chain of its own by a keyed hash: every event covers the one before, and the
-//! chain's row, sealed, says where it begins and ends. So whatever was changed, removed, put in between or cut off can be
-//! found; what cannot is a database that was set back as a whole to an earlier state. Owns what is linked and how.
-//! Refuses to know what events mean.
+//! chain's sealed row holds its start and its end. So every change, removal, insertion or cut can be found; a reset of
+//! the whole database to an earlier state cannot. Owns the form of the links. Refuses to know the meaning of events.
 
 use std::sync::Arc;
 
@@ -41,7 +40,7 @@ impl Trail {
         })
     }
 
-    /// What adds events to this process's chain, which is opened if it is not yet.
+    /// The ledger that adds events to this process's chain. Opens the chain if it is not open yet.
     pub(super) async fn open(
         &self,
         store: &Store,
@@ -61,7 +60,7 @@ impl Trail {
                             let fact = count_fact(key, number, known.unwrap_or(0) + 1);
                             data_keys::set_fact(connection, CHAINS, &fact)?;
                         }
-                        // What somebody did to it is for `verify` to tell, and no reason to stop to serve.
+                        // A damaged chain is for `verify` to report, and no reason not to serve.
                         Err(error @ Error::Internal(_)) => {
                             tracing::error!(error = error.chain(), "look at the audit trail");
                         }
@@ -144,7 +143,7 @@ impl Message {
         self.part(&number.to_be_bytes())
     }
 
-    /// A part that may be missing, which is something else than an empty one.
+    /// A part that may be missing, which differs from an empty one.
     fn optional(self, bytes: Option<&[u8]>) -> Self {
         match bytes {
             Some(bytes) => self.part(&[1]).part(bytes),
@@ -157,7 +156,7 @@ impl Message {
     }
 }
 
-/// What links an event to the one before.
+/// The keyed hash that links an event to the one before.
 pub(super) fn link(key: &hmac::Key, before: &[u8], event: &KeptEvent) -> Vec<u8> {
     let said = &event.said;
     let id = |id: &Option<Uuid>| id.map(Uuid::into_bytes);
@@ -179,7 +178,7 @@ pub(super) fn link(key: &hmac::Key, before: &[u8], event: &KeptEvent) -> Vec<u8>
         .mac()
 }
 
-/// What a chain's row has to have, so that nobody moves its ends.
+/// The seal of a chain's row, so that nobody moves its ends.
 pub(super) fn seal(key: &hmac::Key, chain: &Chain) -> Vec<u8> {
     Message::new(key, "chain")
         .number(chain.chain)
@@ -197,13 +196,13 @@ pub(super) fn same(one: &[u8], other: &[u8]) -> bool {
     constant_time::verify_slices_are_equal(one, other).is_ok()
 }
 
-/// How many chains there are, with what keeps a chain from going as a whole unseen.
+/// The fact with the number of chains, with a hash so that no whole chain can be removed unseen.
 fn count_fact(key: &hmac::Key, number: i64, count: i64) -> Vec<u8> {
     let mac = Message::new(key, CHAINS).number(number).number(count).mac();
     [&number.to_be_bytes()[..], &count.to_be_bytes(), &mac].concat()
 }
 
-/// How many chains there have to be; `None` before the first.
+/// The number of chains that there have to be; `None` before the first.
 pub(super) fn count(connection: &mut Session, vault: &DataKeys) -> Result<Option<i64>> {
     let Some(fact) = data_keys::fact(connection, CHAINS)? else {
         return Ok(None);
@@ -219,7 +218,7 @@ pub(super) fn count(connection: &mut Session, vault: &DataKeys) -> Result<Option
     read().map(Some).ok_or_else(damaged)
 }
 
-/// Removes events from before an instant from the beginning of a chain, up to a batch. Returns how many.
+/// Removes events from before an instant from the start of a chain, up to a batch. Returns their number.
 pub fn cut(
     connection: &mut Session,
     vault: &DataKeys,

@@ -1,8 +1,8 @@
-//! The limit on the events that an account adds to the audit trail. They are kept for a year, and must not fill the disk.
+//! The limit on the events that an account adds to the audit trail: kept for a year, they must not fill the disk.
 //!
-//! An account makes so many changes an hour, all at once or one by one; further ones have to wait. A change that ends something
-//! is counted and never refused: there is no more to end than was made, and it must not wait. Each process counts
-//! for itself, by accounts. Owns the counts, and bounds them.
+//! An account may make a number of changes an hour, all at once or one by one; further ones have to wait. A change that
+//! ends something is counted and never refused: it must not wait, and no more can be ended than was made. Each process
+//! counts for itself, by accounts. Owns the counts, and bounds them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,21 +13,22 @@ use crate::domain::id::AccountKey;
 use crate::domain::throttle::Rate;
 use crate::error::{Error, Result};
 
-/// An hour pays for all that is borne. Changes that were under way when the room ended are paid for within another.
+/// The time after which a count is forgotten. An hour pays for the limit. Changes that were under way when the room
+/// ended are paid for within another.
 const IDLE: Duration = Duration::from_hours(2);
 
 /// The changes of the last hour.
 #[derive(Debug)]
 pub(super) struct Changes {
-    /// From where time is counted.
+    /// The start of the time count.
     began: Instant,
     rate: Rate,
-    /// Until when the changes of an account are paid for, in microseconds since the beginning.
+    /// The instant until which the changes of an account are paid for, in microseconds since the start.
     accounts: Accounts<AccountKey, AtomicU64>,
 }
 
 impl Changes {
-    /// Nobody changed anything before `began`. `limit` is how many changes an hour an account may make.
+    /// Starts with no changes. `limit` is the number of changes that an account may make in an hour.
     pub(super) fn new(limit: u32, began: Instant) -> Self {
         Self {
             began,

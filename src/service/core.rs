@@ -32,10 +32,10 @@ use crate::error::{Error, Result};
 use crate::metrics::{Caches, Counts};
 use crate::store::{Ledger, Lock, Session, Store, Transaction};
 
-/// The urgency of a change when its account has made too many.
+/// The kind of a change, for an account that has made too many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Urgency {
-    /// It may.
+    /// It may be refused.
     Change,
     /// It ends something, and is never refused for the number of changes.
     End,
@@ -50,7 +50,6 @@ impl Urgency {
 /// The longest page that is not long.
 const SHORT: i64 = DEFAULT_LIMIT;
 
-/// How much a list reads at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Length {
     /// A page of no more than [`SHORT`].
@@ -60,7 +59,6 @@ pub(super) enum Length {
 }
 
 impl Length {
-    /// That of a page.
     pub(super) fn of_page(limit: i64) -> Self {
         if limit <= SHORT {
             Self::Short
@@ -70,7 +68,7 @@ impl Length {
     }
 }
 
-/// What every use case needs.
+/// The parts that every use case needs.
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) store: Store,
@@ -89,7 +87,7 @@ pub(super) struct Core {
     pub(super) incidents: AuditBuffer,
     /// Reports that look through all tokens.
     pub(super) walks: Turns,
-    /// Filtered lists: their totals are counted.
+    /// Filtered lists, whose totals are counted.
     pub(super) counting: Turns,
     /// Pages that are long, and lists without pages.
     pub(super) long_lists: Turns,
@@ -97,7 +95,7 @@ pub(super) struct Core {
     pub(super) counts: Counts,
 }
 
-/// Are two secrets the same? Hashes are of one length, and what is compared tells nothing of either.
+/// Returns true if two secrets are equal. Compares hashes of one length, so that the time tells nothing.
 pub(super) fn is_same(one: &SecretString, other: &SecretString) -> bool {
     let hash = |secret: &SecretString| digest(&SHA256, secret.expose_secret().as_bytes());
     verify_slices_are_equal(hash(one).as_ref(), hash(other).as_ref()).is_ok()
@@ -110,7 +108,7 @@ impl Core {
         self.hashing.hash(password.secret(), cost, salt).await
     }
 
-    /// Proves a password, and tells the audit trail where none is right.
+    /// Proves a password, and reports a failure to the audit trail.
     pub(super) async fn identify(&self, presented: Presented, origin: Origin) -> Result<Caller> {
         let secret = is_machine_secret(presented.password.expose_secret());
         let by = By::named(&presented.name, origin.clone());
@@ -125,25 +123,25 @@ impl Core {
         Ok(proven.map_err(refuse)?.from(origin))
     }
 
-    /// Tells the audit trail what is wrong with a password, which was counted when it was checked.
+    /// Reports a wrong password to the audit trail. The check has counted it already.
     pub(super) fn tell_of_password(&self, error: &Error, refusal: &Refusal, by: By) {
         let credential = Some(Credential::Password);
         self.tell(error, refusal, By { credential, ..by });
     }
 
-    /// What somebody is told who is refused: to wait, if too much failed already. The audit trail is told too.
+    /// The error for a refused client: to wait, if too much failed already. Also reports it to the audit trail.
     pub(super) fn refused(&self, error: Error, by: By) -> Error {
         self.refused_as(error, &Refusal::default(), by)
     }
 
-    /// The same where more is known of the refusal.
+    /// [`Self::refused`] with facts about the refusal.
     pub(super) fn refused_as(&self, error: Error, refusal: &Refusal, by: By) -> Error {
         let error = self.counted(error, &by);
         self.tell(&error, refusal, by);
         error
     }
 
-    /// Tells the audit trail of an error, if it is a refusal.
+    /// Reports an error to the audit trail, if it is a refusal.
     pub(super) fn tell(&self, error: &Error, refusal: &Refusal, by: By) {
         if let Some(outcome) = Outcome::of(error) {
             let event = Event::of_refusal(outcome, refusal, by, self.clock.now());
@@ -151,7 +149,7 @@ impl Core {
         }
     }
 
-    /// Counts a failure to say who one is.
+    /// Counts a failure to authenticate.
     pub(super) fn counted(&self, error: Error, by: &By) -> Error {
         let (Error::Unauthenticated, Some(address)) = (&error, by.origin.address) else {
             return error;
@@ -170,7 +168,7 @@ impl Core {
         wait.map_or(error, |retry_after| Error::RateLimited { retry_after })
     }
 
-    /// Reads on behalf of a caller: one store call that first reads what the caller is now.
+    /// Reads on behalf of a caller: one store call that first reads the present state of the caller.
     pub(super) async fn read<T, F>(&self, caller: &Caller, job: F) -> Result<T>
     where
         T: Send + 'static,
@@ -179,7 +177,7 @@ impl Core {
         self.read_list(caller, Length::Short, job).await
     }
 
-    /// The same for a list of this length.
+    /// [`Self::read`] for a list of this length.
     pub(super) async fn read_list<T, F>(&self, caller: &Caller, length: Length, job: F) -> Result<T>
     where
         T: Send + 'static,
@@ -199,7 +197,7 @@ impl Core {
         self.concluded(caller, done, &Refusal::default()).await
     }
 
-    /// The same for who concludes from a refusal by themselves: the job is told of one, too.
+    /// [`Self::read_list`] for a job that handles a refusal itself: the job gets the refusal too.
     pub(super) async fn look<T, F>(&self, caller: &Caller, length: Length, job: F) -> Result<T>
     where
         T: Send + 'static,
@@ -226,8 +224,8 @@ impl Core {
         .await
     }
 
-    /// Adds to a conflict of names the id of the one that has the name, which `find` looks for and says if the caller may
-    /// know it. PostgreSQL ends a transaction at a conflict, so it takes another one.
+    /// Adds to a conflict of names the id of the holder of the name. `find` looks for it, and returns it if the caller
+    /// may know it. PostgreSQL ends a transaction at a conflict, so it takes another one.
     pub(super) async fn naming_holder<T, F>(
         &self,
         caller: &Caller,
@@ -241,7 +239,7 @@ impl Core {
             return outcome;
         };
         let mut find = find;
-        // Nothing is concluded from a refusal: the caller did not ask for this.
+        // The refusal is not handled: the caller did not ask for this read.
         let found = self
             .look(caller, Length::Short, move |connection, actor| {
                 find(connection, actor?)
@@ -251,18 +249,18 @@ impl Core {
         Err(Error::NameTaken { what, name, holder })
     }
 
-    /// What adds events to this process's chain of the audit trail.
+    /// The ledger that adds events to this process's chain of the audit trail.
     pub(super) async fn ledger(&self) -> Result<Arc<dyn Ledger>> {
         let now = self.clock.now();
         self.trail.open(&self.store, &self.vault, now).await
     }
 
-    /// Is this process free to let everybody in? If not yet, it looks whether it may by now.
+    /// Returns true if this process is not frozen. If it was, it looks again.
     pub(super) async fn thawed(&self) -> Result<bool> {
         if !self.store.is_frozen() {
             return Ok(true);
         }
-        // Boxed, so that every other request does not carry the room for it.
+        // Boxed, so that the futures of all other requests stay small.
         let restored = Box::pin(restored::heed(&self.store)).await?;
         Ok(restored.is_none())
     }
@@ -274,8 +272,8 @@ impl Core {
         Err(Error::Frozen)
     }
 
-    /// Writes on behalf of a caller: one store call that first reads, in its own transaction, what the caller is now,
-    /// and at last tells the audit trail what the job did.
+    /// Writes on behalf of a caller: one store call that first reads, in its own transaction, the present state of the
+    /// caller, and at last adds the job's changes to the audit trail.
     ///
     /// # Errors
     ///
@@ -294,7 +292,7 @@ impl Core {
         .await
     }
 
-    /// The same for a change that may be one that ends something.
+    /// [`Self::write`] for a change that may be one that ends something.
     pub(super) async fn change<T, F>(
         &self,
         caller: &Caller,
@@ -312,7 +310,7 @@ impl Core {
         }
     }
 
-    /// The same for a job that ends something: it counts as a change and is never refused for their number.
+    /// [`Self::write`] for a job that ends something: it counts as a change and is never refused for their number.
     pub(super) async fn end<T, F>(&self, caller: &Caller, lock: Lock, job: F) -> Result<T>
     where
         T: Send + 'static,
@@ -335,12 +333,12 @@ impl Core {
                 .await
         });
         let (value, account, changes) = written.await?;
-        // Once they are kept: a job can run several times.
+        // After the commit: a job can run several times.
         self.changes.count(account, changes, self.clock.instant());
         Ok(value)
     }
 
-    /// Writes on behalf of whoever works on the machine itself, and tells the audit trail.
+    /// Writes on behalf of the operator of the machine, and adds to the audit trail.
     pub(super) async fn command<T, F>(&self, lock: Lock, job: F) -> Result<T>
     where
         T: Send + 'static,
@@ -349,7 +347,7 @@ impl Core {
         self.write_by(By::command(), lock, job).await
     }
 
-    /// Writes on behalf of somebody who is no account, and tells the audit trail.
+    /// Writes on behalf of an actor that is no account, and adds to the audit trail.
     pub(super) async fn write_by<T, F>(&self, by: By, lock: Lock, mut job: F) -> Result<T>
     where
         T: Send + 'static,
@@ -364,8 +362,7 @@ impl Core {
             .await
     }
 
-    /// Sends a job through one of the store's doors. If the account changed since the proof, it comes back with nothing:
-    /// then the proof is renewed and the job tried once more.
+    /// Runs a store job. If it returns nothing, the account changed: the proof is renewed and the job tried once more.
     pub(super) async fn admitted<T>(
         &self,
         caller: &Caller,
@@ -375,7 +372,7 @@ impl Core {
         self.concluded(caller, done, &Refusal::default()).await
     }
 
-    /// Concludes from a refusal: a password that opened nothing is forgotten, and the refusal is counted and told.
+    /// Handles a refusal: a password that opened nothing is forgotten, and the refusal is counted and reported.
     pub(super) async fn concluded<T>(
         &self,
         caller: &Caller,
@@ -411,7 +408,7 @@ impl Core {
     }
 }
 
-/// What a write came to, and what the audit trail is to be told of it.
+/// The result of a write, with its changes for the audit trail.
 #[derive(Debug)]
 pub(super) struct Done<T> {
     pub(super) value: T,
@@ -419,17 +416,17 @@ pub(super) struct Done<T> {
 }
 
 impl<T> Done<T> {
-    /// Something was changed.
+    /// A result with one change.
     pub(super) fn told(value: T, change: Change) -> Self {
         Self::of(value, Some(change))
     }
 
-    /// All was as it was to be.
+    /// A result without a change.
     pub(super) fn nothing(value: T) -> Self {
         Self::of(value, None)
     }
 
-    /// This was changed, if anything.
+    /// A result with these changes, which may be none.
     pub(super) fn of(value: T, changes: impl IntoIterator<Item = Change>) -> Self {
         Self {
             value,
@@ -437,7 +434,6 @@ impl<T> Done<T> {
         }
     }
 
-    /// The same, with something made of what the write came to.
     pub(super) fn map<U>(self, made: impl FnOnce(T) -> U) -> Done<U> {
         Done {
             value: made(self.value),
@@ -445,7 +441,7 @@ impl<T> Done<T> {
         }
     }
 
-    /// Tells it, if anything was changed. Returns what the write came to.
+    /// Adds the changes to the audit trail. Returns the result.
     pub(super) fn tell(
         self,
         transaction: &mut Transaction<'_>,
@@ -464,11 +460,11 @@ impl<T> Done<T> {
     }
 }
 
-/// What a create-or-replace did.
+/// The outcome of a create-or-replace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Put<C, R> {
-    /// There was none: this was made.
+    /// There was none: the new one.
     Created(C),
-    /// This is what it is now.
+    /// The present state of the old one.
     Replaced(R),
 }

@@ -71,7 +71,7 @@ impl ServerKey {
         STANDARD.encode(self.0.expose_secret()).into()
     }
 
-    /// One key for one use: the same bytes never serve two algorithms.
+    /// Derives a key for one use: the same bytes never serve two algorithms.
     fn derive(&self, label: &str) -> hmac::Tag {
         hmac::sign(
             &hmac::Key::new(hmac::HMAC_SHA256, self.0.expose_secret()),
@@ -88,7 +88,7 @@ impl ServerKey {
         Sealer::new(self.derive("seal backups").as_ref())?.seal(nonce, "backup", key)
     }
 
-    /// Opens the key of a backup; `None` if that was altered, or sealed by another server key.
+    /// Opens the key of a backup; `None` if it was altered, or sealed by another server key.
     pub(super) fn open_file_key(&self, sealed: &[u8]) -> Result<Option<Zeroizing<[u8; KEY]>>> {
         let opened = Sealer::new(self.derive("seal backups").as_ref())?.open("backup", sealed);
         Ok(opened.and_then(|key| {
@@ -98,18 +98,17 @@ impl ServerKey {
         }))
     }
 
-    /// What the database keeps to recognise the key by.
+    /// The fingerprint by which the database recognises the key.
     fn fingerprint(&self) -> Vec<u8> {
         self.derive("fingerprint").as_ref().to_vec()
     }
 
-    /// Names the key in rows and messages.
+    /// The id of the key in rows and messages.
     #[must_use]
     pub fn id(&self) -> String {
         short(&self.fingerprint())
     }
 
-    /// The same as bytes.
     pub(super) fn id_bytes(&self) -> Vec<u8> {
         self.fingerprint().into_iter().take(ID).collect()
     }
@@ -126,18 +125,18 @@ pub(super) fn short(fingerprint: &[u8]) -> String {
         })
 }
 
-/// A change of the server key, of which the database keeps each.
+/// A change of the server key. The database keeps every one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyChange {
     /// The old key's id.
     pub from: String,
     /// The new one's.
     pub to: String,
-    /// When.
+    /// The time.
     pub at: DateTime<Utc>,
 }
 
-/// What a data key is for. One purpose, one key.
+/// The purpose of a data key. One purpose, one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Purpose {
     /// Digests of machine secrets.
@@ -163,7 +162,7 @@ impl Purpose {
     }
 }
 
-/// What was sealed, wiped when it is dropped.
+/// An opened value, wiped when it is dropped.
 pub type Opened = Zeroizing<Vec<u8>>;
 
 /// Authenticated encryption under one key.
@@ -174,8 +173,8 @@ impl Sealer {
         Self::of(&AES_256_GCM, key)
     }
 
-    /// For more values than random nonces of 96 bits are good for: where two meet, this algorithm gives nothing away
-    /// but that the values were equal (RFC 8452).
+    /// For more values than random nonces of 96 bits are good for: with a repeated nonce, this algorithm reveals only
+    /// that the values were equal (RFC 8452).
     fn for_many(key: &[u8]) -> Result<Self> {
         Self::of(&AES_256_GCM_SIV, key)
     }
@@ -218,12 +217,12 @@ impl Sealer {
     }
 }
 
-/// The purpose of the keys that sign API tokens. Unlike the others they are no random bytes, and made when first needed.
+/// The purpose of the keys that sign API tokens. They are not random bytes, and are made when first needed.
 pub const API_JWT: &str = "api-jwt";
 
 /// The open data keys.
 pub struct DataKeys {
-    /// Seals data keys to come, under the server key that is named beside it.
+    /// Seals new data keys, under the server key that is named beside it.
     server: Sealer,
     server_key_id: String,
     digest: BTreeMap<i64, hmac::Key>,
@@ -244,7 +243,7 @@ impl fmt::Debug for DataKeys {
 }
 
 impl DataKeys {
-    /// Opens the data keys with the server key; makes those that are missing, which is all at the first start.
+    /// Opens the data keys with the server key. Makes missing ones, which is all of them at the first start.
     ///
     /// # Errors
     ///
@@ -346,7 +345,7 @@ impl DataKeys {
                 "audit" => drop(vault.audit.insert(key.key, mac_key(&material))),
                 "cursor" => drop(vault.cursor.insert(key.key, Sealer::new(&material)?)),
                 "seal" => drop(vault.seal.insert(key.key, Sealer::for_many(&material)?)),
-                // Opened where they are used; or a newer release's purpose, running beside this one.
+                // Opened where they are used; or the purpose of a newer release that runs beside this one.
                 _ => {}
             }
         }
@@ -364,7 +363,7 @@ impl DataKeys {
         self.audit.get(&number)
     }
 
-    /// What is stored of a token's secret, under the newest digest key. It belongs to the token with this id.
+    /// The stored digest of a token's secret, under the newest digest key. It belongs to the token with this id.
     pub fn digest(
         &self,
         kind: SecretKind,
@@ -378,7 +377,7 @@ impl DataKeys {
         })
     }
 
-    /// Is this the secret that a digest was made of? Takes the same time whether it is or not.
+    /// Returns true if this is the secret of a digest. Takes the same time in either case.
     #[must_use]
     pub fn matches(
         &self,
@@ -395,8 +394,8 @@ impl DataKeys {
 
     /// Seals every data key with another server key. `nonce` is random, made before the store job.
     ///
-    /// Processes that run go on: they hold what the first key opened. What they have not opened yet is left to them
-    /// under a data key that they hold.
+    /// Running processes go on: they hold the keys that the first server key opened. Keys that they have not opened yet
+    /// are left to them under a data key that they hold.
     ///
     /// # Errors
     ///
@@ -438,7 +437,7 @@ impl DataKeys {
         Ok(change)
     }
 
-    /// Refuses where the server key was changed since this process began: what it sealed now nobody could open.
+    /// Refuses if the server key was changed since this process began: nobody could open a value that it seals now.
     fn require_own(&self, connection: &mut Session) -> Result<()> {
         let known = data_keys::fact(connection, FINGERPRINT)?;
         if known.is_some_and(|known| short(&known) == self.server_key_id) {
@@ -463,7 +462,7 @@ impl DataKeys {
         })
     }
 
-    /// Opens the data keys of such a purpose, each with its number; also where another server key seals them by now.
+    /// Opens the data keys of such a purpose, each with its number; also if another server key seals them by now.
     pub fn open_data_keys(
         &self,
         connection: &mut Session,
@@ -497,7 +496,7 @@ impl DataKeys {
         self.seal_with(random.bytes()?, context, value)
     }
 
-    /// Seals a value in a store job, which draws no random bytes of its own: the nonce was made before.
+    /// Seals a value in a store job. `nonce` was made before, as a job draws no random bytes.
     pub fn seal_with(&self, nonce: [u8; NONCE_LEN], context: &str, value: &[u8]) -> Result<Sealed> {
         let (number, sealer) = newest(&self.seal)?;
         Ok(Sealed {
@@ -512,7 +511,7 @@ impl DataKeys {
         self.seal.get(&sealed.key)?.open(context, &sealed.bytes)
     }
 
-    /// Seals a value that travels: URL-safe text, opaque, and of no use in another context.
+    /// Seals a value for a client: URL-safe text, opaque, and of no use in another context.
     pub fn seal_text(&self, random: &dyn Random, context: &str, value: &[u8]) -> Result<String> {
         to_text(newest(&self.seal)?, random, context, value)
     }
@@ -535,7 +534,7 @@ impl DataKeys {
     }
 }
 
-/// The same, never shown, without leaving a copy behind.
+/// Moves an opened value into a box that never shows it, without leaving a copy behind.
 #[must_use]
 pub fn boxed(mut opened: Opened) -> SecretBox<Vec<u8>> {
     SecretBox::new(Box::new(std::mem::take(&mut *opened)))
@@ -570,7 +569,7 @@ fn from_text(keys: &BTreeMap<i64, Sealer>, context: &str, text: &str) -> Option<
         .open(context, sealed)
 }
 
-/// Does the data set already belong to a server key?
+/// Returns true if the data set already belongs to a server key.
 pub async fn is_claimed(store: &Store) -> Result<bool> {
     store
         .read(|connection| Ok(data_keys::fact(connection, FINGERPRINT)?.is_some()))
@@ -589,7 +588,7 @@ pub(super) fn require_key(connection: &mut Session, server_key: &ServerKey) -> R
     }
 }
 
-/// What a process hears whose server key is not the data set's.
+/// The error for a server key that is not the data set's.
 fn foreign_key(connection: &mut Session, given: &str) -> Result<Error> {
     let known = short(&data_keys::fact(connection, FINGERPRINT)?.unwrap_or_default());
     let replaced = changes(connection)?
@@ -616,7 +615,7 @@ fn changes(connection: &mut Session) -> Result<Vec<KeyChange>> {
     }
 }
 
-/// A nonce of its own for each number, of one that is random.
+/// Derives a nonce for each number from a random one.
 fn numbered(mut nonce: [u8; NONCE_LEN], number: i64) -> [u8; NONCE_LEN] {
     for (byte, part) in nonce.iter_mut().zip(number.to_be_bytes()) {
         *byte ^= part;

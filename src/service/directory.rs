@@ -1,7 +1,7 @@
-//! Accounts, as those manage them whom a role permits to: over the API, on behalf of a caller.
+//! Account management over the API, on behalf of a caller with permission.
 //!
-//! Owns that nobody obtains more than they hold: by roles, or by the password of an account, which would open all that it
-//! may do. What the operator of the machine may do without any caller is in `accounts`.
+//! Owns the rule that nobody obtains more than they hold, by roles or by the password of an account. The operator's
+//! commands, which need no caller, are in `accounts`.
 
 use std::sync::Arc;
 
@@ -73,7 +73,7 @@ impl<'a> Directory<'a> {
             .await
     }
 
-    /// One account. Everybody may read their own.
+    /// One account. Every caller may read their own.
     pub async fn show(
         &self,
         caller: &Caller,
@@ -91,7 +91,7 @@ impl<'a> Directory<'a> {
             .await
     }
 
-    /// Makes an account, once for a request that may come again. A password that is made with it is in the first answer alone.
+    /// Makes an account, once for a request that may come again. Only the first answer shows a generated password.
     pub async fn create(
         &self,
         caller: &Caller,
@@ -151,8 +151,8 @@ impl<'a> Directory<'a> {
         })
     }
 
-    /// Changes what the patch names, and ends the account's other credentials if that is wanted. A request that changes nothing
-    /// leaves no trace; a password always changes.
+    /// Changes the fields that the patch names, and ends the account's other credentials if that is wanted. A request
+    /// that changes nothing leaves no trace; a password always changes.
     pub async fn update(
         &self,
         caller: &Caller,
@@ -221,7 +221,7 @@ impl<'a> Directory<'a> {
             .await
     }
 
-    /// Deletes an account with its memberships. What it made stays and keeps its name.
+    /// Deletes an account with its memberships. The things that it made stay and keep its name.
     pub async fn delete(
         &self,
         caller: &Caller,
@@ -247,8 +247,8 @@ pub(super) fn find(connection: &mut Session, id: AccountId) -> Result<Account> {
     table::find(connection, id)?.ok_or_else(|| Error::not_found(What::Account, id))
 }
 
-/// Refuses to give an account a password, roles or a membership, or to enable it, on behalf of an API token that all has to
-/// end with: accounts have no end.
+/// Refuses to give an account a password, roles or a membership, or to enable it, on behalf of an API token that bounds
+/// the life of all that it makes: accounts have no end.
 pub(super) fn require_unbounded(bound: Option<DateTime<Utc>>) -> Result<()> {
     bound.map_or(Ok(()), |_| {
         Err(Error::Forbidden(
@@ -258,8 +258,8 @@ pub(super) fn require_unbounded(bound: Option<DateTime<Utc>>) -> Result<()> {
     })
 }
 
-/// The rights of an account with these roles, and those of the actor. Memberships are left out of both where the actor
-/// may do everything on every registry.
+/// The rights of an account with these roles, and those of the actor. Both leave memberships out if the actor may do
+/// everything on every registry.
 fn holdings(
     connection: &mut Session,
     actor: &Actor,
@@ -285,7 +285,7 @@ fn holdings(
     Ok((theirs, held))
 }
 
-/// Refuses to give roles to an account, or to none that there is yet, that would then hold more than the actor.
+/// Refuses to give roles to an account, present or new, that would then hold more than the actor.
 fn require_roles(
     connection: &mut Session,
     actor: &Actor,
@@ -297,9 +297,9 @@ fn require_roles(
     obtain(&theirs, &held)
 }
 
-/// Refuses to touch an account that holds more than the actor. That is more than the rule against escalation asks, which
-/// lets everybody narrow what they may write: an account is also whom others rely on, so disabling or deleting it needs
-/// as much as taking it over.
+/// Refuses to touch an account that holds more than the actor. The rule against escalation asks for less, and lets
+/// everybody narrow what they may write. But others rely on an account, so disabling or deleting it needs as much as
+/// taking it over.
 fn require_account(connection: &mut Session, actor: &Actor, account: &Account) -> Result<()> {
     let standing = table::standing(connection, account.key)?;
     let theirs = standing.map(|standing| standing.actor.permissions);

@@ -1,8 +1,8 @@
 //! The freeze of a restored database: nobody is let in and nothing changes until its operator confirms it.
 //!
-//! A backup brings back what was taken away since: deleted tokens, old passwords. So a server on what was restored
-//! answers administrators who look, and nobody else. Owns what is frozen, who may look, and how it ends. That nothing
-//! is written meanwhile is the store's to keep.
+//! A backup brings back deleted tokens and old passwords. So a server on a restored database answers administrators who
+//! look, and nobody else. Owns the scope of the freeze, the right to look, and its end. The store makes sure that
+//! nothing is written meanwhile.
 
 use serde_json::json;
 
@@ -13,12 +13,12 @@ use crate::error::{Error, Field, Result};
 pub use crate::store::frozen::LiveCredentials;
 use crate::store::{Lock, frozen};
 
-/// What becomes of registry tokens when a restored database is confirmed.
+/// The fate of registry tokens when a restored database is confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestoredTokens {
     /// They are as they were.
     Keep,
-    /// All of them open nothing.
+    /// All of them are disabled.
     Disable,
 }
 
@@ -33,13 +33,13 @@ impl<'a> Freeze<'a> {
         Self { core }
     }
 
-    /// Where this database comes from, if it is frozen; then this process lets nobody in and writes nothing, from now on
-    /// until a later look finds that it is not frozen any more. For a process that serves.
+    /// The origin of this database, if it is frozen. Then this process lets nobody in and writes nothing until a later
+    /// look finds that the freeze has ended. For a process that serves.
     pub async fn heed(&self) -> Result<Option<Restored>> {
         restored::heed(&self.core.store).await
     }
 
-    /// Where this database comes from, and what would be let in, if it is frozen.
+    /// The origin of this database, and the credentials that would be let in, if it is frozen.
     pub async fn standing(&self) -> Result<Option<(Restored, LiveCredentials)>> {
         let now = self.core.clock.now();
         self.core
@@ -56,7 +56,7 @@ impl<'a> Freeze<'a> {
             .await
     }
 
-    /// Ends the freeze. Returns how many tokens were disabled before.
+    /// Ends the freeze. Returns the number of tokens disabled before.
     pub async fn confirm(&self, tokens: RestoredTokens) -> Result<usize> {
         self.core
             .store
@@ -65,7 +65,8 @@ impl<'a> Freeze<'a> {
             .ok_or_else(not_frozen)?;
         let (mut disabled, refresh_id) = (0, self.core.random.uuid()?);
         let mut after = (tokens == RestoredTokens::Disable).then_some(0);
-        // In parts, each of its own: a million tokens take longer than a statement may, and nobody is let in meanwhile.
+        // In parts, each a transaction: a million tokens take longer than a statement may, and nobody is let in
+        // meanwhile.
         while let Some(last) = after {
             let (more, next) = self
                 .core

@@ -1,10 +1,10 @@
-//! What tokens and accounts may do with a registry, and the proof of it that the registry takes.
+//! The rights of tokens and accounts on a registry, and the proof of them that the registry takes.
 //!
-//! Owns the login of a registry's clients: by a registry token's secret, by an app token's code, by an account's
-//! password, by a refresh token, or by a JWT that was issued here; and what each is granted. Refuses to know HTTP, keys, the
-//! wording of JWTs and what refresh tokens rest on.
-//! Whatever is presented, what it opens is read from the database in the request's own store call, so disabling,
-//! expiry and deletion bite on the next one.
+//! Owns the login of a registry's clients, and the rights that each is granted: by a registry token's secret, an app
+//! token's code, an account's password, a refresh token, or a JWT that was issued here. Refuses to know HTTP, keys, the
+//! wording of JWTs and the basis of refresh tokens.
+//!
+//! Every request's own store call reads the rights of its credential, so disabling, expiry and deletion act at once.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -36,19 +36,19 @@ use crate::error::{Error, Field, Result};
 use crate::store::signing_keys::Current;
 use crate::store::{Session, app_tokens, credentials, registries, signing_keys};
 
-/// What the ids of JWTs are sealed to.
+/// The context that the ids of JWTs are sealed to.
 const JWT: &str = "jwt";
 
-/// How a client of the token endpoint says who it is.
+/// The credentials of a client of the token endpoint.
 #[derive(Debug)]
 pub enum Login {
     /// By name and password: those of a registry token, an app token or an account.
     Password(Presented),
-    /// By what an earlier login got.
+    /// By a refresh token of an earlier login.
     Refresh {
         /// The refresh token.
         token: SecretString,
-        /// Where the request comes from.
+        /// The source of the request.
         source: IpAddr,
     },
 }
@@ -56,24 +56,24 @@ pub enum Login {
 /// A request for a JWT.
 #[derive(Debug)]
 pub struct Ask {
-    /// Who asks.
+    /// The credentials.
     pub login: Login,
     /// The registry, by its service name.
     pub service: String,
-    /// What for; nothing at a mere login.
+    /// The wanted access; empty at a mere login.
     pub wanted: Vec<Access>,
-    /// Whether a refresh token is wanted too.
+    /// True if a refresh token is wanted too.
     pub offline: bool,
-    /// Where the request comes from.
+    /// The origin of the request.
     pub origin: Origin,
 }
 
-/// The answer: what was granted, which may be less than was asked for, or nothing.
+/// The answer: the granted access, which may be less than was asked for, or nothing.
 #[derive(Debug)]
 pub struct Granted {
     /// The JWT.
     pub jwt: SecretString,
-    /// What it grants.
+    /// The granted access.
     pub access: Vec<Access>,
     /// When it was issued, in whole seconds.
     pub issued_at: DateTime<Utc>,
@@ -83,7 +83,7 @@ pub struct Granted {
     pub refresh_token: Option<SecretString>,
 }
 
-/// How a client of a proxy says who it is.
+/// The credentials of a client of a proxy.
 #[derive(Debug)]
 pub enum Pass {
     /// By name and password.
@@ -92,7 +92,7 @@ pub enum Pass {
     Jwt {
         /// The JWT.
         jwt: SecretString,
-        /// Where the request comes from.
+        /// The source of the request.
         source: IpAddr,
     },
 }
@@ -100,38 +100,37 @@ pub enum Pass {
 /// A request that a proxy asks about.
 #[derive(Debug)]
 pub struct Passage {
-    /// Who wants to pass.
+    /// The credentials.
     pub pass: Pass,
     /// The registry, by its service name.
     pub service: String,
-    /// What the request needs, first for what it does, then for what it wants to take over from elsewhere. Nothing if
-    /// any proven client may make it, `None` if nobody may.
+    /// The access that the request needs, first for its own target, then for the source of a transfer. Empty if any
+    /// proven client may make it, `None` if nobody may.
     pub needed: Option<Vec<Access>>,
-    /// Where the request comes from.
+    /// The origin of the request.
     pub origin: Origin,
 }
 
-/// Whether a request may pass.
+/// The decision on a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It may.
     Pass,
     /// The JWT does not cover it; one with this access would be granted.
     AskForMore,
-    /// It may do what it does, but not take over what it wants from elsewhere: without that it may pass.
+    /// It may do what it does, but not take content over from elsewhere: without that it may pass.
     NotFromThere,
 }
 
-/// What a login is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
-    /// A JWT, so the key that signs it is looked up too, and what a refresh token rests on if one is to be given.
+    /// A JWT, so the key that signs it is looked up too, and the binding of a refresh token if one is to be issued.
     Issue { offline: bool },
-    /// A look at who it is.
+    /// A check of the identity.
     Check,
 }
 
-/// A registry, who logged in to it, and which key signs for it.
+/// A registry, the holder that logged in to it, and the key that signs for it.
 #[derive(Debug, Clone)]
 struct ProvenLogin {
     tenant: Tenant,
@@ -164,10 +163,10 @@ impl ProvenLogin {
     }
 }
 
-/// The result of a look at a login; if it is to be refused, with the facts about that.
+/// The result of a look at a login; for a refusal, with its facts.
 type Witnessed<T> = std::result::Result<T, Refusal>;
 
-/// Looks at a login, and keeps what is known of it when it is refused.
+/// Looks at a login, and keeps the known facts when it is refused.
 fn witness<T>(look: impl FnOnce(&mut Refusal) -> Result<T>) -> Result<Witnessed<T>> {
     let mut seen = Refusal::default();
     match look(&mut seen) {
@@ -188,7 +187,7 @@ impl<'a> Grants<'a> {
         Self { core }
     }
 
-    /// Issues a JWT for what of the wanted is allowed. A subset, even an empty one, is no error.
+    /// Issues a JWT for the allowed part of the wanted access. A subset, even an empty one, is no error.
     ///
     /// # Errors
     ///
@@ -299,7 +298,7 @@ impl<'a> Grants<'a> {
         Ok(verdict)
     }
 
-    /// Counts a refusal, and tells the audit trail and the log of it.
+    /// Counts a refusal, and reports it to the audit trail and the log.
     fn heard<T>(&self, look: Result<Witnessed<T>>, service: &str, by: By) -> Result<T> {
         let (error, seen) = match look {
             Ok(Ok(found)) => return Ok(found),
@@ -310,8 +309,7 @@ impl<'a> Grants<'a> {
         Err(self.core.refused_as(error, &seen, by))
     }
 
-    /// The facts about a refusal, with the name of the registry that was asked for, where the login failed before that was
-    /// looked for. Tells the log.
+    /// The facts about a refusal, with the registry's name if the login failed before its lookup. Also logs it.
     fn completed(&self, error: &Error, mut seen: Refusal, service: &str) -> Refusal {
         if matches!(error, Error::Unauthenticated) {
             let name = self.core.policy.registry_name(service);
@@ -329,7 +327,7 @@ impl<'a> Grants<'a> {
         seen
     }
 
-    /// A password in the form of a machine secret is a token's of that kind and nothing else, any other an account's.
+    /// A password in the form of a machine secret is only tried as a token's of that kind, any other as an account's.
     async fn by_password(
         &self,
         presented: Presented,
@@ -400,7 +398,7 @@ impl<'a> Grants<'a> {
         self.core.concluded(&caller, Err(error), &seen).await
     }
 
-    /// Looks into the registry of this service name.
+    /// Looks at a login in the registry of this service name.
     async fn witnessed<T: Send + 'static>(
         &self,
         service: &str,
@@ -434,7 +432,7 @@ impl<'a> Grants<'a> {
             let generation = generation_of(&vault, &presented.password, found.as_ref())?;
             let (found, generation) = found.zip(generation).ok_or(Error::Unauthenticated)?;
             is_of_token(&found, seen);
-            // Before more is read: who is elsewhere must not learn by the time that the secret is right.
+            // Before more is read: a client elsewhere must not learn from the time that the secret is right.
             admit_address(&tenant, presented.source, seen)?;
             let opening = credentials::opening(connection, tenant.home(), found.key)?;
             let proven = (found, generation, opening);
@@ -559,7 +557,6 @@ impl From<&Access> for AccessClaim {
     }
 }
 
-/// Whether somebody may do what a request needs, and what that is.
 fn decide(
     holder: &Holder,
     claims: Option<&Claims>,
@@ -592,7 +589,7 @@ fn decide(
     Ok((verdict, needed))
 }
 
-/// The registry that a client wants into.
+/// The registry that a client logs in to.
 fn enter(
     connection: &mut Session,
     policy: &Policy,

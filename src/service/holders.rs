@@ -20,21 +20,18 @@ use crate::error::{Error, Result};
 use crate::store::credentials::{Credential, Opening, SecretDigest};
 use crate::store::{Session, accounts, app_tokens, credentials, members};
 
-/// Who logged in, as the database has it now.
+/// A token or account that logged in, as the database has it now.
 #[derive(Debug, Clone)]
 pub(super) struct Holder {
-    /// The registry that it logged in to.
     pub(super) registry: RegistryId,
     pub(super) name: String,
-    /// What it came with: a token, or the account itself.
+    /// The subject: a token, or the account itself.
     pub(super) subject: (SubjectKind, Uuid),
-    /// On whose behalf it comes, where there is somebody.
+    /// The account on whose behalf it comes, if there is one.
     pub(super) account: Option<AccountId>,
-    /// What it is allowed.
     pub(super) scopes: Vec<Scope>,
-    /// When it stops to work.
     pub(super) expires_at: Option<DateTime<Utc>>,
-    /// What is sealed into what it gets.
+    /// The reference that is sealed into its credentials.
     pub(super) reference: Reference,
 }
 
@@ -51,8 +48,8 @@ impl Holder {
     }
 }
 
-/// May this registry be entered from where the client is? Whoever may not is told what a wrong secret is told: a thief who
-/// has the right one must not learn that it is.
+/// Checks that the registry may be entered from the client's address. A refusal looks like that of a wrong secret: a
+/// thief who has the right one must not learn that it is.
 pub(super) fn admit_address(tenant: &Tenant, source: IpAddr, seen: &mut Refusal) -> Result<()> {
     if tenant.subnets.admits(source) {
         return Ok(());
@@ -60,13 +57,13 @@ pub(super) fn admit_address(tenant: &Tenant, source: IpAddr, seen: &mut Refusal)
     Err(seen.because(Reason::RegistryAddress))
 }
 
-/// Notes whose secret it is.
+/// Notes the owner of a secret.
 pub(super) fn is_of_token(found: &Credential, seen: &mut Refusal) {
     seen.subject = Some((SubjectKind::Token, found.id.0));
     seen.name = Some(found.name.clone());
 }
 
-/// Notes whose secret it was that something was got with, if that is still there.
+/// Notes the owner of the secret behind a credential, if that owner is still there.
 pub(super) fn is_of(
     connection: &mut Session,
     tenant: &Tenant,
@@ -93,8 +90,7 @@ pub(super) fn is_of(
     Ok(())
 }
 
-/// Is this the secret of a token of this kind, known by its id and what is kept of its own? None being known costs what
-/// a wrong secret does.
+/// Returns true if this is the secret of a token, found by its id. A missing token costs as much as a wrong secret.
 pub(super) fn is_right(
     vault: &DataKeys,
     kind: SecretKind,
@@ -108,7 +104,7 @@ pub(super) fn is_right(
     Ok(vault.matches(kind, token, secret, stored))
 }
 
-/// Which of a token's secrets this is, if it is one of them. Both are compared whatever the first comparison says.
+/// The one of a token's secrets that this is, if any. Both are always compared.
 pub(super) fn generation_of(
     vault: &DataKeys,
     secret: &SecretString,
@@ -125,8 +121,8 @@ pub(super) fn generation_of(
     Ok(current.or(previous.then_some(Generation::Previous)))
 }
 
-/// A token, one of whose secrets or a reference to it was right, if both are in use and it may be used from where the
-/// client is.
+/// The holder for a token, if the token and its secret are in use and the client's address is allowed. The secret, or a
+/// reference to it, was right.
 pub(super) fn token_holder(
     (found, generation, opening): (Credential, Generation, Opening),
     tenant: &Tenant,
@@ -169,8 +165,8 @@ pub(super) fn token_holder(
     })
 }
 
-/// An account with what its roles and its membership of the registry allow. To one that may not even know of the
-/// registry it is closed, as to a token of another one.
+/// An account with the rights of its roles and its membership of the registry. A registry that the account may not know
+/// of is refused, as it is to a token of another one.
 pub(super) fn account_holder(
     connection: &mut Session,
     actor: &Actor,
@@ -223,7 +219,7 @@ pub(super) fn app_token_holder(
     })
 }
 
-/// Whom a reference names, if that is what it was when the reference was made, and in use.
+/// The holder that a reference names, if it is unchanged since the reference was made, and in use.
 pub(super) fn referred(
     connection: &mut Session,
     tenant: &Tenant,

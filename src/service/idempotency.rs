@@ -1,9 +1,9 @@
-//! Answers that can be given again: what was made for a request with a key, kept sealed for a short time.
+//! Repeated answers: the result of a request with a key, kept sealed for a short time.
 //!
-//! A claim is looked up, carried out and kept in one job of the writer, so that of the same request twice, at whatever replicas,
-//! one makes something and the other finds it. What is kept is not the answer but what it is made of: the state of the
-//! thing that was made, and its secret. As long as the thing is in that state the answer comes out the same; once it has
-//! changed there is none to be given.
+//! A claim is looked up, carried out and kept in one job of the writer. So if the same request comes twice, at whatever
+//! replicas, one makes something and the other finds it. The stored part is not the answer but its source: the state of
+//! the thing that was made, and its secret. While the thing is in that state the answer comes out the same; once it has
+//! changed there is no answer.
 
 use std::sync::Arc;
 
@@ -23,20 +23,20 @@ use crate::domain::precondition::Tag;
 use crate::error::{Error, Result, What};
 use crate::store::{Session, idempotency as table};
 
-/// How long a request can be repeated: long enough for every client's own repeats, and for a person to press a key again.
+/// The time in which a request can be repeated: enough for clients' own repeats, and for a person to press a key again.
 const HELD: TimeDelta = TimeDelta::minutes(15);
 
-/// What a request came to.
+/// The result of a request.
 #[derive(Debug)]
 pub struct Once<T> {
-    /// It.
+    /// The result.
     pub value: T,
-    /// Was it made for the same request at an earlier time?
+    /// True if it was made for the same request at an earlier time.
     pub repeated: bool,
 }
 
 impl<T> Once<T> {
-    /// What was done now.
+    /// A result of this request.
     pub(super) fn now(value: T) -> Self {
         Self {
             value,
@@ -44,7 +44,7 @@ impl<T> Once<T> {
         }
     }
 
-    /// What was done at an earlier time.
+    /// A result of an earlier request.
     pub(super) fn earlier(value: T) -> Self {
         Self {
             value,
@@ -53,7 +53,7 @@ impl<T> Once<T> {
     }
 }
 
-/// A request within its write, with a key or, mostly, without one: then it costs nothing.
+/// A request within its write. Mostly it has no key: then it costs nothing.
 #[derive(Clone)]
 pub(super) struct Claim(Option<Keyed>);
 
@@ -61,13 +61,13 @@ pub(super) struct Claim(Option<Keyed>);
 struct Keyed {
     attempt: Attempt,
     vault: Arc<DataKeys>,
-    /// The secret of what would be made.
+    /// The secret of the thing to make.
     secret: Option<SecretString>,
     nonce: [u8; 12],
     now: DateTime<Utc>,
 }
 
-/// What is kept of an answer. Its field names are short, as it is text; `v` tells later layouts apart.
+/// The stored part of an answer. Its field names are short, as it is text; `v` tells later layouts apart.
 #[derive(Serialize, Deserialize)]
 struct Record<'a> {
     v: u8,
@@ -80,7 +80,7 @@ struct Record<'a> {
     secret: Option<&'a str>,
 }
 
-/// What was made for the request when it first came.
+/// The stored result of the first request.
 pub(super) struct StoredAnswer {
     /// The public id of the thing.
     pub id: Uuid,
@@ -89,7 +89,7 @@ pub(super) struct StoredAnswer {
 }
 
 impl Core {
-    /// Makes ready to carry out a request that may come again; `secret` is that of what it would make.
+    /// Prepares a request that may be repeated; `secret` is that of the thing to make.
     pub(super) fn claim(
         &self,
         attempt: Option<Attempt>,
@@ -109,7 +109,7 @@ impl Core {
 }
 
 impl Claim {
-    /// What was made for the same request before. To be asked once it is known that the actor may do what is asked for.
+    /// The earlier result of the same request. Call it only after the check that the actor may do this.
     ///
     /// # Errors
     ///
@@ -126,7 +126,7 @@ impl Claim {
         let Some(sealed) = table::find(connection, actor.key, &digest, keyed.now)? else {
             return Ok(None);
         };
-        // To make another one would be worse than to say nothing.
+        // Making another one would be worse than giving no answer.
         let opened = keyed.vault.open_sealed(&context(actor, &digest), &sealed);
         let record = opened
             .as_ref()
@@ -148,7 +148,6 @@ impl Claim {
         }))
     }
 
-    /// Keeps what was made for the request.
     pub(super) fn keep(
         &self,
         connection: &mut Session,
@@ -201,7 +200,7 @@ impl StoredAnswer {
     }
 }
 
-/// What a kept answer is sealed to: it opens for nobody else, and for no other request.
+/// The context that a kept answer is sealed to: it opens for no other actor, and for no other request.
 fn context(actor: &Actor, digest: &[u8; 32]) -> String {
     format!(
         "idempotency/{}/{}",

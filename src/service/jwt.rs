@@ -1,4 +1,4 @@
-//! JSON Web Tokens for registries: what they say, how they are signed, how one that comes back is checked.
+//! JSON Web Tokens for registries: their claims, their signature and the check of one that comes back.
 //!
 //! Owns the form (`contracts` of Distribution and zot: string `aud`, whole seconds, back-dated beginnings). Refuses to
 //! know who is granted what, and where keys are kept. The algorithm and the key of a check come from our own table;
@@ -23,17 +23,17 @@ use crate::domain::text::has_control;
 use crate::error::{Error, Result};
 use crate::store::signing_keys::SigningKey;
 
-/// How far the beginning lies back: zot forgives no difference between clocks and refuses what is from the future.
+/// The time by which JWTs are back-dated: zot allows no difference between clocks and refuses a JWT from the future.
 const BACKDATED: TimeDelta = TimeDelta::seconds(30);
 /// The longest JWT looked at, in bytes: a hundred long names fit.
 const LENGTH: usize = 64 * 1024;
 /// Bytes of an uncompressed point of P-256, which the `SubjectPublicKeyInfo` of such a key ends with (RFC 5480 §2.2).
 const POINT: usize = 65;
 
-/// What a JWT says (the Distribution token specification).
+/// The claims of a JWT (the Distribution token specification).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
-    /// Who issued it, as the registry's configuration names us.
+    /// The issuer, as the registry's configuration names us.
     pub iss: String,
     /// The name that was logged in with.
     pub sub: String,
@@ -45,9 +45,9 @@ pub struct Claims {
     pub nbf: i64,
     /// When it was issued, as far as registries are concerned.
     pub iat: i64,
-    /// Unique; for this service also a sealed reference to whom it was issued to.
+    /// Unique; for this service also a sealed reference to the holder that it was issued to.
     pub jti: String,
-    /// What it grants: concrete names and actions.
+    /// The granted access: concrete names and actions.
     pub access: Vec<AccessClaim>,
 }
 
@@ -58,12 +58,12 @@ pub struct AccessClaim {
     pub r#type: String,
     /// Its name.
     pub name: String,
-    /// What may be done.
+    /// The allowed actions.
     pub actions: Vec<String>,
 }
 
 impl Claims {
-    /// Puts a JWT's text together, but for the access.
+    /// The claims of a JWT, without the access.
     #[must_use]
     pub fn new(
         issuer: &str,
@@ -86,7 +86,7 @@ impl Claims {
         }
     }
 
-    /// Does it grant all that is needed?
+    /// Returns true if it grants all the needed access.
     #[must_use]
     pub fn covers(&self, needed: &Access) -> bool {
         let held = |action: &String| {
@@ -189,7 +189,7 @@ impl Signer {
     }
 }
 
-/// What is wrong with a stored key that cannot be used.
+/// The error for a stored key that cannot be used.
 #[must_use]
 pub fn rejected(error: aws_lc_rs::error::KeyRejected) -> Error {
     Error::internal(format!("a signing key is no good: {error}"))
@@ -201,11 +201,11 @@ fn encode(part: &impl Serialize) -> Result<String> {
         .map_err(Error::internal)
 }
 
-/// A public key made ready, and whose it is.
+/// A public key made ready, with its registry.
 pub struct Verifier {
-    /// Which key.
+    /// The number of the key.
     pub number: SigningKeyNumber,
-    /// Whose.
+    /// The registry of the key.
     pub registry: RegistryKey,
     key: DecodingKey,
     algorithm: jsonwebtoken::Algorithm,
@@ -231,7 +231,7 @@ impl Verifier {
         })
     }
 
-    /// What a JWT says, if it was signed with this key, for this audience, and is in force. `None` says no more.
+    /// The claims of a JWT, if it was signed with this key, for this audience, and is in force. `None` gives no reason.
     #[must_use]
     pub fn verify(
         &self,
@@ -244,7 +244,7 @@ impl Verifier {
         validation.set_issuer(&[issuer]);
         validation.set_audience(&[service]);
         validation.set_required_spec_claims(&["iss", "aud"]);
-        // Our own clock says what is in force, not the machine's.
+        // Our own clock decides if it is in force, not the machine's.
         validation.validate_exp = false;
         let claims = jsonwebtoken::decode::<Claims>(jwt, &self.key, &validation)
             .ok()?

@@ -1,11 +1,11 @@
-//! Secrets that were found where they do not belong, as a secret scanner reports them.
+//! Leaked secrets, as a secret scanner reports them.
 //!
-//! Owns who may report, what a string has to look like before the database is asked, what is behind it, and what then
-//! happens to that. Whoever reports learns nothing: not whether a string was a secret, nor of what. Refuses to know how
-//! reports travel.
+//! Owns the right to report, the form of a string before the database is asked, the search for its owner, and the
+//! response. The reporter learns nothing: not if a string was a secret, nor of what. Refuses to know how reports
+//! travel.
 //!
-//! The secret of a registry token cannot be looked up: what is kept of it is bound to its row. So all rows are looked
-//! through, in parts, by one report at a time.
+//! The secret of a registry token cannot be looked up: its stored digest is bound to its row. So one report at a time
+//! compares all rows, in parts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -40,21 +40,21 @@ const STRINGS: usize = 100;
 const TOKEN_LENGTH: usize = 4096;
 /// The longest other text, in characters.
 const TEXT_LENGTH: usize = 1024;
-/// Tokens that are looked through at once.
+/// Tokens that are compared at once.
 const BATCH: i64 = 1000;
-/// Reports that look through the tokens or wait to, at most.
+/// Reports that compare the tokens or wait to, at most.
 pub(super) const WALKS: usize = 4;
-/// Who disabled a token, where no account did. Its id is that of nobody.
+/// The actor that disabled a token, in place of an account. Its id is nil.
 const SCANNER: &str = "secret scanner";
 
-/// Where and as what a scanner found a string, in its own words.
+/// The place and the type of a string, in the scanner's own words.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Whereabouts {
-    /// What the scanner took it for.
+    /// The type that the scanner took it for.
     pub r#type: Option<String>,
-    /// Where it was.
+    /// The place.
     pub url: Option<String>,
-    /// What kind of place that is.
+    /// The kind of that place.
     pub source: Option<String>,
 }
 
@@ -67,8 +67,7 @@ impl Whereabouts {
         ]
     }
 
-    /// The change with what was reported of it. An address of a search holds what was looked for, and some hold a
-    /// password: those are not kept.
+    /// Adds the report's texts to a change, without the leaked secrets in them and the passwords of URLs.
     fn tell(&self, mut change: Change, secrets: &[SecretString]) -> Change {
         for (field, text) in self.texts() {
             let Some(text) = text else { continue };
@@ -93,11 +92,11 @@ impl Whereabouts {
 pub struct Sighting {
     /// The string.
     pub token: SecretString,
-    /// Where and as what.
+    /// The place and the type.
     pub place: Whereabouts,
 }
 
-/// What a scanner reports.
+/// The report of a scanner.
 #[derive(Debug)]
 pub struct Report(Vec<Sighting>);
 
@@ -136,7 +135,7 @@ impl Report {
                 check(place, field, text.map_or("", String::as_str), TEXT_LENGTH);
             }
         }
-        // People copy more than there is.
+        // People copy surrounding white space.
         let trimmed = sightings.into_iter().map(|sighting| Sighting {
             token: sighting.token.expose_secret().trim().into(),
             ..sighting
@@ -145,13 +144,13 @@ impl Report {
     }
 }
 
-/// A scanner that proved to be the operator's.
+/// A scanner with the operator's token.
 #[derive(Debug)]
 pub struct Scanner {
     origin: Origin,
 }
 
-/// What a string looks like, as far as that is known without what is kept of tokens.
+/// The form of a string, as far as it is known without the stored rows of tokens.
 #[derive(Debug)]
 enum Form {
     /// The secret of some registry token.
@@ -166,18 +165,18 @@ enum Form {
     Reference(Reference),
 }
 
-/// What opens something, or did, and is known to others now.
+/// A leaked credential, in force or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Leaked {
     Token {
         registry: RegistryId,
         token: TokenKey,
-        /// Of its secret.
+        /// The version of its secret.
         version: i64,
     },
     AppToken(AccountKey, AppTokenId),
     ApiToken(ApiTokenId),
-    /// By a refresh token that somebody got with the account's password.
+    /// A refresh token issued for the account's password.
     Account(AccountId),
 }
 
@@ -192,7 +191,7 @@ impl<'a> Leaks<'a> {
         Self { core }
     }
 
-    /// Is this the operator's scanner? No account is, and its token opens nothing else.
+    /// Checks that this is the operator's scanner. No account is, and its token opens nothing else.
     ///
     /// # Errors
     ///
@@ -209,7 +208,7 @@ impl<'a> Leaks<'a> {
             .refused(Error::Unauthenticated, By::nobody(origin)))
     }
 
-    /// Ends what is behind the strings of a report, if the operator wants that, and tells the audit trail and the log.
+    /// Ends the leaked credentials of a report, if the operator wants that, and tells the audit trail and the log.
     pub async fn report(&self, scanner: &Scanner, report: Report) -> Result<()> {
         let found = self.find(report).await?;
         let secrets: Vec<_> = found.iter().map(|(_, found)| found.token.clone()).collect();
@@ -225,7 +224,7 @@ impl<'a> Leaks<'a> {
         Ok(())
     }
 
-    /// The strings that are, or were, secrets of ours, and what is behind them.
+    /// The strings that are, or were, secrets of ours, with their credentials.
     async fn find(&self, report: Report) -> Result<Vec<(Leaked, Sighting)>> {
         let mut suspects = Vec::new();
         for sighting in report.0 {
@@ -264,7 +263,7 @@ impl<'a> Leaks<'a> {
             .await
     }
 
-    /// What a string looks like: by its checksum, its seal or its signature.
+    /// The form of a string: by its checksum, its seal or its signature.
     async fn form(&self, token: &SecretString) -> Result<Option<Form>> {
         match SecretKind::of(token.expose_secret()) {
             Some(SecretKind::RegistryToken) => return Ok(Some(Form::Secret)),
@@ -278,8 +277,7 @@ impl<'a> Leaks<'a> {
         Ok(id.map(Form::ApiToken))
     }
 
-    /// Looks for the tokens of secrets. All rows are looked at, whatever is found:
-    /// the time says nothing.
+    /// Finds the tokens of secrets. It compares all rows even after a match, so that the time says nothing.
     async fn walk(&self, secrets: Vec<SecretString>) -> Result<Vec<(SecretString, Reference)>> {
         let (mut beyond, mut found) = (TokenKey(0), Vec::new());
         if secrets.is_empty() {
@@ -335,7 +333,7 @@ impl<'a> Leaks<'a> {
     }
 }
 
-/// What the service answers without a scanner's token of its own.
+/// The error of a service without a scanner's token.
 #[must_use]
 pub fn off() -> Error {
     Error::not_found(
@@ -361,7 +359,7 @@ fn without_credentials(address: String) -> String {
     }
 }
 
-/// Which secrets are those of which tokens.
+/// The pairs of a secret and its token.
 fn matching(
     vault: &DataKeys,
     secrets: &[SecretString],
@@ -383,7 +381,7 @@ fn matching(
     found
 }
 
-/// What is behind a string, if that is there and the string is not what it once opened it with.
+/// The credential of a string, if it is still there and the string is not an outdated secret of it.
 fn behind(
     connection: &mut Session,
     vault: &DataKeys,
@@ -391,7 +389,7 @@ fn behind(
     secret: &SecretString,
 ) -> Result<Option<Leaked>> {
     Ok(match form {
-        // Of none that there is.
+        // The secret of no token here.
         Form::Secret => None,
         Form::Code => app_tokens::credential_for(connection, secret.expose_secret())?
             .filter(|found| vault.matches(SecretKind::AppToken, found.id.0, secret, &found.secret))
@@ -431,8 +429,7 @@ fn referred(connection: &mut Session, reference: Reference) -> Result<Option<Lea
     })
 }
 
-/// Ends what leaked, if that is wanted and it opens anything still, and says what it was and is. `None` if it is gone
-/// meanwhile.
+/// Ends a leaked credential, if that is wanted and it is in force. Returns its change; `None` if it is gone meanwhile.
 fn end(
     connection: &mut Session,
     leaked: Leaked,
@@ -472,7 +469,7 @@ fn end(
                         tokens::end_refresh_tokens(connection, token.key, refresh_id)?;
                     }
                 }
-                // Who has replaced it goes on with the new one.
+                // A client that has replaced it goes on with the new one.
                 Generation::Previous => {
                     if lasts(token.secrets.previous.map(|previous| previous.until)) {
                         tokens::end_previous(connection, &mut token, stamp)?;
@@ -518,7 +515,7 @@ fn end(
     }))
 }
 
-/// Tells the log, by ids alone.
+/// Logs the change, by ids alone.
 fn warn(change: &Change) {
     let id = change.subject.map(tracing::field::display);
     let registry = change.registry.map(tracing::field::display);

@@ -87,7 +87,7 @@ impl<'a> Members<'a> {
                     let given = MemberRights::of(&theirs, Some(level));
                     let before = table::level(connection, key, account.key)?;
                     let member = |level| member(key, &account, level);
-                    // Before the condition: what the first request made does not stand in the way of its repeat.
+                    // Before the condition: the first request's own change must not make its repeat fail.
                     if let Some(kept) = claim.recall(connection, actor)? {
                         obtain(&given, &rights)?;
                         let found = before.map(member);
@@ -160,7 +160,7 @@ fn member(registry: RegistryKey, account: &Account, level: Membership) -> Member
     }
 }
 
-/// A registry and what the actor may do on it.
+/// A registry, and the actor's rights on it.
 fn enter(connection: &mut Session, actor: &Actor, id: RegistryId) -> Result<(RegistryKey, Rights)> {
     visible(actor, id, table::registry_key(connection, id, actor.key)?)
 }

@@ -1,8 +1,7 @@
-//! What a monitor is told: who may ask, what the parts of the service counted, and what is counted in the database now
-//! and then.
+//! Metrics for a monitor: the right to read them, counts of the service's parts, and regular counts of rows.
 //!
-//! A count of what is in the database walks indexes, in parts that leave room for requests between them. However many
-//! rows there are, it takes no more than a small share of one reader's time: the more it finds, the longer it rests.
+//! A count of rows walks indexes, in parts that leave room for requests between them. However many rows there are, it
+//! takes only a small share of one reader's time: the more it finds, the longer it rests.
 
 use std::time::Instant;
 
@@ -17,7 +16,7 @@ use crate::metrics::{Counts, Process, Registry, Soon, Tokens};
 use crate::store::Session;
 use crate::store::counts::{self, Rows, Times};
 
-/// What is told.
+/// Metric use cases.
 #[derive(Debug)]
 pub struct Metrics<'a> {
     core: &'a Core,
@@ -28,7 +27,7 @@ impl<'a> Metrics<'a> {
         Self { core }
     }
 
-    /// Is this the operator's monitor? No account is, and its token opens nothing else.
+    /// Checks that this is the operator's monitor. No account is, and its token opens nothing else.
     ///
     /// # Errors
     ///
@@ -44,7 +43,7 @@ impl<'a> Metrics<'a> {
             .refused(Error::Unauthenticated, By::nobody(origin)))
     }
 
-    /// Puts all that this service counts where it is read.
+    /// Registers all metrics of this service.
     pub fn register(&self, registry: &mut Registry) {
         Process.register(registry);
         self.core.store.counts().register(registry);
@@ -54,14 +53,14 @@ impl<'a> Metrics<'a> {
         self.core.counts.register(registry);
     }
 
-    /// Brings up to date what is not counted as it happens.
+    /// Updates the metrics that are not counted as they happen.
     pub fn sample(&self) {
         let _ = self.core.store.counts();
         let _ = self.core.access.counts();
         self.core.ready_keys.sample();
     }
 
-    /// Counts what is in the database.
+    /// Counts rows in the database.
     pub async fn refresh(&self) -> Result<()> {
         let (begun, now) = (Instant::now(), self.core.clock.now());
         let counted = self.count(now).await;
@@ -134,7 +133,7 @@ impl<'a> Metrics<'a> {
             let first = move |connection: &mut Session| counts::first_end(connection, role);
             let first = self.core.store.read(first).await?;
             let ends = self.ends(Times::Certificates(role), now).await?;
-            // One that has ended is the worst of those that end.
+            // An ended one counts as one that ends soon.
             let soon = Soon {
                 day: ends.past + ends.soon.day,
                 week: ends.past + ends.soon.week,
@@ -163,7 +162,7 @@ impl<'a> Metrics<'a> {
     async fn ends(&self, times: Times, now: DateTime<Utc>) -> Result<Ends> {
         let (mut ends, mut after) = (Ends::default(), None);
         loop {
-            // What is far away is only looked at where nothing else says how many there are.
+            // Later ends are only read if nothing else gives their number.
             let until = (!times.all_count()).then_some(now + MONTH);
             let part =
                 move |connection: &mut Session| counts::ends(connection, times, after, until);
@@ -183,7 +182,7 @@ const DAY: TimeDelta = TimeDelta::days(1);
 const WEEK: TimeDelta = TimeDelta::days(7);
 const MONTH: TimeDelta = TimeDelta::days(30);
 
-/// How many of something end when.
+/// The numbers of rows by the time to their end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Ends {
     past: i64,

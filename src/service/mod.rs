@@ -1,7 +1,7 @@
-//! Use cases: what callers can ask for, each in one store call.
+//! Use cases: the operations for callers, each in one store call.
 //!
-//! Owns who may do what, what is made before a store job (ids, secrets, the time) and what a job does. Refuses to
-//! know about HTTP and SQL: surfaces translate to and from these methods, the store runs them.
+//! Owns the permissions, the values made before a store job (ids, secrets, the time) and the content of a job. Refuses
+//! to know about HTTP and SQL: surfaces translate to and from these methods, the store runs them.
 
 pub mod access;
 pub mod accounts;
@@ -97,7 +97,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Opens the keys of an open store and starts what checks passwords.
+    /// Opens the keys of an open store and starts the password threads.
     pub async fn start(
         store: Store,
         clock: Arc<dyn Clock>,
@@ -154,8 +154,7 @@ impl Service {
         self.core.identify(presented, origin).await
     }
 
-    /// Proves that a request's API token is one of ours, by its signature. Whether it is in force is read with the
-    /// request's own work.
+    /// Proves by its signature that a request's API token is ours. The request's own work reads if it is in force.
     pub async fn identify_bearer(&self, token: &SecretString, origin: Origin) -> Result<Caller> {
         self.core.require_thaw().await?;
         let id = ApiKeys::new(&self.core).verify(token).await?;
@@ -164,7 +163,7 @@ impl Service {
         Ok(proven.map_err(refuse)?.from(origin))
     }
 
-    /// Is the caller's account still let in? For answers that need nothing else of the database.
+    /// Checks that the caller's account is still let in. For answers that need nothing else of the database.
     pub async fn admit(&self, caller: &Caller) -> Result<()> {
         self.core.read(caller, |_, _| Ok(())).await
     }
@@ -193,25 +192,25 @@ impl Service {
         AppTokens::new(&self.core)
     }
 
-    /// What was done and refused.
+    /// The audit trail of changes and refusals.
     #[must_use]
     pub fn audit(&self) -> Audit<'_> {
         Audit::new(&self.core)
     }
 
-    /// Secrets that were found where they do not belong.
+    /// Leaked secrets.
     #[must_use]
     pub fn leaks(&self) -> Leaks<'_> {
         Leaks::new(&self.core)
     }
 
-    /// Is there a monitor with a token?
+    /// Returns true if there is a monitor with a token.
     #[must_use]
     pub fn has_monitor(&self) -> bool {
         self.core.policy.monitor.is_some()
     }
 
-    /// What a monitor is told.
+    /// Metrics for a monitor.
     #[must_use]
     pub fn metrics(&self) -> Metrics<'_> {
         Metrics::new(&self.core)
@@ -223,7 +222,7 @@ impl Service {
         Sessions::new(&self.core)
     }
 
-    /// What tokens and accounts may do with registries, and the proof of it.
+    /// The rights of tokens and accounts on registries, and the proof of them.
     #[must_use]
     pub fn grants(&self) -> Grants<'_> {
         Grants::new(&self.core)
@@ -235,13 +234,13 @@ impl Service {
         SigningKeys::new(&self.core)
     }
 
-    /// What was restored from a backup, until that is confirmed.
+    /// The freeze of a restored database, until it is confirmed.
     #[must_use]
     pub fn freeze(&self) -> Freeze<'_> {
         Freeze::new(&self.core)
     }
 
-    /// Does this process let nobody in and write nothing? See [`Freeze::heed`].
+    /// Returns true if this process lets nobody in and writes nothing. See [`Freeze::heed`].
     #[must_use]
     pub fn is_frozen(&self) -> bool {
         self.core.store.is_frozen()
@@ -259,7 +258,7 @@ impl Service {
         Accounts::new(&self.core)
     }
 
-    /// Accounts, as those manage them whom a role permits to.
+    /// Accounts, as callers with permission manage them.
     #[must_use]
     pub fn directory(&self) -> Directory<'_> {
         Directory::new(&self.core)
@@ -271,19 +270,19 @@ impl Service {
         Members::new(&self.core)
     }
 
-    /// The work that nobody waits for.
+    /// The background work.
     #[must_use]
     pub fn janitor(&self) -> Janitor<'_> {
         Janitor::new(&self.core)
     }
 
-    /// When and from where tokens were used: what is not written yet.
+    /// The uses of tokens that are not written yet.
     #[must_use]
     pub fn uses(&self) -> &UsageRecorder {
         &self.core.uses
     }
 
-    /// Writes what was noted of tokens' uses, see [`UsageRecorder::flush`].
+    /// Writes the noted uses of tokens, see [`UsageRecorder::flush`].
     pub async fn flush_usage(&self) -> Result<usize> {
         if self.is_frozen() {
             return Ok(0);
@@ -299,7 +298,7 @@ impl Service {
         self.core.uses.flush_first(&self.core.store).await
     }
 
-    /// Writes what happened and changed nothing to the audit trail, see [`AuditBuffer`]; at a stop with all sums.
+    /// Writes events that changed nothing to the audit trail, see [`AuditBuffer`]; at a stop with all sums.
     pub async fn flush_audit(&self, last: bool) -> Result<usize> {
         if self.is_frozen() {
             return Ok(0);
@@ -322,7 +321,7 @@ impl Service {
         self.core.clock.instant()
     }
 
-    /// Does the database answer, with the tables of this version, and do the signing certificates and the clock hold?
+    /// Checks the database's answer and migrations, the dates of the signing certificates, and the clock.
     pub async fn readiness(&self) -> Result<Readiness> {
         let thawed = self.core.thawed().await?;
         let now = self.core.clock.now();
@@ -351,7 +350,7 @@ impl Service {
             .await
     }
 
-    /// Refuses a request that has to ask the database, and would be turned away there.
+    /// Refuses a request that needs the database, if the store would turn it away.
     ///
     /// # Errors
     ///
@@ -360,19 +359,19 @@ impl Service {
         self.core.store.require_room()
     }
 
-    /// Would a request be turned away that has to ask the database?
+    /// Returns true if the store would turn away a request that needs the database.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.core.store.is_full()
     }
 
-    /// How many store jobs were asked for since the start.
+    /// The number of store jobs asked for since the start.
     #[must_use]
     pub fn store_calls(&self) -> u64 {
         self.core.store.calls()
     }
 
-    /// How many passwords were checked by bcrypt since the start.
+    /// The number of passwords checked by bcrypt since the start.
     #[must_use]
     pub fn password_checks(&self) -> u64 {
         self.core.access.password_checks()
@@ -389,23 +388,23 @@ impl Service {
         self.core.store.health()
     }
 
-    /// Finishes what is under way in the store and ends its threads. Blocks.
+    /// Finishes the running store jobs and ends the store's threads. Blocks.
     pub fn close(&self) {
         self.core.store.close();
     }
 }
 
-/// What a readiness check found; the database answered.
+/// The result of a readiness check; the database answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Readiness {
     /// The database has every migration of this version.
     pub migrations: bool,
-    /// The database is in use: not restored, or that is confirmed.
+    /// True if the database is in use: not restored, or confirmed.
     pub thawed: bool,
-    /// When the first signing certificate in use ends; none while no registry has keys.
+    /// The end of the first signing certificate in use that ends; none while no registry has keys.
     pub signing_certificates_end: Option<DateTime<Utc>>,
-    /// When the last of those begins that are not valid yet; none while all are.
+    /// The latest beginning of the certificates that are not valid yet; none while all are.
     pub signing_certificates_begin: Option<DateTime<Utc>>,
-    /// Until when the janitor removes nothing, since the clock jumped.
+    /// The instant until which the janitor removes nothing, since the clock jumped.
     pub removals_wait_until: Option<DateTime<Utc>>,
 }

@@ -1,9 +1,9 @@
 //! The slow part of people's passwords: bcrypt, in a few threads behind a fair queue.
 //!
 //! A check takes a good part of a second on purpose, so a flood of wrong passwords must neither occupy the request
-//! threads nor make others wait. Checks wait in a queue for each source, and sources take turns. Those that failed within
-//! the last minutes come after all others, and lose their places to them when the queue is full. Among the others, those
-//! that succeeded within the last hour come first, three turns of four. Each queue is bounded.
+//! threads nor make others wait. Checks wait in a queue for each source, and sources take turns. Sources that failed
+//! within the last minutes come after all others, and lose their places to them when the queue is full. Among the
+//! others, sources that succeeded within the last hour come first, three turns of four. Each queue is bounded.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -25,7 +25,7 @@ use crate::metrics;
 const SOURCE_QUEUE: usize = 16;
 /// Checks that may wait in all.
 const QUEUE: usize = 512;
-/// How long a success moves a source to the front.
+/// The time for which a success moves a source to the front.
 const FAVOUR: Duration = Duration::from_hours(1);
 /// Sources that can be in favour at once; the least recently used fall out.
 const FAVOURED: u64 = 10_000;
@@ -43,7 +43,7 @@ struct Check {
     answer: oneshot::Sender<bool>,
 }
 
-/// The recent results of a source. The least is the best.
+/// The recent results of a source. The least value is served first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Priority {
     /// A check of it failed.
@@ -78,8 +78,8 @@ impl State {
         self.waiting += 1;
     }
 
-    /// The next check: of the sources of the best standing, the one that waits longest for its turn. A standing is looked
-    /// up now, since a source whose first guess just failed may have more of them here.
+    /// The next check: of the sources of the best priority, the one that waits longest for its turn. Priorities are
+    /// looked up now, since a source whose first guess just failed may have more of them here.
     fn pop(&mut self, standing: impl Fn(IpAddr) -> Priority) -> Option<(IpAddr, Check)> {
         self.served = self.served.wrapping_add(1);
         let strangers_first = self.served.is_multiple_of(TURN);
@@ -95,8 +95,8 @@ impl State {
         Some((source, check))
     }
 
-    /// Removes a check for one of another source, which is not here yet: the last one of the source of the worst standing,
-    /// or of the longest queue among such sources. None if that is no worse off than the other source would be.
+    /// Removes a check to make room for one of `newcomer`: the last one of the source of the worst priority, or of the
+    /// longest queue among such sources. `None` if that source is no worse off than the newcomer would be.
     fn displace(
         &mut self,
         newcomer: IpAddr,
@@ -211,8 +211,8 @@ impl Passwords {
     ///
     /// # Errors
     ///
-    /// [`Error::RateLimited`] if the source has too many checks waiting, [`Error::Unavailable`] if all have and this
-    /// source has no better right to a place, or lost its place to one that has.
+    /// [`Error::RateLimited`] if the source has too many checks waiting. [`Error::Unavailable`] if the queue is full
+    /// and this source has no better priority than the others, or if another source took its place.
     pub async fn check(
         &self,
         source: IpAddr,
@@ -233,13 +233,13 @@ impl Passwords {
         Ok(result.await.map_err(|_| Error::busy())? && known)
     }
 
-    /// How many checks were begun since the start.
+    /// The number of checks begun since the start.
     #[must_use]
     pub fn checks(&self) -> u64 {
         self.shared.checks.load(Ordering::Relaxed)
     }
 
-    /// What is counted of the checks, as it is now.
+    /// The counts of checks, as they are now.
     pub(super) fn counts(&self) -> &metrics::Passwords {
         let state = self.shared.lock();
         self.shared.counts.waiting(state.waiting);
@@ -261,7 +261,7 @@ impl Passwords {
         }
         if state.waiting >= QUEUE {
             self.shared.counts.refused_full();
-            // Whose check is dropped is told that there is no room.
+            // The caller of a dropped check gets the error that there is no room.
             let standing = |source| self.shared.standing(source, now);
             state.displace(source, standing).ok_or_else(Error::busy)?;
         }
@@ -301,7 +301,7 @@ fn serve(shared: &Shared) {
         } else {
             shared.failed.insert(source, shared.clock.instant());
         }
-        // The caller may have gone away meanwhile, which is its right.
+        // The caller may have gone away meanwhile.
         let _ = check.answer.send(right);
     }
 }
@@ -340,8 +340,7 @@ pub fn hash(password: &SecretString, cost: u32, salt: [u8; 16]) -> Result<String
 /// Passwords that wait to be hashed, at most.
 const SETTING: usize = 16;
 
-/// Hashes passwords that are set over the API: one at a time, since anybody with an account can ask for it and only then
-/// is told that he may not.
+/// Hashes passwords set over the API, one at a time, since every account can ask for it before it is refused.
 #[derive(Debug)]
 pub struct Hashing(Turns);
 
@@ -352,7 +351,7 @@ impl Default for Hashing {
 }
 
 impl Hashing {
-    /// Waits for its turn and hashes, on a thread that nobody else waits for.
+    /// Waits for its turn and hashes, on a blocking thread.
     pub async fn hash(&self, password: &SecretString, cost: u32, salt: [u8; 16]) -> Result<String> {
         let _turn = self.0.wait().await?;
         let password = password.clone();
@@ -403,7 +402,7 @@ mod tests {
         state
     }
 
-    /// In which order the sources are served.
+    /// The order in which the sources are served.
     fn served(state: &mut State, standing: impl Fn(IpAddr) -> Priority) -> Vec<IpAddr> {
         let order = std::iter::from_fn(|| state.pop(&standing));
         let order = order.map(|(from, _)| from).collect();

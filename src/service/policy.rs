@@ -1,4 +1,4 @@
-//! The rules that an operator sets, as use cases ask for them.
+//! The operator's rules, as use cases read them.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use crate::domain::membership::Rights;
 use crate::domain::registry::RegistryName;
 use crate::domain::signing::Algorithm;
 
-/// Rules that an operator sets.
+/// The operator's rules.
 #[derive(Debug, Clone)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a setting of its own"
 )]
 pub struct Policy {
-    /// The end of registries' host names.
+    /// The suffix of registries' host names.
     pub registry_domain: String,
     /// The locations of registries.
     pub locations: Vec<String>,
@@ -29,49 +29,49 @@ pub struct Policy {
     pub bcrypt_cost: u32,
     /// Threads that check passwords.
     pub password_threads: usize,
-    /// How long tokens last, as far as their registry does not say.
+    /// The life of tokens, unless their registry sets one.
     pub lives: Lives,
-    /// How long expired tokens stay listed; `None` is for ever.
+    /// The time for which expired tokens stay listed; `None` is for ever.
     pub expired_token_retention: Option<Duration>,
-    /// What registries know this service by: the issuer of JWTs.
+    /// The issuer of JWTs, by which registries know this service.
     pub jwt_issuer: String,
-    /// How long a JWT lasts, unless the token behind it ends sooner.
+    /// The life of a JWT, unless the token behind it ends sooner.
     pub jwt_life: Duration,
-    /// A client that asks for a refresh token gets one.
+    /// True if a client that asks for a refresh token gets one.
     pub refresh_tokens: bool,
-    /// How new keys sign.
+    /// The algorithm of new signing keys.
     pub jwt_algorithm: Algorithm,
-    /// How old the signing key of an `x5c` registry gets.
+    /// The age at which the signing key of an `x5c` registry is replaced.
     pub key_rotation: Duration,
-    /// How long expired API tokens stay listed.
+    /// The time for which expired API tokens stay listed.
     pub api_token_retention: Duration,
-    /// How long before its end the log speaks of an API token; not at all, if that is no time.
+    /// The time before the end of an API token in which the log gives notice of it; zero is never.
     pub notice_window: Duration,
-    /// How long the log does not speak of it again.
+    /// The time between two notices of one API token.
     pub notice_repeat: Duration,
-    /// Whether what an API token makes ends no later than itself.
+    /// True if everything that an API token makes ends no later than itself.
     pub bounded_delegation: bool,
-    /// How long app tokens last; for ever if none.
+    /// The life of app tokens; `None` is for ever.
     pub app_token_life: Option<Duration>,
-    /// How long expired app tokens stay listed; `None` is for ever.
+    /// The time for which expired app tokens stay listed; `None` is for ever.
     pub app_token_retention: Option<Duration>,
-    /// Whether the codes of app tokens are kept sealed, to be shown again.
+    /// True if the codes of app tokens are kept sealed, to be shown again.
     pub app_token_reveal: bool,
-    /// How long events stay in the audit trail; `None` is for ever.
+    /// The time for which events stay in the audit trail; `None` is for ever.
     pub audit_retention: Option<Duration>,
-    /// How recent a sign-in has to be for what shows or changes codes.
+    /// The greatest age of a sign-in that may show or change codes.
     pub fresh_login: Duration,
-    /// How many there may be of what is made.
+    /// The limits on the number of things.
     pub caps: Caps,
     /// Changes that an account may make in an hour.
     pub changes_per_hour: u32,
-    /// How many failures are borne.
+    /// The limits on failures.
     pub failures: Limits,
-    /// What the operator's secret scanner comes with; without it there is none.
+    /// The token of the operator's secret scanner; without it there is none.
     pub secret_scanner: Option<SecretString>,
-    /// What the operator's monitor comes with; without it there is none.
+    /// The token of the operator's monitor; without it there is none.
     pub monitor: Option<SecretString>,
-    /// Whether what is reported as leaked opens nothing any more.
+    /// True if leaked credentials are ended when they are reported.
     pub end_leaked_tokens: bool,
 }
 
@@ -91,7 +91,7 @@ impl Policy {
         RegistryName::parse(name).ok().map(|_| name)
     }
 
-    /// When all has to end that somebody makes or learns, if they came with an API token and that is to bound it.
+    /// The latest end of everything that the actor makes or learns, if an API token bounds it.
     pub(super) fn bound(&self, actor: &Actor) -> Option<DateTime<Utc>> {
         let bearer = actor.bearer.as_ref();
         bearer

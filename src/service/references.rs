@@ -1,18 +1,18 @@
-//! References: the content of credentials that outlive a request, by which their secret's owner is found again.
+//! References: the content of credentials that outlive a request, by which the owner of their secret is found again.
 
 use crate::domain::id::{AccountKey, AppTokenKey, RegistryKey, TokenKey};
 
-/// To whom something was issued: internal keys and a version, since names and ids come back.
+/// The holder that a credential was issued to: internal keys and a version, since names and ids come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reference {
     pub registry: RegistryKey,
     pub who: Who,
-    /// Of the token's secret, or of the account: what was issued before it changed is worth nothing after. An app token
-    /// never changes.
+    /// The version of the token's secret, or of the account: a change ends everything issued before. App tokens never
+    /// change.
     pub version: i64,
 }
 
-/// Whom a reference names.
+/// The owner that a reference names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Who {
     Token(TokenKey),

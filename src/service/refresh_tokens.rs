@@ -1,9 +1,9 @@
-//! Refresh tokens of registries' clients: what an earlier login got instead of keeping the secret.
+//! Refresh tokens of registries' clients, which replace the stored secret of an earlier login.
 //!
-//! Nothing is stored for one. It names a registry and whose it is, and is bound to the hash of the very secret that it was
-//! given for and to a random id beside that. So it lives as long as the secret, through restores, moves and new roles: keys
-//! and versions alone would fit something else after a restore. The hash ends it with the secret, also where a release
-//! replaces that which knows of no id; the id ends it when the token or the account is disabled.
+//! Nothing is stored for one. It names a registry and an owner, and is bound to the hash of the very secret of the
+//! login and to a random id beside that. So it lives as long as the secret, through restores, moves and new roles: keys
+//! and versions alone would fit something else after a restore. The hash ends it with the secret, also in an earlier
+//! release that knows of no id; the id ends it when the token or the account is disabled.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Context, SHA256};
@@ -19,7 +19,7 @@ use crate::domain::secret::REFRESH_PREFIX;
 use crate::error::Result;
 use crate::store::{Session, accounts, app_tokens, credentials};
 
-/// The purpose that refresh tokens are sealed to.
+/// The context that refresh tokens are sealed to.
 const CONTEXT: &str = "refresh-token";
 /// The user names under which clients present one as a password: Docker's for what it keeps in a helper, and Azure's.
 const USERS: [&str; 2] = ["<token>", "00000000-0000-0000-0000-000000000000"];
@@ -36,16 +36,16 @@ pub(super) enum RefreshToken {
         who: Who,
         to: Binding,
     },
-    /// The same, as a release before gave it: it ends with a change of the account, and with a restore.
+    /// The same in the form of an earlier release: it ends with a change of the account, and with a restore.
     Versioned(Reference),
 }
 
-/// Is this a refresh token that comes as a password?
+/// Returns true if this is a refresh token that comes as a password.
 pub(super) fn is_password(name: &str, password: &SecretString) -> bool {
     USERS.contains(&name) && password.expose_secret().starts_with(REFRESH_PREFIX)
 }
 
-/// The refresh token for a holder, of whom this is the reference. `None` if the holder is gone meanwhile.
+/// The refresh token for a holder with this reference. `None` if the holder is gone meanwhile.
 pub(super) fn of(
     connection: &mut Session,
     tenant: &Tenant,
@@ -60,20 +60,18 @@ pub(super) fn of(
 }
 
 impl RefreshToken {
-    /// Seals it, to be given.
     pub(super) fn seal(&self, core: &Core) -> Result<SecretString> {
         let bytes = self.to_bytes();
         let sealed = core.vault.seal_text(&*core.random, CONTEXT, &bytes)?;
         Ok(format!("{REFRESH_PREFIX}{sealed}").into())
     }
 
-    /// Opens it, if it is one of ours. `None` says no more.
+    /// Opens it, if it is one of ours. `None` gives no reason.
     pub(super) fn open(core: &Core, token: &SecretString) -> Option<Self> {
         let sealed = token.expose_secret().strip_prefix(REFRESH_PREFIX)?;
         Self::from_bytes(&core.vault.open_text(CONTEXT, sealed)?)
     }
 
-    /// The registry that it is for.
     pub(super) fn registry(&self) -> RegistryKey {
         match self {
             Self::Bound { registry, .. } => *registry,
@@ -81,7 +79,7 @@ impl RefreshToken {
         }
     }
 
-    /// The owner of the secret that it was given for.
+    /// The owner of the secret that it was issued for.
     pub(super) fn who(&self) -> Who {
         match self {
             Self::Bound { who, .. } => *who,
@@ -89,7 +87,7 @@ impl RefreshToken {
         }
     }
 
-    /// The holder that it stands for now. `None` if that is gone, or it is another registry's.
+    /// The reference to its present holder. `None` if that is gone, or it is another registry's.
     pub(super) fn reference(
         &self,
         connection: &mut Session,
@@ -180,7 +178,7 @@ fn candidates(
             let Some(found) = app_tokens::credential(connection, token)? else {
                 return Ok(Vec::new());
             };
-            // A code has no id of its own, and is not disabled but with its owner.
+            // A code has no id of its own, and is only disabled with its owner.
             let owner = accounts::secret(connection, found.account)?;
             let id = owner.and_then(|owner| owner.refresh_id);
             vec![(reference(0), bound(id, &found.secret.digest))]
@@ -188,7 +186,7 @@ fn candidates(
     })
 }
 
-/// The registry is in it by its id too: after two restores of one backup its key can be another registry's.
+/// The registry's id is in it too: after two restores of one backup its key can be another registry's.
 fn bind(registry: Uuid, id: Option<Uuid>, hash: &[u8]) -> Binding {
     let mut context = Context::new(&SHA256);
     context.update(CONTEXT.as_bytes());

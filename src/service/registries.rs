@@ -18,19 +18,19 @@ use crate::domain::text::{has_control, quoted};
 use crate::error::{Error, Field, Result, What};
 use crate::store::{Lock, Session, members, registries as table, signing_keys};
 
-/// Which list a cursor belongs to.
+/// The list that a cursor belongs to.
 const LIST: &str = "registries";
-/// How much of a filter is looked at, in characters: one more than a name can have.
+/// The length to which a filter is cut, in characters: one more than a name can have.
 const FILTER: usize = 64;
 
-/// What to list.
+/// The wish for a page of registries.
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
     /// Only names that contain this, without regard to case.
     pub name_contains: Option<String>,
-    /// At most so many.
+    /// The most registries of the page.
     pub limit: i64,
-    /// Where the page before ended.
+    /// The cursor from the page before.
     pub token: Option<String>,
 }
 
@@ -39,11 +39,11 @@ pub struct Listing {
 pub struct RegistryPage {
     /// In creation order.
     pub registries: Vec<Registry>,
-    /// What the next page is asked for with; none on the last.
+    /// The cursor of the next page; none on the last.
     pub next: Option<String>,
 }
 
-/// What a page cursor carries. Its field names are short for the sake of URLs; `v` tells later layouts apart.
+/// The content of a page cursor. Its field names are short for the sake of URLs; `v` tells later layouts apart.
 #[derive(Debug, Serialize, Deserialize)]
 struct Cursor {
     v: u8,
@@ -68,11 +68,11 @@ impl<'a> Registries<'a> {
         self.core.policy.service_name(&registry.name)
     }
 
-    /// Where registries can be made.
+    /// The locations in which registries can be made.
     pub async fn locations(&self, caller: &Caller) -> Result<&'a [String]> {
         self.core
             .read(caller, |_, actor| {
-                // No secret: whoever may see some registry may know where they are.
+                // Not secret: a caller that may see some registry may know the locations.
                 let permissions = &actor.permissions;
                 permissions.require_somewhere(Resource::Registry, Level::Read)
             })
@@ -80,11 +80,11 @@ impl<'a> Registries<'a> {
         Ok(&self.core.policy.locations)
     }
 
-    /// Is a registry of this name there already?
+    /// Returns true if there is already a registry of this name.
     pub async fn is_name_taken(&self, caller: &Caller, name: RegistryName) -> Result<bool> {
         self.core
             .read(caller, move |connection, actor| {
-                // Names are unique among all, so whoever is refused one learns as much.
+                // Names are unique among all registries, so a conflict tells as much.
                 let permissions = &actor.permissions;
                 permissions.require_somewhere(Resource::Registry, Level::Read)?;
                 Ok(table::id_named(connection, name.as_str())?.is_some())
@@ -94,7 +94,7 @@ impl<'a> Registries<'a> {
 
     /// A page of the registries that the caller may see.
     pub async fn list(&self, caller: &Caller, listing: Listing) -> Result<RegistryPage> {
-        // What lies beyond the longest name can match none, and databases refuse patterns of great length.
+        // A filter longer than any name can match none, and databases refuse very long patterns.
         let contains = listing
             .name_contains
             .filter(|text| !text.is_empty())
@@ -158,7 +158,7 @@ impl<'a> Registries<'a> {
                 if let Some(kept) = claim.recall(connection, actor)? {
                     return Ok(Done::nothing(again(connection, actor, kept)?));
                 }
-                // Not before it is known who asks: the answer names the locations.
+                // Only after the caller is admitted: the answer names the locations.
                 if let Some(message) = &location {
                     return Err(Error::invalid(Field::Location, message));
                 }
@@ -209,8 +209,7 @@ impl<'a> Registries<'a> {
             .await
     }
 
-    /// Makes a registry with a given id, once for a request that may come again, or replaces all that can be replaced
-    /// of the one that has it.
+    /// Makes a registry with a given id, once for a request that may come again, or replaces the one that has it.
     pub async fn replace(
         &self,
         caller: &Caller,
@@ -233,7 +232,7 @@ impl<'a> Registries<'a> {
                 caller,
                 Lock::CatalogAndRegistry(id),
                 move |connection, actor| {
-                    // Before the condition: what the first request made does not stand in the way of its repeat.
+                    // Before the condition: the first request's own change must not make its repeat fail.
                     if let Some(kept) = claim.recall(connection, actor)? {
                         let permissions = &actor.permissions;
                         permissions.require(Resource::Registry, Level::Write)?;
@@ -241,7 +240,7 @@ impl<'a> Registries<'a> {
                         return Ok(Done::nothing(Put::Created(once)));
                     }
                     let found = members::registry(connection, id, actor.key)?;
-                    // Who does not see a registry is told what is told where there is none.
+                    // A caller that does not see a registry gets the same answer as for a missing one.
                     let Ok((mut registry, rights)) = visible(actor, id, found) else {
                         let permissions = &actor.permissions;
                         permissions.require(Resource::Registry, Level::Write)?;
@@ -273,7 +272,7 @@ impl<'a> Registries<'a> {
         self.naming_holder(caller, name, put).await
     }
 
-    /// Changes what the patch names. A patch that changes nothing leaves no trace.
+    /// Changes the fields that the patch names. A patch that changes nothing leaves no trace.
     pub async fn update(
         &self,
         caller: &Caller,
@@ -300,7 +299,7 @@ impl<'a> Registries<'a> {
             .await
     }
 
-    /// Deletes a registry with all its tokens and memberships. Nothing of it is found from now on; its rows go later.
+    /// Deletes a registry with all its tokens and memberships. It is not found from now on; its rows are removed later.
     pub async fn delete(
         &self,
         caller: &Caller,
@@ -315,7 +314,7 @@ impl<'a> Registries<'a> {
                 rights.require(Resource::Registry, Level::Write)?;
                 condition.require(What::Registry, Some(registry.tag()))?;
                 table::remove_members(connection, registry.key)?;
-                // At once, not with the rows: what they could sign must not outlive the registry.
+                // At once, not with the rows: JWTs that they could sign must not outlive the registry.
                 signing_keys::delete_all(connection, registry.key)?;
                 table::mark_deleted(connection, registry.key, now)?;
                 Ok(Done::told((), Change::deleted(&registry)))
@@ -345,7 +344,7 @@ impl<'a> Registries<'a> {
             .seal_cursor(&*self.core.random, LIST, &bytes)
     }
 
-    /// The filter travels in the cursor; naming another one beside it is a mistake.
+    /// The filter is part of the cursor; naming another one beside it is an error.
     fn open_cursor(
         &self,
         token: &str,
@@ -378,7 +377,7 @@ impl<'a> Registries<'a> {
     }
 }
 
-/// What was made for the same request before.
+/// The answer for a repeat of the same request.
 fn again(connection: &mut Session, actor: &Actor, kept: StoredAnswer) -> Result<Once<Registry>> {
     let id = RegistryId(kept.id);
     let found = members::registry(connection, id, actor.key)?;

@@ -1,4 +1,4 @@
-//! What a database says of the backup that it was restored from, until that is confirmed.
+//! The stored record of the backup that a database was restored from, until the restore is confirmed.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use crate::store::{Session, Store, data_keys};
 /// The name of the freeze among the data set's facts.
 const FROZEN: &str = "frozen";
 
-/// Where a frozen database comes from.
+/// The origin of a frozen database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Restored {
@@ -28,14 +28,14 @@ pub(super) fn freeze(connection: &mut Session, restored: &Restored) -> Result<()
     data_keys::set_fact(connection, FROZEN, &fact)
 }
 
-/// Where a database comes from, if it is frozen.
+/// The origin of a database, if it is frozen.
 pub(super) fn find(connection: &mut Session) -> Result<Option<Restored>> {
     let fact = data_keys::fact(connection, FROZEN)?;
     fact.map(|fact| serde_json::from_slice(&fact).map_err(Error::internal))
         .transpose()
 }
 
-/// May this account look at what is frozen? An API token is among what a backup brings back.
+/// Checks that this account may look at a frozen database. An API token may not: the backup may have brought it back.
 pub(super) fn require_operator(actor: &Actor, credential: Credential) -> Result<()> {
     let manages = actor
         .permissions
@@ -51,8 +51,8 @@ pub(super) fn forget(connection: &mut Session) -> Result<()> {
     data_keys::forget_fact(connection, FROZEN)
 }
 
-/// Where this database comes from, if it is frozen; then this process lets nobody in and writes nothing, from now on
-/// until a later look finds that it is not frozen any more.
+/// The origin of this database, if it is frozen. Then this process lets nobody in and writes nothing until a later look
+/// finds that the freeze has ended.
 pub(super) async fn heed(store: &Store) -> Result<Option<Restored>> {
     let restored = store.read(find).await?;
     store.freeze(restored.is_some());

@@ -1,7 +1,6 @@
 //! The change of the server key, with replicas running.
 //!
-//! Owns what has to be ready before it and that the audit trail is told. How keys are sealed is the
-//! [vault](crate::service::data_keys)'s.
+//! Owns its preparation and its event in the audit trail. The [vault](crate::service::data_keys) seals the keys.
 
 use std::sync::Arc;
 
@@ -25,10 +24,9 @@ impl<'a> ServerKeys<'a> {
         Self { core }
     }
 
-    /// Seals every data key with another server key: all of them, or none. The caller sees to it that the key is kept
-    /// where nothing loses it.
+    /// Seals every data key with another server key: all of them, or none. The caller must keep the new key safe.
     pub async fn rewrap(&self, new: ServerKey) -> Result<KeyChange> {
-        // Made now, since a replica that still has the old key could not make it any more.
+        // Made now, since a replica that still has the old key could not make it later.
         ApiKeys::new(self.core).prepare().await?;
         let (vault, new) = (Arc::clone(&self.core.vault), Arc::new(new));
         let (nonce, now) = (self.core.random.bytes()?, self.core.clock.now());

@@ -1,8 +1,8 @@
 //! Sessions of clients that sign in with a password and then send a cookie, as those of Quay do.
 //!
-//! A session is kept nowhere: its cookie is sealed and says whose it is, since when, and which CSRF token goes with it.
-//! It ends after [`SESSION_LIFE`], and with any change to its account; a client that signs out forgets it. Owns what
-//! holds and what does not. Refuses to know how cookies and headers are named.
+//! A session is stored nowhere: its sealed cookie holds the account, the time of the sign-in and the CSRF token. It
+//! ends after [`SESSION_LIFE`], and with any change to its account; a client that signs out forgets it. Owns the
+//! validity of sessions. Refuses to know how cookies and headers are named.
 
 use aws_lc_rs::constant_time;
 use base64::Engine as _;
@@ -17,21 +17,21 @@ use crate::domain::audit::{By, Event, Kind, Origin, Outcome, SubjectKind};
 use crate::domain::id::{AccountId, AccountKey};
 use crate::error::{Error, Result};
 
-/// How long a session lasts.
+/// The life of a session.
 pub const SESSION_LIFE: TimeDelta = TimeDelta::hours(1);
-/// How far the clock of another replica may be ahead that made a session.
+/// The most that the clock of the replica that made a session may be ahead.
 const SKEW: TimeDelta = TimeDelta::seconds(30);
-/// What cookies are sealed to.
+/// The context that cookies are sealed to.
 const SESSION: &str = "session";
 /// Random bytes in a CSRF token.
 const CSRF: usize = 18;
 
-/// What a client of a session holds.
+/// The two values that a client of a session holds.
 #[derive(Debug, Clone)]
 pub struct Ticket {
-    /// What it sends with every request, sealed.
+    /// The sealed cookie, sent with every request.
     pub cookie: SecretString,
-    /// What it sends beside it with requests that change something.
+    /// The CSRF token, sent beside it with requests that change something.
     pub csrf_token: SecretString,
 }
 
@@ -46,7 +46,7 @@ impl<'a> Sessions<'a> {
         Self { core }
     }
 
-    /// A session of nobody yet, which can sign in; the same one again if the client has one that holds.
+    /// A session before the sign-in; the same one again if the client has a valid one.
     pub fn visit(&self, cookie: Option<&str>) -> Result<Ticket> {
         match cookie.and_then(|cookie| Some((cookie, self.open(cookie)?))) {
             Some((cookie, session)) => Ok(session.ticket(cookie.to_owned())),
@@ -84,20 +84,19 @@ impl<'a> Sessions<'a> {
         }))
     }
 
-    /// Refuses who has no session, somebody's or nobody's yet, or does not come from where it was made.
+    /// Refuses a client without a session, signed in or not, or without its CSRF token.
     pub fn visitor(&self, cookie: Option<&str>, csrf_token: Option<&str>) -> Result<()> {
         let session = cookie.and_then(|cookie| self.open(cookie));
         session.ok_or(Error::CsrfToken)?.confirm(csrf_token)
     }
 
-    /// Refuses a request that does not come from where its session was made. A cookie that does not hold is nobody's
-    /// and no matter here.
+    /// Refuses a request without the CSRF token of its session. An invalid cookie is not refused here.
     pub fn confirm(&self, cookie: &str, csrf_token: Option<&str>) -> Result<()> {
         self.open(cookie)
             .map_or(Ok(()), |session| session.confirm(csrf_token))
     }
 
-    /// Whose session it is. Whether the account is still what it was is read with the request's own work.
+    /// The account of a session. The request's own work reads if the account is unchanged.
     pub fn identify(&self, cookie: &str) -> Result<Caller> {
         let session = self.open(cookie).ok_or(Error::Unauthenticated)?;
         let owner = session.owner.ok_or(Error::Unauthenticated)?;
@@ -137,10 +136,10 @@ struct Owner {
     version: i64,
 }
 
-/// What a cookie says.
+/// The content of a cookie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Session {
-    /// Whose it is; nobody's before the sign-in.
+    /// The account; none before the sign-in.
     owner: Option<Owner>,
     at: DateTime<Utc>,
     csrf: [u8; CSRF],

@@ -9,7 +9,7 @@ use crate::metrics;
 
 /// Keys kept ready at once, of either half.
 const READY: u64 = 10_000;
-/// How long a private key that nobody needs is kept ready.
+/// The time for which an unused private key is kept ready.
 const IDLE: Duration = Duration::from_hours(1);
 /// Keys made at once.
 const GENERATING: usize = 2;
@@ -19,21 +19,21 @@ const GENERATING: usize = 2;
 pub(super) struct SigningKeyCache {
     pub(super) signers: moka::sync::Cache<SigningKeyNumber, Arc<Signer>>,
     pub(super) verifiers: moka::sync::Cache<String, Arc<Verifier>>,
-    /// How often these two are asked.
+    /// The counts of lookups in these two caches.
     pub(super) looked_up: [metrics::Cache; 2],
     /// Requests that find no key of their registry wait here for the one that makes it.
     pub(super) making: moka::sync::Cache<RegistryKey, Arc<tokio::sync::Mutex<()>>>,
-    /// Keys made at once: it takes a core's whole attention.
+    /// Keys made at once: each takes a whole core.
     pub(super) generating: tokio::sync::Semaphore,
 }
 
 impl SigningKeyCache {
-    /// None is ready yet.
+    /// An empty cache.
     #[must_use]
     pub(super) fn new(caches: &metrics::Caches) -> Self {
         Self {
             looked_up: ["signers", "verifiers"].map(|name| caches.cache(name)),
-            // Not longer than needed: they are private keys.
+            // Dropped when idle: they are private keys.
             signers: moka::sync::Cache::builder()
                 .max_capacity(READY)
                 .time_to_idle(IDLE)
@@ -54,7 +54,7 @@ impl SigningKeyCache {
         verifiers.found(self.verifiers.get(kid))
     }
 
-    /// Says how many keys are ready, to who reads the counts.
+    /// Updates the counts of ready keys.
     pub(super) fn sample(&self) {
         let [signers, verifiers] = &self.looked_up;
         signers.entries(self.signers.entry_count());

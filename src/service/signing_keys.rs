@@ -1,9 +1,9 @@
-//! Signing keys: made when first needed, rotated on schedule or on command, handed out as what registries read.
+//! Signing keys: made when first needed, rotated on schedule or on command, exported in the forms that registries read.
 //!
 //! Every registry has keys of its own, so no token of one opens another, nor a namesake made later. With the verifier
 //! `x5c` it trusts an authority for good, and the leaf that signs can change at any time; with `pinned` it holds the
-//! very key, which changes on command alone. Owns when keys are made and which one signs. Refuses to know what is
-//! signed. Keys are made on a thread of their own, never on the writer's.
+//! very key, which changes on command alone. Owns the times when keys are made and the choice of the one that signs.
+//! Refuses to know what is signed. Keys are made on a thread of their own, never on the writer's.
 
 use std::sync::Arc;
 
@@ -31,21 +31,21 @@ use crate::store::signing_keys::{
 };
 use crate::store::{Lock, Session, members, registries};
 
-/// How often a key is made before others are said to be faster.
+/// The number of attempts to make a key before it fails with the error that others are faster.
 const ATTEMPTS: usize = 3;
 /// Authorities that are named at once.
 const NAMED: i64 = 100;
 
-/// What is to be replaced.
+/// The keys to replace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rotation {
-    /// The key that signs. On an `x5c` registry nobody notices.
+    /// The key that signs. An `x5c` registry needs no change.
     Signer,
-    /// All that the registry trusts: it has to be given the new bundle. What was signed before is worth nothing.
+    /// All that the registry trusts: it has to be given the new bundle. Earlier signatures are worth nothing.
     Authority,
 }
 
-/// What a rotation means for whoever runs the registry.
+/// The consequence of a rotation for the registry's operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Consequence {
     /// Nothing is to be done.
@@ -54,14 +54,14 @@ pub enum Consequence {
     Restart,
 }
 
-/// The position of a round through the leaves that are to be replaced.
+/// The position of a round through the leaves to be replaced.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
     due: Option<LeafPosition>,
     early: Option<LeafPosition>,
 }
 
-/// Why a leaf was to be replaced.
+/// The reason to replace a leaf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reason {
     /// It signed for long enough.
@@ -71,7 +71,7 @@ pub(super) enum Reason {
 }
 
 impl EarlyAuthority {
-    /// Tells the operator what to do.
+    /// The advice for the operator.
     #[must_use]
     pub fn advice(&self, now: DateTime<Utc>) -> String {
         let Self {
@@ -105,16 +105,16 @@ impl<'a> SigningKeys<'a> {
         Ok(bundle_of_keys(&keys))
     }
 
-    /// The public keys of a registry as a JSON Web Key Set (RFC 7517): that in use, and such as signed JWTs that may
-    /// still be in force. A `pinned` registry has exactly one, since zot takes no more.
+    /// The public keys of a registry as a JSON Web Key Set (RFC 7517): the one in use, and those that signed JWTs which
+    /// may still be in force. A `pinned` registry has exactly one, since zot takes no more.
     pub async fn key_set(&self, caller: &Caller, registry: RegistryId) -> Result<JwkSet> {
         let (tenant, held) = self.held(caller, registry, Half::Signer).await?;
         let keys = self.complete(&tenant, Half::Signer, held).await?;
         key_set_of_keys(&keys)
     }
 
-    /// The configuration of a registry product that makes it take a registry's tokens. `realm` is where clients reach
-    /// the token endpoint, if that is known.
+    /// The configuration of a registry product that makes it take a registry's tokens. `realm` is the address of the
+    /// token endpoint for clients, if that is known.
     pub async fn config(
         &self,
         caller: &Caller,
@@ -199,9 +199,9 @@ impl<'a> SigningKeys<'a> {
             .await
     }
 
-    /// Replaces the leaf of the next registry whose time has come, or whose certificate is not valid yet; `walk` is where
-    /// the round is. Returns why there was one. A leaf that cannot be replaced is logged and left to the next round, so
-    /// that it keeps no other waiting.
+    /// Replaces the leaf of the next registry that is due, or whose certificate is not valid yet; `walk` is the
+    /// position of the round. Returns the reason. A leaf that cannot be replaced is logged and left to the next round,
+    /// so that it keeps no other waiting.
     pub(super) async fn rotate_next(&self, walk: &mut Walk) -> Result<Option<Reason>> {
         let now = self.core.clock.now();
         let until = now - self.core.policy.key_rotation();
@@ -248,7 +248,7 @@ impl<'a> SigningKeys<'a> {
         Ok(Some(reason))
     }
 
-    /// The key that signs for a registry, made if there is none that will do. `current` is what the request read.
+    /// The key that signs for a registry, made if there is no usable one. `current` is the key that the request read.
     pub(super) async fn signer(
         &self,
         tenant: &Tenant,
@@ -278,8 +278,8 @@ impl<'a> SigningKeys<'a> {
         Ok(signer)
     }
 
-    /// What checks the JWTs that name a key; `None` if there is no such key. Whether it is still to be trusted is for
-    /// the request's own read to find out.
+    /// The verifier for JWTs that name a key, if it exists. The request's own read finds out if it is still to be
+    /// trusted.
     pub(super) async fn verifier(&self, kid: String) -> Result<Option<Arc<Verifier>>> {
         if let Some(verifier) = self.core.ready_keys.ready_verifier(&kid) {
             return Ok(Some(verifier));
@@ -309,7 +309,7 @@ impl<'a> SigningKeys<'a> {
             .await
     }
 
-    /// A registry and the keys that it has.
+    /// A registry and its keys.
     async fn held(
         &self,
         caller: &Caller,
@@ -326,7 +326,7 @@ impl<'a> SigningKeys<'a> {
             .await
     }
 
-    /// The keys that a registry has, or those that are made for it now if it has none that will do.
+    /// The keys of a registry, or those that are made for it now if it has no usable one.
     async fn complete(
         &self,
         tenant: &Tenant,
@@ -346,14 +346,13 @@ impl<'a> SigningKeys<'a> {
             .await
     }
 
-    /// Is the certificate of what signs valid now, and as long as a JWT that is signed now?
+    /// Returns true if the signer's certificate is valid now, and for the life of a JWT that is signed now.
     fn will_do(&self, verifier: TokenVerifier, current: &Current) -> bool {
         let role = KeyRole::of_signer(verifier);
         self.is_valid(role, current.not_before, current.not_after)
     }
 
-    /// Only a leaf is replaced because it begins too late: a new one costs nobody anything, and what registries were
-    /// given does.
+    /// Only a leaf is replaced because it begins too late: a new anchor would have to be given to the registry.
     fn is_valid(&self, role: KeyRole, not_before: DateTime<Utc>, not_after: DateTime<Utc>) -> bool {
         let now = self.core.clock.now();
         not_after > now + self.core.policy.jwt_life()
@@ -385,7 +384,7 @@ impl<'a> SigningKeys<'a> {
             .await
     }
 
-    /// Makes what is to be replaced, unless somebody else was faster since `state` was read. Returns what signs now.
+    /// Makes the keys of a rotation, unless another process did since `state` was read. Returns the present signer.
     async fn make(
         &self,
         tenant: &Tenant,
@@ -414,7 +413,7 @@ impl<'a> SigningKeys<'a> {
                     if held.numbers() != seen {
                         return Ok(Err(Box::new(held)));
                     }
-                    // It may have been given any of them, those of another verifier too.
+                    // The registry may hold any of them, those of another verifier too.
                     let known = signing_keys::any(connection, tenant.key)?;
                     if rotation == Rotation::Authority {
                         signing_keys::delete_all(connection, tenant.key)?;
@@ -441,7 +440,7 @@ impl<'a> SigningKeys<'a> {
             match done {
                 Ok(made) => return Ok(made),
                 Err(held) => match held.signer {
-                    // Another replica made what was wanted here too.
+                    // Another replica made the wanted key.
                     Some(current)
                         if rotation == Rotation::Signer && self.will_do(verifier, &current) =>
                     {
@@ -550,17 +549,17 @@ impl<'a> SigningKeys<'a> {
     }
 }
 
-/// Which of a registry's keys.
+/// One of a registry's two keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Half {
-    /// What the registry holds.
+    /// The key or authority that the registry holds.
     Anchor,
-    /// What signs.
+    /// The key that signs.
     Signer,
 }
 
 impl Half {
-    /// The keys that count at an instant, the one in use first.
+    /// The valid keys at an instant, the one in use first.
     fn list(
         self,
         connection: &mut Session,
@@ -599,12 +598,12 @@ fn key_set_of_keys(keys: &[SigningKey]) -> Result<JwkSet> {
     })
 }
 
-/// What a seal is bound to: the fingerprint stands for the row, whose number is not known before it is there.
+/// The context of a seal: the fingerprint stands for the row, whose number is not known before the insert.
 fn context(registry: RegistryKey, role: KeyRole, kid: &str) -> String {
     format!("signing-key/{}/{}/{kid}", registry.0, role.as_str())
 }
 
-/// What a registry has.
+/// The keys of a registry.
 #[derive(Debug)]
 struct State {
     signer: Option<Current>,
@@ -626,7 +625,7 @@ impl State {
         Ok(Self { signer, anchor })
     }
 
-    /// What tells whether somebody else changed it.
+    /// The numbers that show a change by another process.
     fn numbers(&self) -> (Option<SigningKeyNumber>, Option<SigningKeyNumber>) {
         (
             self.signer.map(|signer| signer.number),

@@ -1,13 +1,15 @@
 //! Failures of a source, and of a source with one identity: after so many in a minute further ones have to wait.
 //!
-//! Only failures count, and only they wait: a password that proved right at the same source in the last hour passes,
-//! whatever that source did meanwhile, and a machine secret is always looked up, as that is cheap and nobody guesses one.
-//! There is no account of an identity alone, so nobody can lock another one out from elsewhere. What has to wait is told
-//! at once. A neighbour of an owner could learn by such answers which password passes, so there is a bound for them: beyond
-//! it no password passes at that source under that name, the right one included, until the guessing ends. A right password
-//! that passes in spite of it would be an oracle without a bound, since nothing else tells its owner from who guesses.
+//! Only failures count, and only they wait: a password that proved right at the same source in the last hour passes, in
+//! spite of other failures of that source, and a machine secret is always looked up, as that is cheap and nobody
+//! guesses one. There is no account of an identity alone, so nobody can lock another one out from elsewhere. A client
+//! that has to wait is told at once. A neighbour of an owner could learn by such answers which password passes, so they
+//! are bounded: beyond the bound no password passes at that source under that name, the right one included, until the
+//! guessing ends. A right password that passes in spite of it would be an oracle without a bound, since nothing else
+//! tells its owner from a guesser.
 //!
-//! Each process counts for itself: to share the counts, every failure would be a write and every check of a password one
+//! Each process counts for itself: to share the counts, every failure would be a write and every check of a password
+//! one more read. Owns the counts, and bounds them.
 //! more read. Owns the counts, and bounds them.
 
 use std::net::IpAddr;
@@ -26,42 +28,42 @@ use crate::metrics;
 
 /// Sources, and sources with an identity, that are remembered at once; the least recently used fall out.
 const ACCOUNTS: u64 = 100_000;
-/// How many times its failures a source may be told to wait under one identity, in a minute. Beyond that nothing passes
-/// there under that name: who shares the owner's address could else try passwords until one does.
+/// The number of times its failures that a source may be told to wait under one identity, in a minute. Beyond that
+/// nothing passes there under that name: a client at the owner's address could else try passwords until one does.
 const TOLD: u32 = 10;
-/// A minute pays for all failures, so after this an account is as good as none.
+/// A minute pays for all failures, so after this an account is as good as empty.
 const IDLE: Duration = Duration::from_mins(2);
 
-/// How many failures a minute are borne.
+/// The allowed failures in a minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Of one source, whoever it says it is.
+    /// Of one source, under any identity.
     pub source: u32,
-    /// Of one source that says it is one and the same.
+    /// Of one source under one identity.
     pub identity: u32,
 }
 
-/// What was tried. Counted apart, so that a pipeline whose token has ended keeps no person of its network out.
+/// The kind of credential tried. Counted apart, so that a pipeline with an ended token does not lock out its network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Tried {
     /// A password, which people choose and others can guess.
     Password,
-    /// Something that a service made, which nobody can guess.
+    /// A generated secret, which nobody can guess.
     Secret,
 }
 
-/// Whose failures they are.
+/// The source of failures.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Source {
     tried: Tried,
     network: IpAddr,
 }
 
-/// A source and the digest of the name that it gives itself: names can be long, and anybody can make them up.
+/// A source and the digest of the given name: names can be long, and anybody can invent them.
 type Identity = (Source, [u8; 32]);
 pub(super) type Accounts<K, V> = moka::sync::Cache<K, Arc<V>>;
 
-/// Until when what happened is paid for, in microseconds since the throttle began.
+/// The instant until which failures are paid for, in microseconds since the throttle began.
 #[derive(Debug, Default)]
 struct Account(AtomicU64);
 
@@ -70,7 +72,7 @@ impl Account {
         rate.wait(Duration::from_micros(self.0.load(Ordering::Relaxed)), now)
     }
 
-    /// Whether there was room for one more.
+    /// Adds one failure. Returns true if there was room for it.
     fn add(&self, rate: Rate, now: Duration) -> bool {
         let more = |paid| Some(micros(rate.add(Duration::from_micros(paid), now)?));
         let added = self
@@ -98,20 +100,20 @@ struct Pair {
 /// The failures of the last minute.
 #[derive(Debug)]
 pub struct Throttle {
-    /// From where its time is counted.
+    /// The start of its time count.
     began: Instant,
     per_source: Rate,
     per_identity: Rate,
     told: Rate,
     sources: Accounts<Source, Account>,
     identities: Accounts<Identity, Pair>,
-    /// Until when somebody may be told to wait too often, in microseconds since it began: before, nobody needs to look.
+    /// The last instant, in microseconds since it began, at which any source may have been told to wait too often.
     crowded_until: AtomicU64,
     waiting: metrics::Throttled,
 }
 
 impl Throttle {
-    /// Nothing has failed before `began`.
+    /// A throttle without failures, which counts time from `began`.
     #[must_use]
     pub fn new(limits: Limits, began: Instant) -> Self {
         Self {
@@ -126,7 +128,7 @@ impl Throttle {
         }
     }
 
-    /// How many were told to wait.
+    /// The counts of clients told to wait.
     pub(super) fn counts(&self) -> &metrics::Throttled {
         &self.waiting
     }
@@ -135,7 +137,7 @@ impl Throttle {
         now.saturating_duration_since(self.began)
     }
 
-    /// Counts who is told to wait.
+    /// Counts a client that is told to wait.
     fn count(&self, tried: Tried, wait: Option<u64>) -> Option<u64> {
         if wait.is_some() {
             match tried {
@@ -162,7 +164,7 @@ impl Throttle {
         self.count(tried, source.max(pair).and_then(seconds))
     }
 
-    /// Counts a failure, if there is room for it; else says how many seconds there will be none.
+    /// Counts a failure, if there is room for it; else returns the seconds until there is room.
     pub(super) fn fail(
         &self,
         tried: Tried,
@@ -186,7 +188,7 @@ impl Throttle {
         None
     }
 
-    /// Takes back what was counted and was no failure.
+    /// Takes back a count that was no failure.
     pub(super) fn give_back(&self, tried: Tried, address: IpAddr, identity: &str) {
         let key = identity_of(tried, address, identity);
         if let Some(source) = self.sources.get(&key.0) {
@@ -210,7 +212,7 @@ impl Throttle {
         }
     }
 
-    /// Seconds to wait if a source was told so too often under this identity, whatever it comes with now.
+    /// Seconds to wait if a source was told so too often under this identity, with any credential.
     pub(super) fn crowded(&self, address: IpAddr, identity: &str, now: Instant) -> Option<u64> {
         let now = self.since(now);
         if self.crowded_until.load(Ordering::Relaxed) <= micros(now) {
@@ -223,7 +225,7 @@ impl Throttle {
     }
 }
 
-/// Accounts of events, of which those are forgotten that nothing was added to for so long.
+/// Accounts of events. An account is forgotten after `idle` without an event.
 pub(super) fn accounts<K, V>(idle: Duration) -> Accounts<K, V>
 where
     K: std::hash::Hash + Eq + Send + Sync + 'static,
@@ -232,7 +234,7 @@ where
     moka::sync::Cache::builder()
         .max_capacity(ACCOUNTS)
         .time_to_idle(idle)
-        // The default keeps what is asked for often, so a newcomer would not be counted beside many known ones.
+        // The default policy keeps frequent keys, so a newcomer would not be counted beside many known ones.
         .eviction_policy(EvictionPolicy::lru())
         .build()
 }
@@ -250,7 +252,7 @@ pub(super) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Whole seconds, rounded up: who waits so long finds room.
+/// Whole seconds, rounded up, so that there is room after the wait.
 pub(super) fn seconds(wait: Duration) -> Option<u64> {
     Some(micros(wait).div_ceil(1_000_000)).filter(|seconds| *seconds > 0)
 }

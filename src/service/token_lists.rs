@@ -1,6 +1,6 @@
 //! Lists of a registry's tokens: all or some, a page at a time.
 //!
-//! Owns what a page cursor carries. The order of each list is the store's.
+//! Owns the content of a page cursor. The order of each list is the store's.
 
 use std::sync::Arc;
 
@@ -25,26 +25,26 @@ use crate::store::{Session, counters, token_filters, token_pages};
 pub(super) const COUNTING: usize = 32;
 /// Long pages and lists without pages that are read or wait to be, at most.
 pub(super) const LONG_LISTS: usize = 64;
-/// The number of these that are read at once. Each holds its rows in memory until it is JSON: with scopes as long as they may
-/// be, two at once took the process to 201 MB, and all that strangers and members can make it take is to stay below 200.
+/// The number of these that are read at once. Each holds its rows in memory until it is JSON: with scopes of the
+/// greatest length, two at once took the process to 201 MB, and strangers and members must not take it to 200.
 pub(super) const READING: usize = 1;
 
-/// Which list a cursor belongs to.
+/// The list that a cursor belongs to.
 const LIST: &str = "tokens";
 /// The layout of cursors.
 const LAYOUT: u8 = 1;
 
-/// Where a page begins.
+/// The start of a page.
 #[derive(Debug, Clone)]
 pub enum Start {
     /// After so many tokens.
     Offset(i64),
-    /// Where the page before ended, by what that gave.
+    /// After the page before, by its cursor.
     Token(String),
 }
 
 impl Start {
-    /// What the page before gave, if that is where to begin.
+    /// The cursor of the page before, if the page starts there.
     #[must_use]
     pub fn token(&self) -> Option<&str> {
         match self {
@@ -54,33 +54,33 @@ impl Start {
     }
 }
 
-/// What to list.
+/// The wish for a page of tokens.
 #[derive(Debug, Clone)]
 pub struct Listing {
-    /// Which tokens.
+    /// The filter.
     pub filter: TokenFilter,
-    /// At most so many.
+    /// The most tokens of the page.
     pub limit: i64,
-    /// Where to begin.
+    /// The start of the page.
     pub start: Start,
 }
 
 /// A page of tokens.
 #[derive(Debug, Clone)]
 pub struct TokenPage {
-    /// In creation order; filtered, in the order of what they are filtered by.
+    /// In creation order; with a filter, in the order of the filtered instants.
     pub tokens: Vec<Token<VerbatimScopes>>,
-    /// All tokens of the registry, or all that the filter lets pass.
+    /// The number of all tokens of the registry, or of all that the filter lets pass.
     pub total: i64,
-    /// How many were listed before these.
+    /// The number of tokens listed before these.
     pub offset: i64,
-    /// Which tokens these are: a cursor brings its filter along.
+    /// The filter: a cursor brings its filter along.
     pub filter: TokenFilter,
-    /// What the next page is asked for with; none on the last.
+    /// The cursor of the next page; none on the last.
     pub next: Option<String>,
 }
 
-/// What a page cursor carries. The names are short for the sake of URLs; `v` tells later layouts apart.
+/// The content of a page cursor. The names are short for the sake of URLs; `v` tells later layouts apart.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Cursor {
     #[serde(rename = "v")]
@@ -88,15 +88,15 @@ struct Cursor {
     /// The registry's key: its id can come back.
     #[serde(rename = "r")]
     registry: i64,
-    /// How many were listed.
+    /// The number of tokens listed so far.
     #[serde(rename = "n")]
     listed: i64,
-    /// Where the last of them stands: its instant, or in the whole list its position, and its key.
+    /// The position of the last of them: its instant, or in the whole list its position, and its key.
     #[serde(rename = "a")]
     at: i64,
     #[serde(rename = "k")]
     key: i64,
-    /// The filter, in seconds, and when it was first asked for, in microseconds since 1970.
+    /// The filter, in seconds, and the time of the first page, in microseconds since 1970.
     #[serde(rename = "e", skip_serializing_if = "Option::is_none")]
     expiring_within: Option<i64>,
     #[serde(rename = "u", skip_serializing_if = "Option::is_none")]
@@ -121,14 +121,14 @@ impl Cursor {
     }
 }
 
-/// What a job found of a page, with the place of its last token if there are more.
+/// A page as a job found it, with the place of its last token if there are more.
 struct Found {
     tokens: Vec<Token<VerbatimScopes>>,
     total: i64,
     more_after: Option<ListPosition>,
 }
 
-/// Where a page begins: after so many, or, by a cursor, beyond a place.
+/// The start of a page: after so many, or, by a cursor, beyond a place.
 #[derive(Debug, Clone, Copy)]
 enum Beginning {
     Offset(i64),
@@ -138,11 +138,11 @@ enum Beginning {
 impl Tokens<'_> {
     /// A page of a registry's tokens, as `present` makes it.
     ///
-    /// `present` runs where the tokens were read: what takes milliseconds for a long page takes none of the caller's
-    /// thread, on which others wait.
+    /// `present` runs on the reader's thread: a long page takes milliseconds, which would delay other requests.
     ///
-    /// By cursors each token that is there throughout is listed once, whatever is made and removed meanwhile. A filter
-    /// stays at the instant of the first page; who is used or changed meanwhile may leave or enter what it lets pass.
+    /// By cursors each token that is there throughout is listed once, in spite of creations and removals meanwhile. A
+    /// filter stays at the instant of the first page; a token that is used or changed meanwhile may begin or cease to
+    /// pass it.
     ///
     /// # Errors
     ///
@@ -177,7 +177,7 @@ impl Tokens<'_> {
         };
         let filter = cursor.as_ref().map_or(filter, Cursor::filter);
         let sought = filter.at(begun);
-        // To count takes time in proportion to what is found: only one does at a time, so that others find a reader.
+        // Counting takes time in proportion to the matches: one count runs at a time, so that others find a reader.
         let _turn = match sought {
             Some(_) => Some(self.core.counting.wait().await?),
             None => None,
@@ -221,7 +221,7 @@ impl Tokens<'_> {
             .await
     }
 
-    /// The filter travels in the cursor; naming another one beside it is a mistake.
+    /// The filter is part of the cursor; naming another one beside it is an error.
     fn open_cursor(&self, token: &str, filter: TokenFilter) -> Result<Cursor> {
         let cursor = self
             .core
@@ -287,7 +287,7 @@ fn find_page(
     cut(found, total, limit)
 }
 
-/// Where a token stands in the whole list.
+/// The position of a token in the whole list.
 fn place(token: &Token<VerbatimScopes>) -> ListPosition {
     ListPosition {
         at: token.position,
@@ -295,7 +295,7 @@ fn place(token: &Token<VerbatimScopes>) -> ListPosition {
     }
 }
 
-/// A page of what is one more than it, if there are more.
+/// Cuts a page from a list that has one token more, if there are more.
 fn cut(
     mut found: Vec<(ListPosition, Token<VerbatimScopes>)>,
     total: i64,

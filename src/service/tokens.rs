@@ -41,17 +41,17 @@ pub struct Minted {
 }
 
 impl Minted {
-    /// When its secret was made: it is shown as it was then, whenever that is.
+    /// The time when its secret was made. The answer shows the token as of then.
     #[must_use]
     pub fn at(&self) -> DateTime<Utc> {
         minted_at(&self.token)
     }
 }
 
-/// A token as a request found it: with its secret, if that was made for the same request before.
+/// A token as a request found it: with its secret, if a repeated request made it before.
 type Found = (Token, Option<SecretString>);
 
-/// What is shown of it, with the secret that was made for this request if there was none before.
+/// The answer for a found token, with the secret made for this request if there was none before.
 fn shown((token, earlier): Found, secret: SecretString) -> Once<Minted> {
     match earlier {
         Some(secret) => Once::earlier(Minted { token, secret }),
@@ -73,8 +73,8 @@ fn minted_at(token: &Token) -> DateTime<Utc> {
     token.modified.as_ref().unwrap_or(&token.created).at
 }
 
-/// The token and secret that the same request minted before, as they were then, if the actor still holds all that it opens. The audit
-/// trail is told that its secret is shown again.
+/// The token and secret that the same request minted before, as they were then, if the actor still holds all its
+/// rights. The audit trail records that its secret is shown again.
 fn again(
     connection: &mut Session,
     (registry, home): (RegistryId, TokenRules),
@@ -82,7 +82,7 @@ fn again(
     kept: StoredAnswer,
 ) -> Result<Done<Found>> {
     let found = table::find(connection, home, TokenId(kept.id))?.map(|token| Token {
-        // There was no use then.
+        // It was not used then.
         last_used: None,
         ..token
     });
@@ -185,7 +185,7 @@ impl<'a> Tokens<'a> {
             .await
     }
 
-    /// What a token would be granted now, and why. Grants nothing and leaves no trace.
+    /// The access that a token would be granted now, with the reasons. Grants nothing and leaves no trace.
     pub async fn evaluate(
         &self,
         caller: &Caller,
@@ -215,8 +215,8 @@ impl<'a> Tokens<'a> {
         scope_warnings(scopes, &self.core.policy.registry_domain)
     }
 
-    /// Makes a token with a given id, once for a request that may come again, or replaces all that can be replaced of
-    /// the one that has it. Replacing gives no new secret.
+    /// Makes a token with a given id, once for a request that may come again, or replaces the replaceable fields of the
+    /// one that has it. Replacing gives no new secret.
     pub async fn replace(
         &self,
         caller: &Caller,
@@ -239,7 +239,7 @@ impl<'a> Tokens<'a> {
                 move |connection, actor| {
                     let (home, rights) = enter(connection, actor, registry)?;
                     rights.require(Resource::Token, Level::Write)?;
-                    // Before the condition: what the first request made does not stand in the way of its repeat.
+                    // Before the condition: the first request's own change must not make its repeat fail.
                     let holder = policy.holder(actor, rights);
                     if let Some(kept) = claim.recall(connection, actor)? {
                         let done = again(connection, (registry, home), &holder, kept)?;
@@ -281,7 +281,7 @@ impl<'a> Tokens<'a> {
         })
     }
 
-    /// Changes what the patch names. A patch that changes nothing leaves no trace.
+    /// Changes the fields that the patch names. A patch that changes nothing leaves no trace.
     pub async fn update(
         &self,
         caller: &Caller,
@@ -322,7 +322,7 @@ impl<'a> Tokens<'a> {
             .await
     }
 
-    /// Removes a token. Its secret opens nothing from now on, its name and id are free.
+    /// Removes a token. Its secret opens nothing from now on; its name and id are free.
     pub async fn delete(
         &self,
         caller: &Caller,
@@ -347,7 +347,7 @@ impl<'a> Tokens<'a> {
             .await
     }
 
-    /// Gives a token a new secret. The one that it had goes on working for a grace.
+    /// Gives a token a new secret. The old one goes on working for a grace period.
     pub async fn rotate(
         &self,
         caller: &Caller,
@@ -384,7 +384,7 @@ impl<'a> Tokens<'a> {
                         kind: Kind::Rotate,
                         ..Change::updated(&before, &token)
                     };
-                    // As a repeat is answered, which does not know of uses then.
+                    // As in the answer to a repeat, which knows of no use.
                     token.last_used = None;
                     Ok(Done::told((token, None), change.within(registry)))
                 },
@@ -393,7 +393,7 @@ impl<'a> Tokens<'a> {
         Ok(shown(found, secret))
     }
 
-    /// Ends the secret before a token's current one. Where there is none, or it has ended, this leaves no trace.
+    /// Ends the secret before a token's current one. If there is none, or it has ended, this leaves no trace.
     pub async fn end_previous_secret(
         &self,
         caller: &Caller,
@@ -411,7 +411,7 @@ impl<'a> Tokens<'a> {
                     rights.require(Resource::Token, Level::Write)?;
                     let mut token = find(connection, home, id)?;
                     condition.require(What::Token, Some(token.tag_at(now)))?;
-                    // One that is only too old now would be back when its registry allows more.
+                    // A secret that is only too old now would come back when its registry allows a longer life.
                     let previous = token.secrets.previous;
                     if previous.is_none_or(|previous| previous.until <= now) {
                         return Ok(Done::nothing(()));
@@ -425,7 +425,7 @@ impl<'a> Tokens<'a> {
             .await
     }
 
-    /// Makes a secret, and what is kept of it.
+    /// Makes a secret, and its digest to store.
     fn mint(&self, id: TokenId) -> Result<(SecretString, SecretDigest)> {
         let secret = secret::token_secret(self.core.random.bytes()?);
         let vault = &self.core.vault;
@@ -434,7 +434,7 @@ impl<'a> Tokens<'a> {
     }
 }
 
-/// A registry and what the actor may do on it.
+/// A registry, and the actor's rights on it.
 pub(super) fn enter(
     connection: &mut Session,
     actor: &Actor,

@@ -1,17 +1,17 @@
-//! Turns: costly work that anybody can ask for is done one at a time, or a few, while a few wait.
+//! Turns: one or a few costly jobs run at a time, while a few wait.
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::error::{Error, Result};
 
-/// Who may do the work now, and who waits for it.
+/// The turns and the places to wait for one.
 #[derive(Debug)]
 pub struct Turns {
     places: Semaphore,
     turn: Semaphore,
 }
 
-/// The right to do the work, until it is dropped.
+/// The right to run, until it is dropped.
 #[derive(Debug)]
 pub struct Turn<'a> {
     _turn: SemaphorePermit<'a>,
@@ -19,7 +19,7 @@ pub struct Turn<'a> {
 }
 
 impl Turns {
-    /// Lets `places` be there at once, of which `working` work.
+    /// Makes `places` places, of which `working` run at once.
     #[must_use]
     pub fn new(places: usize, working: usize) -> Self {
         Self {

@@ -1,9 +1,9 @@
-//! When, from where and for what tokens were last used.
+//! The last use of tokens: time, address and repository.
 //!
 //! Noting a use costs its request a short lock and no I/O: uses gather in memory, merged by token, and are written
-//! together. The first use of a token that this process did not see in the last round is written at once, the later ones
-//! with the next round, so that a token in use is written at most once a round. Owns what is not written yet, and bounds it.
-//! A process that is killed forgets the uses of its last minute; nothing that decides anything rests on them.
+//! together. The first use of a token that this process did not see in the last round is written at once, the later
+//! ones with the next round, so that a token in use is written at most once a round. Owns the unwritten uses, and
+//! bounds them. A process that is killed forgets the uses of its last minute; no decision depends on them.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -22,10 +22,10 @@ use crate::store::{Lock, Session, Store, api_tokens, app_tokens, token_uses};
 const TOKENS: usize = 200_000;
 /// Rows in a store job: the writer has others to serve.
 const BATCH: usize = 500;
-/// The longest repository that is kept, in bytes: registries take no longer ones.
+/// The longest repository that is kept, in bytes: registries take no longer names.
 const REPOSITORY: usize = 255;
 
-/// A token of any kind, by what never comes back.
+/// A token of any kind, by a key that is never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Used {
     /// A registry token.
@@ -45,7 +45,7 @@ pub struct UsageRecorder {
 #[derive(Debug, Default)]
 struct Waiting {
     uses: HashMap<Used, LastUse>,
-    /// Of these tokens, those whose use does not wait for the round.
+    /// The tokens among these whose use does not wait for the round.
     first: HashSet<Used>,
     /// Tokens that were used in this round, written or not.
     this_round: HashSet<Used>,
@@ -71,14 +71,14 @@ impl Waiting {
         }
     }
 
-    /// All that waits: a round is over.
+    /// Takes all uses and ends the round.
     fn take_all(&mut self) -> Vec<(Used, LastUse)> {
         self.last_round = std::mem::take(&mut self.this_round);
         self.first.clear();
         std::mem::take(&mut self.uses).into_iter().collect()
     }
 
-    /// First uses alone.
+    /// Takes the first uses alone.
     fn take_first(&mut self) -> Vec<(Used, LastUse)> {
         let first = std::mem::take(&mut self.first).into_iter();
         first
@@ -88,8 +88,8 @@ impl Waiting {
 }
 
 impl UsageRecorder {
-    /// Notes that a token was used: from where, if that is kept of its kind, the peer of the connection, and for which
-    /// repository, if the use named one. Never waits for the database and never fails.
+    /// Notes a use of a token: the address of the connection's peer, if that is kept for its kind, and the repository,
+    /// if the use named one. Never waits for the database and never fails.
     pub fn note(
         &self,
         token: Used,
@@ -99,9 +99,9 @@ impl UsageRecorder {
     ) {
         let last = LastUse {
             at,
-            // A socket for both families tells IPv4 in the form of IPv6.
+            // A dual-stack socket gives IPv4 addresses in the form of IPv6.
             address: address.map(|address| address.to_canonical()),
-            // What the database refuses would take the uses beside it along.
+            // A value that the database refuses would lose the uses beside it too.
             repository: repository
                 .filter(|name| name.len() <= REPOSITORY && !has_control(name))
                 .map(str::to_owned),
@@ -109,8 +109,8 @@ impl UsageRecorder {
         self.lock().add(token, last);
     }
 
-    /// Writes what was noted, and begins a round. Returns how many tokens' rows changed. What could not be written because
-    /// the database is away or refuses waits for the next time, as does the rest if this is given up half-way.
+    /// Writes the noted uses, and begins a round. Returns the number of tokens' rows that changed. Uses wait for the
+    /// next time if the database is away or refuses, as does the rest if this future is dropped half-way.
     pub async fn flush(&self, store: &Store) -> Result<usize> {
         let dropped = std::mem::take(&mut self.lock().dropped);
         if dropped > 0 {
@@ -123,7 +123,7 @@ impl UsageRecorder {
         self.write(store, self.take(Waiting::take_all)).await
     }
 
-    /// Writes the first uses, see [`Self::flush`]. What could not be written waits for the round.
+    /// Writes the first uses, see [`Self::flush`]. Uses that could not be written wait for the round.
     pub async fn flush_first(&self, store: &Store) -> Result<usize> {
         self.write(store, self.take(Waiting::take_first)).await
     }
@@ -145,7 +145,7 @@ impl UsageRecorder {
                     written += changed;
                 }
                 Err(error @ Error::Unavailable { .. }) => return Err(error),
-                // A defect comes again with the same rows: they must not keep the others from being written for ever.
+                // A defect comes again with the same rows: they must not block the others for ever.
                 Err(error) => {
                     taken.forget(count);
                     return Err(error);
@@ -165,7 +165,7 @@ impl UsageRecorder {
     }
 }
 
-/// Uses taken to be written; those that are not forgotten go back, however the writing ends.
+/// Uses taken to be written; those not forgotten go back, however the writing ends.
 struct Taken<'a> {
     uses: &'a UsageRecorder,
     /// By token, the last one first.
@@ -322,7 +322,7 @@ mod tests {
         assert_eq!(uses.lock().uses.len(), TOKENS);
         assert_eq!(uses.lock().uses[&used(0)].at, at(2));
         assert_eq!(uses.lock().dropped, 3);
-        // What comes back finds room only beside what was noted meanwhile.
+        // Returned uses find room only beside those noted meanwhile.
         let taken = uses.take(Waiting::take_all);
         note(&uses, -1, 1);
         drop(taken);

@@ -25,13 +25,14 @@ use crate::domain::text::quoted;
 use crate::domain::unicode::folded;
 use crate::error::{Error, Field, Result, What};
 
-/// Passwords that were hashed in the form that is compared ([`opaque`](crate::domain::unicode::opaque)).
+/// The form of password hashes made over the compared form of the password
+/// ([`opaque`](crate::domain::unicode::opaque)).
 const OPAQUE: &str = "opaque";
 
-/// What verifying a password needs of an account.
+/// The part of an account that verifies a password.
 #[derive(Debug, Clone)]
 pub struct Login {
-    /// Whose.
+    /// The key of the account.
     pub key: AccountKey,
     /// Public id.
     pub id: AccountId,
@@ -39,20 +40,20 @@ pub struct Login {
     pub version: i64,
     /// The bcrypt hash; none for an account without password.
     pub password_hash: Option<String>,
-    /// Is the hash of the password in the form that is compared? If not, it is of the password as it was sent.
+    /// True if the hash is over the compared form of the password. If not, it is over the password as it was sent.
     pub opaque: bool,
 }
 
-/// An account as it stands now, with what it may do.
+/// An account as it is now, with its rights.
 #[derive(Debug, Clone)]
 pub struct CurrentAccount {
-    /// On whose behalf.
+    /// The actor.
     pub actor: Actor,
-    /// In use or not.
+    /// The status.
     pub status: Status,
 }
 
-/// Of the rows that a name may mean, the one that it means. Each comes with its key.
+/// Picks the one of the rows that a name means. Each comes with its key.
 fn meant<T>(name: &str, rows: Vec<(String, T)>) -> Option<T> {
     let [_, old] = account_keys(name);
     let of_old = |(key, _): &(String, T)| *key == old;
@@ -65,7 +66,7 @@ fn meant<T>(name: &str, rows: Vec<(String, T)>) -> Option<T> {
     Some(found.1)
 }
 
-/// Finds what verifying a password needs. The name is compared without regard to case.
+/// Finds the login of a name, compared without regard to case.
 pub fn login(connection: &mut Session, name: &str) -> Result<Option<Login>> {
     type Row = (i64, Vec<u8>, i64, Option<String>, Option<String>);
     let rows: Vec<(String, Row)> = direct!(connection, |direct| accounts::table
@@ -97,7 +98,7 @@ pub fn login(connection: &mut Session, name: &str) -> Result<Option<Login>> {
     login.transpose()
 }
 
-/// Reads an account with all its roles permit, in one query: every request does this. None once it is deleted.
+/// Reads an account and its roles' permissions in one query, for every request. `None` once it is deleted.
 pub fn standing(connection: &mut Session, key: AccountKey) -> Result<Option<CurrentAccount>> {
     type Row = (Vec<u8>, String, String, i64, Option<String>, Option<i64>);
     let rows: Vec<Row> = direct!(connection, |direct| accounts::table
@@ -140,7 +141,7 @@ pub fn standing(connection: &mut Session, key: AccountKey) -> Result<Option<Curr
     Ok(standing)
 }
 
-/// The hash of an account's password, and the id that its refresh tokens rest on beside it.
+/// The hash of an account's password, and the id that its refresh tokens are bound to beside it.
 #[derive(Debug)]
 pub struct Secret {
     /// The account's version.
@@ -151,7 +152,7 @@ pub struct Secret {
     pub refresh_id: Option<Uuid>,
 }
 
-/// Reads what is kept of an account's password. None once it is deleted.
+/// Reads the stored secret of an account. `None` once it is deleted.
 pub fn secret(connection: &mut Session, key: AccountKey) -> Result<Option<Secret>> {
     type Row = (i64, Option<String>, Option<Id>);
     let row: Option<Row> = direct!(connection, |direct| accounts::table
@@ -170,7 +171,7 @@ pub fn secret(connection: &mut Session, key: AccountKey) -> Result<Option<Secret
     }))
 }
 
-/// Is there any account, deleted ones included? None means a first start.
+/// Returns true if there is any account, deleted ones included. False means a first start.
 pub fn any_ever(connection: &mut Session) -> Result<bool> {
     Ok(accounts::table
         .select(accounts::key)
@@ -240,7 +241,7 @@ pub fn list(connection: &mut Session) -> Result<Vec<Account>> {
     with_roles(connection, rows)
 }
 
-/// A page of accounts, oldest first, and how many there are in all. To be called in a snapshot.
+/// A page of accounts, oldest first, and the total. Call it in a snapshot.
 pub fn page(connection: &mut Session, window: Window) -> Result<(Vec<Account>, i64)> {
     let total = accounts::table
         .filter(accounts::deleted_at.is_null())
@@ -283,8 +284,8 @@ pub fn find_named(connection: &mut Session, name: &str) -> Result<Option<Account
     Ok(with_roles(connection, meant(name, rows).into_iter().collect())?.pop())
 }
 
-/// Is there an account of an older release whose name is the same but for case? Its key is not folded, so the index does
-/// not see it. In ASCII the old key and the new one are the same.
+/// Returns true if an older release made an account whose name differs only in case. Its key is not folded, so the
+/// index does not see it. In ASCII the old key and the new one are the same.
 fn has_unfolded(connection: &mut Session, key: &str) -> Result<bool> {
     let beyond_ascii = sql::<Bool>("octet_length(name_key) <> length(name_key)");
     let keys: Vec<String> = accounts::table
@@ -321,7 +322,7 @@ pub fn insert(connection: &mut Session, new: &NewAccount) -> Result<AccountKey> 
     Ok(AccountKey(key))
 }
 
-/// Gives an account that has none its roles, in their order.
+/// Gives roles, in their order, to an account that has none.
 fn give(connection: &mut Session, account: AccountKey, names: &[String]) -> Result<()> {
     for (position, role) in (0_i64..).zip(role_keys(connection, names)?) {
         diesel::insert_into(account_roles::table)
@@ -358,7 +359,7 @@ fn role_keys(connection: &mut Session, names: &[String]) -> Result<Vec<i64>> {
     names.iter().map(key).collect()
 }
 
-/// What roles permit together.
+/// The combined permissions of roles.
 pub fn permissions_of_roles(connection: &mut Session, names: &[String]) -> Result<Permissions> {
     let keys = role_keys(connection, names)?;
     let rows: Vec<(String, i64)> = role_permissions::table
@@ -374,7 +375,7 @@ pub fn permissions_of_roles(connection: &mut Session, names: &[String]) -> Resul
     Ok(permissions)
 }
 
-/// What changes of an account; what is `None` stays.
+/// A change of an account; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct Change {
     /// A new password, by its bcrypt hash.
@@ -386,7 +387,7 @@ pub struct Change {
 }
 
 impl Change {
-    /// Changes nothing?
+    /// Returns true if it changes nothing.
     #[must_use]
     pub fn is_none(&self) -> bool {
         self.password_hash.is_none() && self.status.is_none() && self.roles.is_none()
@@ -429,7 +430,7 @@ pub fn update(
     Ok(())
 }
 
-/// Deletes an account: the row stays for those whose work names it, the name is free again.
+/// Deletes an account: the row stays for the things that name it, the name is free again.
 pub fn delete(connection: &mut Session, account: AccountKey, now: DateTime<Utc>) -> Result<()> {
     diesel::update(accounts::table.find(account.0))
         .set((
@@ -442,7 +443,7 @@ pub fn delete(connection: &mut Session, account: AccountKey, now: DateTime<Utc>)
     Ok(())
 }
 
-/// The name of an enabled account with a role: that with the name preferred, or else the oldest.
+/// The name of an enabled account with a role: the preferred name, or else the oldest account's.
 pub fn first_enabled_with_role(
     connection: &mut Session,
     role: &str,
@@ -463,7 +464,7 @@ pub fn first_enabled_with_role(
         .optional()?)
 }
 
-/// How many enabled accounts hold a role: the last Admin must stay.
+/// The number of enabled accounts with a role: the last Admin must stay.
 pub fn count_enabled_with_role(connection: &mut Session, role: &str) -> Result<i64> {
     Ok(accounts::table
         .inner_join(account_roles::table.on(account_roles::account_key.eq(accounts::key)))

@@ -1,4 +1,4 @@
-//! The table `api_tokens`: what is kept of tokens of this service's own APIs. The tokens themselves are kept nowhere.
+//! The table `api_tokens`: the stored part of API tokens. The tokens themselves are stored nowhere.
 //!
 //! A row is revoked in place and removed later; its id never comes back.
 
@@ -14,12 +14,12 @@ use crate::domain::id::{AccountId, AccountKey, ApiTokenId};
 use crate::domain::token::LastUse;
 use crate::error::Result;
 
-/// A token as a request that comes with it needs it.
+/// A token as its own requests need it.
 #[derive(Debug, Clone)]
 pub struct CurrentToken {
-    /// On whose behalf it acts.
+    /// The account on whose behalf it acts.
     pub account: AccountKey,
-    /// What everybody sees.
+    /// The public part.
     pub token: ApiToken,
 }
 
@@ -89,7 +89,7 @@ pub fn find(connection: &mut Session, id: ApiTokenId) -> Result<Option<CurrentTo
     .transpose()
 }
 
-/// Gives `present` every token, or only those that are revoked, or that are not; oldest first.
+/// Passes to `present` every token, or only the revoked or the unrevoked ones; oldest first.
 pub fn list<P>(
     connection: &mut Session,
     revoked: Option<bool>,
@@ -116,7 +116,7 @@ pub fn list<P>(
     in_parts(connection, part, present)
 }
 
-/// How many tokens are neither revoked nor expired.
+/// The number of tokens neither revoked nor expired.
 pub fn count_in_force(connection: &mut Session, now: DateTime<Utc>) -> Result<i64> {
     Ok(direct!(connection, |direct| api_tokens::table
         .filter(
@@ -128,7 +128,7 @@ pub fn count_in_force(connection: &mut Session, now: DateTime<Utc>) -> Result<i6
         .get_result(direct))?)
 }
 
-/// Revokes a token; one that is revoked already stays as it is. Returns whether there is one.
+/// Revokes a token; a revoked one stays as it is. Returns true if there is one.
 pub fn revoke(
     connection: &mut Session,
     id: ApiTokenId,
@@ -145,8 +145,8 @@ pub fn revoke(
     Ok(revoked > 0 || find(connection, id)?.is_some())
 }
 
-/// Keeps the last uses of tokens that are still there. Uses no later than what is known are left out. Returns how many
-/// were kept. To be called with the tokens in the order of their ids, in which replicas then meet.
+/// Keeps the last uses of tokens that are still there. Uses no later than the known ones are left out. Returns the
+/// number kept. Pass the tokens in the order of their ids, so that replicas take locks in one order.
 pub fn record(connection: &mut Session, uses: &[(ApiTokenId, LastUse)]) -> Result<usize> {
     let mut kept = 0;
     for (token, last) in uses {
@@ -161,7 +161,7 @@ pub fn record(connection: &mut Session, uses: &[(ApiTokenId, LastUse)]) -> Resul
     Ok(kept)
 }
 
-/// Revokes the tokens of an account that are in force. Returns how many.
+/// Revokes the tokens of an account that are in force. Returns their number.
 pub fn revoke_all_of_account(
     connection: &mut Session,
     account: AccountKey,
@@ -180,7 +180,7 @@ pub fn revoke_all_of_account(
         .execute(connection)?)
 }
 
-/// Until when tokens have to be over to be removed.
+/// The instants before which removable tokens were over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {
     /// Revoked before this.
@@ -189,7 +189,7 @@ pub struct Deadlines {
     pub expired: DateTime<Utc>,
 }
 
-/// Removes tokens that were over by then, up to `limit`. Returns how many.
+/// Removes tokens that were over by then, up to `limit`. Returns their number.
 pub fn delete_over(connection: &mut Session, until: Deadlines, limit: i64) -> Result<usize> {
     let keys = over(connection, until, limit)?;
     Ok(
@@ -198,7 +198,7 @@ pub fn delete_over(connection: &mut Session, until: Deadlines, limit: i64) -> Re
     )
 }
 
-/// Is there a token that was over by then?
+/// Returns true if there is a token that was over by then.
 pub fn any_over(connection: &mut Session, until: Deadlines) -> Result<bool> {
     Ok(!over(connection, until, 1)?.is_empty())
 }
@@ -215,18 +215,18 @@ fn over(connection: &mut Session, until: Deadlines, limit: i64) -> Result<Vec<i6
         .load(connection)?)
 }
 
-/// Which tokens are to be spoken of: those that end soon, and were not spoken of lately.
+/// The tokens that need a notice: they end soon, and had no notice lately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Soon {
     /// They are not over now,
     pub now: DateTime<Utc>,
     /// end before this,
     pub until: DateTime<Utc>,
-    /// and were last spoken of at this time or before, if ever.
+    /// and had their last notice at this time or before, if ever.
     pub silent_since: DateTime<Utc>,
 }
 
-/// Notes that tokens which end soon are now spoken of, up to `limit`, and returns them, the first to end first.
+/// Notes a notice for tokens that need one, up to `limit`, and returns them, the first to end first.
 pub fn note_ending(connection: &mut Session, soon: Soon, limit: i64) -> Result<Vec<ApiToken>> {
     let due = ending(connection, soon, limit)?;
     let keys: Vec<i64> = due.iter().map(|(key, _)| *key).collect();
@@ -238,7 +238,7 @@ pub fn note_ending(connection: &mut Session, soon: Soon, limit: i64) -> Result<V
         .collect()
 }
 
-/// Is there a token that ends soon and is to be spoken of?
+/// Returns true if there is a token that needs a notice.
 pub fn any_ending(connection: &mut Session, soon: Soon) -> Result<bool> {
     Ok(!ending(connection, soon, 1)?.is_empty())
 }

@@ -1,4 +1,4 @@
-//! The table `app_tokens`: what opens registries on behalf of an account.
+//! The table `app_tokens`: tokens that open registries on behalf of an account.
 //!
 //! A row belongs to its account for good and goes with it; its id and its code never come back.
 
@@ -19,20 +19,20 @@ use crate::domain::id::{AccountKey, AppTokenId, AppTokenKey};
 use crate::domain::token::LastUse;
 use crate::error::{Error, Result};
 
-/// A token to be kept.
+/// A new token.
 #[derive(Debug, Clone)]
 pub struct NewAppToken {
     /// Public id.
     pub id: AppTokenId,
-    /// Whose it is.
+    /// The account.
     pub account: AccountKey,
-    /// What it is called.
+    /// The title.
     pub title: Title,
-    /// What its code is found by.
+    /// The value by which its code is found.
     pub lookup: String,
-    /// What is kept of its code.
+    /// The digest of its code.
     pub secret: SecretDigest,
-    /// The code, if it is to be shown again.
+    /// The sealed code, if it is to be shown again.
     pub code: Option<Sealed>,
     /// When it is made.
     pub created_at: DateTime<Utc>,
@@ -105,8 +105,7 @@ pub fn insert(connection: &mut Session, new: &NewAppToken) -> Result<()> {
 /// Tokens that end after the first instant and not after the second.
 pub type Ending = (DateTime<Utc>, DateTime<Utc>);
 
-/// Gives `present` the tokens of an account, or of every account, in the order in which they were made; only those that
-/// end in a time if one is given.
+/// Passes to `present` the tokens of an account, or of every one, in creation order; with `ending`, only those in it.
 pub fn list<P>(
     connection: &mut Session,
     account: Option<AccountKey>,
@@ -139,7 +138,7 @@ pub fn list<P>(
     in_parts(connection, part, present)
 }
 
-/// How many tokens an account has, expired ones too.
+/// The number of tokens of an account, expired ones too.
 pub fn count(connection: &mut Session, account: AccountKey) -> Result<i64> {
     Ok(direct!(connection, |direct| app_tokens::table
         .filter(app_tokens::account_key.eq(account.0))
@@ -174,7 +173,7 @@ pub fn find(
     Ok(Some((row.try_into()?, code)))
 }
 
-/// Removes a token of an account. Returns whether there was one.
+/// Removes a token of an account. Returns true if there was one.
 pub fn delete(connection: &mut Session, account: AccountKey, id: AppTokenId) -> Result<bool> {
     let token = app_tokens::table.filter(
         app_tokens::account_key
@@ -184,22 +183,22 @@ pub fn delete(connection: &mut Session, account: AccountKey, id: AppTokenId) -> 
     Ok(diesel::delete(token).execute(connection)? > 0)
 }
 
-/// Removes every token of an account. Returns how many.
+/// Removes every token of an account. Returns their number.
 pub fn remove_all_of_account(connection: &mut Session, account: AccountKey) -> Result<usize> {
     let all = app_tokens::table.filter(app_tokens::account_key.eq(account.0));
     Ok(diesel::delete(all).execute(connection)?)
 }
 
-/// A token as far as its use needs it.
+/// The part of a token that its use needs.
 #[derive(Debug, Clone)]
 pub struct Credential {
     /// Internal key.
     pub key: AppTokenKey,
     /// Public id.
     pub id: AppTokenId,
-    /// On whose behalf it opens registries.
+    /// The account on whose behalf it opens registries.
     pub account: AccountKey,
-    /// What is kept of its code.
+    /// The digest of its code.
     pub secret: SecretDigest,
     /// When it ends.
     pub expires_at: Option<DateTime<Utc>>,
@@ -241,7 +240,7 @@ impl TryFrom<CredentialRow> for Credential {
     }
 }
 
-/// What a login with a code needs, of the token that the code may be of.
+/// The credential that a code may be of, for a login.
 pub fn credential_for(connection: &mut Session, code: &str) -> Result<Option<Credential>> {
     direct!(connection, |direct| app_tokens::table
         .filter(app_tokens::lookup.eq(lookup(code)))
@@ -252,7 +251,7 @@ pub fn credential_for(connection: &mut Session, code: &str) -> Result<Option<Cre
     .transpose()
 }
 
-/// What going on after a login needs.
+/// The credential with a key, for requests after a login.
 pub fn credential(connection: &mut Session, key: AppTokenKey) -> Result<Option<Credential>> {
     direct!(connection, |direct| app_tokens::table
         .find(key.0)
@@ -263,8 +262,8 @@ pub fn credential(connection: &mut Session, key: AppTokenKey) -> Result<Option<C
     .transpose()
 }
 
-/// Keeps the last uses of tokens that are still there. Uses no later than what is known are left out. Returns how many
-/// were kept. To be called with the tokens in the order of their keys, in which replicas then meet.
+/// Keeps the last uses of tokens that are still there. Uses no later than the known ones are left out. Returns the
+/// number kept. Pass the tokens in the order of their keys, so that replicas take locks in one order.
 pub fn record(connection: &mut Session, uses: &[(AppTokenKey, LastUse)]) -> Result<usize> {
     let mut kept = 0;
     for (token, last) in uses {
@@ -281,7 +280,7 @@ pub fn record(connection: &mut Session, uses: &[(AppTokenKey, LastUse)]) -> Resu
     Ok(kept)
 }
 
-/// Removes tokens that expired before an instant, up to `limit`. Returns how many.
+/// Removes tokens that expired before an instant, up to `limit`. Returns their number.
 pub fn delete_expired(
     connection: &mut Session,
     before: DateTime<Utc>,
@@ -294,7 +293,7 @@ pub fn delete_expired(
     )
 }
 
-/// Is there a token that expired before an instant?
+/// Returns true if there is a token that expired before an instant.
 pub fn any_expired(connection: &mut Session, before: DateTime<Utc>) -> Result<bool> {
     Ok(!expired(connection, before, 1)?.is_empty())
 }

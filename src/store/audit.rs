@@ -1,6 +1,6 @@
 //! The tables `audit_chains` and `audit_events`: events in the order in which a process wrote them.
 //!
-//! Owns rows and their order. What links them, and whether they are as they were written, is for the service to say.
+//! Owns rows and their order. The service owns the links between them and their check.
 
 use chrono::{DateTime, Utc};
 use diesel::dsl::sql;
@@ -27,7 +27,7 @@ const ROWS: usize = 500;
 pub struct Chain {
     /// Its number.
     pub chain: i64,
-    /// Which process, by an id of its own.
+    /// The process, by an id of its own.
     pub writer: Vec<u8>,
     /// When it was opened, in microseconds since 1970.
     pub opened_at: i64,
@@ -41,7 +41,7 @@ pub struct Chain {
     pub head_sequence: i64,
     /// That event's mac.
     pub head_mac: Vec<u8>,
-    /// Over all of these.
+    /// The seal of all of these.
     pub seal: Vec<u8>,
 }
 
@@ -79,18 +79,18 @@ pub fn open(
     Ok(chain)
 }
 
-/// Finds a chain to change it: nobody else does before the transaction ends.
+/// Finds a chain and locks it until the transaction ends.
 pub fn lock(connection: &mut Session, chain: i64) -> Result<Option<Chain>> {
     let find = audit_chains::table.find(chain);
     let found = match connection {
-        // One writer at a time is all that there is.
+        // SQLite has one writer at a time.
         Session::Sqlite(sqlite) => find.first(sqlite),
         Session::Postgres(postgres) => find.for_update().first(postgres),
     };
     Ok(found.optional()?)
 }
 
-/// Keeps where a chain begins and ends, and its seal.
+/// Keeps the start and the end of a chain, and its seal.
 pub fn keep(connection: &mut Session, chain: &Chain) -> Result<()> {
     let update = diesel::update(audit_chains::table.find(chain.chain)).set((
         audit_chains::base_sequence.eq(chain.base_sequence),
@@ -165,7 +165,7 @@ impl TryFrom<EventRow> for KeptEvent {
 
 #[derive(diesel::Insertable)]
 #[diesel(table_name = audit_events)]
-// A column that is left out would be another statement.
+// Without the attribute, an absent column would make another statement.
 #[diesel(treat_none_as_default_value = false)]
 struct NewEvent {
     chain: i64,
@@ -210,7 +210,7 @@ impl From<(KeptEvent, Vec<u8>)> for NewEvent {
 pub fn insert(connection: &mut Session, events: Vec<(KeptEvent, Vec<u8>)>) -> Result<()> {
     let rows: Vec<NewEvent> = events.into_iter().map(NewEvent::from).collect();
     match connection {
-        // Here a statement costs nothing but its work, and the plan of one row serves any number of them.
+        // In SQLite a statement costs nothing but its work, and the plan of one row serves any number of them.
         Session::Sqlite(sqlite) => {
             for row in rows {
                 diesel::insert_into(audit_events::table)
@@ -218,7 +218,7 @@ pub fn insert(connection: &mut Session, events: Vec<(KeptEvent, Vec<u8>)>) -> Re
                     .execute(sqlite)?;
             }
         }
-        // There it costs a round trip.
+        // In PostgreSQL a statement costs a round trip.
         Session::Postgres(postgres) => {
             for rows in rows.chunks(ROWS) {
                 diesel::insert_into(audit_events::table)
@@ -252,7 +252,7 @@ pub fn after(
         .collect()
 }
 
-/// The number of events that belong to no chain, or lie before the first one that their chain has.
+/// The number of events that belong to no chain, or lie before the first one of their chain.
 ///
 /// # Errors
 ///
@@ -269,8 +269,8 @@ pub fn strays(connection: &mut Session) -> Result<i64> {
         .get_result(connection)?)
 }
 
-/// The number of events with a value that is not of its column's type, as SQLite allows: it reads back the same, and no filter
-/// finds it.
+/// The number of events with a value of another type than its column's, as SQLite allows: it reads back the same, and
+/// no filter finds it.
 ///
 /// # Errors
 ///
@@ -292,33 +292,33 @@ pub fn mistyped(connection: &mut Session) -> Result<i64> {
         .get_result(sqlite)?)
 }
 
-/// Which events are wanted: those that meet all that is given.
+/// The wanted events: those that meet all given conditions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Not before.
+    /// At or after this instant.
     pub since: Option<DateTime<Utc>>,
-    /// Before.
+    /// Before this instant.
     pub until: Option<DateTime<Utc>>,
-    /// Who.
+    /// By this actor.
     pub actor: Option<Uuid>,
-    /// In which registry, or which registry.
+    /// In this registry, or about it.
     pub registry: Option<Uuid>,
-    /// About what.
+    /// About this subject.
     pub subject: Option<Uuid>,
-    /// What was done.
+    /// Of this kind.
     pub kind: Option<String>,
-    /// What became of it.
+    /// With this outcome.
     pub outcome: Option<String>,
 }
 
-/// Where a walk through the events has come to, in the order of their instants.
+/// The position of a walk through the events, in the order of their instants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventPosition {
-    /// When that event was, in microseconds since 1970.
+    /// The event's instant, in microseconds since 1970.
     pub at: i64,
     /// Its chain.
     pub chain: i64,
-    /// Its place there.
+    /// Its sequence number there.
     pub sequence: i64,
 }
 
@@ -332,12 +332,12 @@ impl From<&KeptEvent> for EventPosition {
     }
 }
 
-/// In which direction a walk goes.
+/// The direction of a walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// What happened last comes first.
+    /// The latest event first.
     NewestFirst,
-    /// What happened first comes first.
+    /// The earliest event first.
     OldestFirst,
 }
 
@@ -379,7 +379,7 @@ pub fn list(
     if let Some(outcome) = &filter.outcome {
         wanted = wanted.filter(audit_events::outcome.eq(outcome));
     }
-    // The bare bound on the instant is what an index can begin at.
+    // An index can start only at the bare bound on the instant.
     wanted = match (order, beyond) {
         (_, None) => wanted,
         (Order::NewestFirst, Some(place)) => wanted.filter(at.le(place.at)).filter(
@@ -401,7 +401,7 @@ pub fn list(
     rows.into_iter().map(KeptEvent::try_from).collect()
 }
 
-/// A chain whose first event is from before an instant, and which is none of others.
+/// A chain whose first event is from before an instant, except `others`.
 pub fn due(connection: &mut Session, before: DateTime<Utc>, others: &[i64]) -> Result<Option<i64>> {
     Ok(audit_chains::table
         .inner_join(

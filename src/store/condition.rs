@@ -1,10 +1,11 @@
 //! The state of the open database, beyond its answers.
 //!
-//! SQLite goes on with the file that it has open when another one comes to lie at its path, or none: it reads and
-//! writes as before, and all of that is gone with the process. So the file's device and inode are compared with those
-//! at the start. The same holds for its write-ahead log, in which the last commits are alone. SQLite also trusts its file as it is, so one that was left by a crash is checked.
+//! SQLite goes on with the file that it has open when the file at its path is replaced or removed: it reads and writes
+//! as before, and all of that is lost with the process. So the file's device and inode are compared with those at the
+//! start. The same holds for its write-ahead log, which alone holds the last commits. SQLite also trusts its file as it
+//! is, so a file that was left by a crash is checked.
 //!
-//! On PostgreSQL all this is the server's to know, but for whether writes fail.
+//! On PostgreSQL all this is for the server to know, except for failed writes.
 
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
@@ -19,19 +20,19 @@ use super::priority::{Errand, rank};
 use super::session::{Index, Purpose, Session, Target};
 use crate::error::{Error, Result};
 
-/// The state of the database, as far as this process saw.
+/// The state of the database, as this process last saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Health {
     /// The file at the path of SQLite's file.
     pub file: FileState,
     /// The state of the content of SQLite's file.
     pub integrity: Integrity,
-    /// Did the last write fail for a reason of the database: a full disk, a lock, a loss.
+    /// True if the last write failed for a reason of the database: a full disk, a lock, a loss.
     pub writes_fail: bool,
 }
 
 impl Health {
-    /// Can what this process answers be relied on?
+    /// Returns true if this process's answers can be relied on.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.file == FileState::Same && self.integrity != Integrity::Broken
@@ -45,14 +46,14 @@ pub enum FileState {
     Same,
     /// Another file.
     Replaced,
-    /// No file that can be seen.
+    /// No visible file.
     Missing,
     /// The file that is open, but not the write-ahead log that is open.
     LogGone,
 }
 
 impl FileState {
-    /// Why nothing is written: for the log.
+    /// The reason for which nothing is written, for the log.
     fn fault(self) -> Option<&'static str> {
         match self {
             Self::Same => None,
@@ -66,7 +67,7 @@ impl FileState {
 /// The state of the content of SQLite's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Integrity {
-    /// Nothing speaks against it.
+    /// No known fault.
     Assumed,
     /// The process before was killed, and the check has not ended.
     Unknown,
@@ -86,7 +87,7 @@ pub(super) struct Condition {
     note: Mutex<Option<PathBuf>>,
 }
 
-/// A file, wherever it goes.
+/// A file, even after a rename.
 #[derive(Debug, Clone)]
 struct Identity {
     path: PathBuf,
@@ -104,7 +105,7 @@ impl Identity {
         })
     }
 
-    /// The file that lies at the path now, compared with this one.
+    /// Compares the file at the path with this one.
     fn look(&self) -> FileState {
         match Self::of(&self.path) {
             Ok(found) if (found.device, found.inode) == (self.device, self.inode) => {
@@ -117,7 +118,7 @@ impl Identity {
 }
 
 impl Condition {
-    /// Remembers which file is the database.
+    /// Remembers the database's file.
     ///
     /// # Errors
     ///
@@ -153,7 +154,7 @@ impl Condition {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks whether the file is still the one that is open, and says so in the log when that has changed.
+    /// Checks that the file at the path is still the open one, and logs a change.
     ///
     /// # Errors
     ///
@@ -189,8 +190,7 @@ impl Condition {
         }
     }
 
-    /// The writer has committed: from now on its log is watched, if it is not already. SQLite makes the log when a
-    /// connection first needs it.
+    /// Notes a commit of the writer: from now on the log is watched. SQLite makes the log at its first use.
     pub(super) fn note_log(&self) {
         let Some(file) = &self.file else {
             return;
@@ -202,23 +202,23 @@ impl Condition {
         }
     }
 
-    /// The writer closes its connection. If that is the last one, SQLite removes the log with it.
+    /// Notes that the writer closes its connection. If that is the last one, SQLite removes the log with it.
     pub(super) fn forget_log(&self) {
         *self.log.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Is the file known to be another, or gone?
+    /// Returns true if the file is known to be replaced or gone.
     pub(super) fn is_moved(&self) -> bool {
         self.health().file != FileState::Same
     }
 
-    /// Notes how the last write ended.
+    /// Notes the result of the last write.
     pub(super) fn note_write(&self, failed: bool) {
         self.lock().writes_fail = failed;
     }
 
-    /// Leaves a note beside SQLite's file that a server runs, which a clean end removes. If one is left of an earlier
-    /// server, that server or its machine was stopped by force, and a thread checks the file meanwhile.
+    /// Leaves a note beside SQLite's file that a server runs, which a clean end removes. If an earlier server left one,
+    /// that server or its machine was stopped by force, and a thread checks the file in the background.
     pub(super) fn begin(self: &Arc<Self>, target: &Target, index: Index) {
         let Some(file) = &self.file else {
             return;
@@ -236,7 +236,7 @@ impl Condition {
                     tracing::warn!(%error, "could not check the database");
                 }
             }
-            // Of no consequence but that a later start does not check.
+            // The only consequence is that a later start does not check.
             Err(error) => {
                 tracing::warn!(%error, file = %note.display(), "could not be written");
             }
@@ -244,7 +244,7 @@ impl Condition {
         *self.note.lock().unwrap_or_else(PoisonError::into_inner) = Some(note);
     }
 
-    /// Takes the note away at a clean end, unless the file still has to be checked.
+    /// Removes the note at a clean end, unless the file still has to be checked.
     pub(super) fn end(&self) {
         let mut note = self.note.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(note) = note.take() else {
@@ -259,7 +259,7 @@ impl Condition {
     fn check(&self, target: &Target, index: Index) {
         rank(Errand::Read);
         let found = find_fault(target, index);
-        // Else it was another file that was checked.
+        // Else another file was checked.
         if self.look().is_err() {
             return;
         }
@@ -279,14 +279,14 @@ impl Condition {
     }
 }
 
-/// The path of a file beside the database's, whose name ends so.
+/// The path of a file beside the database's, with a suffix.
 fn beside(file: &Path, ending: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(ending);
     PathBuf::from(name)
 }
 
-/// Makes a file that is not there yet, and its name durable: it is for after a power cut.
+/// Makes a new file and makes its name durable, since it is for the time after a power cut.
 fn leave(note: &Path) -> std::io::Result<()> {
     let mut options = OpenOptions::new();
     options

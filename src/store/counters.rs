@@ -1,5 +1,5 @@
-//! The tables `registry_counters` and `token_counts`, as a group of writes changes them: read when first needed, written
-//! once before the commit.
+//! The tables `registry_counters` and `token_counts`, as a group of writes changes them: read when first needed,
+//! written once before the commit.
 
 use std::collections::BTreeMap;
 
@@ -13,22 +13,22 @@ use super::session::{Session, direct};
 use crate::domain::id::{RegistryId, RegistryKey};
 use crate::error::Result;
 
-/// The tokens of all buckets, summed by the database: a large registry has thousands, and each row that leaves it costs ten
-/// times as much. PostgreSQL's sum of integers of eight bytes is one of any size.
+/// The tokens of all buckets, summed by the database: a large registry has thousands, and each row that leaves the
+/// database costs ten times as much. PostgreSQL's sum of integers of eight bytes is one of any size.
 pub(super) const SUM: &str = "CAST(COALESCE(SUM(live), 0) AS BIGINT)";
 
-/// What the jobs of a group did to the counters, in the order in which they did it.
+/// The jobs' changes to the counters in a group, in order.
 #[derive(Default)]
 pub(super) struct Counters {
     positions: Vec<Position>,
     changes: Vec<Change>,
 }
 
-/// The positions of a registry's tokens. From when it is read to the end of the transaction its row is locked.
+/// The positions of a registry's tokens. Its row is locked from the read to the end of the transaction.
 struct Position {
     registry: RegistryKey,
     kept: i64,
-    /// The last that was handed out. What an undone job was given stays unused.
+    /// The last position assigned. Positions of an undone job stay unused.
     last: i64,
 }
 
@@ -38,7 +38,7 @@ struct Change {
     live: i64,
 }
 
-/// How much there was before a job.
+/// The number of changes before a job.
 pub(super) struct Mark {
     positions: usize,
     changes: usize,
@@ -92,7 +92,7 @@ impl Counters {
         }
     }
 
-    /// Forgets what a job did. Its locks went with its savepoint, so what it was the first to read may change.
+    /// Undoes a job's changes. Its locks went with its savepoint, so rows that it was the first to read may change.
     pub(super) fn undo(&mut self, mark: &Mark) {
         self.positions.truncate(mark.positions);
         self.changes.truncate(mark.changes);
@@ -126,7 +126,7 @@ impl Counters {
         });
     }
 
-    /// How many live tokens a registry has: what its buckets have, and what the group changed.
+    /// The number of live tokens of a registry: its buckets with the group's changes.
     pub(super) fn total(&self, session: &mut Session, registry: RegistryKey) -> Result<i64> {
         let kept = total(session, registry)?;
         let changed = self
@@ -138,7 +138,7 @@ impl Counters {
 
     /// Removes a registry's buckets.
     pub(super) fn forget(&mut self, session: &mut Session, registry: RegistryKey) -> Result<()> {
-        // What its last jobs counted is taken back rather than dropped, so that this too can be undone.
+        // The counts of its last jobs are subtracted rather than dropped, so that this too can be undone.
         for ((_, bucket), live) in self.sums(|change| change.registry == registry) {
             self.count(registry, bucket, -live);
         }
@@ -147,7 +147,7 @@ impl Counters {
         Ok(())
     }
 
-    /// Writes all of it, in the order of the registries' keys.
+    /// Writes all changes, in the order of the registries' keys.
     pub(super) fn write(&self, session: &mut Session) -> Result<()> {
         let moved = self
             .positions
@@ -167,7 +167,7 @@ impl Counters {
         Ok(())
     }
 
-    /// What is to be added to buckets.
+    /// The sums to add to buckets.
     fn sums(&self, wanted: impl Fn(&Change) -> bool) -> BTreeMap<(i64, i64), i64> {
         let mut sums = BTreeMap::new();
         for change in self.changes.iter().filter(|change| wanted(change)) {
@@ -183,7 +183,7 @@ fn read(session: &mut Session, registry: RegistryKey) -> Result<i64> {
         .find(registry.0)
         .select(registry_counters::next_position);
     Ok(match session {
-        // One writer at a time is all that there is.
+        // SQLite has one writer at a time.
         Session::Sqlite(sqlite) => row.first(sqlite)?,
         Session::Postgres(postgres) => row.for_update().first(postgres)?,
     })
@@ -201,7 +201,7 @@ fn add(session: &mut Session, registry: i64, bucket: i64, live: i64) -> Result<(
     direct!(session, |direct| Prepared(bound).execute(direct))?;
     Ok(())
 }
-/// How many tokens a registry has.
+/// The number of tokens of a registry.
 pub fn total(connection: &mut Session, registry: RegistryKey) -> Result<i64> {
     Ok(direct!(connection, |direct| Prepared(
         token_counts::table

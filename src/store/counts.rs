@@ -1,4 +1,4 @@
-//! How many there are of what, for who watches the service.
+//! Counts of rows, for monitors.
 //!
 //! Each count walks an index and reads nothing else, a part at a time, so that no reader is busy with it for long.
 
@@ -15,10 +15,10 @@ use crate::error::Result;
 /// Rows in a part.
 const PART: i64 = 10_000;
 
-/// What is added up.
+/// The rows to add up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rows {
-    /// Registry tokens, of which the buckets say how many there are.
+    /// Registry tokens, whose buckets hold their number.
     TokenCounts,
     /// App tokens.
     AppTokens,
@@ -37,7 +37,7 @@ struct Row {
     count: i64,
 }
 
-/// Adds up a part of the rows after a place. Returns the sum, and where the part ended unless it was the last.
+/// Adds up a part of the rows after a place. Returns the sum, and the end of the part unless it was the last.
 pub fn add_up(
     connection: &mut Session,
     rows: Rows,
@@ -64,12 +64,12 @@ fn is_full(part: usize) -> bool {
     i64::try_from(part).is_ok_and(|rows| rows >= PART)
 }
 
-/// When something ends.
+/// The kind of an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Times {
     /// Registry tokens that expire.
     Tokens,
-    /// Those of them that are disabled.
+    /// Registry tokens that expire and are disabled.
     DisabledTokens,
     /// App tokens that expire.
     AppTokens,
@@ -80,13 +80,13 @@ pub enum Times {
 }
 
 impl Times {
-    /// Does nothing else say how many there are?
+    /// Returns true if no other count gives their number.
     #[must_use]
     pub fn all_count(self) -> bool {
         matches!(self, Self::DisabledTokens | Self::ApiTokens)
     }
 
-    /// The column, and which rows of its table.
+    /// The column, and the condition on its table's rows.
     fn source(self) -> (&'static str, &'static str) {
         match self {
             Self::Tokens => ("expires_at", "tokens WHERE"),
@@ -112,9 +112,9 @@ impl Times {
 /// A part of the times.
 #[derive(Debug)]
 pub struct EndsPart {
-    /// The times, and how many end then.
+    /// The times, each with the number of rows that end then.
     pub ends: Vec<(DateTime<Utc>, i64)>,
-    /// Where the part ended, unless it was the last.
+    /// The end of the part, unless it was the last.
     pub last: Option<DateTime<Utc>>,
 }
 
@@ -147,7 +147,7 @@ pub fn ends(
     }
     let mut last = None;
     if is_full(part.len()) {
-        // Of the last instant there may be more rows. It is left to the next part, unless this part is nothing else.
+        // There may be more rows of the last instant. It is left to the next part, unless this part is nothing else.
         if ends.len() > 1 {
             ends.pop();
         } else if let Some((at, count)) = ends.last_mut() {
@@ -168,9 +168,9 @@ pub fn ends(
     })
 }
 
-/// How many registry tokens are disabled that never expire.
+/// The number of disabled registry tokens that never expire.
 pub fn disabled_for_ever(connection: &mut Session) -> Result<i64> {
-    // With the word in it, not bound to it: a plan made for any word cannot use the index on this one.
+    // The word is written into the statement, not bound: a plan for any word cannot use the index on this one.
     let count: Number = sql_query(
         "SELECT COUNT(*) AS number FROM tokens WHERE status = 'disabled' AND expires_at IS NULL",
     )
@@ -178,7 +178,7 @@ pub fn disabled_for_ever(connection: &mut Session) -> Result<i64> {
     Ok(count.number)
 }
 
-/// How many API tokens are revoked and still listed.
+/// The number of revoked API tokens that are still listed.
 pub fn revoked_api_tokens(connection: &mut Session) -> Result<i64> {
     Ok(api_tokens::table
         .filter(api_tokens::revoked_at.is_not_null())
@@ -186,7 +186,7 @@ pub fn revoked_api_tokens(connection: &mut Session) -> Result<i64> {
         .get_result(connection)?)
 }
 
-/// When the first certificate in use of a role ends.
+/// The end of the first certificate in use of a role.
 pub fn first_end(connection: &mut Session, role: KeyRole) -> Result<Option<DateTime<Utc>>> {
     let end: Option<i64> = signing_keys::table
         .filter(signing_keys::role.eq(role.as_str()))

@@ -20,16 +20,16 @@ use crate::domain::status::Status;
 use crate::domain::token_scope::Scope;
 use crate::error::Result;
 
-/// What is kept of a secret.
+/// The stored digest of a secret.
 #[derive(Debug, Clone)]
 pub struct SecretDigest {
     /// The keyed hash.
     pub digest: Vec<u8>,
-    /// The data key it was made with.
+    /// The data key that made it.
     pub key: i64,
 }
 
-/// When the secrets of a row were made and when they end.
+/// The times at which the secrets of a row were made and end.
 pub(super) fn secrets_of(
     maximum_age: Option<Period>,
     made_at: i64,
@@ -50,7 +50,7 @@ pub(super) fn secrets_of(
     })
 }
 
-/// A token as far as its use needs it.
+/// The part of a token that its use needs.
 #[derive(Debug, Clone)]
 pub struct Credential {
     /// Internal key.
@@ -59,19 +59,19 @@ pub struct Credential {
     pub id: TokenId,
     /// The user name it logs in with.
     pub name: String,
-    /// In use or not.
+    /// The status.
     pub status: Status,
-    /// When it stops to work.
+    /// The end of the token.
     pub expires_at: Option<DateTime<Utc>>,
-    /// What is kept of its secret.
+    /// The digest of its secret.
     pub secret: SecretDigest,
-    /// What is kept of the secret before, if there is one; it may have ended.
+    /// The digest of the previous secret, if there is one; it may have ended.
     pub previous: Option<SecretDigest>,
-    /// When the two were made and when they end.
+    /// The times at which the two were made and end.
     pub secrets: Secrets,
     /// The id that refresh tokens are bound to, beside the hash of a secret; none in rows of earlier releases.
     pub refresh_id: Option<Uuid>,
-    /// Counts its secrets: that of the current one.
+    /// The number of the current secret.
     secret_version: i64,
 }
 
@@ -113,7 +113,7 @@ impl CredentialRow {
                 digest: row.secret_digest,
                 key: row.secret_key,
             },
-            // Without an end it would have none.
+            // Without an end there is no previous secret.
             previous: secrets
                 .previous
                 .and_then(|_| secret_before(row.previous_digest, row.previous_key)),
@@ -124,14 +124,14 @@ impl CredentialRow {
     }
 }
 
-/// What is kept of the secret before, if there is one.
+/// The digest of the previous secret, if there is one.
 fn secret_before(digest: Option<Vec<u8>>, key: Option<i64>) -> Option<SecretDigest> {
     let (digest, key) = (digest?, key?);
     Some(SecretDigest { digest, key })
 }
 
 impl Credential {
-    /// The number of one of its secrets: each has its own, for as long as there is the token.
+    /// The number of one of its secrets. Each has its own for the life of the token.
     #[must_use]
     pub fn version_of(&self, generation: Generation) -> i64 {
         match generation {
@@ -140,7 +140,7 @@ impl Credential {
         }
     }
 
-    /// Which of its secrets has this number, if it is one of those that are kept.
+    /// The one of the stored secrets with this number.
     #[must_use]
     pub fn generation(&self, version: i64) -> Option<Generation> {
         match self.secret_version - version {
@@ -151,7 +151,7 @@ impl Credential {
     }
 }
 
-/// The scopes and the allow list of a token, as they are kept.
+/// The stored scopes and allow list of a token.
 #[derive(Debug, Clone, diesel::Queryable, diesel::Selectable)]
 #[diesel(table_name = tokens)]
 pub struct Opening {
@@ -160,19 +160,19 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// What it opens.
+    /// The scopes.
     pub fn scopes(&self) -> Result<Vec<Scope>> {
         from_json(&self.scopes)
     }
 
-    /// Where it may be used from.
+    /// The addresses from which it may be used.
     pub fn allowed(&self) -> Result<AllowList> {
         from_json(&self.cidrs)
     }
 }
 
-/// The scopes of a token. Read them once its secret is proven: scopes can be long, and the time that reading them takes
-/// would tell which names there are.
+/// The scopes of a token. Read them only after the proof of its secret: scopes can be long, and the time to read them
+/// would reveal existing names.
 pub fn opening(connection: &mut Session, home: TokenRules, token: TokenKey) -> Result<Opening> {
     Ok(direct!(connection, |direct| tokens::table
         .filter(
@@ -184,7 +184,7 @@ pub fn opening(connection: &mut Session, home: TokenRules, token: TokenKey) -> R
         .get_result::<Opening>(direct))?)
 }
 
-/// What a login with a token's name needs. The name is compared without regard to ASCII case, as everywhere.
+/// The credential with a token's name, for a login. The name is compared without regard to ASCII case, as everywhere.
 pub fn credential_named(
     connection: &mut Session,
     home: TokenRules,
@@ -203,7 +203,7 @@ pub fn credential_named(
     .transpose()
 }
 
-/// The columns that a login with a reference to a token needs: a reference is proven before anything is read.
+/// The credential with a token's key, for a login with a reference: a reference is proven before anything is read.
 pub fn credential(
     connection: &mut Session,
     home: TokenRules,
@@ -222,24 +222,24 @@ pub fn credential(
     .transpose()
 }
 
-/// What is kept of a secret, and whose it is.
+/// The digest of a secret, with its owner.
 #[derive(Debug, Clone)]
 pub struct StoredSecret {
     /// Internal key.
     pub key: TokenKey,
     /// Public id, to which the secret is bound.
     pub id: TokenId,
-    /// The registry that it opens, or did.
+    /// The registry of the token.
     pub registry: RegistryKey,
     /// The keyed hash.
     pub secret: SecretDigest,
-    /// Counts its token's secrets.
+    /// The number of the secret among its token's.
     pub secret_version: i64,
 }
 
-/// What is kept of the secrets of all registries' tokens, in the order of the tokens' keys: those of up to `limit` tokens,
-/// beyond a key. Secrets before the current ones are among them, whether they have ended or not, and those of deleted
-/// registries until they are purged.
+/// The digests of the secrets of all registries' tokens, in the order of the tokens' keys: those of up to `limit`
+/// tokens, beyond a key. They include previous secrets, ended or not, and those of deleted registries until they are
+/// purged.
 pub fn secrets(
     connection: &mut Session,
     beyond: TokenKey,

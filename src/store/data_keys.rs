@@ -11,17 +11,17 @@ use super::schema::{data_keys, meta};
 use super::session::Session;
 use crate::error::Result;
 
-/// A data key as it is kept: sealed by the server key.
+/// A data key, sealed by the server key.
 #[derive(Debug, Clone, diesel::Queryable, diesel::Selectable)]
 #[diesel(table_name = data_keys)]
 pub struct SealedKey {
     /// The number that digests and sealed values name.
     pub key: i64,
-    /// What it is for.
+    /// The purpose.
     pub purpose: String,
     /// The sealed bytes.
     pub sealed: Vec<u8>,
-    /// Which server key sealed it.
+    /// The id of the server key that sealed it.
     pub server_key_id: String,
 }
 
@@ -43,7 +43,7 @@ pub fn fact(connection: &mut Session, name: &str) -> Result<Option<Vec<u8>>> {
         .optional()?)
 }
 
-/// Notes a fact for good. Fails if it is already noted.
+/// Notes a fact for good. Fails if it is already there.
 pub fn note_fact(connection: &mut Session, name: &str, value: &[u8]) -> Result<()> {
     diesel::insert_into(meta::table)
         .values((meta::name.eq(name), meta::value.eq(value)))
@@ -51,7 +51,7 @@ pub fn note_fact(connection: &mut Session, name: &str, value: &[u8]) -> Result<(
     Ok(())
 }
 
-/// Keeps a fact about the data set, whatever was known before.
+/// Sets a fact about the data set, new or not.
 pub fn set_fact(connection: &mut Session, name: &str, value: &[u8]) -> Result<()> {
     sql_query(
         "INSERT INTO meta (name, value) VALUES ($1, $2) \
@@ -108,7 +108,7 @@ pub fn keep_copy(connection: &mut Session, key: i64, copy: &Sealed) -> Result<()
     set_fact(connection, &copy_name(key), &value)
 }
 
-/// What was kept so, if anything was.
+/// The copy that [`keep_copy`] kept, if there is one.
 pub fn copy(connection: &mut Session, key: i64) -> Result<Option<Sealed>> {
     let value = fact(connection, &copy_name(key))?;
     Ok(value.and_then(|value| {
@@ -124,7 +124,7 @@ fn copy_name(key: i64) -> String {
     format!("data-key/{key}")
 }
 
-/// Adds a data key. Its seal binds its number, which only the database knows, so it is sealed by `seal` in between.
+/// Adds a data key. Its seal binds its number, which only the database knows, so `seal` makes it in between.
 pub fn insert(
     connection: &mut Session,
     purpose: &str,

@@ -1,8 +1,8 @@
 //! Whole tables, row by row, out of one database and into another, which may be of the other kind.
 //!
 //! A row is a JSON array in the order of its table's columns; bytes are hexadecimal. The databases make and read these
-//! texts themselves, and say which columns there are: a column that a migration adds needs nothing here. Owns which
-//! tables there are to be read. Refuses to know what becomes of the rows.
+//! texts themselves, and name the columns: a column that a migration adds needs no change here. Owns the list of tables
+//! to read. Refuses to know the use of the rows.
 
 use diesel::connection::DefaultLoadingMode;
 use diesel::pg::PgRowByRowLoadingMode;
@@ -34,7 +34,7 @@ pub const TABLES: &[&str] = &[
     "tokens",
 ];
 
-/// Tables that a dump has not, and why.
+/// Tables that a dump omits, with the reason.
 pub const LEFT_OUT: &[(&str, &str)] = &[
     (
         "leases",
@@ -54,10 +54,11 @@ pub const LEFT_OUT: &[(&str, &str)] = &[
     ),
 ];
 
-/// How far numbers go on after those of a dump. What was made after it had higher numbers than it knows of, and what is
-/// sealed to those (refresh tokens, sessions, entity tags) is still about: it must never fit anything that is made later.
+/// The gap between the numbers of a dump and the next ones. After the dump, higher numbers were assigned that it does
+/// not know, and credentials sealed to those (refresh tokens, sessions, entity tags) still exist: they must never fit a
+/// later row.
 pub const GAP: i64 = 1_000_000;
-/// The columns with such numbers that are no keys.
+/// The columns with such numbers that are not keys.
 const VERSIONS: [&str; 2] = ["version", "secret_version"];
 
 /// A table of a dump.
@@ -67,12 +68,12 @@ pub struct Table {
     pub name: String,
     /// Its columns, in the order of a row's values.
     pub columns: Vec<String>,
-    /// How many rows it has.
+    /// The number of its rows.
     pub rows: i64,
-    /// The number of them that are of something deleted. Backups of older releases do not say.
+    /// The number of rows that belong to something deleted. Backups of older releases do not have it.
     #[serde(default)]
     pub deleted: i64,
-    /// The last number that its key was given, where the database gives it.
+    /// The last value of its key, if the database assigns it.
     pub last_key: Option<i64>,
 }
 
@@ -97,12 +98,12 @@ struct Line {
     line: String,
 }
 
-/// Opens a database and reads one state of it, for as long as that takes.
+/// Opens a database and reads from one snapshot, without a time limit.
 pub fn read<T>(target: &Target, reads: impl FnOnce(&mut Session) -> Result<T>) -> Result<T> {
     Session::open(target, Purpose::Dump)?.snapshot(reads)
 }
 
-/// Opens a database and changes it in one transaction, for as long as that takes. No other writer gets in between.
+/// Opens a database and changes it in one transaction, without a time limit. Other writers wait.
 pub fn write<T>(target: &Target, writes: impl FnOnce(&mut Session) -> Result<T>) -> Result<T> {
     let mut connection = Session::open(target, Purpose::Migrate)?;
     let begin = match connection {
@@ -110,13 +111,13 @@ pub fn write<T>(target: &Target, writes: impl FnOnce(&mut Session) -> Result<T>)
         Session::Postgres(_) => "BEGIN; SELECT name FROM meta WHERE name = 'catalog' FOR UPDATE",
     };
     connection.execute_batch(begin)?;
-    // What fails is undone with the connection.
+    // A failure is undone when the connection closes.
     let written = writes(&mut connection)?;
     connection.execute_batch("COMMIT")?;
     Ok(written)
 }
 
-/// Is there a database with the tables of this service, whatever they have?
+/// Returns true if the database has tables of this service, empty or not.
 pub fn is_there(target: &Target) -> Result<bool> {
     if let Target::Sqlite(path) = target
         && !path.exists()
@@ -126,7 +127,7 @@ pub fn is_there(target: &Target) -> Result<bool> {
     Session::open_with(target, Purpose::Dump, Index::find(target))?.has_table("accounts")
 }
 
-/// What a dump of this state has: all of these tables that there are. An older release's database has not all.
+/// The tables of a dump of this state. The database of an older release lacks some of [`TABLES`].
 pub fn tables(connection: &mut Session) -> Result<Vec<Table>> {
     let mut tables = Vec::new();
     for name in TABLES {
@@ -150,7 +151,7 @@ pub fn tables(connection: &mut Session) -> Result<Vec<Table>> {
     Ok(tables)
 }
 
-/// Gives every row of a table, as it comes from the database.
+/// Passes every row of a table to `give`, as it comes from the database.
 pub fn rows(
     connection: &mut Session,
     table: &Table,
@@ -176,7 +177,7 @@ pub fn rows(
         values.join(", "),
         table.name
     ));
-    // Row by row: a table may be larger than the memory.
+    // Row by row: a table may be larger than memory.
     match connection {
         Session::Sqlite(connection) => query
             .load_iter::<Line, DefaultLoadingMode>(connection)?
@@ -187,7 +188,7 @@ pub fn rows(
     }
 }
 
-/// Empties a table that a dump fills, of what the migrations put there. Fails unless it has the dump's columns.
+/// Empties a table, which the migrations may have filled, before a dump's rows. Fails unless it has the dump's columns.
 pub fn prepare(connection: &mut Session, table: &Table) -> Result<()> {
     let known = TABLES.contains(&table.name.as_str());
     let same = |columns: Vec<Column>| {
@@ -206,7 +207,7 @@ pub fn prepare(connection: &mut Session, table: &Table) -> Result<()> {
     Ok(())
 }
 
-/// Adds rows to a table: a JSON array of them.
+/// Adds rows to a table, from a JSON array of them.
 pub fn insert(connection: &mut Session, table: &Table, rows: &str) -> Result<()> {
     let kinds = columns(connection, &table.name)?;
     let sqlite = matches!(connection, Session::Sqlite(_));
@@ -245,7 +246,7 @@ pub fn insert(connection: &mut Session, table: &Table, rows: &str) -> Result<()>
     Ok(())
 }
 
-/// Lets a table's numbers go on well after those of the dump, see [`GAP`].
+/// Sets a table's next numbers well after those of the dump, see [`GAP`].
 pub fn skip_ahead(connection: &mut Session, table: &Table) -> Result<()> {
     let Some(last) = table.last_key else {
         return Ok(());
@@ -265,7 +266,7 @@ pub fn skip_ahead(connection: &mut Session, table: &Table) -> Result<()> {
     Ok(())
 }
 
-/// Is there a table with any row?
+/// Returns true if there is a table with any row.
 pub fn has_any(connection: &mut Session, table: &str) -> Result<bool> {
     let sql = format!(
         "SELECT CAST(COUNT(*) AS BIGINT) AS number FROM (SELECT 1 FROM {table} LIMIT 1) AS rows"
@@ -300,7 +301,7 @@ fn columns(connection: &mut Session, table: &str) -> Result<Vec<Column>> {
     }
 }
 
-/// The column whose values PostgreSQL gives out.
+/// The column whose values PostgreSQL assigns.
 fn identity(connection: &mut Session, table: &str) -> Result<Option<String>> {
     let found: Vec<Line> = sql_query(
         "SELECT CAST(column_name AS TEXT) AS line FROM information_schema.columns \
@@ -328,7 +329,7 @@ fn last_key(connection: &mut Session, table: &str) -> Result<Option<i64>> {
     number(connection, &sql)
 }
 
-/// The one number that a query finds.
+/// The single number that a query returns.
 fn number(connection: &mut Session, sql: &str) -> Result<Option<i64>> {
     let found: Vec<Number> = sql_query(sql).load(connection)?;
     Ok(found.into_iter().next().and_then(|found| found.number))

@@ -4,7 +4,7 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use crate::error::{Error, Outage};
 
-/// What SQLite says when the file, the disk or another process is in the way. It has no error classes in diesel.
+/// SQLite's messages when the file, the disk or another process is in the way. They have no error classes in diesel.
 const SQLITE_OUTAGES: [&str; 9] = [
     "database is locked",
     "database table is locked",
@@ -18,8 +18,8 @@ const SQLITE_OUTAGES: [&str; 9] = [
 ];
 
 impl From<DieselError> for Error {
-    /// Whether to serve on is the only question: a constraint that no call site expected is our defect, everything
-    /// that the database refuses is an outage.
+    /// Divides failures by one question, if the service can go on: a constraint that no call site expected is our
+    /// defect, every other refusal of the database is an outage.
     fn from(error: DieselError) -> Self {
         let outage = match &error {
             DieselError::DatabaseError(kind, information) => match kind {
@@ -28,9 +28,9 @@ impl From<DieselError> for Error {
                     Some(Outage::Gone)
                 }
                 DatabaseErrorKind::ReadOnlyTransaction => Some(Outage::Refusing),
-                // diesel keeps the SQLSTATE to itself and messages are translated, so a deadlock cannot be told
-                // from a full disk. Both are worth one more try alone, and both are no defect of ours. PostgreSQL
-                // names the severity or a table only in errors of its own.
+                // diesel hides the SQLSTATE and messages are translated, so a deadlock cannot be told from a full disk.
+                // Both are worth one more try alone, and neither is a defect of ours. Only errors of PostgreSQL itself
+                // name the severity or a table.
                 DatabaseErrorKind::Unknown => {
                     let message = information.message();
                     let sqlite = SQLITE_OUTAGES.iter().any(|known| message.contains(known));
@@ -63,9 +63,9 @@ impl From<diesel::ConnectionError> for Error {
     }
 }
 
-/// Turns a unique violation into the conflict that the call site knows it to be.
+/// Turns a unique violation into the conflict that the call site expects.
 ///
-/// SQLite does not name the constraint, so only the call site, with one constraint in play, can tell.
+/// SQLite does not name the constraint, so only the call site, which has one constraint, can tell.
 pub(super) fn on_unique<T>(
     result: diesel::QueryResult<T>,
     conflict: impl FnOnce() -> Error,

@@ -1,4 +1,4 @@
-//! What a restored database would let in, and the tokens of it that are to let in nothing.
+//! The credentials in force of a restored database, and the disabling of its registry tokens.
 
 use chrono::{DateTime, Utc};
 use diesel::sql_types::BigInt;
@@ -11,10 +11,10 @@ use super::session::Session;
 use crate::domain::status::Status;
 use crate::error::Result;
 
-/// Tokens that are changed at once.
+/// Tokens changed at once.
 const BATCH: i64 = 1000;
 
-/// How many there are of what lets somebody in.
+/// The numbers of credentials in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, diesel::QueryableByName)]
 pub struct LiveCredentials {
     /// Enabled accounts.
@@ -23,13 +23,13 @@ pub struct LiveCredentials {
     /// Registry tokens that are enabled and have not expired.
     #[diesel(sql_type = BigInt)]
     pub tokens: i64,
-    /// Those of them that never expire.
+    /// Registry tokens among those that never expire.
     #[diesel(sql_type = BigInt)]
     pub lasting_tokens: i64,
     /// App tokens that have not expired.
     #[diesel(sql_type = BigInt)]
     pub app_tokens: i64,
-    /// Those of them that never expire.
+    /// App tokens among those that never expire.
     #[diesel(sql_type = BigInt)]
     pub lasting_app_tokens: i64,
     /// API tokens that are neither revoked nor expired.
@@ -37,7 +37,7 @@ pub struct LiveCredentials {
     pub api_tokens: i64,
 }
 
-/// Counts them.
+/// Counts the credentials in force.
 pub fn standing(connection: &mut Session, now: DateTime<Utc>) -> Result<LiveCredentials> {
     let tokens = "SELECT COUNT(*) FROM tokens WHERE status = 'enabled' \
                   AND registry_key IN (SELECT key FROM registries WHERE deleted_at IS NULL)";
@@ -55,8 +55,8 @@ pub fn standing(connection: &mut Session, now: DateTime<Utc>) -> Result<LiveCred
         .get_result(connection)?)
 }
 
-/// Disables those of the next registry tokens that are enabled, and ends their refresh tokens by another id for them. Returns
-/// how many, and after which key to go on.
+/// Disables the enabled ones of the next registry tokens, and ends their refresh tokens by a new id for them. Returns
+/// their number, and the key after which to go on.
 pub fn disable_tokens(
     connection: &mut Session,
     after: i64,

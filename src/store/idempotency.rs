@@ -1,7 +1,6 @@
 //! The table `idempotency`: sealed answers to requests that may come again.
 //!
-//! A row belongs to an account, and is found by a digest of what tells the request from others. It is of no use to
-//! anybody else, and gone soon.
+//! A row belongs to an account, and is found by a digest that identifies the request. It is removed soon.
 
 use chrono::{DateTime, Utc};
 use diesel::sql_types::BigInt;
@@ -31,11 +30,11 @@ pub fn find(
     Ok(row.map(|(bytes, key)| Sealed { bytes, key }))
 }
 
-/// Keeps an answer in the place of one that was too old.
+/// Keeps an answer, and replaces one that was too old.
 ///
 /// # Errors
 ///
-/// [`Error::Unavailable`] if another transaction was faster: tried once more, the job finds its answer.
+/// [`Error::Unavailable`] if another transaction was faster: the next try of the job finds its answer.
 pub fn insert(
     connection: &mut Session,
     account: AccountKey,
@@ -63,7 +62,7 @@ pub fn insert(
     Ok(())
 }
 
-/// Is there an answer that is too old?
+/// Returns true if there is an answer that is too old.
 pub fn any_expired(connection: &mut Session, now: DateTime<Utc>) -> Result<bool> {
     let found: Option<i64> = idempotency::table
         .filter(idempotency::expires_at.le(micros(now)))
@@ -73,7 +72,7 @@ pub fn any_expired(connection: &mut Session, now: DateTime<Utc>) -> Result<bool>
     Ok(found.is_some())
 }
 
-/// Removes up to `limit` answers that are too old. Returns how many.
+/// Removes up to `limit` answers that are too old. Returns their number.
 pub fn delete_expired(connection: &mut Session, now: DateTime<Utc>, limit: i64) -> Result<usize> {
     Ok(sql_query(
         "DELETE FROM idempotency WHERE (account_key, key_digest) IN \

@@ -1,4 +1,4 @@
-//! The table `janitor_clock`: what the janitors of all replicas last saw of the wall clock. It has one row.
+//! The table `janitor_clock`: the last look of all replicas' janitors at the wall clock. It has one row.
 
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{BigInt, Nullable};
@@ -13,7 +13,7 @@ use crate::error::Result;
 /// The key of the row.
 const KEY: i64 = 1;
 
-/// The look that was kept, if there was one.
+/// The last look, if there was one.
 pub fn read(connection: &mut Session) -> Result<Option<ClockCheck>> {
     let row: Option<(i64, Option<i64>, Option<i64>)> = janitor_clock::table
         .find(KEY)
@@ -40,7 +40,7 @@ pub fn read(connection: &mut Session) -> Result<Option<ClockCheck>> {
     }))
 }
 
-/// Looks at the clock and keeps what was seen, unless it tells little.
+/// Looks at the clock and keeps the result, unless it is of little use.
 pub fn look(connection: &mut Session, now: DateTime<Utc>) -> Result<()> {
     let kept = read(connection)?;
     let seen = ClockCheck::look(kept, now);

@@ -1,4 +1,4 @@
-//! Leases: one process at a time does a thing, for a while.
+//! Leases: one process at a time does some work, for a while.
 //!
 //! A row, not an advisory lock, since distributed engines lack those. Processes whose clocks differ by more than a
 //! lease's life may both hold it, so work under a lease must be safe to do twice.
@@ -11,22 +11,21 @@ use super::session::Session;
 use crate::clock::Random;
 use crate::error::{Error, Result};
 
-/// A lease: its name and its times.
+/// The name and the times of a lease.
 #[derive(Debug, Clone, Copy)]
 pub struct Lease {
     /// Its name in the table.
     pub name: &'static str,
-    /// The time for which others wait for a holder that is dead.
+    /// The time after which others stop waiting for a dead holder.
     pub life: TimeDelta,
-    /// The latest end that a lease can have, from now on, if anybody waits for it. A lease that ends later was taken by a clock that was
-    /// wrong, and is void.
+    /// The longest time from now to the end of a valid lease. A later end was set by a wrong clock, and is void.
     pub longest: Option<TimeDelta>,
 }
 
 /// The holder of a lease.
 #[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
 pub struct Held {
-    /// The name that [`holder`] made, or that of a release before.
+    /// The name that [`holder`] made, or that an earlier release made.
     #[diesel(sql_type = Text)]
     pub holder: String,
     #[diesel(sql_type = BigInt)]
@@ -44,7 +43,7 @@ impl Held {
     }
 }
 
-/// A name for this process that no other has, and that leads an operator to it: its machine, its number and an id.
+/// A unique name for this process that leads an operator to it: its machine, its number and an id.
 pub fn holder(random: &dyn Random) -> Result<String> {
     let machine = rustix::system::uname();
     let machine = machine.nodename().to_string_lossy();
@@ -58,8 +57,7 @@ struct Now {
     now: i64,
 }
 
-/// The time that all who share the database agree on: its own clock on PostgreSQL. SQLite has one machine, whose clock
-/// is `local`.
+/// The time on which all users of the database agree: PostgreSQL's own clock, or `local` for SQLite's one machine.
 pub fn shared_time(connection: &mut Session, local: DateTime<Utc>) -> Result<DateTime<Utc>> {
     let Session::Postgres(postgres) = connection else {
         return Ok(local);
@@ -70,18 +68,18 @@ pub fn shared_time(connection: &mut Session, local: DateTime<Utc>) -> Result<Dat
         .ok_or_else(|| Error::internal(format!("the database's clock is at {now}")))
 }
 
-/// Makes the table where it is missing. Not a migration, as the lease guards those.
+/// Makes the table if it is missing. Not a migration, as the lease guards those.
 pub(super) fn create_table(connection: &mut Session) -> Result<()> {
     const TABLE: &str = "CREATE TABLE IF NOT EXISTS leases (name TEXT NOT NULL PRIMARY KEY, holder TEXT NOT NULL, until BIGINT NOT NULL)";
     // On PostgreSQL two processes that create the table at once both see it missing, and the later one fails on the
-    // catalog's own unique index. It exists then.
+    // catalog's own unique index. The table exists then.
     connection
         .execute_batch(TABLE)
         .or_else(|_| connection.execute_batch(TABLE))?;
     Ok(())
 }
 
-/// Takes or renews a lease. Returns whether `holder` has it now.
+/// Takes or renews a lease. Returns true if `holder` has it now.
 pub fn acquire(
     connection: &mut Session,
     lease: Lease,
@@ -105,7 +103,7 @@ pub fn acquire(
     Ok(taken == 1)
 }
 
-/// The holder of a lease, if anybody has taken it and not given it back.
+/// The holder of a lease, if there is one.
 pub fn find(connection: &mut Session, lease: Lease) -> Result<Option<Held>> {
     let found: Vec<Held> = sql_query("SELECT holder, until FROM leases WHERE name = $1")
         .bind::<Text, _>(lease.name)

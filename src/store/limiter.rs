@@ -1,8 +1,8 @@
-//! How many jobs may be inside a door at once: as many as are done in a moment.
+//! The limit on concurrent jobs: as many as are done in a moment.
 //!
-//! A number alone cannot bound how long a caller waits, as jobs differ a hundredfold. So the number follows the time
-//! that jobs take: one that took too long, its wait included, makes room for fewer; one that took less than half of that,
-//! while the room was well used, makes room for one more. Whoever finds no room is turned away before anything was done for it.
+//! A fixed number cannot bound the wait of a caller, as jobs differ a hundredfold. So the limit follows the time that
+//! jobs take: a job that took too long, its wait included, lowers it; a job that took less than half of that, while the
+//! limit was well used, raises it by one. A job beyond the limit is refused before any work is done for it.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -11,20 +11,20 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 
-/// Jobs that there always is room for: none of them waits for long, unless the database is in trouble.
+/// The least limit: none of so many jobs waits for long, unless the database is in trouble.
 const LEAST: usize = 64;
-/// Room at the start, and again whenever the door was empty.
+/// The limit at the start, and again when no job is inside.
 const FIRST: usize = 512;
 
-/// A door's room.
+/// The limit of one queue.
 #[derive(Debug)]
 pub(super) struct ConcurrencyLimiter {
     inside: AtomicUsize,
     room: AtomicUsize,
     most: usize,
-    /// What a job may take, its wait included, for the room to be right.
+    /// The longest time that a job may take, its wait included, before the limit is lowered.
     moment: Duration,
-    /// When there was last made room for fewer. Those who were let in before say nothing about the room since.
+    /// The last time at which the limit was lowered. Jobs that entered before say nothing about the limit since.
     shrunk: Mutex<Option<Instant>>,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct Inside<'a> {
 }
 
 impl ConcurrencyLimiter {
-    /// A gate that never lets more than `most` in.
+    /// A limiter that never admits more than `most`.
     pub(super) fn new(most: usize, moment: Duration) -> Self {
         Self {
             inside: AtomicUsize::new(0),
@@ -47,11 +47,11 @@ impl ConcurrencyLimiter {
         }
     }
 
-    /// Lets a job in if there is room.
+    /// Admits a job if the limit allows it.
     pub(super) fn enter(&self, now: Instant) -> Result<Inside<'_>> {
         let before = self.inside.fetch_add(1, Ordering::Relaxed);
         if before == 0 {
-            // The crowd that there was room for fewer in is gone, and a burst is no crowd.
+            // The crowd for which the limit was lowered is gone, and a burst is no crowd.
             self.room.fetch_max(FIRST.min(self.most), Ordering::Relaxed);
         }
         if before >= self.room() {
@@ -64,23 +64,23 @@ impl ConcurrencyLimiter {
         })
     }
 
-    /// How many jobs may be inside now.
+    /// The present limit.
     pub(super) fn room(&self) -> usize {
         self.room.load(Ordering::Relaxed)
     }
 
-    /// Would a job be turned away?
+    /// Returns true if a job would be refused.
     pub(super) fn is_full(&self) -> bool {
         self.inside.load(Ordering::Relaxed) >= self.room.load(Ordering::Relaxed)
     }
 
-    /// Learns from a job that came in at `since` and is done.
+    /// Learns from a job that entered at `since` and is done.
     fn learn(&self, since: Instant, now: Instant) {
         let room = self.room.load(Ordering::Relaxed);
         let took = now.duration_since(since);
         if took <= self.moment {
             let used = self.inside.load(Ordering::Relaxed);
-            // Every job makes room, and few are told that there is too much: so not until it is just right.
+            // Every job raises the limit, and few find it too high: so it is not raised until it is just right.
             if took * 2 <= self.moment && used * 2 >= room && room < self.most {
                 self.room.store(room + 1, Ordering::Relaxed);
             }
@@ -96,7 +96,7 @@ impl ConcurrencyLimiter {
 }
 
 impl Inside<'_> {
-    /// The job is done. One whose caller went away tells nothing.
+    /// Notes that the job is done. A job whose caller went away is not noted.
     pub(super) fn done(self, now: Instant) {
         self.gate.learn(self.since, now);
     }
@@ -114,7 +114,7 @@ mod tests {
 
     const MOMENT: Duration = Duration::from_millis(100);
 
-    /// Lets in as many as there is room for, has all of them take so long, and returns how many they were.
+    /// Admits as many jobs as the limit allows, has all of them take so long, and returns their number.
     fn crowd(gate: &ConcurrencyLimiter, from: Instant, took: Duration) -> usize {
         let inside: Vec<_> = std::iter::from_fn(|| gate.enter(from).ok()).collect();
         let many = inside.len();

@@ -1,4 +1,4 @@
-//! The table `registry_members`, and registries as a member sees them: found together with the membership, in one query.
+//! The table `registry_members`, and registries as a member sees them: found with the membership, in one query.
 
 use diesel::sql_types::{BigInt, Text};
 use diesel::{
@@ -48,7 +48,7 @@ pub fn registry(
     .transpose()
 }
 
-/// A living registry as far as its tokens' upkeep needs it, with an account's membership.
+/// A living registry with an account's membership, as far as work on its tokens needs it.
 pub fn home(
     connection: &mut Session,
     id: RegistryId,
@@ -77,7 +77,7 @@ pub fn home(
     .transpose()
 }
 
-/// The key of a living registry, with an account's membership: all that work on its members needs.
+/// The key of a living registry, with an account's membership, as far as work on its members needs it.
 pub fn registry_key(
     connection: &mut Session,
     id: RegistryId,
@@ -91,7 +91,7 @@ pub fn registry_key(
     Ok(row.map(|(key, level)| (RegistryKey(key), membership(level.as_deref()))))
 }
 
-/// A living registry by its public id, as far as its tokens' use needs it, with an account's membership.
+/// A living registry by its public id, with an account's membership, as far as logins need it.
 pub fn tenant(
     connection: &mut Session,
     id: RegistryId,
@@ -106,7 +106,7 @@ pub fn tenant(
     .transpose()
 }
 
-/// What an account is to a registry.
+/// The level of an account on a registry.
 pub fn level(
     connection: &mut Session,
     registry: RegistryKey,
@@ -120,7 +120,7 @@ pub fn level(
     Ok(membership(level.as_deref()))
 }
 
-/// What an account is to registries: every level that it has anywhere, once.
+/// The distinct levels of an account on all registries.
 pub fn levels(connection: &mut Session, account: AccountKey) -> Result<Vec<Membership>> {
     let levels: Vec<String> = registry_members::table
         .filter(registry_members::account_key.eq(account.0))
@@ -133,8 +133,7 @@ pub fn levels(connection: &mut Session, account: AccountKey) -> Result<Vec<Membe
         .collect())
 }
 
-/// A page of a registry's members in the order in which their accounts were made, and how many there are in all. To be
-/// called in a snapshot.
+/// A page of a registry's members in the order in which their accounts were made, and the total. Call it in a snapshot.
 pub fn page(
     connection: &mut Session,
     registry: RegistryKey,
@@ -164,7 +163,7 @@ pub fn page(
         .load(connection)?;
     let mut found = Vec::with_capacity(rows.len());
     for (key, id, name, status, level) in rows {
-        // A level that a later release may know is none here.
+        // A level of a later release is none here.
         if let Some(level) = Membership::from_stored(&level) {
             found.push(Member {
                 registry,
@@ -179,7 +178,7 @@ pub fn page(
     Ok((found, total))
 }
 
-/// How many members a registry has. Accounts that are deleted are none.
+/// The number of a registry's members, without deleted accounts.
 pub fn count(connection: &mut Session, registry: RegistryKey) -> Result<i64> {
     Ok(registry_members::table
         .filter(registry_members::registry_key.eq(registry.0))
@@ -226,7 +225,7 @@ pub fn set(
     Ok(())
 }
 
-/// Ends a membership. Returns whether there was one.
+/// Ends a membership. Returns true if there was one.
 pub fn remove(
     connection: &mut Session,
     registry: RegistryKey,

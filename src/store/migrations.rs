@@ -1,8 +1,8 @@
 //! Brings the database to this version's tables.
 //!
-//! Several replicas may start at once on one database: a lease in a row decides who migrates. Its table is the one
-//! that exists before any migration. A lease rather than an advisory lock, since distributed engines that speak
-//! PostgreSQL's protocol lack those. A start that has nothing to migrate takes no lease and writes nothing.
+//! Several replicas may start at once on one database: a lease in a row selects the one that migrates. Only its table
+//! exists before any migration. It is a lease rather than an advisory lock, since distributed engines that speak
+//! PostgreSQL's protocol lack those. A start without pending migrations takes no lease and writes nothing.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,19 +28,19 @@ const TABLE: &str = "__diesel_schema_migrations";
 const LEASE: Lease = Lease {
     name: "migrate",
     life: TimeDelta::seconds(5),
-    // The release before takes it for so long.
+    // The life of the lease in the release before.
     longest: Some(TimeDelta::seconds(30)),
 };
 /// The time after which the holder renews it.
 const RENEWAL: Duration = Duration::from_secs(1);
-/// How often a waiting process looks.
+/// The time between two looks of a waiting process.
 const LOOK: Duration = Duration::from_millis(50);
-/// How often a waiting process looks before it gives up: two minutes.
+/// The number of looks of a waiting process before it gives up: two minutes.
 const LOOKS: u32 = 2400;
-/// The time after which a waiting process logs again which process it waits for.
+/// The time after which a waiting process logs again the process that it waits for.
 const REMINDER: Duration = Duration::from_secs(10);
 
-/// Runs every pending migration up to one, or waits for the process that does. Returns how many were run here.
+/// Runs every pending migration up to one, or waits for the process that does. Returns the number run here.
 pub(super) fn run(
     target: &Target,
     clock: &Arc<dyn Clock>,
@@ -78,13 +78,13 @@ pub(super) fn run(
 /// The result of a try.
 #[derive(PartialEq, Eq)]
 enum Turn {
-    /// Nothing is pending any more.
+    /// Nothing is pending.
     Done,
     /// Another process has the lease.
     Held,
 }
 
-/// Says whom a process waits for, and says it again now and then.
+/// Logs the process that this one waits for, repeatedly.
 #[derive(Default)]
 struct Waiting {
     holder: Option<String>,
@@ -131,7 +131,7 @@ impl Migrator<'_> {
         turn.and_then(|turn| released.map(|()| turn))
     }
 
-    /// Runs what is pending, while another thread renews the lease: a migration may take longer than that lasts.
+    /// Runs pending migrations, while another thread renews the lease: a migration may take longer than that lasts.
     fn run_leased(&mut self) -> Result<Turn> {
         let (target, clock, holder) = (self.target, self.clock, self.holder);
         std::thread::scope(|scope| {
@@ -148,7 +148,7 @@ impl Migrator<'_> {
 
     fn run_pending(&mut self) -> Result<Turn> {
         while self.is_pending()? {
-            // Lost where this process stood still for longer than the lease lasts.
+            // The lease is lost if this process stood still for longer than it lasts.
             if !self.acquire()? {
                 return Ok(Turn::Held);
             }
@@ -171,7 +171,7 @@ impl Migrator<'_> {
         acquire(&mut self.connection, &**self.clock, self.holder)
     }
 
-    /// Reads only, unlike diesel's own question, which would create its table.
+    /// Reads only, unlike diesel's own check, which would create its table.
     fn is_pending(&mut self) -> Result<bool> {
         if !self.connection.has_table(TABLE)? {
             return Ok(true);
@@ -214,7 +214,7 @@ fn renew(target: &Target, clock: &Arc<dyn Clock>, holder: &str, ended: &Receiver
     }
 }
 
-/// Lets SQLite write ahead. Its file keeps that, so it is only asked for where the file does not say so yet; it cannot
+/// Sets SQLite's write-ahead mode. Its file keeps that, so it is only set if the file does not have it yet; it cannot
 /// be changed inside a transaction.
 fn keep_log(connection: &mut Session) -> Result<()> {
     let Session::Sqlite(sqlite) = connection else {
@@ -239,7 +239,7 @@ struct Applied {
     version: String,
 }
 
-/// Has the database every migration that this program knows? A newer database may have more. Reads only.
+/// Returns true if the database has every migration of this program. It may have more. Reads only.
 pub fn is_current(connection: &mut Session) -> Result<bool> {
     has_all(&applied(connection)?)
 }
@@ -248,7 +248,7 @@ fn has_all(applied: &[String]) -> Result<bool> {
     Ok(known()?.iter().all(|version| applied.contains(version)))
 }
 
-/// The migrations that a database has, in their order.
+/// The migrations of a database, in their order.
 pub fn applied(connection: &mut Session) -> Result<Vec<String>> {
     let rows = diesel::sql_query("SELECT version FROM __diesel_schema_migrations ORDER BY version")
         .load::<Applied>(connection)?;

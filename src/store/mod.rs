@@ -1,12 +1,11 @@
 //! The database: the only place that names diesel.
 //!
-//! [`Store::read`] and [`Store::write`] are the only two doors; callers cannot tell which database is behind them.
-//! A job is a closure over a [`Session`], one that writes over a [`Transaction`]; inside it the modules of this folder,
-//! one a table, give typed access.
-//! Owns connections, threads, transactions, migrations and SQL. Refuses to know who may do what.
+//! [`Store::read`] and [`Store::write`] are the only two entries; callers cannot tell the kind of database. A job is a
+//! closure over a [`Session`], or over a [`Transaction`] if it writes; inside it the modules of this folder, one a
+//! table, give typed access. Owns connections, threads, transactions, migrations and SQL. Refuses to know permissions.
 //!
-//! A row that is the only one of its kind is looked up by `get_result`, not by `first`: that adds a `LIMIT` by a bound
-//! value, for which SQLite plans the statement anew each time.
+//! A unique row is looked up by `get_result`, not by `first`: that adds a `LIMIT` by a bound value, for which SQLite
+//! plans the statement anew each time.
 
 mod condition;
 mod failure;
@@ -69,33 +68,33 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::metrics;
 
-/// How long closing waits for threads: longer than a statement may take.
+/// The time for which closing waits for threads: longer than a statement may take.
 const CLOSING: Duration = Duration::from_secs(15);
 
-/// How long a read and a write may take, their wait included, before fewer are let in. Writes wait for the disk.
+/// The time that a read or a write may take, its wait included, before the limit is lowered. Writes wait for the disk.
 const READ_MOMENT: Duration = Duration::from_millis(100);
 const WRITE_MOMENT: Duration = Duration::from_millis(750);
 /// Probes that may wait for their reader.
 const PROBES: usize = 64;
-/// SQLite's page caches, in KiB: of all readers together, so that memory does not grow with their number, of the one for
-/// long lists, which reads most pages once, and of the one for probes, which looks at a page or two.
+/// SQLite's page caches, in KiB: of all readers together, so that memory does not grow with their number; of the reader
+/// for long lists, which reads most pages once; and of the reader for probes, which reads a page or two.
 const READ_CACHE: usize = 32 * 1024;
 const LIST_CACHE: usize = 4 * 1024;
 const PROBE_CACHE: usize = 256;
 
-/// How the store is opened.
+/// The settings of the store.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Which database.
+    /// The database.
     pub target: Target,
     /// Threads that read, each with a connection of its own.
     pub readers: usize,
-    /// Jobs that may wait at either door at the most before callers are turned away.
+    /// The most jobs that may wait in either queue before callers are turned away.
     pub queue: usize,
 }
 
 impl Settings {
-    /// Readers when the operator does not say: SQLite reads are bound by the cores, PostgreSQL's by the network.
+    /// The default number of readers: SQLite reads are bound by the cores, PostgreSQL's by the network.
     #[must_use]
     pub fn default_readers(target: &Target) -> usize {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
@@ -119,10 +118,10 @@ struct Inner {
     condition: Arc<Condition>,
     readers: Readers,
     reading: ConcurrencyLimiter,
-    /// One reader for long lists: an allocator keeps for a thread what a long list took of memory, so that each reader that
-    /// ever reads one is larger for it.
+    /// One reader for long lists: an allocator keeps the memory of a long list for its thread, so that every reader
+    /// that ever read one would stay larger.
     lister: Readers,
-    /// One reader that nothing but probes waits for.
+    /// One reader for probes alone.
     prober: Readers,
     writer: Writer,
     writing: ConcurrencyLimiter,
@@ -163,7 +162,7 @@ impl Store {
                 .idle_timeout(None)
                 .max_lifetime(None)
                 .test_on_check_out(false)
-                // Whoever asks for a connection in vain logs the cause, once and with its request.
+                // The caller that fails to get a connection logs the cause, once and with its request.
                 .error_handler(Box::new(NopErrorHandler))
                 .connection_timeout(Duration::from_secs(2))
                 .build_unchecked(Manager {
@@ -205,7 +204,7 @@ impl Store {
             Arc::clone(&condition),
         )?;
         threads.push(thread);
-        // The queues bound themselves; beside them there are those that are at work.
+        // The queues bound the waiting jobs; the jobs at work come on top.
         let most = |at_work: usize| settings.queue.saturating_add(at_work);
         let inner = Inner {
             target: settings.target.clone(),
@@ -259,8 +258,7 @@ impl Store {
         self.inner.lister.read(job).await
     }
 
-    /// Runs a job that only reads, of which nobody may make many: it waits for no other than its like, however many
-    /// there are.
+    /// Runs a job that only reads, of a rare kind: it waits for other probes only.
     ///
     /// # Errors
     ///
@@ -274,7 +272,7 @@ impl Store {
         self.inner.prober.read(job).await
     }
 
-    /// Refuses, and counts it, where a job that reads would be turned away.
+    /// Refuses, and counts it, if a job that reads would be turned away.
     ///
     /// # Errors
     ///
@@ -286,7 +284,7 @@ impl Store {
         Ok(())
     }
 
-    /// Would a job that reads be turned away?
+    /// Returns true if a job that reads would be turned away.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.inner.reading.is_full()
@@ -297,9 +295,9 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// The job's own, and then it changed nothing; [`Error::Frozen`] while it is; [`Error::Unavailable`] while the queue
-    /// is too long or the database away or refusing. Only if the connection was lost during the commit itself may the
-    /// change have been made all the same.
+    /// The job's own, and then it changed nothing; [`Error::Frozen`] while the store is frozen; [`Error::Unavailable`]
+    /// while the queue is too long or the database away or refusing. Only if the connection was lost during the commit
+    /// itself may the change have been made all the same.
     pub async fn write<T, F>(&self, lock: Lock, job: F) -> Result<T>
     where
         T: Send + 'static,
@@ -316,38 +314,38 @@ impl Store {
         result
     }
 
-    /// Turns every write away from now on, or none any more.
+    /// Begins or ends the refusal of every write.
     pub fn freeze(&self, frozen: bool) {
         self.inner.frozen.store(frozen, Ordering::Relaxed);
     }
 
-    /// Are writes turned away?
+    /// Returns true if writes are refused.
     #[must_use]
     pub fn is_frozen(&self) -> bool {
         self.inner.frozen.load(Ordering::Relaxed)
     }
 
-    /// Notes, for a later start, that a server runs on the database until this is [closed](Self::close), and checks it in
-    /// the background if the server before was not.
+    /// Notes, for a later start, that a server runs on the database until this is [closed](Self::close). Checks the
+    /// database in the background if the server before was not closed.
     pub fn begin_serving(&self) {
         self.inner
             .condition
             .begin(&self.inner.target, self.inner.index);
     }
 
-    /// The state of the database, as far as this process saw.
+    /// The state of the database, as this process last saw it.
     #[must_use]
     pub fn health(&self) -> Health {
         self.inner.condition.health()
     }
 
-    /// How many jobs were asked for since the start: a request of a known caller asks for one.
+    /// The number of jobs since the start: a request of a known caller makes one.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.inner.calls.load(Ordering::Relaxed)
     }
 
-    /// What is counted at both doors, as it is now.
+    /// The counts of reads and writes, as they are now.
     #[must_use]
     pub fn counts(&self) -> &metrics::Store {
         self.inner.readers.sample(self.inner.reading.room());
@@ -355,7 +353,7 @@ impl Store {
         &self.inner.counts
     }
 
-    /// Finishes what is queued and ends the threads. Jobs that come later are turned away.
+    /// Finishes the queued jobs and ends the threads. Later jobs are turned away.
     pub fn close(&self) {
         self.inner.readers.stop();
         self.inner.lister.stop();
@@ -371,7 +369,7 @@ impl Store {
         let given_up = Instant::now() + CLOSING;
         let mut all_ended = true;
         for thread in threads {
-            // One that waits for a silent database would keep the process from ending.
+            // A thread that waits for a silent database would keep the process from ending.
             while !thread.is_finished() && Instant::now() < given_up {
                 std::thread::park_timeout(Duration::from_millis(5));
             }
@@ -388,12 +386,12 @@ impl Store {
     }
 }
 
-/// Brings the tables up to date, or waits while another process does. Returns how many migrations ran here.
+/// Brings the tables up to date, or waits while another process does. Returns the number of migrations run here.
 pub fn migrate(target: &Target, clock: &Arc<dyn Clock>, holder: &str) -> Result<usize> {
     migrate_until(target, clock, holder, None)
 }
 
-/// Brings the tables up to date as far as to a migration.
+/// Brings the tables up to date up to a migration.
 pub fn migrate_until(
     target: &Target,
     clock: &Arc<dyn Clock>,
@@ -413,8 +411,8 @@ pub fn migrate_until(
     migrations::run(target, clock, holder, until)
 }
 
-/// Makes the database's file, if there is none, so that others cannot read it wherever it is; SQLite gives the files
-/// that it puts beside it the same mode. What fails here fails again, with its reason, when the file is opened.
+/// Makes the database's file, if there is none, so that only its owner can read it; SQLite gives the files beside it
+/// the same mode. An error here comes again, with its reason, when the file is opened.
 fn make_private(path: &std::path::Path) {
     use std::os::unix::fs::OpenOptionsExt as _;
     let _ = std::fs::OpenOptions::new()

@@ -6,8 +6,8 @@ use crate::error::{Error, Result};
 /// Rows of a part.
 const PART: usize = 500;
 
-/// Gives `present` all items of a list, from one snapshot. `read` reads the part after a key, of at most so many items
-/// in the order of their keys.
+/// Passes to `present` all items of a list, from one snapshot. `read` reads the part after a key, of at most so many
+/// items in the order of their keys.
 ///
 /// # Errors
 ///

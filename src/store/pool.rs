@@ -1,11 +1,11 @@
-//! Pools of connections: how one is opened, and when it is thrown away.
+//! Pools of connections: they open connections and drop spent ones.
 
 use std::sync::Arc;
 
 use super::condition::Condition;
 use super::session::{Index, Purpose, Session, Target};
 
-/// Opens connections for a pool and knows which ones are spent.
+/// Opens connections for a pool and drops the spent ones.
 #[derive(Debug)]
 pub(super) struct Manager {
     pub(super) target: Target,
@@ -25,7 +25,7 @@ impl diesel::r2d2::ManageConnection for Manager {
     type Error = diesel::ConnectionError;
 
     fn connect(&self) -> std::result::Result<Checkout, Self::Error> {
-        // Before too: opening another database would take up the log that this one has left at its side.
+        // Before too: opening another database would reuse the log that this one has left beside it.
         let same = || {
             let looked = self.condition.look();
             looked.map_err(|cause| diesel::ConnectionError::BadConnection(cause.to_owned()))
@@ -39,7 +39,7 @@ impl diesel::r2d2::ManageConnection for Manager {
         })
     }
 
-    /// No ping: a round trip on every check-out buys nothing, as the connection can die right after it.
+    /// No ping: a round trip on every check-out gains nothing, as the connection can die right after it.
     fn is_valid(&self, _: &mut Checkout) -> std::result::Result<(), Self::Error> {
         Ok(())
     }

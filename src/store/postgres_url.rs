@@ -1,8 +1,8 @@
 //! The URL of a PostgreSQL database, read as libpq reads it.
 //!
 //! The rules are those of `conninfo_uri_parse_options` in libpq's fe-connect.c. A general URL parser differs from them:
-//! it refuses several hosts with ports, ends a parameter at `#`, and takes `+` for a space. Owns what a URL may ask for
-//! and what is added to it. Refuses to know how a connection is used.
+//! it refuses several hosts with ports, ends a parameter at `#`, and takes `+` for a space. Owns the checks of a URL
+//! and the parameters added to it. Refuses to know how a connection is used.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use crate::error::{Error, Field, Result};
 
 /// Parameters that every connection gets unless its URL has them.
 ///
-/// libpq finds by the first five that a server or the network to it is dead. Left to itself it waits for the operating
+/// By the first five libpq finds that a server or the network to it is dead. Without them it waits for the operating
 /// system, which gives up after many minutes. They are in seconds, the last one in milliseconds.
 const DEFAULTS: [(&str, &str); 6] = [
     ("connect_timeout", "3"),
@@ -23,13 +23,13 @@ const DEFAULTS: [(&str, &str); 6] = [
     (SESSION, "read-write"),
 ];
 
-/// The parameter that says which servers libpq connects to. A parameter of the URL wins over `PGTARGETSESSIONATTRS` and
-/// over a service file.
+/// The parameter that selects the servers that libpq connects to. A parameter of the URL wins over
+/// `PGTARGETSESSIONATTRS` and over a service file.
 const SESSION: &str = "target_session_attrs";
 /// Its values that no standby meets.
 const PRIMARY: [&str; 2] = ["read-write", "primary"];
 
-/// A URL that was accepted, with what is added to it. Its `Debug` hides password and parameters.
+/// An accepted URL, with the added parameters. Its `Debug` hides password and parameters.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Url {
     text: String,
@@ -43,7 +43,7 @@ impl std::fmt::Debug for Url {
 }
 
 impl Url {
-    /// Is this text meant as the URL of a PostgreSQL database?
+    /// Returns true if this text is meant as the URL of a PostgreSQL database.
     pub(super) fn is_meant(text: &str) -> bool {
         text.starts_with("postgres:") || text.starts_with("postgresql:")
     }
@@ -51,7 +51,7 @@ impl Url {
     /// Reads a URL.
     ///
     /// Without the feature `postgres-tls` the built-in libpq has no TLS, and its default `sslmode=prefer` would then
-    /// talk in clear without a word: a server that is not on this machine needs an explicit `sslmode=disable`.
+    /// silently talk in clear: a server that is not on this machine needs an explicit `sslmode=disable`.
     ///
     /// # Errors
     ///
@@ -69,7 +69,7 @@ impl Url {
                  --features postgres-tls, or accept clear text by adding sslmode=disable to the URL",
             ));
         }
-        // A standby learns of a revoked token only when it has replayed that far.
+        // A standby learns of a revoked token only after it has replayed the change.
         if let Some(session) = parts.parameter(SESSION)
             && !PRIMARY.contains(&&*session)
         {
@@ -130,7 +130,7 @@ impl<'a> Parts<'a> {
         })
     }
 
-    /// The value of a parameter. Of several libpq takes the last.
+    /// The value of a parameter. libpq takes the last of several.
     fn parameter(&self, name: &str) -> Option<Cow<'a, str>> {
         self.parameters?
             .split('&')
@@ -139,8 +139,8 @@ impl<'a> Parts<'a> {
             .map(|(_, value)| decoded(value))
     }
 
-    /// A server reached by loopback or by a socket file. Every place where libpq looks for a host counts, its own
-    /// environment variables included; what a service file says is not looked up, so that is not local.
+    /// Returns true if the server is reached by loopback or by a socket file. Every place where libpq looks for a host
+    /// counts, its own environment variables included; a service file is not read, so it counts as not local.
     fn is_local(&self) -> bool {
         let parameter = |key| self.parameter(key).is_none_or(|hosts| are_local(&hosts));
         let from_url = self.hosts.iter().all(|host| are_local(&decoded(host)));
@@ -213,7 +213,7 @@ fn decoded(text: &str) -> Cow<'_, str> {
     percent_decode_str(text).decode_utf8_lossy()
 }
 
-/// Are all hosts of such a list on this machine?
+/// Returns true if all hosts of such a list are on this machine.
 fn are_local(hosts: &str) -> bool {
     hosts.split(',').all(|host| {
         host.is_empty()

@@ -6,8 +6,8 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::{QueryResult, RunQueryDsl};
 
 /// A statement whose plan is kept under its text.
-///
-/// diesel keeps none of an UPDATE, nor of an upsert or of SQL that is written out, as it cannot know how many different
+/// diesel caches no plan of an UPDATE, an upsert or raw SQL, as it cannot know the number of different texts. So this
+/// is for statements that differ only in bound values.
 /// ones there will be. So this is for those that differ only in bound values.
 pub(super) struct Prepared<Q>(pub(super) Q);
 

@@ -1,23 +1,23 @@
 //! The priorities of the store's threads.
 
-/// How far below the workers the threads of the reading door stand, in the kernel's steps of niceness: under overload they
-/// would else take turns as long as theirs, and a probe or a refusal wait for pages of tokens.
+/// The steps of niceness by which reader threads stand below the workers. Under overload they would else get equal time
+/// slices, and a probe or a refusal would wait for pages of tokens.
 #[cfg(target_os = "linux")]
 const COURTESY: i32 = 5;
 
-/// What a door's threads do, and so whom they let go first where there are fewer cores than threads that want one.
+/// The work of a reader thread, which decides its priority when there are fewer cores than runnable threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Errand {
-    /// Whatever is asked: behind the threads that serve connections.
+    /// Any reads: behind the threads that serve connections.
     Read,
     /// Long lists, likewise.
     List,
-    /// Short looks that others wait for: among them.
+    /// Short reads that others wait for: equal to those threads.
     Probe,
 }
 
 impl Errand {
-    /// What its threads are called.
+    /// The name of its threads.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Read => "store-read",
@@ -27,7 +27,7 @@ impl Errand {
     }
 }
 
-/// Gives this thread the priority that its errand has. Linux has one for each thread; elsewhere it would be the process's.
+/// Sets this thread's priority for its work. Linux has one for each thread; elsewhere it would be the process's.
 pub(super) fn rank(errand: Errand) {
     #[cfg(target_os = "linux")]
     if errand != Errand::Probe

@@ -1,7 +1,7 @@
-//! The reading door: a few threads, each holding one connection, fed by one bounded queue.
+//! Readers: a few threads, each holding one connection, fed by one bounded queue.
 //!
-//! A hop to a thread that already has its connection is more than twice as fast as a blocking pool with a checkout
-//! per call, and the bound on the queue turns overload into an early 503 instead of a pile of waiting threads.
+//! A hop to a thread that already has its connection is more than twice as fast as a blocking pool with a checkout per
+//! call, and the bound on the queue turns overload into an early 503 instead of a pile of waiting threads.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,14 +18,13 @@ use super::session::Session;
 use crate::error::{Error, Outage, Result};
 use crate::metrics;
 
-/// How long a job waits for a connection that has to be opened first.
+/// The time for which a job waits for a new connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a caller waits for a read: longer than any statement may take.
+/// The time for which a caller waits for a read: longer than any statement may take.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Waits for an answer, but not for ever: a database that went silent answers nobody, and a frozen one keeps its
-/// connections alive.
+/// Waits for an answer, but not for ever: a frozen database keeps its connections alive and answers nobody.
 pub(super) async fn patiently<T>(
     answer: oneshot::Receiver<Result<T>>,
     patience: Duration,
@@ -42,17 +41,16 @@ pub(super) async fn patiently<T>(
 
 /// A piece of work for a reader thread.
 trait Job: Send {
-    /// Runs it and says whether the connection can go on being used.
+    /// Runs it and returns if the connection can be used again.
     fn run(&mut self, connection: &mut Session) -> Verdict;
-    /// Answers with what `run` left behind.
+    /// Answers with the result of `run`.
     fn answer(self: Box<Self>);
     /// Answers with a failure to get a connection.
     fn refuse(self: Box<Self>, error: Error);
-    /// Has the caller gone away?
     fn is_abandoned(&self) -> bool;
 }
 
-/// What a run says of its connection.
+/// The state of a connection after a run.
 #[derive(PartialEq, Eq)]
 enum Verdict {
     /// It goes on being used.
@@ -63,7 +61,7 @@ enum Verdict {
     Dead,
 }
 
-/// What a thread does after a job.
+/// The next step of a thread after a job.
 #[derive(PartialEq, Eq)]
 pub(super) enum Next {
     Serve,
@@ -96,7 +94,7 @@ impl<T: Send, F: FnMut(&mut Session) -> Result<T> + Send> Job for Read<T, F> {
 
     fn answer(self: Box<Self>) {
         if let Some(result) = self.result {
-            // The caller may have gone away meanwhile, which is its right.
+            // The caller may have gone away meanwhile.
             let _ = self.answer.send(result);
         }
     }
@@ -131,7 +129,7 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    /// Starts the threads; `bound` is how many jobs may wait.
+    /// Starts the threads; `bound` is the number of jobs that may wait.
     pub(super) fn start(
         pool: &Pool<Manager>,
         threads: usize,
@@ -182,15 +180,15 @@ impl Readers {
         patiently(result, PATIENCE).await
     }
 
-    /// Says how many jobs wait, and for how many there is room, to who reads the counts.
+    /// Updates the counts of waiting jobs and of the limit.
     pub(super) fn sample(&self, room: usize) {
         self.counts.queued(self.queue.len(), room);
     }
 
-    /// Lets every thread end after what is queued.
+    /// Lets every thread end after the queued jobs.
     pub(super) fn stop(&self) {
         for _ in 0..self.threads {
-            // A full queue is waited for: its jobs are in flight and get their answers.
+            // This waits for a full queue: its jobs are in flight and get their answers.
             let _ = self.queue.send(Message::Stop);
         }
     }
@@ -236,7 +234,7 @@ fn run(
     Next::Serve
 }
 
-/// Without a database everyone who waits now learns it now, rather than after a time-out each.
+/// Refuses all waiting jobs: without a database they fail now, rather than after a time-out each.
 fn refuse_all(first: Box<dyn Job>, jobs: &Receiver<Message>, cause: &str) -> Next {
     let gone = || Error::Unavailable {
         outage: Outage::Gone,

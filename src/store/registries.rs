@@ -127,7 +127,7 @@ impl Changeable {
     }
 }
 
-/// How long a registry's tokens last, of its columns.
+/// The life of a registry's tokens, from its columns.
 pub(super) fn lives(default: Option<i64>, maximum: Option<i64>) -> Result<Lives> {
     Ok(Lives {
         default: default.map(period).transpose()?,
@@ -135,7 +135,7 @@ pub(super) fn lives(default: Option<i64>, maximum: Option<i64>) -> Result<Lives>
     })
 }
 
-/// The key of a living registry: all that work on its tokens needs.
+/// The key of a living registry, as far as work on its tokens needs it.
 pub fn find_key(connection: &mut Session, id: RegistryId) -> Result<Option<RegistryKey>> {
     let key = direct!(connection, |direct| registries::table
         .filter(
@@ -149,7 +149,7 @@ pub fn find_key(connection: &mut Session, id: RegistryId) -> Result<Option<Regis
     Ok(key.map(RegistryKey))
 }
 
-/// The public id of a registry that lives.
+/// The public id of a living registry.
 pub fn find_id(connection: &mut Session, key: RegistryKey) -> Result<Option<RegistryId>> {
     let id: Option<Vec<u8>> = registries::table
         .filter(
@@ -194,7 +194,7 @@ pub(super) fn to_tenant(
     })
 }
 
-/// A living registry by its public id, as far as its tokens' use needs it.
+/// A living registry by its public id, as far as logins need it.
 pub fn tenant(connection: &mut Session, id: RegistryId) -> Result<Option<Tenant>> {
     direct!(connection, |direct| registries::table
         .filter(
@@ -209,7 +209,7 @@ pub fn tenant(connection: &mut Session, id: RegistryId) -> Result<Option<Tenant>
     .transpose()
 }
 
-/// A living registry by its name, as far as its tokens' use needs it.
+/// A living registry by its name, as far as logins need it.
 pub fn tenant_named(connection: &mut Session, name: &str) -> Result<Option<Tenant>> {
     direct!(connection, |direct| registries::table
         .filter(
@@ -242,7 +242,7 @@ pub fn tenants_with_key(connection: &mut Session, role: KeyRole) -> Result<Vec<T
         .collect()
 }
 
-/// The living registry that holds the name.
+/// The id of the living registry with a name.
 pub fn id_named(connection: &mut Session, name: &str) -> Result<Option<RegistryId>> {
     let id = registries::table
         .filter(
@@ -256,7 +256,7 @@ pub fn id_named(connection: &mut Session, name: &str) -> Result<Option<RegistryI
     id.map(|id| Ok(RegistryId(uuid(&id)?))).transpose()
 }
 
-/// How many living registries an account made.
+/// The number of living registries that an account made.
 pub fn count_made_by(connection: &mut Session, account: AccountId) -> Result<i64> {
     Ok(registries::table
         .filter(
@@ -268,8 +268,7 @@ pub fn count_made_by(connection: &mut Session, account: AccountId) -> Result<i64
         .get_result(connection)?)
 }
 
-/// Living registries after a key, in creation order, whose name contains a text in lower case: all of them, or those
-/// that an account is a member of.
+/// Living registries after a key, in creation order, by a part of the name in lower case and by member.
 pub fn list(
     connection: &mut Session,
     after: RegistryKey,
@@ -307,7 +306,7 @@ pub fn list(
         .collect()
 }
 
-/// Adds a registry, and the counter that its tokens get their positions from.
+/// Adds a registry, and the counter for its tokens' positions.
 pub fn insert(
     connection: &mut Session,
     id: RegistryId,
@@ -351,7 +350,7 @@ pub fn insert(
         ))
         .returning(registries::key)
         .get_result::<i64>(connection);
-    // A taken id is refused by the caller, which looks first: what remains is the name.
+    // The caller refuses a taken id before: so the conflict is the name's.
     let key = on_unique(inserted, || {
         Error::name_taken(What::Registry, &registry.name)
     })?;
@@ -365,7 +364,7 @@ pub fn insert(
     Ok(registry)
 }
 
-/// Keeps a changed registry, and who changed it.
+/// Keeps a changed registry, and the account that changed it.
 pub fn update(
     connection: &mut Session,
     registry: &mut Registry,
@@ -384,7 +383,7 @@ pub fn update(
     Ok(())
 }
 
-/// Marks a registry as deleted: from now on nobody finds it, and its name and id are free. Its rows are purged later.
+/// Marks a registry as deleted: it is not found any more, and its name and id are free. Its rows are purged later.
 pub fn mark_deleted(connection: &mut Session, key: RegistryKey, now: DateTime<Utc>) -> Result<()> {
     diesel::update(registries::table.find(key.0))
         .set(registries::deleted_at.eq(micros(now)))
@@ -403,7 +402,7 @@ pub fn next_deleted(connection: &mut Session) -> Result<Option<RegistryKey>> {
     Ok(key.map(RegistryKey))
 }
 
-/// Removes the last rows of a deleted registry, once its tokens are gone. Returns whether there were any.
+/// Removes the last rows of a deleted registry, once its tokens are gone. Returns true if there were any.
 pub fn purge(connection: &mut Session, key: RegistryKey) -> Result<bool> {
     // An older release beside this one leaves them when it deletes a registry.
     remove_members(connection, key)?;

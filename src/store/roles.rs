@@ -1,4 +1,4 @@
-//! The tables `roles` and `role_permissions`, for those who ask for roles rather than for an account.
+//! The tables `roles` and `role_permissions`, for lookups of roles without an account.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::domain::role::{Permissions, Role};
 use crate::domain::text::has_control;
 use crate::error::Result;
 
-/// A role's name, and one thing that it permits.
+/// A role's name, and one of its permissions.
 type Row = (String, Option<String>, Option<i64>);
 
 /// Every role, oldest first.

@@ -1,7 +1,7 @@
-//! Column values and what they mean.
+//! Conversions of column values.
 //!
-//! Both databases hold instants as whole microseconds since 1970, periods as whole seconds, ids as 16 bytes and structures as JSON text, so
-//! that one schema serves both and nothing depends on a database's own types.
+//! Both databases hold instants as whole microseconds since 1970, periods as whole seconds, ids as 16 bytes and
+//! structures as JSON text, so that one schema serves both and nothing depends on a database's own types.
 
 use chrono::{DateTime, Utc};
 use diesel::deserialize::{self, FromSql, FromSqlRow};
@@ -47,15 +47,15 @@ pub(super) fn from_json<T: DeserializeOwned>(text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(Error::internal)
 }
 
-/// A column of 16 bytes, read where it lies.
+/// A column of 16 bytes, read without a copy.
 #[derive(Debug, Clone, Copy, FromSqlRow)]
 pub(super) struct Id(pub(super) Uuid);
 
-/// A column with JSON, likewise.
+/// A column with JSON, read without a copy.
 #[derive(Debug, FromSqlRow)]
 pub(super) struct Json<T>(pub(super) T);
 
-/// A column with a status, likewise.
+/// A column with a status, read without a copy.
 #[derive(Debug, FromSqlRow)]
 pub(super) struct Stated(pub(super) Status);
 

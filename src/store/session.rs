@@ -1,4 +1,4 @@
-//! One connection to one of the two databases, and how it is opened.
+//! One connection to one of the two databases.
 
 use std::path::{Path, PathBuf};
 
@@ -13,10 +13,10 @@ use crate::error::{Error, Field, Outage, Result};
 
 /// Milliseconds that SQLite waits for another process's lock before it refuses.
 const BUSY_TIMEOUT: u32 = 2_000;
-/// Milliseconds after which PostgreSQL gives up on a statement or on a row's lock.
+/// Milliseconds after which PostgreSQL gives up a statement or a wait for a row's lock.
 const STATEMENT_TIMEOUT: u32 = 10_000;
 
-/// Which database, told by the URL's scheme.
+/// The database, by the URL's scheme.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// A file of this machine.
@@ -55,23 +55,22 @@ impl Target {
         Ok(Self::Sqlite(PathBuf::from(path)))
     }
 
-    /// Is this a file that only one machine can serve?
+    /// Returns true if this is a file, which only one machine can serve.
     #[must_use]
     pub fn is_sqlite(&self) -> bool {
         matches!(self, Self::Sqlite(_))
     }
 }
 
-/// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// Reading only; the database itself refuses writes. With so many KiB for SQLite's page cache.
+    /// Reading only; the database itself refuses writes. `cache` is the size of SQLite's page cache in KiB.
     Read { cache: usize },
-    /// The writer's.
+    /// The writer.
     Write,
-    /// For the migrations, which alone may make a database file that is missing.
+    /// The migrations, which alone may make a missing database file.
     Migrate,
-    /// Reading all there is, which takes as long as it takes.
+    /// A dump, without a time limit.
     Dump,
 }
 
@@ -84,10 +83,10 @@ pub enum Session {
     Postgres(PgConnection),
 }
 
-/// Runs a query on the connection inside a session, whichever it is.
+/// Runs a query on the connection inside a session, of either kind.
 ///
-/// A query that is run on the session itself is written out as SQL again and again, before Diesel finds that it knows
-/// the statement; that takes longer than most look-ups. What most requests need is run so; the code is made twice.
+/// For a query on the session itself, Diesel writes the SQL out each time before it finds the cached statement; that
+/// takes longer than most look-ups. The queries of most requests use this macro; their code is generated twice.
 macro_rules! direct {
     ($session:expr, |$connection:ident| $run:expr) => {
         match $session {
@@ -103,13 +102,13 @@ pub(super) use direct;
 pub(super) enum Index {
     /// In the file `-shm`, by which processes share the database.
     Shared,
-    /// In this process's memory: no other process gets at the database meanwhile. On a full disk there is no room for
-    /// the file, 32 KiB, which the last process that stopped has removed.
+    /// In this process's memory: no other process can use the database meanwhile. A full disk has no room for the file,
+    /// 32 KiB, which the last process that stopped has removed.
     Own,
 }
 
 impl Index {
-    /// `Own` where a database that exists cannot be opened otherwise.
+    /// Returns `Own` if an existing database cannot be opened otherwise.
     pub(super) fn find(target: &Target) -> Self {
         let Target::Sqlite(path) = target else {
             return Self::Shared;
@@ -133,7 +132,7 @@ impl Session {
         Self::open_with(target, purpose, Index::Shared)
     }
 
-    /// The same, with an index that all connections of this process have alike.
+    /// [`Self::open`] with an index, which all connections of this process must share.
     ///
     /// The derive's own `establish` tries one database after the other and hides why the first one failed.
     pub(super) fn open_with(
@@ -168,7 +167,6 @@ impl Session {
         }
     }
 
-    /// Is there a table of this name?
     pub(super) fn has_table(&mut self, name: &str) -> Result<bool> {
         let sql = match self {
             Self::Sqlite(_) => {
@@ -191,8 +189,7 @@ impl Session {
         };
         self.execute_batch(begin)?;
         let result = reads(self);
-        // Nothing was written: the end of the transaction cannot lose anything, but an open one would poison the
-        // connection for the next reader.
+        // Nothing was written to lose, but an open transaction would spoil the connection for the next reader.
         match self.execute_batch("COMMIT") {
             Ok(()) => result,
             Err(error) => result.and(Err(Error::Unavailable {
@@ -209,12 +206,12 @@ struct Count {
     number: i64,
 }
 
-/// The path as a URI. Left to itself SQLite makes any file that is missing: a service whose file was moved away would
-/// go on with an empty database, and what it then makes would be lost as soon as the file is brought back.
+/// The path as a URI. By default SQLite makes any missing file: a service whose file was moved away would go on with an
+/// empty database, and its new data would be lost as soon as the file is brought back.
 fn sqlite_name(path: &Path, purpose: Purpose, index: Index) -> String {
     use std::fmt::Write as _;
     use std::os::unix::ffi::OsStrExt as _;
-    // With an empty authority a path can begin with two slashes.
+    // Only with an empty authority can a path begin with two slashes.
     let mut name = String::from(if path.is_absolute() {
         "file://"
     } else {
@@ -246,8 +243,8 @@ fn sqlite_session(purpose: Purpose) -> String {
         Purpose::Dump => (8 * 1024, "ON"),
         Purpose::Write | Purpose::Migrate => (16 * 1024, "OFF"),
     };
-    // What a savepoint may have to bring back. Left to itself SQLite writes it to a temporary file, page by page, for
-    // each job of a group anew; durable it need not be, as it is worth nothing after the transaction.
+    // A savepoint's journal. By default SQLite writes it to a temporary file, page by page, for each job of a group
+    // anew. It need not be durable, as it is worthless after the transaction.
     let temporary = match purpose {
         Purpose::Write => "MEMORY",
         // Building an index sorts all of a table.
@@ -261,7 +258,7 @@ fn sqlite_session(purpose: Purpose) -> String {
 }
 
 fn postgres_session(purpose: Purpose) -> String {
-    // To compile a statement takes longer than the longest of ours; the planner does so when it overrates one.
+    // Compiling a statement takes longer than running our longest one; the planner does so when it overrates one.
     let limits = format!(
         "SET jit = off; SET statement_timeout = {STATEMENT_TIMEOUT}; \
          SET idle_in_transaction_session_timeout = {STATEMENT_TIMEOUT};"
@@ -269,7 +266,7 @@ fn postgres_session(purpose: Purpose) -> String {
     let own = match purpose {
         Purpose::Read { .. } => format!("{limits} SET default_transaction_read_only = on;"),
         Purpose::Write => limits,
-        // An index on a large table takes as long as it takes.
+        // An index on a large table may take any time.
         Purpose::Migrate => String::new(),
         Purpose::Dump => "SET default_transaction_read_only = on;".to_owned(),
     };

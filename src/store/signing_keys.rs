@@ -1,7 +1,7 @@
-//! The table `signing_keys`: what signs the JWTs of each registry, private parts sealed.
+//! The table `signing_keys`: the keys that sign the JWTs of each registry, private parts sealed.
 //!
-//! Rows are added and retired, never changed otherwise, so what was read under a number stays true. They belong to a
-//! registry and go with it.
+//! Rows are added and retired, never changed otherwise, so a row read under a number stays true. They belong to a
+//! registry and are removed with it.
 
 use chrono::{DateTime, Utc};
 use diesel::{
@@ -16,16 +16,16 @@ use crate::domain::id::{RegistryId, RegistryKey, SigningKeyNumber};
 use crate::domain::signing::{Algorithm, KeyRole};
 use crate::error::Result;
 
-/// A key as it is kept.
+/// A stored key.
 #[derive(Clone)]
 pub struct SigningKey {
     /// Internal key.
     pub number: SigningKeyNumber,
-    /// Whose tokens it signs.
+    /// The registry whose tokens it signs.
     pub registry: RegistryKey,
-    /// What it is for.
+    /// The role.
     pub role: KeyRole,
-    /// How it signs.
+    /// The algorithm of its signatures.
     pub algorithm: Algorithm,
     /// Its fingerprint, unique among all keys.
     pub kid: String,
@@ -41,9 +41,9 @@ pub struct SigningKey {
     pub not_before: DateTime<Utc>,
     /// When its certificate ends.
     pub not_after: DateTime<Utc>,
-    /// Since when it signs.
+    /// The beginning of its use.
     pub active_from: DateTime<Utc>,
-    /// Since when it signs no more.
+    /// The end of its use.
     pub retired_at: Option<DateTime<Utc>>,
 }
 
@@ -58,14 +58,14 @@ impl std::fmt::Debug for SigningKey {
     }
 }
 
-/// A key to be kept; all but its number.
+/// A new key, without a number.
 #[derive(Clone)]
 pub struct NewSigningKey {
-    /// Whose tokens it signs.
+    /// The registry whose tokens it signs.
     pub registry: RegistryKey,
-    /// What it is for.
+    /// The role.
     pub role: KeyRole,
-    /// How it signs.
+    /// The algorithm of its signatures.
     pub algorithm: Algorithm,
     /// Its fingerprint.
     pub kid: String,
@@ -81,7 +81,7 @@ pub struct NewSigningKey {
     pub not_before: DateTime<Utc>,
     /// When its certificate ends.
     pub not_after: DateTime<Utc>,
-    /// Since when it signs.
+    /// The beginning of its use.
     pub active_from: DateTime<Utc>,
 }
 
@@ -95,10 +95,10 @@ impl std::fmt::Debug for NewSigningKey {
     }
 }
 
-/// The key that signs now, as far as a request has to know it.
+/// The key that signs now, as far as a request needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Current {
-    /// Which one.
+    /// Internal key.
     pub number: SigningKeyNumber,
     /// When its certificate begins.
     pub not_before: DateTime<Utc>,
@@ -146,7 +146,7 @@ impl TryFrom<SigningKeyRow> for SigningKey {
     }
 }
 
-/// Which key of a registry is in use in a role: the newest that is not retired.
+/// The key of a registry in use in a role: the newest that is not retired.
 pub fn current(
     connection: &mut Session,
     registry: RegistryKey,
@@ -207,7 +207,7 @@ pub fn find_by_kid(connection: &mut Session, kid: &str) -> Result<Option<Signing
         .transpose()
 }
 
-/// Is a key of a registry in use, or was it after an instant?
+/// Returns true if a key of a registry is in use, or was after an instant.
 pub fn stands(
     connection: &mut Session,
     registry: RegistryKey,
@@ -226,8 +226,7 @@ pub fn stands(
     Ok(retired.is_some_and(|at| at.is_none_or(|at| at > micros(since))))
 }
 
-/// The keys of a registry in a role that are in use, or were after an instant; the last made first, whatever the clock
-/// said when it was made.
+/// The keys of a registry in a role that are in use, or were after an instant; the last inserted first.
 pub fn list(
     connection: &mut Session,
     registry: RegistryKey,
@@ -274,7 +273,7 @@ pub fn insert(connection: &mut Session, new: &NewSigningKey) -> Result<SigningKe
     Ok(SigningKeyNumber(number))
 }
 
-/// Retires what a registry uses in a role.
+/// Retires the key that a registry uses in a role.
 pub fn retire(
     connection: &mut Session,
     registry: RegistryKey,
@@ -294,14 +293,14 @@ pub fn retire(
     Ok(())
 }
 
-/// Removes every key of a registry: it is deleted, or none of them is to be trusted any more.
+/// Removes every key of a registry: it is deleted, or none of them is trusted any more.
 pub fn delete_all(connection: &mut Session, registry: RegistryKey) -> Result<()> {
     diesel::delete(signing_keys::table.filter(signing_keys::registry_key.eq(registry.0)))
         .execute(connection)?;
     Ok(())
 }
 
-/// Removes the keys that were retired at or before an instant, up to `limit`. Returns how many.
+/// Removes the keys that were retired at or before an instant, up to `limit`. Returns their number.
 pub fn delete_retired(connection: &mut Session, until: DateTime<Utc>, limit: i64) -> Result<usize> {
     let keys: Vec<i64> = signing_keys::table
         .filter(signing_keys::retired_at.le(micros(until)))
@@ -315,7 +314,7 @@ pub fn delete_retired(connection: &mut Session, until: DateTime<Utc>, limit: i64
     )
 }
 
-/// Is there a key that was retired at or before an instant?
+/// Returns true if there is a key that was retired at or before an instant.
 pub fn any_retired(connection: &mut Session, until: DateTime<Utc>) -> Result<bool> {
     Ok(signing_keys::table
         .filter(signing_keys::retired_at.le(micros(until)))
@@ -332,8 +331,8 @@ pub struct LeafPosition {
     key: i64,
 }
 
-/// Walks through the leaves in use of living registries in the order of an instant, one at a time: the first of those that
-/// meet a condition, after the position that a walk has come to.
+/// Walks through the leaves in use of living registries in the order of an instant, one at a time: the first that meets
+/// a condition, after the position of the walk.
 macro_rules! next_leaf {
     ($connection:expr, $instant:ident, $condition:expr, $after:expr) => {{
         let (instant, key) = (signing_keys::$instant, signing_keys::key);
@@ -357,8 +356,7 @@ macro_rules! next_leaf {
     }};
 }
 
-/// The living registry whose leaf in use is the oldest of those that began to sign at or before an instant, after the
-/// position of a walk.
+/// The living registry with the oldest leaf in use that began to sign at or before an instant, after a walk's position.
 pub fn next_due(
     connection: &mut Session,
     until: DateTime<Utc>,
@@ -368,8 +366,7 @@ pub fn next_due(
     next_leaf!(connection, active_from, due, after)
 }
 
-/// The living registry whose leaf in use begins the soonest of those that begin after an instant, after the position of
-/// a walk.
+/// The living registry with the first leaf in use that begins after an instant, after a walk's position.
 pub fn next_early(
     connection: &mut Session,
     now: DateTime<Utc>,
@@ -387,7 +384,7 @@ fn placed(row: Option<(Vec<u8>, i64, i64)>) -> Result<Option<(RegistryId, LeafPo
 /// An authority in use whose certificate is not valid yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EarlyAuthority {
-    /// Which key.
+    /// Internal key.
     pub number: SigningKeyNumber,
     /// The name of its registry.
     pub registry: String,
@@ -429,7 +426,7 @@ pub fn early_authorities(
         .collect()
 }
 
-/// When the last of the certificates begins that are in use and not valid yet. Nobody looks at the dates of pinned keys.
+/// The latest beginning of the certificates in use that are not valid yet. Nobody checks the dates of pinned keys.
 pub fn latest_begin(connection: &mut Session, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>> {
     let begin: Option<i64> = signing_keys::table
         .inner_join(registries::table.on(registries::key.eq(signing_keys::registry_key)))
@@ -447,7 +444,7 @@ pub fn latest_begin(connection: &mut Session, now: DateTime<Utc>) -> Result<Opti
     begin.map(instant).transpose()
 }
 
-/// When the first certificate in use ends; none while no registry has keys.
+/// The end of the first certificate in use that ends; none while no registry has keys.
 pub fn earliest_end(connection: &mut Session) -> Result<Option<DateTime<Utc>>> {
     // An older release marks a registry as deleted and leaves its keys.
     let end: Option<i64> = signing_keys::table
@@ -464,7 +461,7 @@ pub fn earliest_end(connection: &mut Session) -> Result<Option<DateTime<Utc>>> {
     end.map(instant).transpose()
 }
 
-/// Has a registry any key, whatever for and whether in use or not?
+/// Returns true if a registry has any key, of any role, in use or not.
 pub fn any(connection: &mut Session, registry: RegistryKey) -> Result<bool> {
     Ok(signing_keys::table
         .filter(signing_keys::registry_key.eq(registry.0))

@@ -1,7 +1,7 @@
-//! Tokens of a registry by what ends soon and by what has not been used: totals and pages, each by an index.
+//! Tokens of a registry that end soon or have not been used: totals and pages, each by an index.
 //!
-//! A page is found in two steps: first the keys of its tokens, in the order of their instants, then the tokens. Owns the
-//! order of filtered lists; `tokens` owns that of the whole list.
+//! A page is found in two steps: first the keys of its tokens, in the order of their instants, then the tokens. Owns
+//! the order of filtered lists; `tokens` owns that of the whole list.
 
 use std::collections::HashMap;
 
@@ -20,34 +20,33 @@ use crate::domain::registry::TokenRules;
 use crate::domain::token::{Token, VerbatimScopes};
 use crate::error::Result;
 
-/// A part of what is sought that an index has in order: its columns for the order, its table, and what holds of its
-/// rows. `$1` is the registry.
+/// A part of a filter in the order of an index: its order columns, table and condition. `$1` is the registry.
 struct IndexRange {
     at: &'static str,
     key: &'static str,
     rows: &'static str,
 }
 
-/// What ends until `$2`.
+/// Tokens that end until `$2`.
 const EXPIRING: IndexRange = IndexRange {
     at: "tokens.expires_at",
     key: "tokens.key",
     rows: "tokens WHERE tokens.registry_key = $1 AND tokens.expires_at <= $2",
 };
-/// What ends until `$2` and was not used after `$3`.
+/// Tokens that end until `$2` and were not used after `$3`.
 const EXPIRING_UNUSED: IndexRange = IndexRange {
     rows: "tokens WHERE tokens.registry_key = $1 AND tokens.expires_at <= $2 AND $3 >= \
            COALESCE((SELECT seen_at FROM token_uses WHERE token_key = tokens.key), tokens.created_at)",
     ..EXPIRING
 };
-/// What was used, and not after `$2`.
+/// Tokens that were used, and not after `$2`.
 const USED: IndexRange = IndexRange {
     at: "token_uses.seen_at",
     key: "token_uses.token_key",
     rows: "token_uses WHERE token_uses.registry_key = $1 AND token_uses.seen_at <= $2",
 };
-/// What was never used and not made after `$2`. An older release beside this one notes a first use in `token_uses` alone.
-/// Not by NOT EXISTS, for which PostgreSQL reads all of `token_uses`, of all registries, to find a hundred.
+/// Tokens never used and not made after `$2`. An older release notes a first use in `token_uses` alone. Not by NOT
+/// EXISTS, for which PostgreSQL reads all of `token_uses`, of all registries, to find a hundred.
 const NEVER_USED: IndexRange = IndexRange {
     at: "tokens.created_at",
     key: "tokens.key",
@@ -55,7 +54,7 @@ const NEVER_USED: IndexRange = IndexRange {
            AND (SELECT token_key FROM token_uses WHERE token_key = tokens.key) IS NULL",
 };
 
-/// The parts, what their places for values stand for, and the place that all of them are beyond.
+/// The parts, the values of their placeholders, and the place that all of them are beyond.
 fn parts(registry: RegistryKey, sought: Sought) -> (&'static [IndexRange], Vec<i64>, ListPosition) {
     let Sought {
         expiring,
@@ -70,7 +69,7 @@ fn parts(registry: RegistryKey, sought: Sought) -> (&'static [IndexRange], Vec<i
                 &[EXPIRING]
             };
             let values = [registry.0, micros(until)].into_iter().chain(unused);
-            // The end of what ends at this instant: it has ended.
+            // The last place of this instant: tokens that end at it have ended.
             let start = ListPosition {
                 at: micros(now),
                 key: i64::MAX,
@@ -102,7 +101,7 @@ struct Counted {
     tokens: i64,
 }
 
-/// How many tokens of a registry are sought.
+/// The number of a registry's tokens that pass a filter.
 pub fn count(connection: &mut Session, registry: RegistryKey, sought: Sought) -> Result<i64> {
     let (statements, values) = counting(registry, sought);
     let mut total = 0;
@@ -114,8 +113,8 @@ pub fn count(connection: &mut Session, registry: RegistryKey, sought: Sought) ->
     Ok(total)
 }
 
-/// The first `limit` of the tokens that are sought, beyond a place if there is one, without the first `offset`, and where
-/// the last of them stands. To be called in a snapshot.
+/// The first `limit` of the tokens that pass a filter, beyond a place if there is one, without the first `offset`, and
+/// the place of the last of them. Call it in a snapshot.
 pub fn page(
     connection: &mut Session,
     home: TokenRules,
@@ -141,8 +140,7 @@ pub fn page(
         .collect())
 }
 
-/// What is asked to count the tokens that are sought and to find a page of them, with the values written in: for who
-/// wants to see how a database goes about it.
+/// The statements that count the tokens and find a page of them, with the values written in, to examine plans.
 #[must_use]
 pub fn statements(registry: RegistryKey, sought: Sought, limit: i64) -> Vec<String> {
     let written = |statement: &str, values: &[i64]| {
@@ -158,7 +156,7 @@ pub fn statements(registry: RegistryKey, sought: Sought, limit: i64) -> Vec<Stri
     counts.chain([written(&page, &values)]).collect()
 }
 
-/// What counts the parts of what is sought, and the values of each.
+/// The statements that count the parts, and the values of each.
 fn counting(registry: RegistryKey, sought: Sought) -> (Vec<String>, Vec<i64>) {
     let (parts, mut values, start) = parts(registry, sought);
     let first = values.len() + 1;
@@ -170,7 +168,7 @@ fn counting(registry: RegistryKey, sought: Sought) -> (Vec<String>, Vec<i64>) {
     (parts.iter().map(count).collect(), values)
 }
 
-/// What finds a page of what is sought, and its values.
+/// The statement that finds a page, and its values.
 fn finding(
     registry: RegistryKey,
     sought: Sought,
@@ -189,11 +187,11 @@ fn finding(
     (statement(parts, first), values)
 }
 
-/// What finds a page of the parts; the values from `first` on are the place, then of several parts limit and offset
-/// together, the limit and the offset: in the order in which they are first named, as SQLite counts.
+/// The statement that finds a page of the parts. The values from `first` on are the place, then for several parts limit
+/// and offset together, the limit and the offset: in the order in which they are first named, as SQLite counts.
 ///
-/// Of several parts each gives no more than the page can need: PostgreSQL before 17 does not merge what indexes have in
-/// order, but sorts all that is found.
+/// Each of several parts returns no more than the page can need: PostgreSQL before 17 does not merge ordered indexes,
+/// but sorts all rows found.
 fn statement(parts: &[IndexRange], first: usize) -> String {
     let next = first + 2;
     let select = |part: &IndexRange| {
@@ -213,8 +211,7 @@ fn statement(parts: &[IndexRange], first: usize) -> String {
     }
 }
 
-/// The rows of a part beyond the place that the values from `first` on are. As one comparison, so that an index is
-/// entered there.
+/// The rows of a part beyond the place in the values from `first` on, as one comparison for an index scan.
 fn beyond(part: &IndexRange, first: usize) -> String {
     let (at, key) = (part.at, part.key);
     format!(" AND ({at}, {key}) > (${first}, ${})", first + 1)

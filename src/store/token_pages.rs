@@ -21,8 +21,8 @@ use crate::domain::registry::TokenRules;
 use crate::domain::token::{Token, VerbatimScopes};
 use crate::error::{Error, Result};
 
-/// Loads the tokens of a query, `most` at the most. libpq holds a whole result, and the C library keeps the memory of it
-/// for the thread that asked: so the rows of a long page come one by one, which costs some microseconds each.
+/// Loads at most `most` tokens of a query. libpq holds a whole result, and the C library keeps its memory for the
+/// thread: so the rows of a long page come one by one, which costs some microseconds each.
 macro_rules! load {
     ($session:expr, $home:expr, $most:expr, $query:expr) => {{
         let most = $most;
@@ -39,7 +39,7 @@ macro_rules! load {
     }};
 }
 
-/// A page of a registry's tokens in creation order, and how many there are in all. To be called in a snapshot.
+/// A page of a registry's tokens in creation order, and the total. Call it in a snapshot.
 pub fn page(
     connection: &mut Session,
     home: TokenRules,
@@ -70,8 +70,7 @@ pub fn page(
     Ok((found, total))
 }
 
-/// Makes tokens of rows as they come, `most` at the most: a list of rows made first would be as large again, and moved as
-/// it grew.
+/// Makes at most `most` tokens from rows as they come, since a list of rows would need as much memory again.
 fn read(
     rows: impl Iterator<Item = QueryResult<UsedRow>>,
     home: TokenRules,
@@ -85,9 +84,9 @@ fn read(
     Ok(tokens)
 }
 
-/// How many tokens a registry has, and a position with none of them before it, if there are any. One statement finds both,
-/// however many buckets there are. The position is that of a bucket with tokens: from an earlier one PostgreSQL would walk over
-/// what was deleted and is not yet cleared away.
+/// The number of a registry's tokens, and a position with none of them before it, if there are any. One statement finds
+/// both, with any number of buckets. The position is that of a bucket with tokens: from an earlier one PostgreSQL would
+/// walk over deleted rows that are not vacuumed yet.
 fn beginning(connection: &mut Session, registry: RegistryKey) -> Result<(i64, Option<i64>)> {
     let first = sql::<Nullable<BigInt>>(
         "(SELECT bucket FROM token_counts WHERE live > 0 AND registry_key = ",
@@ -103,7 +102,7 @@ fn beginning(connection: &mut Session, registry: RegistryKey) -> Result<(i64, Op
     Ok((total, bucket.map(|bucket| bucket << BUCKET_BITS)))
 }
 
-/// How many tokens a registry has, and a position with so many of them before it, if there are more.
+/// The number of a registry's tokens, and a position with `offset` of them before it, if there are more.
 fn beyond(
     connection: &mut Session,
     registry: RegistryKey,

@@ -1,7 +1,7 @@
-//! The table `token_uses`: when, from where and for which repository a token was last used.
+//! The table `token_uses`: the time, the address and the repository of a token's last use.
 //!
-//! Apart from `tokens`, so that a use changes no version and, but for the first, writes no row that clients wait for. The
-//! first use makes the row; what removes a token removes it in the same transaction, after the token itself.
+//! Apart from `tokens`, so that a use changes no version and, except for the first, writes no row that clients wait
+//! for. The first use makes the row; the removal of a token removes it in the same transaction, after the token itself.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -29,7 +29,7 @@ pub(super) struct UseRow {
 }
 
 impl UseRow {
-    /// What the row says; `None` if it says nothing of a use.
+    /// The last use in the row; `None` if there is none.
     pub(super) fn last_use(self) -> Result<Option<LastUse>> {
         let Some(at) = self.used_at else {
             return Ok(None);
@@ -43,25 +43,25 @@ impl UseRow {
     }
 }
 
-/// Keeps the last uses of tokens, each token once. Tokens that are gone are left out, and so are uses that are no later
-/// than what is known. Returns how many were kept.
+/// Keeps the last uses of tokens, each token once. Missing tokens are left out, and so are uses no later than the known
+/// ones. Returns the number kept.
 ///
-/// One statement for all, which takes its rows in the order of their keys: replicas that do the same meet in one order.
+/// One statement for all, which takes its rows in the order of their keys, so that replicas lock in one order.
 pub fn record(connection: &mut Session, uses: &[(TokenKey, LastUse)]) -> Result<usize> {
     if uses.is_empty() {
         return Ok(0);
     }
     let kept = match connection {
         Session::Sqlite(sqlite) => upsert(uses, "").execute(sqlite),
-        // Whoever deletes one of these tokens meanwhile waits for the row, and then removes it too.
+        // A job that deletes one of these tokens meanwhile waits for the row, and then removes it too.
         Session::Postgres(postgres) => upsert(uses, "FOR KEY SHARE OF tokens").execute(postgres),
     }?;
     mark_used(connection, uses)?;
     Ok(kept)
 }
 
-/// Takes tokens out of the index of those that were never used. Few of those that are used were not used before, so they
-/// are looked for first; with locks, in the order of their keys.
+/// Takes tokens out of the index of unused tokens. Few uses are first uses, so these tokens are looked for first; with
+/// locks, in the order of their keys.
 fn mark_used(connection: &mut Session, uses: &[(TokenKey, LastUse)]) -> Result<()> {
     let keys = uses.iter().map(|(token, _)| token.0);
     let unmarked = tokens::table
@@ -104,7 +104,7 @@ where
             first + 3
         );
     }
-    // A use without a repository keeps the one that is known: see `LastUse::merge`.
+    // A use without a repository keeps the known one: see `LastUse::merge`.
     let statement = format!(
         "INSERT INTO token_uses (token_key, registry_key, seen_at, used_at, address, repository) \
          SELECT tokens.key, tokens.registry_key, uses.column2, uses.column2, uses.column3, uses.column4 \
@@ -142,8 +142,7 @@ pub(super) fn delete_many(
     Ok(())
 }
 
-/// Removes up to `limit` rows of a deleted registry, after its tokens. Returns how many it removed; fewer than `limit`
-/// means all.
+/// Removes up to `limit` rows of a deleted registry, after its tokens. Returns the number; less than `limit` means all.
 pub fn purge(connection: &mut Session, registry: RegistryKey, limit: i64) -> Result<i64> {
     let removed = sql_query(
         "DELETE FROM token_uses WHERE token_key IN \

@@ -1,8 +1,8 @@
 //! The tables `tokens` and `token_counts`.
 //!
-//! List order is creation order, by a position that the writer hands out per registry. Live tokens are counted per
-//! bucket of 4 096 positions, in the transaction that adds or removes them, so a total is a short sum and a deep
-//! offset walks buckets instead of rows.
+//! List order is creation order, by a position that the writer assigns per registry. Live tokens are counted per bucket
+//! of 4 096 positions, in the transaction that adds or removes them, so a total is a short sum and a deep offset walks
+//! buckets instead of rows.
 
 use chrono::{DateTime, Utc};
 use diesel::sql_types::BigInt;
@@ -166,7 +166,7 @@ pub fn find(connection: &mut Session, home: TokenRules, id: TokenId) -> Result<O
         .transpose()
 }
 
-/// Finds a token of a registry by its public id, to be shown.
+/// Finds a token of a registry by its public id, with its last use.
 pub fn show(
     connection: &mut Session,
     home: TokenRules,
@@ -207,7 +207,7 @@ pub fn insert(
     } = new.clone();
     let registry = home.key;
     let position = transaction.next_position(registry)?;
-    // There are no more tokens than positions were handed out, so most registries need not be asked.
+    // There are no more tokens than positions, so most registries need no count.
     if position > caps.tokens {
         caps.admit_token(transaction.total(registry)?)?;
     }
@@ -254,14 +254,14 @@ pub fn insert(
     ))
     .returning(tokens::key)
     .get_result::<i64>(direct));
-    // A taken id is looked for by the caller and a position is never handed out twice: what remains is the name.
+    // The caller looks for a taken id and a position is assigned once: so the conflict is the name's.
     let key = on_unique(inserted, || Error::name_taken(What::Token, &token.name))?;
     transaction.count(registry, bucket(position), 1);
     token.key = TokenKey(key);
     Ok(token)
 }
 
-/// Keeps a changed token, and who changed it.
+/// Keeps a changed token, and the account that changed it.
 pub fn update(connection: &mut Session, token: &mut Token, modified: Attribution) -> Result<()> {
     token.version += 1;
     let row = tokens::table.filter(
@@ -280,7 +280,7 @@ pub fn update(connection: &mut Session, token: &mut Token, modified: Attribution
     Ok(())
 }
 
-/// Ends the refresh tokens that were given for a token.
+/// Ends the refresh tokens issued for a token.
 pub fn end_refresh_tokens(
     connection: &mut Session,
     token: TokenKey,
@@ -292,7 +292,7 @@ pub fn end_refresh_tokens(
     Ok(())
 }
 
-/// What is kept of the secret before the current one; nothing of it by default.
+/// The previous secret; none by default.
 #[derive(Default, diesel::AsChangeset)]
 #[diesel(table_name = tokens, treat_none_as_null = true)]
 struct Before {
@@ -306,7 +306,7 @@ struct Before {
     until: Option<i64>,
 }
 
-/// Keeps a token whose secret was replaced by another one, and who did that. What was kept of the one before is moved.
+/// Keeps a token with a new secret, and the account that made it. The old secret becomes the previous one.
 pub fn rotate(
     connection: &mut Session,
     token: &mut Token,
@@ -340,7 +340,7 @@ pub fn rotate(
     update(connection, token, modified)
 }
 
-/// Ends the secret before a token's current one now, and keeps who did that. The secret stays known for one that has ended.
+/// Ends a token's previous secret now, and keeps the account that did that. Its digest stays, to recognise it later.
 pub fn end_previous(
     connection: &mut Session,
     token: &mut Token,
@@ -355,7 +355,7 @@ pub fn end_previous(
     update(connection, token, modified)
 }
 
-/// Removes a token of a registry by its public id. Returns whether there was one.
+/// Removes a token of a registry by its public id. Returns true if there was one.
 pub fn delete(
     transaction: &mut Transaction<'_>,
     registry: RegistryKey,
@@ -398,7 +398,7 @@ pub fn next_expired(
         .transpose()
 }
 
-/// Removes up to `limit` tokens of a registry that expired at or before an instant. Returns how many.
+/// Removes up to `limit` tokens of a registry that expired at or before an instant. Returns their number.
 pub fn delete_expired(
     transaction: &mut Transaction<'_>,
     registry: RegistryKey,
@@ -425,8 +425,8 @@ pub fn delete_expired(
     i64::try_from(found.len()).map_err(Error::internal)
 }
 
-/// Removes up to `limit` tokens of a deleted registry. Returns how many it removed; fewer than `limit` means all. Their
-/// last uses go apart, see [`uses::purge`].
+/// Removes up to `limit` tokens of a deleted registry. Returns the number removed; fewer than `limit` means all. Their
+/// last uses are removed apart, see [`uses::purge`].
 pub fn purge(transaction: &mut Transaction<'_>, registry: RegistryKey, limit: i64) -> Result<i64> {
     let removed = sql_query(
         "DELETE FROM tokens WHERE key IN (SELECT key FROM tokens WHERE registry_key = $1 LIMIT $2)",
@@ -441,7 +441,7 @@ pub fn purge(transaction: &mut Transaction<'_>, registry: RegistryKey, limit: i6
     Ok(removed)
 }
 
-/// Where a position is counted.
+/// The bucket of a position.
 fn bucket(position: i64) -> i64 {
     position >> BUCKET_BITS
 }

@@ -1,7 +1,7 @@
-//! A writer's transaction as its jobs see it: a [`Session`], and what is written once for all of them.
+//! A writer's transaction as its jobs see it: a [`Session`], and data that is written once for all of them.
 //!
-//! What every job adds to, the audit trail's chain and the counters of tokens, is gathered while the jobs run and written
-//! right before the commit. A job that is undone takes with it what it gathered.
+//! All jobs add to the audit trail's chain and the counters of tokens. These additions are gathered while the jobs run
+//! and written right before the commit. If a job is undone, so are its additions.
 
 use std::fmt::Debug;
 use std::ops::{Deref, DerefMut};
@@ -13,9 +13,9 @@ use crate::domain::audit::Event;
 use crate::domain::id::RegistryKey;
 use crate::error::Result;
 
-/// Writes events where they are kept.
+/// Writes events to the audit trail.
 pub trait Ledger: Debug + Send + Sync {
-    /// Adds events in their order: those of all jobs of a transaction that are kept.
+    /// Adds events in their order: those of all kept jobs of a transaction.
     fn write(&self, connection: &mut Session, events: Vec<Event>) -> Result<()>;
 }
 
@@ -44,14 +44,13 @@ impl<'a> Transaction<'a> {
         Self { session, group }
     }
 
-    /// Hands out events, which are kept if the job's changes are.
+    /// Adds events, which are kept if the job's changes are.
     pub fn tell(&mut self, ledger: &Arc<dyn Ledger>, events: impl IntoIterator<Item = Event>) {
         let ledger = Arc::clone(ledger);
         let told = events.into_iter().map(|event| (Arc::clone(&ledger), event));
         self.group.told.extend(told);
     }
 
-    /// The next position of a registry's tokens.
     pub(super) fn next_position(&mut self, registry: RegistryKey) -> Result<i64> {
         self.group.counters.next_position(self.session, registry)
     }
@@ -61,25 +60,25 @@ impl<'a> Transaction<'a> {
         self.group.counters.count(registry, bucket, change);
     }
 
-    /// How many live tokens a registry has.
+    /// The number of a registry's live tokens.
     pub(super) fn total(&mut self, registry: RegistryKey) -> Result<i64> {
         self.group.counters.total(self.session, registry)
     }
 
-    /// Removes what is counted of a registry.
+    /// Removes the counts of a registry.
     pub(super) fn forget_counts(&mut self, registry: RegistryKey) -> Result<()> {
         self.group.counters.forget(self.session, registry)
     }
 }
 
-/// What the jobs of a group gathered.
+/// The additions of a group's jobs.
 #[derive(Default)]
 pub(super) struct Group {
     told: Vec<(Arc<dyn Ledger>, Event)>,
     pub(super) counters: Counters,
 }
 
-/// How much was gathered before a job.
+/// The number of additions before a job.
 pub(super) struct Mark {
     told: usize,
     counters: super::counters::Mark,
@@ -93,17 +92,16 @@ impl Group {
         }
     }
 
-    /// Drops what was gathered since.
+    /// Drops the additions since.
     pub(super) fn undo(&mut self, mark: &Mark) {
         self.told.truncate(mark.told);
         self.counters.undo(&mark.counters);
     }
 
-    /// Writes all of it.
     pub(super) fn write(self, session: &mut Session) -> Result<()> {
         self.counters.write(session)?;
         let mut told = self.told.into_iter().peekable();
-        // There is but one ledger in a process; who brings another one is served all the same.
+        // A process has one ledger, but a job with another one works too.
         while let Some((ledger, event)) = told.next() {
             let mut events = vec![event];
             while let Some((_, event)) = told.next_if(|(other, _)| Arc::ptr_eq(other, &ledger)) {

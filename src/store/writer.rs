@@ -1,15 +1,14 @@
-//! The writing door: one thread that commits groups.
+//! The writer: one thread that commits groups.
 //!
-//! One writer a process makes durable writes cheap: everything that waits is run in one transaction, a job that refuses
-//! leaves nothing behind in it, and one `COMMIT` makes the others durable. **Every answer, errors included, is sent
-//! after that commit**: on a full disk all jobs succeed and only the commit fails.
+//! One writer a process makes durable writes cheap: all waiting jobs run in one transaction, a job that refuses leaves
+//! nothing behind in it, and one `COMMIT` makes the others durable. **Every answer, errors included, is sent after that
+//! commit**: on a full disk all jobs succeed and only the commit fails.
 //!
-//! What the jobs [hand out](Transaction) to be written once for all of them is written right before it.
+//! Right before it the writer adds the data that jobs [gathered](Transaction) for one write.
 //!
-//! Between the commit and the answers SQLite's file is [looked at](Condition): what was committed to a file that was
-//! removed is not kept.
+//! Between the commit and the answers SQLite's file is [checked](Condition): a commit to a removed file is lost.
 //!
-//! Jobs run more than once: with their group, after a sibling refused what it had begun (SQLite), or alone, after the
+//! Jobs run more than once: with their group, after a sibling refused after a change (SQLite), or alone, after the
 //! group met another replica's transaction (a serialisation failure, a deadlock) or a sibling panicked. So a job has no
 //! effects but those on the connection.
 
@@ -35,29 +34,29 @@ use crate::waker;
 
 /// The most jobs in one transaction.
 pub(super) const GROUP: usize = 128;
-/// How often a job is run alone before its caller hears of the trouble.
+/// The number of runs of a job alone before its caller gets the error.
 const ATTEMPTS: u32 = 3;
-/// How long after its beginning a group that failed is still tried job by job.
+/// The time after its beginning in which a failed group is still tried job by job.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a caller waits for a write: what is tried apart, and a statement that takes all of its time.
+/// The time for which a caller waits for a write: the tries of single jobs, and a statement that takes all of its time.
 const WAIT: Duration = Duration::from_secs(25);
-/// How long a job waits for a connection that has to be opened first.
+/// The time for which a job waits for a new connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// After this much quiet the write-ahead log is folded into the database file.
+/// The time without writes after which the write-ahead log is folded into the database file.
 const IDLE: Duration = Duration::from_secs(5);
-/// The time between two looks at the database's file while nothing is written.
+/// The time between two checks of the database's file while nothing is written.
 const LOOK: Duration = Duration::from_secs(1);
 
 #[diesel::declare_sql_function]
 extern "SQL" {
-    /// SQLite's own count.
+    /// SQLite's function.
     fn total_changes() -> diesel::sql_types::BigInt;
 }
 
-/// What a job changes, so that groups of several replicas take their locks in one order and cannot deadlock.
+/// The rows that a job changes, so that groups of several replicas take their locks in one order and cannot deadlock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lock {
-    /// Nothing that another writer's job could be about to change.
+    /// Nothing that another writer's job could be changing.
     Nothing,
     /// Names that are unique in the whole data set: accounts.
     Catalog,
@@ -85,28 +84,28 @@ trait Job: Send {
     fn lock(&self) -> Lock;
     /// Runs it and keeps the result for `answer`.
     fn run(&mut self, transaction: &mut Transaction<'_>) -> Step;
-    /// Keeps an error for `answer`, for a job that succeeded in vain.
+    /// Keeps an error for `answer`, for a job whose success was lost.
     fn fail(&mut self, error: Error);
-    /// Answers with what the last run left behind. Success that was not committed is none.
+    /// Answers with the result of the last run. Without a commit a success is not reported.
     fn answer(self: Box<Self>, committed: bool);
     /// Answers that nothing was changed, or nothing is known to be.
     fn refuse(self: Box<Self>, error: Error);
-    /// Has the caller gone away before the work began?
+    /// Returns true if the caller has gone away before the work began.
     fn is_abandoned(&self) -> bool;
-    /// Can another run end otherwise? A panic is a defect and comes again.
+    /// Returns true if another run can end otherwise. A panic is a defect and comes again.
     fn may_pass(&self) -> bool;
-    /// Did the last run fail as the database refused?
+    /// Returns true if the last run failed because the database refused.
     fn is_refused(&self) -> bool;
 }
 
-/// What becomes of what a job did, and of its group.
+/// The fate of a job's changes, and of its group.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
-    /// Keep what it did.
+    /// Keep its changes.
     Keep,
-    /// It refused: undo what it did; the group goes on.
+    /// It refused: undo its changes; the group goes on.
     Undo,
-    /// The transaction is not to be trusted any more: each job of the group on its own.
+    /// The transaction cannot be trusted any more: run each job of the group on its own.
     Apart,
 }
 
@@ -149,13 +148,13 @@ impl<T: Send, F: FnMut(&mut Transaction<'_>) -> Result<T> + Send> Job for Write<
         let result = match self.result {
             Some(result) if committed => result,
             Some(Err(error @ (Error::Internal(_) | Error::Unavailable { .. }))) => Err(error),
-            // Not even a refusal holds: it may rest on what a sibling did, and that was rolled back.
+            // Not even a refusal holds: it may rest on a sibling's changes, which were rolled back.
             _ => Err(Error::Unavailable {
                 outage: Outage::Conflict,
                 source: None,
             }),
         };
-        // The caller may have gone away meanwhile, which is its right.
+        // The caller may have gone away meanwhile.
         let _ = self.answer.send(result);
     }
 
@@ -188,7 +187,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread; `bound` is how many jobs may wait.
+    /// Starts the thread; `bound` is the number of jobs that may wait.
     pub(super) fn start(
         pool: Pool<Manager>,
         bound: usize,
@@ -238,12 +237,12 @@ impl Writer {
         patiently(result, WAIT).await
     }
 
-    /// Says how many jobs wait, and for how many there is room, to who reads the counts.
+    /// Updates the counts of waiting jobs and of the limit.
     pub(super) fn sample(&self, room: usize) {
         self.counts.queued(self.queue.len(), room);
     }
 
-    /// Lets the thread end after what is queued.
+    /// Lets the thread end after the queued jobs.
     pub(super) fn stop(&self) {
         let _ = self.queue.send(Message::Stop);
     }
@@ -254,7 +253,7 @@ struct Thread {
     counts: metrics::Store,
     condition: Arc<Condition>,
     checkout: Option<PooledConnection<Manager>>,
-    /// Something was written since the log was last folded in.
+    /// True if something was written since the log was last folded in.
     dirty: bool,
 }
 
@@ -267,7 +266,7 @@ impl Thread {
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
                     quiet += LOOK;
-                    // The next start would take the log of the file that was here for that of the file that is.
+                    // The next start would take the log of the old file for that of the new one.
                     let moved = self.condition.look().is_err();
                     self.dirty |= moved;
                     if moved || quiet >= IDLE {
@@ -299,8 +298,7 @@ impl Thread {
         self.condition.forget_log();
     }
 
-    /// Commits a group as one, or each job on its own where that failed, and answers all. Returns whether the
-    /// database lets nobody begin.
+    /// Commits a group as one, or else job by job, and answers all. Returns true if no transaction can begin.
     fn commit(&mut self, mut group: Vec<Box<dyn Job>>) -> bool {
         if group.is_empty() {
             return false;
@@ -325,8 +323,8 @@ impl Thread {
 
     /// Commits each job of a group that was rolled back on its own, while the callers can be asked to wait.
     ///
-    /// The first loss ends it: a database that is away or full is so for all of them, and finding that out once for
-    /// each would keep everyone behind them waiting for a time-out after the other.
+    /// The first loss ends it: a database that is away or full is so for all of them, and one try for each would keep
+    /// all jobs behind them waiting for one time-out after the other.
     fn commit_apart(&mut self, group: Vec<Box<dyn Job>>, begun: Instant) -> bool {
         let mut end = None;
         for job in group {
@@ -370,8 +368,7 @@ impl Thread {
         Ok(())
     }
 
-    /// Runs the jobs in one transaction. `Ok` means committed, and to the file that the next start will find: the answers
-    /// may go out.
+    /// Runs the jobs in one transaction. `Ok` means committed, to the file that the next start will find.
     fn transact(&mut self, group: &mut [Box<dyn Job>]) -> std::result::Result<(), Trouble> {
         if self.condition.is_moved() {
             self.require_place()?;
@@ -400,14 +397,13 @@ impl Thread {
         }
     }
 
-    /// Notes what the database has failed at.
     fn note(&self, trouble: &Trouble) {
         if matches!(trouble, Trouble::Lost(loss) if loss.outage != Outage::Conflict) {
             self.condition.note_write(true);
         }
     }
 
-    /// Refuses while SQLite's file is not where it was.
+    /// Refuses if SQLite's file is not in its place.
     fn require_place(&self) -> std::result::Result<(), Trouble> {
         self.condition.look().map_err(|fault| {
             Trouble::Lost(Loss {
@@ -418,8 +414,7 @@ impl Thread {
         })
     }
 
-    /// Begins a transaction, on a fresh connection if the held one turned out to be dead. Nothing has run yet, so
-    /// trying twice is safe.
+    /// Begins a transaction, on a fresh connection if the held one was dead. Nothing has run yet, so a retry is safe.
     fn begin(&mut self) -> std::result::Result<PooledConnection<Manager>, Trouble> {
         if let Some(mut held) = self.checkout.take() {
             match begin_on(&mut held.connection) {
@@ -468,7 +463,7 @@ impl Thread {
     }
 }
 
-/// Without a database everyone who waits now learns it now, rather than after a time-out a group.
+/// Refuses all waiting jobs: without a database they fail now, rather than after a time-out a group.
 fn refuse_waiting(jobs: &Receiver<Message>) -> Next {
     for _ in 0..jobs.len() {
         match jobs.try_recv() {
@@ -485,15 +480,14 @@ fn refuse_waiting(jobs: &Receiver<Message>) -> Next {
 
 fn begin_on(connection: &mut Session) -> Result<()> {
     let begin = match connection {
-        // A plain BEGIN takes the write lock only at the first write, and fails there if another process wrote since
-        // the first read.
+        // A plain BEGIN takes the write lock at the first write, and fails there if another process wrote since a read.
         Session::Sqlite(_) => "BEGIN IMMEDIATE",
         Session::Postgres(_) => "BEGIN",
     };
     Ok(connection.execute_batch(begin)?)
 }
 
-/// Why a transaction did not commit.
+/// The reason for which a transaction did not commit.
 enum Trouble {
     /// It was rolled back; each job may pass on its own.
     Apart,
@@ -501,12 +495,12 @@ enum Trouble {
     Lost(Loss),
 }
 
-/// What those hear whose work was lost.
+/// The error for callers whose work was lost.
 struct Loss {
     outage: Outage,
     /// For the log.
     cause: String,
-    /// Did it fail before any job ran? Then it would for whoever waits, too.
+    /// True if it failed before any job ran. Then waiting jobs would fail too.
     closed: bool,
 }
 
@@ -540,7 +534,7 @@ fn transact_on(
     connection: &mut Session,
     group: &mut [Box<dyn Job>],
 ) -> std::result::Result<Step, Trouble> {
-    // Until the commit nothing is lost by trying each job alone, whatever went wrong.
+    // Until the commit each job can be tried alone without loss, after any failure.
     let apart = |error: Error| {
         tracing::warn!(error = error.chain(), "a group of writes was rolled back");
         Trouble::Apart
@@ -554,7 +548,7 @@ fn transact_on(
     };
     match kept {
         Step::Keep => write_gathered(connection, gathered).map_err(|error| {
-            // Among several it is unknown whose fault it is.
+            // Among several jobs the faulty one is unknown.
             if let [job] = group {
                 job.fail(error);
                 return Trouble::Apart;
@@ -585,7 +579,7 @@ fn transact_on(
     })
 }
 
-/// Runs the jobs of a group. Returns what becomes of the whole: it is to be kept if any job is.
+/// Runs the jobs of a group. Returns the fate of the whole: it is kept if any job is.
 fn run_all(
     connection: &mut Session,
     jobs: &mut [Box<dyn Job>],
@@ -595,16 +589,16 @@ fn run_all(
         if let Some(step) = in_turn(connection, jobs, gathered)? {
             return Ok(step);
         }
-        // Its locks on PostgreSQL are all that a group gathers before its jobs run.
+        // On PostgreSQL, its locks are all that a group gathers before its jobs run.
         *gathered = Group::default();
         connection.execute_batch("ROLLBACK; BEGIN IMMEDIATE")?;
     }
     Ok(in_savepoints(connection, jobs, gathered)?)
 }
 
-/// Runs jobs on SQLite one after the other, with nothing in between: a savepoint for each would cost it a sixth of all
-/// the work, as it copies every page that a job is the first to change. Returns nothing if a job refused after it had
-/// changed something, which only a savepoint could undo; most refuse for what they read, or at a statement that failed.
+/// Runs jobs on SQLite one after the other, without savepoints: they would cost a sixth of all the work, as each copies
+/// every page that a job is the first to change. Returns nothing if a job refused after a change, which only a
+/// savepoint could undo; most refuse after reads, or at a statement that failed.
 fn in_turn(
     connection: &mut Session,
     jobs: &mut [Box<dyn Job>],
@@ -619,7 +613,7 @@ fn in_turn(
                 kept = Step::Keep;
                 changes = self::changes(connection)?;
             }
-            // What was unexpected, as a full disk is, may have made SQLite roll back everything.
+            // After an unexpected failure, such as a full disk, SQLite may have rolled back everything.
             Step::Undo if job.may_pass() && self::changes(connection)? == changes => {
                 gathered.undo(&mark);
             }
@@ -630,12 +624,12 @@ fn in_turn(
     Ok(Some(kept))
 }
 
-/// How many rows this connection has changed since it was opened. A statement that fails has changed none.
+/// The number of rows that this connection has changed since it was opened. A failed statement changes none.
 fn changes(connection: &mut Session) -> Result<i64> {
     Ok(diesel::select(total_changes()).get_result(connection)?)
 }
 
-/// Runs jobs, each in a savepoint of its own. Returns what becomes of the whole: it is to be kept if any job is.
+/// Runs jobs, each in a savepoint of its own. Returns the fate of the whole: it is kept if any job is.
 fn in_savepoints(
     connection: &mut Session,
     jobs: &mut [Box<dyn Job>],
@@ -677,8 +671,8 @@ fn source_of(error: &Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// Locks, on PostgreSQL, what the group is going to change: the catalog row, then the registries' counter rows in
-/// the order of their keys. Without it groups of two replicas with crossing names deadlock. SQLite has one writer.
+/// Locks, on PostgreSQL, the rows that the group is going to change: the catalog row, then the registries' counter rows
+/// in the order of their keys. Without it groups of two replicas with crossing names deadlock. SQLite has one writer.
 fn take_locks(
     connection: &mut Session,
     group: &[Box<dyn Job>],
