@@ -33,12 +33,12 @@ enum Work {
     Batch(Batch),
 }
 
-/// The memory of a process during a round.
+/// The state of a round in this process.
 #[derive(Debug)]
 struct Shift {
-    /// Its name.
+    /// The name of this process.
     holder: String,
-    /// Has it taken the lease?
+    /// True if this process holds the lease.
     held: bool,
     /// Audit chains of which nothing could be cut: they are not tried again, or the round would never end.
     uncut: Vec<i64>,
@@ -56,7 +56,7 @@ impl<'a> Janitor<'a> {
         Self { core }
     }
 
-    /// Does all there is to do. `None` if another replica is at it. `holder` names this process.
+    /// Does all work. `None` if another replica holds the lease. `holder` names this process.
     pub async fn run(&self, holder: &str) -> Result<Option<Round>> {
         let mut round = Round::default();
         let mut shift = Shift {
