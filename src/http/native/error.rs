@@ -8,7 +8,7 @@ use super::super::dialect::Dialect;
 use super::code::Code;
 use crate::error::Error;
 
-/// What was wrong, and what would be right.
+/// The body of an error.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in super::super) struct ApiErrorResponse {
@@ -22,10 +22,10 @@ pub(in super::super) struct ApiErrorResponse {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ApiErrorMessage {
-    /// What kind of error, for programs
+    /// The kind of error, for programs
     #[schema(example = "token-not-found")]
     error_code: String,
-    /// What was wrong and what would be right, for people
+    /// The mistake and the right way, for people
     #[schema(example = "token 5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10 not found")]
     message: String,
 }

@@ -15,7 +15,7 @@ use super::{Answer, cookie};
 use crate::http::state::State;
 use crate::service::access::Presented;
 
-/// What goes with the cookie.
+/// The header that a session's requests send with the cookie.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "only its shape is used")]

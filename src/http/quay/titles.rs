@@ -85,7 +85,7 @@ struct TitlePath {
     error_type: String,
 }
 
-/// Where the `type` of an error leads.
+/// The page that the `type` of an error links to.
 #[utoipa::path(
     operation_id = "getErrorDescription",
     summary = "Get a detailed description of the error",

@@ -35,7 +35,7 @@ impl TryFrom<Value> for Title {
     }
 }
 
-/// Who wants to sign in.
+/// The credentials to sign in with.
 #[derive(ToSchema)]
 #[schema(as = SigninUser)]
 pub(super) struct Credentials {
@@ -142,7 +142,7 @@ pub(super) struct TokenView {
     /// When it ends; null if it never does
     #[schema(required, example = "Sun, 21 Nov 2027 21:40:02 -0000")]
     expiration: Option<String>,
-    /// What it opens registries with, as the password of the user `$app`: only in answers on one token. Null there if
+    /// The code that opens registries, as the password of the user `$app`: only in answers on one token. Null there if
     /// this server shows codes but once
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(
@@ -188,7 +188,7 @@ pub(super) struct TokenList<'a> {
     /// All of them, in the order in which they were made
     #[schema(value_type = Vec<TokenView>)]
     pub tokens: Items<'a, TokenView>,
-    /// What the query asked for; null if it did not say
+    /// The value of the query; null if it had none
     #[schema(required, example = json!(null))]
     pub only_expiring: Option<bool>,
 }
@@ -213,7 +213,7 @@ impl From<Revealed> for OneToken {
     }
 }
 
-/// What a session needs for requests that change something
+/// The token that a session needs for requests that change something
 #[derive(Serialize, ToSchema)]
 #[schema(as = CsrfToken)]
 pub(super) struct CsrfToken {
@@ -234,13 +234,13 @@ pub(super) struct Success {
 #[derive(Serialize, ToSchema)]
 #[schema(as = ApiErrorDescription)]
 pub(super) struct ErrorDescription {
-    /// Where this is
+    /// The address of this page
     #[schema(example = "https://wharfinger.example.com/api/v1/error/not_found")]
     pub r#type: String,
-    /// What kind of error
+    /// The kind of error
     #[schema(example = "not_found")]
     pub title: &'static str,
-    /// What it means
+    /// The meaning of the error
     #[schema(example = "There is no such thing, or not for you.")]
     pub description: &'static str,
 }

@@ -44,10 +44,10 @@ pub(super) struct Wanted {
     /// The id of what it was done to: a registry, a token of any kind, an account
     #[param(format = Uuid)]
     subject: Option<String>,
-    /// What was done
+    /// The kind of event
     #[param(value_type = Option<KindWord>, inline, nullable = false)]
     kind: Option<String>,
-    /// What became of it
+    /// The outcome
     #[param(value_type = Option<OutcomeWord>, inline, nullable = false)]
     outcome: Option<String>,
 }
@@ -184,7 +184,7 @@ fn parse_subject(text: &str) -> Result<Uuid> {
     })
 }
 
-/// What happened
+/// An event
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = AuditEvent)]
@@ -195,10 +195,10 @@ pub(super) struct EventView {
     /// When
     #[schema(format = DateTime, example = "2026-11-21T21:40:02.123456Z")]
     at: String,
-    /// What was done
+    /// The kind of event
     #[schema(example = "create")]
     kind: String,
-    /// What became of it
+    /// The outcome
     #[schema(example = "success")]
     outcome: String,
     /// The id of the account that did it; null if nobody is known
@@ -210,19 +210,19 @@ pub(super) struct EventView {
     /// The id of the registry that it was done in or to
     #[schema(required, format = Uuid, example = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11")]
     registry: Option<String>,
-    /// What kind of thing it is about
+    /// The kind of thing that the event is about
     #[schema(example = "token")]
     subject_kind: String,
     /// The id of that thing
     #[schema(required, format = Uuid, example = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10")]
     subject: Option<String>,
-    /// Where the request came from; null for a command on the machine itself
+    /// The address that the request came from; null for a command on the machine itself
     #[schema(required, example = "192.0.2.7")]
     address: Option<String>,
     /// `X-Request-Id` of the answer; empty for a command
     #[schema(example = "b4f7d0f6-3c5e-4f0e-9a51-0f6f5f0f2b11")]
     request_id: String,
-    /// What it came with, what the thing was before and is after, how many equal events this one stands for
+    /// The credential of the request, the thing before and after, and the number of equal events that this one stands for
     #[schema(example = json!({"credential": {"kind": "password"}, "after": {"name": "ci", "status": "enabled", "expires": null, "scopes": [], "version": 1}}))]
     detail: Map<String, Value>,
 }

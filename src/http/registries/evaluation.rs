@@ -30,7 +30,7 @@ pub(super) struct EvaluateToken {
         example = json!(WANTED)
     )]
     scope: Option<String>,
-    /// Where the token would be used from; without it nothing is said of allow lists
+    /// The address that the token would be used from; without it allow lists are not checked
     #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false, example = "10.1.2.3")]
     address: Option<String>,
@@ -47,7 +47,7 @@ fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct WantedScope {
-    /// What is to be done
+    /// The actions
     #[serde(deserialize_with = "nullable_list")]
     #[schema(value_type = Option<Vec<WantedAction>>, required = true, max_items = 20, example = json!(["pull", "push"]))]
     actions: Vec<String>,
@@ -59,7 +59,7 @@ struct WantedScope {
     r#type: String,
 }
 
-/// What is to be done with a resource; `*` is everything
+/// The actions on a resource; `*` is every action
 #[derive(ToSchema)]
 #[schema(max_length = 256, pattern = r"^([a-z]*|\*)$", example = "pull")]
 #[expect(dead_code, reason = "only its shape is used")]
@@ -92,17 +92,17 @@ impl TryFrom<EvaluateToken> for Question {
     }
 }
 
-/// What a token would be granted now, and why
+/// The grant that a token would get now, and the reasons
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = EvaluationResponse)]
 pub(super) struct EvaluationView {
-    /// Whether the token opens anything at all now
+    /// True if the token opens anything at all now
     #[schema(example = true)]
     usable: bool,
     /// Why the token opens nothing; null if it is usable
     #[schema(required, example = "the token is disabled")]
     reason: Option<String>,
-    /// What would be granted, as a token endpoint says it; empty if nothing
+    /// The scope that would be granted, as a token endpoint says it; empty if nothing
     #[schema(example = "repository:team/app:pull")]
     scope: String,
     /// One for each action of each resource; `*` on a repository is decided action by action
@@ -113,14 +113,14 @@ pub(super) struct EvaluationView {
     warnings: Vec<WarningView>,
 }
 
-/// What becomes of one action on one resource
+/// The decision on one action on one resource
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ScopeDecision)]
 struct DecisionView {
     /// The action
     #[schema(example = "pull")]
     action: String,
-    /// Whether it would be granted
+    /// True if it would be granted
     #[schema(example = true)]
     granted: bool,
     /// The resource's name

@@ -66,21 +66,21 @@ struct SightingInput {
         example = "whrt_exampleexampleexampleexampleexampleexam"
     )]
     token: SecretString,
-    /// What the scanner took it for
+    /// The kind of secret, in the scanner's words
     #[schema(
         max_length = 1024,
         pattern = r"^[^\x00-\x1F\x7F]*$",
         example = "wharfinger_registry_token"
     )]
     r#type: Option<String>,
-    /// Where it was found
+    /// The address of the place where it was found
     #[schema(
         max_length = 1024,
         pattern = r"^[^\x00-\x1F\x7F]*$",
         example = "https://git.example.com/team/app/blob/main/ci.yml"
     )]
     url: Option<String>,
-    /// What kind of place that is
+    /// The kind of place
     #[schema(
         max_length = 1024,
         pattern = r"^[^\x00-\x1F\x7F]*$",
@@ -207,7 +207,7 @@ impl FromRequest for Call {
     }
 }
 
-/// What only this operation answers.
+/// The answers of this operation alone.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "only its shape is used")]
 enum Off {

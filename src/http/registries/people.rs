@@ -33,7 +33,7 @@ struct AccountMetadata {
     state: &'static str,
 }
 
-/// Whether an account is in use
+/// The status of an account
 struct AccountStatus;
 
 impl PartialSchema for AccountStatus {
@@ -96,7 +96,7 @@ struct AccountProperties {
     /// Names of its roles
     #[schema(value_type = Vec<RoleName>, example = json!(["Analyst"]))]
     roles: Vec<String>,
-    /// Whether the account is in use
+    /// The status of the account
     #[schema(value_type = AccountStatus)]
     status: &'static str,
 }
@@ -170,7 +170,7 @@ pub(super) struct AccountList {
     pub(super) r#type: &'static str,
     #[schema(example = "")]
     pub(super) href: &'static str,
-    /// Where this page begins
+    /// The number of elements before this page
     #[schema(example = 0)]
     pub(super) offset: i64,
     /// The most elements on this page
@@ -227,7 +227,7 @@ struct PostAccountProperties {
     #[serde(default, deserialize_with = "nullable_list")]
     #[schema(value_type = Option<Vec<RoleName>>, example = json!(["Analyst"]))]
     roles: Vec<String>,
-    /// Whether the account is in use; enabled if absent
+    /// The status of the account; enabled if absent
     #[schema(value_type = Option<AccountStatus>, nullable = false)]
     status: Option<String>,
     #[serde(default)]
@@ -328,7 +328,7 @@ impl TryFrom<PatchAccount> for AccountPatch {
     }
 }
 
-/// What a member may do: a reader sees the registry and its tokens and pulls; a maintainer manages tokens too and
+/// The level of a member: a reader sees the registry and its tokens and pulls; a maintainer manages tokens too and
 /// pushes; an owner manages the registry and its members too and deletes
 #[derive(ToSchema)]
 #[schema(as = MemberLevel, rename_all = "lowercase", example = "maintainer")]
@@ -346,7 +346,7 @@ struct MemberProperties {
     name: String,
     #[schema(value_type = Level)]
     level: &'static str,
-    /// Whether the account is in use
+    /// The status of the account
     #[schema(value_type = AccountStatus)]
     status: &'static str,
 }
@@ -390,7 +390,7 @@ pub(super) struct MemberList {
     pub(super) r#type: &'static str,
     #[schema(example = "")]
     pub(super) href: &'static str,
-    /// Where this page begins
+    /// The number of elements before this page
     #[schema(example = 0)]
     pub(super) offset: i64,
     /// The most elements on this page
@@ -407,7 +407,7 @@ pub(super) struct MemberList {
     pub(super) links: Links,
 }
 
-/// What an account is to be to the registry
+/// The level that an account gets
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PutMemberInput)]

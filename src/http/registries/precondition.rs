@@ -64,7 +64,7 @@ pub(super) enum Conditional {
     PreconditionFailed(ApiErrorResponse),
 }
 
-/// What a look can be answered at what was seen before.
+/// The answer to a read of a state that the client has already.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "only its shape is used")]
 pub(super) enum Unchanged {

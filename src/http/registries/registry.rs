@@ -25,7 +25,7 @@ use crate::service::Put;
 use crate::service::idempotency::Once;
 use crate::service::registries::Listing;
 
-/// What to list.
+/// The registries to list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct Filter {

@@ -25,7 +25,7 @@ pub(super) struct Keyed {
     idempotency_key: Option<String>,
 }
 
-/// What such a request can be answered beside.
+/// The further answers to such a request.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "only its shape is used")]
 pub(super) enum Reused {

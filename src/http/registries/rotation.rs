@@ -24,7 +24,7 @@ use crate::http::state::State;
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schema(as = RotateTokenInput)]
 pub(super) struct RotateToken {
-    /// How long the old secret goes on working: from PT0S, not at all, to P30D
+    /// The time for which the old secret still works: from PT0S, not at all, to P30D
     #[schema(
         pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$",
         example = "PT24H"

@@ -80,7 +80,7 @@ struct PutTokenPath {
     token_id: String,
 }
 
-/// Where a page begins and how long it is; strings of digits, as the product's schema has them.
+/// The start and the length of a page; strings of digits, as the product's schema has them.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Page {
@@ -116,7 +116,7 @@ struct TokenQuery {
         pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$"
     )]
     unused_since: Option<String>,
-    /// What the page before gave in its header `Link`; without offset
+    /// The token from the header `Link` of the page before; without offset
     #[serde(rename = "pagination.token")]
     #[param(rename = "pagination.token")]
     token: Option<String>,

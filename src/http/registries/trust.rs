@@ -31,7 +31,7 @@ struct Target {
         example = "distribution2"
     )]
     r#for: String,
-    /// Where `auth-bundle.pem` will lie on the registry's machine; for a `pinned` registry on Distribution 3, `jwks.json`
+    /// The path of `auth-bundle.pem` on the registry's machine; for a `pinned` registry on Distribution 3, `jwks.json`
     #[param(
         max_length = 4096,
         min_length = 1,
@@ -103,7 +103,7 @@ pub(super) async fn config(
 
 /// Get the certificate that a registry has to trust
 ///
-/// What `rootcertbundle` of Distribution and `cert` of zot name. With the `tokenVerifier` `x5c` it holds for years;
+/// The file that `rootcertbundle` of Distribution and `cert` of zot name. With the `tokenVerifier` `x5c` it holds for years;
 /// with `pinned` it changes with every rotation.
 #[utoipa::path(
     operation_id = "registriesAuthBundleGet", tag = "Registries", params(RegistryPath),

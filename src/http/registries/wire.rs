@@ -27,7 +27,7 @@ pub(super) fn rfc3339(instant: DateTime<Utc>) -> String {
     instant.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 
-/// Who made and changed a resource, and its state
+/// The accounts that made and changed a resource, and its state
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = ApiResourceMetadata)]
@@ -83,7 +83,7 @@ pub(super) struct Metadata {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     warnings: Vec<WarningView>,
-    /// What the resource is doing
+    /// The state of the resource
     #[schema(example = "enabled")]
     state: &'static str,
 }
@@ -170,7 +170,7 @@ pub(super) struct LocationItem {
     pub(super) id: String,
 }
 
-/// Where registries can be made
+/// The locations of registries
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct LocationsResponse {
     #[schema(example = "locations")]

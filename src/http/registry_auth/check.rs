@@ -47,7 +47,7 @@ struct Service {
     service: String,
 }
 
-/// What nginx tells of the original request.
+/// The headers by which nginx passes on the original request.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "only its shape is used")]

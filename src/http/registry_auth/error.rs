@@ -8,7 +8,7 @@ use utoipa::{IntoResponses, ToSchema};
 use super::super::dialect::Dialect;
 use crate::error::Error;
 
-/// What was wrong, as registries say it
+/// The errors, in the form of registries
 #[derive(Debug, Serialize, ToSchema)]
 pub(in super::super) struct OciErrors {
     /// One entry for each thing that was wrong
@@ -17,10 +17,10 @@ pub(in super::super) struct OciErrors {
 
 #[derive(Debug, Serialize, ToSchema)]
 struct OciError {
-    /// What kind of error, for programs
+    /// The kind of error, for programs
     #[schema(example = "UNAUTHORIZED")]
     code: &'static str,
-    /// What was wrong and what would be right, for people
+    /// The mistake and the right way, for people
     #[schema(
         example = "the credentials are missing or wrong; send a registry token's name and secret"
     )]

@@ -27,7 +27,7 @@ use crate::service::grants::{Ask, Granted, Login};
 
 type Answer = dialect::Answer<TokenEndpoint>;
 
-/// What is asked for.
+/// The parameters of a request.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "only its shape is used")]
@@ -35,11 +35,11 @@ struct Question {
     /// The registry's service name, which is its hostname
     #[param(min_length = 1, example = "team-a.localhost")]
     service: String,
-    /// What for: `type:name:action[,action]`, several separated by spaces; the parameter can be repeated. None is a mere login
+    /// The scope: `type:name:action[,action]`, several separated by spaces; the parameter can be repeated. Without one it is a login alone
     scope: Option<String>,
     /// `true` asks for a refresh token too; one is given with `--refresh-tokens`
     offline_token: Option<String>,
-    /// What kind of client asks; means nothing here
+    /// The kind of client; means nothing here
     client_id: Option<String>,
     /// The user name once more; means nothing here
     account: Option<String>,
@@ -65,10 +65,10 @@ struct TokenForm {
     /// The registry's service name, which is its hostname
     #[schema(min_length = 1, example = "team-a.localhost")]
     service: String,
-    /// What kind of client asks; means nothing here
+    /// The kind of client; means nothing here
     #[schema(example = "docker")]
     client_id: Option<String>,
-    /// What for, several scopes separated by spaces. None is a mere login
+    /// The scopes, separated by spaces. Without one it is a login alone
     #[schema(example = "repository:team/app:pull,push")]
     scope: Option<String>,
     /// `offline` asks for a refresh token too; one is given with `--refresh-tokens`
@@ -114,7 +114,7 @@ struct AccessView {
 
 /// Get a JWT for a registry
 ///
-/// What a registry's clients call after the registry has sent them here. Log in with the name and the secret of a
+/// A registry's clients call this after the registry has sent them here. Log in with the name and the secret of a
 /// registry token, or with an account. What is granted may be less than what was asked for, or nothing: `evaluate`
 /// on a token says why.
 #[utoipa::path(

@@ -1,4 +1,4 @@
-//! What every answer under `/v1` has in common, whoever made it: StackRox's words for a 401, its headers, `?pretty`,
+//! The common parts of every answer under `/v1`: StackRox's words for a 401, its headers, `?pretty`,
 //! and gzip for those who take it.
 
 use std::io::{self, Write};

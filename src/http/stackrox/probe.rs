@@ -25,7 +25,7 @@ pub(super) async fn ping() -> HttpResponse {
     HttpResponse::Ok().json(Pong { status: "ok" })
 }
 
-/// Who the credentials are, until when, and with which roles.
+/// The user of the credentials, their end, and their roles.
 #[utoipa::path(
     operation_id = "GetAuthStatus",
     summary = "GetAuthStatus returns the status for the current client.",

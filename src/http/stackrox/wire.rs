@@ -22,7 +22,7 @@ pub(super) struct Status {
     /// The code of gRPC
     #[schema(example = 3)]
     pub code: i32,
-    /// What was wrong, for people
+    /// The mistake, for people
     #[schema(example = "token with id 'nope' does not exist: invalid arguments")]
     pub message: String,
     /// Always empty
@@ -91,7 +91,7 @@ impl TryFrom<GenerateToken> for Wish {
     }
 }
 
-/// What is known of a token
+/// The metadata of a token
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = StorageTokenMetadata, description = "Next available tag: 8")]
 #[serde(rename_all = "camelCase")]
@@ -111,7 +111,7 @@ pub(super) struct TokenMetadata {
     /// When it ends
     #[schema(format = DateTime, example = "2027-03-31T00:00:00Z")]
     expiration: String,
-    /// Whether somebody ended it before
+    /// True if it was revoked
     #[schema(example = false)]
     revoked: bool,
     /// The role if there is just one, else empty; deprecated in favour of `roles`
@@ -156,7 +156,7 @@ pub(super) struct GeneratedToken {
     /// The token, to be sent as `Authorization: Bearer …`
     #[schema(value_type = String, example = "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiIsImtpZCI6Imp3dGs0In0.e30.c2lnbmF0dXJl")]
     token: Shown,
-    /// What is kept of it
+    /// The metadata of the token
     metadata: TokenMetadata,
 }
 
@@ -197,7 +197,7 @@ pub(super) struct Pong {
     pub status: &'static str,
 }
 
-/// Who the credentials are
+/// The user of the credentials
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = V1AuthStatus)]
 #[serde(rename_all = "camelCase")]
@@ -214,7 +214,7 @@ pub(super) struct AuthStatus {
     /// Always null
     #[schema(required, value_type = Option<Object>, example = json!(null))]
     auth_provider: Option<()>,
-    /// What is known of the user
+    /// The user
     user_info: UserInfo,
     /// Always empty
     #[schema(value_type = Vec<Object>, example = json!([]))]
@@ -235,13 +235,13 @@ struct UserInfo {
     /// The account's name, or the API token's
     #[schema(example = "admin")]
     friendly_name: String,
-    /// What the credentials permit
+    /// The permissions of the credentials
     permissions: ResourceToAccess,
     /// The roles of the account, or of the API token
     roles: Vec<UserRole>,
 }
 
-/// What is permitted
+/// The permissions
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = UserInfoResourceToAccess)]
 #[serde(rename_all = "camelCase")]
@@ -259,7 +259,7 @@ struct UserRole {
     /// Its name
     #[schema(example = "Continuous Integration")]
     name: String,
-    /// What it permits
+    /// The permissions of the role
     #[schema(example = json!({"Image": "READ_WRITE_ACCESS"}))]
     resource_to_access: BTreeMap<String, &'static str>,
 }

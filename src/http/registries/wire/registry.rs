@@ -118,7 +118,7 @@ struct StorageUsage {
     bytes: i64,
 }
 
-/// What the registry trusts when it verifies a JWT of this service.
+/// The key that the registry trusts when it verifies a JWT of this service.
 ///
 /// * `x5c`: this registry's CA, for good, since a JWT carries its certificate. The signing key rotates on schedule, with no restart. Distribution 2.8 and 3.
 ///
@@ -138,10 +138,10 @@ struct RegistryProperties {
     /// The registry's name
     #[schema(example = "team-a")]
     name: String,
-    /// Where it is
+    /// The location
     #[schema(example = "de/fra")]
     location: String,
-    /// What its clients log in to; empty in the answer that made it
+    /// The host that clients log in to; empty in the answer that made the registry
     #[schema(example = "team-a.localhost")]
     hostname: String,
     /// When it collects garbage; null if it has no schedule
@@ -154,7 +154,7 @@ struct RegistryProperties {
     api_subnet_allow_list: Vec<String>,
     #[schema(value_type = Verifier)]
     token_verifier: &'static str,
-    /// How long a token lasts whose maker does not say; absent without such a rule
+    /// The life of a token that is made without an expiry date; absent without such a rule
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "P90D")]
     default_token_life: Option<String>,
@@ -279,7 +279,7 @@ struct CreateRegistryProperties {
         example = "team-a"
     )]
     name: String,
-    /// Where it is to be, one of `/locations`; cannot be changed
+    /// The location, one of `/locations`; cannot be changed
     #[schema(pattern = "^[-A-Za-z0-9]+/[-A-Za-z0-9]+$", example = "de/fra")]
     location: String,
     garbage_collection_schedule: Option<Schedule>,
@@ -289,10 +289,10 @@ struct CreateRegistryProperties {
     /// Up to 25 addresses or networks that may use its tokens, kept as sent; none is no restriction
     #[schema(max_items = 25, example = json!(["0.0.0.0/0", "::/0"]))]
     api_subnet_allow_list: Option<Vec<String>>,
-    /// What verifies its JWTs; absent: `x5c` for a registry that is made, unchanged for one that is replaced
+    /// The key that verifies its JWTs; absent: `x5c` for a registry that is made, unchanged for one that is replaced
     #[schema(value_type = Option<Verifier>, nullable = false)]
     token_verifier: Option<String>,
-    /// How long a token lasts whose maker does not say; null is no rule, absent leaves the rule as it is
+    /// The life of a token that is made without an expiry date; null is no rule, absent leaves the rule as it is
     #[serde(default)]
     #[schema(
         value_type = Option<String>,
@@ -409,7 +409,7 @@ pub(in super::super) struct PatchRegistry {
     /// Changes what verifies its JWTs
     #[schema(value_type = Option<Verifier>, nullable = false)]
     token_verifier: Option<String>,
-    /// How long a token lasts whose maker does not say; null is no rule, absent leaves the rule as it is
+    /// The life of a token that is made without an expiry date; null is no rule, absent leaves the rule as it is
     #[serde(default)]
     #[schema(
         value_type = Option<String>,

@@ -40,11 +40,11 @@ impl From<ScopeWarning> for WarningView {
     }
 }
 
-/// What a token may do with which resource; kept as sent and in order
+/// The actions that a token may do on a resource; kept as sent and in order
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct Scope {
-    /// What may be done
+    /// The actions
     #[serde(deserialize_with = "nullable_list")]
     #[schema(value_type = Option<Vec<ScopeText>>, required = true, max_items = 20, example = json!(["pull", "push"]))]
     actions: Vec<String>,
@@ -98,7 +98,7 @@ fn to_scopes(scopes: Vec<Scope>) -> Result<Vec<token_scope::Scope>> {
     check_scopes(&scopes).map(|()| scopes)
 }
 
-/// What a client logs in to the registry with
+/// The user name and password for the registry
 #[derive(Debug, Serialize, ToSchema)]
 struct Credentials {
     /// The user name: the token's name
@@ -129,12 +129,12 @@ struct TokenProperties {
     name: String,
     #[schema(value_type = Vec<Scope>)]
     scopes: Scopes,
-    /// Whether the token is in use
+    /// The status of the token
     #[schema(value_type = TokenStatus)]
     status: &'static str,
 }
 
-/// Whether a token is in use
+/// The status of a token
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase", example = "enabled")]
 #[expect(dead_code, reason = "only its shape is used")]
@@ -283,10 +283,10 @@ struct CreateTokenProperties {
     #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 200, pattern = r"^[^\x00-\x1F\x7F]*$", example = "Pulls for the nightly build")]
     description: Patch<String>,
-    /// What the token may do
+    /// The scopes of the token
     #[schema(max_items = 100)]
     scopes: Option<Vec<Scope>>,
-    /// Whether the token is in use; enabled if absent
+    /// The status of the token; enabled if absent
     #[schema(value_type = Option<TokenStatus>, nullable = false)]
     status: Option<String>,
     /// Up to 25 addresses or networks that it may be used from, kept as sent; none is no restriction. Absent: none for a
