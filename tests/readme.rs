@@ -178,8 +178,9 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // Its terminal goes with it, and so the server hangs up.
-        let _ = self.script.kill();
+        // `script` ends the server too. It would outlive a `script` that is killed, if hangups are ignored as under nohup.
+        let script = rustix::process::Pid::from_child(&self.script);
+        let _ = rustix::process::kill_process(script, rustix::process::Signal::TERM);
         let _ = self.script.wait();
     }
 }

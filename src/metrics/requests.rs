@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
+use matchit::Router;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
@@ -39,15 +40,19 @@ pub struct Route<'a> {
 }
 
 /// The requests of a server. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Requests(Arc<Table>);
 
-#[derive(Debug)]
+impl fmt::Debug for Requests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.0.routes).finish()
+    }
+}
+
 struct Table {
-    /// Routes by their number of segments.
-    routes: BTreeMap<usize, Vec<Taken>>,
-    /// Routes that end in `{rest:.*}`.
-    open: Vec<Taken>,
+    /// Finds the place of a route in `routes`.
+    router: Router<usize>,
+    routes: Vec<Taken>,
     /// Requests that match no route, by surface.
     unmatched: Vec<Taken>,
     under_way: Gauge,
@@ -56,19 +61,8 @@ struct Table {
 /// The counters of a route.
 #[derive(Debug)]
 struct Taken {
-    parts: Vec<Segment>,
     surface: &'static str,
     operations: Vec<Operation>,
-}
-
-/// A segment of a pattern, between slashes.
-#[derive(Debug, PartialEq, Eq)]
-enum Segment {
-    Literal(String),
-    /// Any text with this prefix and suffix.
-    Any(String, String),
-    /// The rest of the path.
-    Rest,
 }
 
 /// A route with a method.
@@ -92,8 +86,8 @@ impl Requests {
     #[must_use]
     pub fn new<'a>(surfaces: &[&'static str], routes: impl IntoIterator<Item = Route<'a>>) -> Self {
         let mut table = Table {
-            routes: BTreeMap::new(),
-            open: Vec::new(),
+            router: Router::new(),
+            routes: Vec::new(),
             unmatched: surfaces
                 .iter()
                 .map(|surface| Taken::new(surface, UNMATCHED, METHODS))
@@ -101,22 +95,14 @@ impl Requests {
             under_way: Gauge::default(),
         };
         for route in routes {
+            let place = table.routes.len();
             let taken = Taken::new(route.surface, route.pattern, route.methods);
-            if taken.parts.contains(&Segment::Rest) {
-                table.open.push(taken);
-            } else {
-                table
-                    .routes
-                    .entry(taken.parts.len())
-                    .or_default()
-                    .push(taken);
+            for pattern in patterns(route.pattern) {
+                // Two routes of one pattern are counted as the first.
+                let _ = table.router.insert(pattern, place);
             }
+            table.routes.push(taken);
         }
-        // If two routes match a path, the more literal one comes first.
-        for routes in table.routes.values_mut() {
-            routes.sort_by_key(Taken::vagueness);
-        }
-        table.open.sort_by_key(Taken::vagueness);
         Self(Arc::new(table))
     }
 
@@ -180,15 +166,24 @@ impl Drop for Watch {
 
 impl Table {
     fn find(&self, path: &str) -> Option<&Taken> {
-        let depth = path.bytes().filter(|byte| *byte == b'/').count();
-        let closed = self.routes.get(&depth).into_iter().flatten();
-        closed.chain(&self.open).find(|route| route.takes(path))
+        let found = self.router.at(path).ok()?;
+        self.routes.get(*found.value)
     }
 
     fn all(&self) -> impl Iterator<Item = &Operation> {
-        let closed = self.routes.values().flatten();
-        let routes = closed.chain(&self.open).chain(&self.unmatched);
+        let routes = self.routes.iter().chain(&self.unmatched);
         routes.flat_map(|route| &route.operations)
+    }
+}
+
+/// A pattern of actix as matchit has it. There, the rest of a path is never empty, so a second pattern has none.
+fn patterns(pattern: &str) -> Vec<String> {
+    match pattern
+        .strip_suffix(":.*}")
+        .and_then(|open| open.rsplit_once('{'))
+    {
+        Some((before, name)) => vec![before.to_owned(), format!("{before}{{*{name}}}")],
+        None => vec![pattern.to_owned()],
     }
 }
 
@@ -206,41 +201,9 @@ impl Taken {
             answers: RwLock::default(),
         });
         Self {
-            parts: pattern.split('/').skip(1).map(Segment::parse).collect(),
             surface,
             operations: operations.collect(),
         }
-    }
-
-    fn vagueness(&self) -> usize {
-        let literal = |part: &&Segment| !matches!(part, Segment::Literal(_));
-        self.parts.iter().filter(literal).count()
-    }
-
-    fn takes(&self, path: &str) -> bool {
-        let mut rest = path;
-        for part in &self.parts {
-            let Some(text) = rest.strip_prefix('/') else {
-                return false;
-            };
-            let ended = match part {
-                Segment::Rest => return true,
-                Segment::Literal(literal) => text.strip_prefix(literal.as_str()),
-                Segment::Any(before, after) => {
-                    let end = text.bytes().position(|byte| byte == b'/');
-                    let (segment, rest) = text.split_at(end.unwrap_or(text.len()));
-                    let fits = segment.len() > before.len() + after.len()
-                        && segment.starts_with(before.as_str())
-                        && segment.ends_with(after.as_str());
-                    fits.then_some(rest)
-                }
-            };
-            match ended {
-                Some(left) if left.is_empty() || left.starts_with('/') => rest = left,
-                _ => return false,
-            }
-        }
-        rest.is_empty()
     }
 
     fn operation(&self, method: &str) -> Option<&Operation> {
@@ -249,16 +212,6 @@ impl Taken {
             .iter()
             .find(named)
             .or(self.operations.last())
-    }
-}
-
-impl Segment {
-    fn parse(text: &str) -> Self {
-        match text.split_once('{').zip(text.rsplit_once('}')) {
-            Some(_) if text.ends_with(":.*}") => Self::Rest,
-            Some(((before, _), (_, after))) => Self::Any(before.to_owned(), after.to_owned()),
-            None => Self::Literal(text.to_owned()),
-        }
     }
 }
 
