@@ -100,8 +100,8 @@ impl App {
         }
         let random_ids = Arc::clone(&random);
         let (server, addresses) = listen(settings, &service, random_ids, identity.as_ref())?;
-        // Last, so that a start that fails before, such as on a port in use, makes no password that nobody sees. But
-        // before the first answer.
+        // This is the last step before the first answer: if an earlier one fails, for example because the port is in
+        // use, no password was made and lost.
         let first_password = make_first_account(settings, &service, &*random, &holder).await?;
         // A database that has only keys accepts a restore until it has an account. After a restore, the keys that were
         // opened above are not those of the database.

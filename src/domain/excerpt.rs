@@ -1,7 +1,7 @@
 //! The part of an event that the audit trail keeps: short values whole, an excerpt of long ones.
 //!
-//! An excerpt has the length and the SHA-256 of the whole, so that a holder of the whole can prove it. The types
-//! enforce their bounds: there is no other way to make one.
+//! An excerpt has the length and the SHA-256 of the whole value. Somebody who has the whole value can prove with them that
+//! the excerpt was made from it. No value of these types is beyond its bounds.
 
 use std::fmt;
 

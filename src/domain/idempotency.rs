@@ -81,7 +81,8 @@ impl Attempt {
         hash(&[&self.place, bearer.as_ref().map_or(&[], |id| id)])
     }
 
-    /// The digest that the bodies must share. Keep it sealed: it is a cheap hash of any content, passwords included.
+    /// The digest that is equal for all bodies under one key. Keep it sealed: it is cheap to compute, and a body can hold
+    /// a password, which could be found by trying.
     #[must_use]
     pub fn body(&self) -> &[u8; 32] {
         &self.body

@@ -298,9 +298,10 @@ pub(super) fn grantable(requested: &Access) -> Vec<Grantable> {
     }
 }
 
-/// Returns true if scopes grant nothing that others do not grant too. Returns false if it cannot tell.
+/// Returns true if `others` grant everything that `scopes` grant. Returns false if they do not, or if it cannot tell.
 ///
-/// Each action of each scope has to be one of another scope of the same type, whose name covers its name.
+/// For each action of each of the `scopes`, one of the `others` has to have this action, the same type, and a name that
+/// covers the name of the scope.
 #[must_use]
 pub fn are_within(scopes: &[Scope], others: &[Scope]) -> bool {
     scopes.iter().all(|scope| {

@@ -193,7 +193,7 @@ impl Form {
 /// The most white space around a secret that is cut off, in bytes: files and variables often end in a line end.
 const AROUND: usize = 16;
 
-/// The machine secret in a text, without the white space around it; none if the text is anything else.
+/// The machine secret, if the whole text is one but for white space around it. That is left out.
 #[must_use]
 pub fn bare(text: &str) -> Option<&str> {
     let bare = text.trim();

@@ -28,7 +28,8 @@ const WILDCARDS: usize = 4;
 /// All texts of a token's scopes together, in bytes: a page of a list has a thousand tokens.
 const SCOPE_TEXTS: usize = 16 * 1024;
 
-/// Refuses control characters in scopes, and more scopes than a list can carry; any other text is kept as it is.
+/// Refuses control characters in scopes, and scopes beyond their limits in number and length. Any other text is
+/// allowed.
 pub fn check_scopes(scopes: &[Scope]) -> Result<()> {
     let sizes = [
         (scopes.len(), SCOPES, "scopes has entries"),

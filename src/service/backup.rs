@@ -136,7 +136,7 @@ fn contents(connection: &mut Session, made_at: DateTime<Utc>) -> Result<Contents
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] if it is none, is damaged, or was sealed by another server key.
+/// [`Error::Invalid`] if the input is not a backup, is damaged, or was sealed by another server key.
 pub fn check(server_key: &ServerKey, input: impl Read) -> Result<Contents> {
     let mut backup = Backup::open(server_key, input)?;
     let contents = backup.contents.clone();

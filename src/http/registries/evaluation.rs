@@ -136,7 +136,7 @@ struct DecisionView {
     r#type: String,
 }
 
-/// The scope of the token that grants it, or would if the token were usable; null if there is none
+/// The token's scope that grants the action, or would if the token were usable; null if no scope does
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ScopeRule)]
 struct RuleView {
