@@ -44,7 +44,6 @@ use wharfinger::service::certificates::{
 use wharfinger::service::jwt::{AccessClaim, Claims, Signer};
 use wharfinger::store::signing_keys::SigningKey;
 
-/// What there is to measure.
 pub(crate) const NAMES: [&str; 8] = [
     "credential_check_remembered",
     "scope_match",
@@ -84,7 +83,7 @@ fn credential_check_remembered() -> Result<Case> {
     }))
 }
 
-/// What a token with ten scopes grants of a request for one repository.
+/// A token with ten scopes asks for one repository.
 fn scope_match() -> Result<Case> {
     let scopes: Vec<_> = (0..10)
         .map(|team| scope(&format!("team-{team}/**")))

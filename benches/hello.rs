@@ -1,6 +1,5 @@
-//! The ceiling of the framework on a machine: the same actix-web with a constant answer. `bench-hello ADDRESS`
-//!
-//! What scripts/bench measures of the server is told as a part of this.
+//! A constant answer from the same actix-web, for the limit of the framework on this machine. scripts/bench reports the
+//! server's rates as parts of this limit. `bench-hello ADDRESS`
 
 use actix_web::{App, HttpResponse, HttpServer, web};
 

@@ -16,7 +16,7 @@ fn main() -> anyhow::Result<()> {
     };
     let count: u32 = arguments.next().context("usage: CASE COUNT")?.parse()?;
     let mut case = cases::case(&name)?;
-    // What is made at the first use is not to be counted.
+    // Work done only at the first use must not be counted.
     for _ in 0..10 {
         case()?;
     }

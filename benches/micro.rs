@@ -1,5 +1,5 @@
-//! How long the functions take that most requests need: `cargo bench --bench micro`. `cargo test --bench micro` runs each
-//! once, to see that it does its work.
+//! `cargo bench --bench micro` times the functions that most requests need. `cargo test --bench micro` runs each once
+//! and checks its result.
 
 mod cases;
 

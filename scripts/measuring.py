@@ -95,7 +95,7 @@ class Sqlite:
     def copy(self):
         shutil.rmtree(self.used, ignore_errors=True)
         shutil.copytree(self.filled, self.used)
-        # What the copy left to write is not the server's.
+        # The server's measurement must not include writes that the copy left.
         os.sync()
         return self.settings(self.used)
 

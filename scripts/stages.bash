@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What scripts/check and scripts/test share: the stages that both have, and what runs a list of stages.
+# Shared by scripts/check and scripts/test: the stages that both have, and the functions that run a list of stages.
 #
 # A stage NAME is a function `stage_NAME` and a line in the caller's array `stages` ("NAME  what it does").
 # It runs in a process group of its own, under strict mode, and fails by ending with a non-zero status.

@@ -1,4 +1,4 @@
-//! Who may do what: every route for every kind of caller, what bites when, and what a flood of passwords can do.
+//! Permissions: every route for every kind of caller, the order of the checks, and a flood of passwords.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -32,14 +32,15 @@ const CHALLENGES: [&str; 2] = [
     r#"Bearer realm="wharfinger""#,
 ];
 
-/// What the callers get. `token` sends a registry token's own name and password, `form` the name of an account with
-/// a password that has a token's form, `app` the code of an app token of an Admin, `session` an Admin's cookie with its
-/// CSRF token. `reader`, `maintainer` and `owner` are members of the registry at hand and have no role; `elsewhere` is
-/// an owner of another one. The account at hand is a reader, the app token at hand an Admin's. Names with `t-` come
-/// with an API token: of an Admin and with the role Admin, Analyst or Continuous Integration; with the role Admin, of
-/// who is no more than a maintainer now; and four that an Admin made and that are worth nothing any more, or never
-/// were. `t-beyond` may do everything but push and delete images, and the credential at hand carries that too:
-/// it may look at it, narrow it and end it, and never obtain, revive or widen it.
+/// The status for each caller. `token` sends a registry token's own name and password, `form` the name of an account
+/// with a password that has a token's form, `app` the code of an app token of an Admin, `session` an Admin's cookie with
+/// its CSRF token. `reader`, `maintainer` and `owner` are members of the registry in the path and have no role;
+/// `elsewhere` is an owner of another registry. The account in the path is a reader, the app token an Admin's.
+///
+/// Names with `t-` send an API token. An Admin made those with the role Admin, Analyst or Continuous Integration, and
+/// four that are not valid any more or never were. `t-maintainer` has the role Admin, but its account is only a
+/// maintainer now. `t-beyond` may do everything but push and delete images, which the credential in the path may do:
+/// `t-beyond` may read, narrow and end this credential, but never obtain, revive or widen it.
 const TABLE: &str = "
 method path                                                none wrong unknown disabled deleted token form app analyst elsewhere t-revoked t-expired t-orphan t-tampered t-analyst reader maintainer owner admin t-maintainer t-ci t-admin session t-beyond
 GET    /accounts                                            401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401      200
@@ -105,12 +106,12 @@ const ELSEWHERE: [(&str, &str); 5] = [
     ("GET", "/vulnerabilities/CVE-2026-1"),
 ];
 
-/// What asks for a session before it asks for anything else.
+/// This route checks for a session before everything else.
 const SIGN_IN: &str = "POST /api/v1/signin";
 
-/// What asks nobody who they are, and the store nothing.
+/// These routes need no credentials and do not use the store.
 const OPEN: [&str; 5] = [
-    // Where no token is set for it, there is no such thing.
+    // This route does not exist while no token is set for it.
     SCANNING,
     "/v1/ping",
     "/csrf_token",
@@ -118,10 +119,10 @@ const OPEN: [&str; 5] = [
     "/api/v1/signout",
 ];
 
-/// What a secret scanner alone may ask.
+/// Only a secret scanner may call this route.
 const SCANNING: &str = "/secret-scanning/report";
 
-/// Whose words an answer is in.
+/// The API whose format an answer has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Surface {
     Registries,
@@ -134,7 +135,7 @@ impl Surface {
     /// The surface of a path whose routes are in the table.
     fn of(path: &str) -> Option<Self> {
         match path {
-            // What registries' clients ask has tests of its own.
+            // The routes for registry clients have tests of their own.
             "/token" | "/v2/check" => None,
             "/csrf_token" => Some(Self::Quay),
             SCANNING => Some(Self::Scanning),
@@ -171,7 +172,7 @@ impl Surface {
                 assert_eq!(answer.header("www-authenticate"), "", "{what}");
                 assert_eq!(answer.header("cache-control"), "no-store", "{what}");
             }
-            // Who signs in needs a session, whatever else there is.
+            // Signing in needs a session, whatever else is sent.
             (Self::Quay, 403) if what.ends_with(SIGN_IN) => {
                 let error = json!({"error": "CSRF token was invalid or missing."});
                 assert_eq!(answer.json, error, "{what}");
@@ -326,7 +327,7 @@ struct Place {
     account: String,
     api_token: String,
     app_token: String,
-    /// What the app token opens registries with.
+    /// The app token's password for registries.
     code: String,
     /// Do its credentials carry more than the `t-beyond` of the table holds, and do its bodies ask for more?
     beyond: bool,
@@ -1143,7 +1144,7 @@ async fn proofs_are_shared_and_end_and_failures_are_not_remembered(
         assert_eq!(answer.status, 401);
     }
     assert_eq!(checks(start), 3);
-    // What failed before works as soon as it is right.
+    // A password that failed before works as soon as it is set.
     let accounts = server.service.accounts();
     accounts
         .set_password(
@@ -1208,7 +1209,7 @@ async fn who_did_it_is_the_account_that_called(
         assert_eq!(changed["lastModifiedByUserId"], ids["Bob@example.com"]);
         assert_ne!(changed["lastModifiedDate"], changed["createdDate"]);
 
-        // Who changes nothing did nothing; and what the deleted did stays theirs.
+        // A patch without a change leaves the metadata alone. Deleted accounts stay named in it.
         assert_eq!(alice.patch(path, change).await.json["metadata"], changed);
     }
     let accounts = server.service.accounts();

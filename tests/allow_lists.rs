@@ -1,4 +1,4 @@
-//! Where a registry and its tokens may be used from. The server sees clients at 127.0.0.1, and here at 127.0.0.2 too.
+//! The addresses that may use a registry and its tokens. The clients here come from 127.0.0.1 and 127.0.0.2.
 
 use reqwest::Method;
 use rstest::rstest;
@@ -9,10 +9,10 @@ use crate::harness::{Actor, Backend, Server};
 const SERVICE: &str = "team-a.localhost";
 const ELSEWHERE: [u8; 4] = [127, 0, 0, 2];
 const HERE: &str = "127.0.0.1";
-/// What anything wrong with credentials is told.
+/// The message for all wrong credentials.
 const REFUSED: &str = "the credentials are missing or wrong; send a registry token's name and secret, or an account's name and password";
 
-/// What a client holds of the registry.
+/// A client's credentials for the registry.
 struct Held {
     names: Vec<(&'static str, String, String)>,
     refresh_token: String,
@@ -61,7 +61,7 @@ async fn check(actor: &Actor) -> (u16, Value) {
     (answer.status, answer.json)
 }
 
-/// What each way in answers here and elsewhere.
+/// The statuses of each way to log in, here and elsewhere.
 async fn tried(server: &Server, held: &Held) -> Vec<(String, u16, u16)> {
     let mut tried = Vec::new();
     let mut note = |way: String, answers: [(u16, Value); 2]| {
@@ -260,7 +260,7 @@ async fn a_list_is_shown_only_where_there_is_one_and_stays_until_it_is_named(
     }
     admin.put(&token, body(json!({"allowedCidrs": list}))).await;
     for (method, sent, kept, changes) in [
-        // What the product's clients send, which do not know it.
+        // The product's clients do not know the property and send these.
         (Method::PUT, json!({}), &list, false),
         (Method::PATCH, json!({}), &list, false),
         (Method::PUT, json!({"allowedCidrs": null}), &list, false),

@@ -37,7 +37,7 @@ async fn revoke(actor: &Actor, id: &str) {
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 
-/// What each surface answers to somebody: the registries API, then StackRox's.
+/// The statuses of the registries API and StackRox's.
 async fn statuses(actor: &Actor) -> (u16, u16) {
     (
         actor.get("/locations").await.status,
@@ -250,7 +250,7 @@ async fn what_a_token_makes_ends_with_it_if_that_is_set(
         );
         assert_eq!(later.status, 200);
     }
-    // What it made does not end with it otherwise.
+    // Revoking a token does not end the tokens that it made.
     revoke(&server.admin(), &id).await;
     let made = server.bearer(default.json["token"].as_str().unwrap());
     assert_eq!(statuses(&made).await, (200, 200));
@@ -350,7 +350,7 @@ async fn a_request_with_a_token_asks_the_store_once(
         assert_eq!(counted, 1, "{method} {path}: {answer:?}");
     }
     assert_eq!(server.service.password_checks(), 1);
-    // What is no token of ours by its form costs nothing.
+    // A text without a token's form costs no store call.
     let calls = server.service.store_calls();
     assert_eq!(statuses(&server.bearer("nonsense")).await, (401, 401));
     assert_eq!(server.service.store_calls(), calls);
@@ -426,7 +426,6 @@ fn sign(header: &Header, claims: &Value, key: &EncodingKey) -> String {
 /// JWTs that are forged, each with what is wrong with it.
 type Forged = Vec<(&'static str, String)>;
 
-/// What JWTs are forged with.
 struct Forge {
     server: Server,
     admin: Actor,
@@ -585,7 +584,7 @@ impl Forge {
         ]
     }
 
-    /// What this service itself gives for other ends.
+    /// Secrets that this service gives for other purposes.
     async fn other_secrets(&self) -> Forged {
         let registry = self.admin.create_registry("team-a").await;
         let made = self
@@ -615,7 +614,7 @@ async fn what_is_no_api_token_opens_nothing(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
     let forge = Forge::new(backend).await;
-    // What is forged below differs from these in one thing only.
+    // Each forgery below differs from these in one thing only.
     for good in [&forge.token, &forge.same] {
         assert_eq!(statuses(&forge.server.bearer(good)).await, (200, 200));
     }

@@ -236,7 +236,7 @@ fn crc32(bytes: &[u8]) -> String {
     digits.iter().rev().collect()
 }
 
-/// What ends a token, or brings it back.
+/// Changes that end a token or bring it back.
 enum Change {
     Delete,
     Expire,
@@ -386,7 +386,7 @@ async fn uses_are_noted_once_a_minute_at_the_most(
         tokens[0].used_at
     };
     assert_eq!(used_at().await, None);
-    // What opens nothing is no use.
+    // A failed login does not count as a use.
     assert_eq!(
         login(&server.actor("admin", &code), "/token").await.status,
         401
@@ -495,7 +495,7 @@ async fn codes_are_shown_once_where_the_operator_wants_it(
     assert_eq!(server.database.number(sealed), 0);
     assert_eq!(login(&server.actor(APP, &code), "/token").await.status, 200);
 
-    // What was sealed before the operator changed their mind stays closed.
+    // Codes that were sealed before the operator turned revealing off are not shown.
     let revealing = server.replica().await;
     let (token, code) = create(&revealing, &owner, "b").await;
     let id = token.id.to_string();
@@ -556,7 +556,7 @@ async fn tokens_end_when_the_service_says_and_then_go(
     assert!(matches!(again, Err(Error::NotFound { .. })), "{again:?}");
 }
 
-/// What `create`, `list`, `show` and `delete` say to a caller.
+/// The success of `create`, `list`, `show` and `delete` for a caller.
 async fn outcomes(server: &Server, caller: &Caller, id: &str) -> [bool; 4] {
     let tokens = server.service.app_tokens();
     let refused = |error: Error| assert!(matches!(error, Error::Forbidden(_)), "{error:?}");
@@ -717,7 +717,7 @@ async fn bounded_delegation_bounds_codes_too(
             .status,
         200
     );
-    // What has a later end already can be changed otherwise.
+    // A token that already has a later end can be changed in other ways.
     let answer = bearer.patch(&made, json!({"status": "disabled"})).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     let account = admin.create_account("bob", &[]).await;

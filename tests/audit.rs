@@ -64,7 +64,7 @@ async fn every_change_is_told_with_who_and_what(
     };
     let disable = json!({"status": "disabled"});
     let request = change(Method::PATCH, &made.path, disable.clone()).await;
-    // What changes nothing is no event.
+    // A request without a change is no event.
     change(Method::PATCH, &made.path, disable).await;
     let path = format!("/registries/{registry}");
     let subnets = json!({"apiSubnetAllowList": ["10.0.0.0/8"]});
@@ -91,7 +91,7 @@ async fn every_change_is_told_with_who_and_what(
     let code = app_token.json["token"]["token_code"].as_str().unwrap();
     let app_path = format!("/api/v1/user/apptoken/{uuid}");
     assert_eq!(admin.get(&app_path).await.status, 200);
-    // What changes nothing is written a moment later: now, so that its place is certain.
+    // Events without a change are written a moment later. Writing them now makes their place certain.
     server.service.flush_audit(true).await.unwrap();
     change(Method::DELETE, &app_path, Value::Null).await;
     change(Method::DELETE, &made.path, Value::Null).await;
@@ -316,7 +316,7 @@ async fn logins_and_refusals_are_told_and_summed_up(
     }
     assert_eq!(server.service.flush_audit(true).await.unwrap(), 2);
     assert_eq!(server.service.flush_audit(true).await.unwrap(), 0);
-    // What is alone in its minute has no sum.
+    // A single event in a minute has no sum.
     assert_eq!(client.ask("/token", &login).await.status, 200);
     assert_eq!(server.service.flush_audit(false).await.unwrap(), 1);
     assert_eq!(server.service.flush_audit(true).await.unwrap(), 0);
@@ -1154,7 +1154,7 @@ async fn old_events_go_and_the_rest_holds(
     replica.admin().create_registry("of-replica-too").await;
     assert_eq!(faults(&server).await, Vec::<String>::new());
     assert_eq!(told(&admin, "").await.len(), 3);
-    // What is gone by the rule is no fault; what is gone beyond it is.
+    // Events that retention removed are no fault; any other missing event is a fault.
     let chain = server
         .database
         .number("SELECT MIN(chain) FROM audit_events");
@@ -1455,7 +1455,7 @@ async fn no_event_tells_a_secret_that_somebody_took_for_a_name(
         created(&admin.post("/api/v1/user/apptoken", title).await);
         let account = json!({"properties": {"name": short, "password": "right-password", "roles": ["Admin"]}});
         created(&admin.post("/accounts", account).await);
-        // What the account of that name does is told with its name.
+        // The account of that name is named in its own events.
         let person = server.actor(&short, "right-password");
         let wish = json!({"name": "by-it", "roles": ["Analyst"]});
         created(&person.post("/v1/apitokens/generate", wish).await);

@@ -122,7 +122,7 @@ fn dump(database: &Database, hops: i64) -> BTreeSet<String> {
     rows
 }
 
-/// What a server was given before it was backed up.
+/// A server before its backup, with its ids and secrets.
 struct Filled {
     server: Server,
     registry: String,
@@ -277,7 +277,7 @@ async fn secrets_and_keys_work_as_before_once_it_is_confirmed(
     assert_eq!(detail["after"]["disabledTokens"], 0);
 }
 
-/// What somebody who looks gets, and everybody else.
+/// Checks that a frozen server allows reading and nothing else.
 async fn check_frozen(server: &Server, filled: &Filled) {
     let admin = server.admin();
     for path in ["/registries", "/accounts", "/audit", "/locations"] {
@@ -662,7 +662,7 @@ async fn a_backup_shows_nothing_and_opens_by_its_server_key_alone(
         );
     }
 
-    // What it has is told without anything being changed, and to who has the key alone.
+    // A dry run lists the contents and changes nothing. Both forms need the key.
     let empty = Database::fresh(backend);
     let told = ok(&empty, &["restore", "--dry-run", &file]);
     assert!(told.contains("is whole: made 2"), "{told}");

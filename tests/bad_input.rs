@@ -317,7 +317,7 @@ async fn bodies_that_are_no_json_object_are_refused() {
     ]);
     for (method, path, good) in WRITES {
         for body in bodies.iter().filter(|_| !good.is_empty()) {
-            // What follows an empty object comes after what that lacks.
+            // An error after an empty object comes after the errors for its missing members.
             let rotates = good.contains("gracePeriod");
             let codes = match serde_json::from_slice(body) {
                 _ if rotates && body.starts_with(b"{}") => &["invalid-grace-period"][..],

@@ -1,4 +1,4 @@
-//! How many there may be: each surface's words for it, what makes room again, and what is not held by it.
+//! Limits on numbers: each surface's message, the ways to make room again, and the requests that no limit refuses.
 
 use chrono::TimeDelta;
 use rstest::rstest;
@@ -66,7 +66,7 @@ async fn a_full_registry_and_a_full_account_say_so_and_take_one_when_one_is_gone
     );
     let put = format!("/registries/{ID}");
     full(&admin.put(&put, registry("team-b")).await, full_account);
-    // What is there can be replaced, and another account has a count of its own.
+    // An existing registry can be replaced, and another account has a count of its own.
     let same = format!("/registries/{one}");
     assert_eq!(admin.put(&same, registry("team-a")).await.status, 200);
     admin.create_account("bob", &["Admin"]).await;

@@ -203,7 +203,7 @@ async fn a_registry_has_no_images(#[values(Backend::Sqlite, Backend::Postgres)] 
     }
 }
 
-/// What a registry's and a token's life looks like under a prefix, ids and the prefix itself left out.
+/// The answers in a registry's and a token's life under a prefix, without ids and the prefix itself.
 async fn life(server: &Server, prefix: &str) -> Vec<(String, u16, String, Value)> {
     let admin = server.admin();
     let created = json!({"properties": {"name": "team-a", "location": "de/fra"}});

@@ -29,7 +29,7 @@ enum Way {
     Envoy,
 }
 
-/// What a client sends of itself.
+/// A client's credentials.
 #[derive(Debug, Clone)]
 enum Auth {
     None,
@@ -358,7 +358,7 @@ async fn requests_are_refused_if_the_token_does_not_allow_what_they_need(
     let callers = Callers::of(&bench).await;
     for (method, uri, scope) in DENIED {
         let jwt = Bearer(bench.jwt(SERVICE, &bench.token, scope).await);
-        // What a token may not take over from elsewhere it is to upload: clients do on a 401 without `error`.
+        // A client must upload blobs that its token may not mount. Clients do so after a 401 without `error`.
         let from_elsewhere = scope.contains(' ');
         for way in WAYS {
             let what = format!("{way:?} {method} {uri}");
@@ -469,7 +469,7 @@ async fn paths_that_could_be_read_otherwise_are_nobodys(
             bench.sent_away(&what, &answer, "", "");
         }
     }
-    // What only headers can carry.
+    // Only headers can carry these.
     for uri in [
         "own/tags/list",
         "",
@@ -543,7 +543,7 @@ async fn proxies_that_do_not_say_what_is_asked_are_told(
     assert_eq!(bench.ask_with(&good, &NGINX).await.status, 200);
     let both = [NGINX, TRAEFIK].concat();
     assert_eq!(bench.ask_with(&good, &both).await.status, 200);
-    // What a proxy leaves out is its configuration's fault.
+    // Missing headers are the fault of the proxy's configuration.
     for headers in [
         vec![],
         vec![NGINX[0]],
@@ -940,7 +940,7 @@ fn with(value: &Value, name: &str, new: Option<Value>) -> Value {
     value
 }
 
-/// What JWTs are forged with: keys, good JWTs, and secrets that are no JWTs.
+/// Material for forged JWTs: keys, good JWTs, and secrets that are no JWTs.
 struct Forge {
     bench: Bench,
     algorithm: &'static str,

@@ -1,8 +1,8 @@
-//! What other products' documents say of the operations that this service took over, held against our own documents.
+//! Compares our documents with other products' documents, for the operations that this service took over.
 //!
 //! Each table has a block for the tag, for every operation and for every schema that those need. Lines that begin with
-//! `+` are ours: the product's document leaves the place blank, or we differ from it for a reason that `docs/` gives.
-//! `…` stands for words of ours, whichever they are.
+//! `+` are ours: the product's document leaves the place blank, or we differ for a reason that `docs/` gives. `…`
+//! stands for any words of ours.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -337,7 +337,7 @@ fn hold(table: &str, name: &str, tag: &str) {
 }
 
 fn says(said: &str, told: &str) -> bool {
-    // What begins each line of a table.
+    // Skips the mark that begins each line of a table.
     let said = &said[2..];
     match said.strip_suffix('…') {
         Some(beginning) => told.len() > beginning.len() && told.starts_with(beginning),
@@ -345,7 +345,7 @@ fn says(said: &str, told: &str) -> bool {
     }
 }
 
-/// What a document says of the operations of a tag, in the form of the tables.
+/// The operations of a tag in a document, in the form of the tables.
 fn told(document: &Value, tag: &str) -> BTreeMap<String, Vec<String>> {
     let description = list(&document["tags"])
         .find(|described| described["name"] == tag)
@@ -416,7 +416,7 @@ fn duty(value: &Value) -> &'static str {
     }
 }
 
-/// What a body may be, with its types.
+/// The schemas that a body may have, by content type.
 fn contents(body: &Value) -> impl Iterator<Item = String> {
     members(&body["content"])
         .map(|(name, content)| format!("  {} ({name})", kind(&content["schema"])))
@@ -465,7 +465,7 @@ fn kind(schema: &Value) -> String {
     }
 }
 
-/// What else a schema says beside words and examples.
+/// A schema's other keywords, beside words and examples.
 fn conditions(schema: &Value) -> Vec<String> {
     let told = ["$ref", "description", "example", "format", "items", "type"];
     let others = members(schema).filter(|(name, _)| !told.contains(&name.as_str()));

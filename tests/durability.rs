@@ -1,5 +1,4 @@
-//! What was acknowledged stays, whatever happens to the process or to the database; and the service comes back by
-//! itself.
+//! Acknowledged writes stay, whatever happens to the process or the database, and the service recovers by itself.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -20,7 +19,7 @@ use crate::harness::{
     Actor, Answer, Backend, Database, PATIENCE, Patience, Program, Server, on_server,
 };
 
-/// What clients were told.
+/// The answers that clients got.
 #[derive(Debug, Default)]
 struct Told {
     /// Ids of tokens whose creation was acknowledged.
@@ -209,7 +208,7 @@ async fn sigterm_under_load_answers_whatever_it_accepted(
     let program = Program::start(&database);
     let (ids, names) = listed(&program.admin(), &registry).await;
     check(&told, &ids);
-    // Who got no answer was not listened to any more: nothing was done for them.
+    // Requests without an answer came when the server no longer listened, so nothing was done for them.
     let done: Vec<_> = told.unanswered.intersection(&names).collect();
     assert!(done.is_empty(), "done and not answered: {done:?}");
     let done: Vec<_> = told.refused.intersection(&names).collect();

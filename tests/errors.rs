@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Server, Ticket};
 
-/// What the secret scanner comes with.
+/// The secret scanner's token.
 const SCANNER: &str = "a-secret-scanner-of-this-table-01";
 const NOBODY: &str = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11";
 
@@ -126,7 +126,7 @@ impl Sent {
 struct Surface {
     name: &'static str,
     errors: Vec<(&'static str, Sent)>,
-    /// What it answers well if the credentials are right; none where nobody is asked for any.
+    /// A request that succeeds with the right credentials; `None` if the surface needs no credentials.
     login: Option<Sent>,
 }
 
@@ -134,7 +134,7 @@ const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
 const FOREIGN: (&str, &str) = ("Origin", "https://evil.example.com");
 
-/// What is wrong with bodies in JSON wherever they are read.
+/// Errors that all JSON bodies have in common.
 fn bodies(method: &'static str, path: &str, good: &str) -> Vec<(&'static str, Sent)> {
     let sent = || send(method, path);
     vec![
@@ -244,7 +244,7 @@ fn registries(name: &'static str, prefix: &str, registry: &str) -> Surface {
     }
 }
 
-/// What made a registry that has changed since.
+/// The body that made a registry, which has changed since.
 const USED: &str = r#"{"properties": {"name": "used", "location": "de/fra"}}"#;
 
 fn scanning() -> Surface {
@@ -484,7 +484,7 @@ fn check() -> Surface {
     }
 }
 
-/// What needs no credentials, and what nobody answers for.
+/// Pages without credentials, and paths of no surface.
 fn pages() -> [Surface; 2] {
     let docs = vec![
         ("a path of nothing", send("GET", "/docs/nothing")),
@@ -654,7 +654,7 @@ impl Bench {
         refused.pop().expect("all of them were let in line")
     }
 
-    /// What of an answer is to stay as it is.
+    /// The parts of an answer that must not change.
     fn show(&self, answer: &Answer) -> String {
         let mut shown = answer.status.to_string();
         for name in ["content-type", "www-authenticate", "retry-after", "allow"] {

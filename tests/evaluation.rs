@@ -99,7 +99,7 @@ async fn an_answer_has_exactly_its_members(
             "{body}"
         );
     }
-    // Who may read tokens may ask.
+    // The right to read tokens is enough.
     let analyst = server.analyst();
     assert_eq!(
         evaluate(&analyst, &token, json!({"scope": text})).await,

@@ -1,4 +1,4 @@
-//! What hostile bytes on the wire, hostile pages in browsers and hostile neighbours on the machine meet.
+//! Defences against hostile bytes on the wire, hostile pages in browsers and hostile processes on the same machine.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::MetadataExt as _;
@@ -28,7 +28,7 @@ use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Database, Program, 
 use crate::openapi::{document, operations};
 use crate::wire::{exchange, statuses};
 
-/// What is no operation of the document, as method, path and status without credentials.
+/// Requests beside the document's operations: method, path and status without credentials.
 const BESIDE: [(&str, &str, u16); 15] = [
     ("GET", "/healthz", 200),
     ("HEAD", "/readyz", 200),
@@ -110,7 +110,7 @@ async fn every_answer_binds_browsers(
             .replace("{accountId}", &account)
             .replace("{name}", "team-a");
         for prefix in ["", "/containerregistries"] {
-            // What one operation deletes is missing for the next, and answers all the same.
+            // One operation may delete the resource of the next, but every answer has the headers.
             for actor in [server.anonymous(), server.admin()] {
                 for method in [method.as_str(), "OPTIONS"] {
                     let answer = ask(&actor, method, &format!("{prefix}{path}")).await;
@@ -140,7 +140,7 @@ async fn every_answer_binds_browsers(
             page || path.starts_with("/docs/"),
             "{what}"
         );
-        // What is no secret is looked after by browsers, and asked for anew.
+        // Browsers may store public pages, but must revalidate them.
         let public = ["/docs/", "/openapi"]
             .iter()
             .any(|start| path.starts_with(start))
@@ -223,7 +223,7 @@ fn a_crash_leaves_no_memory_behind_unless_that_was_asked_for(#[values(false, tru
         vec!["0".to_owned(); 2]
     };
     assert_eq!(core(&limits), expected);
-    // What cannot be dumped cannot be looked into by other processes of its user either.
+    // Other processes of the same user cannot read a process that cannot be dumped.
     let mut look = Command::new("readlink");
     look.arg(format!("/proc/{}/exe", program.child.id()))
         .env("PATH", "/usr/bin:/bin");
@@ -235,7 +235,7 @@ fn a_crash_leaves_no_memory_behind_unless_that_was_asked_for(#[values(false, tru
     assert_eq!(looked.status.success(), asked, "{looked:?}");
 }
 
-/// What a terminal, a log or the next reader of a header would act on.
+/// Texts that a terminal, a log or the next reader of a header would act on.
 const HOSTILE: [&str; 9] = [
     "\r\nX-Evil: 1",
     "\n{\"level\":\"ERROR\",\"evil\":1}",

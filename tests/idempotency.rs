@@ -245,7 +245,7 @@ async fn a_put_that_makes_alone_is_repeated_although_its_thing_is_there(
     let again = put(KEY).await;
     assert_eq!((again.status, &again.text), (201, &first.text));
     assert_eq!(put("another").await.status, 412);
-    // What replaces makes nothing that could be lost, so nothing is kept of it.
+    // A replacement makes nothing that could be lost, so its answer is not kept.
     let replaced = send(&admin, &Method::PUT, &path, "third", &token("ci")).await;
     assert_eq!(
         (replaced.status, replaced.header("idempotency-replayed")),
@@ -397,7 +397,7 @@ async fn a_request_can_be_repeated_for_a_quarter_of_an_hour(
     );
     server.service.janitor().run("test").await.unwrap();
     assert_eq!(rows(), 1);
-    // Who sends no key leaves nothing behind.
+    // A request without a key leaves no row.
     admin.create_token(&id, "without").await;
     assert_eq!(rows(), 1);
 }
@@ -491,7 +491,7 @@ async fn what_is_no_key_is_refused_before_anything_is_made() {
     let anonymous = server.anonymous();
     let stranger = post(&anonymous, "/registries", "a b", &registry("team-a")).await;
     assert_eq!(stranger.status, 401);
-    // What makes nothing does not look at keys.
+    // Requests that create nothing ignore keys.
     let id = admin.create_registry("team-a").await;
     let minted = admin.mint(&id, "ci", &[]).await;
     let question = json!({"scope": "repository:app:pull"});

@@ -183,7 +183,7 @@ async fn last_uses_go_with_their_tokens(
     let doomed = admin.create_registry("team-b").await;
     fill(&server, &doomed, 1_500).await;
     use_all(&server);
-    // What an older release left behind when it deleted tokens: more rows than there are tokens.
+    // An older release left these rows when it deleted tokens: more rows than there are tokens.
     server.database.execute(
         "INSERT INTO token_uses (token_key, registry_key, seen_at, used_at) \
          SELECT key + 1000000, registry_key, created_at, created_at FROM tokens WHERE name LIKE 't%'",

@@ -19,7 +19,7 @@ use crate::harness::{
 };
 
 const REPORT: &str = "/secret-scanning/report";
-/// What the scanner of these tests comes with.
+/// The scanner's token.
 const SCANNER: &str = "scanner-of-these-tests-0123456789";
 const FLAGS: [&str; 2] = ["--secret-scanning-token", SCANNER];
 const SERVICE: &str = "team-a.localhost";
@@ -363,14 +363,14 @@ async fn what_has_no_right_form_does_not_reach_the_database(
     );
     let wrong: Vec<_> = wrong.iter().map(String::as_str).collect();
     let calls = async |body: Value| {
-        // What is written without a request is not to fall among the calls of one.
+        // Background writes must not count among a request's calls.
         server.service.flush_audit(true).await.unwrap();
         let before = server.service.store_calls();
         assert_eq!(send(&server, body).await.status, 202);
         server.service.store_calls() - before
     };
     assert_eq!(calls(report(&wrong)).await, 0);
-    // What has, does: two for the tokens, which are few, and one to see what is behind.
+    // A text with a secret's form costs calls: two for the tokens, which are few, and one to see what is behind.
     let [token, code] = unknown();
     assert_eq!(calls(report(&[&token])).await, 3);
     assert_eq!(calls(report(&[&code])).await, 1);
@@ -564,7 +564,7 @@ async fn one_event_tells_of_one_leak(
         at(&secrets.code, "https://example.com/1"),
         at(&secrets.code, "https://example.com/2"),
         at(&secrets.token.secret, &search),
-        // What GitHub adds is ignored.
+        // Members that GitHub adds are ignored.
         {"token": secrets.api_token, "type": null, "url": "", "added": {"later": [1]}},
     ]);
     assert_eq!(send(&server, body).await.status, 202);

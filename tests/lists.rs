@@ -45,7 +45,7 @@ fn names(answer: &Answer) -> Vec<String> {
         .collect()
 }
 
-/// What the header `Link` says of the next page.
+/// The next page by the header `Link`.
 fn next(answer: &Answer) -> Option<String> {
     let link = answer.header("link");
     (!link.is_empty()).then(|| {
@@ -103,7 +103,7 @@ async fn use_now(server: &Server, token: &mut Known) {
     token.used = Some(now);
 }
 
-/// What a filter lets pass, in its order.
+/// The entries that a filter selects, in its order.
 fn expected(
     known: &[Known],
     now: DateTime<Utc>,

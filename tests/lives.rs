@@ -1,4 +1,4 @@
-//! How long tokens may last: the rules of a server and of a registry, and what each way to set an end makes of them.
+//! Token lifetimes: the rules of a server and of a registry, applied by each way to set an end.
 
 use chrono::TimeDelta;
 use reqwest::Method;
@@ -160,7 +160,7 @@ async fn what_is_changed_follows_the_rules_and_what_stays_does_not_have_to(
     let renewed = json!({"expiryDate": day(&server, 90)});
     assert_eq!(admin.patch(&path, renewed).await.status, 200);
 
-    // Where the rules are gone, it is as the product has it.
+    // Without rules, the end is the product's.
     let rules = json!({"defaultTokenLife": null, "maximumTokenLife": null});
     assert_eq!(rule(&admin, &registry, rules).await.status, 200);
     let answer = admin.put(&path, properties("ci", json!("absent"))).await;

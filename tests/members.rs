@@ -27,7 +27,7 @@ fn roles(database: &crate::harness::Database) {
     }
 }
 
-/// What an account has of a registry: registry, tokens, members, each `-`, `r` or `w`, or `!` where it is invisible.
+/// An account's access to registry, tokens and members, each `-`, `r` or `w`, or `!` if the registry is invisible.
 async fn on_api(actor: &Actor, registry: &str) -> String {
     let path = format!("/registries/{registry}");
     let mut found = String::new();
@@ -67,7 +67,7 @@ async fn login(actor: &Actor, scope: &str) -> Answer {
     actor.get(&path).await
 }
 
-/// What the answer of the token endpoint grants, from its JWT.
+/// The grant in the JWT of a token endpoint's answer.
 fn granted(answer: &Answer) -> String {
     use base64::Engine as _;
     let jwt = answer.json["token"].as_str().unwrap();
@@ -86,7 +86,7 @@ fn granted(answer: &Answer) -> String {
     texts.join(" ")
 }
 
-/// What the token endpoint grants of everything: `!` if it refuses the login.
+/// The token endpoint's grant if everything is asked for, or `!` if the endpoint refuses the login.
 async fn at_token(actor: &Actor) -> String {
     let answer = login(actor, "repository:a/b:*%20registry:catalog:*").await;
     match answer.status {
@@ -273,7 +273,7 @@ async fn what_ends_is_gone_at_the_next_request_everywhere(
         replica.actor("alice", "right-password"),
     ];
     admin.set_member(&registry, &account, "owner").await;
-    // What an earlier membership issued.
+    // These were issued under an earlier membership.
     let issued = login(&both[0], "repository:a/b:*").await;
     assert_eq!(granted(&issued), "a/b:pull,push,delete");
     let jwt = issued.json["token"].as_str().unwrap().to_owned();
@@ -387,7 +387,7 @@ async fn nobody_mints_a_token_that_opens_more_than_they_may(
             assert!(answer.message().contains("pull, push"), "{answer:?}");
         }
     }
-    // What is there may stay: whoever manages tokens can disable one, and give it less.
+    // Existing rights may stay: a manager of tokens can disable a token and reduce its scopes.
     for patch in [
         json!({"status": "disabled"}),
         json!({"scopes": scopes(&["*"])}),
@@ -1095,7 +1095,7 @@ async fn nobody_gives_more_than_they_hold(
             refused_more(&manager.patch(&path, json!({"roles": roles})).await, role);
         }
     }
-    // What one holds, and less, can be given and taken.
+    // Managers can give and take their own roles and fewer.
     for roles in [json!(["Manager"]), json!([])] {
         let patch = manager
             .patch(&managed.path("plain"), json!({"roles": roles}))

@@ -1,5 +1,5 @@
-//! What a monitor reads: that it counts exactly what was done, that only the monitor reads it, and that the dashboard,
-//! the alerts and the documentation speak of what is really served.
+//! The metrics count exactly, only the monitor may read them, and the dashboard, the alerts and the documentation name
+//! only metrics that are really served.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Server};
 const TOKEN: &str = "a-monitor-of-integration-tests-0001";
 const FLAGS: [&str; 2] = ["--metrics-token", TOKEN];
 
-/// What was served, line by line.
+/// The served metrics, line by line.
 struct Scrape {
     text: String,
     /// The value of each series.

@@ -21,7 +21,7 @@ const IDS: [&str; 2] = [
 ];
 const SERVICE: &str = "team-a.localhost";
 
-/// What is done. Tokens are chosen by their place in the list, round and round; hours are from now.
+/// A step chooses a token by its place in the list, modulo the list's length. Hours are from now.
 #[derive(Debug, Clone)]
 enum Step {
     Create {

@@ -25,7 +25,7 @@ fn as_served(document: &OpenApi) -> Value {
     serde_json::from_str(&document_json(document)).unwrap()
 }
 
-/// What the program prints, by its argument, which is empty for the document of all surfaces.
+/// The printed documents by the program's argument, which is empty for the document of all surfaces.
 fn generated() -> Vec<(&'static str, String)> {
     let surfaces =
         document_names().map(|name| (name, wharfinger::http::document_of(name).unwrap()));
@@ -513,7 +513,7 @@ pub fn members_of(schema: &str) -> BTreeSet<String> {
     members.as_object().unwrap().keys().cloned().collect()
 }
 
-/// What a reference leads to; anything else is itself.
+/// The target of a reference. Any other value is returned as is.
 pub fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
     match value["$ref"].as_str() {
         Some(reference) => document.pointer(&reference[1..]).unwrap(),
@@ -750,7 +750,7 @@ async fn every_operation_is_served_with_and_without_the_prefix(
             let answer = anonymous
                 .send(anonymous.request(method.clone(), &format!("{prefix}{path}")))
                 .await;
-            // What is no part of the registries API has no prefix, and refuses each in its own way what lacks all.
+            // Paths outside the registries API have no prefix. Each refuses an empty request in its own way.
             let expected: &[u16] = match (operation["tags"][0].as_str(), prefix) {
                 (Some("Registry access"), "") => &[400, 401, 415],
                 (Some("Registry access"), _) => &[404],
@@ -773,10 +773,8 @@ async fn every_operation_is_served_with_and_without_the_prefix(
     }
 }
 
-/// What the public document of the product's token operations says: method, path, operation id, summary, description,
-/// parameters as (name, place, required, schema), request schema, success statuses.
-///
-/// The operation ids are those of the product's SDKs.
+/// A token operation in the product's public document: method, path, operation id (of the product's SDKs), summary,
+/// description, parameters as (name, place, required, schema), request schema, success statuses.
 struct Seed {
     method: &'static str,
     path: &'static str,
@@ -784,7 +782,7 @@ struct Seed {
     summary: &'static str,
     /// Empty where the product's document has none: ours is then our own.
     description: &'static str,
-    /// Whether the token's id has the format `uuid`.
+    /// The token's id has the format `uuid`.
     token_format: bool,
     success: &'static [&'static str],
 }
@@ -851,7 +849,7 @@ const SEEDS: [Seed; 6] = [
 
 const ID_PATTERN: &str = "^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$";
 
-/// What the product's operations do not take.
+/// Parameters that the product's operations do not have.
 const OWN_PARAMETERS: [&str; 3] = ["expiringWithin", "unusedSince", "pagination.token"];
 
 fn parameter(name: &str, place: &str, description: &str, schema: Value) -> Value {
@@ -1208,7 +1206,7 @@ fn accounts_and_members_are_in_the_document() {
     }
 }
 
-/// What the product does not have: the schema, its member, and whether it is required.
+/// Members that the product does not have, as (schema, member, required).
 const OWN_MEMBERS: [(&str, &str, bool); 3] = [
     ("RegistryProperties", "tokenVerifier", true),
     ("PostRegistryProperties", "tokenVerifier", false),

@@ -1,4 +1,4 @@
-//! What operators count on: health, logs without secrets, limits on time, and an end that finishes what is under way.
+//! Operation: health, logs without secrets, time limits, and a stop that finishes the requests under way.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -278,7 +278,7 @@ fn rows(database: &Database) -> String {
 }
 
 const SCANNER: &str = "scanner-of-this-test-0123456789abcdef";
-/// What a client asks for, with a token to go on with.
+/// A client's login that also asks for a refresh token.
 const LOGIN: [(&str, &str); 3] = [
     ("service", "team-a.localhost"),
     ("scope", "repository:a:pull"),

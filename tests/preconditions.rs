@@ -173,7 +173,7 @@ async fn every_thing_is_changed_and_removed_in_the_state_that_is_wanted_alone(
         )
         .await;
         assert_eq!(late.status, 412, "{place}");
-        // What is no list of states is refused, whatever else is asked for.
+        // A header that is no list of states is refused, whatever else is asked for.
         for wrong in ["", "1-1", "\"1-1", "*, \"1-1\""] {
             let refused = send(
                 &admin,
@@ -198,7 +198,7 @@ async fn every_thing_is_changed_and_removed_in_the_state_that_is_wanted_alone(
         )
         .await;
         assert_eq!(gone.status, 204, "{place}: {gone:?}");
-        // What is not there is not there, rather than in another state.
+        // A missing resource is reported as missing, rather than as in another state.
         let again = send(
             &admin,
             Method::DELETE,
@@ -408,7 +408,7 @@ async fn a_use_is_no_change_and_an_expiry_is_one(
         (200, &json!("expired"))
     );
     assert_ne!(expired.header("etag"), first);
-    // Who decided on a token that worked is told that it does not any more.
+    // A client that read the token while it worked learns that the token does not work any more.
     let patch = json!({"expiryDate": null});
     let late = send(&admin, Method::PATCH, path, (IF_MATCH, &first), &patch).await;
     assert_eq!(late.status, 412);
@@ -543,8 +543,7 @@ async fn a_condition_costs_no_further_store_call() {
     }
 }
 
-/// What a tool does that is told what there is to be: it looks, and puts what is not so. What it does twice does no more
-/// than what it does once.
+/// A declarative tool reads the resources and puts those that differ. A second run changes nothing.
 #[rstest]
 #[actix_web::test]
 async fn applying_twice_rotates_nothing_and_duplicates_nothing(

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::commands::commands;
 use crate::harness::{ADMIN_PASSWORD, Actor, Backend, Database, Program, Watchdog};
 
-/// What the small tools that tests call are found by.
+/// The `PATH` for the small tools that tests call.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The program with nothing but environment variables for settings, and with no secret given.
@@ -42,7 +42,7 @@ pub fn data(database: &Database) -> PathBuf {
     database.folder().join("new/data")
 }
 
-/// What a command that ends by itself left behind.
+/// The result of a command that ends by itself.
 #[derive(Debug)]
 pub struct Ended {
     pub code: Option<i32>,
@@ -108,7 +108,7 @@ pub fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// What a start could change in the database: accounts, their roles, and keys, each as one number that any change moves.
+/// A start could change accounts, their roles, and keys. Each is one number here, which any change moves.
 pub fn fingerprint(database: &Database) -> Vec<i64> {
     let versions = "SELECT COALESCE(SUM(version * 1000 + LENGTH(password_hash)), 0) FROM accounts";
     let changed = "SELECT COALESCE(SUM(modified_at), 0) FROM accounts";
@@ -183,7 +183,7 @@ fn the_first_start_makes_what_is_missing_and_later_ones_change_nothing(
 
     let (files_before, rows_before) = (files(&data), fingerprint(&database));
     let mut command = bare(&database);
-    // What is given for a first start is not looked at any more.
+    // Settings for a first start are ignored later.
     command.env("WHARFINGER_ADMIN_PASSWORD", "another-password");
     let later = Program::spawn(&database, command);
     assert!(
@@ -542,7 +542,7 @@ struct Beside {
 }
 
 impl Beside {
-    /// What the file with a password holds, as Windows writes one.
+    /// The password in a file that Windows wrote.
     const FROM_FILE: &str = "from: ä file";
 
     fn new(backend: Backend) -> Self {

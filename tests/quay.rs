@@ -296,7 +296,7 @@ async fn expiring_is_absent_true_or_false(
             let what = format!("{path}{query}");
             assert_eq!(answer.status, 200, "{what}");
             assert_eq!(answer.json["only_expiring"], json!(expiring), "{what}");
-            // What never ends does not end soon.
+            // A token without an end does not expire soon.
             let count = answer.json["tokens"].as_array().unwrap().len();
             assert_eq!(count, usize::from(expiring != Some(true)), "{what}");
         }
@@ -588,7 +588,7 @@ async fn bearers_and_passwords_are_taken(
             .json(&json!({"title": "t"}));
         assert_eq!(anonymous.send(request).await.status, 201, "{header}");
     }
-    // What a bearer makes is its account's.
+    // A bearer's tokens belong to its account.
     assert_eq!(titles(&admin, TOKENS).await.len(), 4);
     // Neither ages as a session does.
     server.clock.advance(TimeDelta::days(30));
@@ -1333,7 +1333,7 @@ async fn the_bootstrap_script_works(
     let id = made.json["token"]["uuid"].as_str().unwrap();
     let shown = actor.get(&format!("{TOKENS}/{id}")).await;
     assert_eq!(shown.status, 200);
-    // What it writes into a pull secret logs in.
+    // The code in a pull secret logs in.
     let code = shown.json["token"]["token_code"].as_str().unwrap();
     server.admin().create_registry("team-a").await;
     let service = [("service", "team-a.localhost")];

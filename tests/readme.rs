@@ -1,11 +1,11 @@
-//! What the documents claim, held against the program.
+//! Checks the documents against the program: runs the README's first token and docs/TOUR.md as they stand.
 //!
-//! The README's first token and docs/TOUR.md are run as they stand. The second word after a fence says what a block is:
+//! The second word after a fence gives the kind of a block:
 //!
 //! - `sh start`: how to start the server, in README.md alone. `cargo run --release` stands for the program under test.
-//! - `sh tour`: commands, run in order in one bash session. What the person pastes is its standard input.
+//! - `sh tour`: commands, run in order in one bash session. Its standard input is the text that a person pastes.
 //! - `sh protect`, `sh protect denied`, in docs/PROTECT.md alone: run elsewhere, with a real registry.
-//! - `… output`: what the block before it prints. A `sh tour` block without one prints nothing.
+//! - `… output`: the output of the block before. A `sh tour` block without such a block prints nothing.
 //!
 //! Ids, times and secrets differ from run to run, so they are replaced by numbers in the order in which they first
 //! occur: where a page shows the same id twice, the program must too. Those that the commands name stay as they are.
@@ -30,9 +30,9 @@ use crate::openapi::{document_of, operations, resolve};
 use crate::program::files;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wharfinger");
-/// Where the pages say that the server is.
+/// The server's URL in the pages.
 const SHOWN: &str = "http://127.0.0.1:8080";
-/// What is printed between the outputs of two blocks.
+/// Printed between the outputs of two blocks.
 const SEPARATOR: char = '\u{1e}';
 
 fn root() -> &'static Path {
@@ -79,7 +79,7 @@ fn marked_blocks(markdown: &str) -> Vec<(String, String)> {
 
 /// Replaces what differs from run to run.
 struct Mask<'a> {
-    /// What the commands name is no surprise.
+    /// Values in the commands stay as they are.
     commands: &'a str,
     seen: Vec<String>,
 }
@@ -139,7 +139,7 @@ impl Mask<'_> {
 /// A server at a terminal, as the person who reads the pages has it.
 struct Terminal {
     script: Child,
-    /// What it printed, line by line.
+    /// Its output, line by line.
     greeting: Vec<String>,
 }
 
@@ -166,7 +166,7 @@ impl Terminal {
         Self { script, greeting }
     }
 
-    /// What follows these words.
+    /// The rest of the line that begins with these words.
     fn after(&self, words: &str) -> &str {
         self.greeting
             .iter()
@@ -222,7 +222,7 @@ fn run_as_shown(page: &str, least: usize) {
     };
     let (start, commands) = (of("start"), of("tour"));
 
-    // What the page shows for each block: the greeting first.
+    // The page's output for each block, the greeting first.
     let mut shown: Vec<(&str, String)> = Vec::new();
     for (marker, text) in &blocks {
         match (marker.as_str(), shown.last_mut()) {

@@ -85,7 +85,7 @@ async fn answers_have_exactly_the_members_of_the_schema(
         })
     );
 
-    // Who changed it last, and when, is told from the first change on; who made it stays.
+    // The first change sets the last modifier and the time. The creator stays.
     server.clock.advance(TimeDelta::milliseconds(3_600_001));
     server
         .add_account("bob@example.com", "bob:pässword", "Admin")
@@ -126,7 +126,7 @@ async fn what_was_sent_comes_back_as_it_was_sent(
     let server = Server::start(backend).await;
     let admin = server.admin();
     let many: Vec<_> = (0..25).map(|n| format!("10.{n}.0.1")).collect();
-    // What is sent beside name and location, and what is shown beside them.
+    // Properties sent beside name and location, and properties shown beside them.
     let cases = [
         (
             json!({}),
@@ -165,7 +165,7 @@ async fn what_was_sent_comes_back_as_it_was_sent(
             json!({"apiSubnetAllowList": many}),
             json!({"apiSubnetAllowList": many}),
         ),
-        // What a GET answers, and what the product once had.
+        // Members of a GET's answer, and members that the product once had.
         (
             json!({"hostname": "x", "storageUsage": {"bytes": 7, "updatedAt": null}, "maintenanceWindow": {"days": 5}}),
             json!({"hostname": "", "storageUsage": {"bytes": 0}}),
@@ -195,7 +195,7 @@ async fn a_patch_changes_what_it_names_and_nothing_else(
     let admin = server.admin();
     let id = admin.create_registry("team-a").await;
     let on = json!({"vulnerabilityScanning": {"enabled": true}});
-    // What is sent, and what becomes different by it.
+    // A request and the members that differ after it.
     let cases = [
         (json!({}), json!({})),
         (
@@ -291,7 +291,7 @@ async fn a_put_creates_with_the_id_of_the_path_or_replaces(
     let same = admin.put(&path, read.clone()).await;
     assert_eq!((same.status, same.json), (200, read.clone()));
 
-    // What is left out falls back to its default; scanning then goes on.
+    // A missing property falls back to its default, so scanning goes on.
     let replaced = admin.put(&path, short()).await;
     assert_eq!(
         (replaced.status, &replaced.json["metadata"]["state"]),
@@ -482,7 +482,7 @@ async fn what_verifies_a_jwt_changes_only_when_it_is_named(
         .put(&path, body(json!({"tokenVerifier": "pinned"})))
         .await;
     for (sent, shown, changes) in [
-        // What the product's clients send, which do not know it.
+        // The product's clients do not know the property and send these.
         (json!({}), "pinned", false),
         (json!({"tokenVerifier": null}), "pinned", false),
         (json!({"tokenVerifier": "pinned"}), "pinned", false),
@@ -591,7 +591,7 @@ async fn the_filter_finds_names_that_contain_it(
         ("filter.name=%C3%A4", vec![]),
         (&long, vec![]),
         ("pagination.token=", TEAMS.to_vec()),
-        // What clients send that means nothing here.
+        // Clients send these parameters, which have no meaning here.
         ("depth=1&maxResults=1&pretty=true", TEAMS.to_vec()),
         ("limit=0", vec![]),
         ("limit=1000&filter.name=prod", vec!["prod-a", "prod-b"]),

@@ -117,7 +117,7 @@ fn refresh_token(answer: &Answer) -> String {
     answer.json["refresh_token"].as_str().unwrap().to_owned()
 }
 
-/// What was granted, as the scopes of a request are worded.
+/// The grant in the notation of requested scopes.
 fn granted(answer: &Answer) -> String {
     let (_, claims) = read(answer);
     let texts: Vec<_> = claims["access"]
@@ -348,7 +348,7 @@ async fn what_is_granted_is_what_was_asked_for_and_is_allowed(
         assert!(!granted(&answer).contains("catalog"));
         assert!(!granted(&answer).contains("::"));
     }
-    // What the token's scopes are now counts.
+    // The token's current scopes count.
     let none = json!({"scopes": []});
     assert_eq!(bench.admin.patch(&bench.token.path, none).await.status, 200);
     let asked = [("service", SERVICE), ("scope", "repository:own:pull")];
@@ -382,7 +382,7 @@ async fn accounts_get_what_their_roles_allow(
 }
 
 impl Bench {
-    /// What is told to somebody without credentials.
+    /// The answer without credentials.
     async fn told_to_nobody(&self) -> Answer {
         let nobody = self.server.anonymous();
         let told = nobody.ask("/token", &[("service", SERVICE)]).await;
@@ -497,7 +497,7 @@ async fn headers_that_are_no_credentials_look_like_none(
     let bench = Bench::new(backend).await;
     let (server, admin) = (&bench.server, &bench.admin);
     let expected = bench.told_to_nobody().await;
-    // What is no HTTP Basic at all.
+    // These are no HTTP Basic at all.
     for header in [
         "Basic",
         "Basic Y2k6",
@@ -1198,7 +1198,7 @@ async fn refresh_tokens_end_with_what_they_were_made_by(
     let body = json!({"properties": {"name": name, "expiryDate": "2026-11-21T13:00:00Z"}});
     assert_eq!(admin.put(&bench.token.path, body).await.status, 200);
     assert!(two.works(&refresh).await);
-    // What counts are the scopes of now.
+    // The token's current scopes count.
     let answer = bench.refresh("/token", SERVICE, &refresh).await;
     assert_eq!(granted(&answer), "");
 }
@@ -1567,7 +1567,7 @@ async fn a_known_client_costs_one_store_call(
         );
         assert_eq!(counted, (1, 0), "{way}");
     }
-    // What cannot be right by its form is not looked up.
+    // A text without a refresh token's form is not looked up.
     let calls = service.store_calls();
     let answer = bench.refresh("/token", SERVICE, "whrr_guess").await;
     unauthorized("guess", &answer);
@@ -1608,7 +1608,7 @@ async fn no_jwt_and_no_refresh_token_is_ever_written(
         said.push(client.form("/token", &fields(password)).await);
         let actor = Actor::of(&program.base, "ci", password);
         said.push(actor.ask("/token", &query[..1]).await);
-        // Where a client has no business to put it.
+        // A client should not put the password in these places.
         said.push(client.ask("/token", &[("service", password)]).await);
         let request = client
             .request(Method::GET, &format!("/v2/check?service={SERVICE}"))

@@ -340,7 +340,7 @@ fn the_new_key_is_made_in_its_file_or_taken_from_it_and_nothing_is_replaced() {
     let with_new = ["account", "list", "--server-key-file", path];
     assert!(command(&with_new).status.success());
 
-    // What a file holds is taken; the key that is in use is no new one.
+    // The key in the file is read; the key in use is refused as a new key.
     let again = command(&[
         "keys",
         "rewrap",

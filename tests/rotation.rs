@@ -95,7 +95,7 @@ fn secret_of(answer: &Answer) -> String {
         .to_owned()
 }
 
-/// What a login got.
+/// The result of a login.
 struct Login {
     jwt: String,
     refresh: String,
@@ -210,7 +210,7 @@ async fn the_old_secret_works_until_its_grace_ends(
         (opens(server, old).await, opens(server, &new).await),
         (YES, YES)
     );
-    // What is issued for the old one does not outlive it.
+    // A JWT for the old secret does not outlive that secret.
     bench.advance(TimeDelta::hours(24) - TimeDelta::seconds(120));
     let (of_old, of_new) = (log_in(server, old).await, log_in(server, &new).await);
     assert_eq!((of_old.life, of_new.life), (120, 300));
@@ -650,7 +650,7 @@ async fn a_secret_that_is_too_old_for_its_registry_opens_nothing(
     bench.allow(json!("PT36H")).await;
     let metadata = bench.metadata().await;
     assert_eq!(metadata["secretExpiryDate"], "2026-11-23T00:00:00Z");
-    // What is issued for it does not outlive it.
+    // A JWT for the secret does not outlive the secret.
     bench.advance(TimeDelta::hours(36) - TimeDelta::seconds(100));
     let login = log_in(server, first).await;
     assert_eq!(login.life, 100);
@@ -826,7 +826,7 @@ async fn a_rotation_can_be_bound_to_a_state_and_the_end_of_a_grace_is_another(
     let second = rotated.header("etag").to_owned();
     assert_ne!(second, first);
     assert_eq!(admin.get(path).await.header("etag"), second);
-    // Who lost the answer and tries again does not rotate twice, and loses no secret by it.
+    // A client that lost the answer and retries does not rotate twice and loses no secret.
     let again = send(Method::POST, format!("{path}/rotate"), &first).await;
     assert_eq!(again.status, 412, "{again:?}");
     let ended = send(Method::DELETE, previous(path), &first).await;

@@ -1,4 +1,4 @@
-//! What signs JWTs, what registries are given to check them, and whether they could.
+//! Keys that sign JWTs, the certificates and keys that registries get, and the check of JWTs with them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
@@ -42,7 +42,7 @@ struct Setup {
     now: i64,
 }
 
-/// What a registry lets a JWT do, or why it refuses it.
+/// The actions that a registry allows with a JWT, or the reason why the registry refuses the JWT.
 type Verdict = Result<Vec<String>, &'static str>;
 
 fn certificates(bundle: &str) -> Vec<Vec<u8>> {
@@ -70,7 +70,7 @@ fn is_chained(leaf: &[u8], roots: &[Vec<u8>], now: i64) -> bool {
         .is_ok()
 }
 
-/// What OpenSSL says to the same question, at its strictest.
+/// OpenSSL's verdict on the same certificates, at its strictest.
 fn openssl_says(leaf: &[u8], bundle: &str, now: i64) -> bool {
     let folder = tempfile::tempdir().unwrap();
     let (root, path) = (
@@ -99,7 +99,7 @@ fn integer(claims: &Value, name: &str) -> Result<i64, &'static str> {
     claims[name].as_i64().ok_or("a time is no integer")
 }
 
-/// What a JWT allows, as scopes are worded.
+/// A JWT's access in the notation of scopes.
 fn access(claims: &Value) -> Vec<String> {
     let list = claims["access"].as_array().unwrap();
     list.iter()
@@ -362,7 +362,7 @@ impl Bench {
         stranger.send(request).await.status
     }
 
-    /// How many keys of each role there are.
+    /// The number of keys of each role.
     fn keys(&self) -> BTreeMap<String, usize> {
         let roles = self
             .server
@@ -533,7 +533,7 @@ async fn jwts_open_every_registry_that_is_set_up_as_it_is_told_to(
     }
 }
 
-/// What the JWT of the bench opens.
+/// The scopes of the bench's JWT.
 fn allowed() -> Vec<String> {
     vec![
         "repository:team/app:pull".to_owned(),
@@ -837,7 +837,7 @@ async fn a_registry_can_change_how_it_verifies_and_back(
         assert!(verdict.is_ok(), "{verdict:?}");
     }
     assert!(zot(&by_bundle, &leaf).is_err());
-    // What was signed before is no less true for a proxy.
+    // A proxy still accepts the JWTs that were signed before.
     assert_eq!(
         (bench.check(&leaf).await, bench.check(&pinned).await),
         (200, 200)
@@ -1398,7 +1398,7 @@ async fn a_rotation_says_what_the_registry_has_to_be_given(
         assert_eq!(bench.admin.patch(&path, patch).await.status, 200);
         keys.tenant("team-a").await.unwrap()
     };
-    // What never had a key has nothing to lose.
+    // A registry that never had a key has nothing to lose.
     let tenant = switch("pinned").await;
     let said = async |tenant, rotation| keys.rotate(tenant, rotation).await.unwrap();
     assert_eq!(said(&tenant, Rotation::Signer).await, Consequence::None);

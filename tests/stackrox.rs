@@ -705,7 +705,7 @@ async fn unknown_ids_paths_and_methods_are_told_as_by_the_gateway(
     let answer = admin.send(request).await;
     assert_eq!((answer.status, &answer.json["code"]), (403, &json!(7)));
     check_dress(&answer, "origin");
-    // What is no path of this surface speaks as it did.
+    // Paths outside this surface keep their error format.
     assert_eq!(admin.get("/v1x").await.codes(), ["path-not-found"]);
 }
 
@@ -851,7 +851,7 @@ async fn probes_say_that_it_works_and_who_asks(
     );
 }
 
-/// What the Ansible modules of `infra.rhacs_configuration` send, one after the other.
+/// The requests of the Ansible modules of `infra.rhacs_configuration`, in order.
 #[rstest]
 #[actix_web::test]
 async fn the_ansible_module_keeps_one_token_of_a_name(
@@ -890,7 +890,7 @@ async fn the_ansible_module_keeps_one_token_of_a_name(
     );
 }
 
-/// What scripts send with `curl -d`, the load suite, and the console when somebody revokes many at once.
+/// The requests of scripts with `curl -d`, of the load suite, and of the console when somebody revokes many at once.
 #[rstest]
 #[actix_web::test]
 async fn scripts_and_the_console_get_what_they_expect(

@@ -29,7 +29,7 @@ async fn create_app_token(actor: &Actor) -> (String, String) {
     (format!("{APP_TOKENS}/{}", text("uuid")), text("token_code"))
 }
 
-/// What each surface answers to somebody.
+/// The status of each surface.
 async fn statuses(actor: &Actor) -> [u16; 6] {
     [
         actor.get("/registries").await.status,
@@ -84,11 +84,11 @@ async fn what_ends_a_token_on_one_surface_ends_it_on_all(
     assert_eq!(statuses(&bearer).await, [401; 6]);
     let shown = admin.get(&format!("/v1/apitokens/{id}")).await;
     assert_eq!(shown.json["revoked"], true, "{shown:?}");
-    // What it made stays.
+    // The token that the bearer made stays.
     assert_eq!(admin.get(&tokens).await.json["total"], 1);
 }
 
-/// What the clients of a registry, and the proxy in front of it, are answered with these credentials.
+/// The statuses for registry clients and for the proxy with these credentials.
 async fn opened(actor: &Actor) -> [u16; 3] {
     let service = [("service", "team-a.localhost")];
     [
@@ -168,7 +168,7 @@ async fn attempt(caller: &Actor, method: &Method, path: &str, body: &Value) -> A
     caller.send(request).await
 }
 
-/// What there is to be had.
+/// Ids and paths that an attempt aims at.
 struct Treasure {
     admin: String,
     api_token: String,
@@ -179,7 +179,7 @@ struct Treasure {
 }
 
 impl Treasure {
-    /// What would make the account `own` more than it is, or others less. Whoever may write tokens may do what is in
+    /// Requests that would give the account `own` more rights, or others fewer. The right to write tokens is enough for
     /// the second list.
     fn attempts(&self, own: &str) -> [Vec<(Method, String, Value)>; 2] {
         let Self {
@@ -293,7 +293,7 @@ impl Treasure {
         [always, tokens]
     }
 
-    /// What would open registries as the Admin; then what everybody may do with app tokens of their own.
+    /// Requests that would give access to registries as the Admin; then requests that all may make for their own app tokens.
     fn app_token_attempts(&self) -> [Vec<(Method, &str, Value)>; 2] {
         let foreign = vec![
             (Method::GET, self.app_token.as_str(), Value::Null),
@@ -498,7 +498,7 @@ async fn a_narrow_token_of_an_admin_gives_no_more_than_it_may(
     }
     assert_eq!(treasure.state(&admin).await, before);
 
-    // What they may, they do.
+    // Permitted requests succeed.
     let made = minter.post(generate, json!({"name": "t", "role": "Minter"}));
     assert_eq!(made.await.status, 200);
     let made = manager.post("/accounts", account(json!(["Manager"]))).await;

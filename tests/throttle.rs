@@ -1,5 +1,5 @@
-//! What happens to those who fail again and again, and to all the others. The server sees clients at 127.0.0.1 and
-//! 127.0.0.2, and others by what a trusted proxy says.
+//! The treatment of clients that fail repeatedly, and of all others. Clients come from 127.0.0.1 and 127.0.0.2, and from
+//! other addresses that a trusted proxy gives.
 
 use chrono::TimeDelta;
 use reqwest::Method;

@@ -11,7 +11,7 @@ use crate::program::certificate;
 /// No test waits longer than this for anything.
 const BOUND: Duration = PATIENCE;
 
-/// What `openssl s_client` says of a handshake, and whether it came about.
+/// The output of `openssl s_client`, and the success of its handshake.
 fn shake_hands(program: &Program, arguments: &[&str]) -> (bool, String) {
     let address = program.base.trim_start_matches("https://");
     let output = Command::new("openssl")

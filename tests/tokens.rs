@@ -258,7 +258,7 @@ async fn a_patch_changes_what_it_names_and_nothing_else(
     admin
         .put(&path, json!({"properties": {"name": "ci"}}))
         .await;
-    // What is sent, and what becomes different by it.
+    // A request and the members that differ after it.
     let cases = [
         (json!({}), json!({})),
         // terraform sends null in every update of a token without expiry.
@@ -569,7 +569,7 @@ struct Ending {
     admin: Actor,
     tokens: String,
     path: String,
-    /// What it was made with.
+    /// The body of the request that made the token.
     body: Value,
 }
 

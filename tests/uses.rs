@@ -311,7 +311,7 @@ async fn uses_outlive_a_database_that_refuses(
             .database
             .execute("DROP TRIGGER full_disk ON token_uses"),
     }
-    // Who asks at the very moment of a refusal is refused along, and asks again.
+    // A flush at the very moment of a refusal is refused too, and has to be repeated.
     let begun = Instant::now();
     while let Err(error) = server.service.flush_usage().await {
         assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");

@@ -17,7 +17,7 @@ use crate::harness::{ADMIN_PASSWORD, Backend, PATIENCE, Server};
 
 /// No test waits longer than this for anything.
 const BOUND: Duration = PATIENCE;
-/// What would be answered if a part of one request were taken for another.
+/// A request that the server would answer if it took a part of a request for another request.
 const SMUGGLED: &str = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: smuggled\r\nConnection: close\r\n\r\n";
 
 fn connect(address: SocketAddr, patience: Duration) -> TcpStream {
@@ -92,7 +92,7 @@ const LINES: [&str; 47] = [
     "X-Long: a\r\n Content-Length: 5",
     "X-Long: a\r\n\tTransfer-Encoding: chunked",
     "Transfer-Encoding:\r\n chunked",
-    // What ends no line, and what is in none.
+    // Characters that do not end a line, and characters that no line may contain.
     "X-Line: a\rContent-Length: 5",
     "X-Nul: a\u{0}b",
     "X-Escape: a\u{1b}[31mb",

@@ -146,7 +146,7 @@ struct Made {
     name: String,
 }
 
-/// What a job does before it refuses.
+/// The work of a job before it refuses.
 #[derive(Debug, Clone, Copy)]
 enum Done {
     Insert,
@@ -643,7 +643,7 @@ async fn what_a_group_tells_is_written_once_and_only_of_what_is_kept(
     assert!(matches!(third.await.unwrap(), Err(Error::Internal(_))));
     last.await.unwrap().unwrap();
     assert_eq!(names(&database), "a,c,told a c");
-    // Where nothing is kept, nothing is told.
+    // A job whose changes are not kept reports nothing.
     let mut tell = telling(&ledger, "d");
     let alone = store.write(Lock::Nothing, move |c| {
         tell(c)?;

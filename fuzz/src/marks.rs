@@ -1,6 +1,6 @@
-//! Passwords are marked in what is sent, so that one that comes back in an error is recognised.
+//! Marks the passwords in inputs, so that a password in an error is recognised.
 
-/// What no error says by itself.
+/// No error contains this text by itself.
 pub const MARK: &str = "7hE-m4Rk";
 
 /// The text of a JSON body, or of what should be one, in which every text that is called "password" has the mark.

@@ -25,7 +25,7 @@ use wharfinger::store::audit::Filter;
 
 /// The name and the password of the one account.
 const ACCOUNT: (&str, &str) = ("somebody", "correct horse battery");
-/// Where everything comes from.
+/// The client address of every request.
 const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// It is always noon.

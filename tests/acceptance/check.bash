@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the acceptance tests in bash share: checks that are counted, and the count at the end.
+# Shared by the acceptance tests in bash: checks that are counted, and the count at the end.
 
 checks=0
 fail() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }

@@ -122,7 +122,7 @@ for member in maximumSecretAges scope; do
   edit "del(.registries[0].$member)"
 done
 
-# What was taken out of the file is removed on request alone, and never what others made.
+# Entries taken out of the file are removed on request alone; entries that others made are never removed.
 api "/registries/$registry/tokens" -X POST -H 'Content-Type: application/json' -d '{"properties": {"name": "by-hand"}}' >"$folder/by-hand"
 edit '.registries += [{"name": "short-lived", "location": "de/fra", "tokens": [{"name": "one"}]}]'
 holds "a run with another registry" provision
@@ -154,7 +154,7 @@ expect "a scope that grants nothing" 'its scopes[0]: the type "repo" grants noth
 edit 'del(.registries[0].tokens[-1])'
 holds "the end of it" examples/provision/provision.sh --prune --yes "$file" >"$folder/out" 2>&1
 
-# What the server refuses is said in its words, and the run fails.
+# A refusal is reported in the server's words, and the run fails.
 cp "$folder/before" "$file"
 edit '.registries[0].location = "de/txl"'
 refuses "a refused change did not fail" provision

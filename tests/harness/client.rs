@@ -1,4 +1,4 @@
-//! What the clients of registries send: names and secrets, queries, forms, and bytes that no client library would.
+//! Requests of registry clients: names and secrets, queries, forms, and bytes that no client library would send.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

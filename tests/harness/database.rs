@@ -27,9 +27,9 @@ pub struct Database {
     pub backend: Backend,
     /// The folder for server keys and, on SQLite, the database file.
     pub folder: TempDir,
-    /// What `--database-url` gets.
+    /// The value of `--database-url`.
     pub url: String,
-    /// What to drop at the end, on PostgreSQL.
+    /// The PostgreSQL database to drop at the end.
     leftover: Option<String>,
 }
 

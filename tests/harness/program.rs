@@ -11,7 +11,7 @@ use super::{Actor, Database, Watchdog};
 /// A running `wharfinger serve`, killed when dropped.
 pub struct Program {
     pub child: Child,
-    /// Where it serves.
+    /// The URL of its address.
     pub base: String,
     /// Its standard output up to the address.
     pub greeting: String,

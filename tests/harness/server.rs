@@ -329,7 +329,7 @@ enum Credentials {
     Session(Ticket),
 }
 
-/// What a browser keeps of a session.
+/// A session's cookie and CSRF token, as a browser keeps them.
 #[derive(Debug, Clone)]
 pub struct Ticket {
     /// The value of the header `Cookie`.
@@ -338,7 +338,7 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// What an answer that begins a session gives.
+    /// Reads the answer that begins a session.
     fn of(answer: &Answer, csrf_token: &str) -> Self {
         let (cookie, _) = answer.header("set-cookie").split_once(';').unwrap();
         Self {
@@ -348,7 +348,6 @@ impl Ticket {
     }
 }
 
-/// What came back.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,

@@ -14,7 +14,7 @@ pub fn run(header: &[u8]) {
     assert!(!name.contains(':'), "a name goes on after its end");
     let pair = format!("{name}:{password}");
     let again = format!("Basic {}", STANDARD.encode(&pair));
-    // What was Latin-1 is longer in UTF-8, and may be too long then.
+    // Latin-1 text is longer in UTF-8, and may be too long then.
     if again.len() > 8 * 1024 {
         return;
     }

@@ -91,7 +91,7 @@ fn send(body: &[u8]) -> Vec<String> {
     problems
 }
 
-/// What was said of a body, and how either shows in a log.
+/// The error, or the debug output of the body that was read, as a log would show either.
 fn problem<T: Debug>(read: &Result<T>) -> Option<String> {
     Some(match read {
         Ok(command) => format!("{command:?}"),

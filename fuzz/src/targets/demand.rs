@@ -1,5 +1,5 @@
-//! What `/v2/check` takes a request for: `METHOD path?query`. What is needed for it names the one repository that the
-//! routes of Distribution can find in the path, and every repository that the query takes something from.
+//! How `/v2/check` reads a request, `METHOD path?query`. The needed scopes name the one repository that the routes of
+//! Distribution can find in the path, and every repository that the query takes something from.
 
 use wharfinger::domain::scope::{joined, parse_requested};
 use wharfinger::http::fuzzing::registry_auth::needed;
@@ -10,7 +10,7 @@ pub fn run(text: &str) {
     let Some(needed) = needed(method, uri, false) else {
         return;
     };
-    // What the challenge says is what the client will ask for.
+    // The client will ask for the scopes in the challenge.
     let asked = joined(&needed);
     let read = parse_requested([asked.as_str()]).expect("it is asked for");
     for access in &needed {

@@ -1,5 +1,5 @@
-//! Scopes: the first line is what a client asks for, the others are the scopes of a token (`type name action,action`).
-//! What is granted is what a slow and plain reading of the rules grants.
+//! Scopes: a client asks for the first line; the other lines are the scopes of a token (`type name action,action`).
+//! The grant must equal that of a slow and plain implementation of the rules.
 
 use wharfinger::domain::evaluation::evaluate;
 use wharfinger::domain::pattern::{matches, wildcards};

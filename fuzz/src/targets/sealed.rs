@@ -1,6 +1,6 @@
-//! What travels sealed: cursors, cookies, refresh tokens. Nothing opens but what was given, where it belongs.
+//! Sealed texts: cursors, cookies, refresh tokens. Only texts that the service gave open, each only in its own place.
 //!
-//! The first byte says which of those given the input changes, or that the input stands by itself.
+//! The first byte selects the given text that the input changes, or says that the input stands by itself.
 
 use std::sync::LazyLock;
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What `curl -u` gets where the SDKs do not look: headers, methods, bare paths.
+# Tests with `curl -u` for parts that the SDKs do not use: headers, methods, bare paths.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."

@@ -483,7 +483,7 @@ def test_tokens_of_an_unknown_registry(api):
         refused(404, "registry-not-found", call, unknown, *body)
 
 
-# Who may
+# Permissions
 
 
 def test_wrong_credentials(api, registry):
@@ -505,7 +505,7 @@ def test_without_the_prefix(api, registry):
     assert found.properties.name == registry.properties.name
 
 
-# What is no business of this service
+# Outside this service
 
 
 def test_images_are_elsewhere(api, registry):

@@ -10,7 +10,7 @@ from urllib.parse import urlencode, urlsplit
 
 Answer = namedtuple("Answer", "status headers body")
 Credentials = namedtuple("Credentials", "user password")
-# How long one request and one run of a program may take, in seconds.
+# Time limits for a request and for a run of a program, in seconds.
 REQUEST, RUN = 30, 60
 
 

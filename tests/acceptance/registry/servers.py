@@ -9,7 +9,7 @@ import subprocess
 import time
 
 EXAMPLES = os.path.join(os.path.dirname(__file__), "../../../examples/registry")
-# How long a server may take to listen, and to stop, in seconds.
+# Time limits for a server to listen, and to stop, in seconds.
 START, STOP = 20, 10
 
 

@@ -123,7 +123,7 @@ RULES = {
 }
 
 
-# What StackRox's document says nothing of and its rules refuse, by the beginning of the message.
+# Refusals by StackRox's rules that its document does not mention, by the beginning of the message.
 STACKROX = {
     "GET /v1/apitokens/{id}": ["token with id '"],
     "GET /v1/apitokens": ['parsing field "revoked"'],
@@ -217,7 +217,7 @@ def filter_failure(context, failure, case, response):
         return "does not exist" not in response.json()["message"]
     if label in ANYTHING_IS_TRUE and isinstance(failure, AcceptedNegativeData):
         return False
-    # Whether there is a thing, and what a key came with before, no document can say; and both are refusals.
+    # No document can say whether a resource exists or which request used a key before. Both cases are refusals.
     judged = isinstance(failure, (RejectedPositiveData, AcceptedNegativeData))
     if judged and response.status_code in (412, 422):
         return False
