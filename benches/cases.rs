@@ -55,7 +55,7 @@ pub(crate) const NAMES: [&str; 8] = [
     "list_of_100",
 ];
 
-/// One call of what is measured. It fails if it did not do its work.
+/// One call of the measured function. The call fails if the function did not do its work.
 pub(crate) type Case = Box<dyn FnMut() -> Result<()>>;
 
 /// Sets a case up.
@@ -73,7 +73,7 @@ pub(crate) fn case(name: &str) -> Result<Case> {
     }
 }
 
-/// A password that was right a moment ago: what it costs when bcrypt is saved.
+/// A password that was right a moment ago, so that the check needs no bcrypt.
 fn credential_check_remembered() -> Result<Case> {
     let house = House::build()?;
     Ok(Box::new(move || {
@@ -245,7 +245,7 @@ impl House {
     fn build() -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().to_str().context("a folder's name in UTF-8")?;
-        // The cheapest bcrypt: what is measured comes after it.
+        // The cheapest bcrypt: the measured work comes after it.
         let arguments = ["wharfinger", "--data-dir", path, "--bcrypt-cost", "4"];
         let settings = Cli::try_parse_from(arguments)?.settings;
         let system = System::new();

@@ -32,7 +32,7 @@ use wharfinger::service::accounts::FIRST;
 
 /// Requests under way at once: the writer commits what it finds waiting as one group.
 const TASKS: usize = 256;
-/// Tokens of the large registry whose secrets are told.
+/// Tokens of the large registry whose secrets are printed.
 const SAMPLE: usize = 1_000;
 /// App tokens and API tokens that are there to be listed.
 const LISTED: usize = 25;

@@ -33,8 +33,8 @@ const CHALLENGES: [&str; 2] = [
 ];
 
 /// The status for each caller. `token` sends a registry token's own name and password, `form` the name of an account
-/// with a password that has a token's form, `app` the code of an app token of an Admin, `session` an Admin's cookie with
-/// its CSRF token. `reader`, `maintainer` and `owner` are members of the registry in the path and have no role;
+/// with a password that has a token's form, `app` the code of an app token of an Admin, `session` an Admin's cookie
+/// with its CSRF token. `reader`, `maintainer` and `owner` are members of the registry in the path and have no role;
 /// `elsewhere` is an owner of another registry. The account in the path is a reader, the app token an Admin's.
 ///
 /// Names with `t-` send an API token. An Admin made those with the role Admin, Analyst or Continuous Integration, and
@@ -214,7 +214,7 @@ fn routes() -> Vec<(Method, String)> {
     documented.chain(elsewhere).collect()
 }
 
-/// Accounts without a role that are named after what they are to every place.
+/// Accounts without a role, named after their membership of every registry.
 struct Members(Vec<(&'static str, String)>);
 
 impl Members {
@@ -300,7 +300,7 @@ impl Bearers {
             ));
         }
         let (whole, _) = of_admin("Admin").await;
-        // The signature of one token under what another one says.
+        // The signature of one token under the claims of another.
         let (said, _) = whole.rsplit_once('.').unwrap();
         let (_, signature) = revoked.rsplit_once('.').unwrap();
         Self {
@@ -711,7 +711,7 @@ async fn a_request_of_a_known_caller_asks_the_store_once(
         ("analyst@example.com", "wrong-password", 401, (1, 1)),
     ] {
         let mut counted = Vec::new();
-        // As above; only what is not remembered yet cannot be tried again.
+        // As above, but credentials that are not remembered yet cannot be tried again.
         while counted.last() != Some(&expected) {
             assert!(counted.len() < 3, "{name} with {secret}: {counted:?}");
             assert!(counted.is_empty() || expected != (2, 1), "{counted:?}");
@@ -1053,7 +1053,7 @@ async fn forms_of_authorization(#[values(Backend::Sqlite, Backend::Postgres)] ba
         if let Ok(answer) = somebody.try_send(request).await {
             assert!((400..500).contains(&answer.status), "{size}: {answer:?}");
         }
-        // On a connection of its own: what the server hung up on, the other client may still take for usable.
+        // On a connection of its own: the other client may still use a connection that the server closed.
         let admin = Actor::of(
             &format!("http://{}", server.address),
             "admin",
@@ -1272,7 +1272,7 @@ impl Clock for Gate {
     }
 }
 
-/// A pool of one thread that can be held, and what it answered in its order.
+/// A pool of one thread that can be held, and its answers in order.
 struct Pool {
     threads: Arc<Passwords>,
     gate: Arc<Gate>,

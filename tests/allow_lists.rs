@@ -157,7 +157,7 @@ async fn a_registry_is_entered_from_where_its_list_says_by_everybody(
         (json!(["192.0.2.0/24", "::/0"]), 401, 401),
         (json!([]), 200, 200),
     ] {
-        // The API is open to those who are shut out, so nobody can lock themselves out.
+        // The list does not apply to the API, so nobody can lock themselves out.
         let patched = admin
             .patch(&path, json!({"apiSubnetAllowList": list}))
             .await;

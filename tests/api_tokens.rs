@@ -1,4 +1,4 @@
-//! API tokens on all surfaces: what they open, when they stop, and what is none of them.
+//! API tokens on all surfaces: their rights, their ends, and texts that are no API tokens.
 
 use aws_lc_rs::signature::{KeyPair as _, RsaKeyPair};
 use base64::Engine as _;
@@ -107,7 +107,7 @@ async fn a_token_opens_the_registries_within_its_roles_until_it_is_revoked(
             r#"Bearer realm="wharfinger""#
         ]
     );
-    // Nobody who is shut out learns what else was wrong.
+    // A refused client does not learn of further errors.
     for path in ["/registries/no-id/tokens", "/registries?limit=x"] {
         assert_eq!(all.get(path).await.status, 401, "{path}");
     }
@@ -414,7 +414,7 @@ fn pem(label: &str, bytes: &[u8]) -> Vec<u8> {
     pem::encode(&pem::Pem::new(label, bytes)).into_bytes()
 }
 
-/// A key of 2 048 bits for signing: PKCS #8 puts 26 bytes before what is wanted here.
+/// A key of 2 048 bits for signing. PKCS #8 puts 26 bytes before the key.
 fn signing_key(pkcs8: &[u8]) -> EncodingKey {
     EncodingKey::from_rsa_der(&pkcs8[26..])
 }
@@ -423,7 +423,7 @@ fn sign(header: &Header, claims: &Value, key: &EncodingKey) -> String {
     jsonwebtoken::encode(header, claims, key).unwrap()
 }
 
-/// JWTs that are forged, each with what is wrong with it.
+/// Forged JWTs, each with its fault.
 type Forged = Vec<(&'static str, String)>;
 
 struct Forge {

@@ -1,4 +1,4 @@
-//! App tokens: what their codes open, what ends them, and what is kept of them. Quay's calls are in `quay`.
+//! App tokens: the access that their codes give, their ends, and their storage. Quay's calls are in `quay`.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -22,7 +22,7 @@ const APP: &str = "$app";
 /// The password of accounts that tests make.
 const PASSWORD: &str = "right-password";
 
-/// Somebody who proved an account's password.
+/// The caller of an account whose password was proved.
 async fn caller(server: &Server, name: &str, password: &str) -> Caller {
     let presented = Presented::new(
         name.to_owned(),
@@ -125,7 +125,7 @@ async fn a_code_opens_what_its_account_may_open(
                 assert_eq!(check(&bearer, method).await, expected, "{level} {method}");
             }
         }
-        // To who is no member of it, a registry is closed.
+        // A registry is closed to accounts that are not members.
         let elsewhere = [("service", "team-b.localhost")];
         assert_eq!(app.ask("/token", &elsewhere).await.status, 401, "{level}");
         // Rights are those of now.
@@ -756,7 +756,7 @@ async fn everybody_has_their_own(#[values(Backend::Sqlite, Backend::Postgres)] b
     };
     assert_eq!(ids(&alice).await, [first.id, third.id]);
     assert_eq!(ids(&bob).await, [second.id]);
-    // Not even who may do everything sees the code of another, or deletes it.
+    // Not even an Admin may read another account's code, or delete the app token.
     for id in [second.id.to_string(), "nonsense".to_owned(), String::new()] {
         let shown = tokens.show(&alice, id.clone()).await;
         assert!(matches!(shown, Err(Error::NotFound { .. })), "{shown:?}");

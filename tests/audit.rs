@@ -1,4 +1,4 @@
-//! The audit trail: what it tells, who may look, and what nobody can do to it unseen.
+//! The audit trail: its events, the right to read them, and the detection of tampering.
 
 use std::sync::Arc;
 
@@ -145,7 +145,7 @@ async fn every_change_is_told_with_who_and_what(
         },
     });
     assert_eq!(update, expected);
-    // A new thing is told whole, and a change by the members that changed.
+    // The event of a new resource has all members, the event of a change only those that changed.
     let scopes = json!([{"actions": ["pull"], "name": "a", "type": "repository"}]);
     let whole = &events[1]["detail"]["after"];
     for (member, value) in [
@@ -273,7 +273,7 @@ async fn logins_and_refusals_are_told_and_summed_up(
         let other = server.actor(&token.secret, "pasted in the wrong field");
         assert_eq!(other.get("/registries").await.status, 401);
     }
-    // Nobody who says nothing is refused: clients ask so to learn what to send.
+    // A request without credentials is no refusal: clients ask so to learn which credentials to send.
     assert_eq!(server.anonymous().get("/registries").await.status, 401);
     // Names that nobody proved make no difference.
     let expected = [
@@ -453,7 +453,7 @@ async fn a_refused_login_is_told_with_the_registry_and_of_a_right_secret_with_th
         (by("admin", "guessed-password"), nobody(json!("admin"))),
         (by("<token>", "whrr_guess"), nobody(json!("<token>"))),
         (by("$app", &code[..119]), nobody(json!("$app"))),
-        // Of a token its own name is told, however that was written.
+        // The event has the token's own name, however the request spelled the name.
         (
             by("DISABLED", &of_disabled),
             token(&disabled, "disabled", "disabled"),
@@ -863,7 +863,7 @@ async fn lists_filter_and_go_on(#[values(Backend::Sqlite, Backend::Postgres)] ba
         if next.is_empty() {
             break;
         }
-        // New events come before what is still to be listed.
+        // New events come before the rest of the list.
         admin
             .create_registry(&format!("later-{}", found.len()))
             .await;
@@ -970,7 +970,7 @@ async fn an_export_sends_all_in_order(
     assert_eq!(ids.len(), events.len());
     assert!(events.is_sorted_by_key(|event| event["at"].as_str().unwrap().to_owned()));
 
-    // HEAD does not read what it will not send.
+    // HEAD does not read events, which it would not send.
     let calls = server.service.store_calls();
     let head = admin
         .send(admin.request(Method::HEAD, "/audit/export"))
@@ -1408,7 +1408,7 @@ async fn the_janitor_neither_cuts_nor_seals_a_chain_that_somebody_changed(
     assert_eq!(faults(&server).await, before);
 }
 
-/// A secret in force of every kind that people may paste, by what it begins with.
+/// A secret in force of every kind that people may paste, by its prefix.
 async fn live_secrets(server: &Server, registry: &str) -> Vec<(&'static str, String)> {
     let admin = server.admin();
     let token = admin.mint(registry, "ci", &["repository:a:pull"]).await;

@@ -1,4 +1,4 @@
-//! Backups: whole, sealed, of either database into either; and what was restored, frozen until it is confirmed.
+//! Backups: whole, sealed, of either database into either. A restored database is frozen until an operator confirms it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -233,7 +233,7 @@ async fn secrets_and_keys_work_as_before_once_it_is_confirmed(
     let bundle = format!("/registries/{}/auth-bundle.pem", filled.registry);
     let trusted = filled.server.admin().get(&bundle).await.text;
     let file = back_up(&filled.server.database, "backup");
-    // Got after the backup with secrets that are in it: who keeps them has nothing else.
+    // Obtained after the backup with secrets that are in the backup: the holder has nothing else.
     let mut kept = Vec::new();
     for (name, secret) in [
         ("ci", filled.secret.as_str()),
@@ -809,7 +809,7 @@ async fn an_older_backup_is_brought_to_the_tables_of_today(
     backup::restore(&into, &key, &clock, &SystemRandom, &file[..]).unwrap();
     assert_eq!(there.lines(newest), [last]);
 
-    // Into tables that are newer already it does not go: what a migration does with rows would be left out.
+    // A restore into newer tables is refused, since it would skip the changes that a migration makes to rows.
     let current = Database::fresh(backend);
     store::migrate(&Target::parse(&current.url).unwrap(), &clock, "test").unwrap();
     let into = Target::parse(&current.url).unwrap();

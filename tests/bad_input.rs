@@ -148,13 +148,13 @@ impl Bench {
         answer
     }
 
-    /// Sends JSON with a member that is unknown, and checks how that is told.
+    /// Sends JSON with an unknown member, and checks the refusal.
     async fn refuse_unknown(&self, method: &str, path: &str, body: &str, told: &str) {
         let answer = self.refuse(method, path, body, 400, &["invalid-body"]);
         assert_eq!(answer.await.message(), format!("unknown member {told}"));
     }
 
-    /// Sends what breaks a rule to all that makes a token.
+    /// Sends properties that break a rule to all routes that make a token.
     async fn refuse_new_token(&self, properties: &Value, codes: &[&str]) {
         let body = json!({"properties": properties}).to_string();
         for (method, path) in [
@@ -166,7 +166,7 @@ impl Bench {
         }
     }
 
-    /// Sends what breaks a rule to all that makes or changes a token.
+    /// Sends properties that break a rule to all routes that make or change a token.
     async fn refuse_token(&self, properties: &Value, code: &str) {
         for (method, path, name) in [
             ("POST", "/registries/R/tokens", "deploy"),
@@ -197,7 +197,7 @@ impl Bench {
         }
     }
 
-    /// Sends what breaks a rule to all that makes or changes a registry.
+    /// Sends properties that break a rule to all routes that make or change a registry.
     async fn refuse_registry(&self, properties: &Value, code: &str) {
         for (method, path, name) in [
             ("POST", "/registries", "team-b"),
@@ -940,7 +940,7 @@ async fn ids_of_any_other_form_are_refused() {
             }
             if path.contains('T') {
                 asked.push((path.replace('T', form), "invalid-token-id"));
-                // The first is told; nothing is looked up to tell the second.
+                // Only the first error is reported; the second would need a look-up.
                 asked.push((path.replace(['R', 'T'], form), "invalid-registry-id"));
             }
             for (path, code) in asked {
@@ -1264,7 +1264,7 @@ async fn bodies_of_another_type_are_refused_unread() {
             for (body, status, code) in [
                 (body, 415, "unsupported-media-type"),
                 ("nonsense", 415, "unsupported-media-type"),
-                // Without a body its type is nobody's business: that there is none is what is wrong.
+                // Without a body the type does not matter: the error is the missing body.
                 ("", 400, "invalid-body"),
             ] {
                 let headers = [("content-type", sent)];

@@ -168,7 +168,7 @@ async fn api_tokens_in_force_are_full_in_the_words_of_stackrox(
         refused.json,
         json!({"code": 9, "message": message, "details": [], "error": message})
     );
-    // Clients ask again by themselves where they are told when, and that would help nobody.
+    // The answer gives no time to retry: clients would retry by themselves, without success.
     assert_eq!(refused.header("retry-after"), "");
 
     let id = first.json["metadata"]["id"].as_str().unwrap();

@@ -1,4 +1,4 @@
-//! `/locations`, `/names`, what is the registry's own data, and the two prefixes.
+//! `/locations`, `/names`, the registry's own data, and the two prefixes.
 
 use reqwest::Method;
 use rstest::rstest;

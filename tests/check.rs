@@ -1,4 +1,4 @@
-//! `/v2/check`: what proxies in front of registries ask.
+//! `/v2/check`, for proxies in front of registries.
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -305,7 +305,7 @@ impl Callers {
         }
     }
 
-    /// Checks what those are told who may do everything, and who may only look.
+    /// Checks the answers to callers with all rights, and to callers that may only read.
     fn check_accounts(&self, what: &str, scope: &str, ask: impl Fn(&Auth) -> Answer) {
         assert_eq!(ask(&self.account).status, 200, "{what}");
         let expected = if scope.is_empty() { 200 } else { 403 };
@@ -485,7 +485,7 @@ async fn paths_that_could_be_read_otherwise_are_nobodys(
     }
 }
 
-/// Nobody can see here what is in a form, and Distribution reads `mount` and `from` there.
+/// The check cannot see a form's fields, but Distribution reads `mount` and `from` in a form.
 #[rstest]
 #[actix_web::test]
 async fn forms_are_nobodys(#[values(Backend::Sqlite, Backend::Postgres)] backend: Backend) {
@@ -1001,7 +1001,7 @@ impl Forge {
     }
 }
 
-/// Forged JWTs, each with what is wrong with it.
+/// Forged JWTs, each with its fault.
 #[derive(Default)]
 struct Forged(Vec<(String, String)>);
 
@@ -1137,7 +1137,7 @@ fn keys_that_come_along(forge: &Forge) -> Forged {
     forged
 }
 
-/// Without a signature, or signed with what is public.
+/// Without a signature, or signed with public data.
 fn no_signature(forge: &Forge) -> Forged {
     let mut forged = Forged::default();
     for none in ["none", "None", "NONE", "nOnE", ""] {
@@ -1307,7 +1307,7 @@ async fn forged_jwts_open_nothing(
     let forge = Forge::new(backend, algorithm).await;
     let (bench, leaf) = (&forge.bench, &forge.leaf);
     assert_eq!(forge.head["kid"], leaf.header()["kid"]);
-    // Whoever has the key can make a JWT, so that what follows fails for its one fault alone.
+    // A JWT made with the key works, so each JWT below fails for its one fault alone.
     let status = |jwt: &str| bench.status(&Bearer(jwt.to_owned()));
     assert_eq!(status(&forge.own), 200);
     assert_eq!(status(&signed(&leaf.header(), &forge.said, leaf)), 200);
@@ -1328,7 +1328,7 @@ async fn forged_jwts_open_nothing(
             assert!(!repeated, "{what}");
         }
     }
-    // A JWT claims more than its token has: it is told what is missing, as ever.
+    // A JWT claims more than its token has: the challenge names the missing scopes, as ever.
     let more = json!([{"type": "repository", "name": "other", "actions": ["pull"]}]);
     let jwt = signed(&forge.head, &with(&forge.said, "access", Some(more)), leaf);
     let answer = bench.ask(Way::Nginx, &Bearer(jwt), "GET", "/v2/other/tags/list", &[]);

@@ -99,7 +99,7 @@ async fn no_write_is_acknowledged_that_would_be_lost_with_the_process(
     if how == "missing" {
         return;
     }
-    // A copy is served as it was, and not what the old file's log would make of it.
+    // A copy is served as it was, without changes from the old file's log.
     let again = Program::start(&database);
     let names: Vec<_> = again.admin().get(&tokens).await.json["items"]
         .as_array()
@@ -163,7 +163,7 @@ fn run(database: &Database, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// Runs a command that is to refuse, and gives what it says.
+/// Runs a command that must refuse, and returns its message.
 fn refused(database: &Database, arguments: &[&str]) -> String {
     let output = run(database, arguments);
     let said = String::from_utf8(output.stderr).unwrap();
@@ -323,7 +323,7 @@ async fn a_file_that_a_kill_left_is_checked_and_a_broken_one_is_not_ready(
     program.admin().create_token(&registry, "ci").await;
     program.kill();
     assert!(note.exists());
-    // Beside the kill: what a command folds in still has to be checked.
+    // Beside the kill: rows that a command folds in still have to be checked.
     assert!(run(&database, &["account", "list"]).status.success());
     if broken {
         break_a_page(&database);

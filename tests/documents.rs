@@ -369,7 +369,7 @@ fn told(document: &Value, tag: &str) -> BTreeMap<String, Vec<String>> {
     blocks
 }
 
-/// Adds all that a value refers to, and what that refers to.
+/// Adds all schemas that a value refers to, directly or through other schemas.
 fn need(document: &Value, value: &Value, needed: &mut BTreeSet<String>) {
     for reference in references(value) {
         if needed.insert(reference.clone()) {
@@ -422,7 +422,7 @@ fn contents(body: &Value) -> impl Iterator<Item = String> {
         .map(|(name, content)| format!("  {} ({name})", kind(&content["schema"])))
 }
 
-/// One way for callers to say who they are.
+/// One way to authenticate.
 fn demand(requirement: &Value) -> String {
     let schemes: Vec<_> = members(requirement)
         .map(|(scheme, scopes)| {

@@ -333,7 +333,7 @@ async fn a_locked_database_refuses_writes_and_recovers(
     assert_eq!(admin.get(&tokens).await.json["total"], 1);
 }
 
-/// Root may write whatever the modes say, unless it gives that right up.
+/// Root may write in spite of the modes, unless the process gives up that right.
 fn bound_by_modes(command: Command, database: &Database) -> Command {
     if database.folder().metadata().unwrap().uid() != 0 {
         return command;

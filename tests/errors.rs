@@ -1,4 +1,4 @@
-//! Every kind of error on every surface, in one table: status, what says how to go on, and the exact body.
+//! Every kind of error on every surface, in one table: status, the headers for the next attempt, and the exact body.
 //!
 //! A surface is a list of ways to go wrong, by kind; a further one is a line in `surfaces`. What cannot go wrong on a
 //! surface is not in its list.
@@ -306,7 +306,7 @@ fn stackrox() -> Surface {
         ),
     ];
     let mut bodies = bodies("POST", generate, r#"{"name": "t"}"#);
-    // Bodies are read whatever is said of them.
+    // Bodies are read in spite of their headers.
     bodies.retain(|(kind, _)| *kind != "a content encoding");
     Surface {
         name: "StackRox",

@@ -149,7 +149,7 @@ async fn a_credential_that_carries_more_is_narrowed_and_ended_and_never_widened(
     let bench = Bench::new(backend).await;
     let admin = bench.server.admin();
     let some = |name: &str| scopes(name, &["pull", "delete"]);
-    // Each narrowing; then what would undo it, and more.
+    // Each change that narrows; then changes that would undo it, and more.
     for (narrower, wider) in [
         (
             json!({"status": "disabled"}),
@@ -195,7 +195,7 @@ async fn a_credential_that_carries_more_is_narrowed_and_ended_and_never_widened(
             }
         }
     }
-    // Within what one holds everything goes, whoever made the token.
+    // A caller may do everything within its own rights, to any account's tokens.
     let own = json!({"scopes": scopes("*", &["pull", "push"]), "status": "enabled", "expiryDate": null, "allowedCidrs": []});
     assert_eq!(bench.maintainer.patch(&bench.token, own).await.status, 200);
     let rotate = format!("{}/rotate", bench.token);
@@ -683,7 +683,7 @@ impl World {
         }
     }
 
-    /// Carries out a step, and fails if its caller can open more by what they know than they could themselves.
+    /// Carries out a step, and fails if the secrets that its caller knows open more than the caller may open.
     async fn take(&mut self, step: Step) {
         let (caller, call) = match step {
             Step::Pass(hours) => return self.server.clock.advance(TimeDelta::hours(hours)),
@@ -740,7 +740,7 @@ impl World {
         }
     }
 
-    /// The last of what a caller knows.
+    /// The last secret that a caller knows.
     fn recent(&self, caller: usize) -> Vec<Secret> {
         self.known[caller].iter().rev().take(6).cloned().collect()
     }

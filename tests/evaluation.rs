@@ -1,4 +1,4 @@
-//! `/registries/{registryId}/tokens/{tokenId}/evaluate`: what a token would be granted, by which rule, or why not.
+//! `/registries/{registryId}/tokens/{tokenId}/evaluate`: a token's grant, with the rule or the reason for a refusal.
 
 use std::collections::BTreeSet;
 
@@ -131,7 +131,7 @@ async fn an_answer_has_exactly_its_members(
     }
 }
 
-/// A token's properties, what is asked for, the scope of the answer, and its decisions.
+/// A token's properties, the requested scopes, the scope of the answer, and its decisions.
 type Reasons = (Value, &'static str, &'static str, Vec<String>);
 
 fn reasons() -> Vec<Reasons> {
@@ -288,7 +288,7 @@ async fn a_token_that_is_disabled_or_expired_is_granted_nothing(
     for actor in [&admin, &replica.admin()] {
         assert_eq!(evaluate(actor, &token, asked.clone()).await, expired);
     }
-    // Both: what an operator did says more than what the time did.
+    // If both apply, the operator's action is reported rather than the end of the token's time.
     admin.patch(&token, json!({"status": "disabled"})).await;
     assert_eq!(evaluate(&admin, &token, asked).await, disabled);
 }
@@ -341,7 +341,7 @@ async fn an_evaluation_changes_nothing_and_finds_its_own_token_alone(
         (stranger.status, stranger.codes()),
         (401, vec!["unauthenticated"])
     );
-    // To who has neither a role nor a membership the registry is as if it did not exist.
+    // Without a role or a membership the registry looks as if it did not exist.
     server
         .add_account("nobody", "right-password", "Analyst")
         .await;

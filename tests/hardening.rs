@@ -47,7 +47,7 @@ const BESIDE: [(&str, &str, u16); 15] = [
     ("GET", "/containerregistries/%00", 404),
 ];
 
-/// Asserts that browsers are bound by an answer, whatever it is.
+/// Asserts that any answer has the headers that restrict browsers.
 fn binds(what: &str, answer: &Answer) {
     for (name, value) in [
         ("x-content-type-options", "nosniff"),

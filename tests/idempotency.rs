@@ -184,14 +184,14 @@ async fn whatever_is_made_is_made_once_and_answered_alike(
         let reused = send(&admin, &method, &path, KEY, &other).await;
         assert_eq!(reused.status, 422, "{place}: {reused:?}");
         assert_eq!(reused.codes(), ["idempotency-key-reused"], "{place}");
-        // With another key it is another request, and meets what the first one made.
+        // With another key it is another request, and conflicts with the resource that the first request made.
         let another = send(&admin, &method, &path, "another", &body).await;
         let met = if method == Method::PUT { 200 } else { 409 };
         assert_eq!(another.status, met, "{place}: {another:?}");
         assert_eq!(another.header("idempotency-replayed"), "", "{place}");
         assert_eq!(told(&server, "create", kind) - before, 1, "{place}");
     }
-    // That a secret was shown again is told.
+    // The audit trail has an event for the secret that was shown again.
     assert_eq!(told(&server, "reveal", "token"), 14);
     let report = server.service.audit().verify().await.unwrap();
     assert_eq!(report.faults, Vec::<String>::new());
@@ -319,7 +319,7 @@ async fn who_may_not_any_more_is_not_answered(
     assert_eq!(first.status, 201, "{first:?}");
     assert_eq!(post(&alice, &tokens, KEY, &body).await.text, first.text);
 
-    // Others make their own, and never see what was hers.
+    // Other accounts make their own resources, and never see hers.
     let others = post(&admin, &tokens, KEY, &body).await;
     assert_eq!((others.status, others.codes()), (409, vec!["token-exists"]));
     // So do tokens that act for her.
@@ -549,7 +549,7 @@ async fn an_answer_cut_at_any_byte_loses_no_secret_and_mints_nothing_twice(
         let answer = admin.send(again).await;
         assert_eq!(answer.status, 201, "{length}: {answer:?}");
         if read > 0 {
-            // Every answer is sent after the commit, so who has a byte of it has a token.
+            // Every answer is sent after the commit, so a client with a byte of the answer has a token.
             assert_eq!(answer.header("idempotency-replayed"), "true", "{length}");
         }
         // A tenth of them is asked, and the whole one.

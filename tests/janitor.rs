@@ -1,4 +1,4 @@
-//! The work that nobody waits for: rows of deleted registries, and what expired.
+//! Background work: rows of deleted registries, and expired rows.
 
 use std::time::Instant;
 

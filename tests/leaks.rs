@@ -145,7 +145,7 @@ async fn leaks(admin: &Actor) -> Vec<Value> {
     told(admin, "kind=leak").await
 }
 
-/// All of an answer but what tells one from another anyway.
+/// An answer without the headers that differ between any two answers.
 fn shape(answer: &Answer) -> (u16, BTreeMap<String, String>, String) {
     let headers = answer.headers.iter().filter_map(|(name, value)| {
         let own = name == "date" || name == "x-request-id";
@@ -327,7 +327,7 @@ async fn every_report_is_answered_alike(
     for shape in &shapes {
         assert_eq!(shape, &shapes[0]);
     }
-    // Nothing but what was reported whole.
+    // Only secrets that were reported whole count.
     let events = leaks(&server.admin()).await;
     assert_eq!(events.len(), 6 + 3, "{events:?}");
 }
@@ -370,7 +370,7 @@ async fn what_has_no_right_form_does_not_reach_the_database(
         server.service.store_calls() - before
     };
     assert_eq!(calls(report(&wrong)).await, 0);
-    // A text with a secret's form costs calls: two for the tokens, which are few, and one to see what is behind.
+    // A secret's form costs calls: two to compare it with the tokens, which are few, and one to find its credential.
     let [token, code] = unknown();
     assert_eq!(calls(report(&[&token])).await, 3);
     assert_eq!(calls(report(&[&code])).await, 1);
@@ -403,7 +403,7 @@ async fn it_is_open_to_the_scanner_alone_who_may_nothing_else(
     ];
     let mut refused = Vec::new();
     for actor in &actors {
-        // Nor does anybody learn what else is wrong.
+        // Nobody learns of further errors.
         for body in [&body, &json!({}), &json!([])] {
             refused.push(shape(&actor.post(REPORT, body.clone()).await));
         }
@@ -422,7 +422,7 @@ async fn it_is_open_to_the_scanner_alone_who_may_nothing_else(
         .iter()
         .map(|event| event["detail"]["count"].as_u64().unwrap_or(1))
         .sum();
-    // Of five Bearers; who comes without one has guessed nothing.
+    // Five Bearers are counted; a request without one is no guess.
     assert_eq!(count, 5 * 3);
     assert!(
         events
@@ -447,7 +447,7 @@ async fn it_is_open_to_the_scanner_alone_who_may_nothing_else(
     }
     assert_eq!(secrets.used(&server).await, [200; 6]);
 
-    // Without the setting there is no such thing, whoever asks.
+    // Without the setting the route does not exist for any caller.
     let replica = server.replica().await;
     for actor in [
         replica.anonymous(),
@@ -743,7 +743,7 @@ async fn the_log_warns_by_ids_and_no_secret_is_written(
     assert!(text.contains("give the account a new password"), "{text}");
 }
 
-/// The patterns of the rules that scanners are given, by what they find, with what has to be near in lower case.
+/// The patterns of the rules for scanners, by the kind of secret, with the text that has to be near, in lower case.
 fn patterns() -> BTreeMap<String, (Regex, String)> {
     let rules = include_str!("../examples/gitleaks.toml");
     let mut found = BTreeMap::new();

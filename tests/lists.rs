@@ -1,4 +1,4 @@
-//! Lists of tokens: filtered by what ends and what is unused, and walked by cursor while others write.
+//! Lists of tokens: filtered by end and by last use, and walked by cursor while others write.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};

@@ -22,7 +22,7 @@ async fn make(admin: &Actor, list: &str, name: &str, ends: Value) -> Answer {
     admin.post(list, properties(name, ends)).await
 }
 
-/// Without the member if that is what `"absent"` says.
+/// Without the member if the value is `"absent"`.
 fn properties(name: &str, ends: Value) -> Value {
     let mut properties = json!({"name": name, "expiryDate": ends});
     if properties["expiryDate"] == "absent" {
@@ -50,7 +50,7 @@ async fn who_does_not_ask_gets_the_default_and_nobody_more_than_the_maximum(
     let admin = server.admin();
     let registry = admin.create_registry("team-a").await;
     let list = format!("/registries/{registry}/tokens");
-    // Not at a whole second: what is reckoned from now is shown as one all the same.
+    // Not at a whole second: ends that are computed from now are shown in whole seconds all the same.
     server.clock.advance(TimeDelta::milliseconds(123));
     let absent = json!("absent");
 
@@ -87,7 +87,7 @@ async fn who_does_not_ask_gets_the_default_and_nobody_more_than_the_maximum(
     let answer = make(&admin, &list, "default-2", absent.clone()).await;
     assert_eq!(end(&answer), &json!(day(&server, 28)));
 
-    // Without a default of its own, who does not ask gets as much as he could ask for.
+    // Without a default, a request without an end gets the maximum.
     let rules = json!({"defaultTokenLife": null});
     assert_eq!(rule(&admin, &registry, rules).await.status, 200);
     let answer = make(&admin, &list, "most", absent).await;
@@ -109,7 +109,7 @@ async fn what_is_changed_follows_the_rules_and_what_stays_does_not_have_to(
     let rules = json!({"defaultTokenLife": "P30D", "maximumTokenLife": "P90D"});
     assert_eq!(rule(&admin, &registry, rules).await.status, 200);
 
-    // A token from before the rules is as it was, whoever sends it back.
+    // A token from before the rules keeps its end if a client sends the token back.
     let tag = admin.get(&path).await.header("etag").to_owned();
     for ends in [Value::Null, json!("absent")] {
         let answer = admin.put(&path, properties("ci", ends)).await;
@@ -156,7 +156,7 @@ async fn what_is_changed_follows_the_rules_and_what_stays_does_not_have_to(
         assert_eq!((answer.status, end(&answer)), (200, &json!(ends)));
         assert_eq!(answer.header("etag"), tag);
     }
-    // The maximum is reckoned from the change: whoever renews it has it longer.
+    // The maximum counts from the change, so a renewed token lasts longer.
     let renewed = json!({"expiryDate": day(&server, 90)});
     assert_eq!(admin.patch(&path, renewed).await.status, 200);
 
@@ -187,7 +187,7 @@ async fn a_registry_is_bound_by_its_server(
         &make(&admin, &list, "later", json!(day(&server, 21))).await,
         &day(&server, 20),
     );
-    // A default that nobody gets is refused, whoever's the maximum is.
+    // A default above the maximum is refused, whether the maximum is the server's or the registry's.
     let rules = json!({"defaultTokenLife": "P25D"});
     let named = json!({"name": "team-b", "location": "de/fra", "defaultTokenLife": "P25D"});
     let put = "/registries/0000feed-0000-4000-8000-00000000000b";

@@ -1,4 +1,4 @@
-//! Members: what roles and memberships permit on every surface, and what bites on the next request.
+//! Members: the rights of roles and memberships on every surface, and changes that count from the next request.
 
 use reqwest::Method;
 use rstest::rstest;
@@ -121,7 +121,7 @@ const ALL: &str = "a/b:pull,push,delete catalog:*";
 const PUSH: &str = "a/b:pull,push catalog:*";
 const PULL: &str = "a/b:pull catalog:*";
 
-/// Roles and membership; then registry, tokens, members; then what the token endpoint grants.
+/// Roles and membership; then registry, tokens, members; then the token endpoint's grant.
 const RIGHTS: [(&[&str], &str, &str, &str); 22] = [
     (&[], "", "!!!", "!"),
     (&[], "reader", "rr-", PULL),
@@ -190,7 +190,7 @@ async fn rights_are_the_same_on_every_surface(
             actor.post("/registries", new.clone()).await,
             actor.put(&format!("/registries/{NOBODY}"), new).await,
         ] {
-            // The Admin is told what is wrong with it.
+            // The Admin learns the error.
             let expected = if may { "invalid-location" } else { "forbidden" };
             assert_eq!(answer.codes(), [expected], "{place}");
         }
@@ -474,7 +474,7 @@ async fn lists_show_what_is_visible_and_cursors_go_on_there(
         }
         assert_eq!(seen, own, "{limit}");
     }
-    // A cursor of somebody who sees more shows no more.
+    // A cursor of an account with more rights shows no more.
     let cursor = admin.get("/registries?limit=2").await;
     let cursor = cursor.json["pagination"]["token"].as_str().unwrap();
     let page = alice
@@ -654,7 +654,7 @@ async fn accounts_are_made_shown_and_deleted(
     assert_eq!(admin.get(&path).await.json, expected);
     let alice = |password: &str| server.actor("alice@example.com", password);
     assert_eq!(alice("first-password").get("/registries").await.status, 200);
-    // Everybody reads their own account, whatever else they may.
+    // All may read their own account, with any rights or none.
     assert_eq!(alice("first-password").get(&path).await.json, expected);
 
     let list = admin.get("/accounts?offset=1&limit=2").await;
@@ -802,7 +802,7 @@ async fn changes_of_accounts_that_break_a_rule_are_refused(
     }
 }
 
-/// The API tokens, each with who revoked it.
+/// The API tokens, each with the account that revoked it.
 fn revocations(server: &Server) -> Vec<String> {
     server.database.lines(
         "SELECT name || CASE WHEN revoked_at IS NULL THEN '' ELSE ' by ' || \

@@ -14,7 +14,7 @@ use crate::harness::{ADMIN_PASSWORD, Backend, PATIENCE, Patience, Server};
 /// No test waits longer than this for anything.
 const BOUND: Duration = PATIENCE;
 
-/// A connection that holds little of what its client does not read.
+/// A connection that buffers few unread bytes for its client.
 async fn connect(server: &Server) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -68,7 +68,7 @@ async fn large_answers_share_one_budget_and_give_it_back() {
     let registry = registry_with_long_scopes(&server, 320).await;
     let path = format!("/registries/{registry}/tokens");
     let long = format!("{path}?limit=260");
-    // Some 3.5 MB, more than a socket holds of what nobody reads.
+    // Some 3.5 MB, more than a socket buffers.
     let (stream, answer) = begin(&server, &head("GET", &long, "")).await;
     assert_eq!(answer, "HTTP/1.1 200 OK");
     let refused = server.admin().get(&long).await;

@@ -419,7 +419,7 @@ async fn dashboard_alerts_and_documentation_speak_of_what_is_served() {
     server.service.metrics().refresh().await.unwrap();
     let scrape = Scrape::of(&server).await;
     let served = scrape.names();
-    // Set by who scrapes, not by what is scraped.
+    // The scraper sets these, not the server.
     let foreign = ["instance", "job", "le"];
     let name = Regex::new(r"\b(?:wharfinger|process)_\w+").unwrap();
     let matched = Regex::new(r"(\b(?:wharfinger|process)_\w+)\{([^}]*)\}").unwrap();

@@ -130,7 +130,7 @@ fn both_databases_get_the_same_tables(#[values(Backend::Postgres)] other: Backen
     let (sqlite, postgres) = (migrated(Backend::Sqlite), migrated(other));
     assert_eq!(columns(&sqlite), columns(&postgres));
     assert_eq!(indexes(&sqlite), indexes(&postgres));
-    // The queries of this test see what is there.
+    // The queries above find columns and indexes.
     assert!(columns(&sqlite).contains("registries.deleted_at BIGINT"));
     assert!(columns(&sqlite).contains("tokens.secret_digest BLOB NOT NULL"));
     for index in [

@@ -45,7 +45,7 @@ fn generated_30() -> Vec<(&'static str, String)> {
         .collect()
 }
 
-/// Every operation as (method, path, what the document says of it).
+/// Every operation as (method, path, its object in the document).
 pub fn operations(document: &Value) -> Vec<(String, String, Value)> {
     let paths = document["paths"].as_object().unwrap();
     paths
@@ -869,7 +869,7 @@ fn the_token_operations_are_those_of_the_product() {
         tag["description"],
         "Define access permissions to registry resources\n\nThis tag groups all operations for tokens."
     );
-    // The product's text tells of base64, which nobody who sees it in Swagger UI has to know.
+    // The product's text mentions base64, which readers of Swagger UI do not need.
     let basic = &document["components"]["securitySchemes"]["basicAuth"];
     assert_eq!(basic["scheme"], "basic");
     let tagged = operations(&document)
@@ -1380,7 +1380,7 @@ fn what_is_our_own_is_documented_and_asked_of_nobody() {
     }
 }
 
-/// The operations that make something, with what names it.
+/// The operations that create a resource, with the member that names the resource.
 const MAKERS: [&str; 9] = [
     "registriesPost",
     "registriesPut",

@@ -130,7 +130,7 @@ async fn a_request_id_is_taken_over_only_if_it_is_harmless() {
     }
 }
 
-/// Everything a program wrote: its log, its standard output, and the database with what lies beside it.
+/// Everything a program wrote: its log, its standard output, the database and the files beside the database.
 fn written(database: &Database, log: &str, greeting: &str) -> Vec<(String, Vec<u8>)> {
     let mut all = vec![
         ("the log".to_owned(), log.as_bytes().to_vec()),
@@ -285,10 +285,10 @@ const LOGIN: [(&str, &str); 3] = [
     ("offline_token", "true"),
 ];
 
-/// Secrets, each with what it is.
+/// Secrets, each with its kind.
 type Secrets = Vec<(&'static str, String)>;
 
-/// Makes what opens a registry, and signs in there.
+/// Makes credentials for a registry, and signs in there.
 async fn registry_secrets(program: &Program) -> Secrets {
     let admin = program.admin();
     let registry = admin.create_registry("team-a").await;
@@ -318,7 +318,7 @@ async fn registry_secrets(program: &Program) -> Secrets {
     secrets
 }
 
-/// Makes what opens this service, and uses it.
+/// Makes credentials for this service, and uses them.
 async fn service_secrets(program: &Program) -> Secrets {
     let admin = program.admin();
     let wish = json!({"name": "n", "role": "Admin"});

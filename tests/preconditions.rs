@@ -306,7 +306,7 @@ async fn a_put_makes_what_is_not_there_and_only_that_if_so_wanted(
         let tag = created.header("etag");
         let refused = put((IF_NONE_MATCH, "*"), &other).await;
         assert_eq!(refused.status, 412, "{path}: {refused:?}");
-        // Nothing was changed: it is what it was, and in the state that it was in.
+        // Nothing was changed: the resource and its state are the same.
         let same = put((IF_MATCH, tag), &body).await;
         assert_eq!((same.status, same.header("etag")), (200, tag), "{path}");
     }
@@ -438,7 +438,7 @@ async fn who_may_not_learns_nothing_of_states(
         for (who, look, change) in [
             (&server.anonymous(), 401, 401),
             (&wrong, 401, 401),
-            // Accounts are the one thing whose absence is not told to those who may not look at any.
+            // Only for accounts, a caller that may not read any does not learn of an absence.
             (
                 &stranger,
                 if place.starts_with("/accounts") {
@@ -565,7 +565,7 @@ async fn applying_twice_rotates_nothing_and_duplicates_nothing(
         admin.get(&home).await.header("etag").to_owned(),
         created.header("etag").to_owned(),
     );
-    // Logins are told of too, and are no changes.
+    // The trail has logins too, which are no changes.
     let changes = || {
         let sql = "SELECT kind || ' ' || subject_kind AS line FROM audit_events \
                    WHERE subject_kind IN ('account', 'registry', 'token') AND kind <> 'login'";
@@ -577,7 +577,7 @@ async fn applying_twice_rotates_nothing_and_duplicates_nothing(
         assert_eq!((again.status, again.header("etag")), (200, tags.0.as_str()));
         let seen = admin.get(&path).await;
         assert_eq!((seen.status, seen.header("etag")), (200, tags.1.as_str()));
-        // As an import sees it: what was read is put back, with all that is read-only in it.
+        // As an import does: the body that was read is put back, with all read-only members.
         for sent in [body.clone(), seen.json.clone()] {
             let again = admin.put(&path, sent).await;
             assert_eq!(

@@ -1,4 +1,4 @@
-//! The program as a stranger meets it: what it makes, what it says, what it refuses, and its commands.
+//! The program for a new user: its files, its output, its refusals and its commands.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -60,7 +60,7 @@ pub fn end(command: &mut Command) -> Ended {
 }
 
 impl Ended {
-    /// Asserts success and gives what was printed.
+    /// Asserts success and returns the output.
     pub fn ok(self) -> String {
         assert_eq!(self.code, Some(0), "{self:?}");
         self.out
@@ -777,7 +777,7 @@ async fn commands_that_break_a_rule_change_no_account(
     assert_eq!(beside.database.number("SELECT COUNT(*) FROM accounts"), 2);
 }
 
-/// Arguments that are wrong by themselves, and what the refusal has to name.
+/// Arguments that are wrong by themselves, and the text that the refusal has to name.
 const BAD_ARGUMENTS: &[(&[&str], &[&str])] = &[
     (&["--bcrypt-cost", "3"], &["--bcrypt-cost", "4..=20"]),
     (&["--listen", "nowhere"], &["--listen", "nowhere"]),

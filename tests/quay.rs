@@ -518,7 +518,7 @@ async fn wrong_credentials(server: &Server) -> Vec<Vec<String>> {
         basic("admin", "wrong-password"),
         basic("nobody", ADMIN_PASSWORD),
         basic("disabled", "right-password"),
-        // A code opens registries, not what codes are made with.
+        // A code opens registries, not the routes that make codes.
         basic("$app", &code),
         basic("admin", &code),
         format!("Bearer {code}"),
@@ -659,7 +659,7 @@ async fn accounts_see_their_own_tokens_only(
     assert_eq!(titles(&alice, TOKENS).await, ["hers"]);
     assert_eq!(titles(&bob, TOKENS).await, ["his"]);
     assert_eq!(titles(&admin, TOKENS).await, [""; 0]);
-    // All of them, for who may read accounts, and without codes.
+    // All of them, for an account that may read accounts, and without codes.
     for reader in [&admin, &analyst] {
         assert_eq!(titles(reader, ALL).await, ["hers", "his"]);
         let listed = reader.get(ALL).await;
@@ -721,7 +721,7 @@ async fn a_session_signs_in_works_and_signs_out(
         visited.header("set-cookie"),
         format!("wharfinger-session={cookie}; Max-Age=3600; Path=/; HttpOnly; SameSite=Lax")
     );
-    // The same again, for who comes back.
+    // The same again, for a client that comes back.
     browser.visit().await;
     assert_eq!(
         (&browser.cookie, &browser.csrf),
@@ -816,7 +816,7 @@ async fn a_cookie_alone_changes_nothing(
         assert_eq!(browser.get(&path).await.status, 200);
     }
     assert_eq!(titles(&admin, TOKENS).await, ["kept"]);
-    // Nor does who says another way who it is, cookie or not.
+    // Nor does a client with other credentials, with or without a cookie.
     let cookie = format!("wharfinger-session={}", browser.cookie.clone().unwrap());
     for actor in [admin.clone(), bearer(&server, &admin, &["Admin"]).await] {
         let request = actor
@@ -1302,7 +1302,7 @@ async fn the_ansible_module_works(#[values(Backend::Sqlite, Backend::Postgres)] 
     }
     assert_eq!(titles(&actor, TOKENS).await, ["other"]);
 
-    // With a password: the cookie of each answer, and the CSRF token that it is told.
+    // With a password: the cookie of each answer, and the CSRF token in the answer.
     let mut browser = Browser::new(&server);
     browser.visit().await;
     let answer = browser.sign_in("admin", ADMIN_PASSWORD).await;

@@ -77,7 +77,7 @@ fn marked_blocks(markdown: &str) -> Vec<(String, String)> {
     blocks
 }
 
-/// Replaces what differs from run to run.
+/// Replaces values that differ from run to run.
 struct Mask<'a> {
     /// Values in the commands stay as they are.
     commands: &'a str,
@@ -212,7 +212,7 @@ fn the_tour_works_as_its_page_shows_it() {
     run_as_shown(&(start.to_owned() + &read("docs/TOUR.md")), 10);
 }
 
-/// Runs the blocks of a page, of which there are more than `least`, and compares what they print.
+/// Runs the blocks of a page, which must be more than `least`, and compares their output.
 fn run_as_shown(page: &str, least: usize) {
     require(&["bash", "curl", "jq", "script"]);
     let blocks = marked_blocks(page);
@@ -292,7 +292,7 @@ fn settings_table() -> String {
             .iter()
             .map(|value| value.to_str().unwrap())
             .collect();
-        // A default that depends on others is told in words.
+        // A default that depends on others is given in words.
         let (meaning, told) = match help.split_once(" [default: ") {
             Some((meaning, default)) => (meaning, default.trim_end_matches(']')),
             None => (help.as_str(), "none"),

@@ -1,4 +1,4 @@
-//! `/registries` as the contract has it: bodies, rules, pages, and what real clients send.
+//! `/registries` by the contract: bodies, rules, pages, and requests of real clients.
 
 use chrono::TimeDelta;
 use rstest::rstest;
@@ -505,7 +505,7 @@ async fn what_verifies_a_jwt_changes_only_when_it_is_named(
             );
             let after = current(&admin, ID).await;
             assert_eq!(after, answer.json, "{method} {sent}");
-            // The second way finds done what the first one did.
+            // The second way finds the change of the first already done.
             let changed = changes && method == "PUT";
             assert_eq!(before != after, changed, "{method} {sent}");
         }
@@ -546,7 +546,7 @@ async fn pages_follow_each_other_by_token(
             .to_owned()
     };
 
-    // Page by page, by `next` and by `pagination.token` alike; what happens meanwhile moves nothing.
+    // Page by page, by `next` and by `pagination.token` alike; changes meanwhile do not shift the pages.
     let mut page = admin.get("/registries?limit=2").await.json;
     assert_eq!(names(&page), ["team-a", "prod-a"]);
     assert_eq!(page["_links"]["self"], format!("{base}/registries?limit=2"));

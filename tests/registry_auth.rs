@@ -1,4 +1,4 @@
-//! The token endpoint: what the clients of registries ask, and what they get.
+//! The token endpoint: requests of registry clients, and the answers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -390,7 +390,7 @@ impl Bench {
         told
     }
 
-    /// Checks that these credentials are told what nobody is told.
+    /// Checks that these credentials get the same answer as no credentials.
     async fn opens_nothing(&self, what: &str, name: &str, secret: &str) {
         let expected = self.told_to_nobody().await.text;
         for scope in ["", "repository:own:pull"] {
@@ -516,7 +516,7 @@ async fn headers_that_are_no_credentials_look_like_none(
         unauthorized(header, &answer);
         assert_eq!(answer.text, expected.text, "{header:?}");
     }
-    // Two are two opinions on who asks.
+    // Two headers may name two clients.
     let request = bench
         .client()
         .request(Method::GET, &format!("/token?service={SERVICE}"))
@@ -572,7 +572,7 @@ impl Bench {
         ]
     }
 
-    /// Asks in a query and in a form, on both paths, and checks that this parameter is what is wrong.
+    /// Asks in a query and in a form, on both paths, and checks that the error names this parameter.
     async fn refused_for(&self, parameter: &str, pairs: &[(&str, &str)]) {
         let what = format!("{pairs:?}");
         let login = [
@@ -723,7 +723,7 @@ async fn forms_for_another_grant_are_refused(
     );
 }
 
-/// A client may ask for what only another product knows, and still gets what this one does.
+/// A client may ask for scopes that only another product knows, and still gets the scopes that this product knows.
 #[rstest]
 #[actix_web::test]
 async fn a_scope_that_cannot_be_read_is_dropped_and_the_others_are_granted(
@@ -1253,7 +1253,7 @@ async fn refresh_tokens_end_with_the_password_and_the_account(
     unauthorized("old", &bench.login(person, password, &[]).await);
     let later = two.login(person, "second-password").await;
     assert!(two.works(&later).await && !two.works(&first).await);
-    // Other roles change what it opens, and no more.
+    // Other roles change its access, and no more.
     let roles = ["Admin", "Analyst"].map(str::to_owned).to_vec();
     accounts.set_roles(person.to_owned(), roles).await.unwrap();
     assert!(two.works(&later).await, "after another role");
@@ -1279,7 +1279,7 @@ async fn refresh_tokens_end_with_the_password_and_the_account(
     assert!(!two.works(&third).await, "another account of the name");
 }
 
-/// Docker would keep it in place of the password, and others could not read what it keeps.
+/// Docker would keep a refresh token in place of the password, and other clients could not use that.
 #[rstest]
 #[actix_web::test]
 async fn no_refresh_token_is_given_unless_that_is_set(
@@ -1663,7 +1663,7 @@ async fn no_jwt_and_no_refresh_token_is_ever_written(
     for secret in secrets {
         assert!(!log.contains(secret), "the log has {secret}");
         for answer in said.iter().filter(|answer| answer.status != 200) {
-            // Only what was sent as the service's name comes back, cut short.
+            // Only the value sent as the service's name comes back, cut short.
             let echoed = answer.json["errors"][0]["detail"]["parameter"] == "service";
             assert!(echoed || !answer.text.contains(secret), "{}", answer.text);
         }

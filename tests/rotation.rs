@@ -134,7 +134,7 @@ async fn check(client: &Actor) -> u16 {
     client.send(request).await.status
 }
 
-/// The statuses that what a login got gets: the refresh token at the token endpoint, the JWT from a proxy's question.
+/// The statuses for a login's refresh token at the token endpoint, and for its JWT at `/v2/check`.
 async fn lasts(server: &Server, login: &Login) -> (u16, u16) {
     let fields = [
         ("grant_type", "refresh_token"),
@@ -587,7 +587,7 @@ async fn a_leak_of_the_old_secret_ends_that_and_not_the_token(
     };
     let ends = leaked == "disable";
     let gone = if ends { NO } else { YES };
-    // By the secret itself, and by what was got with it.
+    // By the secret itself, and by the tokens that a login with the secret got.
     let mut leaks = 0;
     for by_refresh_token in [false, true] {
         let old = bench.rotate("PT0S").await;
@@ -672,7 +672,7 @@ async fn a_secret_that_is_too_old_for_its_registry_opens_nothing(
         bench.reason().await,
         "the token's secret reached the registry's maximumSecretAge, P1DT12H, at 2026-11-23T00:00:00Z; rotate it"
     );
-    // The token is what it was; its secret is not.
+    // The token is unchanged; its secret is not.
     let metadata = bench.metadata().await;
     assert_eq!(
         (&metadata["state"], &metadata["secretExpiryDate"]),
@@ -759,7 +759,7 @@ async fn a_registry_may_say_how_old_a_secret_becomes(
             .cloned()
     };
     assert_eq!(shown().await, Some(json!("P28D")));
-    // A PATCH leaves what it does not name, null removes it.
+    // A PATCH keeps members that it does not name; null removes a member.
     for (body, expected) in [
         (json!({"apiSubnetAllowList": []}), Some(json!("P28D"))),
         (json!({"maximumSecretAge": "PT720H"}), Some(json!("P30D"))),

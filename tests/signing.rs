@@ -30,7 +30,7 @@ const SERVICE: &str = "team-a.localhost";
 const NOON: i64 = 1_795_262_400;
 const DAY: i64 = 86_400;
 
-/// A registry as it was set up: what its configuration names, and its clock.
+/// A registry's setup: the files in its configuration, and its clock.
 #[derive(Clone)]
 struct Setup {
     service: &'static str,
@@ -444,7 +444,7 @@ impl Bench {
             let chained = is_chained(&leaf, &certificates(&bundle), now);
             assert_eq!(chained, holds, "{now}");
         }
-        // Only a certificate says who signed it.
+        // Only a certificate names its signer.
         assert_eq!(distribution3(&self.by_key_set(&key_set), jwt), Err("chain"));
         assert_eq!(zot(&self.by_bundle(&bundle), jwt), Err("signature"));
         vec![
@@ -518,7 +518,7 @@ async fn jwts_open_every_registry_that_is_set_up_as_it_is_told_to(
         let (open, setup, _) = &opener;
         assert_eq!(open(setup, &jwt), Ok(allowed()));
         check_clocks(&opener, &jwt);
-        // One that trusts another registry's keys refuses it, whatever else it forgets to check.
+        // A registry that trusts another registry's keys refuses the JWT, whatever other checks are missing.
         let by_bundle = !setup.bundle.is_empty();
         let elsewhere = Setup {
             bundle: if by_bundle {
@@ -586,7 +586,7 @@ async fn key_sets_and_bundles_are_what_files_of_registries_hold(
     assert!(answer.text.ends_with("-----END CERTIFICATE-----\n"));
     assert!(!answer.text.contains('\r'));
     let trusted = public_key_of(&certificates(&answer.text)[0]);
-    // A pinned key is trusted itself, a leaf by who signed it.
+    // A pinned key is trusted itself, a leaf by its signer.
     assert_eq!(trusted == public, verifier == "pinned");
 }
 
@@ -656,7 +656,7 @@ async fn keys_are_made_when_first_needed_and_once(
         let expected = json!({"database": "ok", "migrations": "ok", "signingCertificatesEnd": end});
         assert_eq!(admin.get("/readyz").await.json["checks"], expected);
     }
-    // Each replica takes what the other issued.
+    // Each replica accepts JWTs that the other issued.
     let stranger = replica.anonymous();
     let request = stranger.request(Method::GET, &format!("/v2/check/{SERVICE}/v2/"));
     assert_eq!(stranger.send(request.bearer_auth(&here)).await.status, 200);
@@ -721,7 +721,7 @@ async fn the_key_that_signs_is_replaced_on_schedule_and_nobody_notices(
         counts(&[("ca", 1), ("leaf", 2), ("pinned", 1)])
     );
 
-    // Both replicas sign with the new one from now on; what the old one signed stays good.
+    // Both replicas sign with the new key from now on; JWTs signed with the old key stay good.
     let after = [bench.jwt().await, issue(&replica, &bench.token).await];
     assert_eq!(kid(&after[0]), kid(&after[1]));
     assert_ne!(kid(&after[0]), kid(&first));
@@ -922,7 +922,7 @@ async fn private_keys_are_sealed_to_their_row(
         }
     }
 
-    // Altered or moved, a row does not open: nothing is signed, and nobody is told why.
+    // An altered or moved row does not open: nothing is signed, and clients do not learn the reason.
     let number = |name: &str| {
         database.number(&format!(
             "SELECT key FROM registries WHERE name = '{name}' AND deleted_at IS NULL"
@@ -1129,7 +1129,7 @@ async fn setting_a_registry_up_is_for_those_who_may_see_it(
     }
 }
 
-/// Runs a command beside a server; what it printed if it went well, else what it complained of.
+/// Runs a command beside a server. Returns its output if it succeeded, else its error.
 fn run(database: &Database, arguments: &[&str]) -> Result<String, String> {
     let output = Program::command(database)
         .args(arguments)

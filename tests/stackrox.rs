@@ -1,4 +1,4 @@
-//! API tokens as StackRox's clients know them: every row of what they rely on, word for word.
+//! API tokens for StackRox's clients: every row of the table of behaviour that they rely on, word for word.
 
 use std::io::Read as _;
 
@@ -200,7 +200,7 @@ async fn what_is_wrong_with_a_wish_is_told_in_one_order(
     let one = "not authorized: 1 error occurred:\n\t\
         * resource=Image, access scope=\"Unrestricted\": requested access is READ_WRITE_ACCESS, when user access is READ_ACCESS\n\n";
     check_error(&answer, 403, &error(7, one), "one");
-    // Admin permits what is not even known yet.
+    // Admin permits even resources that are not known yet.
     let answer = minter
         .post(GENERATE, json!({"name": "n", "role": "Admin"}))
         .await;
@@ -212,7 +212,7 @@ async fn what_is_wrong_with_a_wish_is_told_in_one_order(
             .contains("resource=WatchedImage, access scope"),
         "{answer:?}"
     );
-    // Its own permissions are judged before what it wishes.
+    // The caller's permissions are checked before the request.
     let analyst = server.analyst();
     let answer = analyst.post(GENERATE, json!({})).await;
     let lacks = "not authorized: \"READ_WRITE_ACCESS\" for \"Integration\"";

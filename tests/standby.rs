@@ -139,7 +139,7 @@ impl Front {
         front
     }
 
-    /// Leads to another server from now on, and ends what was open.
+    /// Leads to another server from now on, and closes the open connections.
     fn exchange(&self, server: &Cluster) {
         self.behind.store(server.port(), Ordering::SeqCst);
         for stream in self.open.lock().unwrap().drain(..) {
@@ -164,7 +164,7 @@ async fn statuses(program: &Program, tokens: &[Minted]) -> Vec<u16> {
     statuses
 }
 
-/// Runs a command of the program on a database. Returns whether it succeeded, and what it said.
+/// Runs a command of the program on a database. Returns its success and its output.
 fn run(database: &Database, url: &str, arguments: &[&str]) -> (bool, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_wharfinger"))
         .env_clear()

@@ -1,4 +1,4 @@
-//! One service behind several surfaces: what is done on one counts on all, and none is a way around another.
+//! One service behind several surfaces: a change on one counts on all, and no surface is a way around another.
 
 use reqwest::Method;
 use rstest::rstest;
@@ -117,7 +117,7 @@ async fn an_api_token_makes_an_app_token_that_outlasts_it_and_ends_alone(
     let admin = server.admin();
     admin.create_registry("team-a").await;
 
-    // Made on StackRox's surface, it makes on Quay's what opens registries.
+    // The API token is made on StackRox's surface. On Quay's it makes an app token, which opens registries.
     let (token, id) = generate(&admin, "Admin").await;
     let bearer = server.bearer(&token);
     let (path, code) = create_app_token(&bearer).await;
@@ -135,7 +135,7 @@ async fn an_api_token_makes_an_app_token_that_outlasts_it_and_ends_alone(
     for actor in [&bearer, &admin, &session] {
         assert_eq!(actor.get(&path).await.json["token"]["token_code"], code);
     }
-    // None of what opens registries opens what it was made with.
+    // No credential for registries opens the surface on which the credential was made.
     assert_eq!(statuses(&app).await, [401; 6]);
     assert_eq!(statuses(&jwt).await, [401; 6]);
 
@@ -151,7 +151,7 @@ async fn an_api_token_makes_an_app_token_that_outlasts_it_and_ends_alone(
     assert_eq!(opened(&app).await, [200; 3]);
     assert_eq!(checked(&jwt).await, 200);
 
-    // Deleted on Quay's surface it opens no registry, nor does what it was exchanged for.
+    // Deleted on Quay's surface, the app token opens no registry, nor do the tokens that it was exchanged for.
     assert_eq!(admin.delete(&path).await.status, 204);
     assert_eq!(opened(&app).await, [401; 3]);
     assert_eq!(checked(&jwt).await, 401);
@@ -293,7 +293,7 @@ impl Treasure {
         [always, tokens]
     }
 
-    /// Requests that would give access to registries as the Admin; then requests that all may make for their own app tokens.
+    /// Requests that would open registries as the Admin; then requests that all may make for their own app tokens.
     fn app_token_attempts(&self) -> [Vec<(Method, &str, Value)>; 2] {
         let foreign = vec![
             (Method::GET, self.app_token.as_str(), Value::Null),
@@ -401,7 +401,7 @@ async fn no_surface_is_a_way_to_more_than_one_holds(
         assert!(!listed.text.contains("token_code"), "{who}: {listed:?}");
         assert_eq!(treasure.state(&admin).await, before, "{who}");
     }
-    // Nor does anybody read what they may not.
+    // Nobody reads more than they may.
     let reader = server.actor("reader", "right-password");
     let other = admin.create_registry("team-b").await;
     for (path, status) in [
@@ -493,7 +493,7 @@ async fn a_narrow_token_of_an_admin_gives_no_more_than_it_may(
             let answer = attempt(narrow, &method, path, &body).await;
             assert_eq!(answer.status, 403, "{method} {path} {body}: {answer:?}");
         }
-        // Not even who may read accounts.
+        // Not even an account that may read accounts.
         assert_eq!(narrow.get(ALL_APP_TOKENS).await.status, 403);
     }
     assert_eq!(treasure.state(&admin).await, before);

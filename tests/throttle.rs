@@ -1,5 +1,5 @@
-//! The treatment of clients that fail repeatedly, and of all others. Clients come from 127.0.0.1 and 127.0.0.2, and from
-//! other addresses that a trusted proxy gives.
+//! The treatment of clients that fail repeatedly, and of all others. Clients come from 127.0.0.1 and 127.0.0.2, and
+//! from other addresses that a trusted proxy gives.
 
 use chrono::TimeDelta;
 use reqwest::Method;
@@ -95,7 +95,7 @@ async fn a_wall_clock_that_is_set_moves_no_wait_and_no_proof(
         admin.create_account("ann", &["Analyst"]).await;
         let ann = server.actor("ann", "right-password");
         let guesses = server.actor("ann", "wrong-password");
-        // Ann is told to wait, and is so often enough that nothing passes under this name.
+        // Ann has to wait, and fails so often that nothing passes under this name.
         assert_eq!(exhaust(&guesses).await, 3);
         for _ in 0..31 {
             assert_eq!(guesses.get("/registries").await.status, 429);
@@ -104,7 +104,7 @@ async fn a_wall_clock_that_is_set_moves_no_wait_and_no_proof(
         assert_eq!(admin.get("/registries").await.status, 200);
 
         server.clock.set(TimeDelta::hours(hours));
-        // No second has passed: what had to wait still has to, and the remembered proof holds.
+        // No second has passed: the same requests still have to wait, and the remembered proof holds.
         assert_eq!(ann.get("/registries").await.status, 429);
         assert_eq!(admin.get("/registries").await.status, 200);
         assert_eq!(server.service.password_checks(), checks);
@@ -228,7 +228,7 @@ async fn machine_secrets_are_counted_apart_and_right_ones_never_wait(
     // A pipeline that goes on with a token that is gone.
     let gone = server.client(&old);
     assert_eq!(statuses(&gone, 5).await, [401, 401, 401, 429, 429]);
-    // Another name spends what is left of the source.
+    // Another name spends the rest of the source's allowance.
     let wrong = server.actor("ci", &old.secret);
     assert_eq!(statuses(&wrong, 5).await, [401, 401, 401, 429, 429]);
     // The same name, with the right secret, and a token not seen before.
@@ -381,7 +381,7 @@ async fn each_replica_counts_for_itself_and_the_audit_trail_tells(
     assert_eq!(event["detail"]["credential"]["kind"], "password");
 }
 
-/// Asks through a proxy at 127.0.0.1 that says who it asks for.
+/// Asks through a proxy at 127.0.0.1 that names the client's address.
 async fn asked_for(actor: &Actor, from: &str, path: &str) -> u16 {
     let request = actor
         .request(Method::GET, path)

@@ -1,4 +1,4 @@
-//! `/registries/{registryId}/tokens` as the contract has it: bodies, rules, pages, and what real clients send.
+//! `/registries/{registryId}/tokens` by the contract: bodies, rules, pages, and requests of real clients.
 
 use chrono::TimeDelta;
 use rstest::rstest;
@@ -121,7 +121,7 @@ async fn answers_have_exactly_the_members_of_the_schema(
         patched.json["metadata"]["createdByUserId"]
     );
 
-    // Replacing shows no secret either, and what is left out falls back: `ionosctl token replace`.
+    // Replacing shows no secret either, and missing properties fall back to defaults: `ionosctl token replace`.
     let replaced = admin
         .put(&path, json!({"properties": {"name": "push-Token"}}))
         .await;
@@ -889,7 +889,7 @@ async fn scopes_that_grant_nothing_are_kept_and_told_of(
     assert_eq!(made.json["metadata"]["warnings"], warnings, "{made:?}");
     assert_eq!(made.json["properties"]["scopes"], both);
     let token = format!("{tokens}/{}", made.json["id"].as_str().unwrap());
-    // Sent back, they are ignored; what is only read says nothing of them.
+    // Sent back, the members are ignored.
     let body =
         json!({"metadata": made.json["metadata"], "properties": {"name": "ci", "scopes": both}});
     for answer in [

@@ -164,7 +164,7 @@ async fn replicas_write_at_once_and_the_latest_use_stays(
         }
         let (here, there) =
             tokio::join!(server.service.flush_usage(), replica.service.flush_usage());
-        // Whoever comes second writes only what is later.
+        // The second writer writes only later uses.
         let written = here.unwrap() + there.unwrap();
         assert!((TOKENS..=TOKENS * 3 / 2).contains(&written), "{written}");
         let latest = (at + TimeDelta::milliseconds(1)).timestamp_micros();
@@ -283,7 +283,7 @@ async fn uses_outlive_a_database_that_refuses(
     let mut other = server.database.connect();
     match backend {
         Backend::Sqlite => other.batch_execute("BEGIN IMMEDIATE").unwrap(),
-        // As on a full disk: what was written so far stays, what comes then does not.
+        // As on a full disk: rows written so far stay, later rows are refused.
         Backend::Postgres => server.database.execute(&format!(
             "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
              IF NEW.token_key >= {} THEN RAISE EXCEPTION 'No space left on device' USING ERRCODE = '53100'; END IF; \
@@ -443,7 +443,7 @@ async fn a_request_that_is_not_let_in_is_no_use(
     let first = shown().await;
     assert_eq!(first["lastUsedRepository"], "team/app");
     server.clock.advance(TimeDelta::minutes(1));
-    // The token grants it, and this JWT does not hold it: the client is told to ask for more.
+    // The token grants the scope, but this JWT lacks it: the challenge asks for more.
     assert_eq!(check(&jwt, "GET", &tags("team/tool")).await, 401);
     assert_eq!(shown().await, first, "a challenge");
     assert_ne!(check(&client, "POST", mount).await, 200);

@@ -169,7 +169,7 @@ async fn a_body_that_breaks_its_framing_ends_the_connection() {
         "5\r\nabcde\n0\r\n\r\n",
         "10000000000000005\r\nabcde\r\n0\r\n\r\n",
         "fffffffffffffffff\r\nabcde\r\n0\r\n\r\n",
-        // Sizes that are right, and hold what comes as their own.
+        // Right sizes, whose bodies contain the smuggled request.
         "ffffffffffffffff\r\nabcde\r\n0\r\n\r\n",
         "fffff\r\nabcde\r\n0\r\n\r\n",
         long.as_str(),
@@ -183,7 +183,7 @@ async fn a_body_that_breaks_its_framing_ends_the_connection() {
             let answers = exchange(server.address, format!("{head}{body}{SMUGGLED}").as_bytes());
             let what = body.chars().take(40).collect::<String>();
             assert!(!answers.contains("smuggled"), "{what:?}: {answers}");
-            // At most the answer to the request, and a last word on what follows it.
+            // At most the answer to the request, and one error for the bytes that follow.
             let statuses = statuses(&answers);
             assert!(
                 statuses

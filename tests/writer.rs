@@ -63,7 +63,7 @@ fn names(database: &Database) -> String {
     names.join(",")
 }
 
-/// Holds the writer inside a job until told to go on, so that what is queued meanwhile becomes one group.
+/// Holds the writer inside a job until released, so that the jobs queued meanwhile become one group.
 struct Held {
     go_on: mpsc::Sender<()>,
     job: JoinHandle<Result<()>>,
@@ -150,7 +150,7 @@ struct Made {
 #[derive(Debug, Clone, Copy)]
 enum Done {
     Insert,
-    /// As tokens are made: what the statement returns is read, and no more of it.
+    /// As tokens are made: the first row that the statement returns is read, and no more.
     InsertReturning,
     Update,
     Delete,
@@ -196,7 +196,7 @@ async fn a_job_that_fails_undoes_only_itself(
     assert!(matches!(third.await.unwrap(), Err(Error::Internal(_))));
     last.await.unwrap().unwrap();
     assert_eq!(names(&database), "a,c");
-    // SQLite undoes what a job changed by running the whole group again, now in savepoints.
+    // SQLite undoes a job's changes by running the whole group again, now in savepoints.
     let runs_before = match backend {
         Backend::Sqlite => 2,
         Backend::Postgres => 0,
@@ -666,7 +666,7 @@ async fn nobody_is_told_yes_of_what_could_not_be_told(
     let silent = start(&store, Lock::Nothing, |c| insert(c, "a")).await;
     let told = start(&store, Lock::Nothing, telling(&ledger, "b")).await;
     held.release().await;
-    // Each on its own: only what could not be told fails.
+    // Each on its own: only the job that could not be reported fails.
     silent.await.unwrap().unwrap();
     assert!(matches!(told.await.unwrap(), Err(Error::Internal(_))));
     assert_eq!(names(&database), "a");
@@ -890,7 +890,7 @@ async fn what_a_group_counts_of_one_registry_is_no_matter_of_another(
     store.close();
 }
 
-/// A probe must not wait for lists, nor the workers that refuse what is too much.
+/// Neither a probe nor the workers that refuse excess requests may wait for lists.
 #[cfg(target_os = "linux")]
 #[rstest]
 #[actix_web::test]

@@ -42,7 +42,7 @@ fn edited(text: &str, input: &[u8]) -> String {
     letters.into_iter().collect()
 }
 
-/// The input as an instruction and what it is about. `None` if it is empty.
+/// The first byte of the input as an instruction, and the rest. `None` if the input is empty.
 fn instructed(input: &[u8]) -> Option<(u8, &[u8])> {
     input.split_first().map(|(first, rest)| (*first, rest))
 }

@@ -42,7 +42,7 @@ impl Clock for Noon {
     }
 }
 
-/// The service and who drives it.
+/// The service and its runtime.
 pub struct RunningService {
     runtime: Runtime,
     service: Service,

@@ -127,7 +127,7 @@ fn is_whole(answer: &[u8]) -> bool {
 }
 
 impl Answer {
-    /// Checks a refusal in the shape of the OCI distribution specification; `parameter` is what it says was wrong.
+    /// Checks a refusal in the format of the OCI distribution specification, which names `parameter` as wrong.
     /// Returns the message.
     pub fn refused(&self, what: &str, status: u16, code: &str, parameter: Option<&str>) -> String {
         assert_eq!(self.status, status, "{what}: {}", self.text);

@@ -139,7 +139,7 @@ impl KeyPair {
         }
     }
 
-    /// The one that signs for a registry, as only who has the database and the server key can have it.
+    /// The key that signs for a registry, which only a holder of the database and the server key can read.
     pub async fn stolen(server: &Server, registry: &str, role: KeyRole) -> Self {
         let store = Store::open(&Settings {
             target: Target::parse(&server.database.url).unwrap(),

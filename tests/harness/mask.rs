@@ -1,4 +1,4 @@
-//! Answers without what differs from run to run, so that tests compare all the rest exactly.
+//! Masks values that differ from run to run, so that tests compare the rest of an answer exactly.
 
 use serde_json::Value;
 

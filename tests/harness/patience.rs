@@ -4,7 +4,7 @@ use std::process::Child;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// No machine needs longer for what a test waits for.
+/// No machine takes longer for anything that a test waits for.
 pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Counts the time of a loop that waits.

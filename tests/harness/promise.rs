@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::openapi::{document, document_of, resolve};
 
-/// The answer of a connection to a head that is too large, whatever is asked for.
+/// The answer to a head that is too large, for any route.
 const BEFORE_ALL: [u16; 1] = [431];
 
 /// Fails the test if the operation behind a path may not be answered so. What is in no document is passed over.

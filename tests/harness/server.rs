@@ -320,7 +320,7 @@ pub struct Actor {
     credentials: Credentials,
 }
 
-/// How somebody says who they are.
+/// An actor's credentials.
 #[derive(Debug, Clone)]
 enum Credentials {
     None,

@@ -27,7 +27,7 @@ pub fn run(input: &[u8]) {
     }
 }
 
-/// Sends a body everywhere, and returns what those said of it that take a password.
+/// Gives a body to all readers, and returns the texts from those that take a password.
 fn send(body: &[u8]) -> Vec<String> {
     if let Some(new) = taken(registries::new_registry(body)) {
         let name = new.name.as_str();
