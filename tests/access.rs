@@ -782,7 +782,7 @@ impl Replicas {
                 .patch(&format!("/registries/{registry}"), json!({}))
                 .await;
             assert_unauthenticated(&write, what);
-            // Nor does anybody who is shut out learn what else was wrong.
+            // A refused client does not learn of further errors either.
             for query in [
                 "/registries?limit=x",
                 "/accounts?offset=x",
@@ -857,7 +857,7 @@ async fn a_deleted_account_is_shut_out_and_its_namesake_is_somebody_else(
         .await
         .unwrap();
     replicas.shut_out(&actors, "deleted").await;
-    // A namesake is somebody else, even with the same password on a server that remembers the old one's.
+    // A new account of the same name is another account, even if the server remembers the old one's same password.
     server
         .add_account("deleted", "other-password", "Admin")
         .await;
@@ -888,7 +888,7 @@ async fn an_old_password_is_shut_out_on_the_next_request(
             "the new password"
         );
     }
-    // The same value again: the proof is renewed, by one check, and nobody notices.
+    // The same value again: one check renews the proof, and clients notice nothing.
     accounts
         .set_password(
             "changed".to_owned(),
@@ -983,7 +983,7 @@ async fn names_and_passwords_of_all_kinds(
         let expected = if name.ends_with(":a") { 200 } else { 401 };
         assert_eq!(answer.status, expected, "{why}");
     }
-    // Names that PostgreSQL, a log or a terminal would choke on: nobody, never a 500.
+    // Names that PostgreSQL, a log or a terminal cannot take: no account, never a 500.
     for name in [
         "a\0b",
         "\0",

@@ -95,7 +95,7 @@ async fn a_token_opens_the_registries_within_its_roles_until_it_is_revoked(
     assert_eq!(statuses(&server.bearer(&again)).await, (401, 401));
 
     assert_eq!(statuses(&all).await, (200, 200));
-    // It may revoke itself, and that is the last thing that it does.
+    // It may revoke itself, as its last call.
     revoke(&all, &all_id).await;
     assert_eq!(statuses(&all).await, (401, 401));
     let answer = all.get("/locations").await;
@@ -192,7 +192,7 @@ async fn a_token_is_what_its_creator_and_its_roles_are_now(
         .database
         .execute("UPDATE api_tokens SET revoked_at = NULL");
     assert_eq!(statuses(&bearer).await, (401, 401));
-    // Nor does a namesake that comes later.
+    // Nor does a later account of the same name.
     server.add_account("bob", "some-password", "Admin").await;
     assert_eq!(statuses(&bearer).await, (401, 401));
 }
@@ -730,7 +730,7 @@ async fn tokens_that_are_over_go_at_the_full_hour(
     server.clock.advance(TimeDelta::minutes(1));
     assert_eq!(work().await, 1);
     assert_eq!(names(&admin).await, ["kept", "brief"]);
-    // The id of a token that is gone is nobody's.
+    // No token has the id of a deleted token.
     assert_eq!(statuses(&server.bearer(&revoked)).await, (401, 401));
     assert_eq!(admin.get(&format!("/v1/apitokens/{id}")).await.status, 400);
     let again = admin

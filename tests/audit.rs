@@ -447,7 +447,7 @@ async fn a_refused_login_is_told_with_the_registry_and_of_a_right_secret_with_th
     }
     server.clock.advance(TimeDelta::hours(1));
     let cases = [
-        // A secret that nobody proved is told with the registry alone.
+        // Without a proved secret the event names the registry alone.
         (by("ci", "guessed"), nobody(json!("ci"))),
         (by("disabled", &neighbour), nobody(json!("disabled"))),
         (by("admin", "guessed-password"), nobody(json!("admin"))),
@@ -500,7 +500,7 @@ async fn a_refused_login_is_told_with_the_registry_and_of_a_right_secret_with_th
         assert_eq!(&newest_refusal(&server).await, expected, "/v2/check");
         server.clock.advance(TimeDelta::minutes(1));
     }
-    // A request that may not pass is told likewise.
+    // A request without permission has the same kind of event.
     let request = by("neighbour", &neighbour)
         .request(Method::GET, "/v2/check?service=team-a.localhost")
         .header("x-original-method", "PUT")
@@ -561,7 +561,7 @@ async fn made_up_registries_make_no_event_each(
     }
     server.service.flush_audit(true).await.unwrap();
     let refused = told(&server.admin(), "kind=refuse").await;
-    // Those that were wrong, and those that were too many, each with their sum.
+    // Wrong requests and excess requests, each with a sum.
     assert!((1..=4).contains(&refused.len()), "{refused:?}");
 }
 
@@ -906,7 +906,7 @@ async fn lists_filter_and_go_on(#[values(Backend::Sqlite, Backend::Postgres)] ba
             "{query}"
         );
     }
-    // A page's token is none of another filter's.
+    // A page's token is not valid for another filter.
     let page = get("limit=1").await;
     let token = page["pagination"]["token"].as_str().unwrap();
     let other = admin
@@ -1029,7 +1029,7 @@ async fn what_somebody_does_to_the_rows_is_found(
             "UPDATE {events} SET sequence = 5 - sequence + 1000 WHERE {here} AND sequence IN (2, 3); \
                  UPDATE {events} SET sequence = sequence - 1000 WHERE {here} AND sequence > 1000"
         ),
-        // One is put in between, one behind the end.
+        // One event is put in between, one behind the end.
         format!(
             "INSERT INTO {events} SELECT chain, sequence + 1, at, kind, outcome, actor, actor_name, registry, \
                  subject_kind, subject, address, request_id, detail, mac FROM {events} WHERE {here} AND sequence = {last}"

@@ -182,8 +182,8 @@ impl Bench {
         self.refuse("PATCH", path, body, 400, &[code]).await;
     }
 
-    /// Sends what breaks a rule to all that makes a registry. A wrong location of one that there is already differs from
-    /// its own before it is anything else.
+    /// Sends properties that break a rule to all routes that make a registry. An existing registry refuses a wrong
+    /// location first because the location differs from its own.
     async fn refuse_new_registry(&self, properties: &Value, codes: &[&str]) {
         let body = json!({"properties": properties}).to_string();
         for (method, path) in [

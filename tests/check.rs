@@ -734,7 +734,7 @@ impl Bench {
         assert_eq!(answer.status, 200, "{answer:?}");
     }
 
-    /// Makes a token with the name and the id of the one that there was.
+    /// Makes a token with the name and the id of the deleted token.
     async fn put_again(&self) -> Minted {
         let scopes = scopes(&["repository:own:*"]);
         let body = json!({"properties": {"name": "ci", "scopes": scopes}});
@@ -1056,7 +1056,7 @@ fn wrong_claims(forge: &Forge) -> Forged {
     forged
 }
 
-/// Keys that are none of this registry's, or not for this.
+/// Keys of other registries, or for other purposes.
 fn wrong_keys(forge: &Forge) -> Forged {
     let mut forged = Forged::default();
     forged.add("of another registry", forge.elsewhere.clone());

@@ -83,7 +83,7 @@ fn needing_data() -> Vec<Vec<String>> {
     needs
 }
 
-/// Files that are there, but for those that come and go with SQLite's.
+/// The existing files, without SQLite's temporary ones.
 fn names(folder: &Path) -> BTreeSet<PathBuf> {
     let passing = |path: &PathBuf| {
         let name = path.to_string_lossy();
@@ -422,7 +422,7 @@ fn of_several_replicas_each_says_which_has_the_first_password() {
     let process = format!("process {}", first.child.id());
     assert!(second.greeting.contains(&process), "{}", second.greeting);
     assert!(!folder("second").join("admin-password").exists());
-    // Another password was set: that one is of no use any more.
+    // Another password was set, so the old password does not work any more.
     end(beside(&database).args(["account", "passwd", "admin"])).ok();
     let third = start("third");
     assert!(!third.greeting.contains("password"), "{}", third.greeting);

@@ -1,4 +1,4 @@
-//! The file of SQLite: that it stays the one that is open, that it is not made anew, and that it is whole.
+//! The file of SQLite: the open file is not replaced, not made anew, and not damaged.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -314,7 +314,7 @@ async fn a_locked_database_refuses_writes_and_recovers(
     let tokens = format!("/registries/{registry}/tokens");
     let mut other = server.database.connect();
     other.batch_execute(begin).unwrap();
-    // More than two groups: nobody waits for the time-outs of those before.
+    // More than two groups: no request waits for the time-outs of earlier ones.
     let begun = Instant::now();
     let waiting: Vec<_> = (0..300)
         .map(|number| {

@@ -531,7 +531,7 @@ fn surfaces(bench: &Bench) -> Vec<Surface> {
     surfaces
 }
 
-/// A server with something on it, and the secrets of those who ask.
+/// A server with resources, and the callers' secrets.
 struct Bench {
     server: Server,
     registry: String,
@@ -546,7 +546,7 @@ struct Bench {
 
 impl Bench {
     async fn new(backend: Backend) -> Self {
-        // The cost makes passwords wait for each other, and nobody for long.
+        // The cost makes passwords wait for each other, but not for long.
         let flags = ["--body-timeout", "2s", "--password-threads", "1"];
         let cost = ["--bcrypt-cost", "8"];
         let scanner = ["--secret-scanning-token", SCANNER];

@@ -309,7 +309,7 @@ async fn a_clock_that_is_ahead_for_a_moment_removes_nothing(
     server.clock.set(TimeDelta::days(400));
     assert!(work(&server).await.doubt.is_some());
     assert_eq!(old_rows(&server), [1; 4]);
-    // Things that somebody deleted go all the same.
+    // Deleted resources go all the same.
     let doomed = server.admin().create_registry("team-b").await;
     server
         .admin()

@@ -518,7 +518,7 @@ async fn what_is_over_or_gone_stays_as_it_is(
             .status,
         200
     );
-    // Another token with the id and the name of one that is gone is another.
+    // A new token with the id and the name of a deleted token is another token.
     let id = secrets.token.path.clone();
     assert_eq!(admin.delete(&id).await.status, 204);
     let again = json!({"properties": {"name": "ci"}});
@@ -673,7 +673,7 @@ async fn reports_wait_for_each_other_and_no_more_than_a_few(
         taken >= 4 && busy > 0,
         "{taken} were taken, {busy} were not"
     );
-    // A report that needs no look waits for nobody, and later ones find room.
+    // A report without a look-up does not wait, and later reports find room.
     assert_eq!(send(&server, report(&[&unknown()[0]])).await.status, 202);
 }
 

@@ -183,7 +183,7 @@ async fn rights_are_the_same_on_every_surface(
         };
         assert_eq!(at_check(&actor).await, expected, "{place}");
 
-        // Making registries, by POST or by PUT, is for those who may write all of them.
+        // Only accounts that may write all registries may make one, by POST or by PUT.
         let new = json!({"properties": {"name": format!("new-{number}"), "location": "no/where"}});
         let may = roles.contains(&"Admin");
         for answer in [
@@ -197,7 +197,7 @@ async fn rights_are_the_same_on_every_surface(
         let list = actor.get("/registries").await;
         let seen = list.json["items"].as_array().unwrap().len();
         assert_eq!(seen, 1 + usize::from(on_registry != "!!!"), "{place}");
-        // Names are told to all, since they are unique among all.
+        // All callers learn that a name is taken, since names are unique among all registries.
         let head = actor.request(Method::HEAD, "/names/team-a");
         assert_eq!(actor.send(head).await.status, 200, "{place}");
         admin.delete(&format!("/accounts/{account}")).await;

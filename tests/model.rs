@@ -172,7 +172,7 @@ impl Both {
         self.tokens.iter().any(|token| token.name == name)
     }
 
-    /// Does one thing to both. Steps on a token that is not there ask for one that never was.
+    /// Applies a step to both. Steps on a missing token use an id that never existed.
     async fn take(&mut self, step: Step) {
         let count = self.tokens.len();
         let chosen = |token: usize| (count > 0).then(|| token % count);
@@ -340,7 +340,7 @@ fn instant(shown: &Value) -> Option<DateTime<Utc>> {
     shown.as_str().map(|text| text.parse().unwrap())
 }
 
-/// Runs both through a sequence. Whatever fails is told by the sequence, made as short as it can be.
+/// Runs both through a sequence. A failure reports the sequence, made as short as possible.
 fn agree(backend: Backend, steps: Vec<Step>) {
     System::new().block_on(async move {
         let mut both = Both::new(backend).await;

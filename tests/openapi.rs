@@ -1213,7 +1213,7 @@ const OWN_MEMBERS: [(&str, &str, bool); 3] = [
     ("PatchRegistryInput", "tokenVerifier", false),
 ];
 
-/// The headers by which callers say which state of a thing they want: method, path and names.
+/// The headers for conditions on a resource's state: method, path and names.
 const CONDITIONS: [(&str, &str, &[&str]); 15] = [
     (
         "get",
@@ -1380,7 +1380,7 @@ fn what_is_our_own_is_documented_and_asked_of_nobody() {
     }
 }
 
-/// The operations that create a resource, with the member that names the resource.
+/// The operations whose answers link to the operations on a new resource.
 const MAKERS: [&str; 9] = [
     "registriesPost",
     "registriesPut",

@@ -499,7 +499,7 @@ fn a_signal_to_stop_lets_a_request_whose_body_is_arriving_finish(
     let program = Program::start(&database);
     let address = program.base.trim_start_matches("http://").to_owned();
     let body = br#"{"properties": {"name": "team-a", "location": "de/fra"}}"#;
-    // One that idles between requests does not hold up the end.
+    // An idle connection does not delay the end.
     let mut idle = connect(&address);
     idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .unwrap();

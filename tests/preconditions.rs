@@ -84,7 +84,7 @@ async fn things(admin: &Actor) -> Vec<Thing> {
     ]
 }
 
-/// The state of a thing, by a change that changes nothing.
+/// The state of a resource, by a GET or by a PUT that changes nothing.
 async fn state(who: &Actor, thing: &Thing) -> String {
     let answer = if thing.shown {
         who.get(&thing.path).await

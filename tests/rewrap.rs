@@ -178,7 +178,7 @@ fn a_replica_with_the_old_key_does_not_start_and_says_why(
     ] {
         assert!(said(&refused).contains(part), "{part}: {}", said(&refused));
     }
-    // The same once more: the way from the first key to the last is told.
+    // The same once more: the output gives the way from the first key to the last.
     rewrap(&database, &other_key("B"), &other_key("C"));
     let last = sealing(&database);
     let refused = said(&list(&first_key()));

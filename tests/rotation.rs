@@ -615,7 +615,7 @@ async fn a_leak_of_the_old_secret_ends_that_and_not_the_token(
         assert_eq!(metadata.get("previousSecretExpiryDate").is_none(), ends);
         assert_eq!(metadata["lastModifiedBy"] == "secret scanner", ends);
     }
-    // One whose grace is over is told of and changes nothing; one that was replaced is not known any more.
+    // A secret after its grace is reported and changes nothing; a replaced secret is not known any more.
     let forgotten = bench.rotate("PT0S").await;
     let old = bench.rotate("PT1H").await;
     let new = bench.rotate("PT1H").await;
@@ -626,7 +626,7 @@ async fn a_leak_of_the_old_secret_ends_that_and_not_the_token(
     assert_eq!(detail["before"], detail["after"]);
     assert_eq!(report(&forgotten.secret).await.len(), leaks + 1);
     assert_eq!(opens(&bench.server, &new).await, YES);
-    // So is one that was replaced without a grace.
+    // So is a secret that was replaced without a grace.
     let last = bench.rotate("PT0S").await;
     let events = report(&new.secret).await;
     assert_eq!(events.len(), leaks + 2);
@@ -635,7 +635,7 @@ async fn a_leak_of_the_old_secret_ends_that_and_not_the_token(
         events[leaks + 1]["detail"]["after"]
     );
     assert_eq!(opens(&bench.server, &last).await, YES);
-    // The new one is the token.
+    // The new secret is the token's.
     report(&last.secret).await;
     assert_eq!(opens(&bench.server, &last).await, gone);
 }
@@ -872,7 +872,7 @@ async fn a_rotation_that_comes_again_gives_the_same_secret(
     assert_eq!(opens(&bench.server, &new).await, (200, 200));
     let other = send(&bench.admin, "PT2H").await;
     assert_eq!(other.status, 422, "{other:?}");
-    // Once the token has changed, nobody is shown that secret any more.
+    // After a change of the token, that secret is not shown any more.
     bench.rotate("PT1H").await;
     let late = send(&bench.admin, "PT1H").await;
     assert_eq!(late.codes(), ["answer-outdated"], "{late:?}");

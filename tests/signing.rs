@@ -1064,7 +1064,7 @@ async fn no_text_is_made_for_another_product_or_a_path_that_is_none(
     }
 }
 
-/// One that the client made up is no address to hand on.
+/// An address that the client made up must not be handed on.
 #[rstest]
 #[actix_web::test]
 async fn a_host_is_handed_on_only_if_it_is_known(

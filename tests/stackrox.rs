@@ -405,7 +405,7 @@ async fn who_is_not_let_in_is_told_in_stackrox_words(
             vec![basic(&format!("{}:wrong", "n".repeat(300)))],
             failed(&format!("\"{}\"", "n".repeat(128))),
         ),
-        // `Basic` as it is written, `Bearer` in any case, and nobody has two opinions on who they are.
+        // `Basic` as it is written, `Bearer` in any case, and never two headers.
         (vec![lower(&right)], nothing.clone()),
         (vec!["Basic nonsense".to_owned()], nothing.clone()),
         (vec!["Digest x".to_owned()], nothing.clone()),

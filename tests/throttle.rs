@@ -67,7 +67,7 @@ async fn failures_wait_and_nothing_that_is_right_does(
     for one in many.collect::<Vec<_>>() {
         assert_eq!(one.await.unwrap(), 200);
     }
-    // So do other names from here, and nobody is shut out elsewhere. That it was right there helps nobody here.
+    // So do other names from here, but clients elsewhere are not limited. A success there does not help a client here.
     assert_eq!(right("bob").get("/registries").await.status, 200);
     assert_eq!(exhaust(&server.actor("eve", "wrong-password")).await, 3);
     assert_eq!(right("eve").get("/registries").await.status, 429);
@@ -235,12 +235,12 @@ async fn machine_secrets_are_counted_apart_and_right_ones_never_wait(
     assert_eq!(statuses(&server.client(&ci), 3).await, [200; 3]);
     let new = admin.mint(&registry, "new", &["repository:a:pull"]).await;
     assert_eq!(statuses(&server.client(&new), 1).await, [200]);
-    // People are not kept out by it, not even one who was never here.
+    // People can still log in, even for the first time.
     admin.create_account("ann", &["Admin"]).await;
     let ann = server.actor("ann", "right-password");
     assert_eq!(statuses(&ann, 1).await, [200]);
 
-    // Keys that nobody made wait too, and those in force do not.
+    // Unknown keys wait too, and keys in force do not.
     let made = admin
         .post(
             "/v1/apitokens/generate",

@@ -889,7 +889,7 @@ async fn scopes_that_grant_nothing_are_kept_and_told_of(
     assert_eq!(made.json["metadata"]["warnings"], warnings, "{made:?}");
     assert_eq!(made.json["properties"]["scopes"], both);
     let token = format!("{tokens}/{}", made.json["id"].as_str().unwrap());
-    // Sent back, the members are ignored.
+    // Warnings that a client sends back are ignored. The answer to a GET has none.
     let body =
         json!({"metadata": made.json["metadata"], "properties": {"name": "ci", "scopes": both}});
     for answer in [

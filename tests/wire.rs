@@ -343,7 +343,7 @@ async fn half_a_head_behind_a_request_does_not_hold_the_connection() {
         .write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /heal")
         .unwrap();
     assert!(trickle(&mut stream, std::iter::repeat(b'a')));
-    // The rest of a body that nobody waits for any more is no request either.
+    // The rest of an abandoned body is no request either.
     let mut stream = connect(server.address, BOUND);
     be_answered(&mut stream);
     let head = b"POST /registries HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\n";
@@ -357,7 +357,7 @@ async fn a_connection_may_rest_and_a_body_may_take_longer_than_a_head() {
     let mut stream = connect(server.address, Duration::from_millis(2500));
     for _ in 0..3 {
         be_answered(&mut stream);
-        // Nothing comes, and nobody hangs up.
+        // Nothing comes, and the connection stays open.
         assert!(is_silence(&stream.read(&mut [0]).unwrap_err()));
     }
     let credentials = STANDARD.encode(format!("admin:{ADMIN_PASSWORD}"));

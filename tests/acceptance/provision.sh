@@ -19,7 +19,7 @@ api() { curl -sS -u "$ADMIN" "${@:2}" "$SERVER_URL/containerregistries$1"; }
 edit() { jq "$1" "$file" >"$folder/edited" && mv "$folder/edited" "$file"; }
 everything() { api /registries | jq -S .items && api "/registries/$registry/tokens" | jq -S .items; }
 token_id() { api "/registries/$registry/tokens" | jq -r --arg name "$1" '.items[] | select(.properties.name == $name).id'; }
-# A list of registry or token as text, without what every change touches.
+# A list of registry or token as text, without the members that every change touches.
 without_metadata() { jq -S 'map(del(.metadata.lastModifiedBy, .metadata.lastModifiedByUserId, .metadata.lastModifiedDate))' <<<"$1"; }
 
 # The first run makes it all.
@@ -43,7 +43,7 @@ same "second run says" "nothing to do" "$(cat "$folder/out")"
 same "second run left" "$before" "$(everything)"
 same "passwords" "$secrets_before" "$(cat "$SECRETS_DIR"/*)"
 
-# An edited file changes exactly what was edited.
+# An edited file changes exactly the edited members.
 before=$(api "/registries/$registry/tokens" | jq .items)
 edit '.registries[0].tokens[1].scopes[0].name = "team/*"'
 holds "third run" provision

@@ -273,7 +273,7 @@ impl Server {
         }
     }
 
-    /// Begins a session of nobody.
+    /// Begins a session without an account.
     pub async fn visit(&self) -> Ticket {
         let answer = self.anonymous().get("/csrf_token").await;
         assert_eq!(answer.status, 200, "{answer:?}");

@@ -1,4 +1,4 @@
-//! Instants. One that is taken is shown as four-digit years and reads as the same instant again.
+//! Instants. An accepted instant is shown with a four-digit year and reads as the same instant again.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use wharfinger::domain::evaluation::parse_address;

@@ -41,7 +41,7 @@ MEMBERS_WITH_PERIODS = ["defaultTokenLife", "maximumTokenLife", "maximumSecretAg
 
 schemathesis.openapi.format("entity-tag", strategies.sampled_from(['"2a-3"', 'W/"0"', '"1-1", "2-1"']))
 
-# The registry that `check` made for those who ask for JWTs.
+# The registry that `check` made for requests for JWTs.
 SERVICE = "schemathesis.localhost"
 
 # Members that the server reads as absent when they are null, since clients send them so. The product's document
@@ -72,7 +72,7 @@ READ_PAST = {
 
 # Refusals of requests that the document permits, by operation and error code, each with the rule behind it.
 RULES = {
-    # Opaque: only what a list gave can be sent back.
+    # Opaque: only values from a list can be sent back.
     ("GET /registries", "invalid-pagination-token"),
     ("GET /registries/{registryId}/tokens", "invalid-pagination-token"),
     ("GET /audit", "invalid-pagination-token"),
