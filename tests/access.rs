@@ -377,7 +377,7 @@ impl Place {
         }
     }
 
-    /// The same with credentials that carry more: what deletes images, and is disabled or restricted.
+    /// The same with credentials that carry more: they delete images, and are disabled or restricted.
     async fn beyond(self, admin: &Actor) -> Self {
         let Self {
             registry,
@@ -597,7 +597,7 @@ async fn every_route_for_every_caller(
         ];
         let mut line = format!("{:<6} {path:<51}", method.as_str());
         for (who, caller) in &callers {
-            // Those who may change something do so to a place of their own.
+            // Callers that may change something have a place of their own.
             let own = match *who {
                 "maintainer" | "owner" | "admin" | "t-maintainer" | "t-ci" | "t-admin"
                 | "session"
@@ -679,7 +679,7 @@ async fn a_request_of_a_known_caller_asks_the_store_once(
             for attempt in ["once", "again", "thrice"] {
                 let place = format!("place-{number}-{who}-{attempt}");
                 let place = Place::make(&admin, &place, &members).await;
-                // Nor is what is written without a request to.
+                // Background writes must not count either.
                 server.service.flush_audit(true).await.unwrap();
                 let (calls, checks) = (
                     server.service.store_calls(),
@@ -1221,10 +1221,10 @@ async fn who_did_it_is_the_account_that_called(
     assert_eq!(after.json["metadata"]["lastModifiedBy"], "Bob@example.com");
 }
 
-// The pool that checks passwords, without a server: it is told the sources. Nothing here depends on how fast it is, only
-// on the order in which it answers.
+// The pool that checks passwords, without a server: the tests give the sources, and depend on the order of the answers,
+// not on their speed.
 
-/// Beyond which count of checks a pool is held that is not to be held.
+/// A count of checks that no pool reaches, so the pool is not held.
 const NEVER: u64 = u64::MAX;
 
 fn source(number: u16) -> IpAddr {
@@ -1422,7 +1422,8 @@ async fn strangers_who_fail_keep_neither_the_proven_nor_newcomers_waiting() {
     let waited = place(&answers, source(98));
     assert!(waited <= 41, "{waited} were answered before: {answers:?}");
 
-    // By now all of them have failed. Who has not, and who proved itself, wait for the check in progress and each other.
+    // By now all of them have failed. Sources that have not, or that proved themselves, wait for the check in progress
+    // and each other.
     pool.hold(source(1000)).await;
     for stranger in 100..140 {
         pool.guess(source(stranger), 16).await;

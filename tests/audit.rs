@@ -275,7 +275,7 @@ async fn logins_and_refusals_are_told_and_summed_up(
     }
     // A request without credentials is no refusal: clients ask so to learn which credentials to send.
     assert_eq!(server.anonymous().get("/registries").await.status, 401);
-    // Names that nobody proved make no difference.
+    // Names without a proof make no difference.
     let expected = [
         "admin refuse service unauthenticated",
         "analyst@example.com refuse service forbidden",
@@ -333,7 +333,7 @@ async fn logins_and_refusals_are_told_and_summed_up(
     assert_eq!(faults(&server).await, Vec::<String>::new());
 }
 
-/// The newest refusal, as far as this is about: of what, why, in which name.
+/// The parts of the newest refusal that matter here: the registry, the reason and the name.
 async fn newest_refusal(server: &Server) -> Value {
     server.service.flush_audit(true).await.unwrap();
     let events = told(&server.admin(), "kind=refuse").await;
@@ -396,7 +396,7 @@ async fn a_refused_login_is_told_with_the_registry_and_of_a_right_secret_with_th
         .post(&format!("{tokens}/{rotated}/rotate"), body)
         .await;
     assert_eq!(new.status, 200, "{new:?}");
-    // One whose secret was replaced without a grace, and one whose secret before was ended by hand, are still known.
+    // Tokens whose secret was replaced without a grace, or whose previous secret was ended by hand, are still known.
     let (replaced, of_replaced) = make("replaced", json!({})).await;
     let (ended, of_ended) = make("ended", json!({})).await;
     for (id, grace) in [(&replaced, "PT0S"), (&ended, "PT30M")] {
@@ -1034,7 +1034,7 @@ async fn what_somebody_does_to_the_rows_is_found(
             "INSERT INTO {events} SELECT chain, sequence + 1, at, kind, outcome, actor, actor_name, registry, \
                  subject_kind, subject, address, request_id, detail, mac FROM {events} WHERE {here} AND sequence = {last}"
         ),
-        // The end is moved, with what is known of the event there.
+        // The end is moved, with the known values of the event there.
         format!(
             "DELETE FROM {events} WHERE {here} AND sequence = {last}; UPDATE audit_chains \
                  SET head_sequence = {0}, head_mac = {1} WHERE {here}",
@@ -1331,7 +1331,7 @@ async fn the_number_of_chains_cannot_be_written_by_who_has_no_key(
     let replica = server.replica().await;
     replica.admin().create_registry("two").await;
     assert_eq!(faults(&server).await, Vec::<String>::new());
-    // The later chain goes as a whole, and the number is set to what is left. It stands in the second eight bytes.
+    // The later chain goes as a whole, and the number, in the second eight bytes, is set to the rest.
     let last = "(SELECT MAX(chain) FROM audit_chains)";
     server
         .database

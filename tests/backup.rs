@@ -164,7 +164,7 @@ async fn filled(backend: Backend) -> Filled {
     let body = json!({"name": "api", "roles": ["Admin"]});
     let made = admin.post("/v1/apitokens/generate", body).await;
     let bearer = text(&made.json["token"]);
-    // Nothing is left to do for those who work by themselves.
+    // The background jobs have nothing left to do.
     server.service.janitor().run("test").await.unwrap();
     server.service.flush_usage().await.unwrap();
     server.service.flush_audit(true).await.unwrap();
@@ -378,7 +378,7 @@ async fn what_was_restored_is_frozen_on_every_replica_until_it_is_confirmed(
     let two = one.replica().await;
     for server in [&one, &two] {
         check_frozen(server, &filled).await;
-        // Neither those who work by themselves.
+        // The background jobs write nothing either.
         server.clock.advance(TimeDelta::days(400));
         assert!(server.service.janitor().run("test").await.is_err());
         assert_eq!(server.service.flush_usage().await.unwrap(), 0);
@@ -716,7 +716,7 @@ async fn what_is_damaged_is_refused_and_leaves_nothing(
     assert!(check(&[&whole[..], &whole[..]].concat()).is_err());
     assert!(check(b"").is_err());
 
-    // The end is missing of one that is read in several pieces: nothing of the beginning stays.
+    // The end is missing in a file that is read in several pieces: nothing of the beginning stays.
     let large = filled.server.admin().create_registry("large").await;
     fill(&filled.server, &large, 1_500).await;
     let file = back_up(&filled.server.database, "large");

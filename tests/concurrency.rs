@@ -35,7 +35,7 @@ fn statuses(answers: &[Answer]) -> BTreeMap<u16, usize> {
     statuses
 }
 
-/// Checks that the chains hold, and that of what was done no more and no less is told.
+/// Checks that the chains hold, and that the trail has exactly this number of events of the kind.
 async fn check_trail(server: &Server, done: &str, times: usize) {
     let report = server.service.audit().verify().await.unwrap();
     assert_eq!(report.faults, Vec::<String>::new());
@@ -228,7 +228,7 @@ async fn one_of_many_puts_of_an_id_creates_and_the_others_replace(
     );
     assert_eq!(admin.get(&tokens).await.json["total"], 1);
 
-    // Creating and deleting the same id, again and again: whatever came last, totals and rows agree.
+    // Creating and deleting the same id repeatedly: after any last request, totals and rows agree.
     let mut requests = Vec::new();
     for number in 0..30 {
         let actor = if number % 2 == 0 { &server } else { &replica }.admin();

@@ -1,7 +1,7 @@
 //! Every kind of error on every surface, in one table: status, the headers for the next attempt, and the exact body.
 //!
-//! A surface is a list of ways to go wrong, by kind; a further one is a line in `surfaces`. What cannot go wrong on a
-//! surface is not in its list.
+//! A surface is a list of errors by kind; a further surface is a line in `surfaces`. Errors that a surface cannot have
+//! are not in its list.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -366,7 +366,7 @@ fn quay(stale: &Ticket, fresh: &Ticket) -> Surface {
     }
 }
 
-/// Its clients' way in has words of its own for who is refused.
+/// The route to sign in has its own format for refused clients.
 fn quays_sign_in(visit: &Ticket) -> Surface {
     let path = "/api/v1/signin";
     let good = json!({"username": "admin", "password": ADMIN_PASSWORD}).to_string();
@@ -538,7 +538,7 @@ struct Bench {
     roleless: String,
     delegate: String,
     client: String,
-    /// Sessions: of nobody, of who signed in too long ago for what matters, and of who did not.
+    /// Sessions: without an account, signed in too long ago for sensitive requests, and signed in recently.
     visit: Ticket,
     stale: Ticket,
     fresh: Ticket,
@@ -623,7 +623,7 @@ impl Bench {
         self.server.raw(request.as_bytes())
     }
 
-    /// One of many who come at once, none of whom is known, and is not let in line.
+    /// One of many unknown clients that come at once, which finds the queue full.
     async fn one_too_many(&self, login: &Sent) -> Answer {
         let crowd: Vec<_> = (0..60)
             .map(|number| {

@@ -272,7 +272,7 @@ async fn a_membership_gives_no_account_more_than_its_giver_holds(
         .set_member(&bench.registry, &manager, "maintainer")
         .await;
     let manager = bench.server.actor("manager", "right-password");
-    // A role by name counts where its account is a member: a reader who builds deletes.
+    // A role counts where its account is a member: a reader with the role Builder may delete.
     let builder = admin.create_account("builder", &["Builder"]).await;
     let plain = admin.create_account("plain", &[]).await;
     let set = async |account: &str, level: &str| {
@@ -402,7 +402,7 @@ enum Call {
     ShowAppToken,
 }
 
-/// One step: somebody calls; somebody learns the secret of a token that is there; time passes.
+/// One step: a caller sends a request, a caller learns the secret of an existing token, or time passes.
 #[derive(Debug, Clone)]
 enum Step {
     Call(usize, Call),

@@ -11,7 +11,7 @@ use wharfinger::service::janitor::Round;
 
 use crate::harness::{Actor, Backend, PATIENCE, Patience, Server, fill};
 
-/// Keeps the janitors that every server runs by itself from the work: only who calls itself by this name does it.
+/// Keeps each server's own janitor from the work: only the holder of this name may do the work.
 fn reserve(server: &Server, holder: &str, life: TimeDelta) {
     let until = (server.clock.now() + life).timestamp_micros();
     server.database.execute(&format!(

@@ -1,5 +1,5 @@
-//! Leaked secrets: who may report them, what becomes of what they open, that nobody learns it, and how scanners find
-//! them.
+//! Leaked secrets: the right to report them, the end of their credentials, answers that reveal nothing, and the
+//! patterns for scanners.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -191,7 +191,7 @@ async fn what_leaked_opens_nothing_from_its_next_use_on(
         (202, ""),
         "{answer:?}"
     );
-    // The account keeps what it has.
+    // The account keeps its access.
     assert_eq!(secrets.used(&replica).await, [401, 401, 401, 401, 401, 200]);
     assert_eq!(replica.admin().get("/registries").await.status, 200);
     for token in [&secrets.token, &secrets.other] {
@@ -257,7 +257,8 @@ async fn what_leaked_opens_nothing_from_its_next_use_on(
         Vec::<String>::new()
     );
 
-    // Again: what is disabled or revoked stays so and is told, what is gone is gone, as is the refresh token of what was disabled.
+    // Again: disabled and revoked credentials stay so and have events. Deleted ones are gone, as are the refresh tokens
+    // of disabled ones.
     assert_eq!(send(&replica_of(&server).await, body).await.status, 202);
     let mut again: Vec<_> = leaks(&admin).await[events.len()..]
         .iter()
@@ -341,7 +342,7 @@ async fn what_has_no_right_form_does_not_reach_the_database(
     let secrets = Secrets::make(&server).await;
     let cut = |text: &str| text[..text.len() - 1].to_owned();
     let mut wrong: Vec<_> = secrets.all().into_iter().map(cut).collect();
-    // A base64 text can be cut within its last byte only by chance of what that holds; a letter before changes it.
+    // Cutting a base64 text within its last byte may leave the same bytes; a letter in front always changes them.
     wrong.extend(
         secrets
             .refresh

@@ -278,7 +278,7 @@ async fn by_cursor_what_stays_is_listed_once_whatever_comes_and_goes(
         assert_eq!(answer.json["offset"], listed.len());
         listed.extend(names(&answer));
         path = next(&answer);
-        // Before and behind what was listed: tokens go, come, come back under their ids, and are changed.
+        // Before and behind the listed tokens, others are deleted, created, created again under their ids, and changed.
         for _ in 0..9 {
             if let Some(gone) = going.next() {
                 assert_eq!(
@@ -529,7 +529,7 @@ async fn a_filtered_page_reads_its_own_tokens_alone(
         "UPDATE tokens SET expires_at = {at} WHERE position % 200 = 0; \
          INSERT INTO token_uses (token_key, registry_key, seen_at) SELECT key, registry_key, created_at FROM tokens"
     ));
-    // The service never has SQLite count what is in its tables, which guesses then; PostgreSQL does so by itself.
+    // The service never runs ANALYZE on SQLite, which then guesses; PostgreSQL runs it by itself.
     if matches!(backend, Backend::Postgres) {
         server.database.execute("ANALYZE");
     }
@@ -557,7 +557,7 @@ async fn a_filtered_page_reads_its_own_tokens_alone(
     let page = token_filters::page(&mut session, home, sought, None, 0, 20).unwrap();
     assert_eq!(page.len(), 20);
 
-    // The last thing that was asked is what the tokens are, of which the keys are known.
+    // The last statement reads the tokens, whose keys are known.
     let asked = asked.lock().unwrap();
     let (statement, _) = asked.last().unwrap().split_once(" -- binds:").unwrap();
     let keys: Vec<_> = page.iter().map(|(_, token)| token.key.0).collect();

@@ -768,7 +768,7 @@ async fn accounts_that_break_a_rule_are_not_made(
         assert_eq!(told, (status, vec![code]), "{properties}: {answer:?}");
         assert!(!answer.text.contains("12345678"), "{answer:?}");
     }
-    // A guess may be wrong: what does not fit it is not told, as it may be a password.
+    // A guess may be wrong, so the error does not repeat a value that does not fit, which may be a password.
     let slip =
         json!({"properties": {"name": "bob", "password": "right-password", "role": "Admin"}});
     let slip = admin.post("/accounts", slip).await;
@@ -1288,7 +1288,7 @@ async fn who_manages_access_and_pulls_nothing_makes_no_reader_of_themselves(
     assert_eq!(granted(&login(&keeper, "repository:app:pull").await), "");
 }
 
-/// A registry with a reader who lacks, of what a maintainer may do, pushing alone; and an account without roles.
+/// A registry with a reader who has all rights of a maintainer but pushing; and an account without roles.
 struct Pushless {
     _server: Server,
     admin: Actor,

@@ -324,7 +324,7 @@ fn count_members(value: &Value, name: &str) -> usize {
     }
 }
 
-/// Clients that openapi-generator makes send credentials to the server of a path, whatever host their user configured.
+/// Clients by openapi-generator send credentials to the server of a path, even if their user configured another host.
 #[test]
 fn servers_are_named_at_the_top_of_a_document_alone() {
     for (name, document) in generated() {
@@ -606,7 +606,7 @@ fn check_examples(place: &str, operation: &Value) {
     for parameter in operation["parameters"].as_array().into_iter().flatten() {
         let name = parameter["name"].as_str().unwrap();
         assert!(parameter["description"].is_string(), "{place} {name}");
-        // Pages that try operations would send it, and what is left out is to be left out.
+        // Pages that try operations would send the example of an optional parameter.
         let optional = parameter["in"] == "query" && parameter["required"] != true;
         let shown = !optional && !UNKNOWN_BEFORE.contains(&name);
         assert_eq!(!parameter["example"].is_null(), shown, "{place} {name}");
@@ -652,7 +652,7 @@ fn every_operation_is_complete() {
     }
 }
 
-/// Headers without an example: only what an answer gave, or what is made anew each time, is of use.
+/// Headers without an example: only values from an answer, or made anew each time, are of use.
 const UNKNOWN_BEFORE: [&str; 3] = ["If-Match", "If-None-Match", "Idempotency-Key"];
 
 #[actix_web::test]

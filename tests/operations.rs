@@ -354,7 +354,7 @@ async fn service_secrets(program: &Program) -> Secrets {
 /// scanner.
 async fn paste(program: &Program, what: &str, secret: &str) {
     let (admin, nobody) = (program.admin(), Actor::anonymous_of(&program.base));
-    // As a name only what can be told from one by its form; docs/AUDIT.md says so.
+    // As a name only secrets that their form tells from a name, see docs/AUDIT.md.
     let marked = ["whrt_", "whrr_", "WHA", "eyJ"];
     let is_marked = marked.iter().any(|mark| secret.starts_with(mark));
     if is_marked {

@@ -1,5 +1,4 @@
-//! App tokens as Quay's clients know them: every row of what they rely on, and the calls that they make one after
-//! another.
+//! App tokens for Quay's clients: every row of the table of behaviour that they rely on, and their sequences of calls.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -51,7 +50,7 @@ impl Server {
 }
 
 impl Answer {
-    /// Checks a whole answer: every one has these headers, and no more of those that open something to browsers.
+    /// Checks a whole answer: each has these headers, and no other that gives browsers access.
     fn is(&self, status: u16, body: &Value, what: &str) {
         assert_eq!((self.status, &self.json), (status, body), "{what}");
         assert_eq!(self.header("content-type"), "application/json", "{what}");
@@ -109,7 +108,7 @@ impl Browser {
         }
     }
 
-    /// One that has signed in.
+    /// A browser that has signed in.
     async fn signed_in(server: &Server, name: &str, password: &str) -> Self {
         let mut browser = Self::new(server);
         browser.visit().await;
@@ -1123,7 +1122,7 @@ async fn unknown_paths_are_refused_in_the_words_of_quay() {
             actor.get(path).await.is(404, &server.not_found(), path);
         }
     }
-    // However it is written, it is one of this surface's to the router: so are the words and what caches are told.
+    // The router decodes the path and finds this surface, so the errors and the cache headers are this surface's too.
     let (uuid, code) = create(&admin, "a").await;
     let path = format!("/%61pi/v1/user/apptoken/{uuid}");
     let answer = admin.get(&path).await;

@@ -136,7 +136,7 @@ impl Mask<'_> {
     }
 }
 
-/// A server at a terminal, as the person who reads the pages has it.
+/// A server at a terminal, as a reader of the pages runs it.
 struct Terminal {
     script: Child,
     /// Its output, line by line.

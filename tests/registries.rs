@@ -477,7 +477,7 @@ async fn what_verifies_a_jwt_changes_only_when_it_is_named(
         assert_eq!(admin.delete(&path).await.status, 204);
     }
 
-    // From then on, in either way of writing: what is sent, what it is afterwards, and whether that is a change.
+    // From then on, by PUT and PATCH: the properties sent, the verifier afterwards, and `true` for a change.
     admin
         .put(&path, body(json!({"tokenVerifier": "pinned"})))
         .await;

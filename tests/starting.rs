@@ -15,7 +15,7 @@ use crate::harness::{ADMIN_PASSWORD, Actor, Backend, Database, PATIENCE, Program
 /// No test waits longer than this for anything.
 const BOUND: Duration = PATIENCE;
 
-/// The time of those who share the database, in microseconds.
+/// The time for all processes that share the database, in microseconds.
 fn shared_time(database: &Database) -> i64 {
     match database.backend {
         Backend::Postgres => database.number("EXTRACT(EPOCH FROM clock_timestamp()) * 1000000"),
@@ -30,7 +30,7 @@ fn shared_time(database: &Database) -> i64 {
     }
 }
 
-/// Leaves behind what a process did that took the lease for so many seconds and died.
+/// Leaves the lease of a process that took it for so many seconds and died.
 fn leave_lease(database: &Database, seconds: i64) {
     let until = shared_time(database) + seconds * 1_000_000;
     database.execute(&format!(

@@ -143,14 +143,14 @@ async fn waiting_is_no_way_to_learn_which_password_is_right(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
     let server = start(backend).await;
-    // Admin is at work at one address. At another one somebody has used up what is borne, and then guesses right.
+    // Admin works at one address. At another address a client has used up the allowance, and then guesses right.
     let admin = server.admin();
     assert_eq!(admin.get("/registries").await.status, 200);
     let thief = server.actor("admin", "wrong-password").at(ELSEWHERE);
     assert_eq!(exhaust(&thief).await, 3);
     assert_eq!(admin.at(ELSEWHERE).get("/registries").await.status, 429);
 
-    // At the same address a right password passes, but not for who tries for ever: ten times what is borne is all.
+    // At the same address a right password passes, until the failures reach ten times the allowance.
     let neighbour = server.actor("admin", "wrong-password");
     assert_eq!(exhaust(&neighbour).await, 3);
     for _ in 0..29 {
@@ -407,7 +407,7 @@ async fn behind_a_trusted_proxy_each_client_is_a_source(
         }
         statuses
     };
-    // A network of IPv6 is one source; whatever a client writes in front, it is where the proxy sees it.
+    // An IPv6 network is one source. Only the address that the proxy sees counts, not a client's own entries in front.
     let network = [
         "2001:db8::1",
         "2001:db8::2",
@@ -423,7 +423,7 @@ async fn behind_a_trusted_proxy_each_client_is_a_source(
     assert_eq!(asked_for(&ann, "192.0.2.1", "/registries").await, 429);
     assert_eq!(asked_for(&ann, "192.0.2.3", "/registries").await, 200);
 
-    // Nobody else is believed: this is 127.0.0.2, whatever it says.
+    // Other addresses are not trusted proxies: this client counts as 127.0.0.2 in spite of its header.
     let elsewhere = guess.at(ELSEWHERE);
     for (number, status) in [401, 401, 401, 429].into_iter().enumerate() {
         let from = format!("192.0.2.{}", 100 + number);

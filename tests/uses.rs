@@ -37,7 +37,7 @@ fn rows(server: &Server) -> i64 {
     server.database.number("SELECT COUNT(*) FROM token_uses")
 }
 
-/// The token without what this is about, and what this is about.
+/// The token without its last use, and its last use.
 fn apart(token: &Value) -> (Value, Value) {
     let (mut rest, mut used) = (token.clone(), json!({}));
     let metadata = rest["metadata"].as_object_mut().unwrap();
@@ -82,7 +82,7 @@ async fn a_use_is_shown_once_written_and_changes_nothing_else(
     assert_eq!((rest, used), (before.clone(), first.clone()));
     assert_eq!(server.database.number(versions), 2, "a version changed");
 
-    // A list shows it of those that were used, and a write shows it too.
+    // A list shows the last use of used tokens, and the answer to a write does too.
     let list = admin.get(&tokens).await.json;
     assert_eq!(apart(&list["items"][0]).1, first);
     assert_eq!(apart(&list["items"][1]).1, json!({}));
@@ -216,7 +216,7 @@ async fn a_deleted_token_leaves_no_row_and_gets_none(
     assert_eq!(admin.delete(&path).await.status, 204);
     assert_eq!(rows(&server), 1);
 
-    // Used in the minute before, and written beside one that is still there.
+    // Used in the minute before, and written beside a token that still exists.
     let now = now + TimeDelta::seconds(1);
     for token in [token, kept] {
         note(&server, token, now, "192.0.2.7", Some("app"));

@@ -538,7 +538,7 @@ async fn work_on_a_dead_connection_is_done_on_a_fresh_one(
         writer
     );
 
-    // One that dies in the middle of a job, in a group.
+    // A connection that dies in the middle of a job, in a group.
     let held = Held::hold(&store).await;
     let runs = Arc::new(AtomicUsize::new(0));
     let dying = counted(&runs, |c, run_number| {
@@ -566,7 +566,7 @@ async fn readers_cannot_write(#[values(Backend::Sqlite, Backend::Postgres)] back
     store.close();
 }
 
-/// Keeps the names of actors, all of a group in a row, or does what it is not to.
+/// Keeps the names of actors, all of a group in a row, or fails.
 #[derive(Debug)]
 enum Notes {
     Kept,
@@ -775,7 +775,7 @@ async fn what_a_group_counts_holds_inside_it_and_after_it(
     };
     jobs.push(start(&store, lock, remove).await);
     jobs.push(start(&store, lock, move |c| mint(c, registry, 5, 2)).await);
-    // A registry that is made and filled in the same group, by a job that is undone and by one that is not.
+    // A registry that is made and filled in the same group, first by a job that is undone, then by a job that is kept.
     for kept in [false, true] {
         let job = move |c: &mut Transaction<'_>| {
             let fresh = enter(c, 2)?;

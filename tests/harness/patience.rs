@@ -33,7 +33,7 @@ pub async fn within_patience<T>(coming: impl Future<Output = T>, complaint: &str
         .unwrap_or_else(|_| panic!("after {} s {complaint}", PATIENCE.as_secs()))
 }
 
-/// Ends a process that somebody reads from or waits for, unless this is dropped in time: who waits sees its end then.
+/// Ends a process unless this is dropped in time, so that readers and waiters of the process see its end.
 #[derive(Debug)]
 pub struct Watchdog {
     _in_time: mpsc::Sender<()>,
