@@ -139,7 +139,7 @@ async fn an_api_token_makes_an_app_token_that_outlasts_it_and_ends_alone(
     assert_eq!(statuses(&app).await, [401; 6]);
     assert_eq!(statuses(&jwt).await, [401; 6]);
 
-    // Revoked on StackRox's surface it is refused on Quay's. What it made is the account's and stays.
+    // Revoked on StackRox's surface, the API token is refused on Quay's. Its app token is the account's and stays.
     let revoke = format!("/v1/apitokens/revoke/{id}");
     assert_eq!(admin.patch(&revoke, json!({})).await.status, 200);
     for bearer in [&bearer, &replica.bearer(&token)] {

@@ -10,7 +10,7 @@ use crate::openapi::{document, document_of, resolve};
 /// The answer to a head that is too large, for any route.
 const BEFORE_ALL: [u16; 1] = [431];
 
-/// Fails the test if the operation behind a path may not be answered so. What is in no document is passed over.
+/// Fails the test if the document does not permit this answer for the operation. Undocumented paths are ignored.
 pub fn check(method: &Method, path: &str, status: u16, body: &Value) {
     static WHOLE: OnceLock<Value> = OnceLock::new();
     static PREFIXED: OnceLock<Value> = OnceLock::new();

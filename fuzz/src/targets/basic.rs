@@ -1,4 +1,4 @@
-//! An `Authorization` header. What is read of it is the same when it is written and read again.
+//! An `Authorization` header. The name and password in it are the same after writing and reading them again.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

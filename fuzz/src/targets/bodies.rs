@@ -1,5 +1,5 @@
-//! JSON bodies: each is sent to everything that reads one. What is taken obeys the bounds that the documents promise,
-//! errors stay short, and none repeats a password.
+//! JSON bodies, each given to every reader. Accepted bodies keep the documented bounds, errors stay short, and no error
+//! repeats a password.
 
 use std::fmt::Debug;
 

@@ -1,5 +1,5 @@
-//! The token endpoint's form and query. What is taken has what it needs and is within its bounds, and no error repeats
-//! a password or a refresh token.
+//! The token endpoint's form and query. Accepted requests have all required fields and keep the bounds, and no error
+//! repeats a password or a refresh token.
 
 use crate::marks::{MARK, in_form};
 use secrecy::ExposeSecret as _;

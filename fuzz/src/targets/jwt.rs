@@ -1,8 +1,8 @@
-//! JWTs of registries and API tokens. Nothing passes but what was signed, byte by byte, where it belongs.
+//! JWTs of registries and API tokens. Only signed JWTs pass, byte by byte, each only in its own place.
 //!
-//! The first byte says which of two right ones the input changes and which part of it, or that it makes up a new part.
-//! Not tried is the one change that ECDSA permits, another signature of the same text by the same key: nobody comes
-//! upon that by chance, and it would say the same.
+//! The first byte selects one of two right JWTs and the part that the input changes, or a new part that the input makes
+//! up. ECDSA permits one change, which is not tried: another signature of the same text by the same key. Chance does
+//! not find such a signature, and the JWT would say the same.
 
 use std::sync::LazyLock;
 

@@ -1,5 +1,5 @@
-//! Machine secrets. What is made passes, nothing that differs from it in one letter does, and whatever passes has the
-//! checksum that is computed here once more, bit by bit.
+//! Machine secrets. A made secret passes, a text that differs in one letter fails, and every text that passes has the
+//! checksum that is computed here again, bit by bit.
 
 use aws_lc_rs::hmac;
 use secrecy::{ExposeSecret as _, SecretString};

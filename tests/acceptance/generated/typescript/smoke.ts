@@ -1,4 +1,4 @@
-// The generated client against a running server. What the document says wrongly does not compile or does not pass.
+// The generated client against a running server. An error in the document fails to compile or fails a check.
 
 import assert from "node:assert/strict";
 import { env } from "node:process";
