@@ -89,7 +89,7 @@ impl RunningService {
                     subnets: Default::default(),
                     verifier: None,
                     lives: wharfinger::domain::life::LivesPatch::default(),
-                    maximum_secret_age: None,
+                    maximum_secret_age: Default::default(),
                 };
                 let made = service.registries().create(&caller, new, None).await;
                 made.expect("a registry");

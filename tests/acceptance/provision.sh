@@ -104,7 +104,9 @@ for kind in registry token; do
   holds "members of $schema" test -n "$members"
   while read -r member; do
     value=$(jq -ec --arg kind "$kind" --arg member "$member" '.[$kind][$member]' <<<"$values") ||
-      fail "$schema.$member is new: give it a value here"
+      value=$(jq -ec --arg schema "$schema" --arg member "$member" \
+        '.components.schemas[$schema].properties[$member].example' openapi/registries.json) ||
+      fail "$schema.$member is new: give it an example in the document, or a value here"
     edit "$place.$member = $value"
     holds "a run with $member" provision
     expect "a run with $member" "changed $kind"

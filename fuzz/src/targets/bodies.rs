@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use crate::marks::{MARK, in_json};
 use secrecy::ExposeSecret as _;
 use wharfinger::domain::allow_list::AllowList;
+use wharfinger::domain::patch::Patch;
 use wharfinger::domain::registry::{Features, Schedule};
 use wharfinger::domain::token_scope::Scope;
 use wharfinger::error::{Error, Result};
@@ -37,17 +38,19 @@ fn send(body: &[u8]) -> Vec<String> {
         check_list(&new.subnets);
     }
     if let Some(patch) = taken(registries::registry_patch(body)) {
-        check_schedule(patch.schedule.flatten().as_ref());
+        check_schedule(patch.schedule.value().as_ref());
         patch.features.iter().for_each(check_features);
         patch.subnets.iter().for_each(check_list);
     }
     if let Some(new) = taken(registries::new_token(body)) {
         let name = new.name.as_str();
         assert!((2..=63).contains(&name.len()), "{name}");
+        check_description(new.description);
         check_scopes(&new.scopes);
         new.allowed.iter().for_each(check_list);
     }
     if let Some(patch) = taken(registries::token_patch(body)) {
+        check_description(patch.description);
         patch.scopes.iter().for_each(|scopes| check_scopes(scopes));
         patch.allowed.iter().for_each(check_list);
     }
@@ -110,6 +113,14 @@ fn taken<T>(read: Result<T>) -> Option<T> {
             None
         }
     }
+}
+
+fn check_description(description: Patch<String>) {
+    let text = description.value().unwrap_or_default();
+    assert!(
+        text.chars().count() <= 200 && !text.chars().any(char::is_control),
+        "{text:?}"
+    );
 }
 
 fn check_schedule(schedule: Option<&Schedule>) {
