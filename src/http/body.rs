@@ -12,8 +12,8 @@ use serde_json::{Map, Value, json};
 use serde_path_to_error::{Path, Segment};
 
 use super::budget::{Budget, Share};
-use super::connection::Requests;
 use super::objects::Objects;
+use super::progress::Requests;
 use super::state::{Bodies, State};
 use crate::domain::secret::masked;
 use crate::domain::text::{nearest, quoted};

@@ -8,24 +8,19 @@
 //! It also closes a connection whose client is too slow. actix-http times the first head of a connection and the idle
 //! time between requests; for later heads, and for answers that the client does not read, it waits without limit.
 
-use std::cell::{Cell, RefCell};
 use std::future::Future as _;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use actix_web::body::{BodySize, BoxBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::middleware::Next;
 use actix_web::web::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::budget::{Budget, Share};
-use super::framing::{Body, Framing, HeadEnd};
-use super::pieces;
+use super::framing::{Body, HeadEnd};
+use super::progress::Requests;
 use super::seats::Seat;
 
 /// The longest head that takes no share of the budget, in bytes.
@@ -55,165 +50,6 @@ pub struct Bounds {
     pub answer: Duration,
     /// The memory of all long heads together.
     pub heads: Budget,
-}
-
-/// The requests of one connection. The code that serves a request reports its progress here.
-#[derive(Debug, Clone, Default)]
-pub struct Requests(Rc<Counts>);
-
-#[derive(Debug, Default)]
-struct Counts {
-    begun: Cell<u64>,
-    ended: Cell<u64>,
-    /// The framing of the request that began last, until the connection has read it.
-    framing: Cell<Option<Framing>>,
-    /// Bytes of a body that were handed over and that its handler has not taken yet.
-    unread: Cell<usize>,
-    /// Chunks that were handed over since the handler last had all.
-    chunks: Cell<usize>,
-    /// True while a complete answer larger than [`pieces::SMALL`] is sent.
-    large: Cell<bool>,
-    /// The task to wake when more may be handed over.
-    waiting: RefCell<Option<Waker>>,
-    seat: Option<Seat>,
-}
-
-/// A running request, until it is dropped.
-#[derive(Debug)]
-pub(super) struct UnderWay(Requests);
-
-impl Requests {
-    /// Begins a request whose head is complete.
-    pub(super) fn begin(&self, framing: Framing) -> UnderWay {
-        self.0.begun.update(|begun| begun + 1);
-        if let Some(seat) = &self.0.seat {
-            seat.busy();
-        }
-        self.0.framing.set(Some(framing));
-        self.0.unread.set(0);
-        self.0.chunks.set(0);
-        self.wake();
-        UnderWay(self.clone())
-    }
-
-    /// Reports that the handler has taken `bytes` more of the body.
-    pub(super) fn take(&self, bytes: usize) {
-        self.0.unread.update(|unread| unread.saturating_sub(bytes));
-        if self.0.unread.get() == 0 {
-            self.0.chunks.set(0);
-        }
-        self.wake();
-    }
-
-    /// The number of answered requests if no request is running and the next data is a head; `None` before the first.
-    fn between(&self) -> Option<u64> {
-        let begun = self.0.begun.get();
-        (begun > 0 && begun == self.0.ended.get()).then_some(begun)
-    }
-
-    /// Returns true if a request is running.
-    fn are_under_way(&self) -> bool {
-        self.0.begun != self.0.ended
-    }
-
-    /// Notes that the connection waits for its client.
-    fn wait_for_client(&self) {
-        if let Some(seat) = &self.0.seat {
-            seat.wait();
-        }
-    }
-
-    /// Notes that the client has sent or read something. If a request is running, the server is busy again.
-    fn go_on(&self) {
-        if let Some(seat) = &self.0.seat
-            && self.are_under_way()
-        {
-            seat.busy();
-        }
-    }
-
-    /// Returns true if the connection has to close for another one.
-    fn have_to_leave(&self, context: &Context<'_>) -> bool {
-        let seat = self.0.seat.as_ref();
-        seat.is_some_and(|seat| seat.has_to_leave(context))
-    }
-
-    fn wake(&self) {
-        if let Some(waiting) = self.0.waiting.take() {
-            waiting.wake();
-        }
-    }
-
-    fn wait(&self, context: &Context<'_>) {
-        *self.0.waiting.borrow_mut() = Some(context.waker().clone());
-    }
-}
-
-/// The outermost middleware: tells the connection when a request begins and when its answer is sent.
-pub(super) async fn accompany(
-    mut request: ServiceRequest,
-    next: Next<BoxBody>,
-) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let framing = Framing::of(&mut request);
-    let under_way = request
-        .request()
-        .conn_data::<Requests>()
-        .map(|requests| requests.begin(framing));
-    let response = next.call(request).await?;
-    Ok(match under_way {
-        Some(under_way) => response.map_body(|_, body| under_way.until_sent(body)),
-        None => response,
-    })
-}
-
-/// An answer that is sent piece by piece. Its request is running until the last piece was handed over.
-struct Leaving {
-    body: BoxBody,
-    _under_way: UnderWay,
-}
-
-impl UnderWay {
-    /// Keeps the request running until the body is sent, unless that is small and complete.
-    fn until_sent(self, body: BoxBody) -> BoxBody {
-        match body.size() {
-            BodySize::None => body,
-            BodySize::Sized(size) if size <= pieces::SMALL as u64 => body,
-            size @ (BodySize::Stream | BodySize::Sized(_)) => {
-                // A stream may wait for the database, which is not the client's fault.
-                self.0.0.large.set(size != BodySize::Stream);
-                BoxBody::new(Leaving {
-                    body: pieces::split(body),
-                    _under_way: self,
-                })
-            }
-        }
-    }
-}
-
-impl MessageBody for Leaving {
-    type Error = Box<dyn std::error::Error>;
-
-    fn size(&self) -> BodySize {
-        self.body.size()
-    }
-
-    fn poll_next(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_next(context)
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.0.ended.update(|ended| ended + 1);
-        self.0.0.large.set(false);
-        if let Some(seat) = &self.0.0.seat {
-            seat.wait();
-        }
-        self.0.wake();
-    }
 }
 
 /// The part of a request that a connection hands over next.
@@ -274,10 +110,7 @@ pub struct Connection<S> {
 impl<S> Connection<S> {
     /// Wraps a stream. `seat` is the seat of its connection.
     pub fn new(stream: S, bounds: Bounds, seat: Seat) -> Self {
-        let requests = Requests(Rc::new(Counts {
-            seat: Some(seat),
-            ..Counts::default()
-        }));
+        let requests = Requests::of(seat);
         Self {
             stream,
             bounds,
@@ -561,12 +394,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actix_web::body::BodyStream;
+    use futures_util::FutureExt as _;
     use futures_util::future::poll_fn;
-    use futures_util::{FutureExt as _, stream};
     use std::sync::Arc;
     use tokio::io::{AsyncWriteExt as _, DuplexStream};
 
+    use super::super::framing::Framing;
     use super::super::seats::Seats;
 
     const HEAD: &str = "GET /readyz HTTP/1.1\r\nHost:x\r\n\r\n";
@@ -724,29 +557,5 @@ mod tests {
         let read = poll_fn(|context| Pin::new(&mut connection).poll_read(context, &mut buffer));
         read.now_or_never().unwrap().unwrap();
         assert!(buffer.filled().is_empty());
-    }
-
-    #[test]
-    fn a_request_lasts_as_long_as_its_answer_leaves_in_pieces() {
-        let requests = Requests::default();
-        let begin = || requests.begin(Framing::Bodiless);
-        let pieces = stream::iter([Ok::<_, io::Error>(Bytes::from_static(b"a"))]);
-        let streamed = begin().until_sent(BoxBody::new(BodyStream::new(pieces)));
-        assert_eq!(requests.between(), None);
-        drop(streamed);
-        assert_eq!(requests.between(), Some(1));
-
-        let large = begin().until_sent(BoxBody::new(vec![0; pieces::SMALL + 1]));
-        assert_eq!((requests.between(), requests.0.large.get()), (None, true));
-        drop(large);
-        assert_eq!(
-            (requests.between(), requests.0.large.get()),
-            (Some(2), false)
-        );
-
-        let small = begin().until_sent(BoxBody::new(vec![0; pieces::SMALL]));
-        assert_eq!(requests.between(), Some(3));
-        drop(small);
-        assert_eq!(requests.between(), Some(3));
     }
 }

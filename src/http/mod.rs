@@ -23,6 +23,7 @@ mod openapi30;
 mod operations;
 mod pages;
 mod pieces;
+mod progress;
 mod routes;
 mod seats;
 mod shown;
@@ -179,7 +180,7 @@ pub fn app(
         .wrap(middleware::from_fn(guard::guard))
         // Outside of the guard, so that its refusals look like all others.
         .wrap(middleware::from_fn(dress))
-        .wrap(middleware::from_fn(connection::accompany))
+        .wrap(middleware::from_fn(progress::accompany))
         .app_data(state)
         .configure(add_waker)
         .configure(routes)
