@@ -11,6 +11,9 @@ const { SERVER_URL: base, ADMIN: admin, SCREENSHOTS: folder, CHROMIUM, WHARFINGE
 const [name, ...rest] = admin.split(":");
 const password = rest.join(":");
 
+// How long one step may take, in milliseconds: no measure, only an end, also on a machine that does much else.
+const patience = 60_000;
+
 let browser;
 let page;
 // Everything the page asked for and everything it complained about.
@@ -34,7 +37,7 @@ before(async () => {
   const context = await browser.newContext({ viewport: { width: 1280, height: 1000 } });
   await context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: base });
   page = await context.newPage();
-  page.setDefaultTimeout(10_000);
+  page.setDefaultTimeout(patience);
   page.on("request", (request) => asked.push(request.url()));
   page.on("console", (message) => {
     if (["error", "warning"].includes(message.type())) complaints.push(message.text());
@@ -166,7 +169,7 @@ test("behind a proxy that adds a prefix, every document can be chosen too", asyn
   });
   await new Promise((resolve) => proxy.listen(0, "127.0.0.1", resolve));
   const other = await browser.newPage();
-  other.setDefaultTimeout(10_000);
+  other.setDefaultTimeout(patience);
   try {
     const prefixed = `http://127.0.0.1:${proxy.address().port}/wharf`;
     await other.goto(`${prefixed}/docs`, { waitUntil: "networkidle" });
