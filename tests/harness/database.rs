@@ -42,34 +42,46 @@ struct Name {
     name: String,
 }
 
-/// Drops the schemas and databases of runs that were killed: those named after a process that there is not.
+/// The start of the names of this process's schemas and databases. Processes of two containers can have one number, so the
+/// name has the namespace of the number too.
+fn name_of_process() -> String {
+    format!("{}{}_", prefix(), std::process::id())
+}
+
+fn prefix() -> String {
+    let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    let digits = namespace
+        .to_string_lossy()
+        .replace(|c: char| !c.is_ascii_digit(), "");
+    format!("test_{digits}_")
+}
+
+/// Drops the schemas and databases of killed runs of this machine: those named after a process that has ended.
 fn sweep() {
     let mut server = PgConnection::establish(&server_url()).unwrap();
-    for (kind, query) in [
+    let prefix = prefix();
+    for (kind, how, query) in [
         (
             "SCHEMA",
-            "SELECT nspname::text AS name FROM pg_namespace WHERE nspname LIKE 'test\\_%'",
+            "CASCADE",
+            "SELECT nspname::text AS name FROM pg_namespace WHERE nspname ~ '^test_[0-9]+_[0-9]+_[0-9]+$'",
         ),
         (
             "DATABASE",
-            "SELECT datname::text AS name FROM pg_database WHERE datname LIKE 'test\\_%'",
+            "WITH (FORCE)",
+            "SELECT datname::text AS name FROM pg_database WHERE datname ~ '^test_[0-9]+_[0-9]+_[0-9]+$'",
         ),
     ] {
         let names: Vec<Name> = sql_query(query).load(&mut server).unwrap();
         for Name { name } in names {
-            let process = name.split('_').nth(1).unwrap_or_default();
-            let proc = Path::new("/proc");
-            if !proc.join("self").exists() || proc.join(process).exists() {
-                continue;
+            let process = name
+                .strip_prefix(&prefix)
+                .and_then(|rest| rest.split('_').next());
+            if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+                // Another run may be faster.
+                let drop = format!("DROP {kind} IF EXISTS {name} {how}");
+                server.batch_execute(&drop).unwrap();
             }
-            let how = if kind == "SCHEMA" {
-                "CASCADE"
-            } else {
-                "WITH (FORCE)"
-            };
-            // Another run may be faster.
-            let drop = format!("DROP {kind} IF EXISTS {name} {how}");
-            server.batch_execute(&drop).unwrap();
         }
     }
 }
@@ -110,8 +122,8 @@ impl Database {
             Backend::Postgres => {
                 SWEPT.call_once(sweep);
                 let schema = format!(
-                    "test_{}_{}",
-                    std::process::id(),
+                    "{}{}",
+                    name_of_process(),
                     NUMBER.fetch_add(1, Ordering::Relaxed)
                 );
                 let server = server_url();
@@ -137,8 +149,8 @@ impl Database {
             return Self::fresh(backend);
         }
         let name = format!(
-            "test_{}_{}",
-            std::process::id(),
+            "{}{}",
+            name_of_process(),
             NUMBER.fetch_add(1, Ordering::Relaxed)
         );
         on_server(&format!("CREATE DATABASE {name}"));
