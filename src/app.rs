@@ -2,20 +2,24 @@
 //!
 //! This is the only module that knows all others. It makes things at the first start only: later starts change nothing.
 
+mod files;
 mod made;
+mod opening;
 
-use std::fs::OpenOptions;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use actix_web::dev::Server;
 use actix_web::web::Data;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
 
+pub use self::files::sync_folder;
+use self::files::{unwritable, write_draft};
+use self::opening::unopened;
 use crate::clock::{Clock, Random};
 use crate::config::{LeakedTokens, Settings, read_secret};
 use crate::domain::account::NewPassword;
@@ -315,38 +319,6 @@ pub fn open_store(settings: &Settings, clock: &Arc<dyn Clock>, holder: &str) -> 
     })
 }
 
-/// Reports an outage at the start as a fault of the settings, which is the most likely cause.
-fn unopened(target: &Target, error: Error) -> Error {
-    match error {
-        Error::Unavailable { .. } => {
-            let cause = error.cause();
-            let advice = connection_advice(&cause);
-            Error::invalid(
-                Field::Setting,
-                format!("--database-url: {target} cannot be opened: {cause}{advice}"),
-            )
-        }
-        other => other,
-    }
-}
-
-/// Advice for a failed connection to PostgreSQL, chosen by the message of libpq.
-fn connection_advice(cause: &str) -> &'static str {
-    let says = |words| cause.contains(words);
-    if says("does not support SSL") {
-        "; let the server speak TLS, or accept clear text with sslmode=disable in the URL"
-    } else if says("does not match host name") {
-        "; name the server in the URL as its certificate does, or leave names unchecked with sslmode=verify-ca"
-    } else if says("certificate verify failed") {
-        "; name the file of the authority that the server's certificate comes from with sslrootcert in the URL"
-    } else if says("session is read-only") || says("server is in hot standby mode") {
-        "; this server is a standby, or its settings forbid writes: name the primary, or all servers of the cluster, \
-         separated by commas"
-    } else {
-        ""
-    }
-}
-
 /// Makes the data folder if it is missing, with access for this user only.
 pub fn make_data_folder(settings: &Settings) -> Result<()> {
     let folder = &settings.data_dir;
@@ -465,41 +437,6 @@ pub fn next_server_key(path: &Path, random: &dyn Random) -> Result<ServerKey> {
         .map_err(|error| unwritable(path, &error))?;
     sync_folder(path)?;
     Ok(key)
-}
-
-fn unwritable(path: &Path, error: &std::io::Error) -> Error {
-    Error::invalid(
-        Field::Setting,
-        format!("{} cannot be written: {error}", path.display()),
-    )
-}
-
-/// Syncs the folder that contains `path`, so that the new name is durable too.
-pub fn sync_folder(path: &Path) -> Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    std::fs::File::open(folder.unwrap_or(Path::new(".")))
-        .and_then(|folder| folder.sync_all())
-        .map_err(|error| unwritable(path, &error))
-}
-
-/// Writes a secret to a new file beside `path` that only this user can read. The caller renames or links it to `path`
-/// afterwards, so nobody reads half a secret, and processes that start at once do not overwrite each other's.
-fn write_draft(path: &Path, secret: &SecretString, random: &dyn Random) -> Result<PathBuf> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}", random.uuid()?));
-    let draft = PathBuf::from(name);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&draft)
-        .map_err(|error| unwritable(path, &error))?;
-    writeln!(file, "{}", secret.expose_secret())
-        .and_then(|()| file.sync_all())
-        .map_err(|error| unwritable(path, &error))?;
-    Ok(draft)
 }
 
 async fn make_first_account(

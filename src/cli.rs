@@ -5,8 +5,9 @@ mod backup;
 mod descriptors;
 mod health;
 mod output;
+mod service;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,8 +19,9 @@ use secrecy::ExposeSecret as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::output::{print, print_as};
+use self::service::{clock, open_service, reachable};
 use crate::app::{self, App, FirstPassword, Makes};
-use crate::clock::{Clock, SystemClock, SystemRandom};
+use crate::clock::SystemRandom;
 use crate::config::{
     self, AuditCommand, Cli, Command, KeysCommand, OpenapiVersion, Output, RegistryCommand,
     Settings,
@@ -28,7 +30,6 @@ use crate::domain::auth_config::{BundlePath, Product};
 use crate::domain::text::quoted;
 use crate::error::{Error, Field, Result};
 use crate::http;
-use crate::service::Service;
 use crate::service::accounts::FIRST;
 use crate::service::data_keys::ServerKey;
 use crate::service::signing_keys::{Consequence, Rotation};
@@ -184,14 +185,6 @@ async fn verify(settings: &Settings, output: Output) -> Result<()> {
     ))
 }
 
-async fn open_service(settings: &Settings, makes: Makes) -> Result<Service> {
-    app::open_service(settings, clock(), Arc::new(SystemRandom), makes).await
-}
-
-fn clock() -> Arc<dyn Clock> {
-    Arc::new(SystemClock)
-}
-
 async fn serve(settings: &Settings) -> Result<()> {
     let app = App::start(settings, clock(), Arc::new(SystemRandom)).await?;
     // Before the address is printed: whoever reads it may stop this process at once.
@@ -333,16 +326,6 @@ fn shell_word(text: &str) -> String {
     } else {
         format!("'{}'", text.replace('\'', r"'\''"))
     }
-}
-
-/// An address that a client on this machine can connect to: loopback in place of an unspecified address.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 async fn registry(settings: &Settings, command: RegistryCommand) -> Result<()> {

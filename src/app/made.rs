@@ -9,7 +9,8 @@ use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{sync_folder, unopened};
+use super::files::{sync_folder, unwritable};
+use super::opening::unopened;
 use crate::config::Settings;
 use crate::error::{Error, Field, Result};
 use crate::store::{Target, dump};
@@ -103,5 +104,5 @@ fn add(path: &Path, text: &str) -> Result<()> {
         file.write_all(text.as_bytes())?;
         file.sync_all()
     })
-    .map_err(|error| super::unwritable(path, &error))
+    .map_err(|error| unwritable(path, &error))
 }

@@ -6,8 +6,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::open_service;
 use super::output::{print, print_as};
+use super::service::open_service;
 use crate::app::Makes;
 use crate::config::{
     AccountCommand, Output, PasswordSource, Settings, read_secret, secret_of_file,

@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 
 use super::output::{print, print_as};
-use super::{clock, open_service};
+use super::service::{clock, open_service};
 use crate::app::{self, Makes};
 use crate::clock::{Clock as _, Random, SystemClock, SystemRandom};
 use crate::config::{Output, RestoreCommand, Settings};

@@ -15,7 +15,7 @@ use rustls::{
 };
 
 use super::output::print;
-use super::reachable;
+use super::service::reachable;
 use crate::config::Settings;
 use crate::domain::text::quoted;
 use crate::error::{Error, Field, Result};
