@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use actix_web::rt::task::JoinHandle;
 use tokio::signal::unix::Signal;
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::domain::id::SigningKeyNumber;
-use crate::error::{Error, Result};
+use crate::error::{Error, Outage, Result};
 use crate::service::Service;
 use crate::service::janitor::Round;
 use crate::tls::Identity;
@@ -33,10 +34,12 @@ const SHARE: u32 = 500;
 #[derive(Debug)]
 pub struct Tasks {
     service: Service,
-    /// Tasks that only read, so a stop does not wait for them.
-    readers: Vec<JoinHandle<()>>,
+    /// Tasks that hold nothing for the last writes of a stop. Their work can stop half-way.
+    others: Vec<JoinHandle<()>>,
     /// Tasks that hold data for the last writes of a stop.
     writers: Vec<JoinHandle<()>>,
+    /// Tells the writers to end.
+    stop: watch::Sender<bool>,
 }
 
 impl Tasks {
@@ -49,31 +52,39 @@ impl Tasks {
         certificate: Option<(Arc<Identity>, Signal)>,
         counts: bool,
     ) -> Self {
-        let mut readers = vec![spawn(run_janitor(service.clone(), holder))];
+        let mut others = vec![spawn(run_janitor(service.clone(), holder))];
         if let Some((identity, hangups)) = certificate {
-            readers.push(spawn(identity.follow(hangups)));
+            others.push(spawn(identity.follow(hangups)));
         }
         if counts {
-            readers.push(spawn(count(service.clone())));
+            others.push(spawn(count(service.clone())));
         }
+        let (stop, stopped) = watch::channel(false);
         let writers = vec![
-            spawn(write_uses(service.clone())),
-            spawn(write_audit(service.clone())),
+            spawn(write_uses(service.clone(), stopped.clone())),
+            spawn(write_audit(service.clone(), stopped)),
         ];
         Self {
             service,
-            readers,
+            others,
             writers,
+            stop,
         }
     }
 
     /// Stops all tasks and writes the pending data. An unavailable database does not keep the process from ending.
     pub async fn stop(self) {
-        for task in self.readers.iter().chain(&self.writers) {
+        for task in &self.others {
             task.abort();
         }
-        for task in self.writers {
-            let _ = task.await;
+        // A write under way is finished: if it were given up, the last one would write the same events again.
+        self.stop.send_replace(true);
+        let deadline = tokio::time::Instant::now() + LAST_WRITE;
+        for mut task in self.writers {
+            if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
+                task.abort();
+                let _ = task.await;
+            }
         }
         report_uses(in_time(self.service.flush_usage()).await);
         report_audit(in_time(self.service.flush_audit(true)).await);
@@ -86,7 +97,20 @@ fn spawn(task: impl Future<Output = ()> + 'static) -> JoinHandle<()> {
 
 async fn in_time(write: impl Future<Output = Result<usize>>) -> Result<usize> {
     let done = tokio::time::timeout(LAST_WRITE, write).await;
-    done.unwrap_or_else(|_| Err(Error::busy()))
+    done.unwrap_or_else(|_| {
+        Err(Error::Unavailable {
+            outage: Outage::Gone,
+            source: None,
+        })
+    })
+}
+
+/// Waits for a tick. Returns false at a stop.
+async fn ticked(ticks: &mut tokio::time::Interval, stopped: &mut watch::Receiver<bool>) -> bool {
+    tokio::select! {
+        _ = ticks.tick() => true,
+        _ = stopped.wait_for(|stopped| *stopped) => false,
+    }
 }
 
 fn ticks(pause: Duration) -> tokio::time::Interval {
@@ -97,11 +121,10 @@ fn ticks(pause: Duration) -> tokio::time::Interval {
 
 /// Writes uses of tokens: first ones and all others, each at their pause by the service's clock. It logs a failure and
 /// tries again the next time.
-async fn write_uses(service: Service) {
+async fn write_uses(service: Service, mut stopped: watch::Receiver<bool>) {
     let mut ticks = ticks(FIRST_USES_PAUSE / 2);
     let (mut began, mut last) = (service.instant(), service.instant());
-    loop {
-        ticks.tick().await;
+    while ticked(&mut ticks, &mut stopped).await {
         let now = service.instant();
         if now.saturating_duration_since(began) >= USES_PAUSE {
             (began, last) = (now, now);
@@ -125,10 +148,9 @@ fn report_uses(done: Result<usize>) {
 }
 
 /// Writes logins and refusals to the audit trail. It logs a failure and tries again the next time.
-async fn write_audit(service: Service) {
+async fn write_audit(service: Service, mut stopped: watch::Receiver<bool>) {
     let mut ticks = ticks(AUDIT_PAUSE);
-    loop {
-        ticks.tick().await;
+    while ticked(&mut ticks, &mut stopped).await {
         report_audit(service.flush_audit(false).await);
     }
 }
@@ -199,7 +221,21 @@ struct Told {
 
 impl Told {
     fn round(&mut self, round: &Round) {
-        match round.doubt {
+        let Round {
+            registries,
+            tokens,
+            expired,
+            rotated,
+            early,
+            forgotten,
+            over,
+            ending,
+            app_tokens,
+            events,
+            answers,
+            doubt,
+        } = *round;
+        match doubt {
             Some(doubt) if !self.doubt => tracing::warn!(
                 clock = %doubt.looked_at,
                 until = %doubt.until(),
@@ -209,25 +245,25 @@ impl Told {
             None if self.doubt => tracing::info!("the janitor believes the clock again"),
             _ => {}
         }
-        self.doubt = round.doubt.is_some();
-        if round.early > 0 {
+        self.doubt = doubt.is_some();
+        if early > 0 {
             tracing::warn!(
-                keys = round.early,
+                keys = early,
                 "certificates of signing keys were not valid yet and were made anew; the clock was ahead, or is behind"
             );
         }
         if !round.is_idle() {
             tracing::info!(
-                registries = round.registries,
-                tokens = round.tokens,
-                expired = round.expired,
-                rotated = round.rotated,
-                forgotten = round.forgotten,
-                api_tokens = round.over,
-                notices = round.ending,
-                app_tokens = round.app_tokens,
-                events = round.events,
-                answers = round.answers,
+                registries,
+                tokens,
+                expired,
+                rotated,
+                forgotten,
+                api_tokens = over,
+                notices = ending,
+                app_tokens,
+                events,
+                answers,
                 "purged rows and rotated keys"
             );
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
-use syn::{Attribute, ItemExternCrate, ItemMod, ItemUse, Macro, Meta, UseTree, Visibility};
+use syn::{Attribute, Item, ItemExternCrate, ItemMod, ItemUse, Macro, Meta, UseTree, Visibility};
 
 /// Modules of the crate, and those that each may name. `app` and `cli` put everything together; `lib` and `main` hold
 /// nothing.
@@ -45,8 +45,8 @@ const NAMED_BY: [(&str, &[&str]); 9] = [
 /// written.
 type Words = Vec<String>;
 
-/// The surfaces, inside which modules may name each other.
-const SURFACES: [&str; 4] = ["registries", "registry_auth", "stackrox", "quay"];
+/// Modules of `http` outside of a surface that may name it: the list of surfaces, and the functions for the fuzzer.
+const NAME_SURFACES: [&str; 2] = ["surfaces", "fuzzing"];
 
 /// Finds the paths that a file names.
 #[derive(Default)]
@@ -292,15 +292,21 @@ fn each_framework_stays_in_its_room() {
 fn names() -> BTreeMap<Words, BTreeSet<Words>> {
     let house = house();
     let modules: BTreeSet<_> = house.iter().map(|file| file.module.clone()).collect();
-    let of = |path: &Words| {
-        let inside = path.strip_prefix(&["crate".to_owned()][..])?;
-        let longest = (1..=inside.len()).rev().map(|length| &inside[..length]);
-        longest
-            .map(<[_]>::to_vec)
-            .find(|words| modules.contains(words))
+    let of = |module: &Words, path: &Words| {
+        // A path that begins with another word begins with a module inside this one, or with a crate.
+        let full = match path.strip_prefix(&["crate".to_owned()][..]) {
+            Some(inside) => inside.to_vec(),
+            None => [module.as_slice(), path].concat(),
+        };
+        let longest = (1..=full.len()).rev().map(|length| full[..length].to_vec());
+        longest.into_iter().find(|words| modules.contains(words))
     };
     let named = |file: File| {
-        let mut others: BTreeSet<_> = file.named_outside_tests.iter().filter_map(of).collect();
+        let mut others: BTreeSet<_> = file
+            .named_outside_tests
+            .iter()
+            .filter_map(|path| of(&file.module, path))
+            .collect();
         others.remove(&file.module);
         (file.module, others)
     };
@@ -325,10 +331,14 @@ fn no_module_names_one_that_names_it() {
         .keys()
         .map(|from| (from, reached(&names, from)))
         .collect();
-    let surface = |module: &Words| match &module[..] {
-        [http, surface, ..] if http == "http" => SURFACES.iter().find(|own| *own == surface),
-        _ => None,
-    };
+    // The folders of `http` that declare a surface. Inside one, modules may name each other.
+    let folders: BTreeSet<_> = house()
+        .into_iter()
+        .filter(|file| file.path.ends_with("mod.rs") && declares_surface(&file.path))
+        .map(|file| file.module)
+        .collect();
+    assert!(folders.len() >= 4, "{folders:?}");
+    let surface = |module: &Words| folders.iter().find(|folder| module.starts_with(folder));
     let mut faults = BTreeSet::new();
     for (module, reached) in &reaches {
         for other in reached {
@@ -338,7 +348,21 @@ fn no_module_names_one_that_names_it() {
             }
         }
     }
+    for (module, named) in &names {
+        let may = module.len() == 1 || NAME_SURFACES.contains(&module[1].as_str());
+        for other in named.iter().filter(|_| !may) {
+            if surface(other).is_some() && surface(other) != surface(module) {
+                faults.insert(format!("{} names {}", module.join("::"), other.join("::")));
+            }
+        }
+    }
     assert!(faults.is_empty(), "{faults:#?}");
+}
+
+fn declares_surface(path: &Path) -> bool {
+    let file = syn::parse_file(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let is_surface = |item: &Item| matches!(item, Item::Static(item) if item.ident == "SURFACE");
+    file.items.iter().any(is_surface)
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
+use diesel::connection::SimpleConnection as _;
 use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -10,6 +11,7 @@ use wharfinger::domain::account::AccountName;
 use wharfinger::domain::account::NewPassword;
 use wharfinger::service::accounts::{IssuedTokens, LiveTokens};
 use wharfinger::service::signing_keys::Rotation;
+use wharfinger::tasks::Tasks;
 
 use crate::harness::{
     ADMIN_PASSWORD, Actor, Answer, Backend, Database, Patience, Program, Server, within_patience,
@@ -565,6 +567,42 @@ async fn made_up_registries_make_no_event_each(
     assert!((1..=4).contains(&refused.len()), "{refused:?}");
 }
 
+/// A stop waits for a write under way: one that is given up may be committed all the same, and would be written again.
+#[actix_web::test]
+async fn a_stop_during_a_write_tells_each_event_once() {
+    let server = Server::start(Backend::Sqlite).await;
+    let admin = server.admin();
+    // The chain is open.
+    admin.create_registry("team-a").await;
+    let mut other = server.database.connect();
+    other.batch_execute("BEGIN IMMEDIATE").unwrap();
+    for number in 0..20 {
+        let stranger = server.actor(&format!("nobody-{number}"), "guessed-password");
+        let answer = stranger.get("/registries").await;
+        assert!(matches!(answer.status, 401 | 429), "{answer:?}");
+    }
+    let service = server.service.clone();
+    let calls = service.store_calls();
+    let tasks = Tasks::start(service.clone(), "test".to_owned(), None, false);
+    let patience = Patience::new();
+    // The writes wait for the lock.
+    while service.store_calls() < calls + 2 {
+        patience.spend("no event was written");
+        tokio::task::yield_now().await;
+    }
+    let stop = actix_web::rt::spawn(tasks.stop());
+    tokio::task::yield_now().await;
+    other.batch_execute("COMMIT").unwrap();
+    stop.await.unwrap();
+    let refused = told(&admin, "kind=refuse").await;
+    let ids: std::collections::BTreeSet<_> = refused
+        .iter()
+        .map(|event| event["requestId"].to_string())
+        .collect();
+    assert!(!ids.is_empty());
+    assert_eq!(ids.len(), refused.len(), "{refused:?}");
+}
+
 /// A sum of refusals names the registry that all of them were for, and none if they were for several.
 #[rstest]
 #[actix_web::test]
@@ -976,6 +1014,7 @@ async fn an_export_sends_all_in_order(
         .send(admin.request(Method::HEAD, "/audit/export"))
         .await;
     assert_eq!((head.status, head.text.as_str()), (200, ""));
+    assert_eq!(head.header("content-length"), "");
     assert_eq!(server.service.store_calls() - calls, 1);
 }
 

@@ -1011,6 +1011,7 @@ async fn wrong_methods_learn_the_right_ones() {
         ("/locations", "GET, HEAD"),
         ("/names/team-a", "HEAD"),
         ("/registries", "GET, HEAD, POST"),
+        ("/%72egistries", "GET, HEAD, POST"),
         ("/registries/R", "GET, HEAD, PUT, PATCH, DELETE"),
         ("/registries/R/tokens", "GET, HEAD, POST"),
         ("/registries/R/tokens/T", "GET, HEAD, PUT, PATCH, DELETE"),

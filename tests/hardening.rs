@@ -29,9 +29,10 @@ use crate::openapi::{document, operations};
 use crate::wire::{exchange, statuses};
 
 /// Requests beside the document's operations: method, path and status without credentials.
-const BESIDE: [(&str, &str, u16); 15] = [
+const BESIDE: [(&str, &str, u16); 16] = [
     ("GET", "/healthz", 200),
     ("HEAD", "/readyz", 200),
+    ("HEAD", "/%72eadyz", 200),
     ("POST", "/healthz", 405),
     ("GET", "/", 200),
     ("GET", "/docs", 308),

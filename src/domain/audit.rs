@@ -453,6 +453,21 @@ pub struct Event {
 }
 
 impl Event {
+    /// The same event without its account, address, registry and thing.
+    #[must_use]
+    pub fn of_nobody(self) -> Self {
+        Self {
+            actor: None,
+            actor_name: None,
+            registry: None,
+            registry_name: None,
+            subject: None,
+            address: None,
+            detail: Detail::default(),
+            ..self
+        }
+    }
+
     /// An event without a change: about a thing, or about the service itself.
     #[must_use]
     pub fn of(

@@ -517,6 +517,38 @@ pub struct NewRegistry {
     pub maximum_secret_age: Patch<Period>,
 }
 
+impl NewRegistry {
+    /// The registry, before the store gives it a key.
+    #[must_use]
+    pub fn made(&self, id: RegistryId, created: &Attribution) -> Registry {
+        let Self {
+            name,
+            location,
+            schedule,
+            features,
+            subnets,
+            verifier,
+            lives,
+            maximum_secret_age,
+        } = self;
+        Registry {
+            key: RegistryKey(0),
+            id,
+            name: name.as_str().to_owned(),
+            location: location.clone(),
+            schedule: schedule.clone(),
+            features: features.clone(),
+            subnets: subnets.clone(),
+            verifier: verifier.unwrap_or_default(),
+            lives: Lives::default().changed(*lives),
+            maximum_secret_age: maximum_secret_age.value(),
+            version: 1,
+            created: created.clone(),
+            modified: None,
+        }
+    }
+}
+
 /// Changes to a registry; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RegistryPatch {

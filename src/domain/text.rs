@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::secret::masked;
+
 /// The longest piece of a caller's text that a message repeats, in characters.
 const SHOWN: usize = 80;
 /// The least likeness of an unknown name to a known one to count as a slip of it, by Jaro and Winkler: 1 is the same.
@@ -9,7 +11,7 @@ const LIKENESS: f64 = 0.7;
 /// The longest name that is compared, in bytes.
 const COMPARED: usize = 64;
 
-/// Wraps a caller's text for a message: quoted, control characters escaped, cut where it is long.
+/// Wraps a caller's text for a message: quoted, secrets masked, control characters escaped, cut where it is long.
 #[must_use]
 pub fn quoted(text: &str) -> Quoted<'_> {
     Quoted(text)
@@ -21,9 +23,10 @@ pub struct Quoted<'a>(&'a str);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.char_indices().nth(SHOWN) {
-            None => write!(f, "{:?}", self.0),
-            Some((end, _)) => write!(f, "{:?}…", self.0.split_at(end).0),
+        let text = masked(self.0);
+        match text.char_indices().nth(SHOWN) {
+            None => write!(f, "{text:?}"),
+            Some((end, _)) => write!(f, "{:?}…", text.split_at(end).0),
         }
     }
 }

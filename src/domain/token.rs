@@ -16,9 +16,10 @@ use super::life::Lives;
 use super::membership::Rights;
 use super::patch::Patch;
 use super::precondition::Tag;
-use super::registry::Tenant;
+use super::registry::{Tenant, TokenRules};
 use super::rotation::Secrets;
 use super::scope::are_within;
+use super::secret::masked;
 use super::status::Status;
 use super::text::{has_control, quoted};
 use super::token_scope::{Scope, check_wildcards};
@@ -59,13 +60,19 @@ pub type VerbatimScopes = Box<RawValue>;
 /// The longest description, in characters.
 const DESCRIPTION: usize = 200;
 
-/// Reads a description: any text of at most 200 characters without control characters.
+/// Reads a description: one line of at most 200 characters that all show, and no secret, as many may read it.
 pub fn parse_description(text: String) -> Result<String> {
     let length = text.chars().count();
     let wrong = if length > DESCRIPTION {
         format!("description has {length} characters; at most {DESCRIPTION} are allowed")
     } else if has_control(&text) {
-        format!("description {} contains a control character", quoted(&text))
+        format!(
+            "description {} is not one line without control characters",
+            quoted(&text)
+        )
+    } else if masked(&text) != text {
+        "description contains a secret, and everybody who sees the token can read it; leave it out"
+            .to_owned()
     } else {
         return Ok(text);
     };
@@ -446,6 +453,47 @@ impl NewToken {
             allowed: None,
             status: Status::Enabled,
             with_password: false,
+        }
+    }
+
+    /// The token, before the store gives it a key: the first at its position, with the first secret.
+    #[must_use]
+    pub fn made(
+        &self,
+        id: TokenId,
+        rules: TokenRules,
+        position: i64,
+        created: &Attribution,
+    ) -> Token {
+        let Self {
+            name,
+            description,
+            expires_at,
+            scopes,
+            allowed,
+            status,
+            with_password: _,
+        } = self;
+        Token {
+            key: TokenKey(0),
+            id,
+            registry: rules.key,
+            position,
+            name: name.as_str().to_owned(),
+            description: description.clone().value(),
+            status: *status,
+            expires_at: expires_at.value(),
+            scopes: scopes.clone(),
+            allowed: allowed.clone().unwrap_or_default(),
+            secrets: Secrets {
+                made_at: created.at,
+                previous: None,
+                maximum_age: rules.maximum_secret_age,
+            },
+            version: 1,
+            created: created.clone(),
+            modified: None,
+            last_used: None,
         }
     }
 

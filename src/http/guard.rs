@@ -92,7 +92,8 @@ pub(super) async fn guard(
                 let answer = answer?.map_into_boxed_body();
                 // The connection would read a stream (an export of everything) to its end and send nothing of it.
                 if method == Method::HEAD && answer.response().body().size() == BodySize::Stream {
-                    answer.map_body(|_, _| BoxBody::new(()))
+                    // No length is told, as GET tells none (RFC 9110 §8.6).
+                    answer.map_body(|_, _| BoxBody::new(actix_web::body::None::new()))
                 } else {
                     answer
                 }
@@ -154,8 +155,8 @@ fn label(
 
 /// Returns true if HEAD of this path is answered like GET. The connection leaves out the body (RFC 9110 §9.3.2).
 fn reads_by_get(request: &ServiceRequest, state: &State) -> bool {
-    let allowed = state.allowed(request.request());
-    allowed.is_some_and(|allowed| allowed.starts_with(GET_AND_HEAD))
+    let route = state.route(request.request());
+    route.is_some_and(|(_, allow)| allow.starts_with(GET_AND_HEAD))
 }
 
 /// Removes the Basic challenge from a 401 to a page's script: the browser would open its own sign-in dialog, and the

@@ -20,9 +20,6 @@ use super::surface::{PREFIX, Surface, Surfaces, routed};
 use crate::error::Error;
 use crate::metrics::{self, Requests, Route, Watch};
 
-/// The path.
-pub(super) const PATH: &str = "/metrics";
-
 /// The dialect of requests by the monitor: a 401 offers only its token.
 #[derive(Debug)]
 pub(super) struct Monitoring;

@@ -55,7 +55,7 @@ pub use self::connection::{Bounds, Connection};
 pub use self::document::{document_json, document_json_30, serve_at};
 pub use self::native::Code;
 pub use self::seats::{Seat, Seats};
-pub use self::state::{Bodies, Memory, Origins, Settings, State};
+pub use self::state::{Bodies, Door, Memory, Origins, Settings, State};
 pub use self::surface::{PREFIX, TOKEN_PATH};
 
 use self::state::Served;
@@ -86,7 +86,8 @@ pub fn document_of(name: &str) -> Option<OpenApi> {
 
 /// The documents as they are served, by path.
 fn documents(public_url: Option<&Url>) -> BTreeMap<String, Bytes> {
-    let alone = document_names().filter_map(|name| Some((name, document_of(name)?)));
+    let documented = SURFACES.documented().into_iter();
+    let alone = documented.map(|(name, own)| (name, document::alone(own)));
     let mut served = BTreeMap::new();
     for (name, mut document) in alone.chain([("wharfinger", document())]) {
         if let Some(url) = public_url {
@@ -142,15 +143,6 @@ fn add_waker(config: &mut web::ServiceConfig) {
     }
 }
 
-/// The purpose of an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Door {
-    /// All surfaces, and metrics with the monitor's token, if there is one.
-    Service,
-    /// Only metrics.
-    Metrics,
-}
-
 /// The whole application, as every worker builds it.
 pub fn app(
     state: Data<State>,
@@ -182,6 +174,7 @@ pub fn app(
         .wrap(middleware::from_fn(dress))
         .wrap(middleware::from_fn(progress::accompany))
         .app_data(state)
+        .app_data(door)
         .configure(add_waker)
         .configure(routes)
         .default_service(web::to(unrouted::unrouted))

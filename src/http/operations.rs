@@ -6,10 +6,9 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
 use super::dialect::{Answer, Failure};
-use super::metrics;
 use super::native::Native;
 use super::state::State;
-use super::surface::{Surface, WhileFrozen};
+use super::surface::{METRICS, Surface, WhileFrozen};
 use crate::error::Error;
 use crate::service::{FileState, Health, Integrity};
 
@@ -26,11 +25,7 @@ pub(super) static SURFACE: Surface = Surface {
     routes: |config| {
         config.service(healthz).service(readyz);
     },
-    unlisted: &[
-        ("/healthz", "GET"),
-        ("/readyz", "GET"),
-        (metrics::PATH, "GET"),
-    ],
+    unlisted: &[("/healthz", "GET"), ("/readyz", "GET"), (METRICS, "GET")],
     any_method: &[],
     dress: None,
     while_frozen: WhileFrozen::All,

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::budget::Budget;
-use super::surface::{PREFIX, Surface, Surfaces};
+use super::surface::{METRICS, PREFIX, Surface, Surfaces, routed};
 use super::turned_away::TurnedAway;
 use crate::clock::Random;
 use crate::error::{Error, Result};
@@ -110,6 +110,15 @@ pub struct State {
     documents: OnceLock<BTreeMap<String, Bytes>>,
 }
 
+/// The purpose of an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// All surfaces, and metrics with the monitor's token, if there is one.
+    Service,
+    /// Only metrics.
+    Metrics,
+}
+
 impl State {
     /// The state of an application. `random` makes request ids, and `registry` has the metrics of other parts.
     pub(super) fn new(
@@ -154,14 +163,22 @@ impl State {
         self.served.surfaces.of(path)
     }
 
-    /// The `Allow` header for the path of a request, if the path is known.
-    pub(super) fn allowed(&self, request: &HttpRequest) -> Option<&String> {
-        let pattern = request.match_pattern()?;
-        let bare = pattern
-            .strip_prefix(PREFIX)
-            .filter(|rest| rest.starts_with('/'))
-            .unwrap_or(&pattern);
-        self.served.methods.get(bare)
+    /// The route of a request, whatever its method: the pattern, and the `Allow` header. The path counts as it is routed,
+    /// which actix's `match_pattern` outside of a handler does not.
+    pub(super) fn route(&self, request: &HttpRequest) -> Option<(&str, &String)> {
+        let path = routed(request);
+        let (surface, bare) = (self.surface(path).name, path.strip_prefix(PREFIX));
+        let pattern = self.served.requests.pattern(surface, path, bare)?;
+        let allow = self.served.methods.get(pattern)?;
+        self.serves(request, pattern).then_some((pattern, allow))
+    }
+
+    /// True if the address that a request came to has a route.
+    pub(super) fn serves(&self, request: &HttpRequest, pattern: &str) -> bool {
+        match request.app_data() {
+            Some(Door::Metrics) => pattern == METRICS,
+            Some(Door::Service) | None => self.monitored || pattern != METRICS,
+        }
     }
 
     /// The OpenAPI documents as JSON, by path. They are made at the first call, since most processes do not need them.

@@ -11,6 +11,8 @@ use utoipa_actix_web::service_config::ServiceConfig as Documented;
 
 use crate::error::Error;
 
+/// The path of the metrics.
+pub(super) const METRICS: &str = "/metrics";
 /// The optional prefix of paths that clients of IONOS use; `ionosctl` always does.
 pub const PREFIX: &str = "/containerregistries";
 
@@ -29,7 +31,7 @@ pub(super) type Dress =
 pub(super) struct Surface {
     /// Its name in metrics and of its document.
     pub(super) name: &'static str,
-    /// Returns true if it answers requests of this path that match no route.
+    /// Returns true if the paths are its own, routed or not: it decides all below for their requests.
     pub(super) owns: fn(&str) -> bool,
     /// An error in its dialect, for a path without a handler.
     pub(super) failure: fn(&str, Error) -> actix_web::Error,
@@ -43,7 +45,7 @@ pub(super) struct Surface {
     pub(super) dress: Option<Dress>,
     /// The requests that it answers while a restored database is not confirmed.
     pub(super) while_frozen: WhileFrozen,
-    /// True if its reads use the read queue of the store, which may be full.
+    /// True if its reads are refused while the read queue of the store is full.
     pub(super) queues: bool,
     /// True if a page's script gets the Basic challenge too. A browser then opens its own sign-in dialog.
     pub(super) challenges_scripts: bool,
@@ -69,7 +71,7 @@ pub(super) struct Document {
     pub(super) place: u8,
     /// Its title on pages.
     pub(super) title: &'static str,
-    /// Its URL, relative to `/docs/`.
+    /// Its URL, relative to `/docs/`. Swagger UI's list borrows it.
     pub(super) url: &'static str,
     /// Its description.
     pub(super) description: &'static str,

@@ -14,3 +14,25 @@ pub(super) static SURFACES: Surfaces = Surfaces {
     ],
     fallback: &registries::SURFACE,
 };
+
+#[cfg(test)]
+mod tests {
+    use super::super::document;
+    use super::*;
+
+    #[test]
+    fn a_surface_owns_its_paths() {
+        for surface in SURFACES.all {
+            let documented = surface.document.as_ref().map(document::alone);
+            let documented = documented
+                .into_iter()
+                .flat_map(|document| document.paths.paths);
+            let documented = documented.map(|(path, _)| path);
+            let unlisted = surface.unlisted.iter().map(|(path, _)| (*path).to_owned());
+            let any_method = surface.any_method.iter().map(|path| (*path).to_owned());
+            for path in documented.chain(unlisted).chain(any_method) {
+                assert_eq!(SURFACES.of(&path).name, surface.name, "{path}");
+            }
+        }
+    }
+}

@@ -3,7 +3,6 @@
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::metrics;
 use super::state::State;
 use super::surface::{PREFIX, routed};
 use crate::domain::text::{nearest, quoted};
@@ -22,20 +21,17 @@ pub(super) async fn unrouted(
     state: Data<State>,
 ) -> actix_web::Result<HttpResponse> {
     let path = routed(&request);
-    let error = if let Some(allow) = state.allowed(&request) {
+    let error = if let Some((pattern, allow)) = state.route(&request) {
         Error::MethodNotAllowed {
             method: request.method().to_string(),
             allow: allow.clone(),
-            hint: match request.match_pattern() {
-                Some(pattern) if pattern.ends_with(NAMES) => Some(
-                    "the status says it all: 200 is a name that is taken, 404 one that is free",
-                ),
-                _ => None,
-            },
+            hint: (pattern == NAMES).then_some(
+                "the status says it all: 200 is a name that is taken, 404 one that is free",
+            ),
         }
     } else {
         let short = path.len() <= SUGGESTED;
-        let meant = short.then(|| meant(path, &state)).flatten();
+        let meant = short.then(|| meant(path, &request, &state)).flatten();
         Error::NotFound {
             what: What::Path,
             which: quoted(request.path()).to_string(),
@@ -48,14 +44,14 @@ pub(super) async fn unrouted(
 
 /// The path that the caller probably meant: without empty segments, and with the nearest name in place of an unknown
 /// one.
-fn meant(path: &str, state: &State) -> Option<String> {
+fn meant(path: &str, request: &HttpRequest, state: &State) -> Option<String> {
     let (prefix, bare) = match path.strip_prefix(PREFIX) {
         Some(bare) => (PREFIX, bare),
         None => ("", path),
     };
     let parts: Vec<_> = bare.split('/').filter(|part| !part.is_empty()).collect();
-    let served = |path: &str| state.monitored || path != metrics::PATH;
-    let patterns = state.served.methods.keys().filter(|path| served(path));
+    let patterns = state.served.methods.keys();
+    let patterns = patterns.filter(|pattern| state.serves(request, pattern));
     let patterns = patterns.filter_map(|pattern| {
         let pattern: Vec<_> = pattern.split('/').skip(1).collect();
         (pattern.len() == parts.len()).then_some(pattern)

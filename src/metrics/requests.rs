@@ -61,6 +61,7 @@ struct Table {
 /// The counters of a route.
 #[derive(Debug)]
 struct Taken {
+    pattern: String,
     surface: &'static str,
     operations: Vec<Operation>,
 }
@@ -98,8 +99,8 @@ impl Requests {
             let place = table.routes.len();
             let taken = Taken::new(route.surface, route.pattern, route.methods);
             for pattern in patterns(route.pattern) {
-                // Two routes of one pattern are counted as the first.
-                let _ = table.router.insert(pattern, place);
+                let inserted = table.router.insert(pattern, place);
+                debug_assert!(inserted.is_ok(), "{}: {inserted:?}", route.pattern);
             }
             table.routes.push(taken);
         }
@@ -114,6 +115,13 @@ impl Requests {
             requests: self.clone(),
             begun: Instant::now(),
         }
+    }
+
+    /// The pattern of the route of a path. `surface` and `bare` are those of [`Watch::answered`].
+    #[must_use]
+    pub fn pattern(&self, surface: &str, path: &str, bare: Option<&str>) -> Option<&str> {
+        let route = self.0.find(surface, path, bare)?;
+        Some(&route.pattern)
     }
 
     /// Registers the metrics.
@@ -139,16 +147,10 @@ impl Watch {
         status: u16,
     ) {
         let table = &self.requests.0;
-        let below = |bare| table.find(bare).filter(|route| route.surface == surface);
+        let mut unmatched = table.unmatched.iter();
         let taken = table
-            .find(path)
-            .or_else(|| bare.and_then(below))
-            .or_else(|| {
-                table
-                    .unmatched
-                    .iter()
-                    .find(|route| route.surface == surface)
-            });
+            .find(surface, path, bare)
+            .or_else(|| unmatched.find(|route| route.surface == surface));
         if let Some(operation) = taken.and_then(|taken| taken.operation(method)) {
             operation
                 .duration
@@ -165,9 +167,9 @@ impl Drop for Watch {
 }
 
 impl Table {
-    fn find(&self, path: &str) -> Option<&Taken> {
-        let found = self.router.at(path).ok()?;
-        self.routes.get(*found.value)
+    fn find(&self, surface: &str, path: &str, bare: Option<&str>) -> Option<&Taken> {
+        let at = |path| self.routes.get(*self.router.at(path).ok()?.value);
+        at(path).or_else(|| at(bare?).filter(|route| route.surface == surface))
     }
 
     fn all(&self) -> impl Iterator<Item = &Operation> {
@@ -201,6 +203,7 @@ impl Taken {
             answers: RwLock::default(),
         });
         Self {
+            pattern: pattern.to_owned(),
             surface,
             operations: operations.collect(),
         }

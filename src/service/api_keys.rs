@@ -46,16 +46,16 @@ impl<'a> ApiKeys<'a> {
         let Some(number) = number else {
             return Ok(None);
         };
-        if self.core.ready_api_keys.get(number).is_none() {
+        if self.core.api_key_cache.get(number).is_none() {
             // Made by another replica, or before this process began.
             self.load().await?;
         }
-        let key = self.core.ready_api_keys.get(number);
+        let key = self.core.api_key_cache.get(number);
         Ok(key.and_then(|key| key.verify(jwt)))
     }
 
     async fn key(&self) -> Result<Arc<ApiKey>> {
-        let ready = &self.core.ready_api_keys;
+        let ready = &self.core.api_key_cache;
         if let Some(key) = ready.newest() {
             return Ok(key);
         }
@@ -72,7 +72,7 @@ impl<'a> ApiKeys<'a> {
     }
 
     async fn load(&self) -> Result<()> {
-        let vault = Arc::clone(&self.core.vault);
+        let vault = Arc::clone(&self.core.data_keys);
         let opened = self
             .core
             .store
@@ -91,7 +91,7 @@ impl<'a> ApiKeys<'a> {
             .map_err(Error::internal)??;
         let private = Arc::new(private);
         let nonce = self.core.random.bytes()?;
-        let (vault, now) = (Arc::clone(&self.core.vault), self.core.clock.now());
+        let (vault, now) = (Arc::clone(&self.core.data_keys), self.core.clock.now());
         let opened = self
             .core
             .store
@@ -111,12 +111,12 @@ impl<'a> ApiKeys<'a> {
 
     fn ready(&self, opened: Vec<(i64, SecretBox<Vec<u8>>)>) -> Result<()> {
         for (number, private) in opened {
-            if self.core.ready_api_keys.get(number).is_some() {
+            if self.core.api_key_cache.get(number).is_some() {
                 continue;
             }
             let key = Arc::new(ApiKey::new(number, &private)?);
             self.core
-                .ready_api_keys
+                .api_key_cache
                 .keys
                 .write()
                 .unwrap_or_else(PoisonError::into_inner)

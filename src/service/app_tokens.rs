@@ -96,7 +96,10 @@ impl<'a> AppTokens<'a> {
 
     /// Makes a token. The service sets its end.
     pub async fn create(&self, caller: &Caller, title: Title) -> Result<Revealed> {
-        let (policy, vault) = (Arc::clone(&self.core.policy), Arc::clone(&self.core.vault));
+        let (policy, vault) = (
+            Arc::clone(&self.core.policy),
+            Arc::clone(&self.core.data_keys),
+        );
         let random = &self.core.random;
         let now = self.core.clock.now();
         let (id, nonce) = (AppTokenId(random.uuid_at(now)?), random.bytes()?);
@@ -141,7 +144,10 @@ impl<'a> AppTokens<'a> {
     /// One token of the caller's with its code, by its id as the caller has it. A malformed id is that of no token, and
     /// an expired token is not found.
     pub async fn show(&self, caller: &Caller, id: String) -> Result<Revealed> {
-        let (policy, vault) = (Arc::clone(&self.core.policy), Arc::clone(&self.core.vault));
+        let (policy, vault) = (
+            Arc::clone(&self.core.policy),
+            Arc::clone(&self.core.data_keys),
+        );
         let (now, stale) = (self.core.clock.now(), self.is_stale(caller));
         let revealed: Revealed = self
             .core
@@ -172,7 +178,9 @@ impl<'a> AppTokens<'a> {
         if revealed.code.is_some() {
             let subject = (SubjectKind::AppToken, Some(revealed.token.id.0));
             let event = Event::of(Kind::Reveal, Outcome::Success, subject, caller.by(), now);
-            self.core.incidents.count(event, self.core.clock.instant());
+            self.core
+                .audit_buffer
+                .count(event, self.core.clock.instant());
         }
         Ok(revealed)
     }

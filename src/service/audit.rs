@@ -117,7 +117,7 @@ impl<'a> Audit<'a> {
 
     /// Looks at every event of every chain. Works beside servers that go on writing.
     pub async fn verify(&self) -> Result<Report> {
-        let vault = Arc::clone(&self.core.vault);
+        let vault = Arc::clone(&self.core.data_keys);
         let (chains, expected, strays, mistyped) = self
             .core
             .store
@@ -164,7 +164,7 @@ impl<'a> Audit<'a> {
 
     async fn verify_chain(&self, chain: Chain, report: &mut Report) -> Result<()> {
         let name = format!("chain {}", chain.chain);
-        let vault = Arc::clone(&self.core.vault);
+        let vault = Arc::clone(&self.core.data_keys);
         let Some(key) = vault.audit_key(chain.data_key) else {
             report
                 .faults
@@ -246,13 +246,13 @@ impl<'a> Audit<'a> {
         let bytes = [place.at, place.chain, place.sequence].map(i64::to_be_bytes);
         let random = &*self.core.random;
         self.core
-            .vault
+            .data_keys
             .seal_cursor(random, context, bytes.as_flattened())
     }
 
     fn open_cursor(&self, context: &str, token: &str) -> Result<EventPosition> {
         let read = || {
-            let bytes = self.core.vault.open_cursor(context, token)?;
+            let bytes = self.core.data_keys.open_cursor(context, token)?;
             let (at, rest) = bytes.split_first_chunk::<8>()?;
             let (chain, rest) = rest.split_first_chunk::<8>()?;
             Some(EventPosition {

@@ -154,7 +154,9 @@ impl AuditBuffer {
             subject: event.subject,
         };
         let mut waiting = self.lock();
+        let mut further = false;
         if !waiting.sums.contains_key(&key) && !waiting.has_room(&event, key.minute) {
+            further = true;
             key = Key {
                 network: None,
                 name: None,
@@ -164,6 +166,8 @@ impl AuditBuffer {
             };
         }
         if let Some(sum) = waiting.sums.get_mut(&key) {
+            // A sum of many accounts and addresses is nobody's.
+            let event = if further { event.of_nobody() } else { event };
             match sum {
                 Some(sum) => {
                     // Of several registries that were asked for, a sum names none.
@@ -291,6 +295,8 @@ mod tests {
         assert_eq!(written(), 2 * (STRANGERS + 1));
         incidents.lock().close(1);
         let last = incidents.lock().events.pop().unwrap();
+        // Of many addresses it names none.
+        assert_eq!(last.address, None);
         let detail = last.detail.into_json();
         assert!(detail.contains(r#""count":99"#), "{detail}");
     }

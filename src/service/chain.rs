@@ -51,6 +51,10 @@ impl Trail {
             let (sealed_by, writer) = (Arc::clone(vault), self.writer);
             let chain = store
                 .write(Lock::Catalog, move |connection| {
+                    // It is open already if the answer to the first job was lost, as its request was given up.
+                    if let Some(chain) = table::of_writer(connection, writer)? {
+                        return Ok(chain);
+                    }
                     let (number, key) = sealed_by.newest_audit_key()?;
                     let mut chain = table::open(connection, writer, number, now)?;
                     chain.seal = seal(key, &chain);
@@ -69,8 +73,8 @@ impl Trail {
                     Ok(chain.chain)
                 })
                 .await?;
-            let vault = Arc::clone(vault);
-            Ok(Arc::new(Pen { chain, vault }) as Arc<dyn Ledger>)
+            let data_keys = Arc::clone(vault);
+            Ok(Arc::new(Pen { chain, data_keys }) as Arc<dyn Ledger>)
         };
         self.ledger.get_or_try_init(open).await.cloned()
     }
@@ -80,14 +84,14 @@ impl Trail {
 #[derive(Debug)]
 struct Pen {
     chain: i64,
-    vault: Arc<DataKeys>,
+    data_keys: Arc<DataKeys>,
 }
 
 impl Ledger for Pen {
     fn write(&self, connection: &mut Session, events: Vec<Event>) -> Result<()> {
         let lost = || Error::internal("the audit chain of this process is gone");
         let mut chain = table::lock(connection, self.chain)?.ok_or_else(lost)?;
-        let key = self.vault.audit_key(chain.data_key).ok_or_else(lost)?;
+        let key = self.data_keys.audit_key(chain.data_key).ok_or_else(lost)?;
         let mut linked = Vec::with_capacity(events.len());
         for event in events {
             let kept = KeptEvent {
@@ -255,6 +259,39 @@ pub fn cut(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{Clock, Random, SystemClock, SystemRandom};
+    use crate::service::data_keys::ServerKey;
+    use crate::store::{self, Settings, Target};
+
+    /// As if the answer to the first opening was lost, because its request was given up.
+    #[tokio::test]
+    async fn a_chain_that_is_open_is_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = Target::Sqlite(folder.path().join("wharfinger.db"));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        store::migrate(&target, &clock, "test").unwrap();
+        let (readers, queue) = (1, 8);
+        let settings = Settings {
+            target,
+            readers,
+            queue,
+        };
+        let store = Store::open(&settings).unwrap();
+        let key = ServerKey::generate(&SystemRandom).unwrap();
+        let keys = DataKeys::open(&store, &key, &*clock, &SystemRandom);
+        let keys = Arc::new(keys.await.unwrap());
+        let writer = (&SystemRandom as &dyn Random).uuid().unwrap();
+        for _ in 0..2 {
+            let trail = Trail {
+                writer,
+                ledger: tokio::sync::OnceCell::new(),
+            };
+            trail.open(&store, &keys, clock.now()).await.unwrap();
+        }
+        let chains = store.read(move |connection| count(connection, &keys)).await;
+        assert_eq!(chains.unwrap(), Some(1));
+        store.close();
+    }
 
     /// An event as version 0.1.0 kept it, with whole records: it has to verify for as long as it is kept.
     #[test]

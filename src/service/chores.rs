@@ -21,7 +21,7 @@ use crate::store::{
 };
 
 /// All chores, the most urgent first.
-pub(super) const CHORES: [&dyn Chore; 8] = [
+pub(super) const CHORES: &[&dyn Chore] = &[
     &DeletedRegistries,
     &ExpiredTokens,
     &RetiredSigningKeys,

@@ -75,16 +75,16 @@ pub(super) struct Core {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) random: Arc<dyn Random>,
     pub(super) policy: Arc<Policy>,
-    pub(super) vault: Arc<DataKeys>,
-    pub(super) ready_keys: SigningKeyCache,
-    pub(super) ready_api_keys: ApiKeyCache,
+    pub(super) data_keys: Arc<DataKeys>,
+    pub(super) signing_key_cache: SigningKeyCache,
+    pub(super) api_key_cache: ApiKeyCache,
     pub(super) access: Access,
     pub(super) throttle: Arc<Throttle>,
     pub(super) hashing: Hashing,
-    pub(super) uses: UsageRecorder,
+    pub(super) usage: UsageRecorder,
     pub(super) trail: Trail,
     pub(super) changes: Arc<Changes>,
-    pub(super) incidents: AuditBuffer,
+    pub(super) audit_buffer: AuditBuffer,
     /// Reports that look through all tokens.
     pub(super) walks: Turns,
     /// Filtered lists, whose totals are counted.
@@ -145,7 +145,7 @@ impl Core {
     pub(super) fn tell(&self, error: &Error, refusal: &Refusal, by: By) {
         if let Some(outcome) = Outcome::of(error) {
             let event = Event::of_refusal(outcome, refusal, by, self.clock.now());
-            self.incidents.count(event, self.clock.instant());
+            self.audit_buffer.count(event, self.clock.instant());
         }
     }
 
@@ -252,7 +252,7 @@ impl Core {
     /// The ledger that adds events to this process's chain of the audit trail.
     pub(super) async fn ledger(&self) -> Result<Arc<dyn Ledger>> {
         let now = self.clock.now();
-        self.trail.open(&self.store, &self.vault, now).await
+        self.trail.open(&self.store, &self.data_keys, now).await
     }
 
     /// Returns true if this process is not frozen. If it was, it looks again.
@@ -395,7 +395,7 @@ impl Core {
             match job(caller.clone()).await? {
                 Some(done) => {
                     if let Credential::ApiToken(token) = caller.credential() {
-                        self.uses.note(Used::ApiToken(token), now, None, None);
+                        self.usage.note(Used::ApiToken(token), now, None, None);
                     }
                     return Ok(done);
                 }

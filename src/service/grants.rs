@@ -253,7 +253,9 @@ impl<'a> Grants<'a> {
         let (kind, id) = holder.subject;
         let mut login = Event::of(Kind::Login, Outcome::Success, (kind, Some(id)), by, now);
         login.registry = Some(tenant.id);
-        self.core.incidents.count(login, self.core.clock.instant());
+        self.core
+            .audit_buffer
+            .count(login, self.core.clock.instant());
         Ok(Granted {
             jwt,
             access,
@@ -420,7 +422,7 @@ impl<'a> Grants<'a> {
         service: &str,
         purpose: Purpose,
     ) -> Result<Witnessed<ProvenLogin>> {
-        let (vault, now) = (Arc::clone(&self.core.vault), self.core.clock.now());
+        let (vault, now) = (Arc::clone(&self.core.data_keys), self.core.clock.now());
         let look = move |connection: &mut Session, tenant: Tenant, seen: &mut Refusal| {
             let name = presented.name.as_str();
             // A NUL is an error to PostgreSQL, and no token has one in its name.
@@ -448,7 +450,7 @@ impl<'a> Grants<'a> {
         service: &str,
         purpose: Purpose,
     ) -> Result<Witnessed<ProvenLogin>> {
-        let (vault, now) = (Arc::clone(&self.core.vault), self.core.clock.now());
+        let (vault, now) = (Arc::clone(&self.core.data_keys), self.core.clock.now());
         let look = move |connection: &mut Session, tenant: Tenant, seen: &mut Refusal| {
             let code = presented.password.expose_secret();
             let found = app_tokens::credential_for(connection, code)?;
@@ -532,18 +534,18 @@ impl<'a> Grants<'a> {
                 .iter()
                 .find(|access| access.r#type == "repository" && !access.name.is_empty());
             let repository = repository.map(|access| access.name.as_str());
-            self.core.uses.note(used, now, origin.address, repository);
+            self.core.usage.note(used, now, origin.address, repository);
         }
     }
 
     fn seal(&self, reference: &Reference) -> Result<String> {
         self.core
-            .vault
+            .data_keys
             .seal_text(&*self.core.random, JWT, &reference.to_bytes())
     }
 
     fn open(&self, text: &str) -> Option<Reference> {
-        Reference::from_bytes(&self.core.vault.open_text(JWT, text)?)
+        Reference::from_bytes(&self.core.data_keys.open_text(JWT, text)?)
     }
 }
 

@@ -98,7 +98,7 @@ impl Core {
         let keyed = |attempt| {
             Ok(Keyed {
                 attempt,
-                vault: Arc::clone(&self.vault),
+                vault: Arc::clone(&self.data_keys),
                 secret: secret.cloned(),
                 nonce: self.random.bytes()?,
                 now: self.clock.now(),

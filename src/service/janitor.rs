@@ -10,13 +10,13 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 
 pub use super::chores::Round;
-use super::chores::{Batch, CHORES, Surroundings};
+use super::chores::{Batch, CHORES, Effect, Surroundings};
 use super::core::Core;
 use super::signing_keys::{Reason, SigningKeys, Walk};
 use crate::domain::clock_check::{ClockCheck, Doubt};
 use crate::error::Result;
 use crate::store::leases::{self, Lease};
-use crate::store::{Lock, Session, Transaction, janitor_clock};
+use crate::store::{Lock, Session, janitor_clock};
 
 /// The lease that the working replica holds, and renews with every batch.
 const LEASE: Lease = Lease {
@@ -90,9 +90,8 @@ impl<'a> Janitor<'a> {
         round.doubt = doubt;
         match work {
             Some(Work::KeepLook) => self.keep_look(now).await?,
-            Some(Work::Batch(Batch { lock, mut job })) => {
-                let done = self.leased(shift, lock, move |connection| job(connection));
-                let Some(effect) = done.await? else {
+            Some(Work::Batch(batch)) => {
+                let Some(effect) = self.leased(shift, batch).await? else {
                     return Ok(None);
                 };
                 effect(round, &mut shift.uncut);
@@ -121,11 +120,11 @@ impl<'a> Janitor<'a> {
     }
 
     /// Writes under the lease, which is renewed by that. `None` if another replica has it.
-    async fn leased<T, F>(&self, shift: &mut Shift, lock: Lock, mut job: F) -> Result<Option<T>>
-    where
-        T: Send + 'static,
-        F: FnMut(&mut Transaction<'_>) -> Result<T> + Send + 'static,
-    {
+    async fn leased(
+        &self,
+        shift: &mut Shift,
+        Batch { lock, mut job }: Batch,
+    ) -> Result<Option<Effect>> {
         let (holder, now) = (shift.holder.clone(), self.core.clock.now());
         let done = self
             .core
@@ -150,7 +149,7 @@ impl<'a> Janitor<'a> {
         let around = Surroundings {
             now,
             policy: Arc::clone(&self.core.policy),
-            data_keys: Arc::clone(&self.core.vault),
+            data_keys: Arc::clone(&self.core.data_keys),
             uncut,
         };
         self.core

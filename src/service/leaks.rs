@@ -249,7 +249,7 @@ impl<'a> Leaks<'a> {
                 }
             }
         }
-        let vault = Arc::clone(&self.core.vault);
+        let vault = Arc::clone(&self.core.data_keys);
         self.core
             .store
             .read(move |connection| {
@@ -294,7 +294,7 @@ impl<'a> Leaks<'a> {
                 return Ok(found);
             };
             beyond = last.key;
-            let (vault, secrets) = (Arc::clone(&self.core.vault), Arc::clone(&secrets));
+            let (vault, secrets) = (Arc::clone(&self.core.data_keys), Arc::clone(&secrets));
             // Neither on a thread of the store nor on one that answers requests.
             let matched = tokio::task::spawn_blocking(move || matching(&vault, &secrets, &kept));
             found.extend(matched.await.map_err(Error::internal)?);

@@ -57,7 +57,7 @@ impl<'a> Metrics<'a> {
     pub fn sample(&self) {
         let _ = self.core.store.counts();
         let _ = self.core.access.counts();
-        self.core.ready_keys.sample();
+        self.core.signing_key_cache.sample();
     }
 
     /// Counts rows in the database.

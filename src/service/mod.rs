@@ -105,7 +105,7 @@ impl Service {
         server_key: &ServerKey,
         policy: Policy,
     ) -> Result<Self> {
-        let vault = DataKeys::open(&store, server_key, &*clock, &*random).await?;
+        let data_keys = DataKeys::open(&store, server_key, &*clock, &*random).await?;
         let passwords = Passwords::start(
             policy.password_threads,
             policy.bcrypt_cost,
@@ -123,23 +123,23 @@ impl Service {
         )?;
         let trail = Trail::new(&*random)?;
         let changes = Arc::new(Changes::new(policy.changes_per_hour, clock.instant()));
-        let incidents = AuditBuffer::new(clock.instant());
+        let audit_buffer = AuditBuffer::new(clock.instant());
         Ok(Self {
             core: Arc::new(Core {
                 store,
                 clock,
                 random,
                 policy: Arc::new(policy),
-                vault: Arc::new(vault),
-                ready_keys: SigningKeyCache::new(&caches),
-                ready_api_keys: ApiKeyCache::default(),
+                data_keys: Arc::new(data_keys),
+                signing_key_cache: SigningKeyCache::new(&caches),
+                api_key_cache: ApiKeyCache::default(),
                 access,
                 throttle,
                 hashing: Hashing::default(),
-                uses: UsageRecorder::default(),
+                usage: UsageRecorder::default(),
                 trail,
                 changes,
-                incidents,
+                audit_buffer,
                 walks: Turns::new(WALKS, 1),
                 counting: Turns::new(COUNTING, 1),
                 long_lists: Turns::new(LONG_LISTS, READING),
@@ -279,7 +279,7 @@ impl Service {
     /// The uses of tokens that are not written yet.
     #[must_use]
     pub fn uses(&self) -> &UsageRecorder {
-        &self.core.uses
+        &self.core.usage
     }
 
     /// Writes the noted uses of tokens, see [`UsageRecorder::flush`].
@@ -287,7 +287,7 @@ impl Service {
         if self.is_frozen() {
             return Ok(0);
         }
-        self.core.uses.flush(&self.core.store).await
+        self.core.usage.flush(&self.core.store).await
     }
 
     /// Writes the first uses of tokens, see [`UsageRecorder::flush_first`].
@@ -295,7 +295,7 @@ impl Service {
         if self.is_frozen() {
             return Ok(0);
         }
-        self.core.uses.flush_first(&self.core.store).await
+        self.core.usage.flush_first(&self.core.store).await
     }
 
     /// Writes events that changed nothing to the audit trail, see [`AuditBuffer`]; at a stop with all sums.
@@ -306,7 +306,9 @@ impl Service {
         let core = &self.core;
         let ledger = async || core.ledger().await;
         let now = core.clock.instant();
-        core.incidents.flush(&core.store, ledger, now, last).await
+        core.audit_buffer
+            .flush(&core.store, ledger, now, last)
+            .await
     }
 
     /// The present, as every rule of this service sees it.

@@ -62,14 +62,14 @@ pub(super) fn of(
 impl RefreshToken {
     pub(super) fn seal(&self, core: &Core) -> Result<SecretString> {
         let bytes = self.to_bytes();
-        let sealed = core.vault.seal_text(&*core.random, CONTEXT, &bytes)?;
+        let sealed = core.data_keys.seal_text(&*core.random, CONTEXT, &bytes)?;
         Ok(format!("{REFRESH_PREFIX}{sealed}").into())
     }
 
     /// Opens it, if it is one of ours. `None` gives no reason.
     pub(super) fn open(core: &Core, token: &SecretString) -> Option<Self> {
         let sealed = token.expose_secret().strip_prefix(REFRESH_PREFIX)?;
-        Self::from_bytes(&core.vault.open_text(CONTEXT, sealed)?)
+        Self::from_bytes(&core.data_keys.open_text(CONTEXT, sealed)?)
     }
 
     pub(super) fn registry(&self) -> RegistryKey {

@@ -340,7 +340,7 @@ impl<'a> Registries<'a> {
     fn seal_cursor(&self, cursor: &Cursor) -> Result<String> {
         let bytes = serde_json::to_vec(cursor).map_err(Error::internal)?;
         self.core
-            .vault
+            .data_keys
             .seal_cursor(&*self.core.random, LIST, &bytes)
     }
 
@@ -352,7 +352,7 @@ impl<'a> Registries<'a> {
     ) -> Result<(RegistryKey, Option<String>)> {
         let cursor = self
             .core
-            .vault
+            .data_keys
             .open_cursor(LIST, token)
             .and_then(|bytes| serde_json::from_slice::<Cursor>(&bytes).ok());
         match cursor {

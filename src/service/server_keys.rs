@@ -28,7 +28,7 @@ impl<'a> ServerKeys<'a> {
     pub async fn rewrap(&self, new: ServerKey) -> Result<KeyChange> {
         // Made now, since a replica that still has the old key could not make it later.
         ApiKeys::new(self.core).prepare().await?;
-        let (vault, new) = (Arc::clone(&self.core.vault), Arc::new(new));
+        let (vault, new) = (Arc::clone(&self.core.data_keys), Arc::new(new));
         let (nonce, now) = (self.core.random.bytes()?, self.core.clock.now());
         self.core
             .command(Lock::Catalog, move |connection| {

@@ -76,7 +76,9 @@ impl<'a> Sessions<'a> {
         let by = By::actor(&actor, caller.credential(), caller.origin().clone());
         let (subject, now) = ((SubjectKind::Session, None), self.core.clock.now());
         let login = Event::of(Kind::Login, Outcome::Success, subject, by, now);
-        self.core.incidents.count(login, self.core.clock.instant());
+        self.core
+            .audit_buffer
+            .count(login, self.core.clock.instant());
         self.begin(Some(Owner {
             key: actor.key,
             id: actor.id,
@@ -114,15 +116,15 @@ impl<'a> Sessions<'a> {
             at: self.core.clock.now(),
             csrf: self.core.random.bytes()?,
         };
-        let sealed = self
-            .core
-            .vault
-            .seal_text(&*self.core.random, SESSION, &session.to_bytes())?;
+        let sealed =
+            self.core
+                .data_keys
+                .seal_text(&*self.core.random, SESSION, &session.to_bytes())?;
         Ok(session.ticket(sealed))
     }
 
     fn open(&self, cookie: &str) -> Option<Session> {
-        let session = Session::from_bytes(&self.core.vault.open_text(SESSION, cookie)?)?;
+        let session = Session::from_bytes(&self.core.data_keys.open_text(SESSION, cookie)?)?;
         let age = self.core.clock.now() - session.at;
         (-SKEW <= age && age < SESSION_LIFE).then_some(session)
     }

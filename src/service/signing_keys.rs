@@ -258,7 +258,7 @@ impl<'a> SigningKeys<'a> {
             Some(current) if self.will_do(tenant.verifier, &current) => current.number,
             _ => self.ensure(tenant).await?,
         };
-        if let Some(signer) = self.core.ready_keys.ready_signer(number) {
+        if let Some(signer) = self.core.signing_key_cache.ready_signer(number) {
             return Ok(signer);
         }
         let registry = tenant.key;
@@ -272,7 +272,7 @@ impl<'a> SigningKeys<'a> {
         let private = self.unseal(&key)?;
         let signer = Arc::new(Signer::new(&key, private.expose_secret())?);
         self.core
-            .ready_keys
+            .signing_key_cache
             .signers
             .insert(number, Arc::clone(&signer));
         Ok(signer)
@@ -281,7 +281,7 @@ impl<'a> SigningKeys<'a> {
     /// The verifier for JWTs that name a key, if it exists. The request's own read finds out if it is still to be
     /// trusted.
     pub(super) async fn verifier(&self, kid: String) -> Result<Option<Arc<Verifier>>> {
-        if let Some(verifier) = self.core.ready_keys.ready_verifier(&kid) {
+        if let Some(verifier) = self.core.signing_key_cache.ready_verifier(&kid) {
             return Ok(Some(verifier));
         }
         let wanted = kid.clone();
@@ -295,7 +295,7 @@ impl<'a> SigningKeys<'a> {
         };
         let verifier = Arc::new(Verifier::new(&key)?);
         self.core
-            .ready_keys
+            .signing_key_cache
             .verifiers
             .insert(kid, Arc::clone(&verifier));
         Ok(Some(verifier))
@@ -362,7 +362,7 @@ impl<'a> SigningKeys<'a> {
     async fn ensure(&self, tenant: &Tenant) -> Result<SigningKeyNumber> {
         let turn = self
             .core
-            .ready_keys
+            .signing_key_cache
             .making
             .get_with(tenant.key, Arc::default);
         let _turn = turn.lock().await;
@@ -480,7 +480,7 @@ impl<'a> SigningKeys<'a> {
         };
         let _turn = self
             .core
-            .ready_keys
+            .signing_key_cache
             .generating
             .acquire()
             .await
@@ -516,7 +516,7 @@ impl<'a> SigningKeys<'a> {
     }
 
     fn seal(&self, registry: RegistryKey, made: Made, now: DateTime<Utc>) -> Result<NewSigningKey> {
-        let sealed = self.core.vault.seal(
+        let sealed = self.core.data_keys.seal(
             &*self.core.random,
             &context(registry, made.role, &made.kid),
             made.private.expose_secret(),
@@ -542,7 +542,7 @@ impl<'a> SigningKeys<'a> {
             key: key.seal_key,
         };
         self.core
-            .vault
+            .data_keys
             .open_sealed(&context(key.registry, key.role, &key.kid), &sealed)
             .map(data_keys::boxed)
             .ok_or_else(|| Error::internal(format!("signing key {} does not open", key.number.0)))

@@ -182,7 +182,10 @@ impl Tokens<'_> {
             Some(_) => Some(self.core.counting.wait().await?),
             None => None,
         };
-        let (vault, random) = (Arc::clone(&self.core.vault), Arc::clone(&self.core.random));
+        let (vault, random) = (
+            Arc::clone(&self.core.data_keys),
+            Arc::clone(&self.core.random),
+        );
         self.core
             .read_list(caller, Length::of_page(limit), move |connection, actor| {
                 let (home, rights) = enter(connection, actor, registry)?;
@@ -225,7 +228,7 @@ impl Tokens<'_> {
     fn open_cursor(&self, token: &str, filter: TokenFilter) -> Result<Cursor> {
         let cursor = self
             .core
-            .vault
+            .data_keys
             .open_cursor(LIST, token)
             .and_then(|bytes| serde_json::from_slice::<Cursor>(&bytes).ok())
             .filter(|cursor| cursor.layout == LAYOUT)

@@ -428,7 +428,7 @@ impl<'a> Tokens<'a> {
     /// Makes a secret, and its digest to store.
     fn mint(&self, id: TokenId) -> Result<(SecretString, SecretDigest)> {
         let secret = secret::token_secret(self.core.random.bytes()?);
-        let vault = &self.core.vault;
+        let vault = &self.core.data_keys;
         let digest = vault.digest(SecretKind::RegistryToken, id.0, &secret)?;
         Ok((secret, digest))
     }

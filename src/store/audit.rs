@@ -45,6 +45,15 @@ pub struct Chain {
     pub seal: Vec<u8>,
 }
 
+/// The chain that a process has opened, if it has.
+pub fn of_writer(connection: &mut Session, writer: Uuid) -> Result<Option<i64>> {
+    Ok(audit_chains::table
+        .filter(audit_chains::writer.eq(bytes(writer)))
+        .select(audit_chains::chain)
+        .first(connection)
+        .optional()?)
+}
+
 /// Opens a chain, not sealed yet.
 pub fn open(
     connection: &mut Session,

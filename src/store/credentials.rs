@@ -96,30 +96,45 @@ struct CredentialRow {
 
 impl CredentialRow {
     fn credential(self, home: TokenRules) -> Result<Credential> {
-        let row = self;
+        let Self {
+            key,
+            uuid: id,
+            name,
+            status,
+            expires_at,
+            secret_digest,
+            secret_key,
+            secret_version,
+            secret_at,
+            previous_digest,
+            previous_key,
+            previous_at,
+            previous_until,
+            refresh_id,
+        } = self;
         let secrets = secrets_of(
             home.maximum_secret_age,
-            row.secret_at,
-            row.previous_at,
-            row.previous_until,
+            secret_at,
+            previous_at,
+            previous_until,
         )?;
         Ok(Credential {
-            key: TokenKey(row.key),
-            id: TokenId(uuid(&row.uuid)?),
-            name: row.name,
-            status: Status::from_stored(&row.status),
-            expires_at: row.expires_at.map(instant).transpose()?,
+            key: TokenKey(key),
+            id: TokenId(uuid(&id)?),
+            name,
+            status: Status::from_stored(&status),
+            expires_at: expires_at.map(instant).transpose()?,
             secret: SecretDigest {
-                digest: row.secret_digest,
-                key: row.secret_key,
+                digest: secret_digest,
+                key: secret_key,
             },
             // Without an end there is no previous secret.
             previous: secrets
                 .previous
-                .and_then(|_| secret_before(row.previous_digest, row.previous_key)),
+                .and_then(|_| secret_before(previous_digest, previous_key)),
             secrets,
-            refresh_id: row.refresh_id.map(|id| id.0),
-            secret_version: row.secret_version,
+            refresh_id: refresh_id.map(|id| id.0),
+            secret_version,
         })
     }
 }

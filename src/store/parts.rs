@@ -1,6 +1,6 @@
 //! Lists without pages, read part by part: memory holds one part at a time, however long the list is.
 
-use super::Session;
+use super::session::Session;
 use crate::error::{Error, Result};
 
 /// Rows of a part.

@@ -86,7 +86,7 @@ impl TryFrom<RegistryRow> for Registry {
 /// The columns that a change of a registry can change.
 #[derive(diesel::AsChangeset, diesel::Insertable)]
 #[diesel(table_name = registries, treat_none_as_null = true, treat_none_as_default_value = false)]
-struct Changeable {
+struct Columns {
     schedule: Option<String>,
     features: String,
     subnets: String,
@@ -97,7 +97,7 @@ struct Changeable {
     version: i64,
 }
 
-impl Changeable {
+impl Columns {
     fn of(registry: &Registry) -> Result<Self> {
         let Registry {
             key: _,
@@ -313,34 +313,10 @@ pub fn insert(
     new: &NewRegistry,
     created: &Attribution,
 ) -> Result<Registry> {
-    let NewRegistry {
-        name,
-        location,
-        schedule,
-        features,
-        subnets,
-        verifier,
-        lives,
-        maximum_secret_age,
-    } = new.clone();
-    let mut registry = Registry {
-        key: RegistryKey(0),
-        id,
-        name: name.as_str().to_owned(),
-        location,
-        schedule,
-        features,
-        subnets,
-        verifier: verifier.unwrap_or_default(),
-        lives: Lives::default().changed(lives),
-        maximum_secret_age: maximum_secret_age.value(),
-        version: 1,
-        created: created.clone(),
-        modified: None,
-    };
+    let mut registry = new.made(id, created);
     let inserted = diesel::insert_into(registries::table)
         .values((
-            Changeable::of(&registry)?,
+            Columns::of(&registry)?,
             registries::uuid.eq(bytes(id.0)),
             registries::name.eq(&registry.name),
             registries::location.eq(&registry.location),
@@ -373,7 +349,7 @@ pub fn update(
     registry.version += 1;
     diesel::update(registries::table.find(registry.key.0))
         .set((
-            Changeable::of(registry)?,
+            Columns::of(registry)?,
             registries::modified_at.eq(micros(modified.at)),
             registries::modified_by.eq(bytes(modified.by.0)),
             registries::modified_by_name.eq(&modified.by_name),

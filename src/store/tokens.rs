@@ -1,4 +1,4 @@
-//! The tables `tokens` and `token_counts`.
+//! The table `tokens`.
 //!
 //! List order is creation order, by a position that the writer assigns per registry. Live tokens are counted per bucket
 //! of 4 096 positions, in the transaction that adds or removes them, so a total is a short sum and a deep offset walks
@@ -26,7 +26,6 @@ use crate::domain::allow_list::AllowList;
 use crate::domain::caps::Caps;
 use crate::domain::id::{AccountId, RegistryId, RegistryKey, TokenId, TokenKey};
 use crate::domain::registry::TokenRules;
-use crate::domain::rotation::Secrets;
 use crate::domain::token::{NewToken, Token, VerbatimScopes};
 use crate::error::{Error, Result, What};
 
@@ -119,7 +118,7 @@ impl TokenRow {
 /// The columns that a change of a token can change.
 #[derive(diesel::AsChangeset, diesel::Insertable)]
 #[diesel(table_name = tokens, treat_none_as_null = true, treat_none_as_default_value = false)]
-struct Changeable {
+struct Columns {
     description: Option<String>,
     status: &'static str,
     expires_at: Option<i64>,
@@ -128,7 +127,7 @@ struct Changeable {
     version: i64,
 }
 
-impl Changeable {
+impl Columns {
     fn of(token: &Token) -> Result<Self> {
         let Token {
             key: _,
@@ -196,43 +195,14 @@ pub fn insert(
     created: &Attribution,
     caps: Caps,
 ) -> Result<Token> {
-    let NewToken {
-        name,
-        description,
-        expires_at,
-        scopes,
-        allowed,
-        status,
-        with_password: _,
-    } = new.clone();
     let registry = home.key;
     let position = transaction.next_position(registry)?;
     // There are no more tokens than positions, so most registries need no count.
     if position > caps.tokens {
         caps.admit_token(transaction.total(registry)?)?;
     }
-    let mut token = Token {
-        key: TokenKey(0),
-        id,
-        registry,
-        position,
-        name: name.as_str().to_owned(),
-        description: description.value(),
-        status,
-        expires_at: expires_at.value(),
-        scopes,
-        allowed: allowed.unwrap_or_default(),
-        secrets: Secrets {
-            made_at: created.at,
-            previous: None,
-            maximum_age: home.maximum_secret_age,
-        },
-        version: 1,
-        created: created.clone(),
-        modified: None,
-        last_used: None,
-    };
-    let row = Changeable::of(&token)?;
+    let mut token = new.made(id, home, position, created);
+    let row = Columns::of(&token)?;
     let inserted = direct!(&mut **transaction, |direct| diesel::insert_into(
         tokens::table
     )
@@ -270,7 +240,7 @@ pub fn update(connection: &mut Session, token: &mut Token, modified: Attribution
             .and(tokens::key.eq(token.key.0)),
     );
     let update = diesel::update(row).set((
-        Changeable::of(token)?,
+        Columns::of(token)?,
         tokens::modified_at.eq(micros(modified.at)),
         tokens::modified_by.eq(bytes(modified.by.0)),
         tokens::modified_by_name.eq(&modified.by_name),

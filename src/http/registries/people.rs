@@ -367,14 +367,22 @@ pub(super) struct MemberView {
 
 impl From<Member> for MemberView {
     fn from(member: Member) -> Self {
+        let Member {
+            registry: _,
+            key: _,
+            account,
+            name,
+            status,
+            level,
+        } = member;
         Self {
-            id: member.account.to_string(),
+            id: account.to_string(),
             r#type: "member",
             href: "",
             properties: MemberProperties {
-                name: member.name,
-                level: member.level.as_str(),
-                status: member.status.as_str(),
+                name,
+                level: level.as_str(),
+                status: status.as_str(),
             },
         }
     }

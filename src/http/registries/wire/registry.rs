@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::{Links, Metadata, nullable_list};
 use crate::domain::allow_list::AllowList;
-use crate::domain::life::{LivesPatch, parse_life};
+use crate::domain::life::{Lives, LivesPatch, parse_life};
 use crate::domain::patch::Patch;
 use crate::domain::period::Period;
 use crate::domain::registry::{self, NewRegistry, RegistryName, RegistryPatch, TokenVerifier};
@@ -195,26 +195,41 @@ impl RegistryView {
     }
 
     fn with_state(registry: registry::Registry, state: &'static str, hostname: String) -> Self {
+        let registry::Registry {
+            key: _,
+            id,
+            name,
+            location,
+            schedule,
+            features,
+            subnets,
+            verifier,
+            lives: Lives { default, maximum },
+            maximum_secret_age,
+            version: _,
+            created,
+            modified,
+        } = registry;
         Self {
-            id: registry.id.to_string(),
+            id: id.to_string(),
             r#type: "registry",
             href: "",
-            metadata: Metadata::new(registry.created, registry.modified, state),
+            metadata: Metadata::new(created, modified, state),
             properties: RegistryProperties {
-                name: registry.name,
-                location: registry.location,
+                name,
+                location,
                 hostname,
-                garbage_collection_schedule: registry.schedule.map(|schedule| Schedule {
+                garbage_collection_schedule: schedule.map(|schedule| Schedule {
                     days: schedule.days,
                     time: schedule.time,
                 }),
                 storage_usage: StorageUsage { bytes: 0 },
-                features: registry.features.into(),
-                api_subnet_allow_list: registry.subnets.entries().to_vec(),
-                token_verifier: registry.verifier.as_str(),
-                default_token_life: registry.lives.default.map(|life| life.to_string()),
-                maximum_token_life: registry.lives.maximum.map(|life| life.to_string()),
-                maximum_secret_age: registry.maximum_secret_age.map(|age| age.to_string()),
+                features: features.into(),
+                api_subnet_allow_list: subnets.entries().to_vec(),
+                token_verifier: verifier.as_str(),
+                default_token_life: default.map(|life| life.to_string()),
+                maximum_token_life: maximum.map(|life| life.to_string()),
+                maximum_secret_age: maximum_secret_age.map(|age| age.to_string()),
             },
         }
     }
