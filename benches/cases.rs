@@ -37,7 +37,7 @@ use wharfinger::http;
 use wharfinger::metrics::Registry;
 use wharfinger::service::Service;
 use wharfinger::service::access::{Caller, Presented};
-use wharfinger::service::accounts::FIRST;
+use wharfinger::service::account_commands::FIRST;
 use wharfinger::service::certificates::{
     Authority, SERIAL, Subject, make_anchor, make_leaf, make_rsa_key,
 };
@@ -252,9 +252,12 @@ impl House {
         let (service, password) = system.block_on(async {
             let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
             let service = app::open_service(&settings, clock, random, Makes::All).await?;
-            let password = service.accounts().generate_password()?;
+            let password = service.account_commands().generate_password()?;
             let first = NewPassword::parse(password.clone())?;
-            service.accounts().create_first(&first, None).await?;
+            service
+                .account_commands()
+                .create_first(&first, None)
+                .await?;
             anyhow::Ok((service, password))
         })?;
         Ok(Self {
@@ -282,7 +285,7 @@ impl House {
             location: "de/fra".to_owned(),
             schedule: None,
             features: Features::default(),
-            subnets: AllowList::default(),
+            api_subnet_allow_list: AllowList::default(),
             verifier: None,
             lives: wharfinger::domain::life::LivesPatch::default(),
             maximum_secret_age: wharfinger::domain::patch::Patch::Keep,

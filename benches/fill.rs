@@ -28,7 +28,7 @@ use wharfinger::domain::token::{NewToken, TokenName};
 use wharfinger::domain::token_scope::Scope;
 use wharfinger::service::Service;
 use wharfinger::service::access::{Caller, Presented};
-use wharfinger::service::accounts::FIRST;
+use wharfinger::service::account_commands::FIRST;
 
 /// Requests under way at once: the writer commits what it finds waiting as one group.
 const TASKS: usize = 256;
@@ -73,8 +73,8 @@ async fn main() -> Result<()> {
 
 impl Fill {
     async fn run(&self, service: &Service) -> Result<Value> {
-        let password = service.accounts().generate_password()?;
-        let accounts = service.accounts();
+        let password = service.account_commands().generate_password()?;
+        let accounts = service.account_commands();
         accounts
             .create_first(&NewPassword::parse(password.clone())?, None)
             .await?;
@@ -153,7 +153,7 @@ fn basic(name: &str, password: &SecretString) -> String {
 
 /// Makes an Admin.
 async fn account(service: &Service, name: String) -> Result<(String, SecretString)> {
-    let accounts = service.accounts();
+    let accounts = service.account_commands();
     let password = accounts.generate_password()?;
     let new = NewPassword::parse(password.clone())?;
     let roles = vec!["Admin".to_owned()];
@@ -169,7 +169,7 @@ async fn registry(service: &Service, admin: &Caller, name: String) -> Result<Reg
         location: "de/fra".to_owned(),
         schedule: None,
         features: Features::default(),
-        subnets: AllowList::default(),
+        api_subnet_allow_list: AllowList::default(),
         verifier: None,
         lives: wharfinger::domain::life::LivesPatch::default(),
         maximum_secret_age: Patch::Keep,

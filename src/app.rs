@@ -29,7 +29,7 @@ use crate::error::{Error, Field, Result, Violation};
 use crate::http::{self, Bodies, Bounds, Budget, Memory, Origins, Seats};
 use crate::metrics::Registry;
 use crate::server;
-use crate::service::accounts::FIRST;
+use crate::service::account_commands::FIRST;
 use crate::service::data_keys;
 use crate::service::data_keys::ServerKey;
 use crate::service::throttle::Limits;
@@ -48,7 +48,8 @@ pub struct App {
     pub service: Service,
     /// The origin of the first account's password, at a first start.
     pub first_password: Option<FirstPassword>,
-    tasks: Tasks,
+    /// The work in the background.
+    pub tasks: Tasks,
 }
 
 /// The origin of the password of the account `admin`.
@@ -445,7 +446,7 @@ async fn make_first_account(
     random: &dyn Random,
     holder: &str,
 ) -> Result<Option<FirstPassword>> {
-    let accounts = service.accounts();
+    let accounts = service.account_commands();
     // On SQLite there is one machine, and its later starts have nothing to report.
     let elsewhere = async || {
         if settings.target()?.is_sqlite() {

@@ -30,7 +30,7 @@ use crate::domain::auth_config::{BundlePath, Product};
 use crate::domain::text::quoted;
 use crate::error::{Error, Field, Result};
 use crate::http;
-use crate::service::accounts::FIRST;
+use crate::service::account_commands::FIRST;
 use crate::service::data_keys::ServerKey;
 use crate::service::signing_keys::{Consequence, Rotation};
 use crate::store::leases;
@@ -245,7 +245,7 @@ async fn greeting(settings: &Settings, app: &App) -> Result<String> {
         Some(FirstPassword::Show(_) | FirstPassword::InFile { .. } | FirstPassword::Given) => {
             Ok(Some(FIRST.to_owned()))
         }
-        Some(FirstPassword::Elsewhere(_)) | None => app.service.accounts().an_admin().await,
+        Some(FirstPassword::Elsewhere(_)) | None => app.service.account_commands().an_admin().await,
     };
     let Ok(admin) = admin else {
         return Ok(here);

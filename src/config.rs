@@ -82,7 +82,7 @@ pub enum LeakedTokens {
     reason = "each is a setting of its own"
 )]
 pub struct Settings {
-    /// The address and port to listen on
+    /// The IP address and port to listen on
     #[arg(
         long,
         env = "WHARFINGER_LISTEN",
@@ -136,7 +136,7 @@ pub struct Settings {
         conflicts_with = "admin_password"
     )]
     pub admin_password_file: Option<PathBuf>,
-    /// The public URL of this service, for links and for the check of browsers' origins
+    /// The public URL of this service, for links, the realm of registries, and the check of browsers' origins
     #[arg(long, env = "WHARFINGER_PUBLIC_URL", global = true, value_name = "URL", value_parser = http_url)]
     pub public_url: Option<Url>,
     /// The domain of the registries' host names
@@ -231,7 +231,7 @@ pub struct Settings {
         conflicts_with = "metrics_token"
     )]
     pub metrics_token_file: Option<PathBuf>,
-    /// The action on tokens that are reported as leaked
+    /// The action on tokens that are reported as leaked: disable or report
     #[arg(
         long,
         env = "WHARFINGER_LEAKED_TOKENS",
@@ -321,7 +321,7 @@ pub struct Settings {
         value_name = "SIZE"
     )]
     pub answer_memory: ByteSize,
-    /// Memory for all request bodies together, at most a quarter of it for callers that are not yet authenticated; beyond it, a request with a body of more than 4 KiB gets 503
+    /// Memory for all request bodies together, at most a quarter of it for callers that are not yet authenticated. Beyond it, a body of more than 4 KiB gets 503
     #[arg(
         long,
         env = "WHARFINGER_BODY_MEMORY",
@@ -351,7 +351,7 @@ pub struct Settings {
         value_name = "FILTER"
     )]
     pub log: String,
-    /// The format of log lines
+    /// The format of log lines: auto, text or json
     #[arg(
         long,
         env = "WHARFINGER_LOG_FORMAT",

@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use wharfinger::clock::{Clock as _, SystemRandom};
 use wharfinger::domain::account::NewPassword;
 use wharfinger::domain::status::Status;
-use wharfinger::service::accounts::{IssuedTokens, LiveTokens};
+use wharfinger::service::account_rules::{IssuedTokens, LiveTokens};
 use wharfinger::service::data_keys::{API_JWT, DataKeys, ServerKey};
 use wharfinger::service::janitor::Round;
 use wharfinger::store::{self, Store, Target};
 
-use crate::harness::{ADMIN_PASSWORD, Actor, Backend, Server};
+use crate::harness::{ADMIN_PASSWORD, Actor, Backend, Server, WITHOUT_BACKGROUND};
 
 /// Makes a token and returns it with its id.
 async fn generate(actor: &Actor, body: Value) -> (String, String) {
@@ -124,7 +124,7 @@ async fn a_token_is_what_its_creator_and_its_roles_are_now(
     let (token, _) = generate(&bob, json!({"name": "t", "role": "Admin"})).await;
     let bearer = server.bearer(&token);
     let registry = json!({"properties": {"name": "team-a", "location": "de/fra"}});
-    let accounts = server.service.accounts();
+    let accounts = server.service.account_commands();
 
     // The creator may less now.
     let set_role = |role: &str| {
@@ -311,7 +311,7 @@ async fn what_accounts_are_given_with_a_bounded_token_is_refused(
 async fn a_request_with_a_token_asks_the_store_once(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
-    let server = Server::start(backend).await;
+    let server = Server::start_with(backend, &[WITHOUT_BACKGROUND]).await;
     let (token, id) = generate(&server.admin(), json!({"name": "t", "role": "Admin"})).await;
     let bearer = server.bearer(&token);
     let registry = bearer.create_registry("team-a").await;

@@ -308,7 +308,7 @@ async fn what_ends_a_token_bites_at_the_next_request_on_every_replica(
         // The end of a code ends its refresh tokens, and enabling the account brings back the code alone.
         let mut refreshed = true;
         for (change, open) in changes {
-            let accounts = server.service.accounts();
+            let accounts = server.service.account_commands();
             match change {
                 Delete => {
                     let tokens = server.service.app_tokens();

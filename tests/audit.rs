@@ -9,12 +9,13 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use wharfinger::domain::account::AccountName;
 use wharfinger::domain::account::NewPassword;
-use wharfinger::service::accounts::{IssuedTokens, LiveTokens};
+use wharfinger::service::account_rules::{IssuedTokens, LiveTokens};
 use wharfinger::service::signing_keys::Rotation;
 use wharfinger::tasks::Tasks;
 
 use crate::harness::{
-    ADMIN_PASSWORD, Actor, Answer, Backend, Database, Patience, Program, Server, within_patience,
+    ADMIN_PASSWORD, Actor, Answer, Backend, Database, Patience, Program, Server,
+    WITHOUT_BACKGROUND, within_patience,
 };
 
 /// Every event that meets a query, the oldest first.
@@ -195,7 +196,7 @@ async fn commands_and_the_service_itself_are_told(
     let admin = server.admin();
     let registry = admin.create_registry("team-a").await;
     let token = admin.mint(&registry, "ci", &["repository:a:pull"]).await;
-    let accounts = server.service.accounts();
+    let accounts = server.service.account_commands();
     let name = || "bob".to_owned();
     let password = NewPassword::parse("right-password".to_owned().into()).unwrap();
     let parsed = AccountName::parse("bob").unwrap();
@@ -248,7 +249,7 @@ async fn commands_and_the_service_itself_are_told(
 async fn logins_and_refusals_are_told_and_summed_up(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
-    let server = Server::start(backend).await;
+    let server = Server::start_with(backend, &[WITHOUT_BACKGROUND]).await;
     let admin = server.admin();
     let registry = admin.create_registry("team-a").await;
     let token = admin.mint(&registry, "ci", &["repository:a:pull"]).await;
@@ -982,7 +983,7 @@ async fn only_administrators_look(#[values(Backend::Sqlite, Backend::Postgres)] 
 async fn an_export_sends_all_in_order(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
-    let server = Server::start(backend).await;
+    let server = Server::start_with(backend, &[WITHOUT_BACKGROUND]).await;
     let admin = server.admin();
     for number in 0..30 {
         // Several at one instant, and of two processes.

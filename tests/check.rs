@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use wharfinger::domain::account::NewPassword;
 use wharfinger::domain::signing::KeyRole;
 use wharfinger::domain::status::Status;
-use wharfinger::service::accounts::{IssuedTokens, LiveTokens};
+use wharfinger::service::account_rules::{IssuedTokens, LiveTokens};
 
 use crate::harness::{
-    ADMIN_PASSWORD, Actor, Answer, Backend, KeyPair, Minted, Server, claims, fingerprint, header,
-    scopes, signed, with_signature,
+    ADMIN_PASSWORD, Actor, Answer, Backend, KeyPair, Minted, Server, WITHOUT_BACKGROUND, claims,
+    fingerprint, header, scopes, signed, with_signature,
 };
 
 const SERVICE: &str = "team-a.localhost";
@@ -867,7 +867,7 @@ async fn what_happens_to_an_account_bites_on_its_next_request(
         Bearer(answer.json["token"].as_str().unwrap().to_owned())
     };
     let both = |password: &str, jwt: &Auth| (bench.status(&basic(password)), bench.status(jwt));
-    let accounts = bench.server.service.accounts();
+    let accounts = bench.server.service.account_commands();
     let jwt = login(first).await;
     assert_eq!(both(first, &jwt), (200, 200));
     let new = NewPassword::parse(SecretString::from(second.to_owned())).unwrap();
@@ -901,7 +901,7 @@ async fn what_happens_to_an_account_bites_on_its_next_request(
 async fn a_known_client_costs_one_store_call(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
-    let bench = Bench::new(backend).await;
+    let bench = Bench::with(Server::start_with(backend, &[WITHOUT_BACKGROUND]).await).await;
     let jwt = bench
         .jwt(SERVICE, &bench.token, "repository:own:pull")
         .await;

@@ -15,7 +15,8 @@ use wharfinger::clock::{Random, SystemRandom};
 use wharfinger::domain::secret::{app_token_code, token_secret};
 
 use crate::harness::{
-    ADMIN_PASSWORD, Actor, Answer, Backend, Database, Minted, Program, Server, fill,
+    ADMIN_PASSWORD, Actor, Answer, Backend, Database, Minted, Program, Server, WITHOUT_BACKGROUND,
+    fill,
 };
 
 const REPORT: &str = "/secret-scanning/report";
@@ -338,7 +339,7 @@ async fn every_report_is_answered_alike(
 async fn what_has_no_right_form_does_not_reach_the_database(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
-    let server = Server::start_with(backend, &FLAGS).await;
+    let server = Server::start_with(backend, &[&FLAGS[..], &[WITHOUT_BACKGROUND]].concat()).await;
     let secrets = Secrets::make(&server).await;
     let cut = |text: &str| text[..text.len() - 1].to_owned();
     let mut wrong: Vec<_> = secrets.all().into_iter().map(cut).collect();

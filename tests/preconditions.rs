@@ -6,7 +6,7 @@ use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{Actor, Answer, Backend, Server};
+use crate::harness::{Actor, Answer, Backend, Server, WITHOUT_BACKGROUND};
 
 const IF_MATCH: &str = "If-Match";
 const IF_NONE_MATCH: &str = "If-None-Match";
@@ -525,7 +525,7 @@ async fn of_two_replicas_that_change_the_same_state_one_is_told_that_it_is_late(
 
 #[actix_web::test]
 async fn a_condition_costs_no_further_store_call() {
-    let server = Server::start(Backend::Sqlite).await;
+    let server = Server::start_with(Backend::Sqlite, &[WITHOUT_BACKGROUND]).await;
     let admin = server.admin();
     let id = admin.create_registry("team-a").await;
     let minted = admin.mint(&id, "ci", &[]).await;

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use wharfinger::domain::account::NewPassword;
 use wharfinger::domain::status::Status;
-use wharfinger::service::accounts::{IssuedTokens, LiveTokens};
+use wharfinger::service::account_rules::{IssuedTokens, LiveTokens};
 
 use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Server};
 
@@ -495,7 +495,7 @@ async fn wrong_credentials(server: &Server) -> Vec<Vec<String>> {
         .await;
     server
         .service
-        .accounts()
+        .account_commands()
         .set_status("disabled".to_owned(), Status::Disabled)
         .await
         .unwrap();
@@ -847,7 +847,7 @@ async fn a_sign_in_is_refused_in_the_shape_of_quay(
         .await;
     server
         .service
-        .accounts()
+        .account_commands()
         .set_status("disabled".to_owned(), Status::Disabled)
         .await
         .unwrap();
@@ -969,7 +969,7 @@ async fn a_session_ends_with_what_its_account_was(
         // Wherever it asks.
         browser.actor = replica.anonymous();
         assert_eq!(browser.get(TOKENS).await.status, 200);
-        let accounts = server.service.accounts();
+        let accounts = server.service.account_commands();
         match name {
             "changed" => {
                 let password = SecretString::from("other-password".to_owned());

@@ -13,10 +13,10 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use wharfinger::domain::account::NewPassword;
 use wharfinger::domain::status::Status;
-use wharfinger::service::accounts::{IssuedTokens, LiveTokens};
+use wharfinger::service::account_rules::{IssuedTokens, LiveTokens};
 
 use crate::harness::{
-    ADMIN_PASSWORD, Actor, Answer, Backend, Database, Minted, Program, Server,
+    ADMIN_PASSWORD, Actor, Answer, Backend, Database, Minted, Program, Server, WITHOUT_BACKGROUND,
     WITHOUT_REFRESH_TOKENS, claims, encoded,
 };
 
@@ -469,7 +469,7 @@ async fn credentials_that_opened_something_once_look_like_those_that_never_did(
     server
         .add_account("off@example.com", "off-password", "Admin")
         .await;
-    let accounts = server.service.accounts();
+    let accounts = server.service.account_commands();
     accounts
         .delete("gone@example.com".to_owned(), LiveTokens::Refuse)
         .await
@@ -1243,7 +1243,7 @@ async fn refresh_tokens_end_with_the_password_and_the_account(
     server.add_account(person, password, "Admin").await;
     let first = two.login(person, password).await;
     assert!(two.works(&first).await);
-    let accounts = server.service.accounts();
+    let accounts = server.service.account_commands();
     let new = NewPassword::parse(SecretString::from("second-password".to_owned())).unwrap();
     accounts
         .set_password(person.to_owned(), &new, IssuedTokens::Keep)
@@ -1258,7 +1258,7 @@ async fn refresh_tokens_end_with_the_password_and_the_account(
     accounts.set_roles(person.to_owned(), roles).await.unwrap();
     assert!(two.works(&later).await, "after another role");
     let set = async |status| {
-        let accounts = server.service.accounts();
+        let accounts = server.service.account_commands();
         accounts
             .set_status(person.to_owned(), status)
             .await
@@ -1400,7 +1400,7 @@ async fn what_is_issued_right_after_a_change_of_the_account_works(
     let offline = [("access_type", "offline")];
     // The password is remembered from here on.
     assert_eq!(bench.login(person, password, &offline).await.status, 200);
-    let accounts = bench.server.service.accounts();
+    let accounts = bench.server.service.account_commands();
     for status in [Status::Disabled, Status::Enabled] {
         accounts
             .set_status(person.to_owned(), status)
@@ -1544,7 +1544,7 @@ async fn guesses_do_not_keep_tokens_from_working(
 async fn a_known_client_costs_one_store_call(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
-    let bench = Bench::new(backend).await;
+    let bench = Bench::with(Server::start_with(backend, &[WITHOUT_BACKGROUND]).await).await;
     let query = [("service", SERVICE), ("offline_token", "true")];
     let refresh = refresh_token(&bench.client().ask("/token", &query).await);
     let service = &bench.server.service;

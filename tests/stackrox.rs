@@ -940,7 +940,7 @@ async fn an_account_that_is_shut_out_looks_like_a_wrong_password(
     assert_eq!(bob.get("/v1/auth/status").await.status, 200);
     server
         .service
-        .accounts()
+        .account_commands()
         .set_status("bob".to_owned(), Status::Disabled)
         .await
         .unwrap();

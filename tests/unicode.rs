@@ -98,7 +98,11 @@ async fn names_that_look_alike_are_the_same_or_refused(
     assert!(opens("ÄNNE").await && opens("Änne").await);
     assert!(!opens("änne").await);
     assert_eq!(create("änne").await.status, 409);
-    let shown = server.service.accounts().show("ÄNNE".to_owned()).await;
+    let shown = server
+        .service
+        .account_commands()
+        .show("ÄNNE".to_owned())
+        .await;
     assert_eq!(shown.unwrap().0.name, "ÄNNE");
     // Both kinds beside each other: a name means the old account only where it is written as it always was.
     server.database.execute(
@@ -106,7 +110,11 @@ async fn names_that_look_alike_are_the_same_or_refused(
          UPDATE accounts SET name = 'öde', name_key = 'öde' WHERE name = 'JÖRG'",
     );
     let named = async |name: &str| {
-        let shown = server.service.accounts().show(name.to_owned()).await;
+        let shown = server
+            .service
+            .account_commands()
+            .show(name.to_owned())
+            .await;
         shown.unwrap().0.name
     };
     assert_eq!(named("ÖDE").await, "ÖDE");

@@ -16,7 +16,9 @@ use wharfinger::clock::Clock as _;
 use wharfinger::domain::id::TokenKey;
 use wharfinger::service::usage::Used;
 
-use crate::harness::{Actor, Backend, Database, PATIENCE, Patience, Server, fill, remove};
+use crate::harness::{
+    Actor, Backend, Database, PATIENCE, Patience, Server, WITHOUT_BACKGROUND, fill, remove,
+};
 
 /// The internal key of the token with a name, which is unique in each of these tests.
 fn key(server: &Server, name: &str) -> TokenKey {
@@ -120,7 +122,7 @@ async fn a_use_is_shown_once_written_and_changes_nothing_else(
 async fn without_uses_nothing_is_asked_of_the_database(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
-    let server = Server::start(backend).await;
+    let server = Server::start_with(backend, &[WITHOUT_BACKGROUND]).await;
     let admin = server.admin();
     let registry = admin.create_registry("team-a").await;
     admin.create_token(&registry, "ci").await;

@@ -692,7 +692,7 @@ fn enter(connection: &mut Session, number: u128) -> Result<RegistryKey> {
         location: "de/fra".to_owned(),
         schedule: None,
         features: Features::default(),
-        subnets: AllowList::default(),
+        api_subnet_allow_list: AllowList::default(),
         verifier: None,
         lives: LivesPatch::default(),
         maximum_secret_age: Patch::Keep,

@@ -86,7 +86,7 @@ impl RunningService {
                     location: "de/fra".to_owned(),
                     schedule: None,
                     features: Default::default(),
-                    subnets: Default::default(),
+                    api_subnet_allow_list: Default::default(),
                     verifier: None,
                     lives: wharfinger::domain::life::LivesPatch::default(),
                     maximum_secret_age: Default::default(),

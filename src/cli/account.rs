@@ -16,7 +16,8 @@ use crate::domain::account::{Account, AccountName, NewPassword};
 use crate::domain::membership::Membership;
 use crate::domain::status::Status;
 use crate::error::{Error, Field, Result};
-use crate::service::accounts::{Accounts, IssuedTokens, LiveTokens};
+use crate::service::account_commands::AccountCommands;
+use crate::service::account_rules::{IssuedTokens, LiveTokens};
 
 /// Runs a command about accounts.
 pub(super) async fn run(settings: &Settings, command: AccountCommand) -> Result<()> {
@@ -26,7 +27,7 @@ pub(super) async fn run(settings: &Settings, command: AccountCommand) -> Result<
         _ => Makes::Nothing,
     };
     let service = open_service(settings, makes).await?;
-    let accounts = service.accounts();
+    let accounts = service.account_commands();
     let done = match command {
         AccountCommand::Add {
             name,
@@ -86,17 +87,17 @@ pub(super) async fn run(settings: &Settings, command: AccountCommand) -> Result<
             let new = NewPassword::parse(password.secret().clone())?;
             accounts.set_password(name.clone(), &new, tokens).await?;
             let done = format!(
-                "Set the password of {name}. Its API tokens and app tokens {what_of_them}."
+                "Set the password of the account {name}. The account's API tokens and app tokens {what_of_them}."
             );
             password.announce(&name, &done, output.output)
         }
         AccountCommand::Enable { name } => {
             accounts.set_status(name.clone(), Status::Enabled).await?;
-            print(&format!("Enabled {name}."))
+            print(&format!("Enabled the account {name}."))
         }
         AccountCommand::Disable { name } => {
             accounts.set_status(name.clone(), Status::Disabled).await?;
-            print(&format!("Disabled {name}."))
+            print(&format!("Disabled the account {name}."))
         }
         AccountCommand::Delete {
             name,
@@ -108,7 +109,7 @@ pub(super) async fn run(settings: &Settings, command: AccountCommand) -> Result<
                 LiveTokens::Refuse
             };
             accounts.delete(name.clone(), tokens).await?;
-            print(&format!("Deleted {name}."))
+            print(&format!("Deleted the account {name}."))
         }
     };
     service.close();
@@ -148,7 +149,7 @@ impl<'a> Shown<'a> {
     }
 }
 
-async fn show(accounts: &Accounts<'_>, name: String, output: Output) -> Result<()> {
+async fn show(accounts: &AccountCommands<'_>, name: String, output: Output) -> Result<()> {
     let (account, memberships) = accounts.show(name).await?;
     let shown = Shown::of(&account, Some(&memberships));
     print_as(output, &shown, || {
@@ -172,7 +173,7 @@ async fn show(accounts: &Accounts<'_>, name: String, output: Output) -> Result<(
 
 /// Replaces the roles of an account if new ones are given, or else shows it.
 async fn role(
-    accounts: &Accounts<'_>,
+    accounts: &AccountCommands<'_>,
     name: String,
     roles: Option<Vec<String>>,
     output: Output,
@@ -187,7 +188,7 @@ async fn role(
     }
 }
 
-async fn list(accounts: &Accounts<'_>, output: Output) -> Result<()> {
+async fn list(accounts: &AccountCommands<'_>, output: Output) -> Result<()> {
     let accounts = accounts.list().await?;
     let shown: Vec<_> = accounts
         .iter()
@@ -232,7 +233,7 @@ impl Password {
     }
 }
 
-fn choose_password(accounts: &Accounts<'_>, source: &PasswordSource) -> Result<Password> {
+fn choose_password(accounts: &AccountCommands<'_>, source: &PasswordSource) -> Result<Password> {
     match &source.password_file {
         None => accounts.generate_password().map(Password::Made),
         // Not by the name /dev/stdin, which cannot be opened if standard input is a socket.

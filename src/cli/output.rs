@@ -5,11 +5,16 @@ use std::io::Write as _;
 use serde::Serialize;
 
 use crate::config::Output;
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 
 /// Prints a line for the person at the terminal.
 pub(super) fn print(line: &str) -> Result<()> {
-    writeln!(std::io::stdout(), "{line}").map_err(Error::internal)
+    writeln!(std::io::stdout(), "{line}").map_err(|error| {
+        Error::invalid(
+            Field::Setting,
+            format!("standard output cannot be written: {error}"),
+        )
+    })
 }
 
 /// Prints a value as text for a person, or as JSON for a script.

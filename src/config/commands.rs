@@ -42,7 +42,7 @@ pub enum Command {
         #[arg(long)]
         force: bool,
     },
-    /// Restore a backup into an empty database of either kind; it stays frozen until `restore confirm`
+    /// Restore a backup into an SQLite or PostgreSQL database without data; the database stays frozen until `restore confirm`
     #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     Restore {
         /// The file; `-` is standard input
@@ -248,7 +248,7 @@ pub enum KeysCommand {
         /// The names of the registries
         #[arg(required_unless_present = "all", value_name = "REGISTRY")]
         registries: Vec<String>,
-        /// Every registry whose verifier is x5c
+        /// Rotate for every registry with the token verifier x5c
         #[arg(long, conflicts_with_all = ["registries", "authority"])]
         all: bool,
         /// Replace the certificate authority too, as after a theft: give the registry the new bundle and restart it

@@ -6,14 +6,16 @@ use aws_lc_rs::digest::{Context, SHA256};
 use super::id::ApiTokenId;
 use crate::error::{Error, Field, Result};
 
-/// The longest key, in characters.
-const LENGTH: usize = 255;
-
 /// The key by which a client can repeat a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
+    /// The maximum length, in characters.
+    pub const LIMIT: usize = 255;
+    /// The pattern of the header.
+    pub const PATTERN: &str = r#"^([!#-~]+|"([!#-\[\]-~]|\\["\\])+")$"#;
+
     /// Reads the value of the header: 1 to 255 visible characters, in double quotes as the draft has them, with `\"`
     /// and `\\` in them, or bare, as most clients send them. Both are the same key.
     pub fn parse(value: &[u8]) -> Result<Self> {
@@ -37,7 +39,7 @@ impl IdempotencyKey {
                 _ => return Err(unreadable()),
             }
         }
-        if !closed || key.is_empty() || key.len() > LENGTH {
+        if !closed || key.is_empty() || key.len() > Self::LIMIT {
             return Err(unreadable());
         }
         Ok(Self(key))
@@ -50,8 +52,9 @@ pub fn unreadable() -> Error {
     Error::invalid(
         Field::IdempotencyKey,
         format!(
-            "Idempotency-Key is not one key of 1 to {LENGTH} visible ASCII characters, bare or in double quotes; \
-             a fresh UUID does"
+            "Idempotency-Key is not one key of 1 to {} visible ASCII characters, bare or in double quotes; \
+             a fresh UUID does",
+            IdempotencyKey::LIMIT
         ),
     )
 }
@@ -117,7 +120,10 @@ mod tests {
         assert_eq!(key(uuid), key(&format!("\"{uuid}\"")));
         assert_eq!(key(r#" "a\"\\b" "#).0, r#"a"\b"#);
         assert_eq!(key(r"a\b").0, r"a\b");
-        assert_eq!(key(&"x".repeat(LENGTH)).0.len(), LENGTH);
+        assert_eq!(
+            key(&"x".repeat(IdempotencyKey::LIMIT)).0.len(),
+            IdempotencyKey::LIMIT
+        );
         for wrong in [
             "",
             " ",
@@ -132,7 +138,7 @@ mod tests {
             "\"a\\",
             "ä",
             "a\tb",
-            &"x".repeat(LENGTH + 1),
+            &"x".repeat(IdempotencyKey::LIMIT + 1),
         ] {
             let refused = IdempotencyKey::parse(wrong.as_bytes());
             assert!(refused.is_err(), "{wrong:?} was read");

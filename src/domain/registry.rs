@@ -20,7 +20,8 @@ use crate::error::{Error, Field, Result, Violations};
 
 /// The most JSON in the scanning properties, in bytes.
 const PROPERTIES: usize = 4096;
-const DAYS: [&str; 7] = [
+/// The days of the week, as a schedule names them.
+pub const DAYS: [&str; 7] = [
     "Monday",
     "Tuesday",
     "Wednesday",
@@ -197,7 +198,7 @@ pub struct Tenant {
     /// The trust anchor for JWTs.
     pub verifier: TokenVerifier,
     /// The addresses from which its tokens may be used.
-    pub subnets: AllowList,
+    pub api_subnet_allow_list: AllowList,
     /// The greatest age of its tokens' secrets.
     pub maximum_secret_age: Option<Period>,
 }
@@ -238,6 +239,9 @@ pub enum TokenVerifier {
 }
 
 impl TokenVerifier {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::X5c, Self::Pinned];
+
     /// The word on the wire and in the tables.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -289,7 +293,7 @@ pub struct Registry {
     /// The features beside storing images.
     pub features: Features,
     /// The addresses from which its tokens may be used.
-    pub subnets: AllowList,
+    pub api_subnet_allow_list: AllowList,
     /// The trust anchor for JWTs.
     pub verifier: TokenVerifier,
     /// The rules for the life of its tokens.
@@ -323,7 +327,7 @@ impl Recorded for Registry {
             location,
             schedule,
             features,
-            subnets,
+            api_subnet_allow_list,
             verifier,
             lives,
             maximum_secret_age,
@@ -336,7 +340,7 @@ impl Recorded for Registry {
             "location": location,
             "schedule": schedule,
             "features": features,
-            "subnets": subnets,
+            "subnets": api_subnet_allow_list,
             "verifier": verifier.as_str(),
             "defaultTokenLife": lives.default.map(|life| life.to_string()),
             "maximumTokenLife": lives.maximum.map(|life| life.to_string()),
@@ -349,7 +353,7 @@ impl Recorded for Registry {
 /// The settings that narrow all credentials of a registry.
 #[derive(Debug, Clone, Copy)]
 pub struct Restrictions<'a> {
-    subnets: &'a AllowList,
+    api_subnet_allow_list: &'a AllowList,
     maximum_secret_age: Option<Period>,
 }
 
@@ -377,7 +381,10 @@ impl Changeable for Restrictions<'_> {
             (None, Some(_)) => true,
             (Some(age), Some(before)) => age > before,
         };
-        older || !self.subnets.is_within(before.subnets)
+        older
+            || !self
+                .api_subnet_allow_list
+                .is_within(before.api_subnet_allow_list)
     }
 }
 
@@ -386,7 +393,7 @@ impl Registry {
     #[must_use]
     pub fn restrictions(&self) -> Restrictions<'_> {
         Restrictions {
-            subnets: &self.subnets,
+            api_subnet_allow_list: &self.api_subnet_allow_list,
             maximum_secret_age: self.maximum_secret_age,
         }
     }
@@ -408,7 +415,7 @@ impl Registry {
             location,
             schedule,
             features,
-            subnets,
+            api_subnet_allow_list,
             verifier,
             lives,
             maximum_secret_age,
@@ -418,7 +425,7 @@ impl Registry {
             location: Some(location),
             schedule: schedule.into(),
             features: Some(features),
-            subnets: Some(subnets),
+            api_subnet_allow_list: Some(api_subnet_allow_list),
             verifier,
             lives,
             maximum_secret_age,
@@ -433,7 +440,7 @@ impl Registry {
             location,
             schedule,
             features,
-            subnets,
+            api_subnet_allow_list,
             verifier,
             lives,
             maximum_secret_age,
@@ -475,8 +482,8 @@ impl Registry {
             }
             self.features = features;
         }
-        if let Some(subnets) = subnets {
-            self.subnets = subnets;
+        if let Some(api_subnet_allow_list) = api_subnet_allow_list {
+            self.api_subnet_allow_list = api_subnet_allow_list;
         }
         if let Some(verifier) = verifier {
             self.verifier = verifier;
@@ -506,7 +513,7 @@ pub struct NewRegistry {
     /// The features beside storing images.
     pub features: Features,
     /// The addresses from which its tokens may be used.
-    pub subnets: AllowList,
+    pub api_subnet_allow_list: AllowList,
     /// The trust anchor for JWTs. `None` is the default for a new registry, and leaves a replaced one as it is: a
     /// client that does not know the field must not lock out a registry that trusts one key.
     pub verifier: Option<TokenVerifier>,
@@ -526,7 +533,7 @@ impl NewRegistry {
             location,
             schedule,
             features,
-            subnets,
+            api_subnet_allow_list,
             verifier,
             lives,
             maximum_secret_age,
@@ -538,7 +545,7 @@ impl NewRegistry {
             location: location.clone(),
             schedule: schedule.clone(),
             features: features.clone(),
-            subnets: subnets.clone(),
+            api_subnet_allow_list: api_subnet_allow_list.clone(),
             verifier: verifier.unwrap_or_default(),
             lives: Lives::default().changed(*lives),
             maximum_secret_age: maximum_secret_age.value(),
@@ -561,7 +568,7 @@ pub struct RegistryPatch {
     /// Replaces the features.
     pub features: Option<Features>,
     /// Replaces the allow list; an empty one lifts the restriction.
-    pub subnets: Option<AllowList>,
+    pub api_subnet_allow_list: Option<AllowList>,
     /// Changes the trust anchor for JWTs.
     pub verifier: Option<TokenVerifier>,
     /// Changes the rules for the life of its tokens.

@@ -13,6 +13,9 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Enabled, Self::Disabled];
+
     /// The word on the wire and in the tables.
     #[must_use]
     pub fn as_str(self) -> &'static str {

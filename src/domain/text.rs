@@ -44,15 +44,30 @@ pub fn nearest<'a>(known: &[&'a str], unknown: &str) -> Option<&'a str> {
         return None;
     }
     let unknown = unknown.to_ascii_lowercase();
-    let likeness = |name: &str| strsim::jaro_winkler(&name.to_ascii_lowercase(), &unknown);
-    let names = known.iter().map(|name| (likeness(name), *name));
-    let (likeness, name) = names.max_by(|one, other| one.0.total_cmp(&other.0))?;
-    (likeness >= LIKENESS).then_some(name)
+    let alike = known.iter().filter_map(|name| {
+        let text = name.to_ascii_lowercase();
+        let is_alike = strsim::jaro_winkler(&text, &unknown) >= LIKENESS;
+        is_alike.then(|| (strsim::damerau_levenshtein(&text, &unknown), *name))
+    });
+    // Of several with the same beginning, the one with the fewest changes.
+    let (_, name) = alike.min_by_key(|(changes, _)| *changes)?;
+    Some(name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_nearest_name_has_the_fewest_changes() {
+        let known = ["MAXIMUM_API_TOKENS", "MAXIMUM_TOKENS", "MAXIMUM_TOKEN_LIFE"];
+        assert_eq!(nearest(&known, "MAXIMUN_TOKENS"), Some("MAXIMUM_TOKENS"));
+        assert_eq!(
+            nearest(&known, "maximumApiToken"),
+            Some("MAXIMUM_API_TOKENS")
+        );
+        assert_eq!(nearest(&known, "locations"), None);
+    }
 
     #[test]
     fn long_and_odd_text_is_shown_short_and_escaped() {

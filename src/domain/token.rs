@@ -97,11 +97,11 @@ pub struct Token<S = Vec<Scope>> {
     /// As set; expiry does not change it.
     pub status: Status,
     /// Its end; `None` is never.
-    pub expires_at: Option<DateTime<Utc>>,
+    pub expiry_date: Option<DateTime<Utc>>,
     /// Its scopes.
     pub scopes: S,
     /// The addresses from which it may be used, within the registry's list.
-    pub allowed: AllowList,
+    pub allowed_cidrs: AllowList,
     /// The times at which its secrets were made and end.
     pub secrets: Secrets,
     /// Counts every change.
@@ -145,7 +145,7 @@ impl<S> Token<S> {
     pub fn state_at(&self, now: DateTime<Utc>) -> &'static str {
         match self.status {
             Status::Disabled => "disabled",
-            Status::Enabled if self.expires_at.is_some_and(|end| end <= now) => "expired",
+            Status::Enabled if self.expiry_date.is_some_and(|end| end <= now) => "expired",
             Status::Enabled => "enabled",
         }
     }
@@ -165,7 +165,7 @@ impl<S> Token<S> {
     /// The reason for which the token opens nothing at an instant; `None` if it is usable.
     #[must_use]
     pub fn unusable_at(&self, now: DateTime<Utc>) -> Option<String> {
-        match (self.status, self.expires_at) {
+        match (self.status, self.expiry_date) {
             (Status::Disabled, _) => Some("the token is disabled".to_owned()),
             (Status::Enabled, Some(end)) if end <= now => Some(format!(
                 "the token expired at {}",
@@ -188,12 +188,12 @@ impl<S> Token<S> {
     /// The reason for which an address may not use the token; `None` if its registry's list and its own admit it.
     #[must_use]
     pub fn closed_to(&self, tenant: &Tenant, address: IpAddr) -> Option<String> {
-        if !tenant.subnets.admits(address) {
+        if !tenant.api_subnet_allow_list.admits(address) {
             return Some(format!(
                 "the registry's apiSubnetAllowList does not hold {address}"
             ));
         }
-        (!self.allowed.admits(address))
+        (!self.allowed_cidrs.admits(address))
             .then(|| format!("the token's allowedCidrs do not hold {address}"))
     }
 }
@@ -203,9 +203,9 @@ impl<S> Token<S> {
 pub struct Grant<'a> {
     scopes: &'a [Scope],
     /// `None` is everywhere.
-    allowed: Option<&'a AllowList>,
+    allowed_cidrs: Option<&'a AllowList>,
     status: Status,
-    expires_at: Option<DateTime<Utc>>,
+    expiry_date: Option<DateTime<Utc>>,
 }
 
 impl Credential for Grant<'_> {
@@ -213,7 +213,10 @@ impl Credential for Grant<'_> {
 
     fn require_held(&self, held: &Holder<Rights>) -> Result<()> {
         held.rights.require_scopes(self.scopes)?;
-        let Some(bound) = held.until.filter(|_| is_later(self.expires_at, held.until)) else {
+        let Some(bound) = held
+            .until
+            .filter(|_| is_later(self.expiry_date, held.until))
+        else {
             return Ok(());
         };
         Err(Error::invalid(
@@ -238,8 +241,8 @@ impl Changeable for Grant<'_> {
     fn is_wider_than(&self, before: &Self) -> bool {
         let enabled = (before.status, self.status) == (Status::Disabled, Status::Enabled);
         enabled
-            || is_later(self.expires_at, before.expires_at)
-            || !is_within(self.allowed, before.allowed)
+            || is_later(self.expiry_date, before.expiry_date)
+            || !is_within(self.allowed_cidrs, before.allowed_cidrs)
             || !are_within(self.scopes, before.scopes)
     }
 }
@@ -255,9 +258,9 @@ impl<S> Token<S> {
             name,
             description,
             status,
-            expires_at,
+            expiry_date,
             scopes: own,
-            allowed,
+            allowed_cidrs,
             secrets,
             version,
             created,
@@ -272,9 +275,9 @@ impl<S> Token<S> {
             name,
             description,
             status,
-            expires_at,
+            expiry_date,
             scopes: scopes(own)?,
-            allowed,
+            allowed_cidrs,
             secrets,
             version,
             created,
@@ -300,9 +303,9 @@ impl Recorded for Token {
             name,
             description,
             status,
-            expires_at,
+            expiry_date,
             scopes,
-            allowed,
+            allowed_cidrs,
             secrets,
             version,
             created: _,
@@ -312,9 +315,9 @@ impl Recorded for Token {
         let mut record = json!({
             "name": name,
             "status": status.as_str(),
-            "expires": expires_at,
+            "expires": expiry_date,
             "scopes": scopes,
-            "allowed": allowed,
+            "allowed": allowed_cidrs,
             "version": version,
         });
         if let Value::Object(record) = &mut record {
@@ -336,9 +339,9 @@ impl Token {
     pub fn grant(&self) -> Grant<'_> {
         Grant {
             scopes: &self.scopes,
-            allowed: Some(&self.allowed),
+            allowed_cidrs: Some(&self.allowed_cidrs),
             status: self.status,
-            expires_at: self.expires_at,
+            expiry_date: self.expiry_date,
         }
     }
 
@@ -349,23 +352,23 @@ impl Token {
         let NewToken {
             name,
             description,
-            expires_at,
+            expiry_date,
             scopes,
-            allowed,
+            allowed_cidrs,
             status,
             with_password: _,
         } = new;
         // If the rules require an end, a missing field does not mean that there is none.
-        let expires_at = match expires_at {
+        let expiry_date = match expiry_date {
             Patch::Keep if !lives.rule() => Patch::Clear,
             said => said,
         };
         let patch = TokenPatch {
             name: Some(name.as_str().to_owned()),
             description,
-            expires_at,
+            expiry_date,
             scopes: Some(scopes),
-            allowed,
+            allowed_cidrs,
             status: Some(status),
         };
         self.update(patch, lives, now)
@@ -376,9 +379,9 @@ impl Token {
         let TokenPatch {
             name,
             description,
-            expires_at,
+            expiry_date,
             scopes,
-            allowed,
+            allowed_cidrs,
             status,
         } = patch;
         if let Some(name) = name.filter(|name| *name != self.name) {
@@ -395,13 +398,13 @@ impl Token {
         if let Some(description) = description.change() {
             self.description = description;
         }
-        if let Some(expires_at) = expires_at.change() {
+        if let Some(expiry_date) = expiry_date.change() {
             // A script that sends back a value that it read must not fail because time went on.
-            if expires_at != self.expires_at {
-                check_expiry(expires_at, now)?;
-                lives.admit(expires_at, now)?;
+            if expiry_date != self.expiry_date {
+                check_expiry(expiry_date, now)?;
+                lives.admit(expiry_date, now)?;
             }
-            self.expires_at = expires_at;
+            self.expiry_date = expiry_date;
         }
         if let Some(scopes) = scopes {
             if scopes != self.scopes {
@@ -409,8 +412,8 @@ impl Token {
             }
             self.scopes = scopes;
         }
-        if let Some(allowed) = allowed {
-            self.allowed = allowed;
+        if let Some(allowed_cidrs) = allowed_cidrs {
+            self.allowed_cidrs = allowed_cidrs;
         }
         if let Some(status) = status {
             self.status = status;
@@ -428,12 +431,12 @@ pub struct NewToken {
     pub description: Patch<String>,
     /// Its end. [`Patch::Keep`] follows the rules for a new token; a replaced one keeps its end if there are rules, and
     /// loses it if there are none, as the product has it.
-    pub expires_at: Patch<DateTime<Utc>>,
+    pub expiry_date: Patch<DateTime<Utc>>,
     /// Its scopes.
     pub scopes: Vec<Scope>,
     /// The addresses from which it may be used. `None` is everywhere for a new token, and leaves a replaced one as it
     /// is: a client that does not know the field must not open a token to the world.
-    pub allowed: Option<AllowList>,
+    pub allowed_cidrs: Option<AllowList>,
     /// The status.
     pub status: Status,
     /// True if the caller sent a password. It would not be used, so no token is made with one. A replaced token keeps
@@ -448,9 +451,9 @@ impl NewToken {
         Self {
             name,
             description: Patch::Keep,
-            expires_at: Patch::Keep,
+            expiry_date: Patch::Keep,
             scopes: Vec::new(),
-            allowed: None,
+            allowed_cidrs: None,
             status: Status::Enabled,
             with_password: false,
         }
@@ -468,9 +471,9 @@ impl NewToken {
         let Self {
             name,
             description,
-            expires_at,
+            expiry_date,
             scopes,
-            allowed,
+            allowed_cidrs,
             status,
             with_password: _,
         } = self;
@@ -482,9 +485,9 @@ impl NewToken {
             name: name.as_str().to_owned(),
             description: description.clone().value(),
             status: *status,
-            expires_at: expires_at.value(),
+            expiry_date: expiry_date.value(),
             scopes: scopes.clone(),
-            allowed: allowed.clone().unwrap_or_default(),
+            allowed_cidrs: allowed_cidrs.clone().unwrap_or_default(),
             secrets: Secrets {
                 made_at: created.at,
                 previous: None,
@@ -502,9 +505,9 @@ impl NewToken {
     pub fn grant(&self) -> Grant<'_> {
         Grant {
             scopes: &self.scopes,
-            allowed: self.allowed.as_ref(),
+            allowed_cidrs: self.allowed_cidrs.as_ref(),
             status: self.status,
-            expires_at: self.expires_at.value(),
+            expiry_date: self.expiry_date.value(),
         }
     }
 
@@ -518,11 +521,11 @@ impl NewToken {
             ));
         }
         check_wildcards(&self.scopes)?;
-        if let Some(end) = self.expires_at.change() {
+        if let Some(end) = self.expiry_date.change() {
             check_expiry(end, now)?;
             lives.admit(end, now)
         } else {
-            self.expires_at = lives.end(now).into();
+            self.expiry_date = lives.end(now).into();
             Ok(())
         }
     }
@@ -536,11 +539,11 @@ pub struct TokenPatch {
     /// Changes the text for people.
     pub description: Patch<String>,
     /// Changes its end.
-    pub expires_at: Patch<DateTime<Utc>>,
+    pub expiry_date: Patch<DateTime<Utc>>,
     /// Replaces all scopes.
     pub scopes: Option<Vec<Scope>>,
     /// Replaces the addresses from which it may be used; an empty list is everywhere.
-    pub allowed: Option<AllowList>,
+    pub allowed_cidrs: Option<AllowList>,
     /// Changes the status.
     pub status: Option<Status>,
 }
@@ -552,21 +555,21 @@ impl TokenPatch {
         let Self {
             name: _,
             description,
-            expires_at,
+            expiry_date,
             scopes,
-            allowed,
+            allowed_cidrs,
             status,
         } = self;
         description.is_keep()
-            && expires_at.is_keep()
+            && expiry_date.is_keep()
             && scopes.is_none()
-            && allowed.is_none()
+            && allowed_cidrs.is_none()
             && *status == Some(Status::Disabled)
     }
 }
 
-fn check_expiry(expires_at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<()> {
-    match expires_at {
+fn check_expiry(expiry_date: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<()> {
+    match expiry_date {
         Some(end) if end <= now => Err(Error::invalid(
             Field::ExpiryDate,
             format!(

@@ -41,7 +41,7 @@ macro_rules! fields {
 fields! {
     Body = "body": "The body is missing, no JSON, lacks a member at its top, has one that does not exist, or did not arrive whole.",
     Name = "name": "A name outside its pattern, or another name in a PUT.",
-    Description = "description": "Longer than 200 characters, or with a control character.",
+    Description = "description": "Longer than 200 characters, with a control character, or with a secret.",
     Location = "location": "None of `/locations`, or another one in a PUT.",
     GarbageCollectionSchedule = "garbage-collection-schedule": "No day, or no time of day.",
     Features = "features": "Scanning was to be switched off, or its properties are too large.",

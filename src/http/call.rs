@@ -13,6 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
+use serde::de::value::{self, MapDeserializer};
 use utoipa::IntoParams;
 use utoipa::openapi::path::{Parameter, ParameterIn};
 use zeroize::Zeroizing;
@@ -23,7 +24,7 @@ use super::source::source;
 use super::state::State;
 use super::surface::PREFIX;
 use crate::domain::audit::Origin;
-use crate::domain::id::{AccountId, RegistryId, TokenId};
+use crate::domain::id::AccountId;
 use crate::domain::idempotency::{self, Attempt, IdempotencyKey};
 use crate::domain::text::{nearest, quoted};
 use crate::error::{Error, Field, Result, Violations};
@@ -226,21 +227,19 @@ impl<A: Head, B: Head> Head for (A, B) {
     }
 }
 
-impl Head for RegistryId {
-    fn read(request: &HttpRequest) -> Result<Self> {
-        Self::parse(&segment(request, "registryId")?)
-    }
+/// The parameters of a path.
+pub(super) fn path<T: DeserializeOwned>(request: &HttpRequest) -> Result<T> {
+    let segments = MapDeserializer::new(request.match_info().iter());
+    T::deserialize(segments).map_err(|error: value::Error| Error::internal(error))
 }
 
-impl Head for AccountId {
-    fn read(request: &HttpRequest) -> Result<Self> {
-        Self::parse(&segment(request, "accountId")?)
-    }
-}
+/// Parameters of a path, as they were sent.
+#[derive(Debug)]
+pub(super) struct Path<T>(pub T);
 
-impl Head for TokenId {
+impl<T: DeserializeOwned + 'static> Head for Path<T> {
     fn read(request: &HttpRequest) -> Result<Self> {
-        Self::parse(&segment(request, "tokenId")?)
+        path(request).map(Self)
     }
 }
 

@@ -108,9 +108,9 @@ fn preface() -> OpenApi {
         info(
             title = "Wharfinger",
             description = "Manages container registries and the tokens that open them. \
-                           The API of IONOS Container Registry, self-hosted. Ids in examples are made up: those that \
-                           are there are in the lists.",
-            contact(name = "Whoever runs this server"),
+                           The API of IONOS Container Registry, self-hosted. Ids in examples are made up; the lists have \
+                           the real ones.",
+            contact(name = "The operator of this server"),
         ),
         servers((url = "/", description = "This server")),
         security(("basicAuth" = []), ("bearerAuth" = [])),

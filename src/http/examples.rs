@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use utoipa::openapi::header::Header;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::schema::{ArrayItems, Components};
-use utoipa::openapi::{Object, ObjectBuilder, OpenApi, Ref, RefOr, Response, Schema, Type};
+use utoipa::openapi::{Object, OpenApi, Ref, RefOr, Response, Schema, Type};
 
 use super::dialect::{Dialect, Failure};
 use crate::error::Error;
@@ -77,14 +77,6 @@ pub(super) fn illustrate<S: Dialect>(
         }
     }
     document.components = Some(components);
-}
-
-/// The schema of a text with these values.
-pub(super) fn one_of(words: impl Iterator<Item = &'static str>) -> Object {
-    ObjectBuilder::new()
-        .schema_type(Type::String)
-        .enum_values(Some(words))
-        .build()
 }
 
 pub(super) fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {

@@ -1,61 +1,56 @@
-//! Accounts, as the operator of the machine manages them: by commands, with no caller to check.
+//! Account management over the API, on behalf of a caller with permission.
+//!
+//! Owns the rule that nobody obtains more than they hold, by roles or by the password of an account. The operator's
+//! commands, which need no caller, are in `account_commands`.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 
-use super::core::{Core, Done};
-use super::passwords;
-use crate::clock::Random;
-use crate::domain::account::{Account, AccountName, NewAccount, NewPassword};
+use super::access::Caller;
+use super::account_rules::{
+    IssuedTokens, LiveTokens, account_change, distinct, end_issued, generate_password,
+    keep_an_admin, remove,
+};
+use super::core::{Core, Done, Urgency};
+use super::idempotency::Once;
+use crate::domain::account::{
+    Account, AccountPatch, Actor, CreateAccount, Holdings, NewAccount, NewPassword,
+};
 use crate::domain::audit;
-use crate::domain::id::AccountId;
-use crate::domain::membership::Membership;
-use crate::domain::registry::Tenant;
+use crate::domain::escalation::obtain;
+use crate::domain::id::{AccountId, AccountKey};
+use crate::domain::idempotency::Attempt;
+use crate::domain::page::Window;
+use crate::domain::permission::{Level, Resource};
+use crate::domain::precondition::{Look, Precondition};
+use crate::domain::role::Permissions;
 use crate::domain::status::Status;
 use crate::domain::text::quoted;
-use crate::error::{Error, Result, What};
+use crate::error::{Error, Field, Result, What};
 use crate::store::accounts::{self as table, Change};
-use crate::store::{Lock, Session, api_tokens, app_tokens, data_keys, members, registries};
+use crate::store::{Lock, Session, members};
 
-/// The role that must never be without an enabled account.
-const ADMIN: &str = "Admin";
-/// The name of the first account.
-pub const FIRST: &str = "admin";
-/// The name, among the data set's facts, of the holder of the first password.
-const FIRST_PASSWORD: &str = "first-password";
-
-/// The fate of an account's API tokens in force when the account is deleted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LiveTokens {
-    /// They keep it from being deleted: their users may not know the account.
-    Refuse,
-    /// They are revoked with it.
-    Revoke,
+/// A page of accounts.
+#[derive(Debug, Clone)]
+pub struct AccountPage {
+    /// In creation order.
+    pub accounts: Vec<Account>,
+    /// All accounts.
+    pub total: i64,
 }
 
-/// The fate of an account's API tokens and app tokens when the account is changed. They work without its password,
-/// so a new password alone does not end them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IssuedTokens {
-    /// They go on working.
-    Keep,
-    /// API tokens in force are revoked, app tokens deleted.
-    Revoke,
+/// An account that was made.
+#[derive(Debug)]
+pub struct MadeAccount {
+    /// The account.
+    pub account: Account,
+    /// Its password, if the service made it and this is the first answer.
+    pub password: Option<SecretString>,
 }
 
-/// A random password: 24 characters that need no quoting in a shell, 143 bits.
-pub(super) fn generate_password(random: &dyn Random) -> Result<SecretString> {
-    use base64::Engine as _;
-    let bytes: [u8; 18] = random.bytes()?;
-    Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD
-        .encode(bytes)
-        .replace(['-', '_'], "x")
-        .into())
-}
-
-/// Account use cases.
+/// Account use cases with a caller.
 #[derive(Debug)]
 pub struct Accounts<'a> {
     core: &'a Core,
@@ -66,352 +61,249 @@ impl<'a> Accounts<'a> {
         Self { core }
     }
 
-    /// A random password: 24 characters that need no quoting in a shell, 143 bits.
-    pub fn generate_password(&self) -> Result<SecretString> {
-        generate_password(&*self.core.random)
+    /// A page of accounts.
+    pub async fn list(&self, caller: &Caller, window: Window) -> Result<AccountPage> {
+        self.core
+            .read(caller, move |connection, actor| {
+                actor.permissions.require(Resource::Access, Level::Read)?;
+                let (accounts, total) =
+                    connection.snapshot(|connection| table::page(connection, window))?;
+                Ok(AccountPage { accounts, total })
+            })
+            .await
     }
 
-    /// Every account, oldest first.
-    pub async fn list(&self) -> Result<Vec<Account>> {
-        self.core.store.read(table::list).await
+    /// One account. Every caller may read their own.
+    pub async fn show(
+        &self,
+        caller: &Caller,
+        id: AccountId,
+        condition: Precondition,
+    ) -> Result<Look<Account>> {
+        self.core
+            .read(caller, move |connection, actor| {
+                if id != actor.id {
+                    actor.permissions.require(Resource::Access, Level::Read)?;
+                }
+                let account = find(connection, id)?;
+                condition.look(What::Account, account.tag(), account)
+            })
+            .await
     }
 
-    /// Adds an enabled account.
+    /// Makes an account, once for a request that may come again. Only the first answer shows a generated password.
     pub async fn create(
         &self,
-        name: AccountName,
-        password: &NewPassword,
-        roles: Vec<String>,
-    ) -> Result<()> {
-        let new = self.prepare(name, password, roles)?;
-        self.core
-            .command(Lock::Catalog, move |connection| {
-                table::insert(connection, &new)?;
-                let account = find_named(connection, new.name.as_str())?;
-                Ok(Done::told((), audit::Change::created(&account)))
-            })
-            .await
-    }
-
-    /// Returns true on a first start: there has never been an account.
-    pub async fn none_ever(&self) -> Result<bool> {
-        self.core
-            .store
-            .read(|connection| Ok(!table::any_ever(connection)?))
-            .await
-    }
-
-    /// Adds the first account, with the role Admin. Returns false, and adds none, if there is one already: of several
-    /// replicas that start at once, one wins. For a generated password, `kept` tells the other replicas its holder.
-    pub async fn create_first(&self, password: &NewPassword, kept: Option<String>) -> Result<bool> {
-        let new = self.prepare(AccountName::parse(FIRST)?, password, vec![ADMIN.to_owned()])?;
-        self.core
-            .command(Lock::Catalog, move |connection| {
-                if table::any_ever(connection)? {
-                    return Ok(Done::nothing(false));
+        caller: &Caller,
+        new: CreateAccount,
+        attempt: Option<Attempt>,
+    ) -> Result<Once<MadeAccount>> {
+        let (password, generated) = if let Some(password) = new.password {
+            (password, None)
+        } else {
+            let made = generate_password(&*self.core.random)?;
+            (NewPassword::parse(made.clone())?, Some(made))
+        };
+        let new = NewAccount {
+            id: AccountId(self.core.random.uuid()?),
+            name: new.name,
+            password_hash: self.core.hash(&password).await?,
+            refresh_id: self.core.random.uuid()?,
+            roles: distinct(new.roles),
+            status: new.status,
+            at: self.core.clock.now(),
+        };
+        let name = new.name.clone();
+        let (policy, claim) = (
+            Arc::clone(&self.core.policy),
+            self.core.claim(attempt, None)?,
+        );
+        let once = self
+            .core
+            .write(caller, Lock::Catalog, move |connection, actor| {
+                actor.permissions.require(Resource::Access, Level::Write)?;
+                require_roles(connection, actor, None, &new.roles)?;
+                require_unbounded(policy.bound(actor))?;
+                if let Some(kept) = claim.recall(connection, actor)? {
+                    let found = table::find(connection, AccountId(kept.id))?;
+                    let (account, _) = kept.still(What::Account, found, Account::tag)?;
+                    return Ok(Done::nothing(Once::earlier(account)));
                 }
                 table::insert(connection, &new)?;
-                if let Some(kept) = &kept {
-                    data_keys::set_fact(connection, FIRST_PASSWORD, kept.as_bytes())?;
-                }
-                let account = find_named(connection, FIRST)?;
-                Ok(Done::told(true, audit::Change::created(&account)))
+                let account = find(connection, new.id)?;
+                claim.keep(connection, actor, new.id.0, account.tag())?;
+                let change = audit::Change::created(&account);
+                Ok(Done::told(Once::now(account), change))
             })
-            .await
+            .await;
+        let find = move |connection: &mut Session, actor: &Actor| {
+            actor.permissions.require(Resource::Access, Level::Read)?;
+            let found = table::login(connection, name.as_str())?;
+            Ok(found.map(|found| found.id.0))
+        };
+        let once = self.core.naming_holder(caller, once, find).await?;
+        Ok(Once {
+            value: MadeAccount {
+                account: once.value,
+                password: generated.filter(|_| !once.repeated),
+            },
+            repeated: once.repeated,
+        })
     }
 
-    /// The holder of the password that was made for the first account, as long as that account is as it was made.
-    pub async fn first_password(&self) -> Result<Option<String>> {
-        self.core
-            .store
-            .read(|connection| {
-                let first = table::find_named(connection, FIRST)?;
-                if first.is_none_or(|first| first.modified_at != first.created_at) {
-                    return Ok(None);
-                }
-                let kept = data_keys::fact(connection, FIRST_PASSWORD)?;
-                Ok(kept.map(|kept| String::from_utf8_lossy(&kept).into_owned()))
-            })
-            .await
-    }
-
-    /// The name of an enabled account with the role Admin, if there is one: the first, or else the oldest.
-    pub async fn an_admin(&self) -> Result<Option<String>> {
-        let find =
-            |connection: &mut Session| table::first_enabled_with_role(connection, ADMIN, FIRST);
-        self.core.store.read(find).await
-    }
-
-    /// Sets a password, and ends the account's other credentials if that is wanted. The old one fails from now on.
-    pub async fn set_password(
+    /// Changes the fields that the patch names, and ends the account's other credentials if that is wanted. A request
+    /// that changes nothing leaves no trace; a password always changes.
+    pub async fn update(
         &self,
-        name: String,
-        password: &NewPassword,
+        caller: &Caller,
+        id: AccountId,
+        patch: AccountPatch,
         tokens: IssuedTokens,
+        condition: Precondition,
+    ) -> Result<Account> {
+        let password_hash = match &patch.password {
+            Some(password) => Some(self.core.hash(password).await?),
+            None => None,
+        };
+        let (name, roles, status) = (patch.name, patch.roles.map(distinct), patch.status);
+        let refresh_id = self.core.random.uuid()?;
+        let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
+        // A password in wrong hands has to be changed at once.
+        let ends = tokens == IssuedTokens::Revoke
+            || password_hash.is_some()
+            || status == Some(Status::Disabled);
+        let urgency =
+            Urgency::of_an_end(ends && roles.is_none() && status != Some(Status::Enabled));
+        self.core
+            .change(caller, urgency, Lock::Catalog, move |connection, actor| {
+                actor.permissions.require(Resource::Access, Level::Write)?;
+                let account = find(connection, id)?;
+                require_account(connection, actor, &account)?;
+                condition.require(What::Account, Some(account.tag()))?;
+                if let Some(name) = name.as_ref().filter(|name| **name != account.name) {
+                    return Err(Error::invalid(
+                        Field::Name,
+                        format!(
+                            "\"name\" cannot be changed: this account is named {}, not {}",
+                            quoted(&account.name),
+                            quoted(name)
+                        ),
+                    ));
+                }
+                let status = status.filter(|status| *status != account.status);
+                let change = Change {
+                    password_hash: password_hash.clone(),
+                    roles: roles.clone().filter(|roles| *roles != account.roles),
+                    status: status.map(|status| (status, refresh_id)),
+                };
+                let enables = status == Some(Status::Enabled);
+                let mut roles = change.roles.iter().flatten();
+                let gives = roles.any(|role| !account.roles.contains(role));
+                if password_hash.is_some() || gives || enables {
+                    require_unbounded(policy.bound(actor))?;
+                }
+                if let Some(roles) = &change.roles {
+                    require_roles(connection, actor, Some(account.key), roles)?;
+                }
+                let ended = end_issued(connection, &account, tokens, Some(actor.id), now)?;
+                if change.is_none() && !ended {
+                    return Ok(Done::nothing(account));
+                }
+                if !change.is_none() {
+                    keep_an_admin(connection, &account.name, |connection| {
+                        table::update(connection, account.key, &change, now)
+                    })?;
+                }
+                let after = find(connection, id)?;
+                let told = account_change(&account, &after, &change, ended);
+                Ok(Done::told(after, told))
+            })
+            .await
+    }
+
+    /// Deletes an account with its memberships. The things that it made stay and keep its name.
+    pub async fn delete(
+        &self,
+        caller: &Caller,
+        id: AccountId,
+        tokens: LiveTokens,
+        condition: Precondition,
     ) -> Result<()> {
-        let hash = passwords::hash(
-            password.secret(),
-            self.core.policy.bcrypt_cost,
-            self.core.random.bytes()?,
-        )?;
-        let change = Change {
-            password_hash: Some(hash),
-            ..Change::default()
-        };
-        self.update(name, change, tokens).await
-    }
-
-    /// Enables or disables an account.
-    pub async fn set_status(&self, name: String, status: Status) -> Result<()> {
-        let change = Change {
-            status: Some((status, self.core.random.uuid()?)),
-            ..Change::default()
-        };
-        self.update(name, change, IssuedTokens::Keep).await
-    }
-
-    /// Replaces the roles of an account.
-    pub async fn set_roles(&self, name: String, roles: Vec<String>) -> Result<()> {
-        let change = Change {
-            roles: Some(distinct(roles)),
-            ..Change::default()
-        };
-        self.update(name, change, IssuedTokens::Keep).await
-    }
-
-    /// Deletes an account. The things that it made stay and keep its name.
-    pub async fn delete(&self, name: String, tokens: LiveTokens) -> Result<()> {
         let now = self.core.clock.now();
         self.core
-            .command(Lock::Catalog, move |connection| {
-                let account = find_named(connection, &name)?;
-                remove(connection, &account, tokens, None, now)?;
+            .end(caller, Lock::Catalog, move |connection, actor| {
+                actor.permissions.require(Resource::Access, Level::Write)?;
+                let account = find(connection, id)?;
+                require_account(connection, actor, &account)?;
+                condition.require(What::Account, Some(account.tag()))?;
+                remove(connection, &account, tokens, Some(actor.id), now)?;
                 Ok(Done::told((), audit::Change::deleted(&account)))
             })
             .await
     }
-
-    /// Makes an account a member of a registry, or changes its level there.
-    pub async fn grant(&self, name: String, registry: String, level: Membership) -> Result<()> {
-        let registry = self.find_registry(registry).await?;
-        self.core
-            .command(Lock::CatalogAndRegistry(registry.id), move |connection| {
-                let account = find_named(connection, &name)?;
-                still_there(connection, &registry)?;
-                let before = members::level(connection, registry.key, account.key)?;
-                members::set(connection, registry.key, account.key, level)?;
-                let change = level_change(account.id, before, level);
-                Ok(Done::of(
-                    (),
-                    change.map(|change| change.within(registry.id)),
-                ))
-            })
-            .await
-    }
-
-    /// Ends an account's membership of a registry.
-    pub async fn revoke(&self, name: String, registry: String) -> Result<()> {
-        let registry = self.find_registry(registry).await?;
-        self.core
-            .command(Lock::CatalogAndRegistry(registry.id), move |connection| {
-                let account = find_named(connection, &name)?;
-                let missing = || {
-                    let which = format!("{} of {}", account.name, registry.name);
-                    Error::not_found(What::Member, which)
-                };
-                let level = members::level(connection, registry.key, account.key)?;
-                let level = level.ok_or_else(missing)?;
-                members::remove(connection, registry.key, account.key)?;
-                let change = audit::Change::deleted(&(account.id, level));
-                Ok(Done::told((), change.within(registry.id)))
-            })
-            .await
-    }
-
-    /// An account, and the registries that it is a member of by name.
-    pub async fn show(&self, name: String) -> Result<(Account, Vec<(String, Membership)>)> {
-        self.core
-            .store
-            .read(move |connection| {
-                let account = find_named(connection, &name)?;
-                let memberships = members::of_account(connection, account.key)?
-                    .into_iter()
-                    .map(|(_, registry, level)| (registry, level))
-                    .collect();
-                Ok((account, memberships))
-            })
-            .await
-    }
-
-    async fn find_registry(&self, name: String) -> Result<Tenant> {
-        let missing = Error::not_found(What::Registry, quoted(&name));
-        let found = self
-            .core
-            .store
-            .read(move |connection| registries::tenant_named(connection, &name))
-            .await?;
-        found.ok_or(missing)
-    }
-
-    async fn update(&self, name: String, change: Change, tokens: IssuedTokens) -> Result<()> {
-        let now = self.core.clock.now();
-        self.core
-            .command(Lock::Catalog, move |connection| {
-                let before = find_named(connection, &name)?;
-                keep_an_admin(connection, &before.name, |connection| {
-                    table::update(connection, before.key, &change, now)
-                })?;
-                let ended = end_issued(connection, &before, tokens, None, now)?;
-                let after = find_named(connection, &name)?;
-                let told = account_change(&before, &after, &change, ended);
-                Ok(Done::told((), told))
-            })
-            .await
-    }
-
-    fn prepare(
-        &self,
-        name: AccountName,
-        password: &NewPassword,
-        roles: Vec<String>,
-    ) -> Result<NewAccount> {
-        Ok(NewAccount {
-            id: AccountId(self.core.random.uuid()?),
-            name,
-            password_hash: passwords::hash(
-                password.secret(),
-                self.core.policy.bcrypt_cost,
-                self.core.random.bytes()?,
-            )?,
-            refresh_id: self.core.random.uuid()?,
-            roles: distinct(roles),
-            status: Status::Enabled,
-            at: self.core.clock.now(),
-        })
-    }
 }
 
-/// The change of an account for the audit trail, without a new password or the tokens that ended with the change.
-pub(super) fn account_change(
-    before: &Account,
-    after: &Account,
-    change: &Change,
-    ended: bool,
-) -> audit::Change {
-    let mut told = audit::Change::updated(before, after);
-    if change.password_hash.is_some() {
-        told = told.with("password", "changed");
-    }
-    if ended {
-        told = told.with("tokens", "revoked");
-    }
-    told
+pub(super) fn find(connection: &mut Session, id: AccountId) -> Result<Account> {
+    table::find(connection, id)?.ok_or_else(|| Error::not_found(What::Account, id))
 }
 
-/// Ends the tokens that an account made to act for itself, if that is wanted. Returns true if there were any.
-pub(super) fn end_issued(
+/// Refuses to give an account a password, roles or a membership, or to enable it, on behalf of an API token that bounds
+/// the life of all that it makes: accounts have no end.
+pub(super) fn require_unbounded(bound: Option<DateTime<Utc>>) -> Result<()> {
+    bound.map_or(Ok(()), |_| {
+        Err(Error::Forbidden(
+            "what an account is given outlives the API token that it is given with; give it with a password"
+                .to_owned(),
+        ))
+    })
+}
+
+/// The rights of an account with these roles, and those of the actor. Both leave memberships out if the actor may do
+/// everything on every registry.
+fn holdings(
     connection: &mut Session,
-    account: &Account,
-    tokens: IssuedTokens,
-    by: Option<AccountId>,
-    now: DateTime<Utc>,
-) -> Result<bool> {
-    if tokens == IssuedTokens::Keep {
-        return Ok(false);
-    }
-    let deleted = app_tokens::remove_all_of_account(connection, account.key)?;
-    let revoked = api_tokens::revoke_all_of_account(connection, account.key, by, now)?;
-    Ok(deleted + revoked > 0)
-}
-
-/// The audit trail's event for a change of an account's level on a registry; none if the level is unchanged.
-pub(super) fn level_change(
-    account: AccountId,
-    before: Option<Membership>,
-    after: Membership,
-) -> Option<audit::Change> {
-    match before {
-        None => Some(audit::Change::created(&(account, after))),
-        Some(before) if before == after => None,
-        Some(before) => Some(audit::Change::updated(
-            &(account, before),
-            &(account, after),
-        )),
-    }
-}
-
-/// A role given twice is held once.
-pub(super) fn distinct(mut roles: Vec<String>) -> Vec<String> {
-    let mut seen = BTreeSet::new();
-    roles.retain(|role| seen.insert(role.clone()));
-    roles
-}
-
-fn find_named(connection: &mut Session, name: &str) -> Result<Account> {
-    let missing = || Error::not_found(What::Account, name);
-    table::find_named(connection, name)?.ok_or_else(missing)
-}
-
-/// Refuses a registry that was deleted since it was looked for.
-fn still_there(connection: &mut Session, registry: &Tenant) -> Result<()> {
-    if registries::find_key(connection, registry.id)? == Some(registry.key) {
-        return Ok(());
-    }
-    Err(Error::not_found(What::Registry, quoted(&registry.name)))
-}
-
-/// Removes an account and all rows that mean nothing without it; rows of later features are to be removed here too.
-/// `by` is the actor, if it is no command. Needs the catalog's lock, as does code that makes API tokens.
-pub(super) fn remove(
-    connection: &mut Session,
-    account: &Account,
-    tokens: LiveTokens,
-    by: Option<AccountId>,
-    now: DateTime<Utc>,
-) -> Result<()> {
-    keep_an_admin(connection, &account.name, |connection| {
-        members::remove_all_of_account(connection, account.key)?;
-        app_tokens::remove_all_of_account(connection, account.key)?;
-        table::delete(connection, account.key, now)
-    })?;
-    match api_tokens::revoke_all_of_account(connection, account.key, by, now)? {
-        0 => Ok(()),
-        _ if tokens == LiveTokens::Revoke => Ok(()),
-        count => Err(has_tokens(&account.name, count)),
-    }
-}
-
-fn has_tokens(name: &str, count: usize) -> Error {
-    let (tokens, them) = if count == 1 {
-        ("token", "it")
-    } else {
-        ("tokens", "them")
+    actor: &Actor,
+    permissions: Permissions,
+    account: Option<AccountKey>,
+) -> Result<(Holdings, Holdings)> {
+    let every = actor.permissions.on(None).is_full();
+    let mut of = |key: Option<AccountKey>| match key.filter(|_| !every) {
+        Some(key) => {
+            let found = members::of_account(connection, key)?.into_iter();
+            Result::Ok(found.map(|(key, _, level)| (key, level)).collect())
+        }
+        None => Ok(Vec::new()),
     };
-    Error::Unsuited(format!(
-        "{name} has {count} API {tokens} in force; revoke {them} first, or let the deletion do it: \
-         with ?revokeTokens=true, by the command with --revoke-tokens"
-    ))
+    let theirs = Holdings {
+        permissions,
+        memberships: of(account)?,
+    };
+    let held = Holdings {
+        permissions: actor.permissions.clone(),
+        memberships: of(Some(actor.key))?,
+    };
+    Ok((theirs, held))
 }
 
-/// Makes a change to an account, unless it takes the last enabled Admin away. The caller must hold the catalog's lock,
-/// so that the second of two such changes sees the first.
-pub(super) fn keep_an_admin(
+/// Refuses to give roles to an account, present or new, that would then hold more than the actor.
+fn require_roles(
     connection: &mut Session,
-    name: &str,
-    change: impl FnOnce(&mut Session) -> Result<()>,
+    actor: &Actor,
+    account: Option<AccountKey>,
+    roles: &[String],
 ) -> Result<()> {
-    let before = table::count_enabled_with_role(connection, ADMIN)?;
-    change(connection)?;
-    if before > 0 && table::count_enabled_with_role(connection, ADMIN)? == 0 {
-        return Err(last_admin(name));
-    }
-    Ok(())
+    let given = table::permissions_of_roles(connection, roles)?;
+    let (theirs, held) = holdings(connection, actor, given, account)?;
+    obtain(&theirs, &held)
 }
 
-/// The error for the last enabled Admin: one account must be left that may do everything.
-#[must_use]
-pub fn last_admin(name: &str) -> Error {
-    Error::Unsuited(format!(
-        "{name} is the last enabled account with the role {ADMIN}; enable or add another one first"
-    ))
+/// Refuses to touch an account that holds more than the actor. The rule against escalation asks for less, and lets
+/// everybody narrow what they may write. But others rely on an account, so disabling or deleting it needs as much as
+/// taking it over.
+fn require_account(connection: &mut Session, actor: &Actor, account: &Account) -> Result<()> {
+    let standing = table::standing(connection, account.key)?;
+    let theirs = standing.map(|standing| standing.actor.permissions);
+    let theirs = theirs.unwrap_or_default();
+    let (theirs, held) = holdings(connection, actor, theirs, Some(account.key))?;
+    obtain(&theirs, &held)
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::throttle::{Accounts, accounts, micros, seconds};
+use super::throttle::{Buckets, buckets, micros, seconds};
 use crate::domain::id::AccountKey;
 use crate::domain::throttle::Rate;
 use crate::error::{Error, Result};
@@ -24,7 +24,7 @@ pub(super) struct Changes {
     began: Instant,
     rate: Rate,
     /// The instant until which the changes of an account are paid for, in microseconds since the start.
-    accounts: Accounts<AccountKey, AtomicU64>,
+    accounts: Buckets<AccountKey, AtomicU64>,
 }
 
 impl Changes {
@@ -33,7 +33,7 @@ impl Changes {
         Self {
             began,
             rate: Rate::per_hour(limit),
-            accounts: accounts(IDLE),
+            accounts: buckets(IDLE),
         }
     }
 

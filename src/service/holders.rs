@@ -51,7 +51,7 @@ impl Holder {
 /// Checks that the registry may be entered from the client's address. A refusal looks like that of a wrong secret: a
 /// thief who has the right one must not learn that it is.
 pub(super) fn admit_address(tenant: &Tenant, source: IpAddr, seen: &mut Refusal) -> Result<()> {
-    if tenant.subnets.admits(source) {
+    if tenant.api_subnet_allow_list.admits(source) {
         return Ok(());
     }
     Err(seen.because(Reason::RegistryAddress))
@@ -141,7 +141,7 @@ pub(super) fn token_holder(
         Some(Reason::Ended)
     } else if over(secret_ends) {
         Some(Reason::TooOld)
-    } else if !opening.allowed()?.admits(source) {
+    } else if !opening.allowed_cidrs()?.admits(source) {
         Some(Reason::Address)
     } else {
         None

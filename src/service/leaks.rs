@@ -463,7 +463,7 @@ fn end(
             };
             match generation {
                 Generation::Current => {
-                    if token.status == Status::Enabled && lasts(token.expires_at) {
+                    if token.status == Status::Enabled && lasts(token.expiry_date) {
                         token.status = Status::Disabled;
                         tokens::update(connection, &mut token, stamp)?;
                         tokens::end_refresh_tokens(connection, token.key, refresh_id)?;

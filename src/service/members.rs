@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::access::{Caller, visible};
-use super::accounts::level_change;
+use super::account_rules::level_change;
+use super::accounts::{find, require_unbounded};
 use super::core::{Core, Done, Put};
-use super::directory::{find, require_unbounded};
 use super::idempotency::Once;
 use crate::domain::account::{Account, Actor};
 use crate::domain::audit::Change;

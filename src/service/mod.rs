@@ -4,6 +4,8 @@
 //! to know about HTTP and SQL: surfaces translate to and from these methods, the store runs them.
 
 pub mod access;
+pub mod account_commands;
+pub mod account_rules;
 pub mod accounts;
 mod api_key_cache;
 pub mod api_keys;
@@ -18,7 +20,6 @@ mod changes;
 mod chores;
 mod core;
 pub mod data_keys;
-pub mod directory;
 pub mod freeze;
 pub mod grants;
 mod holders;
@@ -51,6 +52,7 @@ use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 
 use self::access::{Access, Caller, Presented};
+use self::account_commands::AccountCommands;
 use self::accounts::Accounts;
 use self::api_key_cache::ApiKeyCache;
 use self::api_keys::ApiKeys;
@@ -63,7 +65,6 @@ use self::changes::Changes;
 use self::core::Core;
 pub use self::core::Put;
 use self::data_keys::{DataKeys, ServerKey};
-use self::directory::Directory;
 use self::freeze::Freeze;
 use self::grants::Grants;
 use self::janitor::Janitor;
@@ -254,14 +255,14 @@ impl Service {
 
     /// Accounts, as the operator of the machine manages them.
     #[must_use]
-    pub fn accounts(&self) -> Accounts<'_> {
-        Accounts::new(&self.core)
+    pub fn account_commands(&self) -> AccountCommands<'_> {
+        AccountCommands::new(&self.core)
     }
 
     /// Accounts, as callers with permission manage them.
     #[must_use]
-    pub fn directory(&self) -> Directory<'_> {
-        Directory::new(&self.core)
+    pub fn accounts(&self) -> Accounts<'_> {
+        Accounts::new(&self.core)
     }
 
     /// Members of registries.

@@ -27,7 +27,7 @@ use crate::domain::unicode::folded;
 use crate::metrics;
 
 /// Sources, and sources with an identity, that are remembered at once; the least recently used fall out.
-const ACCOUNTS: u64 = 100_000;
+const BUCKETS: u64 = 100_000;
 /// The number of times its failures that a source may be told to wait under one identity, in a minute. Beyond that
 /// nothing passes there under that name: a client at the owner's address could else try passwords until one does.
 const TOLD: u32 = 10;
@@ -61,13 +61,13 @@ struct Source {
 
 /// A source and the digest of the given name: names can be long, and anybody can invent them.
 type Identity = (Source, [u8; 32]);
-pub(super) type Accounts<K, V> = moka::sync::Cache<K, Arc<V>>;
+pub(super) type Buckets<K, V> = moka::sync::Cache<K, Arc<V>>;
 
 /// The instant until which failures are paid for, in microseconds since the throttle began.
 #[derive(Debug, Default)]
-struct Account(AtomicU64);
+struct Bucket(AtomicU64);
 
-impl Account {
+impl Bucket {
     fn wait(&self, rate: Rate, now: Duration) -> Duration {
         rate.wait(Duration::from_micros(self.0.load(Ordering::Relaxed)), now)
     }
@@ -93,8 +93,8 @@ impl Account {
 /// A source under one identity.
 #[derive(Debug, Default)]
 struct Pair {
-    failures: Account,
-    told_to_wait: Account,
+    failures: Bucket,
+    told_to_wait: Bucket,
 }
 
 /// The failures of the last minute.
@@ -105,8 +105,8 @@ pub struct Throttle {
     per_source: Rate,
     per_identity: Rate,
     told: Rate,
-    sources: Accounts<Source, Account>,
-    identities: Accounts<Identity, Pair>,
+    sources: Buckets<Source, Bucket>,
+    identities: Buckets<Identity, Pair>,
     /// The last instant, in microseconds since it began, at which any source may have been told to wait too often.
     crowded_until: AtomicU64,
     waiting: metrics::Throttled,
@@ -121,8 +121,8 @@ impl Throttle {
             per_source: Rate::per_minute(limits.source),
             per_identity: Rate::per_minute(limits.identity),
             told: Rate::per_minute(limits.identity.saturating_mul(TOLD)),
-            sources: accounts(IDLE),
-            identities: accounts(IDLE),
+            sources: buckets(IDLE),
+            identities: buckets(IDLE),
             crowded_until: AtomicU64::new(0),
             waiting: metrics::Throttled::default(),
         }
@@ -225,14 +225,14 @@ impl Throttle {
     }
 }
 
-/// Accounts of events. An account is forgotten after `idle` without an event.
-pub(super) fn accounts<K, V>(idle: Duration) -> Accounts<K, V>
+/// Buckets of events. A bucket is forgotten after `idle` without an event.
+pub(super) fn buckets<K, V>(idle: Duration) -> Buckets<K, V>
 where
     K: std::hash::Hash + Eq + Send + Sync + 'static,
     V: Send + Sync + 'static,
 {
     moka::sync::Cache::builder()
-        .max_capacity(ACCOUNTS)
+        .max_capacity(BUCKETS)
         .time_to_idle(idle)
         // The default policy keeps frequent keys, so a newcomer would not be counted beside many known ones.
         .eviction_policy(EvictionPolicy::lru())

@@ -181,7 +181,7 @@ impl Opening {
     }
 
     /// The addresses from which it may be used.
-    pub fn allowed(&self) -> Result<AllowList> {
+    pub fn allowed_cidrs(&self) -> Result<AllowList> {
         from_json(&self.cidrs)
     }
 }

@@ -72,7 +72,7 @@ impl TryFrom<RegistryRow> for Registry {
             location,
             schedule: schedule.as_deref().map(from_json).transpose()?,
             features: from_json(&features)?,
-            subnets: from_json(&subnets)?,
+            api_subnet_allow_list: from_json(&subnets)?,
             verifier: TokenVerifier::from_stored(&verifier),
             lives: lives(default_life, maximum_life)?,
             maximum_secret_age: maximum_secret_age.map(period).transpose()?,
@@ -106,7 +106,7 @@ impl Columns {
             location: _,
             schedule,
             features,
-            subnets,
+            api_subnet_allow_list,
             verifier,
             lives: Lives { default, maximum },
             maximum_secret_age,
@@ -117,7 +117,7 @@ impl Columns {
         Ok(Self {
             schedule: schedule.as_ref().map(to_json).transpose()?,
             features: to_json(features)?,
-            subnets: to_json(subnets)?,
+            subnets: to_json(api_subnet_allow_list)?,
             verifier: verifier.as_str(),
             default_life: default.map(Period::seconds),
             maximum_life: maximum.map(Period::seconds),
@@ -189,7 +189,7 @@ pub(super) fn to_tenant(
         id: RegistryId(uuid(&id)?),
         name,
         verifier: TokenVerifier::from_stored(&verifier),
-        subnets: from_json(&subnets)?,
+        api_subnet_allow_list: from_json(&subnets)?,
         maximum_secret_age: maximum_secret_age.map(period).transpose()?,
     })
 }

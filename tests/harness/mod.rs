@@ -19,4 +19,6 @@ pub use jwt::{
 pub use mask::masked;
 pub use patience::{PATIENCE, Patience, Watchdog, within_patience};
 pub use program::Program;
-pub use server::{ADMIN_PASSWORD, Actor, Answer, Server, Ticket, WITHOUT_REFRESH_TOKENS};
+pub use server::{
+    ADMIN_PASSWORD, Actor, Answer, Server, Ticket, WITHOUT_BACKGROUND, WITHOUT_REFRESH_TOKENS,
+};

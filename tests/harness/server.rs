@@ -22,6 +22,8 @@ use super::{Backend, Database, PATIENCE, promise};
 
 /// Has a server of these tests give no refresh tokens, as one does that is not told to.
 pub const WITHOUT_REFRESH_TOKENS: &str = "without refresh tokens";
+/// A server that does nothing but what a test asks of it: for tests that count what a request costs.
+pub const WITHOUT_BACKGROUND: &str = "without work in the background";
 
 /// The password of the first account.
 pub const ADMIN_PASSWORD: &str = "correct: hörse";
@@ -159,7 +161,10 @@ impl Server {
         if !flags.contains(&WITHOUT_REFRESH_TOKENS) {
             arguments.push("--refresh-tokens".to_owned());
         }
-        let flags = flags.iter().filter(|flag| **flag != WITHOUT_REFRESH_TOKENS);
+        let quiet = flags.contains(&WITHOUT_BACKGROUND);
+        let flags = flags
+            .iter()
+            .filter(|flag| ![WITHOUT_REFRESH_TOKENS, WITHOUT_BACKGROUND].contains(*flag));
         arguments.extend(flags.map(|flag| (*flag).to_owned()));
         let settings = Cli::try_parse_from(arguments).unwrap().settings;
 
@@ -170,14 +175,17 @@ impl Server {
                 let app = App::start(&settings, server_clock, Arc::new(SystemRandom))
                     .await
                     .unwrap();
-                started
-                    .send((
-                        app.addresses.clone(),
-                        app.service.clone(),
-                        app.server.handle(),
-                    ))
-                    .unwrap();
-                app.run().await.unwrap();
+                let (service, handle) = (app.service.clone(), app.server.handle());
+                let ready = (app.addresses.clone(), service, handle);
+                if quiet {
+                    app.tasks.stop().await;
+                    started.send(ready).unwrap();
+                    app.server.await.unwrap();
+                    app.service.close();
+                } else {
+                    started.send(ready).unwrap();
+                    app.run().await.unwrap();
+                }
             });
         });
         let (addresses, service, handle) = start
@@ -207,7 +215,7 @@ impl Server {
         // A replica finds it there already.
         let _ = self
             .service
-            .accounts()
+            .account_commands()
             .create(
                 AccountName::parse(ANALYST.0).unwrap(),
                 &password,
@@ -220,7 +228,7 @@ impl Server {
     pub async fn add_account(&self, name: &str, password: &str, role: &str) {
         let password = NewPassword::parse(SecretString::from(password.to_owned())).unwrap();
         self.service
-            .accounts()
+            .account_commands()
             .create(
                 AccountName::parse(name).unwrap(),
                 &password,

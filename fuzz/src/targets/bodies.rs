@@ -35,24 +35,24 @@ fn send(body: &[u8]) -> Vec<String> {
         assert!((3..=63).contains(&name.len()), "{name}");
         check_schedule(new.schedule.as_ref());
         check_features(&new.features);
-        check_list(&new.subnets);
+        check_list(&new.api_subnet_allow_list);
     }
     if let Some(patch) = taken(registries::registry_patch(body)) {
         check_schedule(patch.schedule.value().as_ref());
         patch.features.iter().for_each(check_features);
-        patch.subnets.iter().for_each(check_list);
+        patch.api_subnet_allow_list.iter().for_each(check_list);
     }
     if let Some(new) = taken(registries::new_token(body)) {
         let name = new.name.as_str();
         assert!((2..=63).contains(&name.len()), "{name}");
         check_description(new.description);
         check_scopes(&new.scopes);
-        new.allowed.iter().for_each(check_list);
+        new.allowed_cidrs.iter().for_each(check_list);
     }
     if let Some(patch) = taken(registries::token_patch(body)) {
         check_description(patch.description);
         patch.scopes.iter().for_each(|scopes| check_scopes(scopes));
-        patch.allowed.iter().for_each(check_list);
+        patch.allowed_cidrs.iter().for_each(check_list);
     }
     if let Some(question) = taken(registries::question(body)) {
         assert!(question.wanted.len() <= 100);

@@ -63,7 +63,7 @@ codes! {
     RegistryExists = "registry-exists", CONFLICT: "Another registry has this name.",
     TokenExists = "token-exists", CONFLICT: "Another token of this registry has this name.",
     AccountExists = "account-exists", CONFLICT: "Another account has this name.",
-    Conflict = "conflict", CONFLICT: "The registry is of a kind that this cannot be done with, or the account is the last enabled `Admin` or has API tokens in force; the message says what would help.",
+    Conflict = "conflict", CONFLICT: "The registry's token verifier does not allow it. Or the account is the last enabled `Admin`, or has API tokens in force. The message says what would help.",
     QuotaExceeded = "quota-exceeded", CONFLICT: "There are as many as [may be](#limits); the message says of what and how many.",
     AnswerOutdated = "answer-outdated", CONFLICT: "What was made with this key has changed or is gone: its answer cannot be [given again](#asking-again).",
     PreconditionFailed = "precondition-failed", PRECONDITION_FAILED: "The thing is not in the state that [the request wants](#changing-what-you-have-seen); nothing was changed.",

@@ -7,6 +7,7 @@ use utoipa::{IntoResponses, ToSchema};
 use super::super::dialect::Dialect;
 use super::code::Code;
 use crate::error::Error;
+use crate::http::responses::{Responses, described, described_bare};
 
 /// The body of an error.
 #[derive(Debug, Serialize, ToSchema)]
@@ -31,66 +32,51 @@ struct ApiErrorMessage {
 }
 
 /// The errors that every operation can answer with.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "only its shape is used")]
-pub(in super::super) enum Errors {
-    /// A parameter or the body breaks a rule
-    #[response(status = 400)]
-    Invalid(ApiErrorResponse),
-    /// The credentials are missing or wrong
-    #[response(status = 401)]
-    Unauthenticated(ApiErrorResponse),
-    /// The account's roles and memberships do not permit this
-    #[response(status = 403)]
-    Forbidden(ApiErrorResponse),
-    /// Too much under way from this address
-    #[response(status = 429)]
-    RateLimited(ApiErrorResponse),
-    /// An internal error
-    #[response(status = 500)]
-    Internal(ApiErrorResponse),
-    /// The service or its database cannot answer right now
-    #[response(status = 503)]
-    Unavailable(ApiErrorResponse),
+pub(in super::super) struct Errors;
+
+impl IntoResponses for Errors {
+    fn responses() -> Responses {
+        described::<ApiErrorResponse>(&[
+            (400, "A parameter or the body breaks a rule"),
+            (401, "The credentials are missing or wrong"),
+            (
+                403,
+                "The account's roles and memberships do not permit this",
+            ),
+            (429, "Too much under way from this address"),
+            (500, "An internal error"),
+            (503, "The service or its database cannot answer right now"),
+        ])
+    }
 }
 
 /// The errors of reading a body.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "only its shape is used")]
-pub(in super::super) enum BodyErrors {
-    /// The body took too long to arrive
-    #[response(status = 408)]
-    RequestTimeout(ApiErrorResponse),
-    /// The body is larger than 1 MiB
-    #[response(status = 413)]
-    TooLarge(ApiErrorResponse),
-    /// The body is not JSON by its content type
-    #[response(status = 415)]
-    UnsupportedMediaType(ApiErrorResponse),
+pub(in super::super) struct BodyErrors;
+
+impl IntoResponses for BodyErrors {
+    fn responses() -> Responses {
+        described::<ApiErrorResponse>(&[
+            (408, "The body took too long to arrive"),
+            (413, "The body is larger than 1 MiB"),
+            (415, "The body is not JSON by its content type"),
+        ])
+    }
 }
 
 /// The errors of a HEAD request, which has no body to say more.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "only its shape is used")]
-pub(in super::super) enum BareErrors {
-    /// The name is one that no registry can have
-    #[response(status = 400)]
-    Invalid,
-    /// The credentials are missing or wrong
-    #[response(status = 401)]
-    Unauthenticated,
-    /// The account's roles do not permit this
-    #[response(status = 403)]
-    Forbidden,
-    /// Too much under way from this address
-    #[response(status = 429)]
-    RateLimited,
-    /// An internal error
-    #[response(status = 500)]
-    Internal,
-    /// The service or its database cannot answer right now
-    #[response(status = 503)]
-    Unavailable,
+pub(in super::super) struct BareErrors;
+
+impl IntoResponses for BareErrors {
+    fn responses() -> Responses {
+        described_bare(&[
+            (400, "The name is one that no registry can have"),
+            (401, "The credentials are missing or wrong"),
+            (403, "The account's roles do not permit this"),
+            (429, "Too much under way from this address"),
+            (500, "An internal error"),
+            (503, "The service or its database cannot answer right now"),
+        ])
+    }
 }
 
 /// This dialect.

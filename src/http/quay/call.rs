@@ -7,10 +7,10 @@ use std::pin::Pin;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{FromRequest, HttpRequest, dev};
 use serde_json::Value;
+use utoipa::IntoParams;
 
 use super::super::call::{
     Body, Head, Json, authorization, basic, bearer, origin, prove_bearer, prove_password, read,
-    segment,
 };
 use super::super::dialect::Failure;
 use super::super::state::State;
@@ -76,25 +76,21 @@ fn has_two_words(request: &HttpRequest) -> bool {
         .is_some_and(|header| header.split_ascii_whitespace().count() == 2)
 }
 
-/// The id of a path as it was sent. Malformed ids belong to no token.
-#[derive(Debug)]
-pub(super) struct Uuid(pub String);
-
-impl Head for Uuid {
-    fn read(request: &HttpRequest) -> Result<Self> {
-        segment(request, "token_uuid").map(Self)
-    }
+/// Which tokens a list has.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Expiring {
+    /// If true, only returns those tokens expiring soon
+    pub expiring: Option<bool>,
 }
-
-/// The `expiring` parameter: true for only tokens that expire soon, `None` if absent.
-#[derive(Debug)]
-pub(super) struct Expiring(pub Option<bool>);
 
 impl Head for Expiring {
     fn read(request: &HttpRequest) -> Result<Self> {
         let mut pairs = url::form_urlencoded::parse(request.query_string().as_bytes());
         let said = pairs.find(|(name, _)| name == "expiring");
-        Ok(Self(said.map(|(_, value)| is_true(&value))))
+        Ok(Self {
+            expiring: said.map(|(_, value)| is_true(&value)),
+        })
     }
 }
 

@@ -8,6 +8,7 @@ use utoipa::{IntoResponses, ToSchema};
 use super::super::dialect::Dialect;
 use super::titles;
 use crate::error::{Error, Field, Violation};
+use crate::http::responses::{Responses, described};
 
 /// The dialect of this surface.
 #[derive(Debug)]
@@ -210,105 +211,87 @@ pub(super) struct ApiError {
 }
 
 /// The errors of every operation on tokens: first those of the product's document.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "only its shape is used")]
-pub(super) enum Errors {
-    /// Bad Request
-    #[response(status = 400)]
-    Invalid(ApiError),
-    /// Session required
-    #[response(status = 401)]
-    Unauthenticated(ApiError),
-    /// Unauthorized access
-    #[response(status = 403)]
-    Forbidden(ApiError),
-    /// Not found
-    #[response(status = 404)]
-    NotFound(ApiError),
-    /// Too much under way from this address
-    #[response(status = 429)]
-    RateLimited(ApiError),
-    /// An internal error
-    #[response(status = 500)]
-    Internal(ApiError),
-    /// The service or its database cannot answer right now
-    #[response(status = 503)]
-    Unavailable(ApiError),
+pub(super) struct Errors;
+
+impl IntoResponses for Errors {
+    fn responses() -> Responses {
+        described::<ApiError>(&[
+            (400, "Bad Request"),
+            (401, "Session required"),
+            (403, "Unauthorized access"),
+            (404, "Not found"),
+            (429, "Too much under way from this address"),
+            (500, "An internal error"),
+            (503, "The service or its database cannot answer right now"),
+        ])
+    }
 }
 
 /// The error of making one more.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "only its shape is used")]
-pub(super) enum FullError {
-    /// The account has as many as it may have
-    #[response(status = 409)]
-    Full(ApiError),
+pub(super) struct FullError;
+
+impl IntoResponses for FullError {
+    fn responses() -> Responses {
+        described::<ApiError>(&[(409, "The account has as many as it may have")])
+    }
 }
 
 /// The errors of reading a body.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "only its shape is used")]
-pub(super) enum BodyErrors {
-    /// The body took too long to arrive
-    #[response(status = 408)]
-    RequestTimeout(ApiError),
-    /// The body is larger than 1 MiB
-    #[response(status = 413)]
-    TooLarge(ApiError),
-    /// The body is not JSON by its content type
-    #[response(status = 415)]
-    UnsupportedMediaType(ApiError),
+pub(super) struct BodyErrors;
+
+impl IntoResponses for BodyErrors {
+    fn responses() -> Responses {
+        described::<ApiError>(&[
+            (408, "The body took too long to arrive"),
+            (413, "The body is larger than 1 MiB"),
+            (415, "The body is not JSON by its content type"),
+        ])
+    }
 }
 
 /// The errors of signing in, beside those of its body.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "only its shape is used")]
-pub(super) enum SignInErrors {
-    /// Bad Request
-    #[response(status = 400)]
-    Invalid(ApiError),
-    /// Wrong credentials, or no CSRF token
-    #[response(status = 403)]
-    Forbidden(ApiError),
-    /// Too much under way from this address
-    #[response(status = 429)]
-    RateLimited(ApiError),
-    /// An internal error
-    #[response(status = 500)]
-    Internal(ApiError),
-    /// The service or its database cannot answer right now
-    #[response(status = 503)]
-    Unavailable(ApiError),
+pub(super) struct SignInErrors;
+
+impl IntoResponses for SignInErrors {
+    fn responses() -> Responses {
+        described::<ApiError>(&[
+            (400, "Bad Request"),
+            (403, "Wrong credentials, or no CSRF token"),
+            (429, "Too much under way from this address"),
+            (500, "An internal error"),
+            (503, "The service or its database cannot answer right now"),
+        ])
+    }
 }
 
 /// The error of signing out.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "only its shape is used")]
-pub(super) enum SignOutErrors {
-    /// No CSRF token, or that of another session
-    #[response(status = 403)]
-    Forbidden(ApiError),
+pub(super) struct SignOutErrors;
+
+impl IntoResponses for SignOutErrors {
+    fn responses() -> Responses {
+        described::<ApiError>(&[(403, "No CSRF token, or that of another session")])
+    }
 }
 
 /// The errors of what asks no more of a server than that it works.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "only its shape is used")]
-pub(super) enum OutageErrors {
-    /// An internal error
-    #[response(status = 500)]
-    Internal(ApiError),
-    /// The service or its database cannot answer right now
-    #[response(status = 503)]
-    Unavailable(ApiError),
+pub(super) struct OutageErrors;
+
+impl IntoResponses for OutageErrors {
+    fn responses() -> Responses {
+        described::<ApiError>(&[
+            (500, "An internal error"),
+            (503, "The service or its database cannot answer right now"),
+        ])
+    }
 }
 
 /// The one error of a page that all may read.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "only its shape is used")]
-pub(super) enum NotFoundError {
-    /// Not found
-    #[response(status = 404)]
-    NotFound(ApiError),
+pub(super) struct NotFoundError;
+
+impl IntoResponses for NotFoundError {
+    fn responses() -> Responses {
+        described::<ApiError>(&[(404, "Not found")])
+    }
 }
 
 #[cfg(test)]

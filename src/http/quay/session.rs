@@ -18,7 +18,6 @@ use crate::service::access::Presented;
 /// The header that a session's requests send with the cookie.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "only its shape is used")]
 struct Proof {
     /// The session's CSRF token
     #[param(
@@ -29,11 +28,19 @@ struct Proof {
     csrf_token: Option<String>,
 }
 
-/// The same again for who has a session.
+impl Proof {
+    fn of(request: &HttpRequest) -> Self {
+        Self {
+            csrf_token: cookie::csrf_token(request).map(str::to_owned),
+        }
+    }
+}
+
+/// A client with a session gets the same again.
 #[utoipa::path(
     operation_id = "getCsrfToken",
     summary = "Begin a session.",
-    description = "Answers with the session's CSRF token, and sets its cookie. Who has a session keeps it.",
+    description = "Answers with the session's CSRF token, and sets its cookie. A client with a session keeps it.",
     tag = "user", security(()),
     responses((status = 200, description = "Successful invocation", body = CsrfToken), OutageErrors),
 )]
@@ -63,10 +70,15 @@ pub(super) async fn sign_in(
 ) -> dialect::Answer<SignIn> {
     let Visit(Document(Credentials { username, password })) = attempt;
     let presented = Presented::new(username, password, source(&request));
-    let (cookie, csrf_token) = (cookie::sent(&request), cookie::csrf_token(&request));
+    let Proof { csrf_token } = Proof::of(&request);
     let sessions = state.service.sessions();
     let ticket = sessions
-        .sign_in(cookie, csrf_token, presented, origin(&request))
+        .sign_in(
+            cookie::sent(&request),
+            csrf_token.as_deref(),
+            presented,
+            origin(&request),
+        )
         .await?;
     Ok(HttpResponse::Ok()
         .insert_header(cookie::keep(&request, &ticket))
@@ -74,19 +86,20 @@ pub(super) async fn sign_in(
         .json(Success { success: true }))
 }
 
-/// No error for who has no session.
+/// Without a session it is no error.
 #[utoipa::path(
     operation_id = "logout",
     summary = "Request that the current user be signed out.",
-    description = "Has the client forget its cookie. No error for who has no session.",
+    description = "Has the client forget its cookie. Without a session it is no error.",
     tag = "user", security(()), params(Proof),
     responses((status = 200, description = "Successful creation", body = Success), SignOutErrors, OutageErrors),
 )]
 #[post("/api/v1/signout")]
 pub(super) async fn sign_out(state: Data<State>, request: HttpRequest) -> Answer {
     if let Some(cookie) = cookie::sent(&request) {
-        let csrf_token = cookie::csrf_token(&request);
-        state.service.sessions().confirm(cookie, csrf_token)?;
+        let Proof { csrf_token } = Proof::of(&request);
+        let sessions = state.service.sessions();
+        sessions.confirm(cookie, csrf_token.as_deref())?;
     }
     Ok(HttpResponse::Ok()
         .insert_header(cookie::forget(&request))

@@ -1,9 +1,10 @@
 //! The titles of errors, and the page behind the `type` of each.
 
 use actix_web::{HttpRequest, HttpResponse, get};
+use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::super::call::segment;
+use super::super::call::path;
 use super::super::links;
 use super::Answer;
 use super::error::{NotFoundError, OutageErrors};
@@ -76,9 +77,8 @@ pub(super) fn path_of(title: &str) -> String {
 }
 
 /// The title of a path.
-#[derive(IntoParams)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "only its shape is used")]
 struct TitlePath {
     /// The title of the error
     #[param(example = "not_found")]
@@ -95,7 +95,7 @@ struct TitlePath {
 )]
 #[get("/api/v1/error/{error_type}")]
 pub(super) async fn describe(request: HttpRequest) -> Answer {
-    let asked = segment(&request, "error_type")?;
+    let TitlePath { error_type: asked } = path(&request)?;
     let (title, description) = TITLES
         .into_iter()
         .find(|(title, _)| *title == asked)

@@ -3,12 +3,14 @@
 use actix_web::http::header::ContentType;
 use actix_web::web::Data;
 use actix_web::{HttpResponse, delete, get, post};
+use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::super::budget::Budget;
+use super::super::call::Path;
 use super::super::pieces::{self, Items, PIECE, Pieces};
 use super::Answer;
-use super::call::{Call, Document, Expiring, Uuid};
+use super::call::{Call, Document, Expiring};
 use super::error::{BodyErrors, Errors, FullError};
 use super::wire::{NewToken, OneToken, TokenList, TokenView};
 use crate::domain::app_token::{AppToken, Title};
@@ -16,22 +18,12 @@ use crate::error::Result;
 use crate::http::state::State;
 
 /// The token of a path.
-#[derive(IntoParams)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "only its shape is used")]
 struct TokenPath {
     /// The uuid of the app specific token
     #[param(example = "5a0c3b57-7a0f-4c2e-9a1c-8f1a60b7e2d4")]
     token_uuid: String,
-}
-
-/// Which tokens.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "only its shape is used")]
-struct Wanted {
-    /// If true, only returns those tokens expiring soon
-    expiring: Option<bool>,
 }
 
 /// Without their codes, and expired ones among them until they are removed.
@@ -39,13 +31,13 @@ struct Wanted {
     operation_id = "listAppTokens",
     summary = "Lists the app specific tokens for the user.",
     description = "Without their codes, in the order in which they were made. Expired ones are among them until they are removed. Nobody sees another account's.",
-    tag = "appspecifictokens", params(Wanted),
+    tag = "appspecifictokens", params(Expiring),
     security(("oauth2_implicit" = ["user:admin"]), ("basicAuth" = []), ("bearerAuth" = [])),
     responses((status = 200, description = "Successful invocation", body = TokenList<'_>), Errors),
 )]
 #[get("/api/v1/user/apptoken")]
 pub(super) async fn list(state: Data<State>, call: Call<Expiring>) -> Answer {
-    let Expiring(expiring) = call.head;
+    let Expiring { expiring } = call.head;
     let tokens = state.service.app_tokens();
     let present = present(state.answers.unpaged.clone(), expiring);
     let body = tokens
@@ -81,9 +73,9 @@ pub(super) async fn create(state: Data<State>, call: Call<(), Document<Title>>) 
     responses((status = 200, description = "Successful invocation", body = OneToken), Errors),
 )]
 #[get("/api/v1/user/apptoken/{token_uuid}")]
-pub(super) async fn show(state: Data<State>, call: Call<Uuid>) -> Answer {
+pub(super) async fn show(state: Data<State>, call: Call<Path<TokenPath>>) -> Answer {
     let tokens = state.service.app_tokens();
-    let found = tokens.show(&call.caller, call.head.0).await?;
+    let found = tokens.show(&call.caller, call.head.0.token_uuid).await?;
     Ok(HttpResponse::Ok().json(OneToken::from(found)))
 }
 
@@ -97,24 +89,24 @@ pub(super) async fn show(state: Data<State>, call: Call<Uuid>) -> Answer {
     responses((status = 204, description = "Deleted"), Errors),
 )]
 #[delete("/api/v1/user/apptoken/{token_uuid}")]
-pub(super) async fn delete(state: Data<State>, call: Call<Uuid>) -> Answer {
+pub(super) async fn delete(state: Data<State>, call: Call<Path<TokenPath>>) -> Answer {
     let tokens = state.service.app_tokens();
-    tokens.delete(&call.caller, call.head.0).await?;
+    tokens.delete(&call.caller, call.head.0.token_uuid).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// For who may read accounts.
+/// Needs a role that may read accounts.
 #[utoipa::path(
     operation_id = "listAllAppTokens",
     summary = "Lists the app specific tokens of all accounts.",
-    description = "Without their codes, in the order in which they were made. For who may read accounts.",
-    tag = "superuser", params(Wanted),
+    description = "Without their codes, in the order in which they were made. It needs a role with Read permission for Access.",
+    tag = "superuser", params(Expiring),
     security(("oauth2_implicit" = ["user:admin"]), ("basicAuth" = []), ("bearerAuth" = [])),
     responses((status = 200, description = "Successful invocation", body = TokenList<'_>), Errors),
 )]
 #[get("/api/v1/superuser/apptokens")]
 pub(super) async fn list_all(state: Data<State>, call: Call<Expiring>) -> Answer {
-    let Expiring(expiring) = call.head;
+    let Expiring { expiring } = call.head;
     let tokens = state.service.app_tokens();
     let present = present(state.answers.unpaged.clone(), expiring);
     let body = tokens

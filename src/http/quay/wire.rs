@@ -15,7 +15,6 @@ use crate::service::app_tokens::Revealed;
 /// Description of a new token.
 #[derive(ToSchema)]
 #[schema(as = PostAppTokenInput)]
-#[expect(dead_code, reason = "only its shape is used")]
 pub(super) struct NewToken {
     /// Friendly name to help identify the token
     #[schema(
@@ -26,12 +25,22 @@ pub(super) struct NewToken {
     title: String,
 }
 
-impl TryFrom<Value> for Title {
+impl TryFrom<Value> for NewToken {
     type Error = Error;
 
     fn try_from(body: Value) -> Result<Self> {
         let mut members = members(body, printed)?;
-        Self::parse(text(&mut members, "title", printed)?)
+        let title = text(&mut members, "title", printed)?;
+        Ok(Self { title })
+    }
+}
+
+impl TryFrom<Value> for Title {
+    type Error = Error;
+
+    fn try_from(body: Value) -> Result<Self> {
+        let NewToken { title } = body.try_into()?;
+        Self::parse(title)
     }
 }
 

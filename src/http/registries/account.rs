@@ -10,10 +10,11 @@ use utoipa::openapi::path::Parameter;
 
 use super::super::call::{Head, Json, Query, Raw, Repeatable};
 use super::super::links;
-use super::people::{AccountList, AccountView, PatchAccount, PostAccount};
+use super::ids::AccountPath;
 use super::precondition::{IfChanged, IfMatch, looked, tagged};
 use super::repeat::{Keyed, marked};
 use super::token::{Page, window_links};
+use super::wire::{AccountList, AccountView, PatchAccount, PostAccount};
 use super::{Answer, Call, Conditional, Reused, Unchanged, listed};
 use crate::domain::account::{Account, AccountPatch, CreateAccount};
 use crate::domain::id::AccountId;
@@ -23,17 +24,7 @@ use crate::domain::text::quoted;
 use crate::error::{Error, Field, Result};
 use crate::http::native::{ApiErrorResponse, BodyErrors, Errors};
 use crate::http::state::State;
-use crate::service::accounts::{IssuedTokens, LiveTokens};
-
-/// The account of a path.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "only its shape is used")]
-pub(super) struct AccountPath {
-    /// The unique ID of the account
-    #[param(rename = "accountId", format = Uuid, pattern = r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$", example = "7ee77dcf-093f-48e6-9a14-161c73568589")]
-    account_id: String,
-}
+use crate::service::account_rules::{IssuedTokens, LiveTokens};
 
 /// How an account is to be deleted.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -101,7 +92,7 @@ fn flag(revoke_tokens: Option<&str>) -> Result<bool> {
 #[get("/accounts")]
 pub(super) async fn list(state: Data<State>, call: Call<(Window, Raw)>) -> Answer {
     let (window, Raw(request)) = call.head;
-    let page = state.service.directory().list(&call.caller, window).await?;
+    let page = state.service.accounts().list(&call.caller, window).await?;
     let items: Vec<AccountView> = page.accounts.into_iter().map(Into::into).collect();
     listed(
         &state,
@@ -140,8 +131,8 @@ pub(super) async fn create(
     let Repeatable {
         command, attempt, ..
     } = call.body;
-    let directory = state.service.directory();
-    let once = directory.create(&call.caller, command, attempt).await?;
+    let accounts = state.service.accounts();
+    let once = accounts.create(&call.caller, command, attempt).await?;
     let tag = once.value.account.tag();
     let answer = tagged(StatusCode::CREATED, tag, AccountView::from(once.value));
     Ok(marked(answer, once.repeated))
@@ -160,9 +151,9 @@ fn shown(status: StatusCode, account: Account) -> HttpResponse {
 )]
 #[get("/{accountId}")]
 pub(super) async fn show(state: Data<State>, call: Call<(AccountId, Precondition)>) -> Answer {
-    let directory = state.service.directory();
+    let accounts = state.service.accounts();
     let (id, condition) = call.head;
-    let look = directory.show(&call.caller, id, condition).await?;
+    let look = accounts.show(&call.caller, id, condition).await?;
     Ok(looked(look, AccountView::from))
 }
 
@@ -192,8 +183,8 @@ pub(super) async fn update(
 ) -> Answer {
     let (id, (tokens, condition)) = call.head;
     let patch = call.body.0;
-    let directory = state.service.directory();
-    let account = directory
+    let accounts = state.service.accounts();
+    let account = accounts
         .update(&call.caller, id, patch, tokens, condition)
         .await?;
     Ok(shown(StatusCode::OK, account))
@@ -216,10 +207,8 @@ pub(super) async fn delete(
     state: Data<State>,
     call: Call<(AccountId, (LiveTokens, Precondition))>,
 ) -> Answer {
-    let directory = state.service.directory();
+    let accounts = state.service.accounts();
     let (id, (tokens, condition)) = call.head;
-    directory
-        .delete(&call.caller, id, tokens, condition)
-        .await?;
+    accounts.delete(&call.caller, id, tokens, condition).await?;
     Ok(HttpResponse::NoContent().finish())
 }

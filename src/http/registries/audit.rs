@@ -12,8 +12,8 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 use uuid::Uuid;
 
 use super::super::call::{Head, Query, Raw};
-use super::super::examples::one_of;
 use super::super::links;
+use super::super::schema::one_of;
 use super::wire::{Links, Pagination};
 use super::{Answer, Call, listed};
 use crate::domain::audit::{KeptEvent, Kind, Outcome};
@@ -41,7 +41,7 @@ pub(super) struct Wanted {
     /// The id of the registry that it was done in or to
     #[param(format = Uuid)]
     registry: Option<String>,
-    /// The id of what it was done to: a registry, a token of any kind, an account
+    /// The id of the subject: a registry, a token of any kind or an account
     #[param(format = Uuid)]
     subject: Option<String>,
     /// The kind of event
@@ -192,7 +192,7 @@ pub(super) struct EventView {
     /// Its chain and its place there
     #[schema(example = "1.42")]
     id: String,
-    /// When
+    /// The time of the event
     #[schema(format = DateTime, example = "2026-11-21T21:40:02.123456Z")]
     at: String,
     /// The kind of event
@@ -222,7 +222,7 @@ pub(super) struct EventView {
     /// `X-Request-Id` of the answer; empty for a command
     #[schema(example = "b4f7d0f6-3c5e-4f0e-9a51-0f6f5f0f2b11")]
     request_id: String,
-    /// The credential of the request, the thing before and after, and the number of equal events that this one stands for
+    /// The credential, the subject before and after, the reason of a refusal, the place of a leak, and the number of equal events
     #[schema(example = json!({"credential": {"kind": "password"}, "after": {"name": "ci", "status": "enabled", "expires": null, "scopes": [], "version": 1}}))]
     detail: Map<String, Value>,
 }

@@ -1,13 +1,15 @@
 //! The bodies of an evaluation, and their translation to and from the domain.
 
 use serde::{Deserialize, Deserializer, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::wire::{WarningView, nullable_list};
 use crate::domain::evaluation::{Decision, Evaluation, Question, parse_address, parse_wanted};
 use crate::domain::scope::joined;
 use crate::domain::token_scope::Scope;
 use crate::error::{Error, Result, Violations};
+use crate::http::schema::text;
 
 /// The example of what a token is to be evaluated for.
 pub(super) const WANTED: &str = "repository:team/app:pull,push registry:catalog:*";
@@ -59,11 +61,17 @@ struct WantedScope {
     r#type: String,
 }
 
-/// The actions on a resource; `*` is every action
-#[derive(ToSchema)]
-#[schema(max_length = 256, pattern = r"^([a-z]*|\*)$", example = "pull")]
-#[expect(dead_code, reason = "only its shape is used")]
-struct WantedAction(String);
+/// An action on a resource.
+struct WantedAction;
+
+impl PartialSchema for WantedAction {
+    fn schema() -> RefOr<Schema> {
+        let description = "The actions on a resource; `*` is every action";
+        text(description, 256, r"^([a-z]*|\*)$", "pull").into()
+    }
+}
+
+impl ToSchema for WantedAction {}
 
 impl TryFrom<EvaluateToken> for Question {
     type Error = Error;

@@ -18,7 +18,7 @@ use crate::domain::token_scope::Scope;
 use crate::error::{Error, What};
 use crate::http::body::BODY_LIMIT;
 use crate::http::native::Native;
-use crate::service::{accounts, leaks};
+use crate::service::{account_rules, leaks};
 
 const REGISTRY: &str = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11";
 const TOKEN: &str = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10";
@@ -159,7 +159,7 @@ fn error(path: &str, status: &str) -> Option<Error> {
         "408" => Error::RequestTimeout,
         "409" if path.ends_with("/auth-config") => auth_config::no_address(),
         "409" if path == "/accounts" => Error::name_taken(What::Account, "alice@example.com"),
-        "409" if path.starts_with("/accounts") => accounts::last_admin("admin"),
+        "409" if path.starts_with("/accounts") => account_rules::last_admin("admin"),
         "409" if path.ends_with("/members/{accountId}") => Error::Full(
             "this registry has 1000 members, and no more than 1000 are allowed; \
              remove one that is not needed any more"

@@ -2,8 +2,8 @@
 
 use super::super::body::command;
 use super::evaluation::EvaluateToken;
-use super::people::{PatchAccount, PostAccount, PutMember};
 use super::wire::{CreateRegistry, CreateToken, PatchRegistry, PatchToken};
+use super::wire::{PatchAccount, PostAccount, PutMember};
 use crate::domain::account::{AccountPatch, CreateAccount};
 use crate::domain::evaluation::Question;
 use crate::domain::membership::Membership;

@@ -19,6 +19,7 @@ use super::super::dialect::{self, Dialect, Failure};
 use crate::error::{Error, Result};
 use crate::http::native::{ApiErrorResponse, said};
 use crate::http::native::{BodyErrors, Errors, Native};
+use crate::http::responses::{Responses, described};
 use crate::http::state::State;
 use crate::service::leaks::{Report, Scanner, Sighting, Whereabouts};
 
@@ -208,12 +209,12 @@ impl FromRequest for Call {
 }
 
 /// The answers of this operation alone.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "only its shape is used")]
-enum Off {
-    /// The server has no `--secret-scanning-token`
-    #[response(status = 404)]
-    NotFound(ApiErrorResponse),
+struct SwitchedOff;
+
+impl IntoResponses for SwitchedOff {
+    fn responses() -> Responses {
+        described::<ApiErrorResponse>(&[(404, "The server has no `--secret-scanning-token`")])
+    }
 }
 
 /// Report leaked secrets
@@ -225,7 +226,7 @@ enum Off {
 #[utoipa::path(
     operation_id = "secretScanningReport", tag = "Secret scanning", security(("scannerAuth" = [])),
     request_body = ReportInput,
-    responses((status = 202, description = "Accepted"), Off, Errors, BodyErrors),
+    responses((status = 202, description = "Accepted"), SwitchedOff, Errors, BodyErrors),
 )]
 #[post("/secret-scanning/report")]
 pub(super) async fn report(state: Data<State>, call: Call) -> dialect::Answer<Scanning> {

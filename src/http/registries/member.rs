@@ -7,11 +7,11 @@ use actix_web::{delete, get, put};
 
 use super::super::call::{Raw, Repeatable};
 use super::super::links;
-use super::account::AccountPath;
-use super::people::{MemberList, MemberView, PutMember};
+use super::ids::{AccountPath, RegistryPath};
 use super::precondition::{IfAbsent, IfMatch, tagged};
 use super::repeat::{Keyed, marked};
-use super::token::{Page, RegistryPath, window_links};
+use super::token::{Page, window_links};
+use super::wire::{MemberList, MemberView, PutMember};
 use super::{Answer, Call, Conditional, Reused, listed};
 use crate::domain::id::{AccountId, RegistryId};
 use crate::domain::membership::{Member, Membership};

@@ -10,9 +10,9 @@ mod evaluation;
 mod examples;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod ids;
 mod leak;
 mod member;
-mod people;
 mod precondition;
 mod registry;
 mod repeat;
@@ -60,8 +60,8 @@ pub(super) static SURFACE: Surface = Surface {
         title: "Registries (IONOS)",
         url: "../openapi/registries.json",
         description: "Manages container registries, the tokens that open them, and the accounts that manage both. The \
-                      API of IONOS Container Registry, self-hosted. Ids in examples are made up: those that are there \
-                      are in `GET /registries`, `GET /registries/{registryId}/tokens` and `GET /accounts`.",
+                      API of IONOS Container Registry, self-hosted. Ids in examples are made up: `GET /registries`, \
+                      `GET /registries/{registryId}/tokens` and `GET /accounts` list the real ones.",
         base,
         routes: |config| routes(config),
         illustrate,

@@ -6,71 +6,77 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
+use utoipa::openapi::path::{Parameter, ParameterIn};
 use utoipa::{IntoParams, IntoResponses};
 
 use super::super::call::Head;
 use crate::domain::precondition::{Look, Precondition, Tag};
 use crate::error::Result;
 use crate::http::native::ApiErrorResponse;
+use crate::http::responses::{Responses, described, described_bare};
+use crate::http::schema::{matching, optional_header};
 
-/// For what shows or changes something that is there.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "only its shape is used")]
-pub(super) struct IfMatch {
-    /// Only if the resource is in one of these states: the `ETag` of an answer, with its quotes, or * for any
-    #[param(
-        rename = "If-Match",
-        nullable = false,
-        pattern = r#"^(\*|(W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)$"#
-    )]
-    if_match: Option<String>,
+/// Tags of states, or `*` for any (RFC 9110 §13.1).
+const TAGS: &str = r#"^(\*|(W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)$"#;
+
+/// The header of operations on something that is there.
+pub(super) struct IfMatch;
+
+impl IntoParams for IfMatch {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let description = "Only if the resource is in one of these states: the `ETag` of an answer, with its quotes, or * for any";
+        vec![optional_header("If-Match", description, matching(TAGS))]
+    }
 }
 
-/// For what makes something.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "only its shape is used")]
-pub(super) struct IfAbsent {
-    /// Only if the resource is in none of these states; * makes it only if there is none
-    #[param(
-        rename = "If-None-Match",
-        nullable = false,
-        pattern = r#"^(\*|(W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)$"#
-    )]
-    if_none_match: Option<String>,
+/// The header of operations that make something.
+pub(super) struct IfAbsent;
+
+impl IntoParams for IfAbsent {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let description =
+            "Only if the resource is in none of these states; * makes it only if there is none";
+        vec![optional_header(
+            "If-None-Match",
+            description,
+            matching(TAGS),
+        )]
+    }
 }
 
-/// For what shows something.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "only its shape is used")]
-pub(super) struct IfChanged {
-    /// The `ETag` of an earlier answer: 304 without a body if the resource is still in that state
-    #[param(
-        rename = "If-None-Match",
-        nullable = false,
-        pattern = r#"^(\*|(W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)$"#
-    )]
-    if_none_match: Option<String>,
+/// The header of operations that show something.
+pub(super) struct IfChanged;
+
+impl IntoParams for IfChanged {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let description = "The `ETag` of an earlier answer: 304 without a body if the resource is still in that state";
+        vec![optional_header(
+            "If-None-Match",
+            description,
+            matching(TAGS),
+        )]
+    }
 }
 
 /// The answer to a request that names another state.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "only its shape is used")]
-pub(super) enum Conditional {
-    /// The resource is not in the state that the request wants; nothing was changed
-    #[response(status = 412)]
-    PreconditionFailed(ApiErrorResponse),
+pub(super) struct Conditional;
+
+impl IntoResponses for Conditional {
+    fn responses() -> Responses {
+        described::<ApiErrorResponse>(&[(
+            412,
+            "The resource is not in the state that the request wants; nothing was changed",
+        )])
+    }
 }
 
 /// The answer to a read of a state that the client has already.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "only its shape is used")]
-pub(super) enum Unchanged {
-    /// The resource is in the state that the request names
-    #[response(status = 304)]
-    NotModified,
+pub(super) struct Unchanged;
+
+impl IntoResponses for Unchanged {
+    fn responses() -> Responses {
+        described_bare(&[(304, "The resource is in the state that the request names")])
+    }
 }
 
 impl Head for Precondition {

@@ -9,9 +9,9 @@ use utoipa::openapi::path::Parameter;
 
 use super::super::call::{Head, Json, Query, Raw, Repeatable};
 use super::super::links;
+use super::ids::RegistryPath;
 use super::precondition::{IfAbsent, IfChanged, IfMatch, looked, tagged};
 use super::repeat::{Keyed, marked};
-use super::token::RegistryPath;
 use super::wire::{CreateRegistry, Links, Pagination, PatchRegistry, RegistryList, RegistryView};
 use super::{Answer, Call, Conditional, Reused, Unchanged, listed};
 use crate::domain::id::RegistryId;

@@ -2,36 +2,36 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{HeaderName, HeaderValue};
+use utoipa::openapi::path::{Parameter, ParameterIn};
 use utoipa::{IntoParams, IntoResponses};
 
+use crate::domain::idempotency::IdempotencyKey;
 use crate::http::native::ApiErrorResponse;
+use crate::http::responses::{Responses, described};
+use crate::http::schema::{matching, optional_header};
 
 /// The header of an answer that was given before.
 pub(super) const REPLAYED: &str = "Idempotency-Replayed";
 
-/// For what makes something.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "only its shape is used")]
-pub(super) struct Keyed {
-    /// A key of the client's own for this request, such as a fresh UUID: sent again with it within 15 minutes, the request
-    /// gets the same answer and makes nothing more
-    #[param(
-        rename = "Idempotency-Key",
-        nullable = false,
-        pattern = r#"^([!#-~]+|"([!#-\[\]-~]|\\["\\])+")$"#,
-        max_length = 255
-    )]
-    idempotency_key: Option<String>,
+/// The header of operations that make something.
+pub(super) struct Keyed;
+
+impl IntoParams for Keyed {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let mut key = matching(IdempotencyKey::PATTERN);
+        key.max_length = Some(IdempotencyKey::LIMIT);
+        let description = "A key of the client's own for this request, such as a fresh UUID: sent again with it within 15 minutes, the request gets the same answer and makes nothing more";
+        vec![optional_header("Idempotency-Key", description, key)]
+    }
 }
 
 /// The further answers to such a request.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "only its shape is used")]
-pub(super) enum Reused {
-    /// The key came with another body before
-    #[response(status = 422)]
-    UnprocessableContent(ApiErrorResponse),
+pub(super) struct Reused;
+
+impl IntoResponses for Reused {
+    fn responses() -> Responses {
+        described::<ApiErrorResponse>(&[(422, "The key came with another body before")])
+    }
 }
 
 /// Marks an answer if it was given before.

@@ -7,9 +7,10 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::super::call::Repeatable;
+use super::ids::{RegistryPath, TokenPath};
 use super::precondition::IfMatch;
 use super::repeat::{Keyed, Reused};
-use super::token::{RegistryPath, TokenPath, minted};
+use super::token::minted;
 use super::wire::TokenView;
 use super::{Answer, Call, Conditional};
 use crate::domain::id::{RegistryId, TokenId};

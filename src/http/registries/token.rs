@@ -12,6 +12,7 @@ use super::super::call::{Head, Json, Query, Raw, Repeatable};
 use super::super::links;
 use super::super::pieces::{self, Items, Pieces};
 use super::evaluation::{EvaluateToken, EvaluationView};
+use super::ids::{PutTokenId, PutTokenPath, RegistryPath, TokenPath};
 use super::precondition::{IfAbsent, IfChanged, IfMatch, looked, tagged};
 use super::repeat::{Keyed, marked};
 use super::wire::{CreateToken, Links, PatchToken, TokenList, TokenView};
@@ -44,40 +45,6 @@ const SHORT_SCOPES: usize = 64 * 1024;
 enum Ready {
     Page(TokenPage),
     Json(Pieces, Option<String>),
-}
-
-/// The registry of a path.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "only its shape is used")]
-pub(super) struct RegistryPath {
-    /// The unique ID of the registry
-    #[param(rename = "registryId", format = Uuid, pattern = r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$", example = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11")]
-    registry_id: String,
-}
-
-/// The token of a path.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "only its shape is used")]
-pub(super) struct TokenPath {
-    /// The unique ID of the token
-    #[param(rename = "tokenId", format = Uuid, pattern = r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$", example = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10")]
-    token_id: String,
-}
-
-/// The token of a path that may not exist yet; the product's document gives its id no format.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "only its shape is used")]
-struct PutTokenPath {
-    /// The unique ID of the token
-    #[param(
-        rename = "tokenId",
-        pattern = r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$",
-        example = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10"
-    )]
-    token_id: String,
 }
 
 /// The start and the length of a page; strings of digits, as the product's schema has them.
@@ -373,9 +340,9 @@ pub(super) async fn show(
 #[put("/{registryId}/tokens/{tokenId}")]
 pub(super) async fn replace(
     state: Data<State>,
-    call: Call<(RegistryId, (TokenId, Precondition)), Repeatable<CreateToken, NewToken>>,
+    call: Call<(RegistryId, (PutTokenId, Precondition)), Repeatable<CreateToken, NewToken>>,
 ) -> Answer {
-    let (registry, (id, condition)) = call.head;
+    let (registry, (PutTokenId(id), condition)) = call.head;
     let Repeatable {
         command, attempt, ..
     } = call.body;

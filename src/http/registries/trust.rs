@@ -10,9 +10,9 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::super::call::{Head, Query, Raw};
-use super::super::examples::one_of;
 use super::super::links;
-use super::token::RegistryPath;
+use super::super::schema::one_of;
+use super::ids::RegistryPath;
 use super::{Answer, Call};
 use crate::domain::auth_config::{BundlePath, Product};
 use crate::domain::id::RegistryId;

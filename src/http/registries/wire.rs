@@ -3,6 +3,8 @@
 //! Unknown members are refused, since a mistyped `expiryDate` must not make a token that never expires. Members of an
 //! answer that a client sends back are read and ignored.
 
+mod account;
+mod member;
 mod registry;
 mod token;
 
@@ -11,6 +13,8 @@ use serde::{Deserialize as _, Deserializer, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+pub(super) use self::account::{AccountList, AccountView, PatchAccount, PostAccount};
+pub(super) use self::member::{MemberList, MemberView, PutMember};
 pub(super) use self::registry::{
     CreateRegistry, Pagination, PatchRegistry, RegistryList, RegistryView,
 };

@@ -48,9 +48,8 @@ struct Service {
 }
 
 /// The headers by which nginx passes on the original request.
-#[derive(IntoParams)]
+#[derive(Clone, PartialEq, Eq, IntoParams)]
 #[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "only its shape is used")]
 struct Original {
     /// The method of the original request; Traefik calls it `X-Forwarded-Method`
     #[param(rename = "X-Original-Method", example = "GET")]
@@ -83,7 +82,7 @@ pub(super) async fn check(state: Data<State>, request: HttpRequest) -> Answer {
                 "the proxy has to name the registry: /v2/check?service=HOSTNAME",
             )
         })?;
-    let (method, uri) = original(&request)?;
+    let Original { method, uri } = original(&request)?;
     decide(&state, &request, service, &method, &uri).await
 }
 
@@ -145,9 +144,9 @@ async fn decide(
 
 /// The method and the URI of the original request. A client can send such headers too, and a proxy forwards those that
 /// it does not set. So each has to come once and in a complete pair, and several pairs have to be equal.
-fn original(request: &HttpRequest) -> Result<(String, String)> {
+fn original(request: &HttpRequest) -> Result<Original> {
     let wrong = |message: &str| Error::invalid(Field::Other("original-request"), message);
-    let mut found: Option<(String, String)> = None;
+    let mut found: Option<Original> = None;
     for (method, uri) in FAMILIES {
         let Some(sent) = single(request, uri)? else {
             continue;
@@ -168,7 +167,10 @@ fn original(request: &HttpRequest) -> Result<(String, String)> {
         } else {
             &sent
         };
-        let pair = (method, path.to_owned());
+        let pair = Original {
+            method,
+            uri: path.to_owned(),
+        };
         if found.as_ref().is_some_and(|found| *found != pair) {
             return Err(contradiction());
         }
@@ -177,7 +179,7 @@ fn original(request: &HttpRequest) -> Result<(String, String)> {
     // A method without its path would come from the client, beside the proxy's pair of another kind.
     for (method, _) in FAMILIES {
         if let Some(sent) = single(request, method)?
-            && found.as_ref().is_some_and(|(found, _)| *found != sent)
+            && found.as_ref().is_some_and(|found| found.method != sent)
         {
             return Err(contradiction());
         }
@@ -276,7 +278,8 @@ mod tests {
         for (name, value) in headers {
             request = request.append_header((*name, *value));
         }
-        original(&request.to_http_request()).ok()
+        let Original { method, uri } = original(&request.to_http_request()).ok()?;
+        Some((method, uri))
     }
 
     #[test]

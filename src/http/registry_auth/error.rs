@@ -7,6 +7,7 @@ use utoipa::{IntoResponses, ToSchema};
 
 use super::super::dialect::Dialect;
 use crate::error::Error;
+use crate::http::responses::{Responses, described};
 
 /// The errors, in the form of registries
 #[derive(Debug, Serialize, ToSchema)]
@@ -32,39 +33,31 @@ struct OciError {
 }
 
 /// The errors of every operation.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "only its shape is used")]
-pub(super) enum Errors {
-    /// A parameter is missing or wrong
-    #[response(status = 400)]
-    Invalid(OciErrors),
-    /// The credentials are missing or wrong
-    #[response(status = 401, headers(("WWW-Authenticate", description = "How to log in")))]
-    Unauthenticated(OciErrors),
-    /// Too much under way from this address
-    #[response(status = 429)]
-    RateLimited(OciErrors),
-    /// An internal error
-    #[response(status = 500)]
-    Internal(OciErrors),
-    /// The service or its database cannot answer right now
-    #[response(status = 503)]
-    Unavailable(OciErrors),
+pub(super) struct Errors;
+
+impl IntoResponses for Errors {
+    fn responses() -> Responses {
+        described::<OciErrors>(&[
+            (400, "A parameter is missing or wrong"),
+            (401, "The credentials are missing or wrong"),
+            (429, "Too much under way from this address"),
+            (500, "An internal error"),
+            (503, "The service or its database cannot answer right now"),
+        ])
+    }
 }
 
 /// The errors of reading a form.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "only its shape is used")]
-pub(super) enum FormErrors {
-    /// The body took too long to arrive
-    #[response(status = 408)]
-    RequestTimeout(OciErrors),
-    /// The body is larger than 256 KiB
-    #[response(status = 413)]
-    TooLarge(OciErrors),
-    /// The body is no form by its content type
-    #[response(status = 415)]
-    UnsupportedMediaType(OciErrors),
+pub(super) struct FormErrors;
+
+impl IntoResponses for FormErrors {
+    fn responses() -> Responses {
+        described::<OciErrors>(&[
+            (408, "The body took too long to arrive"),
+            (413, "The body is larger than 256 KiB"),
+            (415, "The body is no form by its content type"),
+        ])
+    }
 }
 
 /// The dialect of the token endpoint.

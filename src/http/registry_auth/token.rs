@@ -9,7 +9,8 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, dev, get, post};
 use chrono::SecondsFormat;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::super::body;
 use super::super::call::{basic, origin};
@@ -21,6 +22,7 @@ use crate::domain::app_token;
 use crate::domain::scope::{self, Access};
 use crate::domain::text::quoted;
 use crate::error::{Error, Field, Result, Violation};
+use crate::http::schema::described_word;
 use crate::http::state::State;
 use crate::service::access::Presented;
 use crate::service::grants::{Ask, Granted, Login};
@@ -30,13 +32,13 @@ type Answer = dialect::Answer<TokenEndpoint>;
 /// The parameters of a request.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "only its shape is used")]
 struct Question {
     /// The registry's service name, which is its hostname
     #[param(min_length = 1, example = "team-a.localhost")]
     service: String,
     /// The scope: `type:name:action[,action]`, several separated by spaces; the parameter can be repeated. Without one it is a login alone
-    scope: Option<String>,
+    #[param(value_type = Option<String>)]
+    scope: Vec<Access>,
     /// `true` asks for a refresh token too; one is given with `--refresh-tokens`
     offline_token: Option<String>,
     /// The kind of client; means nothing here
@@ -45,19 +47,42 @@ struct Question {
     account: Option<String>,
 }
 
-/// How a client shows who it is
-#[derive(ToSchema)]
-#[schema(rename_all = "snake_case", example = "password")]
-#[expect(dead_code, reason = "only its shape is used")]
-enum GrantType {
-    Password,
-    RefreshToken,
+impl Question {
+    fn read(parameters: &Parameters) -> Result<Self> {
+        Ok(Self {
+            service: parameters.required("service")?,
+            scope: parameters.wanted()?,
+            offline_token: parameters.one("offline_token")?,
+            client_id: parameters.first("client_id"),
+            account: parameters.first("account"),
+        })
+    }
 }
+
+/// The grant types.
+const PASSWORD: &str = "password";
+const REFRESH_TOKEN: &str = "refresh_token";
+
+/// How a client proves its identity.
+struct GrantType;
+
+impl PartialSchema for GrantType {
+    fn schema() -> RefOr<Schema> {
+        let description = "How a client shows who it is";
+        described_word(
+            description,
+            [PASSWORD, REFRESH_TOKEN].into_iter(),
+            "password",
+        )
+        .into()
+    }
+}
+
+impl ToSchema for GrantType {}
 
 /// A form of the OAuth 2 token endpoint
 #[derive(ToSchema)]
 #[schema(as = TokenForm)]
-#[expect(dead_code, reason = "only its shape is used")]
 struct TokenForm {
     /// `password` or `refresh_token`
     #[schema(value_type = GrantType)]
@@ -69,8 +94,8 @@ struct TokenForm {
     #[schema(example = "docker")]
     client_id: Option<String>,
     /// The scopes, separated by spaces. Without one it is a login alone
-    #[schema(example = "repository:team/app:pull,push")]
-    scope: Option<String>,
+    #[schema(value_type = Option<String>, example = "repository:team/app:pull,push")]
+    scope: Vec<Access>,
     /// `offline` asks for a refresh token too; one is given with `--refresh-tokens`
     #[schema(example = "online")]
     access_type: Option<String>,
@@ -78,11 +103,26 @@ struct TokenForm {
     #[schema(min_length = 1, example = "ci-push")]
     username: Option<String>,
     /// For `password`: the token's secret or the account's password
-    #[schema(min_length = 1, format = Password, example = "whrt_exampleexampleexampleexampleexampleexam")]
-    password: Option<String>,
+    #[schema(value_type = Option<String>, min_length = 1, format = Password, example = "whrt_exampleexampleexampleexampleexampleexam")]
+    password: Option<SecretString>,
     /// For `refresh_token`: what an earlier answer gave
-    #[schema(min_length = 1, format = Password, example = "whrr_example")]
-    refresh_token: Option<String>,
+    #[schema(value_type = Option<String>, min_length = 1, format = Password, example = "whrr_example")]
+    refresh_token: Option<SecretString>,
+}
+
+impl TokenForm {
+    fn read(parameters: &Parameters) -> Result<Self> {
+        Ok(Self {
+            grant_type: parameters.required("grant_type")?,
+            username: parameters.one("username")?,
+            password: parameters.single("password")?.cloned(),
+            refresh_token: parameters.single("refresh_token")?.cloned(),
+            service: parameters.required("service")?,
+            scope: parameters.wanted()?,
+            access_type: parameters.one("access_type")?,
+            client_id: parameters.first("client_id"),
+        })
+    }
 }
 
 /// A JWT that the registry takes, and what it is good for
@@ -193,11 +233,18 @@ impl FromRequest for ByQuery {
 pub(super) fn read_query(request: &HttpRequest) -> Result<Ask> {
     let (name, password) = basic(request).ok_or(Error::Unauthenticated)?;
     let parameters = Parameters::parse(request.query_string().as_bytes());
+    let Question {
+        service,
+        scope,
+        offline_token,
+        client_id: _client_id,
+        account: _account,
+    } = Question::read(&parameters)?;
     Ok(Ask {
         login: Login::Password(Presented::new(name, password, source(request))),
-        service: parameters.required("service")?,
-        wanted: parameters.wanted()?,
-        offline: parameters.one("offline_token")?.as_deref() == Some("true"),
+        service,
+        wanted: scope,
+        offline: offline_token.as_deref() == Some("true"),
         origin: origin(request),
     })
 }
@@ -220,16 +267,26 @@ impl FromRequest for ByForm {
 }
 
 pub(super) fn read_form(request: &HttpRequest, body: &[u8]) -> Result<Ask> {
-    let parameters = Parameters::parse(body);
-    let grant_type = parameters.required("grant_type")?;
+    let TokenForm {
+        grant_type,
+        service,
+        client_id: _client_id,
+        scope,
+        access_type,
+        username,
+        password,
+        refresh_token,
+    } = TokenForm::read(&Parameters::parse(body))?;
     let login = match grant_type.as_str() {
-        "password" => Login::Password(Presented::new(
-            parameters.required("username")?,
-            parameters.secret("password")?,
+        PASSWORD => Login::Password(Presented::new(
+            username
+                .filter(|username| !username.is_empty())
+                .ok_or_else(|| missing("username"))?,
+            filled("password", password)?,
             source(request),
         )),
-        "refresh_token" => Login::Refresh {
-            token: parameters.secret("refresh_token")?,
+        REFRESH_TOKEN => Login::Refresh {
+            token: filled("refresh_token", refresh_token)?,
             source: source(request),
         },
         other => {
@@ -244,11 +301,25 @@ pub(super) fn read_form(request: &HttpRequest, body: &[u8]) -> Result<Ask> {
     };
     Ok(Ask {
         login,
-        service: parameters.required("service")?,
-        wanted: parameters.wanted()?,
-        offline: parameters.one("access_type")?.as_deref() == Some("offline"),
+        service,
+        wanted: scope,
+        offline: access_type.as_deref() == Some("offline"),
         origin: origin(request),
     })
+}
+
+fn missing(name: &'static str) -> Error {
+    Error::invalid(
+        Field::Other(name),
+        format!("the parameter {name} is missing"),
+    )
+}
+
+/// A value that has to be there.
+fn filled(name: &'static str, value: Option<SecretString>) -> Result<SecretString> {
+    value
+        .filter(|value| !value.expose_secret().is_empty())
+        .ok_or_else(|| missing(name))
 }
 
 /// The pairs of a query or a form.
@@ -287,20 +358,14 @@ impl Parameters {
     }
 
     fn required(&self, name: &'static str) -> Result<String> {
-        self.secret(name)
-            .map(|value| value.expose_secret().to_owned())
+        let value = filled(name, self.single(name)?.cloned())?;
+        Ok(value.expose_secret().to_owned())
     }
 
-    fn secret(&self, name: &'static str) -> Result<SecretString> {
-        self.single(name)?
-            .filter(|value| !value.expose_secret().is_empty())
-            .cloned()
-            .ok_or_else(|| {
-                Error::invalid(
-                    Field::Other(name),
-                    format!("the parameter {name} is missing"),
-                )
-            })
+    /// A value that may be repeated, as nothing depends on it.
+    fn first(&self, name: &'static str) -> Option<String> {
+        let value = self.all(name).next()?;
+        Some(value.expose_secret().to_owned())
     }
 
     fn wanted(&self) -> Result<Vec<Access>> {

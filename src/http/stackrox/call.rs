@@ -6,11 +6,10 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 
 use actix_web::{FromRequest, HttpRequest, dev};
+use utoipa::IntoParams;
 
 use super::super::body;
-use super::super::call::{
-    Body, Head, authorization, basic, bearer, prove_bearer, prove_password, segment,
-};
+use super::super::call::{Body, Head, authorization, basic, bearer, prove_bearer, prove_password};
 use super::super::dialect::{Dialect, Failure};
 use super::wire::GenerateToken;
 use crate::domain::api_token::Wish;
@@ -82,19 +81,13 @@ async fn identify(request: &HttpRequest) -> Result<Caller> {
     }
 }
 
-/// The id of a path as it was sent. Malformed ids belong to no token.
-#[derive(Debug)]
-pub(super) struct Id(pub String);
-
-impl Head for Id {
-    fn read(request: &HttpRequest) -> Result<Self> {
-        segment(request, "id").map(Self)
-    }
+/// Which tokens a list has.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Revoked {
+    /// `true` for revoked tokens, `false` for those that are not; all if absent
+    pub revoked: Option<bool>,
 }
-
-/// The filter of a list: only revoked tokens, only others, or all.
-#[derive(Debug)]
-pub(super) struct Revoked(pub Option<bool>);
 
 impl Head for Revoked {
     fn read(request: &HttpRequest) -> Result<Self> {
@@ -104,8 +97,10 @@ impl Head for Revoked {
             .map(|(_, value)| value)
             .collect();
         match values.as_slice() {
-            [] => Ok(Self(None)),
-            [value] => parse_bool(value).map(Some).map(Self),
+            [] => Ok(Self { revoked: None }),
+            [value] => parse_bool(value).map(|revoked| Self {
+                revoked: Some(revoked),
+            }),
             several => Err(Error::invalid(
                 Field::Query,
                 format!(

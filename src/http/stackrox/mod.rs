@@ -41,7 +41,7 @@ pub(super) static SURFACE: Surface = Surface {
         title: "API tokens (StackRox)",
         url: "../openapi/stackrox.json",
         description: "Makes, lists and revokes tokens of this service's own APIs. The API token service of StackRox, \
-                      self-hosted. Ids in examples are made up: those that are there are in `GET /v1/apitokens`.",
+                      self-hosted. Ids in examples are made up: `GET /v1/apitokens` lists the real ones.",
         base,
         routes: |config| routes(config),
         illustrate,

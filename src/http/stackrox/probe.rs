@@ -29,7 +29,7 @@ pub(super) async fn ping() -> HttpResponse {
 #[utoipa::path(
     operation_id = "GetAuthStatus",
     summary = "GetAuthStatus returns the status for the current client.",
-    description = "Who the credentials are, until when, and with which roles.",
+    description = "The account of the credentials, their end, and their roles.",
     tag = "AuthService",
     responses(
         (status = 200, description = "A successful response.", body = AuthStatus),

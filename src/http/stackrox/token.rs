@@ -3,12 +3,14 @@
 use actix_web::http::header::ContentType;
 use actix_web::web::Data;
 use actix_web::{HttpResponse, get, patch, post};
+use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::super::call::Path;
 use super::super::dialect;
 use super::super::pieces::{self, Items, PIECE};
 use super::Answer;
-use super::call::{Call, Id, Revoked, Wished};
+use super::call::{Call, Revoked, Wished};
 use super::error::{Revocation, StackRox};
 use super::wire::{
     AllowedRoles, Empty, GenerateToken, GeneratedToken, Status, TokenList, TokenMetadata,
@@ -17,22 +19,12 @@ use crate::domain::api_token::ApiToken;
 use crate::http::state::State;
 
 /// The token of a path.
-#[derive(IntoParams)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "only its shape is used")]
 struct TokenPath {
     /// The id of the token
     #[param(example = "862ba387-230e-4a27-929d-ac48fa3e4916")]
     id: String,
-}
-
-/// Which tokens.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "only its shape is used")]
-struct Wanted {
-    /// `true` for revoked tokens, `false` for those that are not; all if absent
-    revoked: Option<bool>,
 }
 
 /// The token acts as the account that asks for it, within the roles that it gets; nobody gives it roles that permit more than their own.
@@ -79,7 +71,7 @@ pub(super) async fn allowed_roles(state: Data<State>, call: Call<StackRox>) -> A
     operation_id = "GetAPITokens",
     summary = "GetAPITokens returns all the API tokens.",
     description = "Expired ones are among them until they are removed. Everybody who may see tokens sees those of all.",
-    tag = "APITokenService", params(Wanted),
+    tag = "APITokenService", params(Revoked),
     responses(
         (status = 200, description = "A successful response.", body = TokenList<'_>),
         (status = "default", description = "An unexpected error response.", body = Status),
@@ -94,7 +86,9 @@ pub(super) async fn list(state: Data<State>, call: Call<StackRox, Revoked>) -> A
         pieces::json(&budget, &TokenList { tokens }, PIECE)
     };
     let tokens = state.service.api_tokens();
-    let body = tokens.list(&call.caller, call.head.0, present).await?;
+    let body = tokens
+        .list(&call.caller, call.head.revoked, present)
+        .await?;
     Ok(HttpResponse::Ok()
         .content_type(ContentType::json())
         .body(body))
@@ -112,9 +106,9 @@ pub(super) async fn list(state: Data<State>, call: Call<StackRox, Revoked>) -> A
     ),
 )]
 #[get("/v1/apitokens/{id}")]
-pub(super) async fn show(state: Data<State>, call: Call<StackRox, Id>) -> Answer {
+pub(super) async fn show(state: Data<State>, call: Call<StackRox, Path<TokenPath>>) -> Answer {
     let tokens = state.service.api_tokens();
-    let token = tokens.show(&call.caller, call.head.0).await?;
+    let token = tokens.show(&call.caller, call.head.0.id).await?;
     Ok(HttpResponse::Ok().json(TokenMetadata::from(token)))
 }
 
@@ -132,9 +126,9 @@ pub(super) async fn show(state: Data<State>, call: Call<StackRox, Id>) -> Answer
 #[patch("/v1/apitokens/revoke/{id}")]
 pub(super) async fn revoke(
     state: Data<State>,
-    call: Call<Revocation, Id>,
+    call: Call<Revocation, Path<TokenPath>>,
 ) -> dialect::Answer<Revocation> {
     let tokens = state.service.api_tokens();
-    tokens.revoke(&call.caller, call.head.0).await?;
+    tokens.revoke(&call.caller, call.head.0.id).await?;
     Ok(HttpResponse::Ok().json(Empty {}))
 }

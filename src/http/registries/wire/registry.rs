@@ -1,8 +1,11 @@
 //! Registries on the wire.
 
+use std::borrow::Cow;
+
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::{Links, Metadata, nullable_list};
 use crate::domain::allow_list::AllowList;
@@ -12,6 +15,7 @@ use crate::domain::period::Period;
 use crate::domain::registry::{self, NewRegistry, RegistryName, RegistryPatch, TokenVerifier};
 use crate::domain::rotation::parse_maximum_age;
 use crate::error::{Error, Field, Result, Violations};
+use crate::http::schema::described_word;
 
 /// When a registry collects garbage; kept as sent
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -30,19 +34,16 @@ pub(in super::super) struct Schedule {
     time: String,
 }
 
-/// A day of the week
-#[derive(ToSchema)]
-#[schema(example = "Monday")]
-#[expect(dead_code, reason = "only its shape is used")]
-enum Weekday {
-    Monday,
-    Tuesday,
-    Wednesday,
-    Thursday,
-    Friday,
-    Saturday,
-    Sunday,
+/// A day of the week.
+struct Weekday;
+
+impl PartialSchema for Weekday {
+    fn schema() -> RefOr<Schema> {
+        described_word("A day of the week", registry::DAYS.into_iter(), "Monday").into()
+    }
 }
+
+impl ToSchema for Weekday {}
 
 impl TryFrom<Schedule> for registry::Schedule {
     type Error = Error;
@@ -118,18 +119,24 @@ struct StorageUsage {
     bytes: i64,
 }
 
-/// The key that the registry trusts when it verifies a JWT of this service.
-///
-/// * `x5c`: this registry's CA, for good, since a JWT carries its certificate. The signing key rotates on schedule, with no restart. Distribution 2.8 and 3.
-///
-/// * `pinned`: one key, since a JWT carries only a key id. The key changes only on command, and then the registry has to be given the new one and restarted. zot, or Distribution with `jwks` only.
+/// The description of [`Verifier`] in the document.
+const VERIFIER: &str = "The key that the registry trusts when it verifies a JWT of this service.\n\n* `x5c`: this registry's CA, for good, since a JWT carries its certificate. The signing key rotates on schedule, with no restart. Distribution 2.8 and 3.\n\n* `pinned`: one key, since a JWT carries only a key id. The key changes only on command, and then the registry has to be given the new one and restarted. zot, or Distribution with `jwks` only.";
+
+/// How a registry verifies a JWT.
 // Without `default`: a generated client would send it, and lock out a registry that trusts one key.
-#[derive(ToSchema)]
-#[schema(as = TokenVerifier, rename_all = "lowercase", example = "x5c")]
-#[expect(dead_code, reason = "only its shape is used")]
-enum Verifier {
-    X5c,
-    Pinned,
+struct Verifier;
+
+impl PartialSchema for Verifier {
+    fn schema() -> RefOr<Schema> {
+        let words = TokenVerifier::ALL.into_iter().map(TokenVerifier::as_str);
+        described_word(VERIFIER, words, "x5c").into()
+    }
+}
+
+impl ToSchema for Verifier {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("TokenVerifier")
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -202,7 +209,7 @@ impl RegistryView {
             location,
             schedule,
             features,
-            subnets,
+            api_subnet_allow_list,
             verifier,
             lives: Lives { default, maximum },
             maximum_secret_age,
@@ -225,7 +232,7 @@ impl RegistryView {
                 }),
                 storage_usage: StorageUsage { bytes: 0 },
                 features: features.into(),
-                api_subnet_allow_list: subnets.entries().to_vec(),
+                api_subnet_allow_list: api_subnet_allow_list.entries().to_vec(),
                 token_verifier: verifier.as_str(),
                 default_token_life: default.map(|life| life.to_string()),
                 maximum_token_life: maximum.map(|life| life.to_string()),
@@ -356,7 +363,7 @@ impl TryFrom<CreateRegistry> for NewRegistry {
                 .map(registry::Schedule::try_from)
                 .transpose(),
         );
-        let subnets = violations.take(AllowList::of_registry(
+        let api_subnet_allow_list = violations.take(AllowList::of_registry(
             properties.api_subnet_allow_list.unwrap_or_default(),
         ));
         let features = properties.features.map(registry::Features::try_from);
@@ -373,7 +380,7 @@ impl TryFrom<CreateRegistry> for NewRegistry {
                 location: properties.location,
                 schedule: schedule?,
                 features: features?.unwrap_or_default(),
-                subnets: subnets?,
+                api_subnet_allow_list: api_subnet_allow_list?,
                 verifier: verifier?,
                 lives: lives?,
                 maximum_secret_age: maximum_secret_age?,
@@ -482,7 +489,7 @@ impl TryFrom<PatchRegistry> for RegistryPatch {
         let mut violations = Violations::default();
         let schedule = body.garbage_collection_schedule;
         let schedule = violations.take(schedule.try_map(registry::Schedule::try_from));
-        let subnets = violations.take(
+        let api_subnet_allow_list = violations.take(
             body.api_subnet_allow_list
                 .map(AllowList::of_registry)
                 .transpose(),
@@ -502,7 +509,7 @@ impl TryFrom<PatchRegistry> for RegistryPatch {
                 location: body.location,
                 schedule: schedule?,
                 features: features?,
-                subnets: subnets?,
+                api_subnet_allow_list: api_subnet_allow_list?,
                 verifier: verifier?,
                 lives: lives?,
                 maximum_secret_age: maximum_secret_age?,

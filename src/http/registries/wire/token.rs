@@ -4,7 +4,8 @@ use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
 use super::super::super::pieces::Items;
@@ -21,6 +22,7 @@ use crate::domain::token::{
 use crate::domain::token_scope;
 use crate::domain::token_scope::check_scopes;
 use crate::error::{Error, Result, Violations};
+use crate::http::schema::{PRINTABLE, described_word, text};
 
 /// Why a scope, or a part of it, grants nothing
 #[derive(Debug, Serialize, ToSchema)]
@@ -60,11 +62,22 @@ pub(in super::super) struct Scope {
     r#type: String,
 }
 
-/// Any text without control characters
-#[derive(ToSchema)]
-#[schema(max_length = 256, pattern = r"^[^\x00-\x1F\x7F]*$", example = "pull")]
-#[expect(dead_code, reason = "only its shape is used")]
-struct ScopeText(String);
+/// A part of a scope.
+struct ScopeText;
+
+impl PartialSchema for ScopeText {
+    fn schema() -> RefOr<Schema> {
+        text(
+            "Any text without control characters",
+            256,
+            PRINTABLE,
+            "pull",
+        )
+        .into()
+    }
+}
+
+impl ToSchema for ScopeText {}
 
 /// A token's scopes in an answer. They are stored in the form in which they are shown.
 #[derive(Debug, Serialize)]
@@ -134,14 +147,17 @@ struct TokenProperties {
     status: &'static str,
 }
 
-/// The status of a token
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase", example = "enabled")]
-#[expect(dead_code, reason = "only its shape is used")]
-enum TokenStatus {
-    Enabled,
-    Disabled,
+/// The status of a token.
+struct TokenStatus;
+
+impl PartialSchema for TokenStatus {
+    fn schema() -> RefOr<Schema> {
+        let words = Status::ALL.into_iter().map(Status::as_str);
+        described_word("The status of a token", words, "enabled").into()
+    }
 }
+
+impl ToSchema for TokenStatus {}
 
 /// A token
 #[derive(Debug, Serialize, ToSchema)]
@@ -174,9 +190,9 @@ impl TokenView {
             name,
             description,
             status,
-            expires_at,
+            expiry_date,
             scopes,
-            allowed,
+            allowed_cidrs,
             secrets,
             version: _,
             created,
@@ -192,12 +208,12 @@ impl TokenView {
                 .opened_by(secrets, created_at, now)
                 .used(last_used),
             properties: TokenProperties {
-                allowed_cidrs: allowed.entries().to_vec(),
+                allowed_cidrs: allowed_cidrs.entries().to_vec(),
                 credentials: Credentials {
                     username: name.clone(),
                     password: secret.cloned().map(Shown::from).unwrap_or_default(),
                 },
-                expiry_date: expires_at.map(rfc3339),
+                expiry_date: expiry_date.map(rfc3339),
                 description,
                 name,
                 scopes: scopes.into(),
@@ -337,18 +353,18 @@ impl TryFrom<CreateToken> for NewToken {
         } = body.properties;
         let mut violations = Violations::default();
         let name = violations.take(TokenName::parse(&name));
-        let expires_at = violations.take(expiry_date.try_map(|date| parse_expiry(&date)));
+        let expiry_date = violations.take(expiry_date.try_map(|date| parse_expiry(&date)));
         let description = violations.take(description.try_map(parse_description));
         let scopes = violations.take(to_scopes(scopes.unwrap_or_default()));
         let status = violations.take(status.as_deref().map_or(Ok(Status::Enabled), Status::parse));
-        let allowed = violations.take(allowed_cidrs.map(AllowList::of_token).transpose());
+        let allowed_cidrs = violations.take(allowed_cidrs.map(AllowList::of_token).transpose());
         let new = (|| {
             Some(Self {
                 name: name?,
                 description: description?,
-                expires_at: expires_at?,
+                expiry_date: expiry_date?,
                 scopes: scopes?,
-                allowed: allowed?,
+                allowed_cidrs: allowed_cidrs?,
                 status: status?,
                 with_password: credentials.with_password(),
             })
@@ -416,18 +432,18 @@ impl TryFrom<PatchToken> for TokenPatch {
             _metadata: _,
         } = body;
         let mut violations = Violations::default();
-        let expires_at = violations.take(expiry_date.try_map(|date| parse_expiry(&date)));
+        let expiry_date = violations.take(expiry_date.try_map(|date| parse_expiry(&date)));
         let description = violations.take(description.try_map(parse_description));
         let scopes = violations.take(scopes.map(to_scopes).transpose());
         let status = violations.take(status.as_deref().map(Status::parse).transpose());
-        let allowed = violations.take(allowed_cidrs.map(AllowList::of_token).transpose());
+        let allowed_cidrs = violations.take(allowed_cidrs.map(AllowList::of_token).transpose());
         let patch = (|| {
             Some(Self {
                 name,
                 description: description?,
-                expires_at: expires_at?,
+                expiry_date: expiry_date?,
                 scopes: scopes?,
-                allowed: allowed?,
+                allowed_cidrs: allowed_cidrs?,
                 status: status?,
             })
         })();

@@ -1,4 +1,4 @@
-//! The bodies of accounts and members, and their translation to and from the domain.
+//! Accounts in bodies.
 
 use secrecy::SecretString;
 use serde::de::IgnoredAny;
@@ -8,14 +8,13 @@ use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::super::examples::one_of;
-use super::super::shown::Shown;
-use super::wire::{Links, SentBack, nullable_list, rfc3339};
+use super::{Links, SentBack, nullable_list, rfc3339};
 use crate::domain::account::{Account, AccountName, AccountPatch, CreateAccount, NewPassword};
-use crate::domain::membership::{Member, Membership};
 use crate::domain::status::Status;
 use crate::error::{Error, Field, Result, Violations};
-use crate::service::directory::MadeAccount;
+use crate::http::schema::{PRINTABLE, one_of, text};
+use crate::http::shown::Shown;
+use crate::service::accounts::MadeAccount;
 
 /// When an account was made and changed, and its state
 #[derive(Debug, Serialize, ToSchema)]
@@ -34,13 +33,13 @@ struct AccountMetadata {
 }
 
 /// The status of an account
-struct AccountStatus;
+pub(super) struct AccountStatus;
 
 impl PartialSchema for AccountStatus {
     fn schema() -> RefOr<Schema> {
         // Go has one name space for the words of all enums, and `TokenStatus` has the plain ones.
         let names = json!(["ACCOUNT_ENABLED", "ACCOUNT_DISABLED"]);
-        let mut status = one_of(["enabled", "disabled"].into_iter());
+        let mut status = one_of(Status::ALL.into_iter().map(Status::as_str));
         status.description = Some("Whether an account is in use".to_owned());
         status.example = Some(json!("enabled"));
         status.extensions = Some(Extensions::builder().add("x-enum-varnames", names).build());
@@ -63,15 +62,16 @@ impl<'de> Deserialize<'de> for Password {
     }
 }
 
-/// The name of a role
-#[derive(ToSchema)]
-#[schema(
-    max_length = 255,
-    pattern = r"^[^\x00-\x1F\x7F]*$",
-    example = "Analyst"
-)]
-#[expect(dead_code, reason = "only its shape is used")]
-struct RoleName(String);
+/// The name of a role.
+struct RoleName;
+
+impl PartialSchema for RoleName {
+    fn schema() -> RefOr<Schema> {
+        text("The name of a role", 255, PRINTABLE, "Analyst").into()
+    }
+}
+
+impl ToSchema for RoleName {}
 
 /// The account's name and the password that was made with it
 #[derive(Debug, Serialize, ToSchema)]
@@ -104,7 +104,7 @@ struct AccountProperties {
 /// An account
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AccountResponse)]
-pub(super) struct AccountView {
+pub(in super::super) struct AccountView {
     /// The account's id
     #[schema(format = Uuid, example = "7ee77dcf-093f-48e6-9a14-161c73568589")]
     id: String,
@@ -163,35 +163,35 @@ impl From<MadeAccount> for AccountView {
 /// A page of accounts
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AccountsResponse)]
-pub(super) struct AccountList {
+pub(in super::super) struct AccountList {
     #[schema(example = "accounts")]
-    pub(super) id: &'static str,
+    pub(in super::super) id: &'static str,
     #[schema(example = "collection")]
-    pub(super) r#type: &'static str,
+    pub(in super::super) r#type: &'static str,
     #[schema(example = "")]
-    pub(super) href: &'static str,
+    pub(in super::super) href: &'static str,
     /// The number of elements before this page
     #[schema(example = 0)]
-    pub(super) offset: i64,
+    pub(in super::super) offset: i64,
     /// The most elements on this page
     #[schema(example = 100)]
-    pub(super) limit: i64,
+    pub(in super::super) limit: i64,
     /// Elements on this page
     #[schema(example = 1)]
-    pub(super) count: usize,
+    pub(in super::super) count: usize,
     /// Accounts in all
     #[schema(example = 1)]
-    pub(super) total: i64,
-    pub(super) items: Vec<AccountView>,
+    pub(in super::super) total: i64,
+    pub(in super::super) items: Vec<AccountView>,
     #[serde(rename = "_links")]
-    pub(super) links: Links,
+    pub(in super::super) links: Links,
 }
 
 /// An account to be made
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PostAccountInput)]
-pub(super) struct PostAccount {
+pub(in super::super) struct PostAccount {
     properties: PostAccountProperties,
     #[serde(default, rename = "id")]
     #[schema(ignore)]
@@ -275,7 +275,7 @@ impl TryFrom<PostAccount> for CreateAccount {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PatchAccountInput)]
-pub(super) struct PatchAccount {
+pub(in super::super) struct PatchAccount {
     /// A new password: the old one fails from the next request on. API tokens and app tokens go on working, unless
     /// revokeTokens ends them
     #[schema(value_type = Option<String>, nullable = false, format = Password, min_length = 8, max_length = 71, pattern = r"^[^\x00-\x1F\x7F]*$", example = "correct horse battery")]
@@ -325,109 +325,5 @@ impl TryFrom<PatchAccount> for AccountPatch {
             })
         })();
         violations.finish(patch)
-    }
-}
-
-/// The level of a member: a reader sees the registry and its tokens and pulls; a maintainer manages tokens too and
-/// pushes; an owner manages the registry and its members too and deletes
-#[derive(ToSchema)]
-#[schema(as = MemberLevel, rename_all = "lowercase", example = "maintainer")]
-#[expect(dead_code, reason = "only its shape is used")]
-enum Level {
-    Owner,
-    Maintainer,
-    Reader,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-struct MemberProperties {
-    /// The account's name
-    #[schema(example = "alice@example.com")]
-    name: String,
-    #[schema(value_type = Level)]
-    level: &'static str,
-    /// The status of the account
-    #[schema(value_type = AccountStatus)]
-    status: &'static str,
-}
-
-/// An account as a member of a registry
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = MemberResponse)]
-pub(super) struct MemberView {
-    /// The account's id
-    #[schema(format = Uuid, example = "7ee77dcf-093f-48e6-9a14-161c73568589")]
-    id: String,
-    #[schema(example = "member")]
-    r#type: &'static str,
-    #[schema(example = "")]
-    href: &'static str,
-    properties: MemberProperties,
-}
-
-impl From<Member> for MemberView {
-    fn from(member: Member) -> Self {
-        let Member {
-            registry: _,
-            key: _,
-            account,
-            name,
-            status,
-            level,
-        } = member;
-        Self {
-            id: account.to_string(),
-            r#type: "member",
-            href: "",
-            properties: MemberProperties {
-                name,
-                level: level.as_str(),
-                status: status.as_str(),
-            },
-        }
-    }
-}
-
-/// A page of members
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = MembersResponse)]
-pub(super) struct MemberList {
-    #[schema(example = "members")]
-    pub(super) id: &'static str,
-    #[schema(example = "collection")]
-    pub(super) r#type: &'static str,
-    #[schema(example = "")]
-    pub(super) href: &'static str,
-    /// The number of elements before this page
-    #[schema(example = 0)]
-    pub(super) offset: i64,
-    /// The most elements on this page
-    #[schema(example = 100)]
-    pub(super) limit: i64,
-    /// Elements on this page
-    #[schema(example = 1)]
-    pub(super) count: usize,
-    /// Members in all
-    #[schema(example = 1)]
-    pub(super) total: i64,
-    pub(super) items: Vec<MemberView>,
-    #[serde(rename = "_links")]
-    pub(super) links: Links,
-}
-
-/// The level that an account gets
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = PutMemberInput)]
-pub(super) struct PutMember {
-    #[schema(value_type = Level)]
-    level: String,
-}
-
-impl TryFrom<PutMember> for Membership {
-    type Error = Error;
-
-    fn try_from(body: PutMember) -> Result<Self> {
-        Self::parse(&body.level)
     }
 }

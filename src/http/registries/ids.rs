@@ -1,0 +1,80 @@
+//! The ids in paths.
+
+use actix_web::HttpRequest;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::domain::id::{AccountId, RegistryId, TokenId};
+use crate::error::Result;
+use crate::http::call::{Head, path};
+
+/// The registry of a path.
+#[derive(Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct RegistryPath {
+    /// The unique ID of the registry
+    #[param(format = Uuid, pattern = r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$", example = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11")]
+    registry_id: String,
+}
+
+/// The token of a path.
+#[derive(Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct TokenPath {
+    /// The unique ID of the token
+    #[param(format = Uuid, pattern = r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$", example = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10")]
+    token_id: String,
+}
+
+/// The token of a path that may not exist yet; the product's document gives its id no format.
+#[derive(Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct PutTokenPath {
+    /// The unique ID of the token
+    #[param(
+        pattern = r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$",
+        example = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10"
+    )]
+    token_id: String,
+}
+
+/// The account of a path.
+#[derive(Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct AccountPath {
+    /// The unique ID of the account
+    #[param(format = Uuid, pattern = r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$", example = "7ee77dcf-093f-48e6-9a14-161c73568589")]
+    account_id: String,
+}
+
+impl Head for RegistryId {
+    fn read(request: &HttpRequest) -> Result<Self> {
+        Self::parse(&path::<RegistryPath>(request)?.registry_id)
+    }
+}
+
+impl Head for TokenId {
+    fn read(request: &HttpRequest) -> Result<Self> {
+        Self::parse(&path::<TokenPath>(request)?.token_id)
+    }
+}
+
+impl Head for AccountId {
+    fn read(request: &HttpRequest) -> Result<Self> {
+        Self::parse(&path::<AccountPath>(request)?.account_id)
+    }
+}
+
+/// The id of a token that may not exist yet.
+#[derive(Debug)]
+pub(super) struct PutTokenId(pub TokenId);
+
+impl Head for PutTokenId {
+    fn read(request: &HttpRequest) -> Result<Self> {
+        TokenId::parse(&path::<PutTokenPath>(request)?.token_id).map(Self)
+    }
+}
