@@ -364,7 +364,7 @@ fn the_commands_page_tells_of_every_command() {
 #[test]
 fn only_settings_begin_as_settings_do() {
     let mut texts = vec![read("README.md").into_bytes()];
-    for folder in ["docs", "examples", "scripts"] {
+    for folder in ["deploy", "docs", "examples", "scripts"] {
         texts.extend(files(&root().join(folder)).into_values());
     }
     let mut named = BTreeSet::new();
@@ -451,7 +451,9 @@ fn links_between_the_documents_lead_somewhere() {
     for folder in [
         "",
         "docs",
+        "deploy/helm",
         "fuzz",
+        "examples/compose",
         "examples/provision",
         "examples/registry",
         "examples/terraform",
