@@ -4,9 +4,9 @@ use actix_web::http::StatusCode;
 use serde::Serialize;
 use utoipa::{IntoResponses, ToSchema};
 
-use super::super::dialect::Dialect;
 use super::code::Code;
 use crate::error::Error;
+use crate::http::dialect::Dialect;
 use crate::http::responses::{Responses, described, described_bare};
 
 /// The body of an error.

@@ -9,14 +9,14 @@ use actix_web::{FromRequest, HttpRequest, dev};
 use serde_json::Value;
 use utoipa::IntoParams;
 
-use super::super::call::{
-    Body, Head, Json, authorization, basic, bearer, origin, prove_bearer, prove_password, read,
-};
-use super::super::dialect::Failure;
-use super::super::state::State;
 use super::error::SignIn;
 use super::{Quay, cookie};
 use crate::error::{Error, Result};
+use crate::http::call::{
+    Body, Head, Json, authorization, basic, bearer, origin, prove_bearer, prove_password, read,
+};
+use crate::http::dialect::Failure;
+use crate::http::state::State;
 use crate::service::access::Caller;
 
 /// A request of an authenticated caller with head `H` and body `B`.

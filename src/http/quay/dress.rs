@@ -7,10 +7,10 @@ use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
 use actix_web::middleware::Next;
 use serde_json::Value;
 
-use super::super::dialect::Failure;
-use super::super::links;
 use super::error::Quay;
 use crate::error::Error;
+use crate::http::dialect::Failure;
+use crate::http::links;
 
 /// Wraps the requests of this surface.
 pub(in super::super) async fn dress(

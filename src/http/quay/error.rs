@@ -5,9 +5,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::{IntoResponses, ToSchema};
 
-use super::super::dialect::Dialect;
 use super::titles;
 use crate::error::{Error, Field, Violation};
+use crate::http::dialect::Dialect;
 use crate::http::responses::{Responses, described};
 
 /// The dialect of this surface.

@@ -3,11 +3,11 @@
 use serde_json::Value;
 use utoipa::openapi::OpenApi;
 
-use super::super::dialect::Dialect as _;
-use super::super::examples;
 use super::error::{Quay, SignIn};
 use crate::error::{Error, Field, What};
 use crate::http::body::BODY_LIMIT;
+use crate::http::dialect::Dialect as _;
+use crate::http::examples;
 
 const SIGN_IN: &str = "/api/v1/signin";
 

@@ -3,10 +3,10 @@
 use secrecy::SecretString;
 use serde_json::Value;
 
-use super::super::body::command;
 use super::wire::Credentials;
 use crate::domain::app_token::Title;
 use crate::error::Result;
+use crate::http::body::command;
 
 /// The body that makes an app token.
 pub fn title(text: &[u8]) -> Result<Title> {

@@ -5,13 +5,13 @@ use actix_web::{HttpRequest, HttpResponse, get, post};
 use secrecy::ExposeSecret as _;
 use utoipa::IntoParams;
 
-use super::super::call::origin;
-use super::super::dialect;
-use super::super::source::source;
 use super::call::{Document, Visit};
 use super::error::{BodyErrors, OutageErrors, SignIn, SignInErrors, SignOutErrors};
 use super::wire::{Credentials, CsrfToken, Success};
 use super::{Answer, cookie};
+use crate::http::call::origin;
+use crate::http::dialect;
+use crate::http::source::source;
 use crate::http::state::State;
 use crate::service::access::Presented;
 

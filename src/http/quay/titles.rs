@@ -4,12 +4,12 @@ use actix_web::{HttpRequest, HttpResponse, get};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::super::call::path;
-use super::super::links;
 use super::Answer;
 use super::error::{NotFoundError, OutageErrors};
 use super::wire::ErrorDescription;
 use crate::error::{Error, What};
+use crate::http::call::path;
+use crate::http::links;
 
 /// Every title with its description: all of Quay's, including unused ones, and ours for errors without one there.
 const TITLES: [(&str, &str); 17] = [

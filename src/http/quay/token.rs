@@ -6,15 +6,15 @@ use actix_web::{HttpResponse, delete, get, post};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::super::budget::Budget;
-use super::super::call::Path;
-use super::super::pieces::{self, Items, PIECE, Pieces};
 use super::Answer;
 use super::call::{Call, Document, Expiring};
 use super::error::{BodyErrors, Errors, FullError};
 use super::wire::{NewToken, OneToken, TokenList, TokenView};
 use crate::domain::app_token::{AppToken, Title};
 use crate::error::Result;
+use crate::http::budget::Budget;
+use crate::http::call::Path;
+use crate::http::pieces::{self, Items, PIECE, Pieces};
 use crate::http::state::State;
 
 /// The token of a path.

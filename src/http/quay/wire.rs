@@ -1,15 +1,15 @@
 //! The bodies of requests and answers.
 
-use super::super::shown::Shown;
+use crate::http::shown::Shown;
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::super::pieces::Items;
 use crate::domain::app_token::{AppToken, Title};
 use crate::error::{Error, Field, Result};
+use crate::http::pieces::Items;
 use crate::service::app_tokens::Revealed;
 
 /// Description of a new token.

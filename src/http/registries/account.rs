@@ -8,8 +8,6 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa::openapi::path::Parameter;
 
-use super::super::call::{Head, Json, Query, Raw, Repeatable};
-use super::super::links;
 use super::ids::AccountPath;
 use super::precondition::{IfChanged, IfMatch, looked, tagged};
 use super::repeat::{Keyed, marked};
@@ -22,6 +20,8 @@ use crate::domain::page::Window;
 use crate::domain::precondition::Precondition;
 use crate::domain::text::quoted;
 use crate::error::{Error, Field, Result};
+use crate::http::call::{Head, Json, Query, Raw, Repeatable};
+use crate::http::links;
 use crate::http::native::{ApiErrorResponse, BodyErrors, Errors};
 use crate::http::state::State;
 use crate::service::account_rules::{IssuedTokens, LiveTokens};

@@ -11,9 +11,6 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 use uuid::Uuid;
 
-use super::super::call::{Head, Query, Raw};
-use super::super::links;
-use super::super::schema::one_of;
 use super::wire::{Links, Pagination};
 use super::{Answer, Call, listed};
 use crate::domain::audit::{KeptEvent, Kind, Outcome};
@@ -21,7 +18,10 @@ use crate::domain::id::{AccountId, RegistryId};
 use crate::domain::page::parse_limit;
 use crate::domain::text::quoted;
 use crate::error::{Error, Field, Result, Violations};
+use crate::http::call::{Head, Query, Raw};
+use crate::http::links;
 use crate::http::native::Errors;
+use crate::http::schema::one_of;
 use crate::http::state::State;
 use crate::service::audit::Filter;
 

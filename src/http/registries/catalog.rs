@@ -3,11 +3,11 @@
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, get, head};
 
-use super::super::call::{Head, segment};
 use super::wire::{LocationItem, LocationsResponse};
 use super::{Answer, Call};
 use crate::domain::registry::RegistryName;
 use crate::error::{Error, Result, What};
+use crate::http::call::{Head, segment};
 use crate::http::native::{BareErrors, Errors};
 use crate::http::state::State;
 

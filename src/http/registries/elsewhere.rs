@@ -9,17 +9,17 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 
-use super::super::call::Head;
-use super::super::links;
-use super::super::surface::routed;
 use super::{Answer, Call};
 use crate::domain::id::RegistryId;
 use crate::domain::page::Window;
 use crate::domain::precondition::Precondition;
 use crate::domain::text::quoted;
 use crate::error::{Error, Result, What};
+use crate::http::call::Head;
+use crate::http::links;
 use crate::http::state::State;
 use crate::http::surface::PREFIX;
+use crate::http::surface::routed;
 
 pub(super) const REPOSITORIES: &str = "/registries/{registryId}/repositories";
 pub(super) const REPOSITORY: &str = "/registries/{registryId}/repositories/{tail:.*}";

@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 use utoipa::openapi::header::Header;
 use utoipa::openapi::{Content, Object, OpenApi, RefOr, Type};
 
-use super::super::examples;
 use super::evaluation::{EvaluationView, WANTED};
 use super::leak::{PATH, Scanning};
 use super::repeat::REPLAYED;
@@ -17,6 +16,7 @@ use crate::domain::role::Permissions;
 use crate::domain::token_scope::Scope;
 use crate::error::{Error, What};
 use crate::http::body::BODY_LIMIT;
+use crate::http::examples;
 use crate::http::native::Native;
 use crate::service::{account_rules, leaks};
 

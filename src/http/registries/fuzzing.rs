@@ -1,6 +1,5 @@
 //! The bodies of this surface for the fuzz targets, see [`crate::http::fuzzing`].
 
-use super::super::body::command;
 use super::evaluation::EvaluateToken;
 use super::wire::{CreateRegistry, CreateToken, PatchRegistry, PatchToken};
 use super::wire::{PatchAccount, PostAccount, PutMember};
@@ -10,6 +9,7 @@ use crate::domain::membership::Membership;
 use crate::domain::registry::{NewRegistry, RegistryPatch};
 use crate::domain::token::{NewToken, TokenPatch};
 use crate::error::Result;
+use crate::http::body::command;
 
 /// The body that makes a registry, or replaces one.
 pub fn new_registry(text: &[u8]) -> Result<NewRegistry> {

@@ -14,9 +14,9 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use utoipa::{IntoResponses, ToSchema};
 
-use super::super::call::{Body as _, Json, bearer, origin};
-use super::super::dialect::{self, Dialect, Failure};
 use crate::error::{Error, Result};
+use crate::http::call::{Body as _, Json, bearer, origin};
+use crate::http::dialect::{self, Dialect, Failure};
 use crate::http::native::{ApiErrorResponse, said};
 use crate::http::native::{BodyErrors, Errors, Native};
 use crate::http::responses::{Responses, described};

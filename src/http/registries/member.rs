@@ -5,8 +5,6 @@ use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use actix_web::{delete, get, put};
 
-use super::super::call::{Raw, Repeatable};
-use super::super::links;
 use super::ids::{AccountPath, RegistryPath};
 use super::precondition::{IfAbsent, IfMatch, tagged};
 use super::repeat::{Keyed, marked};
@@ -17,6 +15,8 @@ use crate::domain::id::{AccountId, RegistryId};
 use crate::domain::membership::{Member, Membership};
 use crate::domain::page::Window;
 use crate::domain::precondition::Precondition;
+use crate::http::call::{Raw, Repeatable};
+use crate::http::links;
 use crate::http::native::{ApiErrorResponse, BodyErrors, Errors};
 use crate::http::state::State;
 use crate::service::Put;

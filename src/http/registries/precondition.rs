@@ -9,9 +9,9 @@ use serde::Serialize;
 use utoipa::openapi::path::{Parameter, ParameterIn};
 use utoipa::{IntoParams, IntoResponses};
 
-use super::super::call::Head;
 use crate::domain::precondition::{Look, Precondition, Tag};
 use crate::error::Result;
+use crate::http::call::Head;
 use crate::http::native::ApiErrorResponse;
 use crate::http::responses::{Responses, described, described_bare};
 use crate::http::schema::{matching, optional_header};

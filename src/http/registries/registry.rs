@@ -7,8 +7,6 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa::openapi::path::Parameter;
 
-use super::super::call::{Head, Json, Query, Raw, Repeatable};
-use super::super::links;
 use super::ids::RegistryPath;
 use super::precondition::{IfAbsent, IfChanged, IfMatch, looked, tagged};
 use super::repeat::{Keyed, marked};
@@ -19,6 +17,8 @@ use crate::domain::page::parse_limit;
 use crate::domain::precondition::Precondition;
 use crate::domain::registry::{NewRegistry, Registry, RegistryPatch};
 use crate::error::Result;
+use crate::http::call::{Head, Json, Query, Raw, Repeatable};
+use crate::http::links;
 use crate::http::native::{ApiErrorResponse, BodyErrors, Errors};
 use crate::http::state::State;
 use crate::service::Put;

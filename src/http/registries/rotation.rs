@@ -6,7 +6,6 @@ use actix_web::{HttpResponse, delete, post};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::super::call::Repeatable;
 use super::ids::{RegistryPath, TokenPath};
 use super::precondition::IfMatch;
 use super::repeat::{Keyed, Reused};
@@ -17,6 +16,7 @@ use crate::domain::id::{RegistryId, TokenId};
 use crate::domain::precondition::Precondition;
 use crate::domain::rotation::Grace;
 use crate::error::{Error, Result};
+use crate::http::call::Repeatable;
 use crate::http::native::{ApiErrorResponse, BodyErrors, Errors};
 use crate::http::state::State;
 

@@ -9,15 +9,15 @@ use utoipa::openapi::path::Parameter;
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
-use super::super::call::{Head, Query, Raw};
-use super::super::links;
-use super::super::schema::one_of;
 use super::ids::RegistryPath;
 use super::{Answer, Call};
 use crate::domain::auth_config::{BundlePath, Product};
 use crate::domain::id::RegistryId;
 use crate::error::Result;
+use crate::http::call::{Head, Query, Raw};
+use crate::http::links;
 use crate::http::native::{ApiErrorResponse, Errors};
+use crate::http::schema::one_of;
 use crate::http::state::State;
 use crate::http::surface::TOKEN_PATH;
 

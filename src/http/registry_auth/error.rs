@@ -5,8 +5,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::{IntoResponses, ToSchema};
 
-use super::super::dialect::Dialect;
 use crate::error::Error;
+use crate::http::dialect::Dialect;
 use crate::http::responses::{Responses, described};
 
 /// The errors, in the form of registries

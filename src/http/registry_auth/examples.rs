@@ -3,9 +3,9 @@
 use serde_json::Value;
 use utoipa::openapi::OpenApi;
 
-use super::super::examples;
 use super::error::Passing;
 use crate::error::{Error, Field};
+use crate::http::examples;
 
 /// Adds the examples.
 pub(in super::super) fn illustrate(document: &mut OpenApi) {

@@ -8,12 +8,12 @@ use std::pin::Pin;
 use actix_web::{FromRequest, HttpRequest, dev};
 use utoipa::IntoParams;
 
-use super::super::body;
-use super::super::call::{Body, Head, authorization, basic, bearer, prove_bearer, prove_password};
-use super::super::dialect::{Dialect, Failure};
 use super::wire::GenerateToken;
 use crate::domain::api_token::Wish;
 use crate::error::{Error, Field, Result};
+use crate::http::body;
+use crate::http::call::{Body, Head, authorization, basic, bearer, prove_bearer, prove_password};
+use crate::http::dialect::{Dialect, Failure};
 use crate::service::access::Caller;
 
 /// A request of dialect `S` with head `H` and body `B`.

@@ -16,12 +16,12 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::future::poll_fn;
 
-use super::super::budget::{Budget, Share};
-use super::super::dialect::{Failure, cause};
-use super::super::pieces::{Collector, PIECE, Pieces};
 use super::call::Attempt;
 use super::error::{Code, StackRox, body};
 use crate::error::{Error, Result as Outcome};
+use crate::http::budget::{Budget, Share};
+use crate::http::dialect::{Failure, cause};
+use crate::http::pieces::{Collector, PIECE, Pieces};
 use crate::http::state::State;
 
 /// The longest user name that a message repeats, in bytes.

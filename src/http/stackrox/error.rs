@@ -3,9 +3,9 @@
 use actix_web::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::super::dialect::Dialect;
 use super::wire::Status;
 use crate::error::{Error, Field, Reach};
+use crate::http::dialect::Dialect;
 
 /// The dialect of this surface.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use serde_json::Value;
 use utoipa::openapi::OpenApi;
 
-use super::super::examples;
 use super::error::StackRox;
+use crate::http::examples;
 
 /// Adds the examples.
 pub(in super::super) fn illustrate(document: &mut OpenApi) {

@@ -6,9 +6,6 @@ use actix_web::{HttpResponse, get, patch, post};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::super::call::Path;
-use super::super::dialect;
-use super::super::pieces::{self, Items, PIECE};
 use super::Answer;
 use super::call::{Call, Revoked, Wished};
 use super::error::{Revocation, StackRox};
@@ -16,6 +13,9 @@ use super::wire::{
     AllowedRoles, Empty, GenerateToken, GeneratedToken, Status, TokenList, TokenMetadata,
 };
 use crate::domain::api_token::ApiToken;
+use crate::http::call::Path;
+use crate::http::dialect;
+use crate::http::pieces::{self, Items, PIECE};
 use crate::http::state::State;
 
 /// The token of a path.

@@ -6,13 +6,13 @@ use chrono::{DateTime, Datelike as _, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::super::pieces::Items;
-use super::super::shown::Shown;
 use super::error::access;
 use crate::domain::api_token::{ApiToken, Wish};
 use crate::domain::role::{Permissions, Role};
 use crate::domain::text::quoted;
 use crate::error::{Error, Field, Result};
+use crate::http::pieces::Items;
+use crate::http::shown::Shown;
 use crate::service::api_tokens::{Generated, Whoami};
 
 /// An error

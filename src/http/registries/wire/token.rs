@@ -8,8 +8,6 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
-use super::super::super::pieces::Items;
-use super::super::super::shown::Shown;
 use super::{Links, Metadata, nullable_list, rfc3339};
 use crate::domain::allow_list::AllowList;
 use crate::domain::patch::Patch;
@@ -22,7 +20,9 @@ use crate::domain::token::{
 use crate::domain::token_scope;
 use crate::domain::token_scope::check_scopes;
 use crate::error::{Error, Result, Violations};
+use crate::http::pieces::Items;
 use crate::http::schema::{PRINTABLE, described_word, text};
+use crate::http::shown::Shown;
 
 /// Why a scope, or a part of it, grants nothing
 #[derive(Debug, Serialize, ToSchema)]
