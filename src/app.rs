@@ -100,7 +100,8 @@ impl App {
         if let Some(restored) = service.freeze().heed().await? {
             tracing::warn!(
                 backup = %restored.made_at,
-                "this database was restored from a backup and is frozen; look at `wharfinger restore status`"
+                "the database was restored from a backup and is frozen; run `wharfinger restore status`, then \
+                 `wharfinger restore confirm`"
             );
         }
         let random_ids = Arc::clone(&random);
@@ -490,7 +491,11 @@ async fn make_first_account(
             )
         })?;
         sync_folder(&path)?;
-        tracing::info!(account = FIRST, file = %path.display(), "made the first account; its password is in the file");
+        tracing::info!(
+            account = FIRST,
+            file = %path.display(),
+            "the first account was made; its password is in the file"
+        );
         let machine = (!settings.target()?.is_sqlite()).then(|| holder.to_owned());
         return Ok(Some(FirstPassword::InFile { path, machine }));
     }

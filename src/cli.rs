@@ -190,10 +190,10 @@ async fn serve(settings: &Settings) -> Result<()> {
     // Before the address is printed: whoever reads it may stop this process at once.
     actix_web::rt::spawn(stop_on_signal(app.server.handle(), Signals::listen()?));
     let greeting = greeting(settings, &app).await?;
-    tracing::info!(addresses = ?app.addresses, "serving");
+    tracing::info!(addresses = ?app.addresses, "the service is ready");
     // Printed last, after the server's log lines, where a person looks.
     try_join(app.run(), async { print(&greeting) }).await?;
-    tracing::info!("stopped");
+    tracing::info!("the service has stopped");
     Ok(())
 }
 
@@ -225,7 +225,7 @@ impl Signals {
 /// The first signal lets running requests finish, a second one does not.
 async fn stop_on_signal(server: ServerHandle, mut signals: Signals) {
     signals.next().await;
-    tracing::info!("stopping");
+    tracing::info!("the service stops");
     let stopped = server.stop(true);
     tokio::select! {
         () = stopped => {}

@@ -394,10 +394,10 @@ fn the_first_start_says_the_password_and_the_line_last_and_together(
     assert!(lines[first + 2].starts_with("  curl "), "{said}");
     let place = |word: &str| lines.iter().position(|line| line.contains(word)).unwrap();
     assert!(
-        place("migrated the database") < first && place("\"serving\"") < first,
+        place("the database was migrated") < first && place("the service is ready") < first,
         "{said}"
     );
-    assert!(lines[first + 3].contains("\"stopping\""), "{said}");
+    assert!(lines[first + 3].contains("the service stops"), "{said}");
 }
 
 #[test]

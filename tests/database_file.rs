@@ -94,7 +94,7 @@ async fn no_write_is_acknowledged_that_would_be_lost_with_the_process(
     let (status, log) = program.wait();
     assert!(status.success(), "{log}");
     let said = |words| log.lines().filter(|line| line.contains(words)).count();
-    assert_eq!(said("no write is acknowledged any more"), 1, "{log}");
+    assert_eq!(said("all writes are refused"), 1, "{log}");
 
     if how == "missing" {
         return;
@@ -329,9 +329,9 @@ async fn a_file_that_a_kill_left_is_checked_and_a_broken_one_is_not_ready(
         break_a_page(&database);
     }
     let said = if broken {
-        "the database is broken"
+        "the database is damaged"
     } else {
-        "it was checked and is whole"
+        "the check found it intact"
     };
     let patience = Patience::new();
     loop {

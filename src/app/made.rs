@@ -64,7 +64,8 @@ pub(super) fn remember(settings: &Settings) -> Result<()> {
     if let Err(error) = added {
         tracing::warn!(
             error = error.chain(),
-            "a later start will not notice that the database is gone"
+            "the list of databases could not be written, so a later start would not notice that this database is \
+             missing; correct the cause and restart"
         );
     }
     Ok(())

@@ -523,9 +523,15 @@ fn warn(change: &Change) {
     if change.subject_kind == SubjectKind::Account {
         tracing::warn!(
             id,
-            "A refresh token of an account has leaked; give the account a new password"
+            "a refresh token of an account has leaked; give the account a new password"
         );
     } else {
-        tracing::warn!(kind, id, registry, ended, "A token has leaked");
+        tracing::warn!(
+            kind,
+            id,
+            registry,
+            ended,
+            "a token has leaked; if it is still in force, disable or revoke it"
+        );
     }
 }
