@@ -193,8 +193,8 @@ async fn open_service_as(
         return Err(Error::invalid(
             Field::Setting,
             format!(
-                "--database-url: {target} has tables and no data: `wharfinger serve` makes the first account at its first \
-                 start, and `wharfinger account add` makes one before"
+                "--database-url: {target} has tables and no data; run `wharfinger serve` or `wharfinger account add`, \
+                 which make the first account"
             ),
         ));
     }
@@ -354,7 +354,7 @@ fn given_server_key(settings: &Settings) -> Result<Option<ServerKey>> {
     }
     Err(missing_server_key(
         &path,
-        "on PostgreSQL all replicas must be given the same one; `wharfinger keys init` makes it",
+        "on PostgreSQL all replicas need the same one; `wharfinger keys init` makes it",
     ))
 }
 
@@ -363,7 +363,7 @@ pub fn server_key(settings: &Settings) -> Result<ServerKey> {
     given_server_key(settings)?.ok_or_else(|| {
         missing_server_key(
             &settings.server_key_path(),
-            "a backup is sealed by the server key of its database, and nothing else opens it",
+            "a backup is sealed by the server key of its database; give that key",
         )
     })
 }
@@ -387,7 +387,7 @@ async fn make_server_key(
     if data_keys::is_claimed(store).await? && !path.exists() {
         return Err(missing_server_key(
             &path,
-            "this database was made with one; bring it back, nothing else opens what it sealed",
+            "the database was made with a server key; put that key back, as no other opens the database",
         ));
     }
     if makes != Makes::All {
@@ -408,7 +408,7 @@ pub fn init_server_key(settings: &Settings, random: &dyn Random) -> Result<Serve
         return Err(Error::invalid(
             Field::Setting,
             format!(
-                "there is a server key in {} already, and it stays: no other opens what it sealed",
+                "{} already holds a server key, which was kept, as no other opens what it sealed",
                 path.display()
             ),
         ));

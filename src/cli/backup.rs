@@ -40,7 +40,7 @@ pub(super) fn write(settings: &Settings, file: &Path, replace: bool) -> Result<(
     };
     if file.exists() && !replace {
         let message = format!(
-            "{} is there already: give --force to replace it",
+            "{} exists already; use --force to replace it",
             file.display()
         );
         return Err(Error::invalid(Field::Setting, message));

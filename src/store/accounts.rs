@@ -349,7 +349,7 @@ fn role_keys(connection: &mut Session, names: &[String]) -> Result<Vec<i64>> {
             Error::invalid(
                 Field::Roles,
                 format!(
-                    "there is no role {}; there are {}",
+                    "there is no role {}; the roles are {}",
                     quoted(name),
                     names.join(", ")
                 ),

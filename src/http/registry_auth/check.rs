@@ -212,7 +212,7 @@ fn single(request: &HttpRequest, name: &str) -> Result<Option<String>> {
 
 /// The error if a client imitates the proxy's headers. This is no misconfiguration, so it is refused as forbidden.
 fn contradiction() -> Error {
-    Error::Forbidden("the headers contradict each other about the original request".to_owned())
+    Error::Forbidden("the headers name different original requests".to_owned())
 }
 
 /// Returns true if any of the content types sent is that of a form.
