@@ -380,7 +380,7 @@ pub fn permissions_of_roles(connection: &mut Session, names: &[String]) -> Resul
 pub struct Change {
     /// A new password, by its bcrypt hash.
     pub password_hash: Option<String>,
-    /// Enables, or disables and ends the account's refresh tokens by another id for them.
+    /// Enables the account, or disables it and ends its refresh tokens by another id for them.
     pub status: Option<(Status, Uuid)>,
     /// Replaces all roles, by their names.
     pub roles: Option<Vec<String>>,

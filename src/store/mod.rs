@@ -271,7 +271,7 @@ impl Store {
         self.inner.prober.read(job).await
     }
 
-    /// Refuses, and counts it, if a job that reads would be turned away.
+    /// Refuses if a job that reads would be turned away, and counts the refusal.
     ///
     /// # Errors
     ///
