@@ -259,9 +259,7 @@ impl Told {
                 "the clock jumped by more than a day, or no server ran for more than a day; the janitor removes \
                  nothing that expired before the time in `until`. If the clock is wrong, correct it before that time"
             ),
-            None if self.doubt => {
-                tracing::info!("the janitor trusts the clock again")
-            }
+            None if self.doubt => tracing::info!("the janitor trusts the clock again"),
             _ => {}
         }
         self.doubt = doubt.is_some();
