@@ -100,7 +100,8 @@ impl App {
         if let Some(restored) = service.freeze().heed().await? {
             tracing::warn!(
                 backup = %restored.made_at,
-                "this database was restored from a backup and is frozen; look at `wharfinger restore status`"
+                "the database was restored from a backup and is frozen; run `wharfinger restore status`, then \
+                 `wharfinger restore confirm`"
             );
         }
         let random_ids = Arc::clone(&random);
@@ -192,8 +193,8 @@ async fn open_service_as(
         return Err(Error::invalid(
             Field::Setting,
             format!(
-                "--database-url: {target} has tables and no data: `wharfinger serve` makes the first account at its first \
-                 start, and `wharfinger account add` makes one before"
+                "--database-url: {target} has tables and no data; run `wharfinger serve` or `wharfinger account add`, \
+                 which make the first account"
             ),
         ));
     }
@@ -353,7 +354,7 @@ fn given_server_key(settings: &Settings) -> Result<Option<ServerKey>> {
     }
     Err(missing_server_key(
         &path,
-        "on PostgreSQL all replicas must be given the same one; `wharfinger keys init` makes it",
+        "on PostgreSQL all replicas need the same one; `wharfinger keys init` makes it",
     ))
 }
 
@@ -362,7 +363,7 @@ pub fn server_key(settings: &Settings) -> Result<ServerKey> {
     given_server_key(settings)?.ok_or_else(|| {
         missing_server_key(
             &settings.server_key_path(),
-            "a backup is sealed by the server key of its database, and nothing else opens it",
+            "a backup is sealed by the server key of its database; give that key",
         )
     })
 }
@@ -386,7 +387,7 @@ async fn make_server_key(
     if data_keys::is_claimed(store).await? && !path.exists() {
         return Err(missing_server_key(
             &path,
-            "this database was made with one; bring it back, nothing else opens what it sealed",
+            "the database was made with a server key; put that key back, as no other opens the database",
         ));
     }
     if makes != Makes::All {
@@ -407,7 +408,7 @@ pub fn init_server_key(settings: &Settings, random: &dyn Random) -> Result<Serve
         return Err(Error::invalid(
             Field::Setting,
             format!(
-                "there is a server key in {} already, and it stays: no other opens what it sealed",
+                "{} already holds a server key, which was kept, as no other opens what it sealed",
                 path.display()
             ),
         ));
@@ -490,7 +491,11 @@ async fn make_first_account(
             )
         })?;
         sync_folder(&path)?;
-        tracing::info!(account = FIRST, file = %path.display(), "made the first account; its password is in the file");
+        tracing::info!(
+            account = FIRST,
+            file = %path.display(),
+            "the first account was made; its password is in the file"
+        );
         let machine = (!settings.target()?.is_sqlite()).then(|| holder.to_owned());
         return Ok(Some(FirstPassword::InFile { path, machine }));
     }

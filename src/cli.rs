@@ -149,7 +149,7 @@ fn forbid_core_dumps() -> Result<()> {
 fn no_surface(name: &str) -> Error {
     let names: Vec<_> = http::document_names().collect();
     let message = format!(
-        "there is no surface {}; there are: {}",
+        "there is no surface {}; the surfaces are {}",
         quoted(name),
         names.join(", ")
     );
@@ -181,7 +181,7 @@ async fn verify(settings: &Settings, output: Output) -> Result<()> {
     }
     Err(Error::invalid(
         Field::Setting,
-        format!("the audit trail is not as it was written: {looked} looked at"),
+        format!("the audit trail was changed; {looked} were checked"),
     ))
 }
 
@@ -190,10 +190,10 @@ async fn serve(settings: &Settings) -> Result<()> {
     // Before the address is printed: whoever reads it may stop this process at once.
     actix_web::rt::spawn(stop_on_signal(app.server.handle(), Signals::listen()?));
     let greeting = greeting(settings, &app).await?;
-    tracing::info!(addresses = ?app.addresses, "serving");
+    tracing::info!(addresses = ?app.addresses, "the service is ready");
     // Printed last, after the server's log lines, where a person looks.
     try_join(app.run(), async { print(&greeting) }).await?;
-    tracing::info!("stopped");
+    tracing::info!("the service has stopped");
     Ok(())
 }
 
@@ -225,7 +225,7 @@ impl Signals {
 /// The first signal lets running requests finish, a second one does not.
 async fn stop_on_signal(server: ServerHandle, mut signals: Signals) {
     signals.next().await;
-    tracing::info!("stopping");
+    tracing::info!("the service stops");
     let stopped = server.stop(true);
     tokio::select! {
         () = stopped => {}
@@ -252,7 +252,7 @@ async fn greeting(settings: &Settings, app: &App) -> Result<String> {
     };
     let Some(admin) = admin else {
         return Ok(format!(
-            "{here} Nobody manages it: no account is an Admin. Make one, with the same settings:\n  \
+            "{here} No account has the role Admin, so nobody can manage it. Add one with the same settings:\n  \
              wharfinger account add NAME --role Admin"
         ));
     };
@@ -409,7 +409,8 @@ async fn rewrap(settings: &Settings, new: impl FnOnce() -> Result<ServerKey>) ->
     let change = change?;
     print(&format!(
         "The server key {} opens this database from now on; {} does not any more. Restart every server with the new \
-         one, in any order: those that run go on until then. Keep the old one as long as you keep backups from before.",
+         key, in any order; running servers keep working until then. Keep the old key as long as you keep backups from \
+         before.",
         change.to, change.from
     ))
 }

@@ -444,8 +444,8 @@ impl Settings {
         Err(Error::invalid(
             Field::Setting,
             format!(
-                "--listen {} can be reached by others, and passwords would travel in clear: give --tls-cert and --tls-key, \
-                 or --plain-http if a proxy in front ends TLS",
+                "--listen {} is not a loopback address, so passwords would be sent in clear text; set --tls-cert and \
+                 --tls-key, or --plain-http if a reverse proxy ends TLS",
                 self.listen
             ),
         ))

@@ -23,7 +23,7 @@ pub enum Error {
     )]
     Unauthenticated,
     /// An API token that is in force, but whose roles are all gone or permit nothing.
-    #[error("this API token has no role that is valid; make another one")]
+    #[error("this API token has no valid role; make a new one")]
     NoRole,
     /// The caller signed in too long ago for this.
     #[error("the sign-in is too long ago for this; sign in again")]
@@ -35,7 +35,8 @@ pub enum Error {
     CsrfToken,
     /// A web page of another origin made a browser send this.
     #[error(
-        "a web page of another origin may not do this; if that is this service's own address, set --public-url to it"
+        "a web page of another origin may not send this request; if that origin is the address of this service, set \
+         --public-url to it"
     )]
     ForeignOrigin,
     /// The caller is authenticated and may not do this.
@@ -89,14 +90,13 @@ pub enum Error {
     Precondition(String),
     /// Another request used this idempotency key before.
     #[error(
-        "this Idempotency-Key came with another body before; send the body that it came with, or a new key for a new request"
+        "this Idempotency-Key was sent with another body before; send that body again, or a new key with a new request"
     )]
     KeyReused,
     /// A repeat of a request whose result has changed since, so the first answer cannot be given again.
     #[error(
-        "the {0} that was made with this Idempotency-Key has changed or gone since, so the answer with what was made, a \
-         secret included, cannot be given again; look at it, rotate or replace it if its secret is lost, and send a new key \
-         with a new request"
+        "the {0} that was made with this Idempotency-Key was changed or deleted since, so the first answer cannot be \
+         given again; read the {0}, rotate or replace it if its secret is lost, and send a new key with a new request"
     )]
     Outdated(What),
     /// A maximum is reached.
@@ -161,12 +161,12 @@ pub enum Error {
     },
     /// The database was restored from a backup, and nobody has confirmed it yet.
     #[error(
-        "this service was restored from a backup and is frozen: it lets nobody in and changes nothing until its operator \
-         confirms that, with `wharfinger restore confirm`"
+        "this service was restored from a backup and is frozen; it lets nobody in and changes nothing until its \
+         operator runs `wharfinger restore confirm`"
     )]
     Frozen,
     /// A defect of ours. The caller learns only that it happened; the log has the cause.
-    #[error("an internal error; the log has it under this request's id")]
+    #[error("an internal error happened; the log has its cause under the id of this request")]
     Internal(#[source] Source),
 }
 
@@ -369,9 +369,9 @@ impl fmt::Display for Outage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Busy => "a queue is full",
-            Self::Gone => "the database is away",
+            Self::Gone => "the database cannot be reached",
             Self::Conflict => "transactions conflict",
-            Self::Refusing => "the database refuses",
+            Self::Refusing => "the database refuses the work",
         })
     }
 }

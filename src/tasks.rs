@@ -139,11 +139,17 @@ async fn write_uses(service: Service, mut stopped: watch::Receiver<bool>) {
 fn report_uses(done: Result<usize>) {
     match done {
         Ok(0) => {}
-        Ok(tokens) => tracing::debug!(tokens, "wrote last uses"),
+        Ok(tokens) => tracing::debug!(tokens, "the last uses of tokens were written"),
         Err(Error::Unavailable { outage, .. }) => {
-            tracing::warn!(%outage, "the last uses of tokens could not be written");
+            tracing::warn!(
+                %outage,
+                "the last uses of tokens could not be written and wait for the next round; check the database"
+            );
         }
-        Err(error) => tracing::error!(error = error.chain(), "writing last uses failed"),
+        Err(error) => tracing::error!(
+            error = error.chain(),
+            "the last uses of tokens could not be written and wait for the next round; report this defect"
+        ),
     }
 }
 
@@ -159,9 +165,17 @@ fn report_audit(done: Result<usize>) {
     match done {
         Ok(_) => {}
         Err(Error::Unavailable { outage, .. }) => {
-            tracing::warn!(%outage, "logins and refusals could not be written to the audit trail");
+            tracing::warn!(
+                %outage,
+                "logins and refusals could not be written to the audit trail and wait for the next round; check the \
+                 database"
+            );
         }
-        Err(error) => tracing::error!(error = error.chain(), "writing the audit trail failed"),
+        Err(error) => tracing::error!(
+            error = error.chain(),
+            "logins and refusals could not be written to the audit trail and wait for the next round; report this \
+             defect"
+        ),
     }
 }
 
@@ -172,12 +186,12 @@ async fn count(service: Service) {
         match service.metrics().refresh().await {
             Ok(()) => {}
             Err(Error::Unavailable { outage, .. }) => {
-                tracing::debug!(%outage, "what is in the database cannot be counted now");
+                tracing::debug!(%outage, "the tokens and certificates could not be counted for the metrics");
             }
             Err(error) => {
                 tracing::error!(
                     error = error.chain(),
-                    "what is in the database cannot be counted"
+                    "the tokens and certificates could not be counted for the metrics; report this defect"
                 );
             }
         }
@@ -205,9 +219,12 @@ async fn run_janitor(service: Service, holder: String) {
         match done.await {
             Ok(()) => {}
             Err(Error::Unavailable { outage, .. }) => {
-                tracing::warn!(%outage, "the janitor has to wait for the database");
+                tracing::warn!(%outage, "the janitor could not work and tries again; check the database");
             }
-            Err(error) => tracing::error!(error = error.chain(), "the janitor failed"),
+            Err(error) => tracing::error!(
+                error = error.chain(),
+                "the janitor failed and tries again; report this defect"
+            ),
         }
     }
 }
@@ -239,17 +256,18 @@ impl Told {
             Some(doubt) if !self.doubt => tracing::warn!(
                 clock = %doubt.looked_at,
                 until = %doubt.until(),
-                "the clock jumped by more than a day since the janitor last looked, or no server ran for so long; \
-                 nothing that expired is removed until then. If the clock is wrong, set it right before"
+                "the clock jumped by more than a day, or no server ran for more than a day; the janitor removes \
+                 nothing that expired before the time in `until`. If the clock is wrong, correct it before that time"
             ),
-            None if self.doubt => tracing::info!("the janitor believes the clock again"),
+            None if self.doubt => tracing::info!("the janitor trusts the clock again"),
             _ => {}
         }
         self.doubt = doubt.is_some();
         if early > 0 {
             tracing::warn!(
                 keys = early,
-                "certificates of signing keys were not valid yet and were made anew; the clock was ahead, or is behind"
+                "signing keys were replaced, as their certificates were not valid yet; the clock was ahead before or \
+                 is behind now, so check it"
             );
         }
         if !round.is_idle() {
@@ -264,7 +282,7 @@ impl Told {
                 app_tokens,
                 events,
                 answers,
-                "purged rows and rotated keys"
+                "the janitor removed rows and rotated keys"
             );
         }
     }

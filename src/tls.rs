@@ -91,12 +91,12 @@ impl Identity {
         match read {
             Ok(pair) => {
                 *self.shown.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(pair);
-                tracing::info!(file = %self.certificate.display(), "shows the certificate of the file from now on");
+                tracing::info!(file = %self.certificate.display(), "the certificate was read again and is in use");
             }
             Err(error) => {
                 tracing::error!(
                     error = error.chain(),
-                    "goes on showing the last certificate that was whole"
+                    "the certificate could not be read again, so the previous one stays in use; correct the files"
                 );
             }
         }

@@ -328,7 +328,7 @@ async fn an_evaluation_says_what_an_address_is_refused_for(
         .patch(&minted.path, json!({"allowedCidrs": ["10.1.0.0/16"]}))
         .await;
     let of_registry =
-        |address: &str| format!("the registry's apiSubnetAllowList does not hold {address}");
+        |address: &str| format!("the registry's apiSubnetAllowList does not contain {address}");
     for (address, reason) in [
         (json!("10.1.2.3"), None),
         (json!("::ffff:10.1.2.3"), None),
@@ -336,7 +336,7 @@ async fn an_evaluation_says_what_an_address_is_refused_for(
         (json!("2001:db8::1"), Some(of_registry("2001:db8::1"))),
         (
             json!("192.0.2.1"),
-            Some("the token's allowedCidrs do not hold 192.0.2.1".to_owned()),
+            Some("the token's allowedCidrs do not contain 192.0.2.1".to_owned()),
         ),
     ] {
         let question = json!({"scope": asked, "address": address});

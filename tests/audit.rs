@@ -1398,7 +1398,7 @@ async fn the_number_of_chains_cannot_be_written_by_who_has_no_key(
     let found = faults(&server).await;
     assert_eq!(
         found,
-        ["the number of audit chains was changed by somebody else"]
+        ["the number of audit chains was changed outside the service"]
     );
 }
 

@@ -840,11 +840,7 @@ async fn files_are_replaced_on_demand_alone_and_pipes_will_do(
     let database = &filled.server.database;
     let file = back_up(database, "backup");
     let before = std::fs::read(&file).unwrap();
-    refused(
-        database,
-        &["backup", &file],
-        &["is there already", "--force"],
-    );
+    refused(database, &["backup", &file], &["exists already", "--force"]);
     assert_eq!(std::fs::read(&file).unwrap(), before);
     ok(database, &["backup", &file, "--force"]);
     assert_ne!(std::fs::read(&file).unwrap(), before);

@@ -1115,7 +1115,7 @@ async fn messages_say_what_would_be_right() {
             "PATCH",
             token,
             r#"{"properties": {"status": "disabled"}}"#,
-            "a PATCH is not wrapped",
+            "a PATCH has no \"properties\"",
         ),
         (
             "POST",
@@ -1148,7 +1148,7 @@ async fn messages_say_what_would_be_right() {
             "",
             "limit is there more than once",
         ),
-        ("GET", "/names/team-a", "", "200 is a name that is taken"),
+        ("GET", "/names/team-a", "", "200 for a name that is taken"),
     ] {
         let json = [("content-type", "application/json")];
         let answer = bench.send(method, path, &json, body).await;

@@ -329,7 +329,10 @@ async fn a_start_without_an_admin_says_how_to_make_one(
     add("ops", "Analyst");
     let greeting = Program::spawn(&database, bare(&database)).greeting.clone();
     assert!(!greeting.contains("curl"), "{greeting}");
-    assert!(greeting.contains("no account is an Admin"), "{greeting}");
+    assert!(
+        greeting.contains("No account has the role Admin"),
+        "{greeting}"
+    );
     assert!(
         greeting.contains("  wharfinger account add NAME --role Admin"),
         "{greeting}"
@@ -394,10 +397,10 @@ fn the_first_start_says_the_password_and_the_line_last_and_together(
     assert!(lines[first + 2].starts_with("  curl "), "{said}");
     let place = |word: &str| lines.iter().position(|line| line.contains(word)).unwrap();
     assert!(
-        place("migrated the database") < first && place("\"serving\"") < first,
+        place("the database was migrated") < first && place("the service is ready") < first,
         "{said}"
     );
-    assert!(lines[first + 3].contains("\"stopping\""), "{said}");
+    assert!(lines[first + 3].contains("the service stops"), "{said}");
 }
 
 #[test]
@@ -446,7 +449,7 @@ fn a_healthcheck_says_what_it_met_instead(#[values(true, false)] tls: bool) {
         end(&mut command).refused(1, &parts);
     } else {
         command.args(with_tls);
-        let parts = [address, "does not speak TLS", "without --tls-cert"];
+        let parts = [address, "does not speak TLS", "leave out --tls-cert"];
         end(&mut command).refused(1, &parts);
     }
 }
@@ -455,7 +458,7 @@ fn a_healthcheck_says_what_it_met_instead(#[values(true, false)] tls: bool) {
 fn a_healthcheck_knows_another_service() {
     let database = Database::fresh(Backend::Sqlite);
     for (answer, said) in [
-        ("SSH-2.0-OpenSSH_9.2\r\n", "no HTTP"),
+        ("SSH-2.0-OpenSSH_9.2\r\n", "not HTTP"),
         ("", "without an answer"),
     ] {
         let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

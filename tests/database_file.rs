@@ -94,7 +94,7 @@ async fn no_write_is_acknowledged_that_would_be_lost_with_the_process(
     let (status, log) = program.wait();
     assert!(status.success(), "{log}");
     let said = |words| log.lines().filter(|line| line.contains(words)).count();
-    assert_eq!(said("no write is acknowledged any more"), 1, "{log}");
+    assert_eq!(said("all writes are refused"), 1, "{log}");
 
     if how == "missing" {
         return;
@@ -227,7 +227,7 @@ async fn a_database_that_was_there_is_not_made_anew_unless_that_is_meant(
         let said = refused(&database, arguments);
         for part in [
             file.to_str().unwrap(),
-            "bring it back",
+            "put it back",
             list.to_str().unwrap(),
         ] {
             assert!(said.contains(part), "{part} is missing in {said}");
@@ -292,7 +292,7 @@ fn the_list_of_databases_names_them_by_their_place(#[values(Backend::Sqlite)] ba
     std::fs::copy(database.folder().join("databases"), moved.join("databases")).unwrap();
     let output = serve(&moved, None).stdin(Stdio::null()).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("bring it back"), "{said}");
+    assert!(said.contains("put it back"), "{said}");
     let other = folder.path().join("other.db");
     drop(Program::spawn(&database, serve(&moved, Some(&other))));
     std::fs::remove_file(&other).unwrap();
@@ -301,7 +301,7 @@ fn the_list_of_databases_names_them_by_their_place(#[values(Backend::Sqlite)] ba
         .output()
         .unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("bring it back"), "{said}");
+    assert!(said.contains("put it back"), "{said}");
 }
 
 #[rstest]
@@ -329,9 +329,9 @@ async fn a_file_that_a_kill_left_is_checked_and_a_broken_one_is_not_ready(
         break_a_page(&database);
     }
     let said = if broken {
-        "the database is broken"
+        "the database is damaged"
     } else {
-        "it was checked and is whole"
+        "the check found it intact"
     };
     let patience = Patience::new();
     loop {

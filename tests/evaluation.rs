@@ -75,7 +75,7 @@ async fn an_answer_has_exactly_its_members(
         "reason": null,
         "scope": "repository:team/app:pull",
         "warnings": [{"scope": 1, "message":
-            "the action \"list\" grants nothing; there are pull, push, delete and *"}],
+            "the action \"list\" grants nothing; the actions are pull, push, delete and *"}],
         "decisions": [
             {"type": "repository", "name": "team/app", "action": "pull", "granted": true, "reason": "granted by scopes[1]",
                 "rule": {"index": 1, "type": "repository", "name": "team/*", "actions": ["pull", "list"]}},
@@ -162,7 +162,7 @@ fn reasons() -> Vec<Reasons> {
             "",
             vec![
                 r#"pull repository app: no, no scope of type repository has a name that fits "app""#.to_owned(),
-                r#"pull repository team/a/b: no, no scope of type repository has a name that fits "team/a/b"; scopes[0] "team/*" does not, since * stands within one path segment, ** across"#.to_owned(),
+                r#"pull repository team/a/b: no, no scope of type repository has a name that fits "team/a/b"; scopes[0] "team/*" does not fit, as * covers one path segment and ** covers several"#.to_owned(),
             ],
         ),
         (
@@ -221,7 +221,7 @@ fn reasons() -> Vec<Reasons> {
             vec![
                 "* registry catalog: yes by 0, granted by scopes[0]".to_owned(),
                 "pull repository : yes by 0, granted by scopes[0]".to_owned(),
-                "push repository : no, an empty name asks for the catalog, which is asked for by the action pull alone".to_owned(),
+                "push repository : no, an empty name asks for the catalog, and only with the action pull".to_owned(),
             ],
         ),
     ]

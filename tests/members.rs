@@ -851,8 +851,8 @@ async fn an_account_with_api_tokens_in_force_goes_only_with_them(
         assert_eq!((kept.status, kept.codes()), (409, vec!["conflict"]));
         assert_eq!(
             kept.message(),
-            "bob has 1 API token in force; revoke it first, or let the deletion do it: \
-             with ?revokeTokens=true, by the command with --revoke-tokens"
+            "bob has 1 API token in force; revoke it first, or delete the account with \
+             ?revokeTokens=true, in the command with --revoke-tokens"
         );
     }
     let with_tokens = format!("{path}?revokeTokens=true");

@@ -1186,8 +1186,8 @@ async fn every_title_is_explained() {
 async fn foreign_pages_are_refused_before_anything_is_read() {
     let server = Server::start(Backend::Sqlite).await;
     let mut browser = Browser::signed_in(&server, "admin", ADMIN_PASSWORD).await;
-    let detail = "a web page of another origin may not do this; \
-                  if that is this service's own address, set --public-url to it";
+    let detail = "a web page of another origin may not send this request; \
+                  if that origin is the address of this service, set --public-url to it";
     let error = server.api_error(403, "foreign_origin", detail);
     let cookie = format!("wharfinger-session={}", browser.cookie.clone().unwrap());
     let csrf = browser.csrf.clone().unwrap();
@@ -1228,7 +1228,7 @@ async fn failures_of_ours_say_no_more(
         Backend::Sqlite => (
             500,
             "internal_error",
-            "an internal error; the log has it under this request's id",
+            "an internal error happened; the log has its cause under the id of this request",
             "",
         ),
         Backend::Postgres => (

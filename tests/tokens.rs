@@ -878,8 +878,8 @@ async fn scopes_that_grant_nothing_are_kept_and_told_of(
         json!({"type": "repository", "name": "team-a.localhost/App", "actions": ["push", "Pull"]});
     let both = json!([good, wrong]);
     let warnings = json!([{"scope": 1, "message":
-        "the action \"Pull\" grants nothing; did you mean pull?; push without pull: Distribution refuses this, zot accepts \
-         it; the name \"team-a.localhost/App\" begins with a host; leave that out: \"App\""}]);
+        "the action \"Pull\" grants nothing; did you mean pull?; the scope grants push without pull, which Distribution \
+         refuses and zot accepts; the name \"team-a.localhost/App\" begins with a host; leave that out: \"App\""}]);
     let made = admin
         .post(
             &tokens,

@@ -16,8 +16,10 @@ use crate::error::{Error, Field, Result};
 use crate::store::{Target, dump};
 
 /// The first lines of the list, which explain it to a reader.
-const HEAD: &str = "# The SQLite databases that `wharfinger serve` has made or served with this data folder. Where one of them is\n\
-                    # gone, no new one is made. If a new one is meant, remove its line.\n";
+const HEAD: &str = "\
+# The SQLite databases that `wharfinger serve` has made or served with this data folder. If one of them is gone,
+# `wharfinger serve` makes no new one in its place. To make a new one, remove its line.
+";
 
 fn list(settings: &Settings) -> PathBuf {
     settings.data_dir.join("databases")
@@ -41,8 +43,8 @@ pub(super) fn require(settings: &Settings) -> Result<()> {
     Err(Error::invalid(
         Field::Setting,
         format!(
-            "there was a database in {target}, and there is none: bring it back, or restore a backup of it. If a new one is \
-             meant, remove the line {name} from {}",
+            "the database in {target} is gone; put it back, or restore a backup of it. To begin with a new database, \
+             remove the line {name} from {}",
             list(settings).display()
         ),
     ))
@@ -64,7 +66,8 @@ pub(super) fn remember(settings: &Settings) -> Result<()> {
     if let Err(error) = added {
         tracing::warn!(
             error = error.chain(),
-            "a later start will not notice that the database is gone"
+            "the list of databases could not be written, so a later start would not notice that this database is \
+             missing; correct the cause and restart"
         );
     }
     Ok(())

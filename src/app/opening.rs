@@ -22,11 +22,11 @@ pub(super) fn unopened(target: &Target, error: Error) -> Error {
 fn connection_advice(cause: &str) -> &'static str {
     let says = |words| cause.contains(words);
     if says("does not support SSL") {
-        "; let the server speak TLS, or accept clear text with sslmode=disable in the URL"
+        "; turn on TLS at the database server, or accept clear text with sslmode=disable in the URL"
     } else if says("does not match host name") {
-        "; name the server in the URL as its certificate does, or leave names unchecked with sslmode=verify-ca"
+        "; write the name of the certificate into the URL, or turn off the check of the name with sslmode=verify-ca"
     } else if says("certificate verify failed") {
-        "; name the file of the authority that the server's certificate comes from with sslrootcert in the URL"
+        "; set sslrootcert in the URL to the certificate of the authority that signed the server's certificate"
     } else if says("session is read-only") || says("server is in hot standby mode") {
         "; this server is a standby, or its settings forbid writes: name the primary, or all servers of the cluster, \
          separated by commas"

@@ -40,7 +40,7 @@ pub(super) fn write(settings: &Settings, file: &Path, replace: bool) -> Result<(
     };
     if file.exists() && !replace {
         let message = format!(
-            "{} is there already: give --force to replace it",
+            "{} exists already; use --force to replace it",
             file.display()
         );
         return Err(Error::invalid(Field::Setting, message));
@@ -226,18 +226,18 @@ fn warning(restored: &Restored, standing: LiveCredentials, now: DateTime<Utc>) -
         api_tokens,
     } = standing;
     format!(
-        "This database is FROZEN: nobody is let in and nothing is changed until it is confirmed.\n\
-         It is as it was at {made}, {} ago (restored {}). Whatever was done since is undone:\n\
-         - Tokens that were deleted, disabled or revoked since are back. Secrets that were replaced open again.\n\
+        "This database is FROZEN: nobody is let in and nothing is changed until the restore is confirmed.\n\
+         It has the state of {made}, {} ago (restored {}). All later changes are undone:\n\
+         - Tokens that were deleted, disabled or revoked since are back. Secrets that were replaced work again.\n\
          - Accounts that were disabled or deleted since are back, with the roles and passwords of that time.\n\
-         - What was made since is gone: its secrets open nothing.\n\
-         Once confirmed, these let somebody in:\n\
+         - Tokens and accounts that were made since are gone, and their secrets open nothing.\n\
+         Once the restore is confirmed, these credentials work:\n\
          {accounts:>12}  accounts\n\
          {tokens:>12}  registry tokens, {lasting_tokens} of which never expire\n\
          {app_tokens:>12}  app tokens, {lasting_app_tokens} of which never expire\n\
          {api_tokens:>12}  API tokens, all of which expire\n\
-         Go through what was taken away since; administrators can look at all of it now, and `account` commands work.\n\
-         Then: wharfinger restore confirm, or with --disable-tokens to let in no registry token at first.",
+         End again what was ended since; administrators can read everything now, and `account` commands work.\n\
+         Then run `wharfinger restore confirm`; with --disable-tokens it disables all registry tokens.",
         age(now - restored.made_at),
         second(restored.restored_at),
     )

@@ -53,7 +53,7 @@ pub(super) fn prepare(settings: &Settings) -> Result<u32> {
         Err(_) => current,
     };
     let Some(limit) = limit else {
-        tracing::info!(own, "open files are not limited");
+        tracing::info!(own, "the number of open files is not limited");
         return Ok(u32::MAX);
     };
     let least = own + LEAST_CONNECTIONS;
@@ -72,7 +72,7 @@ pub(super) fn prepare(settings: &Settings) -> Result<u32> {
         limit,
         own,
         connections,
-        "open files: so many are allowed, so many this process needs for itself, and the rest is for connections"
+        "the limit of open files, less those that the process itself needs, is the maximum of connections"
     );
     if connections < settings.max_connections.into() {
         tracing::warn!(

@@ -58,7 +58,7 @@ pub(super) fn run(settings: &Settings, ready: bool) -> Result<()> {
         Ok(answer) if answer.is_empty() => silence(settings),
         Ok(_) if !text.starts_with("HTTP/") => {
             format!(
-                "answers {}, which is no HTTP: another service listens there",
+                "answers {}, which is not HTTP; another service listens there",
                 quoted(&text)
             )
         }
@@ -67,7 +67,7 @@ pub(super) fn run(settings: &Settings, ready: bool) -> Result<()> {
             status => format!("answers {path} with status {}", status.unwrap_or_default()),
         },
         Err(error) if is_plain(error) => {
-            "does not speak TLS: ask without --tls-cert and --tls-key".to_owned()
+            "does not speak TLS; leave out --tls-cert and --tls-key".to_owned()
         }
         Err(error) if SILENCE.contains(&error.kind()) => silence(settings),
         Err(error) => format!("does not answer: {error}"),

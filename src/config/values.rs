@@ -85,9 +85,7 @@ pub(super) fn location(text: &str) -> Parsed<String> {
 /// A time limit. Zero is refused: every request would fail.
 pub(super) fn bound(text: &str) -> Parsed<Duration> {
     match humantime::parse_duration(text) {
-        Ok(time) if time.is_zero() => {
-            Err("a time such as 10s is needed, more than none".to_owned())
-        }
+        Ok(time) if time.is_zero() => Err("a time above zero is needed, such as 10s".to_owned()),
         Ok(time) => Ok(time),
         Err(error) => Err(error.to_string()),
     }

@@ -38,7 +38,7 @@ impl AccountName {
             return Err(Error::invalid(
                 Field::Name,
                 format!(
-                    "account name {} contains U+{:04X}, which does not show: names that look alike must be the same",
+                    "account name {} contains the invisible character U+{:04X}; leave it out",
                     quoted(text),
                     u32::from(hidden)
                 ),
@@ -105,13 +105,13 @@ impl NewPassword {
             format!("the password is shorter than {PASSWORD_MINIMUM} characters")
         } else if text.len() > PASSWORD_MAXIMUM {
             format!(
-                "the password is {} bytes long; at most {PASSWORD_MAXIMUM} are possible, and none is cut off silently",
+                "the password is {} bytes long; at most {PASSWORD_MAXIMUM} are allowed",
                 text.len()
             )
         } else if has_control(text) {
             "the password contains a control character".to_owned()
         } else if text.contains(BYTE_ORDER_MARK) {
-            "the password contains a byte order mark (U+FEFF), which nobody can type".to_owned()
+            "the password contains a byte order mark (U+FEFF); leave it out".to_owned()
         } else if secret::bare(text).is_some() {
             "the password has the form of a token; choose another".to_owned()
         } else {
@@ -291,8 +291,8 @@ impl Credential for Holdings {
         };
         let named: Vec<_> = lacks.into_iter().take(NAMED).collect();
         Err(Error::Forbidden(format!(
-            "the account may do more than you, by its roles or its memberships: you lack {}{more}; nobody obtains \
-             more than they hold, so only a caller who may do as much can make, change or delete such an account",
+            "the account may do more than you, by its roles or its memberships: you lack {}{more}; nobody obtains more \
+             rights than they have, so only a caller with all rights of an account can make, change or delete it",
             named.join(", ")
         )))
     }

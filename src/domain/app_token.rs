@@ -88,8 +88,8 @@ impl Credential for WholeAccount<'_> {
             return Ok(());
         }
         Err(Error::Forbidden(
-            "app tokens open all that their account may open, and this API token may do less; \
-             use one with all roles of the account, or its password"
+            "an app token opens all that its account may open, and this API token may do less; use an API token with \
+             all roles of the account, or the account's password"
                 .to_owned(),
         ))
     }

@@ -63,7 +63,8 @@ impl BundlePath {
             return Err(Error::invalid(
                 Field::Bundle,
                 format!(
-                    "bundle={} is no path; say where the bundle will lie on the registry's machine, such as bundle=/etc/docker/registry/wharfinger.pem",
+                    "bundle={} is no path; send the path of the bundle on the registry's machine, such as \
+                     bundle=/etc/docker/registry/wharfinger.pem",
                     quoted(text)
                 ),
             ));
@@ -91,7 +92,8 @@ pub struct Facts {
 #[must_use]
 pub fn no_address() -> Error {
     Error::Unsuited(
-        "it is not known where clients reach this service: set --public-url, or ask over a loopback address"
+        "the address at which clients reach this service is not known; set --public-url, or send the request to a \
+         loopback address"
             .to_owned(),
     )
 }

@@ -228,7 +228,9 @@ fn why_granted(
         }
     }
     if access.name.contains('*') {
-        reason.push_str("; * in what is asked for stands for itself, and no repository has it");
+        reason.push_str(
+            "; the * that was asked for is no wildcard, and no repository has it in its name",
+        );
     }
     reason
 }
@@ -246,7 +248,9 @@ fn why_refused(scopes: &[Scope], fitting: &[(usize, &Scope)], access: &Access) -
     if !fitting.is_empty() {
         let mut listed: Vec<_> = fitting.iter().take(SHOWN).map(held).collect();
         if let more @ 1.. = fitting.len().saturating_sub(SHOWN) {
-            listed.push(format!("so do {more} more scopes, none of which grants it"));
+            listed.push(format!(
+                "{more} more scopes fit the name, and none of them grants it"
+            ));
         }
         return format!("{need}{}", listed.join(", "));
     }
@@ -264,7 +268,7 @@ fn why_refused(scopes: &[Scope], fitting: &[(usize, &Scope)], access: &Access) -
     });
     let hint = deeper.map(|(index, scope)| {
         format!(
-            "; scopes[{index}] {} does not, since * stands within one path segment, ** across",
+            "; scopes[{index}] {} does not fit, as * covers one path segment and ** covers several",
             quoted(&scope.name)
         )
     });
@@ -297,8 +301,7 @@ fn held((index, scope): &(usize, &Scope)) -> String {
 fn why_meaningless(access: &Access, action: &str) -> String {
     match access.r#type.as_str() {
         REPOSITORY if access.name.is_empty() => {
-            "an empty name asks for the catalog, which is asked for by the action pull alone"
-                .to_owned()
+            "an empty name asks for the catalog, and only with the action pull".to_owned()
         }
         REPOSITORY => format!(
             "action {} means nothing here and is never granted; a repository has {}",
@@ -404,13 +407,13 @@ mod tests {
             (
                 "repository:team/a/b:pull",
                 vec![
-                    r#"pull no: no scope of type repository has a name that fits "team/a/b"; scopes[0] "team/*" does not, since * stands within one path segment, ** across"#,
+                    r#"pull no: no scope of type repository has a name that fits "team/a/b"; scopes[0] "team/*" does not fit, as * covers one path segment and ** covers several"#,
                 ],
             ),
             (
                 "repository:team/*:pull",
                 vec![
-                    "pull yes: granted by scopes[0]; * in what is asked for stands for itself, and no repository has it",
+                    "pull yes: granted by scopes[0]; the * that was asked for is no wildcard, and no repository has it in its name",
                 ],
             ),
             (
@@ -440,9 +443,7 @@ mod tests {
             ),
             (
                 "repository::push",
-                vec![
-                    "push no: an empty name asks for the catalog, which is asked for by the action pull alone",
-                ],
+                vec!["push no: an empty name asks for the catalog, and only with the action pull"],
             ),
             (
                 "backup:x:*",

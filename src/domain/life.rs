@@ -24,7 +24,7 @@ pub fn parse_life(member: &str, field: Field, text: &str) -> Result<Period> {
     Err(Error::invalid(
         field,
         format!(
-            "{member}: {life} is no time at all; send a longer one, such as P90D, or null for no rule"
+            "{member}: {life} is zero; send a longer period, such as P90D, or null for no rule"
         ),
     ))
 }

@@ -246,10 +246,10 @@ impl Rights {
             .into_iter()
             .find(|membership| membership.permits(resource) >= Some(level));
         let as_what = lowest.map_or(String::new(), |lowest| {
-            format!(", as {} or", article(lowest))
+            format!(" from a membership as {lowest} or")
         });
         Err(Error::Forbidden(format!(
-            "this is not permitted to you on this registry; it needs {} permission for {resource}{as_what} by a role",
+            "you may not do this on this registry; it needs {} permission for {resource},{as_what} from a role",
             level.verb()
         )))
     }
@@ -294,16 +294,10 @@ impl Rights {
             actions => actions.join(", "),
         };
         Err(Error::Forbidden(format!(
-            "the scopes grant {}, and you may do {held} with the images of this registry; nobody obtains more than they hold",
+            "the scopes grant {}, but your rights on the images of this registry are: {held}; nobody obtains more \
+             rights than they have",
             quoted(action)
         )))
-    }
-}
-
-fn article(membership: Membership) -> String {
-    match membership {
-        Membership::Owner => format!("an {membership}"),
-        _ => format!("a {membership}"),
     }
 }
 

@@ -367,8 +367,8 @@ impl Credential for Restrictions<'_> {
             return Ok(());
         }
         Err(Error::Forbidden(format!(
-            "a wider apiSubnetAllowList or a longer maximumSecretAge gives new use to every token of this registry, and \
-             you may not {} its images; nobody obtains more than they hold",
+            "a wider apiSubnetAllowList or a longer maximumSecretAge extends the use of every token of this registry, \
+             and you may not {} its images; nobody obtains more rights than they have",
             lacks.join(" or ")
         )))
     }

@@ -309,7 +309,8 @@ impl Credential for MemberRights {
             return Ok(());
         }
         Err(Error::Forbidden(format!(
-            "the account would get more on this registry than you hold; you lack {}; nobody obtains more than they hold",
+            "the account would get rights on this registry that you lack: {}; nobody obtains more rights than they \
+             have",
             lacks.join(", ")
         )))
     }

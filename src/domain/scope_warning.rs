@@ -56,8 +56,7 @@ fn reasons(scope: &Scope, domain: &str) -> Vec<String> {
         other => {
             let hint = match nearest(&[REPOSITORY, REGISTRY], other) {
                 Some(name) => format!("did you mean {name}?"),
-                None => "registries ask for repository, and for registry to list their catalog"
-                    .to_owned(),
+                None => "the types are repository, and registry for the catalog".to_owned(),
             };
             vec![format!("the type {} grants nothing; {hint}", quoted(other))]
         }
@@ -69,12 +68,15 @@ fn of_actions(actions: &[String]) -> Vec<String> {
     let known = |action: &str| action == ANY || REPOSITORY_ACTIONS.contains(&action);
     let mut reasons = Vec::new();
     if actions.is_empty() {
-        reasons.push("without an action it grants nothing".to_owned());
+        reasons.push("the scope has no action, so it grants nothing".to_owned());
     }
     for action in actions.iter().filter(|action| !known(action)).take(SHOWN) {
         let hint = match nearest(&REPOSITORY_ACTIONS, action) {
             Some(name) => format!("did you mean {name}?"),
-            None => format!("there are {} and {ANY}", REPOSITORY_ACTIONS.join(", ")),
+            None => format!(
+                "the actions are {} and {ANY}",
+                REPOSITORY_ACTIONS.join(", ")
+            ),
         };
         reasons.push(format!(
             "the action {} grants nothing; {hint}",
@@ -82,7 +84,10 @@ fn of_actions(actions: &[String]) -> Vec<String> {
         ));
     }
     if has("push") && !has("pull") && !has(ANY) {
-        reasons.push("push without pull: Distribution refuses this, zot accepts it".to_owned());
+        reasons.push(
+            "the scope grants push without pull, which Distribution refuses and zot accepts"
+                .to_owned(),
+        );
     }
     reasons
 }
@@ -109,7 +114,9 @@ fn of_name(name: &str, domain: &str) -> Option<String> {
         ));
     }
     if name.is_empty() {
-        return Some("without a name it fits no repository; * is every one".to_owned());
+        return Some(
+            "the scope has no name, so it fits no repository; * fits every one".to_owned(),
+        );
     }
     if name.split('/').any(str::is_empty) {
         let parts: Vec<_> = name.split('/').filter(|part| !part.is_empty()).collect();
@@ -185,23 +192,23 @@ mod tests {
     fn what_matches_nothing_is_told_with_what_would() {
         for (r#type, name, actions, message) in [
             ("repo", "a", &["pull"][..], "did you mean repository?"),
-            ("backup", "a", &["pull"], "registries ask for repository"),
+            ("backup", "a", &["pull"], "the types are repository"),
             (
                 "repository",
                 "a",
                 &["write"],
-                "the action \"write\" grants nothing; there are pull, push, delete and *",
+                "the action \"write\" grants nothing; the actions are pull, push, delete and *",
             ),
             ("repository", "a", &["Pull"], "did you mean pull?"),
-            ("repository", "a", &[], "without an action"),
+            ("repository", "a", &[], "the scope has no action"),
             (
                 "repository",
                 "a",
                 &["push"],
-                "push without pull: Distribution refuses this, zot accepts it",
+                "the scope grants push without pull, which Distribution refuses and zot accepts",
             ),
             ("repository", "/app/*", &["pull"], "did you mean \"app/*\"?"),
-            ("repository", "", &["pull"], "without a name"),
+            ("repository", "", &["pull"], "the scope has no name"),
             ("repository", "app:v1", &["pull"], "did you mean \"app\"?"),
             (
                 "repository",

@@ -190,11 +190,11 @@ impl<S> Token<S> {
     pub fn closed_to(&self, tenant: &Tenant, address: IpAddr) -> Option<String> {
         if !tenant.api_subnet_allow_list.admits(address) {
             return Some(format!(
-                "the registry's apiSubnetAllowList does not hold {address}"
+                "the registry's apiSubnetAllowList does not contain {address}"
             ));
         }
         (!self.allowed_cidrs.admits(address))
-            .then(|| format!("the token's allowedCidrs do not hold {address}"))
+            .then(|| format!("the token's allowedCidrs do not contain {address}"))
     }
 }
 

@@ -495,7 +495,7 @@ fn unknown_member_message(path: &str, unknown: &str, known: &[&str]) -> String {
         _ if known.contains(&WRAPPING) => "put it inside \"properties\"".to_owned(),
         // Of the bodies without wrapping, only a PATCH may be an answer that is sent back.
         _ if parent.is_empty() && unknown == WRAPPING && echoes(known) => {
-            "a PATCH is not wrapped, so send the members of \"properties\" themselves, those that are to change"
+            "a PATCH has no \"properties\"; send only the members that change, at the top level"
                 .to_owned()
         }
         _ => format!("known are {}", useful(known).join(", ")),

@@ -321,26 +321,33 @@ fn log(response: &ServiceResponse<BoxBody>, state: Option<&State>) {
     let error = cause(response.response());
     match error.as_deref() {
         Some(error @ Error::Internal(_)) => {
-            tracing::error!(status, error = error.chain(), "failed");
+            tracing::error!(status, error = error.chain(), "the request failed");
         }
         Some(Error::Unavailable {
             outage: Outage::Busy,
             ..
         }) if let Some(state) = state => {
-            tracing::debug!(status, "turned away");
+            tracing::debug!(status, "the request was refused, as a queue was full");
             let told = state.turned_away.count(state.service.instant());
             if let Some(requests) = told {
-                tracing::warn!(requests, "turned away, as a queue was full");
+                tracing::warn!(
+                    requests,
+                    "requests were refused, as a queue was full; reduce the load or give the service more cores"
+                );
             }
         }
         Some(error @ Error::Unavailable { .. }) => {
-            tracing::warn!(status, error = error.chain(), "unavailable");
+            tracing::warn!(
+                status,
+                error = error.chain(),
+                "the request was answered with 503; check the database"
+            );
         }
         // Without an error it is /readyz, which reports itself what is missing.
-        None if status == 503 => tracing::debug!(status, "answered"),
-        None if status >= 500 => tracing::error!(status, "failed"),
+        None if status == 503 => tracing::debug!(status, "the request was answered"),
+        None if status >= 500 => tracing::error!(status, "the request failed"),
         // StackRox answers some refusals with 500 and 501.
-        _ => tracing::debug!(status, "answered"),
+        _ => tracing::debug!(status, "the request was answered"),
     }
 }
 

@@ -140,7 +140,11 @@ fn add_waker(config: &mut web::ServiceConfig) {
     match CrossThreadWaker::new() {
         Ok(waker) => drop(config.app_data(Rc::new(waker))),
         Err(error) => {
-            tracing::warn!(%error, "a worker has no waker of its own, and will be slower under overload");
+            tracing::warn!(
+                %error,
+                "a worker runs without its own waker and will be slower under overload; raise the limit of open files \
+                 and restart"
+            );
         }
     }
 }

@@ -128,7 +128,7 @@ async fn readyz(state: Data<State>) -> Answer<Native> {
         ),
         Ok(_) => (Checks::of("ok", "pending", health), false),
         Err(Error::Unavailable { outage, .. }) => {
-            tracing::warn!(%outage, "not ready");
+            tracing::warn!(%outage, "/readyz answered 503, as the database does not answer; check the database");
             (Checks::of("unavailable", "unknown", health), false)
         }
         Err(error) => return Err(error.into()),

@@ -127,7 +127,7 @@ impl<'a> Collector<'a> {
             if held + PIECE > self.budget.size() {
                 tracing::warn!(
                     budget = self.budget.size(),
-                    "an answer is larger than its part of --answer-memory"
+                    "an answer was refused, as it does not fit its part of --answer-memory; raise --answer-memory"
                 );
             }
             self.refusal = Some(refusal);

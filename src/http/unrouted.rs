@@ -26,7 +26,7 @@ pub(super) async fn unrouted(
             method: request.method().to_string(),
             allow: allow.clone(),
             hint: (pattern == NAMES).then_some(
-                "the status says it all: 200 is a name that is taken, 404 one that is free",
+                "the status is the answer: 200 for a name that is taken, 404 for one that is free",
             ),
         }
     } else {

@@ -130,8 +130,8 @@ fn has_tokens(name: &str, count: usize) -> Error {
         ("tokens", "them")
     };
     Error::Unsuited(format!(
-        "{name} has {count} API {tokens} in force; revoke {them} first, or let the deletion do it: \
-         with ?revokeTokens=true, by the command with --revoke-tokens"
+        "{name} has {count} API {tokens} in force; revoke {them} first, or delete the account with ?revokeTokens=true, \
+         in the command with --revoke-tokens"
     ))
 }
 

@@ -252,7 +252,7 @@ pub(super) fn find(connection: &mut Session, id: AccountId) -> Result<Account> {
 pub(super) fn require_unbounded(bound: Option<DateTime<Utc>>) -> Result<()> {
     bound.map_or(Ok(()), |_| {
         Err(Error::Forbidden(
-            "what an account is given outlives the API token that it is given with; give it with a password"
+            "the change to the account would outlast this API token; send the request with a password"
                 .to_owned(),
         ))
     })

@@ -77,7 +77,7 @@ impl<'a> ApiTokens<'a> {
             roles = ?made.token.roles,
             by = ?made.created.by_name,
             expires = %made.token.expires_at,
-            "An API token has been created"
+            "an API token was created"
         );
         Ok(Generated {
             secret: keys.sign(&made.token).await?,

@@ -160,7 +160,8 @@ impl<'a> AppTokens<'a> {
                 let end = policy.bound(actor);
                 if end.is_some_and(|end| token.expires_at.is_none_or(|own| own > end)) {
                     return Err(Error::Forbidden(
-                        "this app token outlives the API token that asks for its code".to_owned(),
+                        "this app token outlasts the API token that asks for its code; ask with the account's \
+                         password".to_owned(),
                     ));
                 }
                 let context = context(token.id, actor.id);

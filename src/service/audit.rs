@@ -168,7 +168,7 @@ impl<'a> Audit<'a> {
         let Some(key) = vault.audit_key(chain.data_key) else {
             report
                 .faults
-                .push(format!("{name}: its row names a key that there is not"));
+                .push(format!("{name}: its row names a key that does not exist"));
             return Ok(());
         };
         if !same(&seal(key, &chain), &chain.seal) {
@@ -264,7 +264,7 @@ impl<'a> Audit<'a> {
         read().ok_or_else(|| {
             Error::invalid(
                 Field::PaginationToken,
-                "the pagination token is none that this list gave with this filter",
+                "the pagination token does not belong to this list with this filter; start without one",
             )
         })
     }

@@ -209,7 +209,8 @@ impl AuditBuffer {
             if dropped > 0 {
                 tracing::warn!(
                     dropped,
-                    "too much happened at once; the audit trail lacks events"
+                    "more events came than can be kept, so the audit trail lacks some; check that the database \
+                     accepts writes"
                 );
             }
         }

@@ -165,7 +165,8 @@ pub fn restore(
     let contents = backup.contents.clone();
     if let Some(newer) = migrations::unknown(&contents.migrations)? {
         let message = format!(
-            "this backup comes from a newer release: its tables have the migration {newer}, which this release has not"
+            "this backup comes from a newer release, as its tables have the migration {newer}; restore it with that \
+             release"
         );
         return Err(Error::invalid(Field::Setting, message));
     }
@@ -181,7 +182,7 @@ pub fn restore(
         if migrations::applied(connection)? != contents.migrations {
             return Err(Error::invalid(
                 Field::Setting,
-                "--database-url: this database has other tables than the backup: give one without any",
+                "--database-url: this database has other tables than the backup; use an empty database",
             ));
         }
         for table in &contents.tables {
@@ -215,8 +216,8 @@ fn require_empty(connection: &mut Session) -> Result<()> {
         if dump::has_any(connection, table)? {
             return Err(Error::invalid(
                 Field::Setting,
-                "--database-url: this database is in use: it has accounts, registries or an audit trail. A backup is \
-                 restored into an empty one, which may have keys",
+                "--database-url: this database is in use, as it has accounts, registries or an audit trail; use a \
+                 database without these",
             ));
         }
     }
@@ -251,20 +252,20 @@ struct Backup<R> {
 impl<R: Read> Backup<R> {
     fn open(server_key: &ServerKey, mut input: R) -> Result<Self> {
         let mut head = [0; MAGIC.len() + 1 + ID];
-        let none = || Error::invalid(Field::Setting, "this is no backup of this service");
+        let none = || Error::invalid(Field::Setting, "the file is no backup of this service");
         input.read_exact(&mut head).map_err(|_| none())?;
         let rest = head.strip_prefix(MAGIC).ok_or_else(none)?;
         let (form, id) = rest.split_first().ok_or_else(none)?;
         if *form != FORM {
             let message = format!(
-                "this backup is of the form {form}, and this release reads {FORM}: restore it with the release that \
+                "this backup has the format {form}, and this release reads {FORM}; restore it with the release that \
                  made it, or a later one"
             );
             return Err(Error::invalid(Field::Setting, message));
         }
         if id != server_key.id_bytes() {
             let message = format!(
-                "this backup was sealed by the server key {}, and the one given is {}: nothing else opens it",
+                "this backup was sealed by the server key {}, and the one given is {}; give the key that sealed it",
                 data_keys::short(id),
                 server_key.id()
             );
@@ -281,7 +282,7 @@ impl<R: Read> Backup<R> {
         lines.read_until(b'\n', &mut line).map_err(unreadable)?;
         // The seal was right, so the bytes are as written: an unknown form comes from a later release.
         let contents = serde_json::from_slice(&line).map_err(|error| {
-            let message = format!("what this backup says of itself cannot be read: {error}");
+            let message = format!("the description in this backup cannot be read: {error}");
             Error::invalid(Field::Setting, message)
         })?;
         Ok(Self { contents, lines })
@@ -317,7 +318,7 @@ impl<R: Read> Backup<R> {
 fn damaged() -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
-        "it is damaged: not all of it is there, or not as it was written",
+        "it is damaged; a part of it is missing or was changed",
     )
 }
 

@@ -66,7 +66,10 @@ impl Trail {
                         }
                         // A damaged chain is for `verify` to report, and no reason not to serve.
                         Err(error @ Error::Internal(_)) => {
-                            tracing::error!(error = error.chain(), "look at the audit trail");
+                            tracing::error!(
+                                error = error.chain(),
+                                "the count of audit chains is damaged; run `wharfinger audit verify`"
+                            );
                         }
                         Err(error) => return Err(error),
                     }
@@ -218,7 +221,7 @@ pub(super) fn count(connection: &mut Session, vault: &DataKeys) -> Result<Option
         let whole = count_fact(vault.audit_key(number)?, number, count);
         same(&whole, &fact).then_some(count)
     };
-    let damaged = || Error::internal("the number of audit chains was changed by somebody else");
+    let damaged = || Error::internal("the number of audit chains was changed outside the service");
     read().map(Some).ok_or_else(damaged)
 }
 
@@ -238,7 +241,7 @@ pub fn cut(
         // A chain that somebody changed is evidence: it stays.
         tracing::error!(
             chain = chain.chain,
-            "an audit chain was changed by somebody else, and its old events are kept; look at the audit trail"
+            "an audit chain was changed outside the service, so its old events are kept; run `wharfinger audit verify`"
         );
         return Ok(0);
     };

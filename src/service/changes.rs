@@ -53,7 +53,7 @@ impl Changes {
         }
     }
 
-    /// Counts changes that were made. Those that were under way when the room ended are owed.
+    /// Counts changes that were made. Changes beyond the room use up room of later.
     pub(super) fn count(&self, account: AccountKey, changes: usize, now: Instant) {
         if changes == 0 {
             return;

@@ -48,9 +48,9 @@ pub struct Round {
     pub expired: i64,
     /// Signing keys that were replaced.
     pub rotated: u64,
-    /// Those of them whose certificates were not valid yet.
+    /// The replaced signing keys whose certificates were not valid yet.
     pub early: u64,
-    /// Signing keys that were removed long after that.
+    /// Signing keys that were removed long after their replacement.
     pub forgotten: usize,
     /// API tokens that were over and were removed.
     pub over: usize,

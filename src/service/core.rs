@@ -129,7 +129,8 @@ impl Core {
         self.tell(error, refusal, By { credential, ..by });
     }
 
-    /// The error for a refused client: to wait, if too much failed already. Also reports it to the audit trail.
+    /// The error for a refused client: it has to wait if too many attempts failed. Also reports the refusal to the
+    /// audit trail.
     pub(super) fn refused(&self, error: Error, by: By) -> Error {
         self.refused_as(error, &Refusal::default(), by)
     }
@@ -224,8 +225,8 @@ impl Core {
         .await
     }
 
-    /// Adds to a conflict of names the id of the holder of the name. `find` looks for it, and returns it if the caller
-    /// may know it. PostgreSQL ends a transaction at a conflict, so it takes another one.
+    /// Adds to a conflict of names the id of the holder of the name. `find` looks for the id, and returns it if the
+    /// caller may know it. PostgreSQL ends a transaction at a conflict, so the search takes another transaction.
     pub(super) async fn naming_holder<T, F>(
         &self,
         caller: &Caller,
@@ -255,7 +256,7 @@ impl Core {
         self.trail.open(&self.store, &self.data_keys, now).await
     }
 
-    /// Returns true if this process is not frozen. If it was, it looks again.
+    /// Returns true if this process is not frozen. A frozen process first looks whether the freeze has ended.
     pub(super) async fn thawed(&self) -> Result<bool> {
         if !self.store.is_frozen() {
             return Ok(true);

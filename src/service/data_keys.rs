@@ -414,7 +414,8 @@ impl DataKeys {
             at: now,
         };
         if change.from == change.to {
-            let message = "the new server key is the one that the database has already";
+            let message =
+                "the new server key is the one that the database has already; give another";
             return Err(Error::invalid(Field::Setting, message));
         }
         let next = new.sealing()?;

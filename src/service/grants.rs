@@ -564,9 +564,8 @@ fn decide(
     claims: Option<&Claims>,
     needed: Option<Vec<Access>>,
 ) -> Result<(Verdict, Vec<Access>)> {
-    let needed = needed.ok_or_else(|| {
-        Error::Forbidden("this path is none that a registry token opens".to_owned())
-    })?;
+    let needed = needed
+        .ok_or_else(|| Error::Forbidden("registry tokens do not open this path".to_owned()))?;
     for (place, need) in needed.iter().enumerate() {
         let allowed = scope::granted(&holder.scopes, need);
         if let Some(action) = need.actions.iter().find(|action| !allowed.contains(action)) {
@@ -602,7 +601,7 @@ fn enter(
         Error::invalid(
             Field::Other("service"),
             format!(
-                "no registry here has the service name {}; it is a registry's hostname, such as {}",
+                "no registry here has the service name {}; send the hostname of a registry, such as {}",
                 quoted(service),
                 policy.service_name("my-registry"),
             ),

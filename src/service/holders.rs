@@ -104,7 +104,7 @@ pub(super) fn is_right(
     Ok(vault.matches(kind, token, secret, stored))
 }
 
-/// The one of a token's secrets that this is, if any. Both are always compared.
+/// The number of the token's secret that equals this one, if any does. Both secrets are always compared.
 pub(super) fn generation_of(
     vault: &DataKeys,
     secret: &SecretString,
@@ -166,7 +166,7 @@ pub(super) fn token_holder(
 }
 
 /// An account with the rights of its roles and its membership of the registry. A registry that the account may not know
-/// of is refused, as it is to a token of another one.
+/// of is refused, as to a token of another registry.
 pub(super) fn account_holder(
     connection: &mut Session,
     actor: &Actor,

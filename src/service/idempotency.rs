@@ -53,7 +53,7 @@ impl<T> Once<T> {
     }
 }
 
-/// A request within its write. Mostly it has no key: then it costs nothing.
+/// A request, as its write sees it. Most requests have no key, and then this costs nothing.
 #[derive(Clone)]
 pub(super) struct Claim(Option<Keyed>);
 

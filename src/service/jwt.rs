@@ -281,7 +281,7 @@ pub fn web_key(key: &SigningKey) -> Result<Jwk> {
     Ok(jwk)
 }
 
-/// The name of the key that a JWT says it was signed with. A claim of the sender, good for looking the key up.
+/// The id of the key that a JWT names. The sender chose it, so it only serves to find the key.
 #[must_use]
 pub fn named_key(jwt: &str) -> Option<String> {
     if jwt.len() > LENGTH {

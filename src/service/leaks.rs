@@ -42,7 +42,7 @@ const TOKEN_LENGTH: usize = 4096;
 const TEXT_LENGTH: usize = 1024;
 /// Tokens that are compared at once.
 const BATCH: i64 = 1000;
-/// Reports that compare the tokens or wait to, at most.
+/// The most reports that compare the tokens or wait for their turn.
 pub(super) const WALKS: usize = 4;
 /// The actor that disabled a token, in place of an account. Its id is nil.
 const SCANNER: &str = "secret scanner";
@@ -191,7 +191,7 @@ impl<'a> Leaks<'a> {
         Self { core }
     }
 
-    /// Checks that this is the operator's scanner. No account is, and its token opens nothing else.
+    /// Checks that the caller is the operator's scanner. No account is the scanner, and its token opens nothing else.
     ///
     /// # Errors
     ///
@@ -523,9 +523,15 @@ fn warn(change: &Change) {
     if change.subject_kind == SubjectKind::Account {
         tracing::warn!(
             id,
-            "A refresh token of an account has leaked; give the account a new password"
+            "a refresh token of an account has leaked; give the account a new password"
         );
     } else {
-        tracing::warn!(kind, id, registry, ended, "A token has leaked");
+        tracing::warn!(
+            kind,
+            id,
+            registry,
+            ended,
+            "a token has leaked; if it is still in force, disable or revoke it"
+        );
     }
 }

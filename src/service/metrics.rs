@@ -27,7 +27,7 @@ impl<'a> Metrics<'a> {
         Self { core }
     }
 
-    /// Checks that this is the operator's monitor. No account is, and its token opens nothing else.
+    /// Checks that the caller is the operator's monitor. No account is the monitor, and its token opens nothing else.
     ///
     /// # Errors
     ///

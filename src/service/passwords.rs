@@ -316,7 +316,7 @@ fn verify(password: &SecretString, hash: &str) -> bool {
     match bcrypt::verify(checked, hash) {
         Ok(right) => right && whole,
         Err(error) => {
-            tracing::error!(%error, "a stored password hash cannot be checked");
+            tracing::error!(%error, "a stored password hash cannot be read; give the account a new password");
             false
         }
     }

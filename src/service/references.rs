@@ -2,7 +2,7 @@
 
 use crate::domain::id::{AccountKey, AppTokenKey, RegistryKey, TokenKey};
 
-/// The holder that a credential was issued to: internal keys and a version, since names and ids come back.
+/// The holder that a credential was issued to: internal keys and a version, since names and ids can be used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reference {
     pub registry: RegistryKey,

@@ -87,7 +87,8 @@ impl RefreshToken {
         }
     }
 
-    /// The reference to its present holder. `None` if that is gone, or it is another registry's.
+    /// The reference to its present holder. `None` if the holder is gone, or if the refresh token is of another
+    /// registry.
     pub(super) fn reference(
         &self,
         connection: &mut Session,

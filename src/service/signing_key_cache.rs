@@ -14,7 +14,7 @@ const IDLE: Duration = Duration::from_hours(1);
 /// Keys made at once.
 const GENERATING: usize = 2;
 
-/// Keys made ready to use, by what never changes about them.
+/// Keys that are ready to use, under attributes that never change.
 #[derive(Debug)]
 pub(super) struct SigningKeyCache {
     pub(super) signers: moka::sync::Cache<SigningKeyNumber, Arc<Signer>>,

@@ -242,7 +242,11 @@ impl<'a> SigningKeys<'a> {
             Ok(_) => {}
             Err(error @ Error::Unavailable { .. }) => return Err(error),
             Err(error) => {
-                tracing::error!(registry = %tenant.id, error = error.chain(), "a signing key cannot be replaced");
+                tracing::error!(
+                    registry = %tenant.id,
+                    error = error.chain(),
+                    "a signing key could not be replaced; the janitor tries again. Report this defect"
+                );
             }
         }
         Ok(Some(reason))

@@ -21,9 +21,9 @@ use crate::domain::token::{Token, VerbatimScopes};
 use crate::error::{Error, Field, Result};
 use crate::store::{Session, counters, token_filters, token_pages};
 
-/// Filtered lists that are counted or wait to be, at most.
+/// The most filtered lists that are counted or wait for their turn.
 pub(super) const COUNTING: usize = 32;
-/// Long pages and lists without pages that are read or wait to be, at most.
+/// The most long pages and lists without pages that are read or wait for their turn.
 pub(super) const LONG_LISTS: usize = 64;
 /// The number of these that are read at once. Each holds its rows in memory until it is JSON: with scopes of the
 /// greatest length, two at once took the process to 201 MB, and strangers and members must not take it to 200.

@@ -215,8 +215,8 @@ impl<'a> Tokens<'a> {
         scope_warnings(scopes, &self.core.policy.registry_domain)
     }
 
-    /// Makes a token with a given id, once for a request that may come again, or replaces the replaceable fields of the
-    /// one that has it. Replacing gives no new secret.
+    /// Makes a token with a given id, once for a request that may come again, or replaces the token that has the id. A
+    /// token that is replaced keeps its name and its secret.
     pub async fn replace(
         &self,
         caller: &Caller,

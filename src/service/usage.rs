@@ -117,7 +117,8 @@ impl UsageRecorder {
             tracing::warn!(
                 dropped,
                 tokens = TOKENS,
-                "too many tokens were used at once; some last uses are lost"
+                "more tokens were used at once than can be kept, so the last uses of some were lost; check that the \
+                 database accepts writes"
             );
         }
         self.write(store, self.take(Waiting::take_all)).await

@@ -349,7 +349,7 @@ fn role_keys(connection: &mut Session, names: &[String]) -> Result<Vec<i64>> {
             Error::invalid(
                 Field::Roles,
                 format!(
-                    "there is no role {}; there are {}",
+                    "there is no role {}; the roles are {}",
                     quoted(name),
                     names.join(", ")
                 ),
@@ -380,7 +380,7 @@ pub fn permissions_of_roles(connection: &mut Session, names: &[String]) -> Resul
 pub struct Change {
     /// A new password, by its bcrypt hash.
     pub password_hash: Option<String>,
-    /// Enables, or disables and ends the account's refresh tokens by another id for them.
+    /// Enables the account, or disables it and ends its refresh tokens by another id for them.
     pub status: Option<(Status, Uuid)>,
     /// Replaces all roles, by their names.
     pub roles: Option<Vec<String>>,

@@ -57,8 +57,8 @@ impl FileState {
     fn fault(self) -> Option<&'static str> {
         match self {
             Self::Same => None,
-            Self::Replaced => Some("another file lies where the database's was"),
-            Self::Missing => Some("no file lies where the database's was"),
+            Self::Replaced => Some("the file of the database was replaced by another"),
+            Self::Missing => Some("the file of the database is gone"),
             Self::LogGone => Some("the write-ahead log of the database was removed or replaced"),
         }
     }
@@ -174,15 +174,18 @@ impl Condition {
         match place.fault() {
             None if before == place => Ok(()),
             None => {
-                tracing::warn!(file = %file.path.display(), "the database's file is back: writes go on");
+                tracing::warn!(
+                    file = %file.path.display(),
+                    "the file of the database is back, so writes are accepted again"
+                );
                 Ok(())
             }
             Some(fault) => {
                 if before != place {
                     tracing::error!(
                         file = %file.path.display(),
-                        "{fault}: no write is acknowledged any more, as it would be lost when this process ends. Bring \
-                         the file back, or restart to serve what lies there"
+                        "{fault}; all writes are refused, as they would be lost when this process ends. Put the file \
+                         back, or restart to use what is there"
                     );
                 }
                 Err(fault)
@@ -233,12 +236,17 @@ impl Condition {
                 // Not waited for at the end: the note stays if the check has not ended.
                 let started = thread.spawn(move || condition.check(&target, index));
                 if let Err(error) = started {
-                    tracing::warn!(%error, "could not check the database");
+                    tracing::warn!(%error, "the check of the database failed; restart to check it again");
                 }
             }
             // The only consequence is that a later start does not check.
             Err(error) => {
-                tracing::warn!(%error, file = %note.display(), "could not be written");
+                tracing::warn!(
+                    %error,
+                    file = %note.display(),
+                    "the file could not be written, so a later start does not check the database; make its folder \
+                     writable"
+                );
             }
         }
         *self.note.lock().unwrap_or_else(PoisonError::into_inner) = Some(note);
@@ -267,14 +275,20 @@ impl Condition {
             Ok(None) => {
                 self.lock().integrity = Integrity::Assumed;
                 tracing::info!(
-                    "the database was not closed by the process before; it was checked and is whole"
+                    "the previous process did not close the database; the check found it intact"
                 );
             }
             Ok(Some(fault)) => {
                 self.lock().integrity = Integrity::Broken;
-                tracing::error!(fault, "the database is broken: stop, and restore a backup");
+                tracing::error!(
+                    fault,
+                    "the database is damaged; stop the service and restore a backup"
+                );
             }
-            Err(error) => tracing::warn!(error = error.chain(), "could not check the database"),
+            Err(error) => tracing::warn!(
+                error = error.chain(),
+                "the check of the database failed; restart to check it again"
+            ),
         }
     }
 }

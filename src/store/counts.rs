@@ -80,7 +80,7 @@ pub enum Times {
 }
 
 impl Times {
-    /// Returns true if no other count gives their number.
+    /// Returns true if no other count gives the number of these rows.
     #[must_use]
     pub fn all_count(self) -> bool {
         matches!(self, Self::DisabledTokens | Self::ApiTokens)

@@ -161,7 +161,7 @@ impl Migrator<'_> {
                     .map(|version| version.to_string()),
             }
             .map_err(Error::Internal)?;
-            tracing::info!(%version, "migrated the database");
+            tracing::info!(%version, "the database was migrated");
             self.applied += 1;
         }
         Ok(Turn::Done)
@@ -186,7 +186,7 @@ impl Migrator<'_> {
         tracing::info!(
             holder = %held.holder,
             seconds_left = held.seconds_left(now),
-            "waiting for another process, which migrates the database; a dead one is followed when its lease ends"
+            "another process migrates the database; this one waits until it has ended or its lease expires"
         );
         Ok(())
     }
@@ -208,7 +208,10 @@ fn renew(target: &Target, clock: &Arc<dyn Clock>, holder: &str, ended: &Receiver
                 .and_then(|opened| acquire(connection.insert(opened), &**clock, holder).map(drop)),
         };
         if let Err(error) = renewed {
-            tracing::warn!(error = error.chain(), "could not renew the lease");
+            tracing::warn!(
+                error = error.chain(),
+                "the lease for the migration could not be renewed; check the database"
+            );
             connection = None;
         }
     }

@@ -151,8 +151,7 @@ impl Store {
         let index = Index::find(&settings.target);
         if index == Index::Own {
             tracing::warn!(
-                "the disk is full: there is no room for the file by which other processes share the database, so commands \
-                 find it locked until this process was restarted"
+                "the disk is full, so the database cannot be shared and commands find it locked; free space and restart"
             );
         }
         let pool = |purpose, size: usize| {
@@ -272,7 +271,7 @@ impl Store {
         self.inner.prober.read(job).await
     }
 
-    /// Refuses, and counts it, if a job that reads would be turned away.
+    /// Refuses if a job that reads would be turned away, and counts the refusal.
     ///
     /// # Errors
     ///
@@ -375,9 +374,12 @@ impl Store {
             }
             if !thread.is_finished() {
                 all_ended = false;
-                tracing::warn!("a store thread still waits for the database; its work is given up");
+                tracing::warn!(
+                    "the database did not answer before the process ended, so the work of a thread is lost; check the \
+                     database"
+                );
             } else if thread.join().is_err() {
-                tracing::error!("a store thread panicked");
+                tracing::error!("a thread of the store panicked; report this defect");
             }
         }
         if all_ended {

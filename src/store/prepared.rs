@@ -5,10 +5,8 @@ use diesel::connection::Connection;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::{QueryResult, RunQueryDsl};
 
-/// A statement whose plan is kept under its text.
-/// diesel caches no plan of an UPDATE, an upsert or raw SQL, as it cannot know the number of different texts. So this
-/// is for statements that differ only in bound values.
-/// ones there will be. So this is for those that differ only in bound values.
+/// A statement whose plan is kept under its text. diesel caches no plan of an UPDATE, an upsert or raw SQL, as it
+/// cannot know the number of different texts. So this is for statements that differ only in bound values.
 pub(super) struct Prepared<Q>(pub(super) Q);
 
 impl<Q: QueryFragment<DB>, DB: Backend> QueryFragment<DB> for Prepared<Q> {

@@ -33,7 +33,7 @@ pub(super) fn rank(errand: Errand) {
     if errand != Errand::Probe
         && let Err(error) = rustix::process::nice(COURTESY)
     {
-        tracing::debug!(%error, "a reader keeps its priority");
+        tracing::debug!(%error, "the priority of a thread could not be lowered");
     }
     #[cfg(not(target_os = "linux"))]
     let _ = errand;

@@ -458,7 +458,7 @@ impl Thread {
                 .connection
                 .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
         {
-            tracing::warn!(%error, "could not fold the write-ahead log into the database");
+            tracing::warn!(%error, "the write-ahead log could not be emptied and grows further; check the disk");
         }
     }
 }
@@ -536,7 +536,10 @@ fn transact_on(
 ) -> std::result::Result<Step, Trouble> {
     // Until the commit each job can be tried alone without loss, after any failure.
     let apart = |error: Error| {
-        tracing::warn!(error = error.chain(), "a group of writes was rolled back");
+        tracing::warn!(
+            error = error.chain(),
+            "a group of writes was rolled back; each write is tried again alone"
+        );
         Trouble::Apart
     };
     let mut gathered = Group::default();

@@ -43,7 +43,7 @@ impl IntoResponses for Errors {
                 403,
                 "The account's roles and memberships do not permit this",
             ),
-            (429, "Too much under way from this address"),
+            (429, "Too many requests from this address or account"),
             (500, "An internal error"),
             (503, "The service or its database cannot answer right now"),
         ])
@@ -72,7 +72,7 @@ impl IntoResponses for BareErrors {
             (400, "The name is one that no registry can have"),
             (401, "The credentials are missing or wrong"),
             (403, "The account's roles do not permit this"),
-            (429, "Too much under way from this address"),
+            (429, "Too many requests from this address or account"),
             (500, "An internal error"),
             (503, "The service or its database cannot answer right now"),
         ])

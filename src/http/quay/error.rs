@@ -220,7 +220,7 @@ impl IntoResponses for Errors {
             (401, "Session required"),
             (403, "Unauthorized access"),
             (404, "Not found"),
-            (429, "Too much under way from this address"),
+            (429, "Too many requests from this address or account"),
             (500, "An internal error"),
             (503, "The service or its database cannot answer right now"),
         ])
@@ -232,7 +232,7 @@ pub(super) struct FullError;
 
 impl IntoResponses for FullError {
     fn responses() -> Responses {
-        described::<ApiError>(&[(409, "The account has as many as it may have")])
+        described::<ApiError>(&[(409, "The account has the maximum number of app tokens")])
     }
 }
 
@@ -257,7 +257,7 @@ impl IntoResponses for SignInErrors {
         described::<ApiError>(&[
             (400, "Bad Request"),
             (403, "Wrong credentials, or no CSRF token"),
-            (429, "Too much under way from this address"),
+            (429, "Too many requests from this address or account"),
             (500, "An internal error"),
             (503, "The service or its database cannot answer right now"),
         ])

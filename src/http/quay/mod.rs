@@ -59,7 +59,7 @@ fn base() -> utoipa::openapi::OpenApi {
     #[openapi(
         tags(
             (name = "appspecifictokens", description = "Manages app specific tokens for the current user."),
-            (name = "superuser", description = "Look at what all accounts have"),
+            (name = "superuser", description = "See the app tokens of all accounts"),
             (name = "user", description = "Sign in and out with a password, for clients that keep cookies"),
             (name = "error", description = "Find out what an error means"),
         ),

@@ -39,7 +39,7 @@ const TITLES: [(&str, &str); 17] = [
         "The sign-in is too long ago for this. Sign in again.",
     ),
     ("exceeds_license", "The licence does not cover this."),
-    ("not_found", "There is no such thing, or not for you."),
+    ("not_found", "It does not exist, or you may not see it."),
     ("downstream_issue", "Another service failed."),
     (
         "foreign_origin",
@@ -89,7 +89,7 @@ struct TitlePath {
 #[utoipa::path(
     operation_id = "getErrorDescription",
     summary = "Get a detailed description of the error",
-    description = "Where the `type` of an error leads. Needs no credentials.",
+    description = "The page that the `type` of an error names. It needs no credentials.",
     tag = "error", security(()), params(TitlePath),
     responses((status = 200, description = "Successful invocation", body = ErrorDescription), NotFoundError, OutageErrors),
 )]

@@ -30,7 +30,7 @@ struct TokenPath {
 #[utoipa::path(
     operation_id = "listAppTokens",
     summary = "Lists the app specific tokens for the user.",
-    description = "Without their codes, in the order in which they were made. Expired ones are among them until they are removed. Nobody sees another account's.",
+    description = "Without their codes, in the order in which they were made. The list has expired tokens until they are removed. Nobody sees the tokens of another account.",
     tag = "appspecifictokens", params(Expiring),
     security(("oauth2_implicit" = ["user:admin"]), ("basicAuth" = []), ("bearerAuth" = [])),
     responses((status = 200, description = "Successful invocation", body = TokenList<'_>), Errors),

@@ -231,7 +231,7 @@ pub(super) struct CsrfToken {
     pub csrf_token: String,
 }
 
-/// An answer that says no more than that it is one
+/// An answer that says only that the request succeeded
 #[derive(Serialize, ToSchema)]
 pub(super) struct Success {
     /// Always `true`
@@ -250,7 +250,7 @@ pub(super) struct ErrorDescription {
     #[schema(example = "not_found")]
     pub title: &'static str,
     /// The meaning of the error
-    #[schema(example = "There is no such thing, or not for you.")]
+    #[schema(example = "It does not exist, or you may not see it.")]
     pub description: &'static str,
 }
 

@@ -31,7 +31,7 @@ use crate::service::account_rules::{IssuedTokens, LiveTokens};
 #[into_params(parameter_in = Query)]
 #[serde(rename_all = "camelCase")]
 struct Deletion {
-    /// Revoke the account's API tokens that are in force. Without it they keep the account from being deleted
+    /// Revoke the account's API tokens that are in force. Without this, an account with such tokens cannot be deleted
     #[param(value_type = Option<bool>, default = false)]
     revoke_tokens: Option<String>,
 }
@@ -41,8 +41,8 @@ struct Deletion {
 #[into_params(parameter_in = Query)]
 #[serde(rename_all = "camelCase")]
 struct Alteration {
-    /// Revoke the account's API tokens that are in force and delete its app tokens. Without it they go on working, also
-    /// when the password changes
+    /// Revoke the account's API tokens that are in force and delete its app tokens. Without this they go on working,
+    /// also when the password changes
     #[param(value_type = Option<bool>, default = false)]
     revoke_tokens: Option<String>,
 }
@@ -114,7 +114,7 @@ pub(super) async fn list(state: Data<State>, call: Call<(Window, Raw)>) -> Answe
 ///
 /// Makes an account with a password, and with roles that permit no more than those of the caller
 ///
-/// * without "password" the service makes one; it is only in the answer that made the account, and not in a repeat of it
+/// * without "password" the service makes a password; only the first answer has it, and no repeat of that answer
 #[utoipa::path(
     operation_id = "accountsPost", tag = "Accounts", params(Keyed), request_body = PostAccount,
     responses(
@@ -192,7 +192,7 @@ pub(super) async fn update(
 
 /// Delete account
 ///
-/// Deletes an account with its memberships. What it made stays; its API tokens are revoked, if that is asked for.
+/// Deletes an account with its memberships. The registries and tokens that it made stay. With revokeTokens its API tokens are revoked.
 #[utoipa::path(
     operation_id = "accountsDelete", tag = "Accounts", params(AccountPath, Deletion, IfMatch),
     responses(

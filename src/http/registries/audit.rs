@@ -35,10 +35,10 @@ pub(super) struct Wanted {
     /// Before this instant, RFC 3339
     #[param(format = DateTime)]
     until: Option<String>,
-    /// The id of the account that did it
+    /// The id of the account that acted
     #[param(format = Uuid)]
     actor: Option<String>,
-    /// The id of the registry that it was done in or to
+    /// The id of the registry of the event
     #[param(format = Uuid)]
     registry: Option<String>,
     /// The id of the subject: a registry, a token of any kind or an account
@@ -92,7 +92,7 @@ pub(super) struct Part {
     /// The maximum number of elements to return
     #[param(default = "100", pattern = "^0*([0-9]{1,3}|1000)$")]
     limit: Option<String>,
-    /// `pagination.token` of the page before
+    /// `pagination.token` of the previous page
     #[serde(rename = "pagination.token")]
     #[param(rename = "pagination.token")]
     token: Option<String>,
@@ -201,13 +201,13 @@ pub(super) struct EventView {
     /// The outcome
     #[schema(example = "success")]
     outcome: String,
-    /// The id of the account that did it; null if nobody is known
+    /// The id of the account that acted; null if it is not known
     #[schema(required, format = Uuid, example = "7ee77dcf-093f-48e6-9a14-161c73568589")]
     actor: Option<String>,
-    /// Its name at that time, or the name that was tried
+    /// The account's name at that time, or the name that was tried
     #[schema(required, example = "admin")]
     actor_name: Option<String>,
-    /// The id of the registry that it was done in or to
+    /// The id of the registry of the event
     #[schema(required, format = Uuid, example = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11")]
     registry: Option<String>,
     /// The kind of thing that the event is about
@@ -322,7 +322,7 @@ fn link(request: &HttpRequest, limit: i64, token: Option<&str>) -> String {
 #[utoipa::path(
     operation_id = "auditExport", tag = "Audit", params(Wanted),
     responses(
-        (status = 200, description = "One event a line, as the list has them", body = String, content_type = "application/x-ndjson", example = json!("{\"id\":\"1.42\",\"at\":\"2026-11-21T21:40:02.123456Z\",\"kind\":\"create\",\"outcome\":\"success\",…}\n")),
+        (status = 200, description = "One event a line, in the form of the list", body = String, content_type = "application/x-ndjson", example = json!("{\"id\":\"1.42\",\"at\":\"2026-11-21T21:40:02.123456Z\",\"kind\":\"create\",\"outcome\":\"success\",…}\n")),
         Errors,
     ),
 )]

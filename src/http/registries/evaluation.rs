@@ -45,7 +45,7 @@ fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     T::deserialize(deserializer).map(Some)
 }
 
-/// A resource, and what is to be done with it
+/// A resource, and the wanted actions on it
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct WantedScope {
@@ -53,7 +53,7 @@ struct WantedScope {
     #[serde(deserialize_with = "nullable_list")]
     #[schema(value_type = Option<Vec<WantedAction>>, required = true, max_items = 20, example = json!(["pull", "push"]))]
     actions: Vec<String>,
-    /// Which resource; empty in zot's question for the catalog
+    /// The name of the resource; empty in zot's question for the catalog
     #[schema(max_length = 256, pattern = "^[!-~]*$", example = "team/app")]
     name: String,
     /// The resource's type
@@ -134,7 +134,7 @@ struct DecisionView {
     /// The resource's name
     #[schema(example = "team/app")]
     name: String,
-    /// Why, for people
+    /// The reason, for people
     #[schema(example = "granted by scopes[0]")]
     reason: String,
     #[schema(required)]

@@ -219,10 +219,11 @@ impl IntoResponses for SwitchedOff {
 
 /// Report leaked secrets
 ///
-/// Takes strings that a scanner found where they do not belong, as GitHub's secret scanning sends them. What of them
-/// opens anything here opens nothing from now on, unless the server is set to report only, and the audit trail tells.
-/// The answer is the same whatever the strings are. It is there on a server with the setting `--secret-scanning-token` (or
-/// `--secret-scanning-token-file`), whose token it needs; no account opens it. Without the setting it is 404.
+/// Takes strings that a scanner found where they do not belong, as GitHub's secret scanning sends them. Strings that
+/// are credentials of this service open nothing from then on, unless the server is set to report only. The audit trail
+/// has an event for each. The answer is the same for all strings.
+/// The path exists only with the setting `--secret-scanning-token` (or `--secret-scanning-token-file`). It needs the
+/// token of that setting; no account opens it.
 #[utoipa::path(
     operation_id = "secretScanningReport", tag = "Secret scanning", security(("scannerAuth" = [])),
     request_body = ReportInput,

@@ -53,16 +53,16 @@ pub(super) async fn list(state: Data<State>, call: Call<(RegistryId, (Window, Ra
 
 /// Make an account a member of a registry
 ///
-/// Makes an account a member, or changes what it is to the registry
+/// Makes an account a member, or changes the level of a member
 ///
-/// * nobody gives more than they may do there themselves
+/// * nobody can give a level that permits more than they may do there themselves
 #[utoipa::path(
     operation_id = "registriesMembersPut", tag = "Members", params(RegistryPath, AccountPath, IfMatch, IfAbsent, Keyed), request_body = PutMember,
     responses(
         (status = 200, description = "The member, changed", body = MemberView),
         (status = 201, description = "The new member", body = MemberView),
         (status = 404, description = "The registry or the account does not exist", body = ApiErrorResponse),
-        (status = 409, description = "The registry has as many members as it may, or the member of an earlier request with this key has changed", body = ApiErrorResponse),
+        (status = 409, description = "The registry has the maximum number of members, or the member of an earlier request with this key has changed", body = ApiErrorResponse),
         Conditional, Reused, BodyErrors, Errors,
     ),
 )]
@@ -91,7 +91,7 @@ fn shown(status: StatusCode, member: Member) -> HttpResponse {
 
 /// Remove a member from a registry
 ///
-/// Ends a membership: what it permitted is refused from the next request on
+/// Ends a membership. From the next request on, the account has no rights from it
 #[utoipa::path(
     operation_id = "registriesMembersDelete", tag = "Members", params(RegistryPath, AccountPath, IfMatch),
     responses((status = 204, description = "No content"), (status = 404, description = "The registry or the member does not exist", body = ApiErrorResponse), Conditional, Errors),

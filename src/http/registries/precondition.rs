@@ -24,7 +24,7 @@ pub(super) struct IfMatch;
 
 impl IntoParams for IfMatch {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let description = "Only if the resource is in one of these states: the `ETag` of an answer, with its quotes, or * for any";
+        let description = "Acts only if the resource is in one of these states: the `ETag` of an answer, with its quotes, or * for any state";
         vec![optional_header("If-Match", description, matching(TAGS))]
     }
 }
@@ -34,8 +34,7 @@ pub(super) struct IfAbsent;
 
 impl IntoParams for IfAbsent {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let description =
-            "Only if the resource is in none of these states; * makes it only if there is none";
+        let description = "Acts only if the resource is in none of these states; * acts only if the resource does not exist";
         vec![optional_header(
             "If-None-Match",
             description,
@@ -49,7 +48,7 @@ pub(super) struct IfChanged;
 
 impl IntoParams for IfChanged {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let description = "The `ETag` of an earlier answer: 304 without a body if the resource is still in that state";
+        let description = "The `ETag` of an earlier answer. If the resource is still in that state, the answer is 304 without a body";
         vec![optional_header(
             "If-None-Match",
             description,

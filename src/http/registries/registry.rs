@@ -36,7 +36,7 @@ struct Filter {
     /// The maximum number of elements to return
     #[param(default = "100", pattern = "^0*([0-9]{1,3}|1000)$")]
     limit: Option<String>,
-    /// `pagination.token` of the page before
+    /// `pagination.token` of the previous page
     #[serde(rename = "pagination.token")]
     #[param(rename = "pagination.token")]
     token: Option<String>,
@@ -122,7 +122,7 @@ fn view(state: &State, registry: Registry) -> RegistryView {
     operation_id = "registriesPost", tag = "Registries", params(Keyed), request_body = CreateRegistry,
     responses(
         (status = 201, description = "The registry", body = RegistryView),
-        (status = 409, description = "A registry of this name exists, or the account has made as many as it may, or the registry of an earlier request with this key has changed", body = ApiErrorResponse),
+        (status = 409, description = "A registry of this name exists, the account has made the maximum number of registries, or the registry of an earlier request with this key has changed", body = ApiErrorResponse),
         Reused, BodyErrors, Errors,
     ),
 )]
@@ -181,7 +181,7 @@ pub(super) async fn show(state: Data<State>, call: Call<(RegistryId, Preconditio
     responses(
         (status = 200, description = "The replaced registry", body = RegistryView),
         (status = 201, description = "The created registry", body = RegistryView),
-        (status = 409, description = "Another registry has this name, or the account has made as many as it may, or the registry of an earlier request with this key has changed", body = ApiErrorResponse),
+        (status = 409, description = "Another registry has this name, the account has made the maximum number of registries, or the registry of an earlier request with this key has changed", body = ApiErrorResponse),
         Conditional, Reused, BodyErrors, Errors,
     ),
 )]

@@ -20,7 +20,7 @@ impl IntoParams for Keyed {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let mut key = matching(IdempotencyKey::PATTERN);
         key.max_length = Some(IdempotencyKey::LIMIT);
-        let description = "A key of the client's own for this request, such as a fresh UUID: sent again with it within 15 minutes, the request gets the same answer and makes nothing more";
+        let description = "A key that the client chooses for this request, such as a fresh UUID. The same request with the same key within 15 minutes gets the same answer and makes nothing more";
         vec![optional_header("Idempotency-Key", description, key)]
     }
 }

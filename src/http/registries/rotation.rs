@@ -20,12 +20,12 @@ use crate::http::call::Repeatable;
 use crate::http::native::{ApiErrorResponse, BodyErrors, Errors};
 use crate::http::state::State;
 
-/// How a token is to get a new secret
+/// The way in which a token gets a new secret
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schema(as = RotateTokenInput)]
 pub(super) struct RotateToken {
-    /// The time for which the old secret still works: from PT0S, not at all, to P30D
+    /// The time for which the old secret still works, up to P30D; with PT0S it ends at once
     #[schema(
         pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$",
         example = "PT24H"
@@ -43,11 +43,11 @@ impl TryFrom<RotateToken> for Grace {
 
 /// Rotate a token
 ///
-/// Gives the token a new secret. The old one, and what was got with it, goes on working until the grace ends
+/// Gives the token a new secret. The old secret, and its JWTs and refresh tokens, go on working until the grace ends
 ///
 /// * password is only available once in this response
 ///
-/// * the caller needs every right that the token carries
+/// * the caller needs every right that the token has
 ///
 /// * a second rotation within the grace ends the older secret at once
 #[utoipa::path(
@@ -73,9 +73,9 @@ pub(super) async fn rotate(
 
 /// End the previous secret of a token
 ///
-/// Ends the secret before the current one, and what was got with it, before its grace does
+/// Ends the previous secret, and its JWTs and refresh tokens, before the grace ends
 ///
-/// * where there is none, nothing changes
+/// * without a previous secret nothing changes
 #[utoipa::path(
     operation_id = "registriesTokensPreviousSecretDelete", tag = "Tokens", params(RegistryPath, TokenPath, IfMatch),
     responses((status = 204, description = "No content"), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), Conditional, Errors),

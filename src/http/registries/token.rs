@@ -69,21 +69,21 @@ struct TokenQuery {
     /// The maximum number of elements to return (used together with offset for pagination)
     #[param(default = "100", pattern = "^0*([0-9]{1,3}|1000)$")]
     limit: Option<String>,
-    /// Only tokens that end within this time from now, such as P14D, the next to end first
+    /// Only tokens that expire within this time from now, such as P14D; the first to expire comes first
     #[serde(rename = "expiringWithin")]
     #[param(
         rename = "expiringWithin",
         pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$"
     )]
     expiring_within: Option<String>,
-    /// Only tokens that were neither used nor made within this time until now, such as P90D, the longest unused first
+    /// Only tokens neither made nor used within this time before now, such as P90D; the longest unused comes first
     #[serde(rename = "unusedSince")]
     #[param(
         rename = "unusedSince",
         pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$"
     )]
     unused_since: Option<String>,
-    /// The token from the header `Link` of the page before; without offset
+    /// The `pagination.token` from the header `Link` of the previous page; not together with offset
     #[serde(rename = "pagination.token")]
     #[param(rename = "pagination.token")]
     token: Option<String>,
@@ -148,7 +148,7 @@ impl Head for Window {
 ///
 /// Lists the tokens of a registry in the order they were made. At most 1000 elements are returned at once.
 ///
-/// * the header "Link" has the next page by "pagination.token": by it no token is missed or listed twice, whatever is made and deleted meanwhile
+/// * the header "Link" leads to the next page by "pagination.token": so no token is missed or listed twice, even if tokens are made and deleted meanwhile
 #[utoipa::path(
     operation_id = "registriesTokensGet", tag = "Tokens", params(RegistryPath, TokenQuery),
     responses((status = 200, description = "OK", body = TokenList<'_>, headers(("Link" = String, description = "The next page, rel=next; absent on the last"))), (status = 404, description = "The registry does not exist", body = ApiErrorResponse), Errors),
@@ -252,7 +252,7 @@ pub(super) fn window_links(here: &str, window: Window, total: i64, filter: &str)
     responses(
         (status = 201, description = "The token, with its password", body = TokenView),
         (status = 404, description = "The registry does not exist", body = ApiErrorResponse),
-        (status = 409, description = "A token of this name exists, or the registry has as many as it may, or the token of an earlier request with this key has changed", body = ApiErrorResponse),
+        (status = 409, description = "A token of this name exists, the registry has the maximum number of tokens, or the token of an earlier request with this key has changed", body = ApiErrorResponse),
         Reused, BodyErrors, Errors,
     ),
 )]
@@ -333,7 +333,7 @@ pub(super) async fn show(
         (status = 200, description = "The replaced token", body = TokenView),
         (status = 201, description = "The created token, with its password", body = TokenView),
         (status = 404, description = "The registry does not exist", body = ApiErrorResponse),
-        (status = 409, description = "Another token has this name, or the registry has as many as it may, or the token of an earlier request with this key has changed", body = ApiErrorResponse),
+        (status = 409, description = "Another token has this name, the registry has the maximum number of tokens, or the token of an earlier request with this key has changed", body = ApiErrorResponse),
         Conditional, Reused, BodyErrors, Errors,
     ),
 )]
@@ -415,7 +415,7 @@ pub(super) async fn delete(
 /// * a token that is disabled or expired, or closed to "address", is granted nothing; the rules are still named
 #[utoipa::path(
     operation_id = "registriesTokensEvaluate", tag = "Tokens", params(RegistryPath, TokenPath), request_body = EvaluateToken,
-    responses((status = 200, description = "What would be granted, action by action", body = EvaluationView), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), BodyErrors, Errors),
+    responses((status = 200, description = "The access that would be granted, action by action", body = EvaluationView), (status = 404, description = "The registry or the token does not exist", body = ApiErrorResponse), BodyErrors, Errors),
 )]
 #[post("/{registryId}/tokens/{tokenId}/evaluate")]
 pub(super) async fn evaluate(

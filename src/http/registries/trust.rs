@@ -72,7 +72,7 @@ impl Head for Destination {
     }
 }
 
-/// Get the configuration that makes a registry take these tokens
+/// Get the configuration with which a registry accepts its tokens
 ///
 /// The text to paste: for Distribution the `auth:` block of its YAML, for zot the `http.auth` of its JSON.
 #[utoipa::path(
@@ -80,7 +80,7 @@ impl Head for Destination {
     responses(
         (status = 200, description = "The text", body = String, content_type = "text/plain", example = json!("auth:\n  token:\n    realm: \"https://tokens.example.com/token\"\n    service: \"team-a.localhost\"\n    issuer: \"wharfinger\"\n    rootcertbundle: \"/etc/docker/registry/wharfinger.pem\"\n")),
         (status = 404, description = "The registry does not exist", body = ApiErrorResponse),
-        (status = 409, description = "The product cannot verify the tokens of this registry, or it is not known where clients reach this service", body = ApiErrorResponse),
+        (status = 409, description = "The product cannot verify the tokens of this registry, or the address at which clients reach this service is not known", body = ApiErrorResponse),
         Errors,
     ),
 )]
@@ -103,8 +103,8 @@ pub(super) async fn config(
 
 /// Get the certificate that a registry has to trust
 ///
-/// The file that `rootcertbundle` of Distribution and `cert` of zot name. With the `tokenVerifier` `x5c` it holds for years;
-/// with `pinned` it changes with every rotation.
+/// The file for `rootcertbundle` of Distribution and `cert` of zot. With the `tokenVerifier` `x5c` it is valid for
+/// years; with `pinned` it changes with every rotation.
 #[utoipa::path(
     operation_id = "registriesAuthBundleGet", tag = "Registries", params(RegistryPath),
     responses(
@@ -131,7 +131,7 @@ pub(super) async fn bundle(state: Data<State>, call: Call<RegistryId>) -> Answer
 
 /// Get the public keys of a registry's JWTs
 ///
-/// A JSON Web Key Set: the key in use, and such as signed JWTs that may still be in force.
+/// A JSON Web Key Set: the key in use, and earlier keys whose JWTs may still be in force.
 #[utoipa::path(
     operation_id = "registriesJwksGet", tag = "Registries", params(RegistryPath),
     responses(

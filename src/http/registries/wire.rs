@@ -73,17 +73,17 @@ pub(super) struct Metadata {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, format = DateTime, example = "2026-11-21T22:10:00Z")]
     secret_created_date: Option<String>,
-    /// When the token's secret is as old as its registry lets it become, and opens nothing more; absent if it may be of
-    /// any age
+    /// When the token's secret reaches the maximum age of its registry and opens nothing more; absent if there is no
+    /// maximum
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, format = DateTime, example = "2027-02-19T22:10:00Z")]
     secret_expiry_date: Option<String>,
-    /// When the secret before the current one ends; absent unless it still works
+    /// When the previous secret ends; absent unless it still works
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, format = DateTime, example = "2026-11-22T22:10:00Z")]
     previous_secret_expiry_date: Option<String>,
-    /// Scopes of a token that grant nothing, as far as their text tells; absent without such, and only in the answers that
-    /// made or changed the token
+    /// Scopes of the token that grant nothing, as far as their text tells. Only in answers that made or changed the
+    /// token; absent if there are none
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     warnings: Vec<WarningView>,

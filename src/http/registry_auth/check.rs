@@ -59,7 +59,7 @@ struct Original {
     uri: String,
 }
 
-/// May a request to a registry pass?
+/// Check a request to a registry
 ///
 /// For a proxy in front of any registry: nginx `auth_request`, Traefik `ForwardAuth`, Envoy `ext_authz`. Reads the
 /// client's own credentials, HTTP Basic or a JWT of `/token`, and decides by what they open now: a token that is
@@ -67,7 +67,7 @@ struct Original {
 #[utoipa::path(
     operation_id = "registryCheck", tag = "Registry access", security(("basicAuth" = [])), params(Service, Original),
     responses(
-        (status = 200, description = "It may"),
+        (status = 200, description = "The request may pass"),
         (status = 403, description = "The credentials do not permit it", body = OciErrors),
         Errors,
     ),
@@ -212,7 +212,7 @@ fn single(request: &HttpRequest, name: &str) -> Result<Option<String>> {
 
 /// The error if a client imitates the proxy's headers. This is no misconfiguration, so it is refused as forbidden.
 fn contradiction() -> Error {
-    Error::Forbidden("the headers contradict each other about the original request".to_owned())
+    Error::Forbidden("the headers name different original requests".to_owned())
 }
 
 /// Returns true if any of the content types sent is that of a form.

@@ -40,7 +40,7 @@ impl IntoResponses for Errors {
         described::<OciErrors>(&[
             (400, "A parameter is missing or wrong"),
             (401, "The credentials are missing or wrong"),
-            (429, "Too much under way from this address"),
+            (429, "Too many requests from this address or account"),
             (500, "An internal error"),
             (503, "The service or its database cannot answer right now"),
         ])

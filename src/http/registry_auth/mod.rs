@@ -59,7 +59,7 @@ pub(super) static SURFACE: Surface = Surface {
 fn base() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
     #[openapi(
-        tags((name = "Registry access", description = "What the clients of registries and the proxies in front of registries ask")),
+        tags((name = "Registry access", description = "Requests of the clients of registries and of the proxies in front of registries")),
         components(schemas(OciErrors)),
     )]
     struct Base;

@@ -36,7 +36,7 @@ struct Question {
     /// The registry's service name, which is its hostname
     #[param(min_length = 1, example = "team-a.localhost")]
     service: String,
-    /// The scope: `type:name:action[,action]`, several separated by spaces; the parameter can be repeated. Without one it is a login alone
+    /// The scope: `type:name:action[,action]`, several separated by spaces; the parameter can be repeated. Without a scope the request is a login alone
     #[param(value_type = Option<String>)]
     scope: Vec<Access>,
     /// `true` asks for a refresh token too; one is given with `--refresh-tokens`
@@ -68,7 +68,7 @@ struct GrantType;
 
 impl PartialSchema for GrantType {
     fn schema() -> RefOr<Schema> {
-        let description = "How a client shows who it is";
+        let description = "The kind of credentials that a client sends";
         described_word(
             description,
             [PASSWORD, REFRESH_TOKEN].into_iter(),
@@ -93,7 +93,7 @@ struct TokenForm {
     /// The kind of client; means nothing here
     #[schema(example = "docker")]
     client_id: Option<String>,
-    /// The scopes, separated by spaces. Without one it is a login alone
+    /// The scopes, separated by spaces. Without a scope the request is a login alone
     #[schema(value_type = Option<String>, example = "repository:team/app:pull,push")]
     scope: Vec<Access>,
     /// `offline` asks for a refresh token too; one is given with `--refresh-tokens`
@@ -105,7 +105,7 @@ struct TokenForm {
     /// For `password`: the token's secret or the account's password
     #[schema(value_type = Option<String>, min_length = 1, format = Password, example = "whrt_exampleexampleexampleexampleexampleexam")]
     password: Option<SecretString>,
-    /// For `refresh_token`: what an earlier answer gave
+    /// For `refresh_token`: the refresh token of an earlier answer
     #[schema(value_type = Option<String>, min_length = 1, format = Password, example = "whrr_example")]
     refresh_token: Option<SecretString>,
 }
@@ -125,11 +125,11 @@ impl TokenForm {
     }
 }
 
-/// A JWT that the registry takes, and what it is good for
+/// A JWT for the registry, and its scopes and life
 #[derive(Serialize, ToSchema)]
 #[schema(as = RegistryAccess)]
 struct AccessView {
-    /// The JWT; empty access is no error
+    /// The JWT. A JWT that grants nothing is no error
     #[schema(value_type = String, example = "eyJ0eXAiOiJKV1Qi.eyJpc3MiOiJ3.c2lnbmF0dXJl")]
     token: Shown,
     /// The same again, under the name that OAuth 2 has for it
@@ -145,8 +145,8 @@ struct AccessView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "repository:team/app:pull", nullable = false)]
     scope: Option<String>,
-    /// To log in with later; absent unless it was asked for and `--refresh-tokens` is set. It ends with the secret that it was
-    /// given for
+    /// A refresh token for a later login; absent unless it was asked for and `--refresh-tokens` is set. It ends with the
+    /// secret that it was given for
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "whrr_example", nullable = false)]
     refresh_token: Option<Shown>,
@@ -168,7 +168,7 @@ pub(super) async fn by_query(state: Data<State>, query: ByQuery) -> Answer {
 
 /// Get a JWT for a registry by a form
 ///
-/// The OAuth 2 form of the same, which newer clients use: with the name and the secret, or with a refresh token.
+/// The request of OAuth 2, which newer clients send: a form with the name and the secret, or with a refresh token.
 #[utoipa::path(
     operation_id = "registryTokenPost", tag = "Registry access", security(()),
     request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),

@@ -54,7 +54,7 @@ fn base() -> utoipa::openapi::OpenApi {
     #[openapi(
         tags(
             (name = "APITokenService", description = "Make, list and revoke tokens of this service's own APIs"),
-            (name = "AuthService", description = "Find out who the credentials are"),
+            (name = "AuthService", description = "Find out whose the credentials are"),
             (name = "PingService", description = "Find out whether this service answers"),
         ),
         components(schemas(Status, ProtobufAny)),

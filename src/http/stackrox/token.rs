@@ -66,11 +66,11 @@ pub(super) async fn allowed_roles(state: Data<State>, call: Call<StackRox>) -> A
     Ok(HttpResponse::Ok().json(AllowedRoles { role_names }))
 }
 
-/// Expired ones are among them until they are removed.
+/// The list has expired tokens until they are removed.
 #[utoipa::path(
     operation_id = "GetAPITokens",
     summary = "GetAPITokens returns all the API tokens.",
-    description = "Expired ones are among them until they are removed. Everybody who may see tokens sees those of all.",
+    description = "The list has expired tokens until they are removed. Everybody who may see tokens sees those of all accounts.",
     tag = "APITokenService", params(Revoked),
     responses(
         (status = 200, description = "A successful response.", body = TokenList<'_>),

@@ -43,7 +43,7 @@ pub(super) struct ProtobufAny {
     pub r#type: String,
 }
 
-/// A wish for a token. Members that are null or unknown are as if they were not there
+/// A request for a token. Members that are null or unknown are ignored
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = V1GenerateTokenRequest)]
 pub(super) struct GenerateToken {
@@ -188,11 +188,11 @@ pub(super) struct AllowedRoles {
     pub role_names: Vec<String>,
 }
 
-/// An answer that says no more than that it is one
+/// An answer that says only that the request succeeded
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = V1PongMessage)]
 pub(super) struct Pong {
-    /// How it is
+    /// The state of the service
     #[schema(example = "ok")]
     pub status: &'static str,
 }

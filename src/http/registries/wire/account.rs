@@ -40,7 +40,7 @@ impl PartialSchema for AccountStatus {
         // Go has one name space for the words of all enums, and `TokenStatus` has the plain ones.
         let names = json!(["ACCOUNT_ENABLED", "ACCOUNT_DISABLED"]);
         let mut status = one_of(Status::ALL.into_iter().map(Status::as_str));
-        status.description = Some("Whether an account is in use".to_owned());
+        status.description = Some("The status of an account".to_owned());
         status.example = Some(json!("enabled"));
         status.extensions = Some(Extensions::builder().add("x-enum-varnames", names).build());
         status.into()
@@ -187,7 +187,7 @@ pub(in super::super) struct AccountList {
     pub(in super::super) links: Links,
 }
 
-/// An account to be made
+/// The properties of a new account
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PostAccountInput)]
@@ -210,7 +210,7 @@ pub(in super::super) struct PostAccount {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PostAccountProperties {
-    /// The account's name, unique without regard to case; no colon, and no character that does not show
+    /// The account's name, unique without regard to case; without colons and invisible characters
     #[schema(
         min_length = 1,
         max_length = 255,

@@ -156,7 +156,7 @@ struct RegistryProperties {
     garbage_collection_schedule: Option<Schedule>,
     storage_usage: StorageUsage,
     features: Features,
-    /// Addresses and networks that may use its tokens; none is no restriction
+    /// Addresses and networks that may use its tokens; an empty list is no restriction
     #[schema(example = json!(["0.0.0.0/0", "::/0"]))]
     api_subnet_allow_list: Vec<String>,
     #[schema(value_type = Verifier)]
@@ -242,7 +242,7 @@ impl RegistryView {
     }
 }
 
-/// How to go on
+/// The position of the next page
 #[derive(Debug, Serialize, ToSchema)]
 pub(in super::super) struct Pagination {
     /// The most elements on this page
@@ -269,7 +269,7 @@ pub(in super::super) struct RegistryList {
     pub(in super::super) links: Links,
 }
 
-/// A registry to be made, or what replaces one
+/// The properties of a new registry, or of one that is replaced
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PostRegistryInput)]
@@ -308,10 +308,10 @@ struct CreateRegistryProperties {
     /// Scanning is on if absent
     #[schema(nullable = false)]
     features: Option<Features>,
-    /// Up to 25 addresses or networks that may use its tokens, kept as sent; none is no restriction
+    /// Up to 25 addresses or networks that may use its tokens, kept as sent; an empty list is no restriction
     #[schema(max_items = 25, example = json!(["0.0.0.0/0", "::/0"]))]
     api_subnet_allow_list: Option<Vec<String>>,
-    /// The key that verifies its JWTs; absent: `x5c` for a registry that is made, unchanged for one that is replaced
+    /// The key that verifies its JWTs. Absent: `x5c` for a new registry, unchanged for one that is replaced
     #[schema(value_type = Option<Verifier>, nullable = false)]
     token_verifier: Option<String>,
     /// The life of a token that is made without an expiry date; null is no rule, absent leaves the rule as it is
@@ -330,7 +330,7 @@ struct CreateRegistryProperties {
         example = "P3650D"
     )]
     maximum_token_life: Patch<String>,
-    /// How old the secret of a token may become, from PT1H; an older one opens nothing. Null is of any age, absent leaves it as it is
+    /// How old the secret of a token may become, from PT1H; an older secret opens nothing. Null is any age, absent leaves it as it is
     #[serde(default)]
     #[schema(
         value_type = Option<String>,
@@ -428,7 +428,7 @@ pub(in super::super) struct PatchRegistry {
     /// Replaces the allow list; an empty one lifts the restriction, null and absent leave it as it is
     #[schema(max_items = 25, example = json!(["0.0.0.0/0", "::/0"]))]
     api_subnet_allow_list: Option<Vec<String>>,
-    /// Changes what verifies its JWTs
+    /// Changes the key that verifies its JWTs
     #[schema(value_type = Option<Verifier>, nullable = false)]
     token_verifier: Option<String>,
     /// The life of a token that is made without an expiry date; null is no rule, absent leaves the rule as it is
@@ -447,7 +447,7 @@ pub(in super::super) struct PatchRegistry {
         example = "P3650D"
     )]
     maximum_token_life: Patch<String>,
-    /// Changes how old the secret of a token may become, from PT1H; null lets it be of any age, absent leaves it as it is
+    /// Changes how old the secret of a token may become, from PT1H; null is any age, absent leaves it as it is
     #[serde(default)]
     #[schema(
         value_type = Option<String>,

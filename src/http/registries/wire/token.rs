@@ -31,7 +31,7 @@ pub(in super::super) struct WarningView {
     /// The scope's place among the token's scopes, from 0
     #[schema(example = 0)]
     scope: usize,
-    /// Why, and what would be right, for people
+    /// The reason, and the right way, for people
     #[schema(example = "the action \"Pull\" grants nothing; did you mean pull?")]
     message: String,
 }
@@ -50,7 +50,7 @@ pub(in super::super) struct Scope {
     #[serde(deserialize_with = "nullable_list")]
     #[schema(value_type = Option<Vec<ScopeText>>, required = true, max_items = 20, example = json!(["pull", "push"]))]
     actions: Vec<String>,
-    /// Which resource
+    /// The name of the resource, or a pattern
     #[schema(max_length = 256, pattern = r"^[^\x00-\x1F\x7F]*$", example = "*")]
     name: String,
     /// The resource's type
@@ -125,12 +125,12 @@ struct Credentials {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct TokenProperties {
-    /// Addresses and networks that the token may be used from; absent if it may be from all that its registry allows
+    /// Addresses and networks that may use the token; absent if all may that its registry allows
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[schema(required = false, example = json!(["0.0.0.0/0", "::/0"]))]
     allowed_cidrs: Vec<String>,
     credentials: Credentials,
-    /// When the token stops to work; null if never
+    /// When the token expires; null if never
     #[schema(required, format = DateTime, example = "2027-01-13T16:27:42Z")]
     expiry_date: Option<String>,
     /// A text for people; absent without one
@@ -259,7 +259,7 @@ pub(in super::super) struct TokenList<'a> {
     pub(in super::super) links: Links,
 }
 
-/// A token to be made, or what replaces one
+/// The properties of a new token, or of one that is replaced
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PostTokenInput)]
@@ -291,11 +291,11 @@ struct CreateTokenProperties {
         example = "push-token"
     )]
     name: String,
-    /// When the token stops to work; null: never. Absent: as the registry and the service have it, or else never; where they have something to say, a token that is replaced keeps its own
+    /// When the token expires; null: never. Absent: after the default life of the registry or the service, or never without one. With a default or a maximum, a token that is replaced keeps its date
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime, example = "2036-01-13T16:27:42Z")]
     expiry_date: Patch<String>,
-    /// A text for people; null is none. Absent: none for a token that is made, unchanged for one that is replaced
+    /// A text for people; null is no text. Absent: no text for a new token, unchanged for one that is replaced
     #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 200, pattern = r"^[^\x00-\x1F\x7F]*$", example = "Pulls for the nightly build")]
     description: Patch<String>,
@@ -305,8 +305,8 @@ struct CreateTokenProperties {
     /// The status of the token; enabled if absent
     #[schema(value_type = Option<TokenStatus>, nullable = false)]
     status: Option<String>,
-    /// Up to 25 addresses or networks that it may be used from, kept as sent; none is no restriction. Absent: none for a
-    /// token that is made, unchanged for one that is replaced
+    /// Up to 25 addresses or networks that may use the token, kept as sent; an empty list is no restriction. Absent:
+    /// empty for a new token, unchanged for one that is replaced
     #[schema(max_items = 25, example = json!(["0.0.0.0/0", "::/0"]))]
     allowed_cidrs: Option<Vec<String>>,
     #[serde(default)]
@@ -378,7 +378,7 @@ impl TryFrom<CreateToken> for NewToken {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schema(as = PatchTokenInput)]
 pub(in super::super) struct PatchToken {
-    /// When the token stops to work; null removes the expiry, absent leaves it as it is
+    /// When the token expires; null removes the expiry, absent leaves it as it is
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime, example = "2036-01-13T16:27:42Z")]
     expiry_date: Patch<String>,
@@ -392,7 +392,7 @@ pub(in super::super) struct PatchToken {
     /// Enables or disables the token
     #[schema(value_type = Option<TokenStatus>, nullable = false)]
     status: Option<String>,
-    /// Replaces where the token may be used from; an empty list lifts the restriction, null and absent leave it as it is
+    /// Replaces the addresses and networks that may use the token; an empty list lifts the restriction, null and absent leave it as it is
     #[schema(max_items = 25, example = json!(["0.0.0.0/0", "::/0"]))]
     allowed_cidrs: Option<Vec<String>>,
     #[schema(ignore)]
