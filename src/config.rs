@@ -6,6 +6,7 @@
 mod commands;
 mod values;
 mod variables;
+mod version;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -45,7 +46,7 @@ const CHOSEN_TOKEN: usize = 32;
 /// Without a command it serves: it makes its data folder, its database, its key and the account `admin` if they are
 /// missing, and prints its URL.
 #[derive(Debug, Parser)]
-#[command(name = "wharfinger", version, about, long_about, max_term_width = 100)]
+#[command(name = "wharfinger", version, long_version = version::long(), about, long_about, max_term_width = 100)]
 pub struct Cli {
     /// The command; serve if absent.
     #[command(subcommand)]
