@@ -488,7 +488,7 @@ mod tests {
         let many = vec![scope("repository", "a", &["push"]); 5];
         assert!(
             answers(&many, "repository:a:pull")[0]
-                .ends_with("so do 2 more scopes, none of which grants it")
+                .ends_with("2 more scopes fit the name, and none of them grants it")
         );
     }
 
