@@ -1,4 +1,4 @@
-//! What `--version` prints: enough to look up whether a report about a library concerns this program.
+//! The text of `--version`: enough to look up whether a report about a library concerns this program.
 
 use std::sync::LazyLock;
 

@@ -229,8 +229,8 @@ pub struct TokenRules {
 /// The trust anchor with which a registry verifies a JWT of this service. It decides how the signing key may change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TokenVerifier {
-    /// A JWT carries its certificate, and the registry trusts this registry's CA for good: the signing key rotates on
-    /// schedule, and the registry is never restarted for it. Distribution 2.8 and 3.
+    /// A JWT carries its certificate, and the registry trusts the CA that it has here for good. So the signing key rotates
+    /// on schedule without a restart of the registry. Distribution 2.8 and 3.
     #[default]
     X5c,
     /// The registry trusts one key, and a JWT carries only that key's id: the key changes on command alone, and then

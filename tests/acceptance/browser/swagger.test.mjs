@@ -11,7 +11,7 @@ const { SERVER_URL: base, ADMIN: admin, SCREENSHOTS: folder, CHROMIUM, WHARFINGE
 const [name, ...rest] = admin.split(":");
 const password = rest.join(":");
 
-// How long one step may take, in milliseconds: no measure, only an end, also on a machine that does much else.
+// The longest time of a step, in milliseconds. It ends a test that hangs, also on a machine that does much else.
 const patience = 60_000;
 
 let browser;
