@@ -3,8 +3,8 @@
 
     deploy/inventory.py --platform x86_64-unknown-linux-gnu --features postgres-tls --sbom FILE --notices FILE
 
-It takes the crates from cargo, and adds the libraries in C, which cargo knows only as parts of crates. With --program it
-compares the crates with the list that cargo-auditable put into the program.
+It takes the crates from cargo, and adds the libraries in C, which cargo knows only as parts of crates, and the CA
+certificates of the image. With --program it compares the crates with the list that cargo-auditable put into the program.
 """
 
 import argparse
@@ -65,7 +65,7 @@ def is_macro(package):
 
 
 def libraries(chosen):
-    """The libraries in C: (id of the crate, name, version, licence, purl)."""
+    """The libraries in C, and the CA certificates: (id of the crate, name, version, licence, purl)."""
     named = {package["name"]: (key, package) for key, (package, _) in chosen.items()}
     sources = {package["name"]: (package["id"], package) for package in compiled()} | named
     found = []
@@ -90,14 +90,17 @@ def libraries(chosen):
     number = defined("libmimalloc-sys", "c_src/mimalloc/v3/include/mimalloc.h", r"#define MI_MALLOC_VERSION\s+(\d+)")
     version = f"{int(number) // 10000}.{int(number) // 100 % 100}.{int(number) % 100}"
     found.append(("libmimalloc-sys", "mimalloc", version, "MIT", f"pkg:github/microsoft/mimalloc@v{version}"))
-    version = glibc()
+    version = installed("${source:Version}", "libc6-dev")
     found.append(("wharfinger", "glibc", version, "LGPL-2.1-or-later", f"pkg:deb/debian/glibc@{version}"))
+    version = installed("${Version}", "ca-certificates")
+    reference = f"pkg:deb/debian/ca-certificates@{version.replace('+', '%2B')}"
+    found.append(("wharfinger", "ca-certificates", version, "MPL-2.0", reference))
     return [(named[crate][0], *rest) for crate, *rest in found]
 
 
-def glibc():
-    """The version of the C library that is linked in: Debian's, which tells of its corrections too."""
-    command = ["dpkg-query", "--show", "--showformat=${source:Version}", "libc6-dev"]
+def installed(field, package):
+    """The version of a package: Debian's, which tells of its corrections too."""
+    command = ["dpkg-query", "--show", f"--showformat={field}", package]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 

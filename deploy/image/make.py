@@ -15,12 +15,15 @@ import hashlib
 import io
 import json
 import pathlib
+import sys
 import tarfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 USER = 65532
 DATA = "var/lib/wharfinger"
-AUTHORITIES = "etc/ssl/certs/ca-certificates.crt"
+BUNDLE = "etc/ssl/certs/ca-certificates.crt"
+# The certificates of Debian's package. The bundle in /etc/ssl/certs can have authorities of this machine as well.
+AUTHORITIES = pathlib.Path("/usr/share/ca-certificates/mozilla")
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -44,7 +47,7 @@ def arguments():
     parser.add_argument("--version", required=True)
     parser.add_argument("--revision", required=True)
     parser.add_argument("--time", required=True, type=int, help="seconds since 1970, of every file and of the image")
-    parser.add_argument("--authorities", type=pathlib.Path, default=f"/{AUTHORITIES}", help="the CA bundle")
+    parser.add_argument("--authorities", type=pathlib.Path, default=AUTHORITIES, help="a folder of certificates")
     parser.add_argument("--notices", required=True, type=pathlib.Path, help="the licences of what the program contains")
     parser.add_argument("programs", nargs="+", metavar="ARCHITECTURE=PROGRAM", type=program)
     return parser.parse_args()
@@ -56,6 +59,14 @@ def program(word):
     if not (architecture and separator and pathlib.Path(path).is_file()):
         raise argparse.ArgumentTypeError(f"{word!r} names no architecture and program")
     return architecture, pathlib.Path(path)
+
+
+def bundle(folder):
+    """The certificates of a folder as one file."""
+    files = sorted(folder.glob("*.crt"))
+    if not files:
+        sys.exit(f"image: {folder} has no certificates; on Debian: apt-get install ca-certificates")
+    return b"".join(file.read_bytes().rstrip() + b"\n" for file in files)
 
 
 def write_tar(entries, time):
@@ -78,7 +89,7 @@ def layer(program, options):
     """The file system as a tar."""
     files = {path: (text.encode(), 0o644) for path, text in FILES.items()}
     files["usr/bin/wharfinger"] = (program.read_bytes(), 0o755)
-    files[AUTHORITIES] = (options.authorities.read_bytes(), 0o644)
+    files[BUNDLE] = (bundle(options.authorities), 0o644)
     files["usr/share/doc/wharfinger/THIRD-PARTY-LICENSES"] = (options.notices.read_bytes(), 0o644)
     for name in ("LICENSE-APACHE", "LICENSE-MIT"):
         files[f"usr/share/doc/wharfinger/{name}"] = ((ROOT / name).read_bytes(), 0o644)
@@ -129,6 +140,8 @@ class Image:
                     "PATH=/usr/bin",
                     "WHARFINGER_LISTEN=0.0.0.0:8080",
                     f"WHARFINGER_DATA_DIR=/{DATA}",
+                    # SQLite's temporary files: with a read-only root there is no other folder for them.
+                    f"SQLITE_TMPDIR=/{DATA}",
                 ],
                 "ExposedPorts": {"8080/tcp": {}},
                 "Volumes": {f"/{DATA}": {}},
