@@ -112,6 +112,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and .Values.tls.enabled (not .Values.tls.certManager.enabled) (not .Values.tls.secretName) -}}
 {{- fail "tls.enabled needs tls.secretName or tls.certManager.enabled." -}}
 {{- end -}}
+{{- if and (ne .Values.service.type "ClusterIP") (not .Values.tls.enabled) (not .Values.service.plainHttp) -}}
+{{- fail (printf "service.type is %s, and nothing ends TLS: passwords and tokens would cross the network in clear. Set tls.enabled, or service.plainHttp if a load balancer ends TLS." .Values.service.type) -}}
+{{- end -}}
 {{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.ingressFrom) (not .Values.networkPolicy.registriesFrom) -}}
 {{- fail "networkPolicy needs ingressFrom or registriesFrom: nobody could reach the service." -}}
 {{- end -}}
@@ -170,6 +173,9 @@ spec:
         - name: WHARFINGER_LISTEN
           value: {{ printf "%s:8080" .Values.listenAddress | quote }}
         - name: WHARFINGER_DATA_DIR
+          value: /var/lib/wharfinger
+        # SQLite's temporary files can be larger than /tmp.
+        - name: SQLITE_TMPDIR
           value: /var/lib/wharfinger
         - name: WHARFINGER_PUBLIC_URL
           value: {{ required "publicUrl is required: the URL that clients use" .Values.publicUrl | quote }}
