@@ -282,8 +282,13 @@ async fn null_in_a_patch_does_what_the_document_says() {
                 continue;
             }
             if let example @ Value::String(_) = &property["example"] {
+                let held = admin.get(path).await.json["properties"].clone();
                 let set = admin.patch(path, json!({name: example})).await;
                 assert_eq!(set.status, 200, "{name}: {set:?}");
+                for (other, value) in held.as_object().unwrap() {
+                    let changed = &set.json["properties"][other];
+                    assert!(other == name || changed == value, "{name} changed {other}");
+                }
             }
             let before = admin.get(path).await.json["properties"].clone();
             assert!(!before[name].is_null(), "{name}");

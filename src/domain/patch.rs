@@ -57,7 +57,8 @@ impl<T> From<Option<T>> for Patch<T> {
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
-    /// Reads a member that is there; one that is absent needs `#[serde(default)]`.
+    /// Reads a member that is there. Each member of this type needs `#[serde(default)]`: serde reads an absent one as null,
+    /// which clears the value.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Option::deserialize(deserializer).map(Self::from)
     }

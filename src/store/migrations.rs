@@ -276,12 +276,3 @@ fn versions<DB: diesel::backend::Backend>(source: &EmbeddedMigrations) -> Result
         .map(|migration| migration.name().version().to_string())
         .collect())
 }
-
-/// Undoes every migration, for the test that what goes up also comes down.
-pub(super) fn revert_all(connection: &mut Session) -> Result<()> {
-    match connection {
-        Session::Sqlite(sqlite) => sqlite.revert_all_migrations(SQLITE).map(drop),
-        Session::Postgres(postgres) => postgres.revert_all_migrations(POSTGRES).map(drop),
-    }
-    .map_err(Error::Internal)
-}

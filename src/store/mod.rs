@@ -423,8 +423,3 @@ fn make_private(path: &std::path::Path) {
         .mode(0o600)
         .open(path);
 }
-
-/// Undoes every migration. All data is lost; for tests of the migrations.
-pub fn revert(target: &Target) -> Result<()> {
-    migrations::revert_all(&mut Session::open(target, Purpose::Write)?)
-}

@@ -246,14 +246,20 @@ impl TryFrom<PostAccount> for CreateAccount {
     type Error = Error;
 
     fn try_from(body: PostAccount) -> Result<Self> {
-        let properties = body.properties;
+        let PostAccountProperties {
+            name,
+            password,
+            roles,
+            status,
+            credentials,
+        } = body.properties;
         let mut violations = Violations::default();
-        let name = violations.take(AccountName::parse(&properties.name));
-        let password = properties.password.map(|sent| NewPassword::parse(sent.0));
+        let name = violations.take(AccountName::parse(&name));
+        let password = password.map(|sent| NewPassword::parse(sent.0));
         let password = violations.take(password.transpose());
-        let status = properties.status.as_deref().map(Status::parse);
+        let status = status.as_deref().map(Status::parse);
         let status = violations.take(status.transpose());
-        if properties.credentials.with_password() {
+        if credentials.with_password() {
             violations.push(
                 Field::Password,
                 "credentials.password is shown and never read; send \"password\" to choose one",
@@ -263,7 +269,7 @@ impl TryFrom<PostAccount> for CreateAccount {
             Some(Self {
                 name: name?,
                 password: password?,
-                roles: properties.roles,
+                roles,
                 status: status?.unwrap_or(Status::Enabled),
             })
         })();
@@ -309,18 +315,26 @@ impl TryFrom<PatchAccount> for AccountPatch {
     type Error = Error;
 
     fn try_from(body: PatchAccount) -> Result<Self> {
+        let PatchAccount {
+            password,
+            roles,
+            status,
+            name,
+            _credentials: _,
+            _id: _,
+            _type: _,
+            _href: _,
+            _metadata: _,
+        } = body;
         let mut violations = Violations::default();
-        let password = violations.take(
-            body.password
-                .map(|password| NewPassword::parse(password.0))
-                .transpose(),
-        );
-        let status = violations.take(body.status.as_deref().map(Status::parse).transpose());
+        let password = password.map(|password| NewPassword::parse(password.0));
+        let password = violations.take(password.transpose());
+        let status = violations.take(status.as_deref().map(Status::parse).transpose());
         let patch = (|| {
             Some(Self {
-                name: body.name,
+                name,
                 password: password?,
-                roles: body.roles,
+                roles,
                 status: status?,
             })
         })();

@@ -354,30 +354,35 @@ impl TryFrom<CreateRegistry> for NewRegistry {
     type Error = Error;
 
     fn try_from(body: CreateRegistry) -> Result<Self> {
-        let properties = body.properties;
+        let CreateRegistryProperties {
+            name,
+            location,
+            garbage_collection_schedule,
+            features,
+            api_subnet_allow_list,
+            token_verifier,
+            default_token_life,
+            maximum_token_life,
+            maximum_secret_age,
+            _maintenance_window: _,
+            _hostname: _,
+            _storage_usage: _,
+        } = body.properties;
         let mut violations = Violations::default();
-        let name = violations.take(RegistryName::parse(&properties.name));
-        let schedule = violations.take(
-            properties
-                .garbage_collection_schedule
-                .map(registry::Schedule::try_from)
-                .transpose(),
-        );
-        let api_subnet_allow_list = violations.take(AllowList::of_registry(
-            properties.api_subnet_allow_list.unwrap_or_default(),
-        ));
-        let features = properties.features.map(registry::Features::try_from);
+        let name = violations.take(RegistryName::parse(&name));
+        let schedule = garbage_collection_schedule.map(registry::Schedule::try_from);
+        let schedule = violations.take(schedule.transpose());
+        let api_subnet_allow_list = api_subnet_allow_list.unwrap_or_default();
+        let api_subnet_allow_list = violations.take(AllowList::of_registry(api_subnet_allow_list));
+        let features = features.map(registry::Features::try_from);
         let features = violations.take(features.transpose());
-        let verifier = violations.take(to_verifier(properties.token_verifier.as_deref()));
-        let lives = violations.take(to_lives(
-            properties.default_token_life,
-            properties.maximum_token_life,
-        ));
-        let maximum_secret_age = violations.take(to_maximum_age(properties.maximum_secret_age));
+        let verifier = violations.take(to_verifier(token_verifier.as_deref()));
+        let lives = violations.take(to_lives(default_token_life, maximum_token_life));
+        let maximum_secret_age = violations.take(to_maximum_age(maximum_secret_age));
         let new = (|| {
             Some(Self {
                 name: name?,
-                location: properties.location,
+                location,
                 schedule: schedule?,
                 features: features?.unwrap_or_default(),
                 api_subnet_allow_list: api_subnet_allow_list?,
@@ -486,27 +491,41 @@ impl TryFrom<PatchRegistry> for RegistryPatch {
     type Error = Error;
 
     fn try_from(body: PatchRegistry) -> Result<Self> {
+        let PatchRegistry {
+            name,
+            location,
+            garbage_collection_schedule,
+            features,
+            api_subnet_allow_list,
+            token_verifier,
+            default_token_life,
+            maximum_token_life,
+            maximum_secret_age,
+            _maintenance_window: _,
+            _hostname: _,
+            _storage_usage: _,
+            _id: _,
+            _type: _,
+            _href: _,
+            _metadata: _,
+        } = body;
         let mut violations = Violations::default();
-        let schedule = body.garbage_collection_schedule;
-        let schedule = violations.take(schedule.try_map(registry::Schedule::try_from));
-        let api_subnet_allow_list = violations.take(
-            body.api_subnet_allow_list
-                .map(AllowList::of_registry)
-                .transpose(),
-        );
+        let schedule = garbage_collection_schedule.try_map(registry::Schedule::try_from);
+        let schedule = violations.take(schedule);
+        let api_subnet_allow_list = api_subnet_allow_list.map(AllowList::of_registry);
+        let api_subnet_allow_list = violations.take(api_subnet_allow_list.transpose());
         // In a PATCH, features without scanning leave it unchanged.
-        let features = body
-            .features
+        let features = features
             .filter(|features| features.vulnerability_scanning.is_some())
             .map(registry::Features::try_from);
         let features = violations.take(features.transpose());
-        let verifier = violations.take(to_verifier(body.token_verifier.as_deref()));
-        let lives = violations.take(to_lives(body.default_token_life, body.maximum_token_life));
-        let maximum_secret_age = violations.take(to_maximum_age(body.maximum_secret_age));
+        let verifier = violations.take(to_verifier(token_verifier.as_deref()));
+        let lives = violations.take(to_lives(default_token_life, maximum_token_life));
+        let maximum_secret_age = violations.take(to_maximum_age(maximum_secret_age));
         let patch = (|| {
             Some(Self {
-                name: body.name,
-                location: body.location,
+                name,
+                location,
                 schedule: schedule?,
                 features: features?,
                 api_subnet_allow_list: api_subnet_allow_list?,
