@@ -125,6 +125,21 @@ async fn every_change_is_told_with_who_and_what(
             "admin delete registry success",
         ]
     );
+    let page = include_str!("../docs/AUDIT.md");
+    for event in &events {
+        let subject = event["subjectKind"].as_str().unwrap();
+        let subject = subject.replace("api-", "API ").replace('-', " ");
+        let start = format!("| {subject} |");
+        let row = page.lines().find(|row| row.starts_with(&start)).unwrap();
+        let states = ["before", "after"].map(|state| event["detail"][state].as_object());
+        for member in states.into_iter().flatten().flat_map(serde_json::Map::keys) {
+            let named = [format!("`{member}`"), format!("`\"{member}\": ")];
+            assert!(
+                named.iter().any(|name| row.contains(name)),
+                "docs/AUDIT.md: {member} of {subject}"
+            );
+        }
+    }
     let mut update = events[2].clone();
     assert!(update["id"].as_str().unwrap().contains('.'));
     update["id"] = Value::Null;
