@@ -75,8 +75,8 @@ impl AccountName {
     }
 }
 
-/// The keys that an account of this name may have: the key of a new account, and that of an account which was made
-/// before names were compared by all of Unicode. If both exist, the name means the second one.
+/// The `name_key`s that an account of this name may have: that of a new account, then that of an account from before
+/// case was ignored in all of Unicode. If both accounts exist, the name means the older one.
 #[must_use]
 pub fn account_keys(name: &str) -> [String; 2] {
     [folded(name), name_key(name)]

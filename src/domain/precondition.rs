@@ -138,11 +138,11 @@ impl Precondition {
         }
     }
 
-    /// Returns the thing, or only its tag if the caller has seen this state.
+    /// Returns the resource, or only its ETag if the caller has this state already.
     ///
     /// # Errors
     ///
-    /// [`Error::Precondition`] if the thing does not meet the caller's conditions.
+    /// [`Error::Precondition`] if the resource does not meet the caller's conditions.
     pub fn look<T>(&self, what: What, tag: Tag, thing: T) -> Result<Look<T>> {
         self.require_match(what, Some(tag))?;
         let known = self.none_matches.as_ref();

@@ -229,8 +229,8 @@ pub struct TokenRules {
 /// The trust anchor with which a registry verifies a JWT of this service. It decides how the signing key may change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TokenVerifier {
-    /// A JWT carries its certificate, and the registry trusts the CA that it has here for good. So the signing key rotates
-    /// on schedule without a restart of the registry. Distribution 2.8 and 3.
+    /// A JWT carries its certificate, and the registry trusts the CA that this service keeps for it. So the signing key
+    /// rotates on schedule without a restart of the registry. For Distribution 2.8 and 3.
     #[default]
     X5c,
     /// The registry trusts one key, and a JWT carries only that key's id: the key changes on command alone, and then
@@ -517,8 +517,8 @@ pub struct NewRegistry {
     /// The trust anchor for JWTs. `None` is the default for a new registry, and leaves a replaced one as it is: a
     /// client that does not know the field must not lock out a registry that trusts one key.
     pub verifier: Option<TokenVerifier>,
-    /// The rules for the life of its tokens. A missing field is no rule for a new registry, and leaves a replaced one
-    /// as it is: a client that does not know the fields must not lift the rules.
+    /// The rules for the life of its tokens. If a field is missing, a new registry gets no such rule, and a replaced one
+    /// keeps its rule: a client that does not know the fields must not remove the rules.
     pub lives: LivesPatch,
     /// The greatest age of its tokens' secrets, likewise.
     pub maximum_secret_age: Patch<Period>,

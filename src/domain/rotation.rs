@@ -1,7 +1,7 @@
 //! The secrets of a token: the current one, and for a while the previous one.
 //!
-//! Owns the end of each: the previous one works until its grace period ends, and either until it reaches the greatest
-//! age that its registry allows. Refuses to know the secrets themselves.
+//! Decides when each ends: the previous one at the end of its grace period, and both at the greatest age that their
+//! registry allows. Never sees the values of the secrets.
 
 use chrono::{DateTime, TimeDelta, Utc};
 

@@ -130,7 +130,7 @@ impl Signer {
     /// Makes a key ready to sign; `private` is its PKCS #8 in DER.
     ///
     /// A leaf sends its certificate along. A pinned key does not: Distribution 3 with nothing but a `jwks` file
-    /// refuses every JWT that has one.
+    /// refuses every JWT with a certificate.
     pub fn new(key: &SigningKey, private: &[u8]) -> Result<Self> {
         let certificate = (key.role == KeyRole::Leaf).then(|| [STANDARD.encode(&key.certificate)]);
         let header = Header {
