@@ -76,7 +76,10 @@ impl RunningService {
             let name = AccountName::parse(ACCOUNT.0).expect("a name");
             let password = NewPassword::parse(password()).expect("a password");
             let roles = vec!["Admin".to_owned()];
-            let made = service.accounts().create(name, &password, roles).await;
+            let made = service
+                .account_commands()
+                .create(name, &password, roles)
+                .await;
             made.expect("an account");
             let caller = service.identify(presented(), origin()).await;
             let caller = caller.expect("a caller");
