@@ -138,7 +138,7 @@ impl Precondition {
         }
     }
 
-    /// Returns the resource, or only its ETag if the caller has this state already.
+    /// Returns the resource, or only its `ETag` if the caller has this state already.
     ///
     /// # Errors
     ///
