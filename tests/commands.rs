@@ -403,9 +403,11 @@ fn the_first_start_says_the_password_and_the_line_last_and_together(
     assert!(lines[first + 3].contains("the service stops"), "{said}");
 }
 
-#[test]
-fn of_several_replicas_each_says_which_has_the_first_password() {
-    let database = Arc::new(Database::fresh(Backend::Postgres));
+#[rstest]
+fn of_several_replicas_each_says_which_has_the_first_password(
+    #[values(Backend::Postgres)] backend: Backend,
+) {
+    let database = Arc::new(Database::fresh(backend));
     let folder = |name: &str| database.folder().join(name);
     let start = |name: &str| {
         let mut command = beside(&database);
