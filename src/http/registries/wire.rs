@@ -1,7 +1,8 @@
 //! The bodies of this surface, and their translation to and from the domain.
 //!
 //! Unknown members are refused, since a mistyped `expiryDate` must not make a token that never expires. Members of an
-//! answer that a client sends back are read and ignored.
+//! answer that a client sends back are read and ignored. Each body lists them itself: serde's `flatten` accepts unknown
+//! members in spite of `deny_unknown_fields`.
 
 mod account;
 mod member;
