@@ -26,6 +26,7 @@ diesel::table! {
         deleted_at -> Nullable<BigInt>,
         password_form -> Nullable<Text>,
         refresh_id -> Nullable<Binary>,
+        description -> Nullable<Text>,
     }
 }
 
@@ -44,6 +45,7 @@ diesel::table! {
         revoked_by -> Nullable<Binary>,
         noticed_at -> Nullable<BigInt>,
         used_at -> Nullable<BigInt>,
+        description -> Nullable<Text>,
     }
 }
 
@@ -158,6 +160,8 @@ diesel::table! {
         modified_by_name -> Nullable<Text>,
         deleted_at -> Nullable<BigInt>,
         maximum_secret_age -> Nullable<BigInt>,
+        description -> Nullable<Text>,
+        labels -> Nullable<Text>,
     }
 }
 
@@ -262,6 +266,7 @@ diesel::table! {
         previous_at -> Nullable<BigInt>,
         refresh_id -> Nullable<Binary>,
         description -> Nullable<Text>,
+        labels -> Nullable<Text>,
     }
 }
 
