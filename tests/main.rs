@@ -31,6 +31,7 @@ mod evaluation;
 mod hardening;
 mod idempotency;
 mod janitor;
+mod labels;
 mod leaks;
 mod lists;
 mod lives;

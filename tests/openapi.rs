@@ -260,10 +260,10 @@ async fn null_in_a_patch_does_what_the_document_says() {
     let path = format!("/registries/{registry}");
     let full = json!({
         "garbageCollectionSchedule": {"days": ["Sunday"], "time": "04:00:00Z"},
-        "apiSubnetAllowList": ["10.0.0.0/8"],
+        "apiSubnetAllowList": ["10.0.0.0/8"], "labels": {"a": "b"},
     });
     let token = json!({
-        "name": "ci", "allowedCidrs": ["10.1.0.0/16"],
+        "name": "ci", "allowedCidrs": ["10.1.0.0/16"], "labels": {"a": "b"},
         "scopes": [{"actions": ["pull"], "name": "a/b", "type": "repository"}],
     });
     let token = admin.mint_with(&registry, token).await.path;

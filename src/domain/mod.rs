@@ -17,6 +17,7 @@ pub mod excerpt;
 pub mod filter;
 pub mod id;
 pub mod idempotency;
+pub mod labels;
 pub mod life;
 pub mod membership;
 pub mod network;

@@ -10,6 +10,7 @@ use super::allow_list::AllowList;
 use super::audit::{Recorded, SubjectKind};
 use super::escalation::{Changeable, Credential};
 use super::id::{RegistryId, RegistryKey};
+use super::labels::Labels;
 use super::life::{Lives, LivesPatch};
 use super::membership::{Images, Rights};
 use super::patch::Patch;
@@ -300,6 +301,8 @@ pub struct Registry {
     pub lives: Lives,
     /// The greatest age of its tokens' secrets; `None` is no limit.
     pub maximum_secret_age: Option<Period>,
+    /// Its labels.
+    pub labels: Labels,
     /// Counts every change.
     pub version: i64,
     /// The account that made it, and the time.
@@ -331,11 +334,12 @@ impl Recorded for Registry {
             verifier,
             lives,
             maximum_secret_age,
+            labels,
             version,
             created: _,
             modified: _,
         } = self;
-        json!({
+        let mut record = json!({
             "name": name,
             "location": location,
             "schedule": schedule,
@@ -346,7 +350,13 @@ impl Recorded for Registry {
             "maximumTokenLife": lives.maximum.map(|life| life.to_string()),
             "maximumSecretAge": maximum_secret_age.map(|age| age.to_string()),
             "version": version,
-        })
+        });
+        if let Value::Object(record) = &mut record
+            && !labels.is_empty()
+        {
+            record.insert("labels".to_owned(), json!(labels));
+        }
+        record
     }
 }
 
@@ -419,6 +429,7 @@ impl Registry {
             verifier,
             lives,
             maximum_secret_age,
+            labels,
         } = new;
         let patch = RegistryPatch {
             name: Some(name.as_str().to_owned()),
@@ -429,6 +440,7 @@ impl Registry {
             verifier,
             lives,
             maximum_secret_age,
+            labels,
         };
         self.update(patch, server)
     }
@@ -444,6 +456,7 @@ impl Registry {
             verifier,
             lives,
             maximum_secret_age,
+            labels,
         } = patch;
         let mut violations = Violations::default();
         if let Some(name) = name.filter(|name| *name != self.name) {
@@ -497,6 +510,9 @@ impl Registry {
         if let Some(maximum_secret_age) = maximum_secret_age.change() {
             self.maximum_secret_age = maximum_secret_age;
         }
+        if let Some(labels) = labels {
+            self.labels = labels;
+        }
         Ok(before != *self)
     }
 }
@@ -522,6 +538,8 @@ pub struct NewRegistry {
     pub lives: LivesPatch,
     /// The greatest age of its tokens' secrets, likewise.
     pub maximum_secret_age: Patch<Period>,
+    /// Its labels. `None` is none for a new registry, and leaves a replaced one as it is.
+    pub labels: Option<Labels>,
 }
 
 impl NewRegistry {
@@ -537,6 +555,7 @@ impl NewRegistry {
             verifier,
             lives,
             maximum_secret_age,
+            labels,
         } = self;
         Registry {
             key: RegistryKey(0),
@@ -549,6 +568,7 @@ impl NewRegistry {
             verifier: verifier.unwrap_or_default(),
             lives: Lives::default().changed(*lives),
             maximum_secret_age: maximum_secret_age.value(),
+            labels: labels.clone().unwrap_or_default(),
             version: 1,
             created: created.clone(),
             modified: None,
@@ -575,6 +595,8 @@ pub struct RegistryPatch {
     pub lives: LivesPatch,
     /// Changes the greatest age of its tokens' secrets.
     pub maximum_secret_age: Patch<Period>,
+    /// Replaces all labels.
+    pub labels: Option<Labels>,
 }
 
 #[cfg(test)]

@@ -42,6 +42,8 @@ fields! {
     Body = "body": "The body is missing, is not JSON, lacks a member at its top, has an unknown member, or did not arrive whole.",
     Name = "name": "A name outside its pattern, or another name in a PUT.",
     Description = "description": "Longer than 200 characters, with a control character, or with a secret.",
+    Labels = "labels": "More than 16, a name or a value outside [its syntax](#labels), or a secret in one.",
+    Label = "label": "Not in the form `name=value`, with a name or a value that no [labels](#labels) have, or more than 16.",
     Location = "location": "None of `/locations`, or another one in a PUT.",
     GarbageCollectionSchedule = "garbage-collection-schedule": "No day, or no time of day.",
     Features = "features": "The request would switch scanning off, or its properties are too large.",

@@ -279,6 +279,14 @@ impl<T: IntoParams> Query<T> {
     }
 }
 
+/// The values of a parameter that may come several times, in their order.
+pub(super) fn repeated(request: &HttpRequest, parameter: &str) -> Vec<String> {
+    url::form_urlencoded::parse(request.query_string().as_bytes())
+        .filter(|(name, _)| name == parameter)
+        .map(|(_, value)| value.into_owned())
+        .collect()
+}
+
 /// The whole request, for answers that depend on its host and path.
 #[derive(Debug)]
 pub(super) struct Raw(pub HttpRequest);

@@ -10,6 +10,7 @@ use crate::domain::audit::Change;
 use crate::domain::escalation::change;
 use crate::domain::id::{RegistryId, RegistryKey};
 use crate::domain::idempotency::Attempt;
+use crate::domain::labels::Label;
 use crate::domain::life::Lives;
 use crate::domain::permission::{Level, Resource};
 use crate::domain::precondition::{Look, Precondition};
@@ -28,6 +29,8 @@ const FILTER: usize = 64;
 pub struct Listing {
     /// Only names that contain this, without regard to case.
     pub name_contains: Option<String>,
+    /// Only registries with all of these labels.
+    pub labels: Vec<Label>,
     /// The most registries of the page.
     pub limit: i64,
     /// The cursor from the page before.
@@ -49,6 +52,13 @@ struct Cursor {
     v: u8,
     after: i64,
     contains: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    labels: Vec<Label>,
+}
+
+/// The layout of a cursor. A release that does not know labels must refuse theirs, rather than list all registries.
+fn layout(labels: &[Label]) -> u8 {
+    if labels.is_empty() { 1 } else { 2 }
 }
 
 /// Registry use cases.
@@ -106,11 +116,17 @@ impl<'a> Registries<'a> {
                 format!("filter.name {} contains a control character", quoted(text)),
             ));
         }
-        let (after, contains) = match &listing.token {
-            None => (RegistryKey(0), contains),
-            Some(token) => self.open_cursor(token, contains.as_deref())?,
+        let cursor = match &listing.token {
+            None => Cursor {
+                v: layout(&listing.labels),
+                after: 0,
+                contains,
+                labels: listing.labels,
+            },
+            Some(token) => self.open_cursor(token, contains.as_deref(), &listing.labels)?,
         };
-        let (limit, filter) = (listing.limit, contains.clone());
+        let (limit, after) = (listing.limit, RegistryKey(cursor.after));
+        let (contains, labels) = (cursor.contains.clone(), cursor.labels.clone());
         let mut registries = self
             .core
             .read(caller, move |connection, actor| {
@@ -118,7 +134,8 @@ impl<'a> Registries<'a> {
                 permissions.require_somewhere(Resource::Registry, Level::Read)?;
                 let member = (!permissions.see_all()).then_some(actor.key);
                 // One more than asked for tells whether there is a next page.
-                table::list(connection, after, filter.as_deref(), member, limit + 1)
+                let name = contains.as_deref();
+                table::list(connection, after, name, &labels, member, limit + 1)
             })
             .await?;
         let kept = usize::try_from(limit).map_err(Error::internal)?;
@@ -126,9 +143,8 @@ impl<'a> Registries<'a> {
         registries.truncate(kept);
         let next = match registries.last().filter(|_| more) {
             Some(last) => Some(self.seal_cursor(&Cursor {
-                v: 1,
                 after: last.key.0,
-                contains,
+                ..cursor
             })?),
             None => None,
         };
@@ -345,28 +361,30 @@ impl<'a> Registries<'a> {
     }
 
     /// The filter is part of the cursor; naming another one beside it is an error.
-    fn open_cursor(
-        &self,
-        token: &str,
-        contains: Option<&str>,
-    ) -> Result<(RegistryKey, Option<String>)> {
+    fn open_cursor(&self, token: &str, contains: Option<&str>, labels: &[Label]) -> Result<Cursor> {
         let cursor = self
             .core
             .data_keys
             .open_cursor(LIST, token)
-            .and_then(|bytes| serde_json::from_slice::<Cursor>(&bytes).ok());
+            .and_then(|bytes| serde_json::from_slice::<Cursor>(&bytes).ok())
+            .filter(|cursor| cursor.v == layout(&cursor.labels));
         match cursor {
-            Some(cursor)
-                if cursor.v == 1
-                    && (contains.is_none() || contains == cursor.contains.as_deref()) =>
-            {
-                Ok((RegistryKey(cursor.after), cursor.contains))
+            Some(cursor) => {
+                let other = if contains.is_some() && contains != cursor.contains.as_deref() {
+                    "filter.name"
+                } else if !labels.is_empty() && labels != cursor.labels {
+                    "label"
+                } else {
+                    return Ok(cursor);
+                };
+                Err(Error::invalid(
+                    Field::PaginationToken,
+                    format!(
+                        "pagination.token belongs to a list with another {other}; leave {other} out or as it was"
+                    ),
+                ))
             }
-            Some(cursor) if cursor.v == 1 => Err(Error::invalid(
-                Field::PaginationToken,
-                "pagination.token belongs to a list with another filter.name; leave filter.name out or as it was",
-            )),
-            _ => Err(Error::invalid(
+            None => Err(Error::invalid(
                 Field::PaginationToken,
                 format!(
                     "pagination.token {} is not one that this service gave; start without one",

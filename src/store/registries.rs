@@ -1,22 +1,33 @@
 //! The tables `registries` and `registry_counters`.
 
 use chrono::{DateTime, Utc};
+use diesel::sql_types::{Nullable, Text};
 use diesel::{
     BoolExpressionMethods, EscapeExpressionMethods, ExpressionMethods, JoinOnDsl,
     OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper, TextExpressionMethods,
 };
 
 use super::failure::on_unique;
-use super::rows::{bytes, from_json, micros, optional_stamp, period, stamp, to_json, uuid};
+use super::rows::{
+    bytes, from_json, labels_to_json, micros, optional_stamp, period, stamp, to_json, uuid,
+};
 use super::schema::{registries, registry_counters, registry_members, signing_keys};
 use super::session::{Session, direct};
 use crate::domain::Attribution;
 use crate::domain::id::{AccountId, AccountKey, RegistryId, RegistryKey};
+use crate::domain::labels::{Label, Labels};
 use crate::domain::life::Lives;
 use crate::domain::period::Period;
 use crate::domain::registry::{NewRegistry, Registry, Tenant, TokenVerifier};
 use crate::domain::signing::KeyRole;
 use crate::error::{Error, Result, What};
+
+#[diesel::declare_sql_function]
+extern "SQL" {
+    /// A text with every `part` of it replaced. To look for a text as it is: SQLite's LIKE disregards case, and the
+    /// databases have no other function of one name for that.
+    fn replace(text: Nullable<Text>, part: Text, by: Text) -> Nullable<Text>;
+}
 
 #[derive(diesel::Queryable, diesel::Selectable)]
 #[diesel(table_name = registries)]
@@ -32,6 +43,7 @@ pub(super) struct RegistryRow {
     default_life: Option<i64>,
     maximum_life: Option<i64>,
     maximum_secret_age: Option<i64>,
+    labels: Option<String>,
     version: i64,
     created_at: i64,
     created_by: Vec<u8>,
@@ -57,6 +69,7 @@ impl TryFrom<RegistryRow> for Registry {
             default_life,
             maximum_life,
             maximum_secret_age,
+            labels,
             version,
             created_at,
             created_by,
@@ -76,6 +89,7 @@ impl TryFrom<RegistryRow> for Registry {
             verifier: TokenVerifier::from_stored(&verifier),
             lives: lives(default_life, maximum_life)?,
             maximum_secret_age: maximum_secret_age.map(period).transpose()?,
+            labels: labels.as_deref().map_or(Ok(Labels::default()), from_json)?,
             version,
             created: stamp(created_at, &created_by, created_by_name)?,
             modified: optional_stamp(modified_at, modified_by, modified_by_name)?,
@@ -94,6 +108,7 @@ struct Columns {
     default_life: Option<i64>,
     maximum_life: Option<i64>,
     maximum_secret_age: Option<i64>,
+    labels: Option<String>,
     version: i64,
 }
 
@@ -110,6 +125,7 @@ impl Columns {
             verifier,
             lives: Lives { default, maximum },
             maximum_secret_age,
+            labels,
             version,
             created: _,
             modified: _,
@@ -122,6 +138,7 @@ impl Columns {
             default_life: default.map(Period::seconds),
             maximum_life: maximum.map(Period::seconds),
             maximum_secret_age: maximum_secret_age.map(Period::seconds),
+            labels: labels_to_json(labels)?,
             version: *version,
         })
     }
@@ -268,11 +285,13 @@ pub fn count_made_by(connection: &mut Session, account: AccountId) -> Result<i64
         .get_result(connection)?)
 }
 
-/// Living registries after a key, in creation order, by a part of the name in lower case and by member.
+/// Living registries after a key, in creation order, by a part of the name in lower case, by labels, all of which they
+/// have, and by member.
 pub fn list(
     connection: &mut Session,
     after: RegistryKey,
     contains: Option<&str>,
+    labelled: &[Label],
     member: Option<AccountKey>,
     limit: i64,
 ) -> Result<Vec<Registry>> {
@@ -292,6 +311,10 @@ pub fn list(
             .replace('%', "\\%")
             .replace('_', "\\_");
         query = query.filter(registries::name.like(format!("%{escaped}%")).escape('\\'));
+    }
+    for label in labelled {
+        let without = replace(registries::labels, label.as_member(), "");
+        query = query.filter(without.ne(registries::labels));
     }
     if let Some(account) = member {
         let own = registry_members::table

@@ -15,7 +15,9 @@ use uuid::Uuid;
 use super::credentials::{SecretDigest, secrets_of};
 use super::failure::on_unique;
 use super::prepared::Prepared;
-use super::rows::{Id, Json, Stated, bytes, from_json, instant, micros, to_json, uuid};
+use super::rows::{
+    Id, Json, Stated, bytes, from_json, instant, labels_to_json, micros, to_json, uuid,
+};
 use super::schema::{registries, token_uses, tokens};
 use super::session::{Session, direct};
 use super::token_uses::{self as uses, UseRow};
@@ -25,6 +27,7 @@ use crate::domain::account::name_key;
 use crate::domain::allow_list::AllowList;
 use crate::domain::caps::Caps;
 use crate::domain::id::{AccountId, RegistryId, RegistryKey, TokenId, TokenKey};
+use crate::domain::labels::Labels;
 use crate::domain::registry::TokenRules;
 use crate::domain::token::{NewToken, Token, VerbatimScopes};
 use crate::error::{Error, Result, What};
@@ -40,6 +43,7 @@ pub(super) struct TokenRow {
     position: i64,
     name: String,
     description: Option<String>,
+    labels: Option<Json<Labels>>,
     status: Stated,
     expires_at: Option<i64>,
     scopes: Json<VerbatimScopes>,
@@ -71,6 +75,7 @@ impl TokenRow {
             position,
             name,
             description,
+            labels,
             status: Stated(status),
             expires_at,
             scopes: Json(scopes),
@@ -102,6 +107,7 @@ impl TokenRow {
             position,
             name,
             description,
+            labels: labels.map(|Json(labels)| labels).unwrap_or_default(),
             status,
             expiry_date: expires_at.map(instant).transpose()?,
             scopes,
@@ -120,6 +126,7 @@ impl TokenRow {
 #[diesel(table_name = tokens, treat_none_as_null = true, treat_none_as_default_value = false)]
 struct Columns {
     description: Option<String>,
+    labels: Option<String>,
     status: &'static str,
     expires_at: Option<i64>,
     scopes: String,
@@ -136,6 +143,7 @@ impl Columns {
             position: _,
             name: _,
             description,
+            labels,
             status,
             expiry_date,
             scopes,
@@ -148,6 +156,7 @@ impl Columns {
         } = token;
         Ok(Self {
             description: description.clone(),
+            labels: labels_to_json(labels)?,
             status: status.as_str(),
             expires_at: expiry_date.map(micros),
             scopes: to_json(scopes)?,

@@ -11,6 +11,7 @@ mod examples;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod ids;
+mod labelled;
 mod leak;
 mod member;
 mod precondition;

@@ -5,6 +5,7 @@
 //! members in spite of `deny_unknown_fields`.
 
 mod account;
+mod labels;
 mod member;
 mod registry;
 mod token;

@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::labels::{LabelsSchema, SentLabels, to_labels};
 use super::{Links, Metadata, nullable_list};
 use crate::domain::allow_list::AllowList;
+use crate::domain::labels::Labels;
 use crate::domain::life::{Lives, LivesPatch, parse_life};
 use crate::domain::patch::Patch;
 use crate::domain::period::Period;
@@ -173,6 +175,10 @@ struct RegistryProperties {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "P90D")]
     maximum_secret_age: Option<String>,
+    /// The labels of the registry; absent without any
+    #[serde(skip_serializing_if = "Labels::is_empty")]
+    #[schema(value_type = LabelsSchema, required = false)]
+    labels: Labels,
 }
 
 /// A registry
@@ -213,6 +219,7 @@ impl RegistryView {
             verifier,
             lives: Lives { default, maximum },
             maximum_secret_age,
+            labels,
             version: _,
             created,
             modified,
@@ -237,6 +244,7 @@ impl RegistryView {
                 default_token_life: default.map(|life| life.to_string()),
                 maximum_token_life: maximum.map(|life| life.to_string()),
                 maximum_secret_age: maximum_secret_age.map(|age| age.to_string()),
+                labels,
             },
         }
     }
@@ -338,6 +346,10 @@ struct CreateRegistryProperties {
         example = "P90D"
     )]
     maximum_secret_age: Patch<String>,
+    /// Null and `{}` are none. Absent: none for a new registry, unchanged for one that is replaced
+    #[serde(default)]
+    #[schema(value_type = Option<LabelsSchema>)]
+    labels: Patch<SentLabels>,
     /// The product once had it; clients of that time still send it.
     #[serde(default, rename = "maintenanceWindow")]
     #[schema(ignore)]
@@ -364,6 +376,7 @@ impl TryFrom<CreateRegistry> for NewRegistry {
             default_token_life,
             maximum_token_life,
             maximum_secret_age,
+            labels,
             _maintenance_window: _,
             _hostname: _,
             _storage_usage: _,
@@ -379,6 +392,7 @@ impl TryFrom<CreateRegistry> for NewRegistry {
         let verifier = violations.take(to_verifier(token_verifier.as_deref()));
         let lives = violations.take(to_lives(default_token_life, maximum_token_life));
         let maximum_secret_age = violations.take(to_maximum_age(maximum_secret_age));
+        let labels = violations.take(to_labels(labels));
         let new = (|| {
             Some(Self {
                 name: name?,
@@ -389,6 +403,7 @@ impl TryFrom<CreateRegistry> for NewRegistry {
                 verifier: verifier?,
                 lives: lives?,
                 maximum_secret_age: maximum_secret_age?,
+                labels: labels?,
             })
         })();
         violations.finish(new)
@@ -460,6 +475,10 @@ pub(in super::super) struct PatchRegistry {
         example = "P90D"
     )]
     maximum_secret_age: Patch<String>,
+    /// Replaces all labels; null and `{}` remove them, absent leaves them as they are
+    #[serde(default)]
+    #[schema(value_type = Option<LabelsSchema>)]
+    labels: Patch<SentLabels>,
     #[schema(ignore)]
     name: Option<String>,
     #[schema(ignore)]
@@ -501,6 +520,7 @@ impl TryFrom<PatchRegistry> for RegistryPatch {
             default_token_life,
             maximum_token_life,
             maximum_secret_age,
+            labels,
             _maintenance_window: _,
             _hostname: _,
             _storage_usage: _,
@@ -522,6 +542,7 @@ impl TryFrom<PatchRegistry> for RegistryPatch {
         let verifier = violations.take(to_verifier(token_verifier.as_deref()));
         let lives = violations.take(to_lives(default_token_life, maximum_token_life));
         let maximum_secret_age = violations.take(to_maximum_age(maximum_secret_age));
+        let labels = violations.take(to_labels(labels));
         let patch = (|| {
             Some(Self {
                 name,
@@ -532,6 +553,7 @@ impl TryFrom<PatchRegistry> for RegistryPatch {
                 verifier: verifier?,
                 lives: lives?,
                 maximum_secret_age: maximum_secret_age?,
+                labels: labels?,
             })
         })();
         violations.finish(patch)
