@@ -23,6 +23,7 @@ mod check;
 mod commands;
 mod concurrency;
 mod database_file;
+mod descriptions;
 mod documents;
 mod durability;
 mod errors;

@@ -8,6 +8,7 @@ use super::escalation::Credential;
 use super::id::ApiTokenId;
 use super::id::{AccountId, AccountKey, RegistryKey};
 use super::membership::{Membership, Rights};
+use super::patch::Patch;
 use super::permission::Resource;
 use super::precondition::Tag;
 use super::role::{self, NONE, Permissions, Role};
@@ -142,6 +143,8 @@ pub struct Account {
     pub version: i64,
     /// Names of its roles, in their order.
     pub roles: Vec<String>,
+    /// A text for people.
+    pub description: Option<String>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
     /// When it was last changed; as it was made, if never.
@@ -171,6 +174,8 @@ pub struct CreateAccount {
     pub roles: Vec<String>,
     /// The status.
     pub status: Status,
+    /// A text for people.
+    pub description: Option<String>,
 }
 
 /// Changes to an account; `None` leaves a field as it is.
@@ -184,6 +189,8 @@ pub struct AccountPatch {
     pub roles: Option<Vec<String>>,
     /// Changes the status.
     pub status: Option<Status>,
+    /// Changes the text for people.
+    pub description: Patch<String>,
 }
 
 /// A new account, with its generated values.
@@ -201,6 +208,8 @@ pub struct NewAccount {
     pub roles: Vec<String>,
     /// The status.
     pub status: Status,
+    /// A text for people.
+    pub description: Option<String>,
     /// When it is made.
     pub at: DateTime<Utc>,
 }

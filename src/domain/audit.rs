@@ -626,12 +626,16 @@ impl Recorded for Account {
     }
 
     fn record(&self) -> Value {
-        json!({
+        let mut record = json!({
             "name": self.name,
             "status": self.status.as_str(),
             "roles": self.roles,
             "version": self.version,
-        })
+        });
+        if let (Value::Object(record), Some(description)) = (&mut record, &self.description) {
+            record.insert("description".to_owned(), json!(description));
+        }
+        record
     }
 }
 

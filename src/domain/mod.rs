@@ -11,6 +11,7 @@ pub mod audit;
 pub mod auth_config;
 pub mod caps;
 pub mod clock_check;
+pub mod description;
 pub mod escalation;
 pub mod evaluation;
 pub mod excerpt;

@@ -301,6 +301,8 @@ pub struct Registry {
     pub lives: Lives,
     /// The greatest age of its tokens' secrets; `None` is no limit.
     pub maximum_secret_age: Option<Period>,
+    /// A text for people.
+    pub description: Option<String>,
     /// Its labels.
     pub labels: Labels,
     /// Counts every change.
@@ -334,6 +336,7 @@ impl Recorded for Registry {
             verifier,
             lives,
             maximum_secret_age,
+            description,
             labels,
             version,
             created: _,
@@ -351,10 +354,14 @@ impl Recorded for Registry {
             "maximumSecretAge": maximum_secret_age.map(|age| age.to_string()),
             "version": version,
         });
-        if let Value::Object(record) = &mut record
-            && !labels.is_empty()
-        {
-            record.insert("labels".to_owned(), json!(labels));
+        if let Value::Object(record) = &mut record {
+            let description = description.as_ref().map(|text| json!(text));
+            let labels = (!labels.is_empty()).then(|| json!(labels));
+            let told = [("description", description), ("labels", labels)];
+            let told = told
+                .into_iter()
+                .filter_map(|(name, value)| Some((name.to_owned(), value?)));
+            record.extend(told);
         }
         record
     }
@@ -429,6 +436,7 @@ impl Registry {
             verifier,
             lives,
             maximum_secret_age,
+            description,
             labels,
         } = new;
         let patch = RegistryPatch {
@@ -440,6 +448,7 @@ impl Registry {
             verifier,
             lives,
             maximum_secret_age,
+            description,
             labels,
         };
         self.update(patch, server)
@@ -456,6 +465,7 @@ impl Registry {
             verifier,
             lives,
             maximum_secret_age,
+            description,
             labels,
         } = patch;
         let mut violations = Violations::default();
@@ -510,6 +520,9 @@ impl Registry {
         if let Some(maximum_secret_age) = maximum_secret_age.change() {
             self.maximum_secret_age = maximum_secret_age;
         }
+        if let Some(description) = description.change() {
+            self.description = description;
+        }
         if let Some(labels) = labels {
             self.labels = labels;
         }
@@ -538,6 +551,8 @@ pub struct NewRegistry {
     pub lives: LivesPatch,
     /// The greatest age of its tokens' secrets, likewise.
     pub maximum_secret_age: Patch<Period>,
+    /// A text for people; [`Patch::Keep`] is none for a new registry, and leaves a replaced one as it is.
+    pub description: Patch<String>,
     /// Its labels. `None` is none for a new registry, and leaves a replaced one as it is.
     pub labels: Option<Labels>,
 }
@@ -555,6 +570,7 @@ impl NewRegistry {
             verifier,
             lives,
             maximum_secret_age,
+            description,
             labels,
         } = self;
         Registry {
@@ -568,6 +584,7 @@ impl NewRegistry {
             verifier: verifier.unwrap_or_default(),
             lives: Lives::default().changed(*lives),
             maximum_secret_age: maximum_secret_age.value(),
+            description: description.clone().value(),
             labels: labels.clone().unwrap_or_default(),
             version: 1,
             created: created.clone(),
@@ -595,6 +612,8 @@ pub struct RegistryPatch {
     pub lives: LivesPatch,
     /// Changes the greatest age of its tokens' secrets.
     pub maximum_secret_age: Patch<Period>,
+    /// Changes the text for people.
+    pub description: Patch<String>,
     /// Replaces all labels.
     pub labels: Option<Labels>,
 }

@@ -20,9 +20,8 @@ use super::precondition::Tag;
 use super::registry::{Tenant, TokenRules};
 use super::rotation::Secrets;
 use super::scope::are_within;
-use super::secret::masked;
 use super::status::Status;
-use super::text::{has_control, quoted};
+use super::text::quoted;
 use super::token_scope::{Scope, check_wildcards};
 use crate::error::{Error, Field, Result};
 
@@ -57,28 +56,6 @@ impl TokenName {
 
 /// Stored scopes, for code that only shows them: parsing and serialising them would be a fifth of a page's cost.
 pub type VerbatimScopes = Box<RawValue>;
-
-/// The longest description, in characters.
-const DESCRIPTION: usize = 200;
-
-/// Reads a description: one line of at most 200 characters that all show, and no secret, as many may read it.
-pub fn parse_description(text: String) -> Result<String> {
-    let length = text.chars().count();
-    let wrong = if length > DESCRIPTION {
-        format!("description has {length} characters; at most {DESCRIPTION} are allowed")
-    } else if has_control(&text) {
-        format!(
-            "description {} is not one line without control characters",
-            quoted(&text)
-        )
-    } else if masked(&text) != text {
-        "description contains a secret, and everybody who sees the token can read it; leave it out"
-            .to_owned()
-    } else {
-        return Ok(text);
-    };
-    Err(Error::invalid(Field::Description, wrong))
-}
 
 /// A registry token.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -38,12 +38,14 @@ fn send(body: &[u8]) -> Vec<String> {
         check_schedule(new.schedule.as_ref());
         check_features(&new.features);
         check_list(&new.api_subnet_allow_list);
+        check_description(new.description);
         new.labels.iter().for_each(check_labels);
     }
     if let Some(patch) = taken(registries::registry_patch(body)) {
         check_schedule(patch.schedule.value().as_ref());
         patch.features.iter().for_each(check_features);
         patch.api_subnet_allow_list.iter().for_each(check_list);
+        check_description(patch.description);
         patch.labels.iter().for_each(check_labels);
     }
     if let Some(new) = taken(registries::new_token(body)) {
@@ -85,6 +87,7 @@ fn send(body: &[u8]) -> Vec<String> {
     problems.extend(problem(&account));
     if let Some(new) = taken(account) {
         check_text(new.name.as_str(), 255);
+        check_description(new.description.into());
         if let Some(password) = new.password {
             check_password(password.secret().expose_secret());
         }

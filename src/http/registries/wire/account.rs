@@ -10,6 +10,8 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::{Links, SentBack, nullable_list, rfc3339};
 use crate::domain::account::{Account, AccountName, AccountPatch, CreateAccount, NewPassword};
+use crate::domain::description::parse_description;
+use crate::domain::patch::Patch;
 use crate::domain::status::Status;
 use crate::error::{Error, Field, Result, Violations};
 use crate::http::schema::{PRINTABLE, one_of, text};
@@ -99,6 +101,10 @@ struct AccountProperties {
     /// The status of the account
     #[schema(value_type = AccountStatus)]
     status: &'static str,
+    /// A text for people; absent without one
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "The robot of the nightly build")]
+    description: Option<String>,
 }
 
 /// An account
@@ -125,6 +131,7 @@ impl From<Account> for AccountView {
             status,
             version,
             roles,
+            description,
             created_at,
             modified_at,
         } = account;
@@ -143,6 +150,7 @@ impl From<Account> for AccountView {
                 name,
                 roles,
                 status: status.as_str(),
+                description,
             },
         }
     }
@@ -230,6 +238,9 @@ struct PostAccountProperties {
     /// The status of the account; enabled if absent
     #[schema(value_type = Option<AccountStatus>, nullable = false)]
     status: Option<String>,
+    /// A text for people; null and absent are none
+    #[schema(value_type = Option<String>, max_length = 200, pattern = r"^[^\x00-\x1F\x7F]*$", example = "The robot of the nightly build")]
+    description: Option<String>,
     #[serde(default)]
     #[schema(ignore)]
     credentials: SentBack,
@@ -251,6 +262,7 @@ impl TryFrom<PostAccount> for CreateAccount {
             password,
             roles,
             status,
+            description,
             credentials,
         } = body.properties;
         let mut violations = Violations::default();
@@ -259,6 +271,7 @@ impl TryFrom<PostAccount> for CreateAccount {
         let password = violations.take(password.transpose());
         let status = status.as_deref().map(Status::parse);
         let status = violations.take(status.transpose());
+        let description = violations.take(description.map(parse_description).transpose());
         if credentials.with_password() {
             violations.push(
                 Field::Password,
@@ -271,6 +284,7 @@ impl TryFrom<PostAccount> for CreateAccount {
                 password: password?,
                 roles,
                 status: status?.unwrap_or(Status::Enabled),
+                description: description?,
             })
         })();
         violations.finish(new)
@@ -292,6 +306,10 @@ pub(in super::super) struct PatchAccount {
     /// Enables or disables the account
     #[schema(value_type = Option<AccountStatus>, nullable = false)]
     status: Option<String>,
+    /// Replaces the text for people; null removes it, absent leaves it as it is
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 200, pattern = r"^[^\x00-\x1F\x7F]*$", example = "The robot of the nightly build")]
+    description: Patch<String>,
     #[schema(ignore)]
     name: Option<String>,
     #[serde(default, rename = "credentials")]
@@ -319,6 +337,7 @@ impl TryFrom<PatchAccount> for AccountPatch {
             password,
             roles,
             status,
+            description,
             name,
             _credentials: _,
             _id: _,
@@ -330,12 +349,14 @@ impl TryFrom<PatchAccount> for AccountPatch {
         let password = password.map(|password| NewPassword::parse(password.0));
         let password = violations.take(password.transpose());
         let status = violations.take(status.as_deref().map(Status::parse).transpose());
+        let description = violations.take(description.try_map(parse_description));
         let patch = (|| {
             Some(Self {
                 name,
                 password: password?,
                 roles,
                 status: status?,
+                description: description?,
             })
         })();
         violations.finish(patch)

@@ -10,6 +10,7 @@ use utoipa::{PartialSchema, ToSchema};
 use super::labels::{LabelsSchema, SentLabels, to_labels};
 use super::{Links, Metadata, nullable_list};
 use crate::domain::allow_list::AllowList;
+use crate::domain::description::parse_description;
 use crate::domain::labels::Labels;
 use crate::domain::life::{Lives, LivesPatch, parse_life};
 use crate::domain::patch::Patch;
@@ -175,6 +176,10 @@ struct RegistryProperties {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "P90D")]
     maximum_secret_age: Option<String>,
+    /// A text for people; absent without one
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "Images of the payments team")]
+    description: Option<String>,
     /// The labels of the registry; absent without any
     #[serde(skip_serializing_if = "Labels::is_empty")]
     #[schema(value_type = LabelsSchema, required = false)]
@@ -219,6 +224,7 @@ impl RegistryView {
             verifier,
             lives: Lives { default, maximum },
             maximum_secret_age,
+            description,
             labels,
             version: _,
             created,
@@ -244,6 +250,7 @@ impl RegistryView {
                 default_token_life: default.map(|life| life.to_string()),
                 maximum_token_life: maximum.map(|life| life.to_string()),
                 maximum_secret_age: maximum_secret_age.map(|age| age.to_string()),
+                description,
                 labels,
             },
         }
@@ -346,6 +353,10 @@ struct CreateRegistryProperties {
         example = "P90D"
     )]
     maximum_secret_age: Patch<String>,
+    /// A text for people; null is no text. Absent: no text for a new registry, unchanged for one that is replaced
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 200, pattern = r"^[^\x00-\x1F\x7F]*$", example = "Images of the team for accounts")]
+    description: Patch<String>,
     /// Null and `{}` are none. Absent: none for a new registry, unchanged for one that is replaced
     #[serde(default)]
     #[schema(value_type = Option<LabelsSchema>)]
@@ -376,6 +387,7 @@ impl TryFrom<CreateRegistry> for NewRegistry {
             default_token_life,
             maximum_token_life,
             maximum_secret_age,
+            description,
             labels,
             _maintenance_window: _,
             _hostname: _,
@@ -392,6 +404,7 @@ impl TryFrom<CreateRegistry> for NewRegistry {
         let verifier = violations.take(to_verifier(token_verifier.as_deref()));
         let lives = violations.take(to_lives(default_token_life, maximum_token_life));
         let maximum_secret_age = violations.take(to_maximum_age(maximum_secret_age));
+        let description = violations.take(description.try_map(parse_description));
         let labels = violations.take(to_labels(labels));
         let new = (|| {
             Some(Self {
@@ -403,6 +416,7 @@ impl TryFrom<CreateRegistry> for NewRegistry {
                 verifier: verifier?,
                 lives: lives?,
                 maximum_secret_age: maximum_secret_age?,
+                description: description?,
                 labels: labels?,
             })
         })();
@@ -475,6 +489,10 @@ pub(in super::super) struct PatchRegistry {
         example = "P90D"
     )]
     maximum_secret_age: Patch<String>,
+    /// Replaces the text for people; null removes it, absent leaves it as it is
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 200, pattern = r"^[^\x00-\x1F\x7F]*$", example = "Images of the team for accounts")]
+    description: Patch<String>,
     /// Replaces all labels; null and `{}` remove them, absent leaves them as they are
     #[serde(default)]
     #[schema(value_type = Option<LabelsSchema>)]
@@ -520,6 +538,7 @@ impl TryFrom<PatchRegistry> for RegistryPatch {
             default_token_life,
             maximum_token_life,
             maximum_secret_age,
+            description,
             labels,
             _maintenance_window: _,
             _hostname: _,
@@ -542,6 +561,7 @@ impl TryFrom<PatchRegistry> for RegistryPatch {
         let verifier = violations.take(to_verifier(token_verifier.as_deref()));
         let lives = violations.take(to_lives(default_token_life, maximum_token_life));
         let maximum_secret_age = violations.take(to_maximum_age(maximum_secret_age));
+        let description = violations.take(description.try_map(parse_description));
         let labels = violations.take(to_labels(labels));
         let patch = (|| {
             Some(Self {
@@ -553,6 +573,7 @@ impl TryFrom<PatchRegistry> for RegistryPatch {
                 verifier: verifier?,
                 lives: lives?,
                 maximum_secret_age: maximum_secret_age?,
+                description: description?,
                 labels: labels?,
             })
         })();

@@ -11,14 +11,13 @@ use uuid::Uuid;
 use super::labels::{LabelsSchema, SentLabels, to_labels};
 use super::{Links, Metadata, nullable_list, rfc3339};
 use crate::domain::allow_list::AllowList;
+use crate::domain::description::parse_description;
 use crate::domain::labels::Labels;
 use crate::domain::patch::Patch;
 use crate::domain::scope_warning::ScopeWarning;
 use crate::domain::status::Status;
 use crate::domain::token;
-use crate::domain::token::{
-    NewToken, TokenName, TokenPatch, VerbatimScopes, parse_description, parse_expiry,
-};
+use crate::domain::token::{NewToken, TokenName, TokenPatch, VerbatimScopes, parse_expiry};
 use crate::domain::token_scope;
 use crate::domain::token_scope::check_scopes;
 use crate::error::{Error, Result, Violations};
