@@ -350,6 +350,21 @@ async fn registry(settings: &Settings, command: RegistryCommand) -> Result<()> {
                 let set = keys.key_set_of(&keys.tenant(&registry).await?).await?;
                 serde_json::to_string_pretty(&set).map_err(Error::internal)?
             }
+            RegistryCommand::Freeze { registry } => {
+                match service.registries().set_frozen(&registry, true).await? {
+                    (name, true) => format!(
+                        "{name} is frozen: nothing opens it from the next request on. A registry that checks JWTs \
+                         itself accepts those that it has seen until they end."
+                    ),
+                    (name, false) => format!("{name} is frozen already."),
+                }
+            }
+            RegistryCommand::Thaw { registry } => {
+                match service.registries().set_frozen(&registry, false).await? {
+                    (name, true) => format!("{name} is thawed: its credentials open it again."),
+                    (name, false) => format!("{name} is not frozen."),
+                }
+            }
         };
         print(text.trim_end())
     }

@@ -29,6 +29,7 @@ mod durability;
 mod errors;
 mod escalation;
 mod evaluation;
+mod frozen;
 mod hardening;
 mod idempotency;
 mod janitor;

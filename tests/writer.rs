@@ -696,6 +696,7 @@ fn enter(connection: &mut Session, number: u128) -> Result<RegistryKey> {
         verifier: None,
         lives: LivesPatch::default(),
         maximum_secret_age: Patch::Keep,
+        frozen: None,
         description: Patch::Keep,
         labels: None,
     };

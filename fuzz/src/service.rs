@@ -93,6 +93,7 @@ impl RunningService {
                     verifier: None,
                     lives: wharfinger::domain::life::LivesPatch::default(),
                     maximum_secret_age: Default::default(),
+                    frozen: None,
                     description: Default::default(),
                     labels: None,
                 };

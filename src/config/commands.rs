@@ -22,7 +22,7 @@ pub enum Command {
         #[command(subcommand)]
         command: AccountCommand,
     },
-    /// Set up registries to take this service's tokens; works beside a running server
+    /// Set up registries to take this service's tokens, and freeze them; works beside a running server
     Registry {
         /// The subcommand.
         #[command(subcommand)]
@@ -307,6 +307,16 @@ pub enum RegistryCommand {
     /// Print the public keys of the registry's JWTs, a JSON Web Key Set
     Jwks {
         /// The registry's name
+        registry: String,
+    },
+    /// Let nothing open a registry from the next request on: no token, account or JWT, until it is thawed
+    Freeze {
+        /// The registry's name or id
+        registry: String,
+    },
+    /// Let a frozen registry be opened again
+    Thaw {
+        /// The registry's name or id
         registry: String,
     },
 }

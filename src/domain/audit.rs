@@ -161,6 +161,8 @@ words! {
         Address = "address",
         /// The registry's allow list does not hold the address.
         RegistryAddress = "registry-address",
+        /// The registry is frozen.
+        RegistryFrozen = "registry-frozen",
         /// The account on whose behalf the token acts is disabled.
         AccountDisabled = "account-disabled",
         /// The account may not see the registry.

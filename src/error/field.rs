@@ -49,6 +49,7 @@ fields! {
     Features = "features": "The request would switch scanning off, or its properties are too large.",
     ApiSubnetAllowList = "api-subnet-allow-list": "No address or network, or more than 25.",
     TokenVerifier = "token-verifier": "Neither `x5c` nor `pinned`.",
+    Frozen = "frozen": "Neither `true` nor `false`.",
     MaximumSecretAge = "maximum-secret-age": "No [period](#a-new-secret), or one shorter than `PT1H`.",
     GracePeriod = "grace-period": "No period, or one longer than `P30D`.",
     For = "for": "No product whose configuration is known.",

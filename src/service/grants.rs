@@ -16,8 +16,8 @@ use super::access::Presented;
 use super::core::Core;
 use super::core::Length;
 use super::holders::{
-    Holder, account_holder, admit_address, app_token_holder, generation_of, is_of, is_of_token,
-    is_right, referred, token_holder,
+    Holder, account_holder, app_token_holder, generation_of, is_of, is_of_token, is_right,
+    may_enter, referred, token_holder,
 };
 use super::jwt::{AccessClaim, Claims, named_key};
 use super::policy::Policy;
@@ -386,7 +386,7 @@ impl<'a> Grants<'a> {
                         other => other,
                     })?;
                     let tenant = enter(connection, &policy, &asked, seen)?;
-                    admit_address(&tenant, source, seen)?;
+                    may_enter(&tenant, source, seen)?;
                     let holder = account_holder(connection, actor, &tenant, seen)?;
                     ProvenLogin::read(connection, tenant, holder, purpose)
                 })
@@ -397,6 +397,11 @@ impl<'a> Grants<'a> {
             Err(error) => (error, Refusal::default()),
         };
         let seen = self.completed(&error, seen, service);
+        if seen.reason == Some(Reason::RegistryFrozen) {
+            // No guess: it must not make the account wait elsewhere, such as at this service's own APIs.
+            self.core.tell(&error, &seen, caller.by());
+            return Err(error);
+        }
         self.core.concluded(&caller, Err(error), &seen).await
     }
 
@@ -435,7 +440,7 @@ impl<'a> Grants<'a> {
             let (found, generation) = found.zip(generation).ok_or(Error::Unauthenticated)?;
             is_of_token(&found, seen);
             // Before more is read: a client elsewhere must not learn from the time that the secret is right.
-            admit_address(&tenant, presented.source, seen)?;
+            may_enter(&tenant, presented.source, seen)?;
             let opening = credentials::opening(connection, tenant.home(), found.key)?;
             let proven = (found, generation, opening);
             let holder = token_holder(proven, &tenant, now, presented.source, seen)?;
@@ -460,7 +465,7 @@ impl<'a> Grants<'a> {
                 .filter(|_| right && presented.name == app_token::USER)
                 .ok_or(Error::Unauthenticated)?;
             seen.subject = Some((SubjectKind::AppToken, found.id.0));
-            admit_address(&tenant, presented.source, seen)?;
+            may_enter(&tenant, presented.source, seen)?;
             let holder = app_token_holder(connection, &found, &tenant, now, seen)?;
             ProvenLogin::read(connection, tenant, holder, purpose)
         };

@@ -48,9 +48,12 @@ impl Holder {
     }
 }
 
-/// Checks that the registry may be entered from the client's address. A refusal looks like that of a wrong secret: a
-/// thief who has the right one must not learn that it is.
-pub(super) fn admit_address(tenant: &Tenant, source: IpAddr, seen: &mut Refusal) -> Result<()> {
+/// Checks that the registry may be entered now, and from the client's address. A refusal looks like that of a wrong
+/// secret: a thief who has the right one must not learn that it is.
+pub(super) fn may_enter(tenant: &Tenant, source: IpAddr, seen: &mut Refusal) -> Result<()> {
+    if tenant.frozen {
+        return Err(seen.because(Reason::RegistryFrozen));
+    }
     if tenant.api_subnet_allow_list.admits(source) {
         return Ok(());
     }
@@ -236,7 +239,7 @@ pub(super) fn referred(
             let (found, opening) = credentials::credential(connection, tenant.home(), token)?
                 .ok_or(Error::Unauthenticated)?;
             is_of_token(&found, seen);
-            admit_address(tenant, source, seen)?;
+            may_enter(tenant, source, seen)?;
             let generation = found.generation(reference.version);
             let generation = generation.ok_or_else(|| seen.because(Reason::Ended))?;
             token_holder((found, generation, opening), tenant, now, source, seen)
@@ -245,7 +248,7 @@ pub(super) fn referred(
             let standing =
                 accounts::standing(connection, account)?.ok_or(Error::Unauthenticated)?;
             seen.subject = Some((SubjectKind::Account, standing.actor.id.0));
-            admit_address(tenant, source, seen)?;
+            may_enter(tenant, source, seen)?;
             if standing.status != Status::Enabled {
                 return Err(seen.because(Reason::Disabled));
             }
@@ -257,7 +260,7 @@ pub(super) fn referred(
         Who::AppToken(token) => {
             let found = app_tokens::credential(connection, token)?.ok_or(Error::Unauthenticated)?;
             seen.subject = Some((SubjectKind::AppToken, found.id.0));
-            admit_address(tenant, source, seen)?;
+            may_enter(tenant, source, seen)?;
             app_token_holder(connection, &found, tenant, now, seen)
         }
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::access::{Caller, visible};
-use super::core::{Core, Done, Put};
+use super::core::{Core, Done, Put, Urgency};
 use super::idempotency::{Once, StoredAnswer};
 use crate::domain::account::Actor;
 use crate::domain::audit::Change;
@@ -275,11 +275,11 @@ impl<'a> Registries<'a> {
                     rights.require(Resource::Registry, Level::Write)?;
                     condition.require(What::Registry, Some(registry.tag()))?;
                     let before = registry.clone();
-                    if !registry.replace(new.clone(), lives)? {
+                    if !registry.replace(new.clone(), lives, now)? {
                         return Ok(Done::nothing(Put::Replaced(registry)));
                     }
                     change(&before.restrictions(), &registry.restrictions(), &rights)?;
-                    table::update(connection, &mut registry, actor.stamp(now))?;
+                    table::update(connection, &mut registry, Some(actor.stamp(now)))?;
                     let change = Change::updated(&before, &registry);
                     Ok(Done::told(Put::Replaced(registry), change))
                 },
@@ -297,20 +297,59 @@ impl<'a> Registries<'a> {
         condition: Precondition,
     ) -> Result<Registry> {
         let (now, lives) = (self.core.clock.now(), self.core.policy.lives);
+        let urgency = Urgency::of_an_end(patch.only_freezes());
         self.core
-            .write(caller, Lock::Registry(id), move |connection, actor| {
-                let found = members::registry(connection, id, actor.key)?;
-                let (mut registry, rights) = visible(actor, id, found)?;
-                rights.require(Resource::Registry, Level::Write)?;
-                condition.require(What::Registry, Some(registry.tag()))?;
+            .change(
+                caller,
+                urgency,
+                Lock::Registry(id),
+                move |connection, actor| {
+                    let found = members::registry(connection, id, actor.key)?;
+                    let (mut registry, rights) = visible(actor, id, found)?;
+                    rights.require(Resource::Registry, Level::Write)?;
+                    condition.require(What::Registry, Some(registry.tag()))?;
+                    let before = registry.clone();
+                    if !registry.update(patch.clone(), lives, now)? {
+                        return Ok(Done::nothing(registry));
+                    }
+                    change(&before.restrictions(), &registry.restrictions(), &rights)?;
+                    table::update(connection, &mut registry, Some(actor.stamp(now)))?;
+                    let change = Change::updated(&before, &registry);
+                    Ok(Done::told(registry, change))
+                },
+            )
+            .await
+    }
+
+    /// Freezes a registry, or thaws it, for the operator of the machine: by its id, or else by its name. Returns its name,
+    /// and false if it was so already.
+    pub async fn set_frozen(&self, registry: &str, frozen: bool) -> Result<(String, bool)> {
+        let (now, lives) = (self.core.clock.now(), self.core.policy.lives);
+        let missing = Error::not_found(What::Registry, quoted(registry));
+        let (asked, by_id) = (registry.to_owned(), RegistryId::parse(registry).ok());
+        let find = move |connection: &mut Session| {
+            let found = by_id.map(|id| table::find(connection, id)).transpose()?;
+            match found.flatten() {
+                Some(registry) => Ok(Some(registry.id)),
+                None => table::id_named(connection, &asked),
+            }
+        };
+        let id = self.core.store.read(find).await?.ok_or(missing)?;
+        self.core
+            .command(Lock::Registry(id), move |connection| {
+                let found = table::find(connection, id)?;
+                let mut registry = found.ok_or_else(|| Error::not_found(What::Registry, id))?;
                 let before = registry.clone();
-                if !registry.update(patch.clone(), lives)? {
-                    return Ok(Done::nothing(registry));
+                let patch = RegistryPatch {
+                    frozen: Some(frozen),
+                    ..RegistryPatch::default()
+                };
+                if !registry.update(patch, lives, now)? {
+                    return Ok(Done::nothing((registry.name, false)));
                 }
-                change(&before.restrictions(), &registry.restrictions(), &rights)?;
-                table::update(connection, &mut registry, actor.stamp(now))?;
+                table::update(connection, &mut registry, None)?;
                 let change = Change::updated(&before, &registry);
-                Ok(Done::told(registry, change))
+                Ok(Done::told((registry.name, true), change))
             })
             .await
     }

@@ -201,7 +201,8 @@ impl<'a> Tokens<'a> {
                 rights.require(Resource::Token, Level::Read)?;
                 let token = find(connection, tenant.home(), id)?;
                 let closed = || token.closed_to(&tenant, question.address?);
-                let unusable = token.unusable_at(now).or_else(closed);
+                let unusable = tenant.shut().or_else(|| token.unusable_at(now));
+                let unusable = unusable.or_else(closed);
                 // Here and not in the worker: 100 scopes and 100 names take milliseconds.
                 let domain = &policy.registry_domain;
                 Ok(evaluate(&token.scopes, &question.wanted, unusable, domain))

@@ -9,7 +9,7 @@ use diesel::{
 
 use super::failure::on_unique;
 use super::rows::{
-    bytes, from_json, labels_to_json, micros, optional_stamp, period, stamp, to_json, uuid,
+    bytes, from_json, instant, labels_to_json, micros, optional_stamp, period, stamp, to_json, uuid,
 };
 use super::schema::{registries, registry_counters, registry_members, signing_keys};
 use super::session::{Session, direct};
@@ -43,6 +43,7 @@ pub(super) struct RegistryRow {
     default_life: Option<i64>,
     maximum_life: Option<i64>,
     maximum_secret_age: Option<i64>,
+    frozen_at: Option<i64>,
     description: Option<String>,
     labels: Option<String>,
     version: i64,
@@ -70,6 +71,7 @@ impl TryFrom<RegistryRow> for Registry {
             default_life,
             maximum_life,
             maximum_secret_age,
+            frozen_at,
             description,
             labels,
             version,
@@ -91,6 +93,7 @@ impl TryFrom<RegistryRow> for Registry {
             verifier: TokenVerifier::from_stored(&verifier),
             lives: lives(default_life, maximum_life)?,
             maximum_secret_age: maximum_secret_age.map(period).transpose()?,
+            frozen_at: frozen_at.map(instant).transpose()?,
             description,
             labels: labels.as_deref().map_or(Ok(Labels::default()), from_json)?,
             version,
@@ -111,6 +114,7 @@ struct Columns {
     default_life: Option<i64>,
     maximum_life: Option<i64>,
     maximum_secret_age: Option<i64>,
+    frozen_at: Option<i64>,
     description: Option<String>,
     labels: Option<String>,
     version: i64,
@@ -129,6 +133,7 @@ impl Columns {
             verifier,
             lives: Lives { default, maximum },
             maximum_secret_age,
+            frozen_at,
             description,
             labels,
             version,
@@ -143,6 +148,7 @@ impl Columns {
             default_life: default.map(Period::seconds),
             maximum_life: maximum.map(Period::seconds),
             maximum_secret_age: maximum_secret_age.map(Period::seconds),
+            frozen_at: frozen_at.map(micros),
             description: description.clone(),
             labels: labels_to_json(labels)?,
             version: *version,
@@ -172,6 +178,21 @@ pub fn find_key(connection: &mut Session, id: RegistryId) -> Result<Option<Regis
     Ok(key.map(RegistryKey))
 }
 
+/// A living registry by its public id.
+pub fn find(connection: &mut Session, id: RegistryId) -> Result<Option<Registry>> {
+    registries::table
+        .filter(
+            registries::uuid
+                .eq(bytes(id.0))
+                .and(registries::deleted_at.is_null()),
+        )
+        .select(RegistryRow::as_select())
+        .get_result(connection)
+        .optional()?
+        .map(Registry::try_from)
+        .transpose()
+}
+
 /// The public id of a living registry.
 pub fn find_id(connection: &mut Session, key: RegistryKey) -> Result<Option<RegistryId>> {
     let id: Option<Vec<u8>> = registries::table
@@ -186,7 +207,15 @@ pub fn find_id(connection: &mut Session, key: RegistryKey) -> Result<Option<Regi
     id.map(|id| Ok(RegistryId(uuid(&id)?))).transpose()
 }
 
-pub(super) type TenantRow = (i64, Vec<u8>, String, String, String, Option<i64>);
+pub(super) type TenantRow = (
+    i64,
+    Vec<u8>,
+    String,
+    String,
+    String,
+    Option<i64>,
+    Option<i64>,
+);
 /// The columns of a [`TenantRow`].
 pub(super) const TENANT: (
     registries::key,
@@ -195,6 +224,7 @@ pub(super) const TENANT: (
     registries::verifier,
     registries::subnets,
     registries::maximum_secret_age,
+    registries::frozen_at,
 ) = (
     registries::key,
     registries::uuid,
@@ -202,10 +232,11 @@ pub(super) const TENANT: (
     registries::verifier,
     registries::subnets,
     registries::maximum_secret_age,
+    registries::frozen_at,
 );
 
 pub(super) fn to_tenant(
-    (key, id, name, verifier, subnets, maximum_secret_age): TenantRow,
+    (key, id, name, verifier, subnets, maximum_secret_age, frozen_at): TenantRow,
 ) -> Result<Tenant> {
     Ok(Tenant {
         key: RegistryKey(key),
@@ -214,6 +245,7 @@ pub(super) fn to_tenant(
         verifier: TokenVerifier::from_stored(&verifier),
         api_subnet_allow_list: from_json(&subnets)?,
         maximum_secret_age: maximum_secret_age.map(period).transpose()?,
+        frozen: frozen_at.is_some(),
     })
 }
 
@@ -369,22 +401,26 @@ pub fn insert(
     Ok(registry)
 }
 
-/// Keeps a changed registry, and the account that changed it.
+/// Keeps a changed registry, and the account that changed it; a command has none, and leaves the one before.
 pub fn update(
     connection: &mut Session,
     registry: &mut Registry,
-    modified: Attribution,
+    modified: Option<Attribution>,
 ) -> Result<()> {
     registry.version += 1;
     diesel::update(registries::table.find(registry.key.0))
         .set((
             Columns::of(registry)?,
-            registries::modified_at.eq(micros(modified.at)),
-            registries::modified_by.eq(bytes(modified.by.0)),
-            registries::modified_by_name.eq(&modified.by_name),
+            modified.as_ref().map(|modified| {
+                (
+                    registries::modified_at.eq(micros(modified.at)),
+                    registries::modified_by.eq(bytes(modified.by.0)),
+                    registries::modified_by_name.eq(&modified.by_name),
+                )
+            }),
         ))
         .execute(connection)?;
-    registry.modified = Some(modified);
+    registry.modified = modified.or(registry.modified.take());
     Ok(())
 }
 

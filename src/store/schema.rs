@@ -149,7 +149,7 @@ diesel::table! {
         verifier -> Text,
         default_life -> Nullable<BigInt>,
         maximum_life -> Nullable<BigInt>,
-        /// Not used: a restored database is frozen as a whole.
+        /// A release before this one does not heed it.
         frozen_at -> Nullable<BigInt>,
         version -> BigInt,
         created_at -> BigInt,

@@ -176,6 +176,10 @@ struct RegistryProperties {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "P90D")]
     maximum_secret_age: Option<String>,
+    /// True if the registry is frozen, so that nothing opens it; absent if it is not
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = true)]
+    frozen: Option<bool>,
     /// A text for people; absent without one
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "Images of the payments team")]
@@ -224,6 +228,7 @@ impl RegistryView {
             verifier,
             lives: Lives { default, maximum },
             maximum_secret_age,
+            frozen_at,
             description,
             labels,
             version: _,
@@ -250,6 +255,7 @@ impl RegistryView {
                 default_token_life: default.map(|life| life.to_string()),
                 maximum_token_life: maximum.map(|life| life.to_string()),
                 maximum_secret_age: maximum_secret_age.map(|age| age.to_string()),
+                frozen: frozen_at.map(|_| true),
                 description,
                 labels,
             },
@@ -353,6 +359,9 @@ struct CreateRegistryProperties {
         example = "P90D"
     )]
     maximum_secret_age: Patch<String>,
+    /// True freezes the registry: no token, account or JWT opens it at `/token` or `/v2/check`. False thaws it. Absent: a new registry is open, one that is replaced stays as it is
+    #[schema(nullable = false, example = false)]
+    frozen: Option<bool>,
     /// A text for people; null is no text. Absent: no text for a new registry, unchanged for one that is replaced
     #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 200, pattern = r"^[^\x00-\x1F\x7F]*$", example = "Images of the team for accounts")]
@@ -387,6 +396,7 @@ impl TryFrom<CreateRegistry> for NewRegistry {
             default_token_life,
             maximum_token_life,
             maximum_secret_age,
+            frozen,
             description,
             labels,
             _maintenance_window: _,
@@ -416,6 +426,7 @@ impl TryFrom<CreateRegistry> for NewRegistry {
                 verifier: verifier?,
                 lives: lives?,
                 maximum_secret_age: maximum_secret_age?,
+                frozen,
                 description: description?,
                 labels: labels?,
             })
@@ -489,6 +500,9 @@ pub(in super::super) struct PatchRegistry {
         example = "P90D"
     )]
     maximum_secret_age: Patch<String>,
+    /// True freezes the registry: from the next request on no token, account or JWT opens it at `/token` or `/v2/check`. False thaws it
+    #[schema(nullable = false, example = false)]
+    frozen: Option<bool>,
     /// Replaces the text for people; null removes it, absent leaves it as it is
     #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 200, pattern = r"^[^\x00-\x1F\x7F]*$", example = "Images of the team for accounts")]
@@ -538,6 +552,7 @@ impl TryFrom<PatchRegistry> for RegistryPatch {
             default_token_life,
             maximum_token_life,
             maximum_secret_age,
+            frozen,
             description,
             labels,
             _maintenance_window: _,
@@ -573,6 +588,7 @@ impl TryFrom<PatchRegistry> for RegistryPatch {
                 verifier: verifier?,
                 lives: lives?,
                 maximum_secret_age: maximum_secret_age?,
+                frozen,
                 description: description?,
                 labels: labels?,
             })
