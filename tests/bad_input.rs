@@ -1433,6 +1433,11 @@ async fn parameters_that_an_operation_does_not_have_are_refused() {
         (
             "GET",
             "/registries/R/tokens?status=disabled",
+            "did you mean state?",
+        ),
+        (
+            "GET",
+            "/registries/R/tokens?foo=disabled",
             "known are offset, limit, ",
         ),
         (

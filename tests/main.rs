@@ -28,6 +28,7 @@ mod documents;
 mod durability;
 mod errors;
 mod escalation;
+mod estate;
 mod evaluation;
 mod frozen;
 mod hardening;

@@ -855,7 +855,23 @@ const SEEDS: [Seed; 6] = [
 const ID_PATTERN: &str = "^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$";
 
 /// Parameters that the product's operations do not have.
-const OWN_PARAMETERS: [&str; 3] = ["expiringWithin", "unusedSince", "pagination.token"];
+const OWN_PARAMETERS: [&str; 15] = [
+    "canOpen",
+    "carries",
+    "createdAfter",
+    "createdBefore",
+    "createdBy",
+    "description",
+    "expiredSince",
+    "expiringWithin",
+    "label",
+    "name",
+    "neverUsed",
+    "orderBy",
+    "pagination.token",
+    "state",
+    "unusedSince",
+];
 
 fn parameter(name: &str, place: &str, description: &str, schema: Value) -> Value {
     json!({"name": name, "in": place, "description": description, "required": place == "path", "schema": schema})
@@ -1108,7 +1124,8 @@ fn the_token_schemas_are_those_of_the_product() {
 }
 
 /// Operations that the product does not have: method, path and operation id.
-const OWN_OPERATIONS: [(&str, &str, &str); 3] = [
+const OWN_OPERATIONS: [(&str, &str, &str); 4] = [
+    ("get", "/tokens", "tokensGet"),
     (
         "post",
         "/registries/{registryId}/tokens/{tokenId}/evaluate",

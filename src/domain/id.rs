@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::error::{Error, Field, Result, What};
@@ -36,7 +37,7 @@ fn parse_hyphenated(text: &str, what: What, field: Field) -> Result<Uuid> {
 macro_rules! public_id {
     ($(#[$doc:meta])* $name:ident, $what:expr, $field:expr) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub struct $name(pub Uuid);
 
         impl $name {

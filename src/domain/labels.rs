@@ -4,6 +4,7 @@
 //! the labels of a cluster can be copied.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -112,6 +113,12 @@ impl Label {
     #[must_use]
     pub fn as_member(&self) -> String {
         format!("\"{}\":\"{}\"", self.name, self.value)
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.name, self.value)
     }
 }
 

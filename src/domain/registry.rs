@@ -236,6 +236,17 @@ pub struct TokenRules {
     pub maximum_secret_age: Option<Period>,
 }
 
+/// A registry, as far as lists of tokens of several registries name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    /// Public id.
+    pub id: RegistryId,
+    /// Name.
+    pub name: String,
+    /// The registry, as far as work on its tokens needs it.
+    pub rules: TokenRules,
+}
+
 /// The trust anchor with which a registry verifies a JWT of this service. It decides how the signing key may change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TokenVerifier {

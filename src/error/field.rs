@@ -87,7 +87,16 @@ fields! {
     FilterName = "filter-name": "A control character.",
     PaginationToken = "pagination-token": "Not given by this service, of another list, beside `offset`, or used with another filter.",
     ExpiringWithin = "expiring-within": "No [period](#periods).",
+    ExpiredSince = "expired-since": "No [period](#periods).",
     UnusedSince = "unused-since": "No [period](#periods).",
+    NeverUsed = "never-used": "Neither `true` nor `false`.",
+    State = "state": "None of `enabled`, `disabled`, `expired`.",
+    CreatedBy = "created-by": "Not in the form of an account's id or name.",
+    CreatedBefore = "created-before": "No RFC 3339 time with a zone.",
+    CreatedAfter = "created-after": "No RFC 3339 time with a zone.",
+    CanOpen = "can-open": "Not of the form `type:name:action`, or an action that is granted nowhere.",
+    Carries = "carries": "No action: lower-case letters, or `*`.",
+    OrderBy = "order-by": "None of the [orders](#find-tokens).",
 }
 
 impl Field {

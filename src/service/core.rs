@@ -87,8 +87,10 @@ pub(super) struct Core {
     pub(super) audit_buffer: AuditBuffer,
     /// Reports that look through all tokens.
     pub(super) walks: Turns,
-    /// Filtered lists, whose totals are counted.
+    /// Lists that an index finds, whose totals are counted.
     pub(super) counting: Turns,
+    /// Lists for which all tokens are looked at.
+    pub(super) walking: Turns,
     /// Pages that are long, and lists without pages.
     pub(super) long_lists: Turns,
     pub(super) caches: Caches,

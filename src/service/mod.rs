@@ -41,6 +41,7 @@ mod signing_key_cache;
 pub mod signing_keys;
 pub mod throttle;
 pub mod token_lists;
+mod token_walk;
 pub mod tokens;
 pub mod turns;
 pub mod usage;
@@ -79,7 +80,7 @@ use self::sessions::Sessions;
 use self::signing_key_cache::SigningKeyCache;
 use self::signing_keys::SigningKeys;
 use self::throttle::Throttle;
-use self::token_lists::{COUNTING, LONG_LISTS, READING};
+use self::token_lists::{COUNTING, LONG_LISTS, READING, WALKING};
 use self::tokens::Tokens;
 use self::turns::Turns;
 use self::usage::UsageRecorder;
@@ -143,6 +144,7 @@ impl Service {
                 audit_buffer,
                 walks: Turns::new(WALKS, 1),
                 counting: Turns::new(COUNTING, 1),
+                walking: Turns::new(WALKING, 1),
                 long_lists: Turns::new(LONG_LISTS, READING),
                 caches,
                 counts: Counts::default(),

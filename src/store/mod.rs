@@ -19,6 +19,8 @@ mod readers;
 mod rows;
 mod schema;
 mod session;
+mod statement;
+mod token_conditions;
 mod transaction;
 mod writer;
 
@@ -43,6 +45,7 @@ pub mod signing_keys;
 pub mod token_filters;
 pub mod token_pages;
 pub mod token_uses;
+pub mod token_walks;
 pub mod tokens;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -61,6 +64,7 @@ use self::priority::Errand;
 use self::readers::Readers;
 use self::session::{Index, Purpose};
 pub use self::session::{Session, Target};
+pub use self::statement::Dialect;
 pub use self::transaction::{Ledger, Transaction};
 pub use self::writer::Lock;
 use self::writer::{GROUP, Writer};

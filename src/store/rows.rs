@@ -29,7 +29,7 @@ pub(super) fn instant(micros: i64) -> Result<DateTime<Utc>> {
 }
 
 pub(super) fn period(seconds: i64) -> Result<Period> {
-    Period::of_seconds(seconds).ok_or_else(|| Error::internal(format!("{seconds} s is no period")))
+    Period::try_from(seconds)
 }
 
 pub(super) fn bytes(id: Uuid) -> Vec<u8> {

@@ -19,6 +19,7 @@ mod registry;
 mod repeat;
 mod rotation;
 mod token;
+mod token_query;
 mod trust;
 mod wire;
 
@@ -89,6 +90,7 @@ fn routes(config: &mut impl Routes) {
         .service(registry::list)
         .service(registry::create)
         .section(REGISTRIES, Registry)
+        .service(token::list_all)
         .service(catalog::locations)
         .service(catalog::check_name)
         .service(account::list)

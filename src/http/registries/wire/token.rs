@@ -12,6 +12,7 @@ use super::labels::{LabelsSchema, SentLabels, to_labels};
 use super::{Links, Metadata, nullable_list, rfc3339};
 use crate::domain::allow_list::AllowList;
 use crate::domain::description::parse_description;
+use crate::domain::id::RegistryId;
 use crate::domain::labels::Labels;
 use crate::domain::patch::Patch;
 use crate::domain::scope_warning::ScopeWarning;
@@ -231,6 +232,15 @@ impl TokenView {
 }
 
 impl TokenView {
+    /// Adds the registry, in a list of several: its id and its name.
+    pub(in super::super) fn of(mut self, registry: Option<&(RegistryId, String)>) -> Self {
+        if let Some((id, name)) = registry {
+            self.metadata.registry_id = Some(id.0);
+            self.metadata.registry_name = Some(name.clone());
+        }
+        self
+    }
+
     /// Adds warnings about its scopes.
     pub(in super::super) fn warned(mut self, warnings: Vec<ScopeWarning>) -> Self {
         self.metadata.warnings = warnings.into_iter().map(WarningView::from).collect();
@@ -257,9 +267,13 @@ pub(in super::super) struct TokenList<'a> {
     /// Tokens on this page
     #[schema(example = 1)]
     pub(in super::super) count: usize,
-    /// All tokens of the registry
+    /// All tokens of the registry; in a list of all registries, of all of them; with conditions, all that meet them, counted up to 100000
     #[schema(example = 1)]
     pub(in super::super) total: i64,
+    /// False if there are more tokens than were counted; absent without conditions
+    #[serde(rename = "totalIsExact", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = true)]
+    pub(in super::super) total_is_exact: Option<bool>,
     #[schema(value_type = Vec<TokenView>)]
     pub(in super::super) items: Items<'a, TokenView>,
     #[serde(rename = "_links")]
