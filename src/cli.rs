@@ -6,6 +6,7 @@ mod descriptors;
 mod health;
 mod output;
 mod service;
+mod token;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -65,6 +66,9 @@ pub fn run(cli: Cli) -> Result<()> {
         }
         Command::Registry { command } => {
             actix_web::rt::System::new().block_on(registry(&settings, command))
+        }
+        Command::Token { command } => {
+            actix_web::rt::System::new().block_on(token::run(&settings, command))
         }
         Command::Keys {
             command:

@@ -30,7 +30,7 @@ use crate::store::{self, Target};
 
 pub use self::commands::{
     AccountCommand, AuditCommand, Command, KeysCommand, OpenapiVersion, Output, OutputChoice,
-    PasswordSource, RegistryCommand, RestoreCommand,
+    PasswordSource, RegistryCommand, RestoreCommand, TokenCommand,
 };
 pub use self::values::Retention;
 use self::values::{

@@ -1392,6 +1392,14 @@ async fn a_byte_order_mark_before_a_body_is_passed_over() {
             201,
         ),
         (&scanner, "POST", "/secret-scanning/report", leak, 202),
+        // The secret of nothing.
+        (
+            &admin,
+            "POST",
+            "/tokens/lookup",
+            json!({"secret": "eyJ.a.b"}),
+            404,
+        ),
         (
             &admin,
             "POST",

@@ -38,6 +38,7 @@ mod labels;
 mod leaks;
 mod lists;
 mod lives;
+mod lookups;
 mod members;
 mod memory;
 mod metrics;

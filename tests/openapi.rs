@@ -190,7 +190,7 @@ fn patterns_are_read_in_every_language_and_are_no_lists_of_words() {
     };
     let outcomes = json!(["success", "unauthenticated", "forbidden", "throttled"]);
     assert_eq!(parameter("/audit", "outcome"), outcomes);
-    assert_eq!(parameter("/audit", "kind")[9], "refuse");
+    assert_eq!(parameter("/audit", "kind")[10], "refuse");
     let products = json!(["distribution2", "distribution3", "zot"]);
     assert_eq!(
         parameter("/registries/{registryId}/auth-config", "for"),
@@ -1124,8 +1124,9 @@ fn the_token_schemas_are_those_of_the_product() {
 }
 
 /// Operations that the product does not have: method, path and operation id.
-const OWN_OPERATIONS: [(&str, &str, &str); 4] = [
+const OWN_OPERATIONS: [(&str, &str, &str); 5] = [
     ("get", "/tokens", "tokensGet"),
+    ("post", "/tokens/lookup", "tokensLookup"),
     (
         "post",
         "/registries/{registryId}/tokens/{tokenId}/evaluate",
@@ -1536,7 +1537,8 @@ async fn bodies_that_forms_are_filled_with_widen_nothing() {
     let mut sent = 0;
     for (method, path, operation) in operations(&document_of("registries")) {
         let example = &operation["requestBody"]["content"]["application/json"]["example"];
-        if example.is_null() || path.starts_with("/secret-scanning") {
+        // The secret in the example of a lookup is of nothing, and has no right checksum.
+        if example.is_null() || path.starts_with("/secret-scanning") || path == "/tokens/lookup" {
             continue;
         }
         // PUT makes something.

@@ -21,6 +21,7 @@ use wharfinger::domain::life::{Lives, LivesPatch};
 use wharfinger::domain::page::Window;
 use wharfinger::domain::patch::Patch;
 use wharfinger::domain::registry::{Features, NewRegistry, RegistryName, TokenRules};
+use wharfinger::domain::secret::{LOOKUP, Lookup};
 use wharfinger::domain::token::{NewToken, TokenName};
 use wharfinger::error::{Outage, Result, What};
 use wharfinger::store::{
@@ -720,9 +721,12 @@ fn mint(
     cap: i64,
 ) -> Result<()> {
     let new = NewToken::named(TokenName::parse(&format!("t{number}"))?);
-    let secret = credentials::SecretDigest {
-        digest: vec![0; 32],
-        key: 1,
+    let secret = credentials::NewSecret {
+        digest: credentials::SecretDigest {
+            digest: vec![0; 32],
+            key: 1,
+        },
+        lookup: Lookup([0; LOOKUP]),
     };
     let caps = Caps {
         registries: 0,

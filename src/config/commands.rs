@@ -28,6 +28,12 @@ pub enum Command {
         #[command(subcommand)]
         command: RegistryCommand,
     },
+    /// Find out what a secret is of, and end that; works beside a running server
+    Token {
+        /// The subcommand.
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
     /// Manage the server key and the keys that registries trust
     Keys {
         /// The subcommand.
@@ -214,6 +220,29 @@ pub struct PasswordSource {
     /// Read the password from this file, `-` for standard input; one line end at its end is dropped
     #[arg(long, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
+}
+
+/// The commands for a secret that was found. They read it from standard input: arguments show in lists of processes.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Show what the secret on standard input is of, what that opens, and when it was last used
+    Lookup {
+        /// The form of the output
+        #[command(flatten)]
+        output: OutputChoice,
+    },
+    /// End what the secret on standard input is of, from the next request on
+    ///
+    /// A registry token is disabled, or its previous secret ended if the secret is that one. An app token is deleted, and
+    /// an API token revoked.
+    End {
+        /// Delete a registry token instead of disabling it
+        #[arg(long)]
+        delete: bool,
+        /// The form of the output
+        #[command(flatten)]
+        output: OutputChoice,
+    },
 }
 
 /// The commands for keys.

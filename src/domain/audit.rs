@@ -100,6 +100,8 @@ words! {
         Restore = "restore",
         /// A leaked secret was found.
         Leak = "leak",
+        /// An account or a command asked what a secret is of.
+        Lookup = "lookup",
         /// A login gave something that lasts: a JWT for a registry, or a session.
         Login = "login",
         /// A request was refused.

@@ -20,6 +20,7 @@ pub mod id;
 pub mod idempotency;
 pub mod labels;
 pub mod life;
+pub mod lookup;
 pub mod membership;
 pub mod network;
 pub mod page;

@@ -73,6 +73,8 @@ fields! {
     Type = "type": "Of a leaked secret: no text, too long, or with a control character.",
     Url = "url": "Of a leaked secret: no text, too long, or with a control character.",
     Source = "source": "Of a leaked secret: no text, too long, or with a control character.",
+    Secret = "secret": "Of a [lookup](#a-secret-that-was-found): missing, no text, or not in the form of a secret of this service.",
+    Action = "action": "Of a lookup: neither `disable` nor `delete`.",
     IdempotencyKey = "idempotency-key": "Not 1 to 255 visible characters, or more than one.",
     IfMatch = "if-match": "Neither `*` nor a list of entity tags in double quotes.",
     IfNoneMatch = "if-none-match": "Neither `*` nor a list of entity tags in double quotes.",

@@ -85,8 +85,10 @@ pub(super) struct Core {
     pub(super) trail: Trail,
     pub(super) changes: Arc<Changes>,
     pub(super) audit_buffer: AuditBuffer,
-    /// Reports that look through all tokens.
+    /// Reports that walk the tokens without lookups.
     pub(super) walks: Turns,
+    /// Lookups of secrets by accounts that do so: they do not keep a scanner waiting.
+    pub(super) lookup_walks: Turns,
     /// Lists that an index finds, whose totals are counted.
     pub(super) counting: Turns,
     /// Lists for which all tokens are looked at.

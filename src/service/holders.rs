@@ -18,6 +18,7 @@ use crate::domain::status::Status;
 use crate::domain::token_scope::Scope;
 use crate::error::{Error, Result};
 use crate::store::credentials::{Credential, Opening, SecretDigest};
+use crate::store::token_lookups::UsedSecret;
 use crate::store::{Session, accounts, app_tokens, credentials, members};
 
 /// A token or account that logged in, as the database has it now.
@@ -33,6 +34,8 @@ pub(super) struct Holder {
     pub(super) expires_at: Option<DateTime<Utc>>,
     /// The reference that is sealed into its credentials.
     pub(super) reference: Reference,
+    /// The secret that it came with, if the lookup of that is missing.
+    pub(super) secret: Option<UsedSecret>,
 }
 
 impl Holder {
@@ -124,6 +127,23 @@ pub(super) fn generation_of(
     Ok(current.or(previous.then_some(Generation::Previous)))
 }
 
+/// The lookup of a secret that was right, if it is missing.
+pub(super) fn missing_lookup(
+    vault: &DataKeys,
+    secret: &SecretString,
+    found: &Credential,
+    generation: Generation,
+) -> Result<Option<UsedSecret>> {
+    if !found.lacks_lookup(generation) {
+        return Ok(None);
+    }
+    Ok(Some(UsedSecret {
+        generation,
+        version: found.version_of(generation),
+        lookup: vault.lookup(secret)?,
+    }))
+}
+
 /// The holder for a token, if the token and its secret are in use and the client's address is allowed. The secret, or a
 /// reference to it, was right.
 pub(super) fn token_holder(
@@ -165,6 +185,7 @@ pub(super) fn token_holder(
         scopes: opening.scopes()?,
         name: found.name,
         expires_at: ends.into_iter().flatten().min(),
+        secret: None,
     })
 }
 
@@ -192,6 +213,7 @@ pub(super) fn account_holder(
             who: Who::Account(actor.key),
             version: actor.version,
         },
+        secret: None,
     })
 }
 

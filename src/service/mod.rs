@@ -20,6 +20,7 @@ mod changes;
 mod chores;
 mod core;
 pub mod data_keys;
+mod found_secrets;
 pub mod freeze;
 pub mod grants;
 mod holders;
@@ -27,6 +28,7 @@ pub mod idempotency;
 pub mod janitor;
 pub mod jwt;
 pub mod leaks;
+pub mod lookups;
 pub mod members;
 pub mod metrics;
 pub mod passwords;
@@ -66,10 +68,12 @@ use self::changes::Changes;
 use self::core::Core;
 pub use self::core::Put;
 use self::data_keys::{DataKeys, ServerKey};
+use self::found_secrets::WALKS;
 use self::freeze::Freeze;
 use self::grants::Grants;
 use self::janitor::Janitor;
-use self::leaks::{Leaks, WALKS};
+use self::leaks::Leaks;
+use self::lookups::Lookups;
 use self::members::Members;
 use self::metrics::Metrics;
 use self::passwords::{Hashing, Passwords};
@@ -143,6 +147,7 @@ impl Service {
                 changes,
                 audit_buffer,
                 walks: Turns::new(WALKS, 1),
+                lookup_walks: Turns::new(WALKS, 1),
                 counting: Turns::new(COUNTING, 1),
                 walking: Turns::new(WALKING, 1),
                 long_lists: Turns::new(LONG_LISTS, READING),
@@ -205,6 +210,12 @@ impl Service {
     #[must_use]
     pub fn leaks(&self) -> Leaks<'_> {
         Leaks::new(&self.core)
+    }
+
+    /// Lookups of secrets.
+    #[must_use]
+    pub fn lookups(&self) -> Lookups<'_> {
+        Lookups::new(&self.core)
     }
 
     /// Returns true if there is a monitor with a token.

@@ -27,7 +27,7 @@ use crate::domain::status::Status;
 use crate::domain::token::{NewToken, Token, TokenName, TokenPatch, VerbatimScopes};
 use crate::domain::token_scope::Scope;
 use crate::error::{Error, Result, What};
-use crate::store::credentials::{self, SecretDigest};
+use crate::store::credentials::{self, NewSecret};
 use crate::store::tokens as table;
 use crate::store::{Lock, Session, members};
 
@@ -115,7 +115,7 @@ impl<'a> Tokens<'a> {
     ) -> Result<Once<Minted>> {
         let now = self.core.clock.now();
         let id = TokenId(self.core.random.uuid_at(now)?);
-        let (secret, digest) = self.mint(id)?;
+        let (secret, stored) = self.mint(id)?;
         let refresh_id = self.core.random.uuid()?;
         let (policy, claim) = (
             Arc::clone(&self.core.policy),
@@ -136,7 +136,7 @@ impl<'a> Tokens<'a> {
                     }
                     new.settle(home.lives.within(policy.lives), now)?;
                     obtain(&new.grant(), &holder)?;
-                    let (kept, stamp) = ((&digest, refresh_id), actor.stamp(now));
+                    let (kept, stamp) = ((&stored, refresh_id), actor.stamp(now));
                     let token = table::insert(connection, home, id, &new, kept, &stamp, caps)?;
                     hold(connection, actor, &claim, &token)?;
                     let change = Change::created(&token).within(registry);
@@ -227,7 +227,7 @@ impl<'a> Tokens<'a> {
         condition: Precondition,
         attempt: Option<Attempt>,
     ) -> Result<Put<Once<Minted>, Token>> {
-        let (secret, digest) = self.mint(id)?;
+        let (secret, stored) = self.mint(id)?;
         let refresh_id = self.core.random.uuid()?;
         let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
         let (caps, claim) = (policy.caps, self.core.claim(attempt, Some(&secret))?);
@@ -253,7 +253,7 @@ impl<'a> Tokens<'a> {
                     let Some(mut token) = found else {
                         new.settle(lives, now)?;
                         obtain(&new.grant(), &holder)?;
-                        let (kept, stamp) = ((&digest, refresh_id), actor.stamp(now));
+                        let (kept, stamp) = ((&stored, refresh_id), actor.stamp(now));
                         let token = table::insert(connection, home, id, &new, kept, &stamp, caps)?;
                         hold(connection, actor, &claim, &token)?;
                         let change = Change::created(&token).within(registry);
@@ -358,7 +358,7 @@ impl<'a> Tokens<'a> {
         condition: Precondition,
         attempt: Option<Attempt>,
     ) -> Result<Once<Minted>> {
-        let (secret, digest) = self.mint(id)?;
+        let (secret, stored) = self.mint(id)?;
         let claim = self.core.claim(attempt, Some(&secret))?;
         let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
         let found = self
@@ -379,7 +379,7 @@ impl<'a> Tokens<'a> {
                     condition.require(What::Token, Some(token.tag_at(now)))?;
                     let before = token.clone();
                     token.secrets.rotate(grace, now);
-                    table::rotate(connection, &mut token, &digest, actor.stamp(now))?;
+                    table::rotate(connection, &mut token, &stored, actor.stamp(now))?;
                     hold(connection, actor, &claim, &token)?;
                     let change = Change {
                         kind: Kind::Rotate,
@@ -426,12 +426,15 @@ impl<'a> Tokens<'a> {
             .await
     }
 
-    /// Makes a secret, and its digest to store.
-    fn mint(&self, id: TokenId) -> Result<(SecretString, SecretDigest)> {
+    /// Makes a secret, and its form to store.
+    fn mint(&self, id: TokenId) -> Result<(SecretString, NewSecret)> {
         let secret = secret::token_secret(self.core.random.bytes()?);
         let vault = &self.core.data_keys;
-        let digest = vault.digest(SecretKind::RegistryToken, id.0, &secret)?;
-        Ok((secret, digest))
+        let stored = NewSecret {
+            digest: vault.digest(SecretKind::RegistryToken, id.0, &secret)?,
+            lookup: vault.lookup(&secret)?,
+        };
+        Ok((secret, stored))
     }
 }
 

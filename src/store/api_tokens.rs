@@ -89,6 +89,16 @@ pub fn find(connection: &mut Session, id: ApiTokenId) -> Result<Option<CurrentTo
     .transpose()
 }
 
+/// When a token was last used, as far as is known.
+pub fn used_at(connection: &mut Session, id: ApiTokenId) -> Result<Option<DateTime<Utc>>> {
+    let used: Option<Option<i64>> = api_tokens::table
+        .filter(api_tokens::uuid.eq(bytes(id.0)))
+        .select(api_tokens::used_at)
+        .get_result(connection)
+        .optional()?;
+    used.flatten().map(instant).transpose()
+}
+
 /// Passes to `present` every token, or only the revoked or the unrevoked ones; oldest first.
 pub fn list<P>(
     connection: &mut Session,

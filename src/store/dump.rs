@@ -59,7 +59,7 @@ pub const LEFT_OUT: &[(&str, &str)] = &[
 /// later row.
 pub const GAP: i64 = 1_000_000;
 /// The columns with such numbers that are not keys.
-const VERSIONS: [&str; 2] = ["version", "secret_version"];
+const VERSIONS: [&str; 3] = ["version", "secret_version", "lookup_version"];
 
 /// A table of a dump.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -43,6 +43,7 @@ pub mod registries;
 pub mod roles;
 pub mod signing_keys;
 pub mod token_filters;
+pub mod token_lookups;
 pub mod token_pages;
 pub mod token_uses;
 pub mod token_walks;

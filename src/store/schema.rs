@@ -267,6 +267,9 @@ diesel::table! {
         refresh_id -> Nullable<Binary>,
         description -> Nullable<Text>,
         labels -> Nullable<Text>,
+        lookup -> Nullable<Binary>,
+        lookup_version -> Nullable<BigInt>,
+        previous_lookup -> Nullable<Binary>,
     }
 }
 

@@ -7,12 +7,12 @@
 use chrono::{DateTime, Utc};
 use diesel::sql_types::BigInt;
 use diesel::{
-    BoolExpressionMethods, ExpressionMethods, JoinOnDsl, OptionalExtension, QueryDsl, RunQueryDsl,
-    SelectableHelper, sql_query,
+    BoolExpressionMethods, ExpressionMethods, JoinOnDsl, NullableExpressionMethods,
+    OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper, sql_query,
 };
 use uuid::Uuid;
 
-use super::credentials::{SecretDigest, secrets_of};
+use super::credentials::{NewSecret, secrets_of};
 use super::failure::on_unique;
 use super::prepared::Prepared;
 use super::rows::{
@@ -200,7 +200,7 @@ pub fn insert(
     home: TokenRules,
     id: TokenId,
     new: &NewToken,
-    (secret, refresh_id): (&SecretDigest, Uuid),
+    (secret, refresh_id): (&NewSecret, Uuid),
     created: &Attribution,
     caps: Caps,
 ) -> Result<Token> {
@@ -222,9 +222,11 @@ pub fn insert(
         tokens::position.eq(position),
         tokens::name.eq(&token.name),
         tokens::name_key.eq(name_key(&token.name)),
-        tokens::secret_digest.eq(&secret.digest),
-        tokens::secret_key.eq(secret.key),
+        tokens::secret_digest.eq(&secret.digest.digest),
+        tokens::secret_key.eq(secret.digest.key),
         tokens::secret_version.eq(1),
+        tokens::lookup.eq(secret.lookup.0.to_vec()),
+        tokens::lookup_version.eq(1),
         tokens::secret_at.eq(micros(created.at)),
         tokens::refresh_id.eq(bytes(refresh_id)),
         tokens::created_at.eq(micros(created.at)),
@@ -283,26 +285,36 @@ struct Before {
     made_at: Option<i64>,
     #[diesel(column_name = previous_until)]
     until: Option<i64>,
+    #[diesel(column_name = previous_lookup)]
+    lookup: Option<Vec<u8>>,
 }
 
 /// Keeps a token with a new secret, and the account that made it. The old secret becomes the previous one.
 pub fn rotate(
     connection: &mut Session,
     token: &mut Token,
-    secret: &SecretDigest,
+    secret: &NewSecret,
     modified: Attribution,
 ) -> Result<()> {
     let row = tokens::table.find(token.key.0);
     let before = match token.secrets.previous {
         Some(previous) => {
-            let (digest, key) = row
-                .select((tokens::secret_digest, tokens::secret_key))
-                .get_result(connection)?;
+            let (digest, key, version, lookup, of) = row
+                .select((
+                    tokens::secret_digest,
+                    tokens::secret_key,
+                    tokens::secret_version,
+                    tokens::lookup,
+                    tokens::lookup_version,
+                ))
+                .get_result::<(_, _, i64, Option<Vec<u8>>, Option<i64>)>(connection)?;
             Before {
                 digest: Some(digest),
                 key: Some(key),
                 made_at: Some(micros(previous.made_at)),
                 until: Some(micros(previous.until)),
+                // Of another secret if an earlier release has rotated the token.
+                lookup: lookup.filter(|_| of == Some(version)),
             }
         }
         None => Before::default(),
@@ -310,9 +322,11 @@ pub fn rotate(
     diesel::update(row)
         .set((
             before,
-            tokens::secret_digest.eq(&secret.digest),
-            tokens::secret_key.eq(secret.key),
+            tokens::secret_digest.eq(&secret.digest.digest),
+            tokens::secret_key.eq(secret.digest.key),
             tokens::secret_version.eq(tokens::secret_version + 1),
+            tokens::lookup.eq(secret.lookup.0.to_vec()),
+            tokens::lookup_version.eq((tokens::secret_version + 1).nullable()),
             tokens::secret_at.eq(micros(token.secrets.made_at)),
         ))
         .execute(connection)?;

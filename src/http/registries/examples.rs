@@ -6,6 +6,7 @@ use utoipa::openapi::{Content, Object, OpenApi, RefOr, Type};
 
 use super::evaluation::{EvaluationView, WANTED};
 use super::leak::{PATH, Scanning};
+use super::lookup;
 use super::repeat::REPLAYED;
 use crate::domain::auth_config;
 use crate::domain::evaluation::{evaluate, parse_wanted};
@@ -18,7 +19,7 @@ use crate::error::{Error, What};
 use crate::http::body::BODY_LIMIT;
 use crate::http::examples;
 use crate::http::native::Native;
-use crate::service::{account_rules, leaks};
+use crate::service::{account_rules, leaks, lookups};
 
 const REGISTRY: &str = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11";
 const TOKEN: &str = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10";
@@ -69,6 +70,7 @@ fn safe(operation: &str) -> Option<Value> {
             json!({"properties": {"name": "alice@example.com", "roles": []}})
         }
         "registriesMembersPut" => json!({"level": "reader"}),
+        "tokensLookup" => json!({"secret": SECRET}),
         _ => return None,
     })
 }
@@ -152,11 +154,13 @@ fn error(path: &str, status: &str) -> Option<Error> {
             .require(Resource::Registry, Level::Read)
             .err()?,
         "404" if path == PATH => leaks::off(),
+        "404" if path == lookup::PATH => lookups::unknown(),
         "404" if path.ends_with("/members/{accountId}") => Error::not_found(What::Member, ACCOUNT),
         "404" if path.starts_with("/accounts") => Error::not_found(What::Account, ACCOUNT),
         "404" if path.contains("{tokenId}") => Error::not_found(What::Token, TOKEN),
         "404" => Error::not_found(What::Registry, REGISTRY),
         "408" => Error::RequestTimeout,
+        "409" if path == lookup::PATH => lookups::of_a_password(),
         "409" if path.ends_with("/auth-config") => auth_config::no_address(),
         "409" if path == "/accounts" => Error::name_taken(What::Account, "alice@example.com"),
         "409" if path.starts_with("/accounts") => account_rules::last_admin("admin"),
@@ -216,6 +220,14 @@ fn evaluated() -> Option<Value> {
 fn fit(path: &str, status: &str, example: &mut Value) {
     if path.ends_with("/evaluate") {
         *example = evaluated().unwrap_or_default();
+        return;
+    }
+    if path == lookup::PATH {
+        // Of a registry token that is in use.
+        if let Value::Object(members) = example {
+            members.remove("roles");
+            members.insert("reason".to_owned(), Value::Null);
+        }
         return;
     }
     let created = status == "201";

@@ -13,6 +13,7 @@ pub mod fuzzing;
 mod ids;
 mod labelled;
 mod leak;
+mod lookup;
 mod member;
 mod precondition;
 mod registry;
@@ -99,6 +100,7 @@ fn routes(config: &mut impl Routes) {
         .service(audit::export)
         .service(audit::list)
         .service(leak::report)
+        .service(lookup::look_up)
         .map(|config| config.route(VULNERABILITY, web::to(elsewhere::vulnerabilities)));
 }
 

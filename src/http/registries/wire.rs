@@ -21,7 +21,7 @@ pub(super) use self::registry::{
     CreateRegistry, Pagination, PatchRegistry, RegistryList, RegistryView,
 };
 pub(super) use self::token::{
-    CreateToken, PatchToken, SentBack, TokenList, TokenView, WarningView,
+    CreateToken, PatchToken, Scope, SentBack, TokenList, TokenView, WarningView,
 };
 use crate::domain::Attribution;
 use crate::domain::rotation::Secrets;
