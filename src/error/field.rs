@@ -65,7 +65,10 @@ fields! {
     RegistryId = "registry-id": "Not in the form of an id.",
     TokenId = "token-id": "Not in the form of an id.",
     AccountId = "account-id": "Not in the form of an id.",
+    ApiTokenId = "api-token-id": "Not in the form of an id.",
+    AppTokenId = "app-token-id": "Not in the form of an id.",
     Password = "password": "Too short, too long, with a control character, or in the form of a token.",
+    PresentPassword = "present-password": "Not the present password of the caller's account.",
     Roles = "roles": "There is no such role; the message names the roles.",
     Level = "level": "None of `owner`, `maintainer`, `reader`.",
     RevokeTokens = "revoke-tokens": "Neither `true` nor `false`.",
@@ -88,6 +91,9 @@ fields! {
     PaginationToken = "pagination-token": "Not given by this service, of another list, beside `offset`, or used with another filter.",
     ExpiringWithin = "expiring-within": "No [period](#periods).",
     UnusedSince = "unused-since": "No [period](#periods).",
+    Owner = "owner": "Longer than 1024 characters, or with a control character.",
+    CreatedBy = "created-by": "Longer than 1024 characters, or with a control character.",
+    State = "state": "None of the states that the list knows.",
 }
 
 impl Field {
