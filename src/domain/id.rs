@@ -70,11 +70,11 @@ public_id! {
 }
 public_id! {
     /// An API token's public id, which its JWT carries as `jti`; never used twice.
-    ApiTokenId, What::ApiToken, Field::Other("id")
+    ApiTokenId, What::ApiToken, Field::ApiTokenId
 }
 public_id! {
     /// An app token's public id, never used twice.
-    AppTokenId, What::AppToken, Field::Other("uuid")
+    AppTokenId, What::AppToken, Field::AppTokenId
 }
 
 /// A registry's internal key.

@@ -65,7 +65,10 @@ fields! {
     RegistryId = "registry-id": "Not in the form of an id.",
     TokenId = "token-id": "Not in the form of an id.",
     AccountId = "account-id": "Not in the form of an id.",
+    ApiTokenId = "api-token-id": "Not in the form of an id.",
+    AppTokenId = "app-token-id": "Not in the form of an id.",
     Password = "password": "Too short, too long, with a control character, or in the form of a token.",
+    PresentPassword = "present-password": "Not the present password of the caller's account.",
     Roles = "roles": "There is no such role; the message names the roles.",
     Level = "level": "None of `owner`, `maintainer`, `reader`.",
     RevokeTokens = "revoke-tokens": "Neither `true` nor `false`.",
@@ -92,13 +95,14 @@ fields! {
     ExpiredSince = "expired-since": "No [period](#periods).",
     UnusedSince = "unused-since": "No [period](#periods).",
     NeverUsed = "never-used": "Neither `true` nor `false`.",
-    State = "state": "None of `enabled`, `disabled`, `expired`.",
+    State = "state": "None of the states that the list has.",
     CreatedBy = "created-by": "Not in the form of an account's id or name.",
     CreatedBefore = "created-before": "No RFC 3339 time with a zone.",
     CreatedAfter = "created-after": "No RFC 3339 time with a zone.",
     CanOpen = "can-open": "Not of the form `type:name:action`, or an action that is granted nowhere.",
     Carries = "carries": "No action: lower-case letters, or `*`.",
     OrderBy = "order-by": "None of the [orders](#find-tokens).",
+    Owner = "owner": "Longer than 1024 characters, or with a control character.",
 }
 
 impl Field {

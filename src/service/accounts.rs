@@ -82,7 +82,7 @@ impl<'a> Accounts<'a> {
     ) -> Result<Look<Account>> {
         self.core
             .read(caller, move |connection, actor| {
-                if id != actor.id {
+                if id != actor.id || actor.confined().is_some() {
                     actor.permissions.require(Resource::Access, Level::Read)?;
                 }
                 let account = find(connection, id)?;
@@ -305,7 +305,11 @@ fn require_roles(
 /// Refuses to touch an account that holds more than the actor. The rule against escalation asks for less, and lets
 /// everybody narrow what they may write. But others rely on an account, so disabling or deleting it needs as much as
 /// taking it over.
-fn require_account(connection: &mut Session, actor: &Actor, account: &Account) -> Result<()> {
+pub(super) fn require_account(
+    connection: &mut Session,
+    actor: &Actor,
+    account: &Account,
+) -> Result<()> {
     let standing = table::standing(connection, account.key)?;
     let theirs = standing.map(|standing| standing.actor.permissions);
     let theirs = theirs.unwrap_or_default();

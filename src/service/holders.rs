@@ -197,7 +197,8 @@ pub(super) fn account_holder(
     tenant: &Tenant,
     seen: &mut Refusal,
 ) -> Result<Holder> {
-    let rights = actor.on(members::level(connection, tenant.key, actor.key)?);
+    let membership = members::level(connection, tenant.key, actor.key)?;
+    let rights = actor.on(tenant.key, membership);
     if !rights.visible {
         return Err(seen.because(Reason::NoMember));
     }

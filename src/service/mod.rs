@@ -25,10 +25,12 @@ pub mod freeze;
 pub mod grants;
 mod holders;
 pub mod idempotency;
+pub mod issued;
 pub mod janitor;
 pub mod jwt;
 pub mod leaks;
 pub mod lookups;
+pub mod me;
 pub mod members;
 pub mod metrics;
 pub mod passwords;
@@ -36,6 +38,7 @@ mod policy;
 mod references;
 mod refresh_tokens;
 pub mod registries;
+pub mod registry_api_tokens;
 pub mod restored;
 pub mod server_keys;
 pub mod sessions;
@@ -71,14 +74,17 @@ use self::data_keys::{DataKeys, ServerKey};
 use self::found_secrets::WALKS;
 use self::freeze::Freeze;
 use self::grants::Grants;
+use self::issued::Issued;
 use self::janitor::Janitor;
 use self::leaks::Leaks;
 use self::lookups::Lookups;
+use self::me::Me;
 use self::members::Members;
 use self::metrics::Metrics;
 use self::passwords::{Hashing, Passwords};
 pub use self::policy::Policy;
 use self::registries::Registries;
+use self::registry_api_tokens::RegistryApiTokens;
 use self::server_keys::ServerKeys;
 use self::sessions::Sessions;
 use self::signing_key_cache::SigningKeyCache;
@@ -200,6 +206,18 @@ impl Service {
         AppTokens::new(&self.core)
     }
 
+    /// API tokens that act on one registry.
+    #[must_use]
+    pub fn registry_api_tokens(&self) -> RegistryApiTokens<'_> {
+        RegistryApiTokens::new(&self.core)
+    }
+
+    /// API tokens and app tokens, as accounts and those that manage them look after them.
+    #[must_use]
+    pub fn issued(&self) -> Issued<'_> {
+        Issued::new(&self.core)
+    }
+
     /// The audit trail of changes and refusals.
     #[must_use]
     pub fn audit(&self) -> Audit<'_> {
@@ -276,6 +294,12 @@ impl Service {
     #[must_use]
     pub fn accounts(&self) -> Accounts<'_> {
         Accounts::new(&self.core)
+    }
+
+    /// The caller's own account.
+    #[must_use]
+    pub fn me(&self) -> Me<'_> {
+        Me::new(&self.core)
     }
 
     /// Members of registries.

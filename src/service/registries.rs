@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::access::{Caller, visible};
 use super::core::{Core, Done, Put, Urgency};
 use super::idempotency::{Once, StoredAnswer};
-use crate::domain::account::Actor;
+use crate::domain::account::{Actor, Sight};
 use crate::domain::audit::Change;
 use crate::domain::escalation::change;
 use crate::domain::id::{RegistryId, RegistryKey};
@@ -17,7 +17,7 @@ use crate::domain::precondition::{Look, Precondition};
 use crate::domain::registry::{NewRegistry, Registry, RegistryName, RegistryPatch};
 use crate::domain::text::{has_control, quoted};
 use crate::error::{Error, Field, Result, What};
-use crate::store::{Lock, Session, members, registries as table, signing_keys};
+use crate::store::{Lock, Session, api_tokens, members, registries as table, signing_keys};
 
 /// The list that a cursor belongs to.
 const LIST: &str = "registries";
@@ -130,9 +130,20 @@ impl<'a> Registries<'a> {
         let mut registries = self
             .core
             .read(caller, move |connection, actor| {
+                let member = match actor.sight() {
+                    Sight::None => return Ok(Vec::new()),
+                    Sight::One(registry) => {
+                        let before = RegistryKey(registry.0 - 1).max(after);
+                        let name = contains.as_deref();
+                        let found = table::list(connection, before, name, &labels, None, 1)?;
+                        let own = found.into_iter().filter(|found| found.key == registry);
+                        return Ok(own.take(usize::from(limit > 0)).collect());
+                    }
+                    Sight::Memberships => Some(actor.key),
+                    Sight::All => None,
+                };
                 let permissions = &actor.permissions;
                 permissions.require_somewhere(Resource::Registry, Level::Read)?;
-                let member = (!permissions.see_all()).then_some(actor.key);
                 // One more than asked for tells whether there is a next page.
                 let name = contains.as_deref();
                 table::list(connection, after, name, &labels, member, limit + 1)
@@ -369,6 +380,7 @@ impl<'a> Registries<'a> {
                 rights.require(Resource::Registry, Level::Write)?;
                 condition.require(What::Registry, Some(registry.tag()))?;
                 table::remove_members(connection, registry.key)?;
+                api_tokens::delete_all_of_registry(connection, registry.key)?;
                 // At once, not with the rows: JWTs that they could sign must not outlive the registry.
                 signing_keys::delete_all(connection, registry.key)?;
                 table::mark_deleted(connection, registry.key, now)?;

@@ -275,6 +275,16 @@ pub fn find(connection: &mut Session, id: AccountId) -> Result<Option<Account>> 
     Ok(with_roles(connection, row.into_iter().collect())?.pop())
 }
 
+/// Finds an account by its internal key.
+pub fn find_by_key(connection: &mut Session, key: AccountKey) -> Result<Option<Account>> {
+    let row: Option<AccountRow> = accounts::table
+        .filter(accounts::key.eq(key.0).and(accounts::deleted_at.is_null()))
+        .select(AccountRow::as_select())
+        .get_result(connection)
+        .optional()?;
+    Ok(with_roles(connection, row.into_iter().collect())?.pop())
+}
+
 /// Finds an account by its name, without regard to case.
 pub fn find_named(connection: &mut Session, name: &str) -> Result<Option<Account>> {
     let rows: Vec<(String, AccountRow)> = accounts::table

@@ -260,6 +260,36 @@ pub fn of_account(
     Ok(known.collect())
 }
 
+/// The first registries that an account is a member of, in creation order, by id and name, and the number of all. Call it
+/// in a snapshot.
+pub fn first_of_account(
+    connection: &mut Session,
+    account: AccountKey,
+    limit: i64,
+) -> Result<(Vec<(RegistryId, String, Membership)>, i64)> {
+    let theirs = || {
+        registry_members::table
+            .inner_join(registries::table.on(registries::key.eq(registry_members::registry_key)))
+            .filter(
+                registry_members::account_key
+                    .eq(account.0)
+                    .and(registries::deleted_at.is_null()),
+            )
+    };
+    let total = theirs().count().get_result(connection)?;
+    let rows: Vec<(Vec<u8>, String, String)> = theirs()
+        .order(registries::key)
+        .limit(limit)
+        .select((registries::uuid, registries::name, registry_members::level))
+        .load(connection)?;
+    let known = rows.into_iter().filter_map(|(id, name, level)| {
+        // A level of a later release is none here.
+        let level = membership(Some(&level))?;
+        Some(uuid(&id).map(|id| (RegistryId(id), name, level)))
+    });
+    Ok((known.collect::<Result<_>>()?, total))
+}
+
 /// Makes an account a member, or changes its level.
 pub fn set(
     connection: &mut Session,

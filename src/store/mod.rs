@@ -35,6 +35,7 @@ pub mod data_keys;
 pub mod dump;
 pub mod frozen;
 pub mod idempotency;
+pub mod issued;
 pub mod janitor_clock;
 pub mod leases;
 pub mod members;

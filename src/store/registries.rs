@@ -207,6 +207,22 @@ pub fn find_id(connection: &mut Session, key: RegistryKey) -> Result<Option<Regi
     id.map(|id| Ok(RegistryId(uuid(&id)?))).transpose()
 }
 
+/// The public id and the name of a living registry.
+pub fn named(connection: &mut Session, key: RegistryKey) -> Result<Option<(RegistryId, String)>> {
+    let found: Option<(Vec<u8>, String)> = direct!(connection, |direct| registries::table
+        .filter(
+            registries::key
+                .eq(key.0)
+                .and(registries::deleted_at.is_null()),
+        )
+        .select((registries::uuid, registries::name))
+        .get_result(direct))
+    .optional()?;
+    found
+        .map(|(id, name)| Ok((RegistryId(uuid(&id)?), name)))
+        .transpose()
+}
+
 pub(super) type TenantRow = (
     i64,
     Vec<u8>,

@@ -46,6 +46,8 @@ diesel::table! {
         noticed_at -> Nullable<BigInt>,
         used_at -> Nullable<BigInt>,
         description -> Nullable<Text>,
+        registry_key -> Nullable<BigInt>,
+        level -> Nullable<Text>,
     }
 }
 

@@ -53,6 +53,8 @@ codes! {
     RegistryNotFound = "registry-not-found", NOT_FOUND: "No registry that the caller may see has this id, or, for HEAD on names, no registry has this name.",
     TokenNotFound = "token-not-found", NOT_FOUND: "No token of this registry has this id.",
     AccountNotFound = "account-not-found", NOT_FOUND: "No account has this id.",
+    ApiTokenNotFound = "api-token-not-found", NOT_FOUND: "No API token that the caller may see there has this id.",
+    AppTokenNotFound = "app-token-not-found", NOT_FOUND: "No app token that the caller may see there has this id.",
     MemberNotFound = "member-not-found", NOT_FOUND: "No member of this registry has this id.",
     SecretNotFound = "secret-not-found", NOT_FOUND: "Nothing that the caller may write has this secret.",
     RepositoryNotFound = "repository-not-found", NOT_FOUND: "Always, for a repository and all below it: see [below](#where-it-differs-and-why).",
@@ -123,8 +125,10 @@ impl Code {
             What::Repository => Self::RepositoryNotFound,
             What::Artifact => Self::ArtifactNotFound,
             What::Vulnerability => Self::VulnerabilityNotFound,
-            // Only other surfaces have these.
-            What::ApiToken | What::AppToken | What::Role | What::Path => Self::PathNotFound,
+            What::ApiToken => Self::ApiTokenNotFound,
+            What::AppToken => Self::AppTokenNotFound,
+            // Only other surfaces have roles.
+            What::Role | What::Path => Self::PathNotFound,
         }
     }
 

@@ -23,10 +23,13 @@ use crate::service::{account_rules, leaks, lookups};
 
 const REGISTRY: &str = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11";
 const TOKEN: &str = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10";
+const API_TOKEN: &str = "4c2f4f0e-6a0e-4f0a-9a53-0d6f3f1c2b11";
+const APP_TOKEN: &str = "9d1f6b0e-2f6e-4f7b-8f55-6a0c3f7d1e22";
 const ACCOUNT: &str = "7ee77dcf-093f-48e6-9a14-161c73568589";
 /// The schemas of things that have an `ETag`.
-const STATED: [&str; 4] = [
+const STATED: [&str; 5] = [
     "AccountResponse",
+    "IssuedTokenResponse",
     "MemberResponse",
     "RegistryResponse",
     "TokenResponse",
@@ -71,6 +74,11 @@ fn safe(operation: &str) -> Option<Value> {
         }
         "registriesMembersPut" => json!({"level": "reader"}),
         "tokensLookup" => json!({"secret": SECRET}),
+        "registriesApiTokensPost" => {
+            json!({"properties": {"name": "nightly", "level": "reader", "expiryDate": END}})
+        }
+        // It is refused: a password that all readers of the document know would be worse.
+        "mePasswordPut" => json!({"properties": {"password": "", "presentPassword": ""}}),
         _ => return None,
     })
 }
@@ -156,6 +164,8 @@ fn error(path: &str, status: &str) -> Option<Error> {
         "404" if path == PATH => leaks::off(),
         "404" if path == lookup::PATH => lookups::unknown(),
         "404" if path.ends_with("/members/{accountId}") => Error::not_found(What::Member, ACCOUNT),
+        "404" if path.contains("{apiTokenId}") => Error::not_found(What::ApiToken, API_TOKEN),
+        "404" if path.contains("{appTokenId}") => Error::not_found(What::AppToken, APP_TOKEN),
         "404" if path.starts_with("/accounts") => Error::not_found(What::Account, ACCOUNT),
         "404" if path.contains("{tokenId}") => Error::not_found(What::Token, TOKEN),
         "404" => Error::not_found(What::Registry, REGISTRY),
@@ -167,6 +177,11 @@ fn error(path: &str, status: &str) -> Option<Error> {
         "409" if path.ends_with("/members/{accountId}") => Error::Full(
             "this registry has 1000 members, and no more than 1000 are allowed; \
              remove one that is not needed any more"
+                .to_owned(),
+        ),
+        "409" if path.ends_with("/api-tokens") => Error::Full(
+            "this registry has 1000 API tokens in force, and no more than 1000 are allowed; \
+             revoke one that is not needed any more"
                 .to_owned(),
         ),
         "409" if path.ends_with("/rotate") => Error::Outdated(What::Token),
@@ -216,6 +231,53 @@ fn evaluated() -> Option<Value> {
     ))))
 }
 
+/// An identity by an API token.
+fn fit_identity(example: &mut Value) {
+    if let Some(member) = example.pointer_mut("/metadata/state") {
+        *member = json!("enabled");
+    }
+    let credential = example.pointer_mut("/properties/credential");
+    if let Some(credential) = credential.and_then(Value::as_object_mut) {
+        for other in ["registryId", "registryName", "level", "signedInDate"] {
+            credential.remove(other);
+        }
+    }
+}
+
+/// API tokens, app tokens and registry API tokens share a schema.
+fn fit_issued(path: &str, status: &str, example: &mut Value) {
+    let (kind, absent): (&str, &[&str]) = if path.contains("/app-tokens") {
+        let absent = &["description", "roles", "registryId", "level"];
+        ("app-token", absent)
+    } else if path.starts_with("/registries") {
+        ("registry-api-token", &["roles"])
+    } else {
+        ("api-token", &["description", "registryId", "level"])
+    };
+    let created = status == "201";
+    if let Some(Value::Object(metadata)) = example.pointer_mut("/metadata")
+        && created
+    {
+        metadata.remove("lastUsedDate");
+    }
+    for place in ["", "/items/0"] {
+        let Some(Value::Object(token)) = example.pointer_mut(place) else {
+            continue;
+        };
+        if let Some(Value::Object(properties)) = token.get_mut("properties") {
+            properties
+                .retain(|name, _| !absent.contains(&name.as_str()) && (created || name != "token"));
+            token.insert("type".to_owned(), json!(kind));
+        }
+    }
+    if path.contains("/app-tokens")
+        && let Some(list) = example.as_object_mut()
+        && list.contains_key("items")
+    {
+        list.insert("id".to_owned(), json!("app-tokens"));
+    }
+}
+
 /// Adjusts examples that share a schema: answers that make a thing differ from others.
 fn fit(path: &str, status: &str, example: &mut Value) {
     if path.ends_with("/evaluate") {
@@ -229,6 +291,12 @@ fn fit(path: &str, status: &str, example: &mut Value) {
             members.insert("reason".to_owned(), Value::Null);
         }
         return;
+    }
+    if path == "/me" {
+        return fit_identity(example);
+    }
+    if path.contains("/api-tokens") || path.contains("/app-tokens") {
+        return fit_issued(path, status, example);
     }
     let created = status == "201";
     // Only the answer that makes an account can have its password.

@@ -5,7 +5,9 @@
 //! members in spite of `deny_unknown_fields`.
 
 mod account;
+mod issued;
 mod labels;
+mod me;
 mod member;
 mod registry;
 mod token;
@@ -16,6 +18,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 pub(super) use self::account::{AccountList, AccountView, PatchAccount, PostAccount};
+pub(super) use self::issued::{IssuedList, IssuedView, PostRegistryApiToken};
+pub(super) use self::me::{IdentityView, PutPassword};
 pub(super) use self::member::{MemberList, MemberView, PutMember};
 pub(super) use self::registry::{
     CreateRegistry, Pagination, PatchRegistry, RegistryList, RegistryView,

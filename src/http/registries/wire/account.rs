@@ -21,7 +21,7 @@ use crate::service::accounts::MadeAccount;
 /// When an account was made and changed, and its state
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct AccountMetadata {
+pub(super) struct AccountMetadata {
     /// When the account was made
     #[schema(format = DateTime, example = "2026-11-21T21:48:08Z")]
     created_date: String,
@@ -32,6 +32,17 @@ struct AccountMetadata {
     /// The same as its status
     #[schema(example = "enabled")]
     state: &'static str,
+}
+
+impl AccountMetadata {
+    pub(super) fn of(account: &Account) -> Self {
+        let changed = account.version > 1;
+        Self {
+            created_date: rfc3339(account.created_at),
+            last_modified_date: changed.then(|| rfc3339(account.modified_at)),
+            state: account.status.as_str(),
+        }
+    }
 }
 
 /// The status of an account
@@ -53,7 +64,13 @@ impl ToSchema for AccountStatus {}
 
 /// A password as it was sent. Unlike for other members, errors do not quote a value of a wrong type.
 #[derive(Debug)]
-struct Password(SecretString);
+pub(super) struct Password(SecretString);
+
+impl From<Password> for SecretString {
+    fn from(password: Password) -> Self {
+        password.0
+    }
+}
 
 impl<'de> Deserialize<'de> for Password {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
@@ -65,7 +82,7 @@ impl<'de> Deserialize<'de> for Password {
 }
 
 /// The name of a role.
-struct RoleName;
+pub(super) struct RoleName;
 
 impl PartialSchema for RoleName {
     fn schema() -> RefOr<Schema> {
@@ -124,27 +141,23 @@ pub(in super::super) struct AccountView {
 
 impl From<Account> for AccountView {
     fn from(account: Account) -> Self {
+        let metadata = AccountMetadata::of(&account);
         let Account {
             key: _,
             id,
             name,
             status,
-            version,
+            version: _,
             roles,
             description,
-            created_at,
-            modified_at,
+            created_at: _,
+            modified_at: _,
         } = account;
-        let changed = version > 1;
         Self {
             id: id.to_string(),
             r#type: "account",
             href: "",
-            metadata: AccountMetadata {
-                created_date: rfc3339(created_at),
-                last_modified_date: changed.then(|| rfc3339(modified_at)),
-                state: status.as_str(),
-            },
+            metadata,
             properties: AccountProperties {
                 credentials: None,
                 name,
