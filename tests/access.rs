@@ -60,6 +60,9 @@ GET    /api/v1/user/apptoken/{token_uuid}                   401   401     401   
 DELETE /api/v1/user/apptoken/{token_uuid}                   401   401     401      401     401   401  401 401     404       404       401       401      401        401       403    404        404   404   204          404  403     204     204      403
 GET    /audit                                               401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401      200
 GET    /audit/export                                        401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401      200
+GET    /bulk                                                401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  200     200     401      200
+GET    /bulk/{bulkId}                                       401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        404   404   200          404  404     200     401      200
+POST   /bulk/{bulkId}/cancel                                401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        404   404   200          404  404     200     401      200
 GET    /csrf_token                                          200   200     200      200     200   200  200 200     200       200       200       200      200        200       200    200        200   200   200          200  200     200     200      200
 GET    /locations                                           401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  403     200     401      200
 HEAD   /names/{name}                                        401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  403     200     401      200
@@ -86,6 +89,7 @@ DELETE /registries/{registryId}/tokens/{tokenId}/previous-secret  401   401     
 POST   /registries/{registryId}/tokens/{tokenId}/rotate     401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        200   200   200          200  200     200     401      403
 POST   /secret-scanning/report                              401   401     401      401     401   401  401 401     401       401       401       401      401        401       401    401        401   401   401          401  401     401     401      401
 GET    /tokens                                              401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  200     200     401      200
+POST   /tokens/bulk                                         401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  200     200     401      200
 GET    /v1/apitokens                                        401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401      200
 POST   /v1/apitokens/generate                               401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401      403
 GET    /v1/apitokens/generate/allowed-roles                 401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401      200
@@ -332,6 +336,8 @@ struct Place {
     app_token: String,
     /// The app token's password for registries.
     code: String,
+    /// An Admin's bulk run, which is over.
+    bulk: String,
     /// Do its credentials carry more than the `t-beyond` of the table holds, and do its bodies ask for more?
     beyond: bool,
 }
@@ -366,8 +372,17 @@ impl Place {
             .post("/api/v1/user/apptoken", json!({"title": name}))
             .await;
         assert_eq!(app_token.status, 201, "{app_token:?}");
+        let nobody = json!({"filter": {"name": "nobody"}, "action": "disable", "dryRun": true});
+        let preview = admin
+            .post("/tokens/bulk", json!({"properties": nobody}))
+            .await;
+        let confirmation = &preview.json["properties"]["confirmation"];
+        let confirmed = json!({"properties": {"confirmation": confirmation}});
+        let bulk = admin.post("/tokens/bulk", confirmed).await;
+        assert_eq!(bulk.status, 202, "{bulk:?}");
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         Self {
+            bulk: text(&bulk.json["id"]),
             api_token: text(&generated.json["metadata"]["id"]),
             app_token: text(&app_token.json["token"]["uuid"]),
             code: text(&app_token.json["token"]["token_code"]),
@@ -448,6 +463,7 @@ impl Place {
             .replace("{tokenId}", &self.token)
             .replace("{accountId}", &self.account)
             .replace("{name}", &self.name)
+            .replace("{bulkId}", &self.bulk)
             .replace("{id}", &self.api_token)
             .replace("{token_uuid}", &self.app_token)
             .replace("{error_type}", "not_found")
@@ -473,6 +489,10 @@ impl Place {
             ("POST", "tokens") => json!({"properties": {"name": "new"}}),
             ("PUT", "{tokenId}") => json!({"properties": {"name": "ci"}}),
             ("POST", "generate") => json!({"name": "new"}),
+            ("POST", "bulk") => {
+                let filter = json!({"registryId": [self.registry]});
+                json!({"properties": {"filter": filter, "action": "disable", "dryRun": true}})
+            }
             ("POST", "evaluate") => json!({"scope": "repository:a:pull"}),
             ("POST", "rotate") => json!({"gracePeriod": "PT1H"}),
             ("POST", "apptoken") => json!({"title": "new"}),

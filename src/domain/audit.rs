@@ -98,6 +98,8 @@ words! {
         Rotate = "rotate",
         /// A restore from a backup was confirmed.
         Restore = "restore",
+        /// A run, a change of many tokens, began or ended.
+        Bulk = "bulk",
         /// A leaked secret was found.
         Leak = "leak",
         /// A login gave something that lasts: a JWT for a registry, or a session.
@@ -138,6 +140,8 @@ words! {
         Member = "member",
         /// The keys that sign for a registry.
         SigningKey = "signing-key",
+        /// A run: a change of many tokens.
+        Bulk = "bulk",
         /// A session.
         Session = "session",
         /// The service: events of no other subject.

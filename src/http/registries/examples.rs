@@ -18,10 +18,11 @@ use crate::error::{Error, What};
 use crate::http::body::BODY_LIMIT;
 use crate::http::examples;
 use crate::http::native::Native;
-use crate::service::{account_rules, leaks};
+use crate::service::{account_rules, bulk, leaks};
 
 const REGISTRY: &str = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11";
 const TOKEN: &str = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10";
+const BULK: &str = "c1b3a0de-7c62-4a8e-9d54-2f0f6b7a1e90";
 const ACCOUNT: &str = "7ee77dcf-093f-48e6-9a14-161c73568589";
 /// The schemas of things that have an `ETag`.
 const STATED: [&str; 4] = [
@@ -68,6 +69,11 @@ fn safe(operation: &str) -> Option<Value> {
         "accountsPost" => {
             json!({"properties": {"name": "alice@example.com", "roles": []}})
         }
+        "tokensBulkPost" => json!({"properties": {
+            "filter": {"name": "ci-*", "unusedSince": "P90D"},
+            "action": "disable",
+            "dryRun": true,
+        }}),
         "registriesMembersPut" => json!({"level": "reader"}),
         _ => return None,
     })
@@ -155,6 +161,7 @@ fn error(path: &str, status: &str) -> Option<Error> {
         "404" if path.ends_with("/members/{accountId}") => Error::not_found(What::Member, ACCOUNT),
         "404" if path.starts_with("/accounts") => Error::not_found(What::Account, ACCOUNT),
         "404" if path.contains("{tokenId}") => Error::not_found(What::Token, TOKEN),
+        "404" if path.starts_with("/bulk") => Error::not_found(What::Bulk, BULK),
         "404" => Error::not_found(What::Registry, REGISTRY),
         "408" => Error::RequestTimeout,
         "409" if path.ends_with("/auth-config") => auth_config::no_address(),
@@ -166,6 +173,7 @@ fn error(path: &str, status: &str) -> Option<Error> {
                 .to_owned(),
         ),
         "409" if path.ends_with("/rotate") => Error::Outdated(What::Token),
+        "409" if path.ends_with("/bulk") => bulk::changed(17, 18, 0),
         "409" if of_tokens => Error::name_taken(What::Token, "push-token"),
         "409" => Error::name_taken(What::Registry, "team-a"),
         "412" => stale(),
@@ -216,6 +224,9 @@ fn evaluated() -> Option<Value> {
 fn fit(path: &str, status: &str, example: &mut Value) {
     if path.ends_with("/evaluate") {
         *example = evaluated().unwrap_or_default();
+        return;
+    }
+    if path.ends_with("/bulk") || path.starts_with("/bulk/") {
         return;
     }
     let created = status == "201";

@@ -4,6 +4,7 @@
 
 mod account;
 mod audit;
+mod bulk;
 mod catalog;
 mod elsewhere;
 mod evaluation;
@@ -91,6 +92,10 @@ fn routes(config: &mut impl Routes) {
         .service(registry::create)
         .section(REGISTRIES, Registry)
         .service(token::list_all)
+        .service(bulk::begin)
+        .service(bulk::list)
+        .service(bulk::show)
+        .service(bulk::cancel)
         .service(catalog::locations)
         .service(catalog::check_name)
         .service(account::list)
