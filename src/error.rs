@@ -307,6 +307,8 @@ pub enum What {
     Member,
     /// The owner of a secret.
     Secret,
+    /// A run: a change of many tokens.
+    Bulk,
     /// A repository: the registry's own data.
     Repository,
     /// An artifact: the registry's own data.
@@ -330,6 +332,7 @@ impl What {
             Self::Role => "role",
             Self::Member => "member",
             Self::Secret => "secret",
+            Self::Bulk => "bulk run",
             Self::Repository => "repository",
             Self::Artifact => "artifact",
             Self::Vulnerability => "vulnerability",

@@ -65,6 +65,9 @@ GET    /app-tokens                                          401   401     401   
 DELETE /app-tokens/{appTokenId}                             401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   204          403  403     204     401      403        403
 GET    /audit                                               401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401      200        403
 GET    /audit/export                                        401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401      200        403
+GET    /bulk                                                401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  200     200     401      200        200
+GET    /bulk/{bulkId}                                       401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        404   404   200          404  404     200     401      200        404
+POST   /bulk/{bulkId}/cancel                                401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        404   404   200          404  404     200     401      200        404
 GET    /csrf_token                                          200   200     200      200     200   200  200 200     200       200       200       200      200        200       200    200        200   200   200          200  200     200     200      200        200
 GET    /locations                                           401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  403     200     401      200        403
 GET    /me                                                  401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  200     200     200      200        200
@@ -101,6 +104,7 @@ DELETE /registries/{registryId}/tokens/{tokenId}/previous-secret  401   401     
 POST   /registries/{registryId}/tokens/{tokenId}/rotate     401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        200   200   200          200  200     200     401      403        200
 POST   /secret-scanning/report                              401   401     401      401     401   401  401 401     401       401       401       401      401        401       401    401        401   401   401          401  401     401     401      401        401
 GET    /tokens                                              401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  200     200     401      200        200
+POST   /tokens/bulk                                         401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  200     200     401      200        200
 POST   /tokens/lookup                                       401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        200   200   200          200  200     200     401      200        404
 GET    /v1/apitokens                                        401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401      200        403
 POST   /v1/apitokens/generate                               401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401      403        403
@@ -350,6 +354,8 @@ struct Place {
     confined: (String, String),
     /// The app token's password for registries.
     code: String,
+    /// An Admin's bulk run, which is over.
+    bulk: String,
     /// Do its credentials carry more than the `t-beyond` of the table holds, and do its bodies ask for more?
     beyond: bool,
 }
@@ -391,12 +397,21 @@ impl Place {
             )
             .await;
         assert_eq!(confined.status, 201, "{confined:?}");
+        let nobody = json!({"filter": {"name": "nobody"}, "action": "disable", "dryRun": true});
+        let preview = admin
+            .post("/tokens/bulk", json!({"properties": nobody}))
+            .await;
+        let confirmation = &preview.json["properties"]["confirmation"];
+        let confirmed = json!({"properties": {"confirmation": confirmation}});
+        let bulk = admin.post("/tokens/bulk", confirmed).await;
+        assert_eq!(bulk.status, 202, "{bulk:?}");
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         Self {
             confined: (
                 text(&confined.json["properties"]["token"]),
                 text(&confined.json["id"]),
             ),
+            bulk: text(&bulk.json["id"]),
             api_token: text(&generated.json["metadata"]["id"]),
             app_token: text(&app_token.json["token"]["uuid"]),
             code: text(&app_token.json["token"]["token_code"]),
@@ -488,6 +503,7 @@ impl Place {
             .replace("{tokenId}", &self.token)
             .replace("{accountId}", &self.account)
             .replace("{name}", &self.name)
+            .replace("{bulkId}", &self.bulk)
             .replace("{id}", &self.api_token)
             .replace("{token_uuid}", &self.app_token)
             .replace("{error_type}", "not_found")
@@ -518,6 +534,10 @@ impl Place {
             // Right for the Admin alone.
             ("PUT", "password") => {
                 json!({"properties": {"password": ADMIN_PASSWORD, "presentPassword": ADMIN_PASSWORD}})
+            }
+            ("POST", "bulk") => {
+                let filter = json!({"registryId": [self.registry]});
+                json!({"properties": {"filter": filter, "action": "disable", "dryRun": true}})
             }
             ("POST", "evaluate") => json!({"scope": "repository:a:pull"}),
             ("POST", "rotate") => json!({"gracePeriod": "PT1H"}),

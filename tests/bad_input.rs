@@ -1391,6 +1391,13 @@ async fn a_byte_order_mark_before_a_body_is_passed_over() {
             json!({"level": "reader"}),
             201,
         ),
+        (
+            &admin,
+            "POST",
+            "/tokens/bulk",
+            json!({"properties": {"filter": {"name": "ci"}, "action": "disable", "dryRun": true}}),
+            200,
+        ),
         (&scanner, "POST", "/secret-scanning/report", leak, 202),
         // The secret of nothing.
         (

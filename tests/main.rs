@@ -17,6 +17,7 @@ mod architecture;
 mod audit;
 mod backup;
 mod bad_input;
+mod bulk;
 mod caps;
 mod catalog;
 mod check;

@@ -98,6 +98,8 @@ words! {
         Rotate = "rotate",
         /// A restore from a backup was confirmed.
         Restore = "restore",
+        /// A run, a change of many tokens, began or ended.
+        Bulk = "bulk",
         /// A leaked secret was found.
         Leak = "leak",
         /// An account or a command asked what a secret is of.
@@ -140,6 +142,8 @@ words! {
         Member = "member",
         /// The keys that sign for a registry.
         SigningKey = "signing-key",
+        /// A run: a change of many tokens.
+        Bulk = "bulk",
         /// A session.
         Session = "session",
         /// The service: events of no other subject.

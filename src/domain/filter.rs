@@ -2,7 +2,9 @@
 //!
 //! Owns the meaning of each condition. `store::token_conditions` is the one translation to SQL.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use std::fmt;
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::account::name_key;
@@ -102,6 +104,54 @@ impl TokenFilter {
             ..Self::default()
         };
         *self != registries
+    }
+
+    /// The conditions as parameters of a list.
+    #[must_use]
+    pub fn parameters(&self) -> Vec<(&'static str, String)> {
+        let Self {
+            registries,
+            name,
+            description,
+            state,
+            created_by,
+            expiring_within,
+            expired_since,
+            unused_since,
+            never_used,
+            created_before,
+            created_after,
+            can_open,
+            carries,
+            labels,
+        } = self;
+        let instant = |at: &DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+        let pairs = [
+            ("name", name.as_ref().map(ToString::to_string)),
+            ("description", description.clone()),
+            ("state", state.map(|state| state.as_str().to_owned())),
+            ("createdBy", created_by.as_ref().map(ToString::to_string)),
+            (
+                "expiringWithin",
+                expiring_within.map(|time| time.to_string()),
+            ),
+            ("expiredSince", expired_since.map(|time| time.to_string())),
+            ("unusedSince", unused_since.map(|time| time.to_string())),
+            ("neverUsed", never_used.map(|never| never.to_string())),
+            ("createdBefore", created_before.as_ref().map(instant)),
+            ("createdAfter", created_after.as_ref().map(instant)),
+            ("canOpen", can_open.as_ref().map(ToString::to_string)),
+            (
+                "carries",
+                carries.as_ref().map(|action| action.as_str().to_owned()),
+            ),
+        ];
+        let given = pairs
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)));
+        let labels = labels.iter().map(|label| ("label", label.to_string()));
+        let registries = registries.iter().map(|id| ("registryId", id.to_string()));
+        given.chain(labels).chain(registries).collect()
     }
 
     fn has_ends(&self) -> bool {
@@ -244,6 +294,15 @@ impl NameFilter {
     }
 }
 
+impl fmt::Display for NameFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exactly(name) => f.write_str(name),
+            Self::Beginning(start) => write!(f, "{start}*"),
+        }
+    }
+}
+
 /// The state of a token as lists show it; see [`Token::state_at`](super::token::Token::state_at).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TokenState {
@@ -316,6 +375,15 @@ impl Maker {
             ));
         }
         Ok(Self::Named(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Maker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(f),
+            Self::Named(name) => f.write_str(name),
+        }
     }
 }
 

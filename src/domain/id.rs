@@ -77,6 +77,11 @@ public_id! {
     AppTokenId, What::AppToken, Field::AppTokenId
 }
 
+public_id! {
+    /// The public id of a run, never used twice.
+    BulkId, What::Bulk, Field::BulkId
+}
+
 /// A registry's internal key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RegistryKey(pub i64);
@@ -92,6 +97,10 @@ pub struct AccountKey(pub i64);
 /// An app token's internal key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AppTokenKey(pub i64);
+
+/// The internal key of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BulkKey(pub i64);
 
 /// A signing key's internal key, called a number, since it is a key already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

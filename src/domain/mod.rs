@@ -9,6 +9,7 @@ pub mod api_token;
 pub mod app_token;
 pub mod audit;
 pub mod auth_config;
+pub mod bulk;
 pub mod caps;
 pub mod clock_check;
 pub mod description;

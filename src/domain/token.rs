@@ -364,6 +364,15 @@ impl Token {
         self.update(patch, lives, now)
     }
 
+    /// Ends it at an instant, unless it ends earlier. Returns true if anything changed.
+    pub fn end(&mut self, at: DateTime<Utc>) -> bool {
+        let later = is_later(self.expiry_date, Some(at));
+        if later {
+            self.expiry_date = Some(at);
+        }
+        later
+    }
+
     /// Applies a patch. Returns true if anything changed.
     pub fn update(&mut self, patch: TokenPatch, lives: Lives, now: DateTime<Utc>) -> Result<bool> {
         let TokenPatch {

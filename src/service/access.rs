@@ -20,6 +20,7 @@ use super::throttle::{Throttle, Tried};
 use crate::clock::{Clock, Random};
 use crate::domain::account::{Actor, Bearer, Confined, name_key};
 use crate::domain::audit::{By, Credential, Origin};
+use crate::domain::bulk::Mandate;
 use crate::domain::id::{AccountId, AccountKey, ApiTokenId, RegistryId, RegistryKey};
 use crate::domain::membership::{Membership, Rights};
 use crate::domain::network::network;
@@ -92,6 +93,11 @@ enum Evidence {
     ApiToken(ApiTokenId),
     /// A session of ours, made at an instant with a right password.
     Session { proof: Proof, at: DateTime<Utc> },
+    /// A request that ended, for work in the background: the password or session that it came with.
+    Earlier {
+        proof: Proof,
+        credential: Credential,
+    },
 }
 
 impl Caller {
@@ -117,6 +123,7 @@ impl Caller {
             Evidence::Password { .. } => Credential::Password,
             Evidence::ApiToken(id) => Credential::ApiToken(*id),
             Evidence::Session { .. } => Credential::Session,
+            Evidence::Earlier { credential, .. } => *credential,
         }
     }
 
@@ -126,7 +133,9 @@ impl Caller {
             Evidence::Password { proof, presented } => {
                 (Some(proof.id), Some(presented.name.clone()))
             }
-            Evidence::Session { proof, .. } => (Some(proof.id), None),
+            Evidence::Session { proof, .. } | Evidence::Earlier { proof, .. } => {
+                (Some(proof.id), None)
+            }
             Evidence::ApiToken(_) => (None, None),
         };
         By {
@@ -151,18 +160,37 @@ impl Caller {
     pub(super) fn signed_in_at(&self) -> Option<DateTime<Utc>> {
         match &self.evidence {
             Evidence::Session { at, .. } => Some(*at),
-            Evidence::Password { .. } | Evidence::ApiToken(_) => None,
+            Evidence::Password { .. } | Evidence::ApiToken(_) | Evidence::Earlier { .. } => None,
         }
     }
 
     /// The account and its version that a password or a session proved.
     pub(super) fn proven_version(&self) -> Option<(AccountKey, i64)> {
         match &self.evidence {
-            Evidence::Password { proof, .. } | Evidence::Session { proof, .. } => {
+            Evidence::Password { proof, .. }
+            | Evidence::Session { proof, .. }
+            | Evidence::Earlier { proof, .. } => {
                 Some((proof.account, proof.version))
             }
             Evidence::ApiToken(_) => None,
         }
+    }
+
+    /// The caller of an earlier request. [`admit`] lets it in while its API token is in force, or its account is as it
+    /// was then.
+    pub(super) fn again(mandate: &Mandate, id: AccountId) -> Self {
+        let evidence = match mandate.credential {
+            Credential::ApiToken(token) => Evidence::ApiToken(token),
+            credential => Evidence::Earlier {
+                proof: Proof {
+                    account: mandate.account,
+                    id,
+                    version: mandate.version,
+                },
+                credential,
+            },
+        };
+        Self::new(evidence).from(mandate.origin.clone())
     }
 
     fn by_password(proof: Proof, presented: Arc<Presented>) -> Self {
@@ -517,7 +545,7 @@ pub(super) fn visible<T: OfRegistry>(
 /// # Errors
 ///
 /// [`Error::Unauthenticated`] if the account is disabled, the API token is not in force or its creator gone, or the
-/// account has changed since the session was made;
+/// account has changed since the session was made, or since the earlier request;
 /// [`Error::NoRole`] if all roles of the token are gone.
 pub(super) fn admit(
     connection: &mut Session,
@@ -533,7 +561,7 @@ pub(super) fn admit(
             Ok((actor.version == proof.version).then_some(actor))
         }
         Evidence::ApiToken(id) => admit_token(connection, *id, now).map(Some),
-        Evidence::Session { proof, .. } => {
+        Evidence::Session { proof, .. } | Evidence::Earlier { proof, .. } => {
             let standing = accounts::standing(connection, proof.account)?
                 .filter(|standing| standing.actor.version == proof.version)
                 .ok_or(Error::Unauthenticated)?;

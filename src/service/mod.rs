@@ -14,6 +14,9 @@ pub mod app_tokens;
 pub mod audit;
 pub mod audit_buffer;
 pub mod backup;
+pub mod bulk;
+mod bulk_tokens;
+mod bulk_work;
 pub mod certificates;
 pub mod chain;
 mod changes;
@@ -56,6 +59,7 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
+use tokio::sync::Notify;
 
 use self::access::{Access, Caller, Presented};
 use self::account_commands::AccountCommands;
@@ -66,6 +70,7 @@ use self::api_tokens::ApiTokens;
 use self::app_tokens::AppTokens;
 use self::audit::Audit;
 use self::audit_buffer::AuditBuffer;
+use self::bulk::Bulk;
 use self::chain::Trail;
 use self::changes::Changes;
 use self::core::Core;
@@ -152,6 +157,7 @@ impl Service {
                 trail,
                 changes,
                 audit_buffer,
+                bulk_begun: Notify::new(),
                 walks: Turns::new(WALKS, 1),
                 lookup_walks: Turns::new(WALKS, 1),
                 counting: Turns::new(COUNTING, 1),
@@ -306,6 +312,17 @@ impl Service {
     #[must_use]
     pub fn members(&self) -> Members<'_> {
         Members::new(&self.core)
+    }
+
+    /// Changes of many tokens at once.
+    #[must_use]
+    pub fn bulk(&self) -> Bulk<'_> {
+        Bulk::new(&self.core)
+    }
+
+    /// Waits until a bulk run begins in this process.
+    pub async fn bulk_begun(&self) {
+        self.core.bulk_begun.notified().await;
     }
 
     /// The background work.

@@ -29,7 +29,7 @@ use crate::domain::token_scope::Scope;
 use crate::error::{Error, Result, What};
 use crate::store::credentials::{self, NewSecret};
 use crate::store::tokens as table;
-use crate::store::{Lock, Session, members};
+use crate::store::{Lock, Session, Transaction, members};
 
 /// A token just made, with the secret that is never shown again.
 #[derive(Debug)]
@@ -250,7 +250,7 @@ impl<'a> Tokens<'a> {
                     let tag = found.as_ref().map(|token| token.tag_at(now));
                     condition.require(What::Token, tag)?;
                     let lives = home.lives.within(policy.lives);
-                    let Some(mut token) = found else {
+                    let Some(before) = found else {
                         new.settle(lives, now)?;
                         obtain(&new.grant(), &holder)?;
                         let (kept, stamp) = ((&stored, refresh_id), actor.stamp(now));
@@ -259,18 +259,12 @@ impl<'a> Tokens<'a> {
                         let change = Change::created(&token).within(registry);
                         return Ok(Done::told(Put::Created((token, None)), change));
                     };
-                    let before = token.clone();
-                    if !token.replace(new.clone(), lives, now)? {
-                        return Ok(Done::nothing(Put::Replaced(token)));
-                    }
+                    let replace = |token: &mut Token| token.replace(new.clone(), lives, now);
+                    let Some(mut token) = altered(&before, &holder, replace)? else {
+                        return Ok(Done::nothing(Put::Replaced(before)));
+                    };
                     let stamp = actor.stamp(now);
-                    let change = keep(
-                        connection,
-                        &holder,
-                        &before,
-                        &mut token,
-                        (stamp, refresh_id),
-                    )?;
+                    let change = keep(connection, &before, &mut token, (stamp, refresh_id))?;
                     Ok(Done::told(Put::Replaced(token), change.within(registry)))
                 },
             )
@@ -302,21 +296,15 @@ impl<'a> Tokens<'a> {
                 move |connection, actor| {
                     let (home, rights) = enter(connection, actor, registry)?;
                     rights.require(Resource::Token, Level::Write)?;
-                    let mut token = find(connection, home, id)?;
-                    condition.require(What::Token, Some(token.tag_at(now)))?;
-                    let before = token.clone();
-                    let lives = home.lives.within(policy.lives);
-                    if !token.update(patch.clone(), lives, now)? {
-                        return Ok(Done::nothing(token));
-                    }
+                    let before = find(connection, home, id)?;
+                    condition.require(What::Token, Some(before.tag_at(now)))?;
                     let (holder, stamp) = (policy.holder(actor, rights), actor.stamp(now));
-                    let change = keep(
-                        connection,
-                        &holder,
-                        &before,
-                        &mut token,
-                        (stamp, refresh_id),
-                    )?;
+                    let lives = home.lives.within(policy.lives);
+                    let update = |token: &mut Token| token.update(patch.clone(), lives, now);
+                    let Some(mut token) = altered(&before, &holder, update)? else {
+                        return Ok(Done::nothing(before));
+                    };
+                    let change = keep(connection, &before, &mut token, (stamp, refresh_id))?;
                     Ok(Done::told(token, change.within(registry)))
                 },
             )
@@ -341,8 +329,8 @@ impl<'a> Tokens<'a> {
                     rights.require(Resource::Token, Level::Write)?;
                     let token = find(connection, home, id)?;
                     condition.require(What::Token, Some(token.tag_at(now)))?;
-                    table::delete(connection, home.key, id)?;
-                    Ok(Done::told((), Change::deleted(&token).within(registry)))
+                    let change = remove(connection, home, &token)?;
+                    Ok(Done::told((), change.within(registry)))
                 },
             )
             .await
@@ -451,15 +439,41 @@ fn find(connection: &mut Session, home: TokenRules, id: TokenId) -> Result<Token
     table::find(connection, home, id)?.ok_or_else(|| Error::not_found(What::Token, id))
 }
 
-/// Keeps a changed token. Disabling ends its refresh tokens, by another id for them.
-fn keep(
-    connection: &mut Session,
+/// A token after a change, or `None` if nothing changes.
+///
+/// # Errors
+///
+/// Those of the change, and of [`change`] if it widens the token beyond the rights of the holder.
+pub(super) fn altered(
+    before: &Token,
     holder: &Holder<Rights>,
+    alter: impl FnOnce(&mut Token) -> Result<bool>,
+) -> Result<Option<Token>> {
+    let mut token = before.clone();
+    if !alter(&mut token)? {
+        return Ok(None);
+    }
+    change(&before.grant(), &token.grant(), holder)?;
+    Ok(Some(token))
+}
+
+/// Removes a token.
+pub(super) fn remove(
+    transaction: &mut Transaction<'_>,
+    home: TokenRules,
+    token: &Token,
+) -> Result<Change> {
+    table::delete(transaction, home.key, token.id)?;
+    Ok(Change::deleted(token))
+}
+
+/// Keeps a token that was [altered]. Disabling ends its refresh tokens, by another id for them.
+pub(super) fn keep(
+    connection: &mut Session,
     before: &Token,
     token: &mut Token,
     (stamp, refresh_id): (Attribution, Uuid),
 ) -> Result<Change> {
-    change(&before.grant(), &token.grant(), holder)?;
     table::update(connection, token, stamp)?;
     if before.status == Status::Enabled && token.status == Status::Disabled {
         table::end_refresh_tokens(connection, token.key, refresh_id)?;

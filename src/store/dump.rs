@@ -45,6 +45,11 @@ pub const LEFT_OUT: &[(&str, &str)] = &[
         "it is of use for minutes, to requests that a restored data set never saw",
     ),
     (
+        "bulk_runs",
+        "they change tokens as they were found, and would go on with other ones",
+    ),
+    ("bulk_refusals", "they belong to bulk_runs"),
+    (
         "janitor_clock",
         "it tells of the clock of the machines that run on the database",
     ),

@@ -28,6 +28,7 @@ pub mod accounts;
 pub mod api_tokens;
 pub mod app_tokens;
 pub mod audit;
+pub mod bulk_runs;
 pub mod counters;
 pub mod counts;
 pub mod credentials;

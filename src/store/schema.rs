@@ -103,6 +103,45 @@ diesel::table! {
 }
 
 diesel::table! {
+    bulk_refusals (run_key, number) {
+        run_key -> BigInt,
+        number -> BigInt,
+        token -> Binary,
+        name -> Text,
+        registry -> Binary,
+        registry_name -> Text,
+        reason -> Text,
+    }
+}
+
+diesel::table! {
+    bulk_runs (key) {
+        key -> BigInt,
+        uuid -> Binary,
+        account_key -> BigInt,
+        created_by -> Binary,
+        created_by_name -> Text,
+        created_at -> BigInt,
+        credential -> Text,
+        account_version -> BigInt,
+        api_token -> Nullable<Binary>,
+        address -> Nullable<Text>,
+        request_id -> Text,
+        wish -> Text,
+        state -> Text,
+        reason -> Nullable<Text>,
+        found -> BigInt,
+        changed -> BigInt,
+        unchanged -> BigInt,
+        refused -> BigInt,
+        at_registry -> Nullable<BigInt>,
+        at_position -> Nullable<BigInt>,
+        worked_at -> BigInt,
+        finished_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
     data_keys (key) {
         key -> BigInt,
         purpose -> Text,
@@ -282,6 +321,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     app_tokens,
     audit_chains,
     audit_events,
+    bulk_refusals,
+    bulk_runs,
     data_keys,
     idempotency,
     meta,

@@ -297,6 +297,43 @@ impl Finder {
     }
 }
 
+/// Of tokens of a registry by their keys, those that pass a filter; `None` is all that are there.
+pub fn among(
+    connection: &mut Session,
+    registry: RegistryKey,
+    keys: &[TokenKey],
+    sought: Option<&Sought>,
+) -> Result<Vec<TokenKey>> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    // The plus keeps SQLite from an index that begins with the registry: it would read all of its tokens for a few.
+    let mut sql =
+        Sql::of("SELECT tokens.key, tokens.scopes FROM tokens WHERE +tokens.registry_key = ")
+            .number(registry.0)
+            .text(" AND tokens.key IN (")
+            .numbers(keys.iter().map(|key| key.0))
+            .text(")");
+    if let Some(sought) = sought {
+        sql = sql.then(conditions(Dialect::of(connection), sought, Indexes::Check));
+    }
+    let rows: Vec<(i64, String)> = direct!(connection, |direct| sql
+        .returning::<(BigInt, Text)>()
+        .load(direct))?;
+    let mut finder = Finder::default();
+    let mut found = Vec::with_capacity(rows.len());
+    for (key, scopes) in rows {
+        let passes = match sought.filter(|sought| sought.decides_by_scopes()) {
+            Some(sought) => finder.admits(sought, scopes)?,
+            None => true,
+        };
+        if passes {
+            found.push(TokenKey(key));
+        }
+    }
+    Ok(found)
+}
+
 /// The tokens that a walk looks for.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {

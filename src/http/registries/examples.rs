@@ -19,12 +19,13 @@ use crate::error::{Error, What};
 use crate::http::body::BODY_LIMIT;
 use crate::http::examples;
 use crate::http::native::Native;
-use crate::service::{account_rules, leaks, lookups};
+use crate::service::{account_rules, bulk, leaks, lookups};
 
 const REGISTRY: &str = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11";
 const TOKEN: &str = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10";
 const API_TOKEN: &str = "4c2f4f0e-6a0e-4f0a-9a53-0d6f3f1c2b11";
 const APP_TOKEN: &str = "9d1f6b0e-2f6e-4f7b-8f55-6a0c3f7d1e22";
+const BULK: &str = "c1b3a0de-7c62-4a8e-9d54-2f0f6b7a1e90";
 const ACCOUNT: &str = "7ee77dcf-093f-48e6-9a14-161c73568589";
 /// The schemas of things that have an `ETag`.
 const STATED: [&str; 5] = [
@@ -72,6 +73,11 @@ fn safe(operation: &str) -> Option<Value> {
         "accountsPost" => {
             json!({"properties": {"name": "alice@example.com", "roles": []}})
         }
+        "tokensBulkPost" => json!({"properties": {
+            "filter": {"name": "ci-*", "unusedSince": "P90D"},
+            "action": "disable",
+            "dryRun": true,
+        }}),
         "registriesMembersPut" => json!({"level": "reader"}),
         "tokensLookup" => json!({"secret": SECRET}),
         "registriesApiTokensPost" => {
@@ -168,6 +174,7 @@ fn error(path: &str, status: &str) -> Option<Error> {
         "404" if path.contains("{appTokenId}") => Error::not_found(What::AppToken, APP_TOKEN),
         "404" if path.starts_with("/accounts") => Error::not_found(What::Account, ACCOUNT),
         "404" if path.contains("{tokenId}") => Error::not_found(What::Token, TOKEN),
+        "404" if path.starts_with("/bulk") => Error::not_found(What::Bulk, BULK),
         "404" => Error::not_found(What::Registry, REGISTRY),
         "408" => Error::RequestTimeout,
         "409" if path == lookup::PATH => lookups::of_a_password(),
@@ -185,6 +192,7 @@ fn error(path: &str, status: &str) -> Option<Error> {
                 .to_owned(),
         ),
         "409" if path.ends_with("/rotate") => Error::Outdated(What::Token),
+        "409" if path.ends_with("/bulk") => bulk::changed(17, 18, 0),
         "409" if of_tokens => Error::name_taken(What::Token, "push-token"),
         "409" => Error::name_taken(What::Registry, "team-a"),
         "412" => stale(),
@@ -297,6 +305,9 @@ fn fit(path: &str, status: &str, example: &mut Value) {
     }
     if path.contains("/api-tokens") || path.contains("/app-tokens") {
         return fit_issued(path, status, example);
+    }
+    if path.ends_with("/bulk") || path.starts_with("/bulk/") {
+        return;
     }
     let created = status == "201";
     // Only the answer that makes an account can have its password.

@@ -4,7 +4,7 @@ use actix_web::HttpRequest;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::domain::id::{AccountId, ApiTokenId, AppTokenId, RegistryId, TokenId};
+use crate::domain::id::{AccountId, ApiTokenId, AppTokenId, BulkId, RegistryId, TokenId};
 use crate::error::Result;
 use crate::http::call::{Head, path};
 
@@ -80,6 +80,22 @@ impl Head for ApiTokenId {
 impl Head for AppTokenId {
     fn read(request: &HttpRequest) -> Result<Self> {
         Self::parse(&path::<AppTokenPath>(request)?.app_token_id)
+    }
+}
+
+/// The bulk run of a path.
+#[derive(Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct BulkPath {
+    /// The unique ID of the bulk run
+    #[param(format = Uuid, pattern = r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$", example = "c1b3a0de-7c62-4a8e-9d54-2f0f6b7a1e90")]
+    bulk_id: String,
+}
+
+impl Head for BulkId {
+    fn read(request: &HttpRequest) -> Result<Self> {
+        Self::parse(&path::<BulkPath>(request)?.bulk_id)
     }
 }
 

@@ -5,6 +5,7 @@
 mod account;
 mod api_token;
 mod audit;
+mod bulk;
 mod catalog;
 mod elsewhere;
 mod evaluation;
@@ -95,6 +96,10 @@ fn routes(config: &mut impl Routes) {
         .service(registry::create)
         .section(REGISTRIES, Registry)
         .service(token::list_all)
+        .service(bulk::begin)
+        .service(bulk::list)
+        .service(bulk::show)
+        .service(bulk::cancel)
         .service(catalog::locations)
         .service(catalog::check_name)
         .service(account::list)

@@ -1,7 +1,7 @@
 //! The parameters of lists of tokens.
 
 use actix_web::HttpRequest;
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn, ParameterStyle};
 use utoipa::openapi::schema::ArrayBuilder;
@@ -42,43 +42,43 @@ pub(super) struct TokenConditions {
         pattern = r"^[A-Za-z][-A-Za-z0-9]{0,62}(\*|[A-Za-z0-9])?$",
         max_length = 64
     )]
-    name: Option<String>,
+    pub(super) name: Option<String>,
     /// Only tokens whose description contains this, without regard to the case of ASCII letters
     #[param(min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1F\x7F]*$")]
-    description: Option<String>,
+    pub(super) description: Option<String>,
     /// Only tokens in this state, as `metadata.state` shows it
     #[param(value_type = Option<StateWord>, inline, nullable = false)]
-    state: Option<String>,
+    pub(super) state: Option<String>,
     /// Only tokens that this account made: its id, or its name at that time
     #[param(min_length = 1, max_length = 255, pattern = r"^[^\x00-\x1F\x7F]*$")]
-    created_by: Option<String>,
+    pub(super) created_by: Option<String>,
     /// Only tokens that expire within this time from now, such as P14D; the first to expire comes first
     #[param(pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$")]
-    expiring_within: Option<String>,
+    pub(super) expiring_within: Option<String>,
     /// Only tokens that expired this time ago or earlier, such as P30D; PT0S is all that have expired. The first to expire comes first
     #[param(pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$")]
-    expired_since: Option<String>,
+    pub(super) expired_since: Option<String>,
     /// Only tokens neither made nor used within this time before now, such as P90D; the longest unused comes first
     #[param(pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$")]
-    unused_since: Option<String>,
+    pub(super) unused_since: Option<String>,
     /// True: only tokens that were never used. False: only tokens that were
     #[param(value_type = Option<bool>)]
-    never_used: Option<String>,
+    pub(super) never_used: Option<String>,
     /// Only tokens made before this instant, RFC 3339
     #[param(format = DateTime)]
-    created_before: Option<String>,
+    pub(super) created_before: Option<String>,
     /// Only tokens made at this instant or later, RFC 3339
     #[param(format = DateTime)]
-    created_after: Option<String>,
+    pub(super) created_after: Option<String>,
     /// Only tokens whose scopes grant all of this access, by the rules of `/token`, such as `repository:team/app:push`. Scopes alone decide: not the token's state, nor addresses
     #[param(
         pattern = r"^[a-z0-9]+(\([a-z0-9]+\))?:[\x21-\x7E]*:[a-z,*]+$",
         max_length = 512
     )]
-    can_open: Option<String>,
+    pub(super) can_open: Option<String>,
     /// Only tokens with a scope that carries this action, such as `delete`. The action `*` on repositories carries pull, push and delete
     #[param(pattern = r"^([a-z]{1,63}|\*)$")]
-    carries: Option<String>,
+    pub(super) carries: Option<String>,
 }
 
 /// The state of a token.
@@ -286,9 +286,9 @@ fn bounded(request: &HttpRequest) -> Result<()> {
 #[derive(Debug)]
 pub(super) struct AmongRegistries(pub(super) Vec<RegistryId>);
 
-impl Head for AmongRegistries {
-    fn read(request: &HttpRequest) -> Result<Self> {
-        let texts = repeated(request, REGISTRY_ID);
+impl AmongRegistries {
+    /// Reads their ids; the same one twice counts once.
+    pub(super) fn parse(texts: &[String]) -> Result<Self> {
         if texts.len() > REGISTRIES {
             return Err(Error::invalid(
                 Field::RegistryId,
@@ -306,6 +306,12 @@ impl Head for AmongRegistries {
         ids.sort_unstable();
         ids.dedup();
         violations.finish(Some(Self(ids)))
+    }
+}
+
+impl Head for AmongRegistries {
+    fn read(request: &HttpRequest) -> Result<Self> {
+        Self::parse(&repeated(request, REGISTRY_ID))
     }
 
     fn parameters() -> Vec<Parameter> {
@@ -338,63 +344,9 @@ impl IntoParams for AmongRegistries {
 
 /// The query parameters of a link to a page by offset, for what comes after offset and limit.
 pub(super) fn filter_parameters(filter: &TokenFilter, order: Option<Order>) -> String {
-    let TokenFilter {
-        registries,
-        name,
-        description,
-        state,
-        created_by,
-        expiring_within,
-        expired_since,
-        unused_since,
-        never_used,
-        created_before,
-        created_after,
-        can_open,
-        carries,
-        labels,
-    } = filter;
-    let instant = |at: &DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
-    let pairs = [
-        (
-            "name",
-            name.as_ref().map(|name| match name {
-                NameFilter::Exactly(name) => name.clone(),
-                NameFilter::Beginning(start) => format!("{start}*"),
-            }),
-        ),
-        ("description", description.clone()),
-        ("state", state.map(|state| state.as_str().to_owned())),
-        (
-            "createdBy",
-            created_by.as_ref().map(|maker| match maker {
-                Maker::Id(id) => id.to_string(),
-                Maker::Named(name) => name.clone(),
-            }),
-        ),
-        (
-            "expiringWithin",
-            expiring_within.map(|time| time.to_string()),
-        ),
-        ("expiredSince", expired_since.map(|time| time.to_string())),
-        ("unusedSince", unused_since.map(|time| time.to_string())),
-        ("neverUsed", never_used.map(|never| never.to_string())),
-        ("createdBefore", created_before.as_ref().map(instant)),
-        ("createdAfter", created_after.as_ref().map(instant)),
-        ("canOpen", can_open.as_ref().map(ToString::to_string)),
-        (
-            "carries",
-            carries.as_ref().map(|action| action.as_str().to_owned()),
-        ),
-        ("orderBy", order.map(|order| order.to_string())),
-    ];
-    let given = pairs
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)));
-    let labels = labels.iter().map(|label| ("label", label.to_string()));
-    let registries = registries.iter().map(|id| (REGISTRY_ID, id.to_string()));
+    let order = order.map(|order| ("orderBy", order.to_string()));
     let mut query = url::form_urlencoded::Serializer::new(String::new());
-    query.extend_pairs(given.chain(labels).chain(registries));
+    query.extend_pairs(filter.parameters().into_iter().chain(order));
     let query = query.finish();
     if query.is_empty() {
         query
