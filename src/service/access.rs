@@ -24,7 +24,7 @@ use crate::domain::bulk::Mandate;
 use crate::domain::id::{AccountId, AccountKey, ApiTokenId, RegistryId, RegistryKey};
 use crate::domain::membership::{Membership, Rights};
 use crate::domain::network::network;
-use crate::domain::registry::{Registry, Tenant, TokenRules};
+use crate::domain::registry::{Home, Registry, Tenant, TokenRules};
 use crate::domain::registry_api_token::Confinement;
 use crate::domain::role::Permissions;
 use crate::domain::secret;
@@ -169,9 +169,7 @@ impl Caller {
         match &self.evidence {
             Evidence::Password { proof, .. }
             | Evidence::Session { proof, .. }
-            | Evidence::Earlier { proof, .. } => {
-                Some((proof.account, proof.version))
-            }
+            | Evidence::Earlier { proof, .. } => Some((proof.account, proof.version)),
             Evidence::ApiToken(_) => None,
         }
     }
@@ -511,6 +509,12 @@ impl OfRegistry for Registry {
 impl OfRegistry for TokenRules {
     fn registry(&self) -> RegistryKey {
         self.key
+    }
+}
+
+impl OfRegistry for Home {
+    fn registry(&self) -> RegistryKey {
+        self.rules.key
     }
 }
 

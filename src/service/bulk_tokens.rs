@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::policy::Policy;
+use super::token_lists::{known, may_read_tokens};
 use super::token_walk::{Walk, WalkStart};
 use super::tokens::altered;
 use crate::domain::account::Actor;
@@ -95,20 +96,14 @@ pub(super) fn homes(
     actor: &Actor,
     confirmed: &Confirmed,
 ) -> Result<Vec<Home>> {
-    let own = !actor.permissions.see_all();
-    let ids = &confirmed.wish.filter.registries;
-    let found = members::homes(connection, actor.key, ids, own)?;
+    let found = known(connection, actor, &confirmed.wish.filter.registries)?;
     let mut homes: Vec<_> = found
         .into_iter()
-        .filter(|(_, membership)| may_read(actor.on(*membership)))
+        .filter(|(home, membership)| may_read_tokens(actor.on(home.rules.key, *membership)))
         .map(|(home, _)| home)
         .collect();
     homes.sort_by_key(|home| home.rules.key);
     Ok(homes)
-}
-
-fn may_read(rights: Rights) -> bool {
-    rights.visible && rights.allow(Resource::Token, Level::Read)
 }
 
 /// A registry and an actor's rights on it. `None` if the actor may not read its tokens any more.
@@ -118,9 +113,9 @@ pub(super) fn enter(
     home: &Home,
 ) -> Result<Option<(TokenRules, Rights)>> {
     let found = members::home(connection, home.id, actor.key)?;
-    let found = found.map(|(rules, membership)| (rules, actor.on(membership)));
+    let found = found.map(|(rules, membership)| (rules, actor.on(rules.key, membership)));
     // The id can come back with another registry.
-    Ok(found.filter(|(rules, rights)| rules.key == home.rules.key && may_read(*rights)))
+    Ok(found.filter(|(rules, rights)| rules.key == home.rules.key && may_read_tokens(*rights)))
 }
 
 /// Tokens of a registry by their keys, in this order. Those that are gone are left out.

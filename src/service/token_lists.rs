@@ -13,7 +13,7 @@ use super::core::Length;
 pub use super::token_walk::COUNTED;
 use super::token_walk::{Walk, WalkStart};
 use super::tokens::{Tokens, enter};
-use crate::domain::account::Actor;
+use crate::domain::account::{Actor, Sight};
 use crate::domain::filter::{ListPosition, Order, OrderBy, Sought, TokenFilter};
 use crate::domain::id::{RegistryId, RegistryKey, TokenKey};
 use crate::domain::membership::{Membership, Rights};
@@ -307,21 +307,16 @@ pub(super) fn homes(
     actor: &Actor,
     ids: &[RegistryId],
 ) -> Result<Vec<Home>> {
-    let permissions = &actor.permissions;
-    permissions.require_somewhere(Resource::Token, Level::Read)?;
-    let own = !permissions.see_all();
-    let found = members::homes(connection, actor.key, ids, own)?;
-    let read = |rights: &Rights| rights.allow(Resource::Token, Level::Read);
+    if actor.confined().is_none() {
+        let permissions = &actor.permissions;
+        permissions.require_somewhere(Resource::Token, Level::Read)?;
+    }
+    let found = known(connection, actor, ids)?;
     if ids.is_empty() {
-        let rights = |membership: Option<Membership>| actor.on(membership);
         let readable = found
             .into_iter()
-            .filter(|(_, membership)| {
-                let rights = rights(*membership);
-                rights.visible && read(&rights)
-            })
-            .map(|(home, _)| home);
-        return Ok(readable.collect());
+            .filter(|(home, membership)| may_read_tokens(actor.on(home.rules.key, *membership)));
+        return Ok(readable.map(|(home, _)| home).collect());
     }
     let mut found: HashMap<_, _> = found
         .into_iter()
@@ -335,6 +330,26 @@ pub(super) fn homes(
     }
     homes.sort_by_key(|home| home.rules.key);
     Ok(homes)
+}
+
+/// The registries with the ids, or if there are none those that an actor may know of, with its membership.
+pub(super) fn known(
+    connection: &mut Session,
+    actor: &Actor,
+    ids: &[RegistryId],
+) -> Result<Vec<(Home, Option<Membership>)>> {
+    let confined = actor.confined().map(|confined| confined.id);
+    let (ids, own) = match (actor.sight(), confined) {
+        (Sight::One(_), Some(id)) if ids.is_empty() => (vec![id], false),
+        (Sight::None, _) => return Ok(Vec::new()),
+        (sight, _) => (ids.to_vec(), sight == Sight::Memberships),
+    };
+    members::homes(connection, actor.key, &ids, own)
+}
+
+/// Returns true if a list shows the tokens of a registry to somebody with these rights.
+pub(super) fn may_read_tokens(rights: Rights) -> bool {
+    rights.visible && rights.allow(Resource::Token, Level::Read)
 }
 
 impl Tokens<'_> {
