@@ -10,7 +10,7 @@ use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{Actor, Answer, Backend, Server};
+use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Server};
 use crate::openapi::{document, members_of, operations};
 
 const TOKEN: &str = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10";
@@ -1399,6 +1399,20 @@ async fn a_byte_order_mark_before_a_body_is_passed_over() {
             200,
         ),
         (&scanner, "POST", "/secret-scanning/report", leak, 202),
+        (
+            &admin,
+            "POST",
+            &format!("/registries/{registry}/api-tokens"),
+            json!({"properties": {"name": "nightly", "level": "reader"}}),
+            201,
+        ),
+        (
+            &admin,
+            "PUT",
+            "/me/password",
+            json!({"properties": {"password": ADMIN_PASSWORD, "presentPassword": ADMIN_PASSWORD}}),
+            204,
+        ),
         // The secret of nothing.
         (
             &admin,

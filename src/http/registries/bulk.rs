@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use utoipa::openapi::extensions::Extensions;
-use utoipa::openapi::{RefOr, Schema};
+use utoipa::openapi::{Object, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
@@ -43,11 +43,15 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 
 /// The conditions on tokens, as the parameters of `GET /tokens`; a token has to meet all that are given
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schema(as = TokenFilter)]
 struct Filter {
     /// A name, or the beginning of one and `*`; any if absent
-    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(
         nullable = false,
         pattern = r"^[A-Za-z][-A-Za-z0-9]{0,62}(\*|[A-Za-z0-9])?$",
@@ -56,7 +60,11 @@ struct Filter {
     )]
     name: Option<String>,
     /// A part of the description; any if absent
-    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(
         nullable = false,
         min_length = 1,
@@ -65,11 +73,19 @@ struct Filter {
     )]
     description: Option<String>,
     /// The state, as `metadata.state` shows it; any if absent
-    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<FilterState>, inline, nullable = false)]
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(schema_with = state_word, required = false)]
     state: Option<String>,
     /// The account that made the token: its id, or its name at that time; any if absent
-    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(
         nullable = false,
         min_length = 1,
@@ -78,40 +94,68 @@ struct Filter {
     )]
     created_by: Option<String>,
     /// The token expires within this time after the dry run; any if absent
-    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(
         nullable = false,
         pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$"
     )]
     expiring_within: Option<String>,
     /// The token expired this time before the dry run or earlier; any if absent
-    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(
         nullable = false,
         pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$"
     )]
     expired_since: Option<String>,
     /// The token was neither made nor used within this time before the dry run; any if absent
-    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(
         nullable = false,
         pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$"
     )]
     unused_since: Option<String>,
     /// True: the token was never used. False: it was; any if absent
-    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(nullable = false)]
     never_used: Option<bool>,
     /// The token was made before this instant; any if absent
-    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(nullable = false, format = DateTime)]
     created_before: Option<String>,
     /// The token was made at this instant or later; any if absent
-    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(nullable = false, format = DateTime)]
     created_after: Option<String>,
     /// The token's scopes grant all of this access; any if absent
-    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(
         nullable = false,
         pattern = r"^[a-z0-9]+(\([a-z0-9]+\))?:[\x21-\x7E]*:[a-z,*]+$",
@@ -119,31 +163,29 @@ struct Filter {
     )]
     can_open: Option<String>,
     /// A scope of the token carries this action; any if absent
-    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(nullable = false, pattern = r"^([a-z]{1,63}|\*)$")]
     carries: Option<String>,
     /// Labels of the token, each as `name=value`; any if absent
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false, max_items = 16)]
     label: Vec<String>,
     /// The ids of registries; the token is in one of them; any if absent
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false, max_items = 50)]
     registry_id: Vec<String>,
 }
 
 /// The state of a token.
-struct FilterState;
-
-impl PartialSchema for FilterState {
-    fn schema() -> RefOr<Schema> {
-        let words = TokenState::ALL.into_iter().map(TokenState::as_str);
-        let description = "The state, as `metadata.state` shows it; any if absent";
-        described_word(description, words, "enabled").into()
-    }
+fn state_word() -> Object {
+    let words = TokenState::ALL.into_iter().map(TokenState::as_str);
+    let description = "The state, as `metadata.state` shows it; any if absent";
+    described_word(description, words, "enabled")
 }
-
-impl ToSchema for FilterState {}
 
 impl TryFrom<Filter> for TokenFilter {
     type Error = Error;

@@ -20,7 +20,7 @@ use crate::domain::token_scope::Scope;
 use crate::error::{Error, Result, Violations};
 use crate::http::call::Json;
 use crate::http::native::{ApiErrorResponse, BodyErrors, Errors};
-use crate::http::schema::described_word;
+use crate::http::schema::prefixed_word;
 use crate::http::state::State;
 use crate::service::lookups::Finding;
 
@@ -50,10 +50,11 @@ struct EndingWord;
 
 impl PartialSchema for EndingWord {
     fn schema() -> RefOr<Schema> {
-        described_word(
+        prefixed_word(
             "`disable`: a registry token is disabled, or its previous secret ended if the secret is that one; an app \
              token is deleted, and an API token revoked. `delete`: the same, but a registry token is deleted",
-            Ending::ALL.into_iter().map(Ending::as_str),
+            "END",
+            &Ending::ALL.map(Ending::as_str),
             Ending::Disable.as_str(),
         )
         .into()
