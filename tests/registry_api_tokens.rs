@@ -217,6 +217,7 @@ async fn it_sees_no_other_registry_and_nothing_beyond(
     let team = Team::start(backend).await;
     let other = team.admin.create_registry("team-b").await;
     team.admin.create_token(&other, "theirs").await;
+    team.admin.create_token(&team.registry, "ours").await;
     for account in &team.accounts {
         team.admin.set_member(&other, account, "owner").await;
     }
@@ -229,6 +230,14 @@ async fn it_sees_no_other_registry_and_nothing_beyond(
         assert_eq!(list.json["items"][0]["id"], team.registry);
         let found = bearer.get("/registries?filter.name=team-b").await;
         assert_eq!(found.json["items"], json!([]));
+        let all = bearer.get("/tokens").await;
+        assert_eq!((all.status, &all.json["total"]), (200, &json!(1)));
+        assert_eq!(
+            all.json["items"][0]["metadata"]["registryId"],
+            team.registry
+        );
+        let theirs = bearer.get(&format!("/tokens?registryId={other}")).await;
+        assert_eq!(theirs.codes(), ["registry-not-found"]);
         for below in ["", "/tokens", "/members", "/api-tokens", "/auth-bundle.pem"] {
             let hidden = bearer.get(&format!("/registries/{other}{below}")).await;
             assert_eq!(hidden.status, 404, "{below}: {hidden:?}");

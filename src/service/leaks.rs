@@ -1,7 +1,7 @@
 //! Leaked secrets, as a secret scanner reports them.
 //!
 //! Owns the right to report and the response. The reporter learns nothing: not if a string was a secret, nor of what.
-//! Refuses to know how reports travel, and how credentials are [found and ended](super::found_secrets).
+//! Refuses to know how reports travel, and how credentials are found and ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

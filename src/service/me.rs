@@ -12,8 +12,6 @@ use super::core::{Core, Done};
 use super::sessions::SESSION_LIFE;
 use crate::domain::account::{Account, Bearer, NewPassword, Sight};
 use crate::domain::audit::Credential;
-use crate::domain::id::RegistryId;
-use crate::domain::membership::Membership;
 use crate::domain::permission::{Level, Resource};
 use crate::domain::precondition::Precondition;
 use crate::error::{Error, Field, Result, What};
@@ -34,7 +32,7 @@ pub struct Identity {
     /// token what both the account and the token have.
     pub levels: Vec<(Resource, Option<Level>, Option<Level>)>,
     /// The first registries that the account is a member of, in creation order.
-    pub memberships: Vec<(RegistryId, String, Membership)>,
+    pub memberships: Vec<members::Belonging>,
     /// The number of registries that it is a member of.
     pub membership_total: i64,
 }

@@ -260,13 +260,16 @@ pub fn of_account(
     Ok(known.collect())
 }
 
+/// A registry that an account is a member of, by its id and its name, and the account's level there.
+pub type Belonging = (RegistryId, String, Membership);
+
 /// The first registries that an account is a member of, in creation order, by id and name, and the number of all. Call it
 /// in a snapshot.
 pub fn first_of_account(
     connection: &mut Session,
     account: AccountKey,
     limit: i64,
-) -> Result<(Vec<(RegistryId, String, Membership)>, i64)> {
+) -> Result<(Vec<Belonging>, i64)> {
     let theirs = || {
         registry_members::table
             .inner_join(registries::table.on(registries::key.eq(registry_members::registry_key)))
