@@ -183,7 +183,7 @@ pub fn page_after(
     )
 }
 
-/// Tokens of registries by their keys, in any order. Loads at most [`AT_ONCE`] tokens a statement.
+/// Tokens of registries by their keys, in any order. Loads a hundred of them in a statement.
 pub fn with_keys(
     connection: &mut Session,
     homes: &[TokenRules],
