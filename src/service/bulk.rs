@@ -26,6 +26,7 @@ use crate::domain::filter::TokenFilter;
 use crate::domain::id::{BulkId, BulkKey};
 use crate::domain::page::Window;
 use crate::domain::registry::Home;
+use crate::domain::token::Token;
 use crate::error::{Error, Field, Result, What};
 use crate::store::token_walks::Match;
 use crate::store::{Lock, Session, Transaction, bulk_runs as table};
@@ -40,6 +41,8 @@ const REASONS: usize = 20;
 const OTHER_REASONS: &str = "other reasons";
 /// The tokens that one job of a dry run looks at closely.
 const PAGE: i64 = 1_000;
+/// Those of them that are in memory at once: the scopes of a token can take 16 KiB.
+const LOADED: usize = 100;
 
 /// The content of a confirmation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -519,7 +522,6 @@ impl Survey {
         let Some((rules, rights)) = enter(connection, actor, home)? else {
             return Ok(());
         };
-        let keys: Vec<_> = matches.iter().map(|found| found.token).collect();
         let judge = Judge {
             actor,
             policy,
@@ -528,7 +530,16 @@ impl Survey {
             rules,
             rights,
         };
-        for token in load(connection, rules, &keys)? {
+        let keys: Vec<_> = matches.iter().map(|found| found.token).collect();
+        for keys in keys.chunks(LOADED) {
+            let tokens = load(connection, rules, keys)?;
+            self.judge_each(&judge, home, tokens)?;
+        }
+        Ok(())
+    }
+
+    fn judge_each(&mut self, judge: &Judge<'_>, home: &Home, tokens: Vec<Token>) -> Result<()> {
+        for token in tokens {
             match judge.decide(&token) {
                 Ok(_) => {}
                 Err(error) if is_refusal(&error) => self.note(error.to_string()),

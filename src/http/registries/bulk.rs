@@ -44,7 +44,7 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 /// The conditions on tokens, as the parameters of `GET /tokens`; a token has to meet all that are given
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-#[schema(as = TokenFilter)]
+#[schema(as = TokenFilter, example = json!({"name": "ci-*", "unusedSince": "P90D"}))]
 struct Filter {
     /// A name, or the beginning of one and `*`; any if absent
     #[serde(
