@@ -289,6 +289,9 @@ impl House {
             verifier: None,
             lives: wharfinger::domain::life::LivesPatch::default(),
             maximum_secret_age: wharfinger::domain::patch::Patch::Keep,
+            frozen: None,
+            description: wharfinger::domain::patch::Patch::Keep,
+            labels: None,
         };
         let registry = self
             .service

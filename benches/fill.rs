@@ -173,6 +173,9 @@ async fn registry(service: &Service, admin: &Caller, name: String) -> Result<Reg
         verifier: None,
         lives: wharfinger::domain::life::LivesPatch::default(),
         maximum_secret_age: Patch::Keep,
+        frozen: None,
+        description: Patch::Keep,
+        labels: None,
     };
     Ok(service
         .registries()

@@ -6,6 +6,7 @@ mod descriptors;
 mod health;
 mod output;
 mod service;
+mod token;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -65,6 +66,9 @@ pub fn run(cli: Cli) -> Result<()> {
         }
         Command::Registry { command } => {
             actix_web::rt::System::new().block_on(registry(&settings, command))
+        }
+        Command::Token { command } => {
+            actix_web::rt::System::new().block_on(token::run(&settings, command))
         }
         Command::Keys {
             command:
@@ -349,6 +353,21 @@ async fn registry(settings: &Settings, command: RegistryCommand) -> Result<()> {
             RegistryCommand::Jwks { registry } => {
                 let set = keys.key_set_of(&keys.tenant(&registry).await?).await?;
                 serde_json::to_string_pretty(&set).map_err(Error::internal)?
+            }
+            RegistryCommand::Freeze { registry } => {
+                match service.registries().set_frozen(&registry, true).await? {
+                    (name, true) => format!(
+                        "{name} is frozen: nothing opens it from the next request on. A registry that checks JWTs \
+                         itself accepts those that it has seen until they end."
+                    ),
+                    (name, false) => format!("{name} is frozen already."),
+                }
+            }
+            RegistryCommand::Thaw { registry } => {
+                match service.registries().set_frozen(&registry, false).await? {
+                    (name, true) => format!("{name} is thawed: its credentials open it again."),
+                    (name, false) => format!("{name} is not frozen."),
+                }
             }
         };
         print(text.trim_end())

@@ -30,7 +30,7 @@ use crate::store::{self, Target};
 
 pub use self::commands::{
     AccountCommand, AuditCommand, Command, KeysCommand, OpenapiVersion, Output, OutputChoice,
-    PasswordSource, RegistryCommand, RestoreCommand,
+    PasswordSource, RegistryCommand, RestoreCommand, TokenCommand,
 };
 pub use self::values::Retention;
 use self::values::{
@@ -250,13 +250,13 @@ pub struct Settings {
     /// The maximum of tokens of a registry
     #[arg(long, env = "WHARFINGER_MAXIMUM_TOKENS", default_value = "1000000", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub maximum_tokens: u32,
-    /// The maximum of members of a registry
+    /// The maximum of members of a registry, and of its registry API tokens in force
     #[arg(long, env = "WHARFINGER_MAXIMUM_MEMBERS", default_value = "1000", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub maximum_members: u32,
     /// The maximum of app tokens of an account, including expired ones that are still listed
     #[arg(long, env = "WHARFINGER_MAXIMUM_APP_TOKENS", default_value = "500", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub maximum_app_tokens: u32,
-    /// The maximum of API tokens of all accounts together, without revoked and expired ones
+    /// The maximum of API tokens of all accounts together, without revoked and expired ones and those of one registry
     #[arg(long, env = "WHARFINGER_MAXIMUM_API_TOKENS", default_value = "10000", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub maximum_api_tokens: u32,
     /// The maximum of wrong passwords and wrong tokens from one address in a minute; an IPv6 address counts with its /64

@@ -305,6 +305,10 @@ pub enum What {
     Role,
     /// An account as a member of a registry.
     Member,
+    /// The owner of a secret.
+    Secret,
+    /// A run: a change of many tokens.
+    Bulk,
     /// A repository: the registry's own data.
     Repository,
     /// An artifact: the registry's own data.
@@ -327,6 +331,8 @@ impl What {
             Self::Account => "account",
             Self::Role => "role",
             Self::Member => "member",
+            Self::Secret => "secret",
+            Self::Bulk => "bulk run",
             Self::Repository => "repository",
             Self::Artifact => "artifact",
             Self::Vulnerability => "vulnerability",

@@ -17,6 +17,8 @@ use crate::tls::Identity;
 
 /// The time between rounds of the janitor.
 const JANITOR_PAUSE: Duration = Duration::from_secs(10);
+/// The time between looks for bulk runs that no process works on.
+const BULK_PAUSE: Duration = Duration::from_secs(5);
 /// The time between writes of logins and refusals: a killed process loses those since the last one.
 const AUDIT_PAUSE: Duration = Duration::from_secs(1);
 /// The time between writes of the uses of tokens that are the first, or the first in a while.
@@ -52,7 +54,10 @@ impl Tasks {
         certificate: Option<(Arc<Identity>, Signal)>,
         counts: bool,
     ) -> Self {
-        let mut others = vec![spawn(run_janitor(service.clone(), holder))];
+        let mut others = vec![
+            spawn(run_janitor(service.clone(), holder.clone())),
+            spawn(run_bulk(service.clone(), holder)),
+        ];
         if let Some((identity, hangups)) = certificate {
             others.push(spawn(identity.follow(hangups)));
         }
@@ -229,6 +234,29 @@ async fn run_janitor(service: Service, holder: String) {
     }
 }
 
+/// Works on bulk runs, when one begins here and at a pause: another process may have left one. It logs a failure and tries
+/// again after the pause.
+async fn run_bulk(service: Service, holder: String) {
+    let mut ticks = ticks(BULK_PAUSE);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = service.bulk_begun() => {}
+        }
+        match service.bulk().work(&holder).await {
+            Ok(0) => {}
+            Ok(tokens) => tracing::info!(tokens, "bulk runs looked at tokens"),
+            Err(Error::Unavailable { outage, .. }) => {
+                tracing::warn!(%outage, "a bulk run could not go on and tries again; check the database");
+            }
+            Err(error) => tracing::error!(
+                error = error.chain(),
+                "a bulk run failed and tries again; report this defect"
+            ),
+        }
+    }
+}
+
 /// The warnings that were logged and are not logged again.
 #[derive(Debug, Default)]
 struct Told {
@@ -250,6 +278,7 @@ impl Told {
             app_tokens,
             events,
             answers,
+            bulk_runs,
             doubt,
         } = *round;
         match doubt {
@@ -282,6 +311,7 @@ impl Told {
                 app_tokens,
                 events,
                 answers,
+                bulk_runs,
                 "the janitor removed rows and rotated keys"
             );
         }

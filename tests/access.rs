@@ -42,61 +42,82 @@ const CHALLENGES: [&str; 2] = [
 /// Names with `t-` send an API token. An Admin made those with the role Admin, Analyst or Continuous Integration, and
 /// four that are not valid any more or never were. `t-maintainer` has the role Admin, but its account is only a
 /// maintainer now. `t-beyond` may do everything but push and delete images, which the credential in the path may do:
-/// `t-beyond` may read, narrow and end this credential, but never obtain, revive or widen it.
+/// `t-beyond` may read, narrow and end this credential, but never obtain, revive or widen it. `t-registry` is a registry
+/// API token of the registry in the path.
 const TABLE: &str = "
-method path                                                none wrong unknown disabled deleted token form app analyst elsewhere t-revoked t-expired t-orphan t-tampered t-analyst reader maintainer owner admin t-maintainer t-ci t-admin session t-beyond
-GET    /accounts                                            401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401      200
-POST   /accounts                                            401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   201          403  403     201     401      403
-GET    /accounts/{accountId}                                401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401      200
-PATCH  /accounts/{accountId}                                401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401      403
-DELETE /accounts/{accountId}                                401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   204          403  403     204     401      403
-GET    /api/v1/error/{error_type}                           200   200     200      200     200   200  200 200     200       200       200       200      200        200       200    200        200   200   200          200  200     200     200      200
-POST   /api/v1/signin                                       403   403     403      403     403   403  403 403     403       403       403       403      403        403       403    403        403   403   403          403  403     403     200      403
-POST   /api/v1/signout                                      200   200     200      200     200   200  200 200     200       200       200       200      200        200       200    200        200   200   200          200  200     200     200      200
-GET    /api/v1/superuser/apptokens                          401   401     401      401     401   401  401 401     200       403       401       401      401        401       403    403        403   403   200          403  403     200     200      403
-GET    /api/v1/user/apptoken                                401   401     401      401     401   401  401 401     200       200       401       401      401        401       403    200        200   200   200          200  403     200     200      403
-POST   /api/v1/user/apptoken                                401   401     401      401     401   401  401 401     201       201       401       401      401        401       403    201        201   201   201          201  403     201     201      403
-GET    /api/v1/user/apptoken/{token_uuid}                   401   401     401      401     401   401  401 401     404       404       401       401      401        401       403    404        404   404   200          404  403     200     200      403
-DELETE /api/v1/user/apptoken/{token_uuid}                   401   401     401      401     401   401  401 401     404       404       401       401      401        401       403    404        404   404   204          404  403     204     204      403
-GET    /audit                                               401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401      200
-GET    /audit/export                                        401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401      200
-GET    /csrf_token                                          200   200     200      200     200   200  200 200     200       200       200       200      200        200       200    200        200   200   200          200  200     200     200      200
-GET    /locations                                           401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  403     200     401      200
-HEAD   /names/{name}                                        401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  403     200     401      200
-GET    /registries                                          401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  403     200     401      200
-POST   /registries                                          401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   201          403  403     201     401      201
-GET    /registries/{registryId}                             401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  403     200     401      200
-PUT    /registries/{registryId}                             401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   200   200          403  403     200     401      403
-PATCH  /registries/{registryId}                             401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        403   200   200          403  403     200     401      403
-DELETE /registries/{registryId}                             401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        403   204   204          403  403     204     401      204
-GET    /registries/{registryId}/auth-bundle.pem             401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  403     200     401      200
-GET    /registries/{registryId}/auth-config                 401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  403     200     401      200
-GET    /registries/{registryId}/jwks.json                   401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  403     200     401      200
-GET    /registries/{registryId}/members                     401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    403        403   200   200          403  403     200     401      200
-PUT    /registries/{registryId}/members/{accountId}         401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        403   200   200          403  403     200     401      403
-DELETE /registries/{registryId}/members/{accountId}         401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        403   204   204          403  403     204     401      204
-GET    /registries/{registryId}/tokens                      401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  200     200     401      200
-POST   /registries/{registryId}/tokens                      401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        201   201   201          201  201     201     401      403
-GET    /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  200     200     401      200
-PUT    /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        200   200   200          200  200     200     401      403
-PATCH  /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        200   200   200          200  200     200     401      403
-DELETE /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        204   204   204          204  204     204     401      204
-POST   /registries/{registryId}/tokens/{tokenId}/evaluate   401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  200     200     401      200
-DELETE /registries/{registryId}/tokens/{tokenId}/previous-secret  401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        204   204   204          204  204     204     401      204
-POST   /registries/{registryId}/tokens/{tokenId}/rotate     401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        200   200   200          200  200     200     401      403
-POST   /secret-scanning/report                              401   401     401      401     401   401  401 401     401       401       401       401      401        401       401    401        401   401   401          401  401     401     401      401
-GET    /v1/apitokens                                        401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401      200
-POST   /v1/apitokens/generate                               401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401      403
-GET    /v1/apitokens/generate/allowed-roles                 401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401      200
-PATCH  /v1/apitokens/revoke/{id}                            401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401      200
-GET    /v1/apitokens/{id}                                   401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401      200
-GET    /v1/auth/status                                      401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  200     200     401      200
-GET    /v1/ping                                             200   200     200      200     200   200  200 200     200       200       200       200      200        200       200    200        200   200   200          200  200     200     200      200
-GET    /registries/{registryId}/repositories                401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  403     200     401      200
-GET    /registries/{registryId}/repositories/a/b            401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        404   404   404          404  403     404     401      404
-DELETE /registries/{registryId}/repositories/a              401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        404   404   404          404  403     404     401      404
-GET    /registries/{registryId}/artifacts                   401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  403     200     401      200
-GET    /vulnerabilities/CVE-2026-1                          401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        404   404   404          404  404     404     401      404
+method path                                                none wrong unknown disabled deleted token form app analyst elsewhere t-revoked t-expired t-orphan t-tampered t-analyst reader maintainer owner admin t-maintainer t-ci t-admin session t-beyond t-registry
+GET    /accounts                                            401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401      200        403
+POST   /accounts                                            401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   201          403  403     201     401      403        403
+GET    /accounts/{accountId}                                401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401      200        403
+PATCH  /accounts/{accountId}                                401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401      403        403
+DELETE /accounts/{accountId}                                401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   204          403  403     204     401      403        403
+GET    /api-tokens                                          401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401      200        403
+DELETE /api-tokens/{apiTokenId}                             401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   204          403  403     204     401      204        403
+GET    /api/v1/error/{error_type}                           200   200     200      200     200   200  200 200     200       200       200       200      200        200       200    200        200   200   200          200  200     200     200      200        200
+POST   /api/v1/signin                                       403   403     403      403     403   403  403 403     403       403       403       403      403        403       403    403        403   403   403          403  403     403     200      403        403
+POST   /api/v1/signout                                      200   200     200      200     200   200  200 200     200       200       200       200      200        200       200    200        200   200   200          200  200     200     200      200        200
+GET    /api/v1/superuser/apptokens                          401   401     401      401     401   401  401 401     200       403       401       401      401        401       403    403        403   403   200          403  403     200     200      403        403
+GET    /api/v1/user/apptoken                                401   401     401      401     401   401  401 401     200       200       401       401      401        401       403    200        200   200   200          200  403     200     200      403        403
+POST   /api/v1/user/apptoken                                401   401     401      401     401   401  401 401     201       201       401       401      401        401       403    201        201   201   201          201  403     201     201      403        403
+GET    /api/v1/user/apptoken/{token_uuid}                   401   401     401      401     401   401  401 401     404       404       401       401      401        401       403    404        404   404   200          404  403     200     200      403        403
+DELETE /api/v1/user/apptoken/{token_uuid}                   401   401     401      401     401   401  401 401     404       404       401       401      401        401       403    404        404   404   204          404  403     204     204      403        403
+GET    /app-tokens                                          401   401     401      401     401   401  401 401     200       403       401       401      401        401       403    403        403   403   200          403  403     200     401      403        403
+DELETE /app-tokens/{appTokenId}                             401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   204          403  403     204     401      403        403
+GET    /audit                                               401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401      200        403
+GET    /audit/export                                        401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401      200        403
+GET    /bulk                                                401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  200     200     401      200        200
+GET    /bulk/{bulkId}                                       401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        404   404   200          404  404     200     401      200        404
+POST   /bulk/{bulkId}/cancel                                401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        404   404   200          404  404     200     401      200        404
+GET    /csrf_token                                          200   200     200      200     200   200  200 200     200       200       200       200      200        200       200    200        200   200   200          200  200     200     200      200        200
+GET    /locations                                           401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  403     200     401      200        403
+GET    /me                                                  401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  200     200     200      200        200
+GET    /me/api-tokens                                       401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          403  403     200     200      200        403
+DELETE /me/api-tokens/{apiTokenId}                          401   401     401      401     401   401  401 401     404       404       401       401      401        401       403    404        404   404   204          403  403     204     204      204        403
+GET    /me/app-tokens                                       401   401     401      401     401   401  401 401     200       200       401       401      401        401       403    200        200   200   200          200  403     200     200      403        403
+DELETE /me/app-tokens/{appTokenId}                          401   401     401      401     401   401  401 401     404       404       401       401      401        401       403    404        404   404   204          404  403     204     204      403        403
+PUT    /me/password                                         401   401     401      401     401   401  401 401     400       400       401       401      401        401       403    400        400   400   204          403  403     403     401      403        403
+HEAD   /names/{name}                                        401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  403     200     401      200        403
+GET    /registries                                          401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  403     200     401      200        200
+POST   /registries                                          401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   201          403  403     201     401      201        403
+GET    /registries/{registryId}                             401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  403     200     401      200        200
+PUT    /registries/{registryId}                             401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   200   200          403  403     200     401      403        403
+PATCH  /registries/{registryId}                             401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        403   200   200          403  403     200     401      403        403
+DELETE /registries/{registryId}                             401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        403   204   204          403  403     204     401      204        403
+GET    /registries/{registryId}/api-tokens                  401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          403  403     200     401      200        403
+POST   /registries/{registryId}/api-tokens                  401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    201        201   201   201          403  403     201     401      403        403
+GET    /registries/{registryId}/api-tokens/{apiTokenId}     401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    404        404   200   200          403  403     200     401      200        403
+DELETE /registries/{registryId}/api-tokens/{apiTokenId}     401   401     401      401     401   401  401 401     404       404       401       401      401        401       403    404        404   204   204          403  403     204     401      204        403
+GET    /registries/{registryId}/auth-bundle.pem             401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  403     200     401      200        200
+GET    /registries/{registryId}/auth-config                 401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  403     200     401      200        200
+GET    /registries/{registryId}/jwks.json                   401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  403     200     401      200        200
+GET    /registries/{registryId}/members                     401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    403        403   200   200          403  403     200     401      200        403
+PUT    /registries/{registryId}/members/{accountId}         401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        403   200   200          403  403     200     401      403        403
+DELETE /registries/{registryId}/members/{accountId}         401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        403   204   204          403  403     204     401      204        403
+GET    /registries/{registryId}/tokens                      401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  200     200     401      200        200
+POST   /registries/{registryId}/tokens                      401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        201   201   201          201  201     201     401      403        201
+GET    /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  200     200     401      200        200
+PUT    /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        200   200   200          200  200     200     401      403        200
+PATCH  /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        200   200   200          200  200     200     401      403        200
+DELETE /registries/{registryId}/tokens/{tokenId}            401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        204   204   204          204  204     204     401      204        204
+POST   /registries/{registryId}/tokens/{tokenId}/evaluate   401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  200     200     401      200        200
+DELETE /registries/{registryId}/tokens/{tokenId}/previous-secret  401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        204   204   204          204  204     204     401      204        204
+POST   /registries/{registryId}/tokens/{tokenId}/rotate     401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        200   200   200          200  200     200     401      403        200
+POST   /secret-scanning/report                              401   401     401      401     401   401  401 401     401       401       401       401      401        401       401    401        401   401   401          401  401     401     401      401        401
+GET    /tokens                                              401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  200     200     401      200        200
+POST   /tokens/bulk                                         401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  200     200     401      200        200
+POST   /tokens/lookup                                       401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        200   200   200          200  200     200     401      200        200
+GET    /v1/apitokens                                        401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401      200        403
+POST   /v1/apitokens/generate                               401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401      403        403
+GET    /v1/apitokens/generate/allowed-roles                 401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401      200        403
+PATCH  /v1/apitokens/revoke/{id}                            401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401      200        403
+GET    /v1/apitokens/{id}                                   401   401     401      401     401   401  401 401     200       403       401       401      401        401       200    403        403   403   200          403  403     200     401      200        403
+GET    /v1/auth/status                                      401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  200     200     401      200        403
+GET    /v1/ping                                             200   200     200      200     200   200  200 200     200       200       200       200      200        200       200    200        200   200   200          200  200     200     200      200        200
+GET    /registries/{registryId}/repositories                401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  403     200     401      200        200
+GET    /registries/{registryId}/repositories/a/b            401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        404   404   404          404  403     404     401      404        404
+DELETE /registries/{registryId}/repositories/a              401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        404   404   404          404  403     404     401      404        404
+GET    /registries/{registryId}/artifacts                   401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  403     200     401      200        200
+GET    /vulnerabilities/CVE-2026-1                          401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        404   404   404          404  404     404     401      404        404
 ";
 
 /// Paths of the product that the document does not list, since they are the registry's own business.
@@ -329,8 +350,12 @@ struct Place {
     account: String,
     api_token: String,
     app_token: String,
+    /// A registry API token of the registry, as a maintainer, that an Admin made, and its id.
+    confined: (String, String),
     /// The app token's password for registries.
     code: String,
+    /// An Admin's bulk run, which is over.
+    bulk: String,
     /// Do its credentials carry more than the `t-beyond` of the table holds, and do its bodies ask for more?
     beyond: bool,
 }
@@ -365,8 +390,28 @@ impl Place {
             .post("/api/v1/user/apptoken", json!({"title": name}))
             .await;
         assert_eq!(app_token.status, 201, "{app_token:?}");
+        let confined = admin
+            .post(
+                &format!("/registries/{registry}/api-tokens"),
+                json!({"properties": {"name": name, "level": "maintainer"}}),
+            )
+            .await;
+        assert_eq!(confined.status, 201, "{confined:?}");
+        let nobody = json!({"filter": {"name": "nobody"}, "action": "disable", "dryRun": true});
+        let preview = admin
+            .post("/tokens/bulk", json!({"properties": nobody}))
+            .await;
+        let confirmation = &preview.json["properties"]["confirmation"];
+        let confirmed = json!({"properties": {"confirmation": confirmation}});
+        let bulk = admin.post("/tokens/bulk", confirmed).await;
+        assert_eq!(bulk.status, 202, "{bulk:?}");
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         Self {
+            confined: (
+                text(&confined.json["properties"]["token"]),
+                text(&confined.json["id"]),
+            ),
+            bulk: text(&bulk.json["id"]),
             api_token: text(&generated.json["metadata"]["id"]),
             app_token: text(&app_token.json["token"]["uuid"]),
             code: text(&app_token.json["token"]["token_code"]),
@@ -436,17 +481,29 @@ impl Place {
             ("PUT", "{tokenId}") => token("ci"),
             ("PATCH", "{tokenId}") => json!({"status": "enabled"}),
             ("POST", "generate") => json!({"name": "new", "role": "Admin"}),
+            ("POST", "api-tokens") => {
+                json!({"properties": {"name": "new", "level": "maintainer"}})
+            }
             _ => return None,
         })
     }
 
     /// The route on this place, with a body that it accepts.
     fn request(&self, actor: &Actor, prefix: &str, method: &Method, path: &str) -> RequestBuilder {
+        let of_registry = path.starts_with("/registries");
+        let api_token = if of_registry {
+            &self.confined.1
+        } else {
+            &self.api_token
+        };
         let filled = path
+            .replace("{apiTokenId}", api_token)
+            .replace("{appTokenId}", &self.app_token)
             .replace("{registryId}", &self.registry)
             .replace("{tokenId}", &self.token)
             .replace("{accountId}", &self.account)
             .replace("{name}", &self.name)
+            .replace("{bulkId}", &self.bulk)
             .replace("{id}", &self.api_token)
             .replace("{token_uuid}", &self.app_token)
             .replace("{error_type}", "not_found")
@@ -471,7 +528,17 @@ impl Place {
             ("PUT", "{accountId}") => json!({"level": "maintainer"}),
             ("POST", "tokens") => json!({"properties": {"name": "new"}}),
             ("PUT", "{tokenId}") => json!({"properties": {"name": "ci"}}),
+            ("POST", "lookup") => json!({"secret": self.secret, "action": "disable"}),
             ("POST", "generate") => json!({"name": "new"}),
+            ("POST", "api-tokens") => json!({"properties": {"name": "new", "level": "reader"}}),
+            // Right for the Admin alone.
+            ("PUT", "password") => {
+                json!({"properties": {"password": ADMIN_PASSWORD, "presentPassword": ADMIN_PASSWORD}})
+            }
+            ("POST", "bulk") => {
+                let filter = json!({"registryId": [self.registry]});
+                json!({"properties": {"filter": filter, "action": "disable", "dryRun": true}})
+            }
             ("POST", "evaluate") => json!({"scope": "repository:a:pull"}),
             ("POST", "rotate") => json!({"gracePeriod": "PT1H"}),
             ("POST", "apptoken") => json!({"title": "new"}),
@@ -483,8 +550,14 @@ impl Place {
     }
 
     /// All that a caller could have changed.
-    async fn contents(&self, admin: &Actor) -> [Value; 7] {
+    async fn contents(&self, admin: &Actor) -> [Value; 8] {
+        let confined = format!("/registries/{}/api-tokens", self.registry);
+        let mut confined = admin.get(&confined).await.json["items"].take();
+        // Members may make their own.
+        let items = confined.as_array_mut().unwrap();
+        items.retain(|item| item["properties"]["ownerName"] == "admin");
         [
+            confined,
             admin.get("/registries?limit=1000").await.json,
             admin
                 .get(&format!("/registries/{}", self.registry))
@@ -596,13 +669,14 @@ async fn every_route_for_every_caller(
             ("t-admin", server.bearer(&bearers.admin)),
             ("session", server.session(&ticket)),
             ("t-beyond", server.bearer(&bearers.steward)),
+            ("t-registry", server.bearer(&place.confined.0)),
         ];
         let mut line = format!("{:<6} {path:<51}", method.as_str());
         for (who, caller) in &callers {
             // Callers that may change something have a place of their own.
             let own = match *who {
                 "maintainer" | "owner" | "admin" | "t-maintainer" | "t-ci" | "t-admin"
-                | "session"
+                | "session" | "t-registry"
                     if !method.is_safe() =>
                 {
                     let name = format!("place-{number}-{who}");
@@ -616,6 +690,9 @@ async fn every_route_for_every_caller(
                 _ => None,
             };
             let place = own.as_ref().unwrap_or(&place);
+            // It is that of the place.
+            let confined = (*who == "t-registry").then(|| server.bearer(&place.confined.0));
+            let caller = confined.as_ref().unwrap_or(caller);
             let answer = caller
                 .send(place.request(caller, prefix, method, path))
                 .await;
@@ -675,7 +752,13 @@ async fn a_request_of_a_known_caller_asks_the_store_once(
             if (who == "session" && !quay) || (who != "session" && signs_in) {
                 continue;
             }
-            let expected = (u64::from(!OPEN.contains(&path.as_str())), 0);
+            let calls = match path.as_str() {
+                open if OPEN.contains(&open) => 0,
+                // The registry of the token is known, and locked, only after a look.
+                "/tokens/lookup" => 2,
+                _ => 1,
+            };
+            let expected = (calls, 0);
             let place = Place::make(&admin, &format!("place-{number}-{who}"), &members).await;
             // The events of making it.
             server.service.flush_audit(true).await.unwrap();

@@ -256,6 +256,13 @@ async fn secrets_and_keys_work_as_before_once_it_is_confirmed(
         let answer = server.anonymous().form("/token", &fields).await;
         assert_eq!(answer.status, 200, "{answer:?}");
     }
+    // Before a use, which would keep a lookup that was lost.
+    let lookup = json!({"secret": filled.secret});
+    let found = server.admin().post("/tokens/lookup", lookup).await;
+    assert_eq!(found.json["name"], "ci", "{found:?}");
+    let lost =
+        "SELECT COUNT(*) FROM tokens WHERE lookup IS NULL OR lookup_version <> secret_version";
+    assert_eq!(database.number(lost), 0);
     assert_eq!(log_in(&server, &filled.secret).await.status, 200);
     let app = server.actor("$app", &filled.app_token);
     let path = "/token?service=team-a.localhost&scope=repository:a:pull";

@@ -10,7 +10,7 @@ use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{Actor, Answer, Backend, Server};
+use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Server};
 use crate::openapi::{document, members_of, operations};
 
 const TOKEN: &str = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10";
@@ -1391,7 +1391,36 @@ async fn a_byte_order_mark_before_a_body_is_passed_over() {
             json!({"level": "reader"}),
             201,
         ),
+        (
+            &admin,
+            "POST",
+            "/tokens/bulk",
+            json!({"properties": {"filter": {"name": "ci"}, "action": "disable", "dryRun": true}}),
+            200,
+        ),
         (&scanner, "POST", "/secret-scanning/report", leak, 202),
+        (
+            &admin,
+            "POST",
+            &format!("/registries/{registry}/api-tokens"),
+            json!({"properties": {"name": "nightly", "level": "reader"}}),
+            201,
+        ),
+        (
+            &admin,
+            "PUT",
+            "/me/password",
+            json!({"properties": {"password": ADMIN_PASSWORD, "presentPassword": ADMIN_PASSWORD}}),
+            204,
+        ),
+        // The secret of nothing.
+        (
+            &admin,
+            "POST",
+            "/tokens/lookup",
+            json!({"secret": "eyJ.a.b"}),
+            404,
+        ),
         (
             &admin,
             "POST",
@@ -1433,6 +1462,11 @@ async fn parameters_that_an_operation_does_not_have_are_refused() {
         (
             "GET",
             "/registries/R/tokens?status=disabled",
+            "did you mean state?",
+        ),
+        (
+            "GET",
+            "/registries/R/tokens?foo=disabled",
             "known are offset, limit, ",
         ),
         (
@@ -1444,7 +1478,7 @@ async fn parameters_that_an_operation_does_not_have_are_refused() {
         (
             "GET",
             "/registries?orderBy=name",
-            "known are filter.name, limit, pagination.token",
+            "known are filter.name, limit, pagination.token, label",
         ),
         ("GET", "/audit?outcomes=forbidden", "did you mean outcome?"),
         ("GET", "/locations?limit=1", "this operation has none"),

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use wharfinger::config::Cli;
 
 use crate::harness::{ADMIN_PASSWORD, Actor, Backend, Database, Program, Watchdog};
+use crate::lookups;
 use crate::program::{bare, beside, certificate, data, end, files, fingerprint, paste};
 
 /// The commands that make what they miss.
@@ -517,7 +518,11 @@ async fn what_is_listed_and_shown_is_json_on_request_as_documented(
 ) {
     let database = Arc::new(Database::fresh(backend));
     let server = Program::start(&database);
-    server.admin().create_registry("team-a").await;
+    let registry = server.admin().create_registry("team-a").await;
+    let token = server
+        .admin()
+        .mint(&registry, "ci", &["repository:a:pull"])
+        .await;
     let run = |database: &Database, arguments: &[&str]| {
         let mut command = beside(database);
         command.args(arguments);
@@ -550,6 +555,11 @@ async fn what_is_listed_and_shown_is_json_on_request_as_documented(
     seen.push(("account role", run(&database, &["account", "role", "bob"])));
     seen.push(("account list", run(&database, &["account", "list"])));
     seen.push(("audit verify", run(&database, &["audit", "verify"])));
+    for name in ["token end", "token lookup"] {
+        let words: Vec<_> = name.split(' ').chain(["--output", "json"]).collect();
+        let said = lookups::run(&database, &words, &token.secret);
+        seen.push((name, serde_json::from_slice(&said.stdout).unwrap()));
+    }
     let thawed = run(&database, &["restore", "status"]);
     assert_eq!(thawed, json!({"frozen": false}));
     let file = database.folder().join("backup");

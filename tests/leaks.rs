@@ -180,6 +180,11 @@ async fn what_leaked_opens_nothing_from_its_next_use_on(
     let secrets = Secrets::make(&server).await;
     let after = admin.create_registry("after").await;
     fill(&server, &after, 1_010).await;
+    if prefix.is_empty() {
+        // As tokens of an earlier release: a walk over all of them finds the secrets.
+        let forget = "UPDATE tokens SET lookup = NULL, lookup_version = NULL";
+        server.database.execute(forget);
+    }
     assert_eq!(secrets.used(&replica).await, [200; 6]);
 
     // Spaces around it are the scanner's.
@@ -372,9 +377,9 @@ async fn what_has_no_right_form_does_not_reach_the_database(
         server.service.store_calls() - before
     };
     assert_eq!(calls(report(&wrong)).await, 0);
-    // A secret's form costs calls: two to compare it with the tokens, which are few, and one to find its credential.
+    // A secret's form costs calls: one to find its credential, and one to learn that no token is without a lookup.
     let [token, code] = unknown();
-    assert_eq!(calls(report(&[&token])).await, 3);
+    assert_eq!(calls(report(&[&token])).await, 2);
     assert_eq!(calls(report(&[&code])).await, 1);
     assert_eq!(secrets.used(&server).await, [200; 6]);
 }
@@ -652,6 +657,7 @@ async fn reports_wait_for_each_other_and_no_more_than_a_few(
     let admin = server.admin();
     let registry = admin.create_registry("team-a").await;
     fill(&server, &registry, 4_400).await;
+    server.database.execute("UPDATE tokens SET lookup = NULL");
     let scanner = server.bearer(SCANNER);
     let reports: Vec<_> = (0..24)
         .map(|_| {

@@ -9,13 +9,14 @@ use diesel::connection::InstrumentationEvent;
 use rstest::rstest;
 use serde_json::{Value, json};
 use wharfinger::clock::Clock as _;
-use wharfinger::domain::filter::Sought;
+use wharfinger::domain::filter::TokenFilter;
 use wharfinger::domain::id::{RegistryKey, TokenKey};
 use wharfinger::domain::life::Lives;
+use wharfinger::domain::period::Period;
 use wharfinger::domain::registry::TokenRules;
 use wharfinger::error::Field;
 use wharfinger::service::usage::Used;
-use wharfinger::store::{Session, token_filters};
+use wharfinger::store::{Dialect, Session, token_filters, token_pages};
 
 use crate::harness::{Actor, Answer, Backend, Database, Patience, Server, fill};
 
@@ -35,7 +36,7 @@ impl Known {
     }
 }
 
-fn names(answer: &Answer) -> Vec<String> {
+pub fn names(answer: &Answer) -> Vec<String> {
     assert_eq!(answer.status, 200, "{answer:?}");
     let items = answer.json["items"].as_array().unwrap();
     assert_eq!(answer.json["count"], items.len());
@@ -46,18 +47,21 @@ fn names(answer: &Answer) -> Vec<String> {
 }
 
 /// The next page by the header `Link`.
-fn next(answer: &Answer) -> Option<String> {
+pub fn next(answer: &Answer) -> Option<String> {
     let link = answer.header("link");
     (!link.is_empty()).then(|| {
         let url = link.strip_prefix('<').unwrap();
         let url = url.strip_suffix(">; rel=\"next\"").unwrap();
-        let from = url.find("/registries/").unwrap();
+        let from = url
+            .find("/registries/")
+            .or_else(|| url.find("/tokens"))
+            .unwrap();
         url[from..].to_owned()
     })
 }
 
 /// All names of a list by its cursors, each page of the same total.
-async fn walk(actor: &Actor, first: &str, total: usize) -> Vec<String> {
+pub async fn walk(actor: &Actor, first: &str, total: usize) -> Vec<String> {
     let mut listed = Vec::new();
     let mut page = Some(first.to_owned());
     let patience = Patience::new();
@@ -164,11 +168,7 @@ async fn filters_find_what_a_plain_search_finds(
     let spans = [
         "PT0S", "PT5H", "P1D", "P3DT8H", "P14D", "P2W", "P31D", "P36500D",
     ];
-    let delta = |span: &str| {
-        TimeDelta::from(
-            wharfinger::domain::period::Period::parse("span", Field::Setting, span).unwrap(),
-        )
-    };
+    let delta = |span: &str| TimeDelta::from(Period::parse("span", Field::Setting, span).unwrap());
     let mut seen = BTreeSet::new();
     for within in spans.iter().map(Some).chain([None]) {
         for unused in spans.iter().map(Some).chain([None]) {
@@ -431,7 +431,7 @@ async fn odd_filters_are_told_what_would_be_right(
 }
 
 /// How the database would go about a statement.
-fn plan(database: &Database, statement: &str) -> String {
+pub fn plan(database: &Database, statement: &str) -> String {
     use diesel::sql_types::Text;
     use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
     #[derive(QueryableByName)]
@@ -479,12 +479,16 @@ async fn filters_are_counted_and_found_by_indexes_in_order(
          ANALYZE"
     ));
     let key = server.database.number("SELECT key FROM registries");
-    let soon = Some((now, now + TimeDelta::hours(2)));
-    let long_ago = Some(now - TimeDelta::hours(5));
-    let sought = |expiring, unused_since| Sought {
-        expiring,
-        unused_since,
+    let hours = |hours: i64| Period::of_seconds(hours * 3600);
+    let sought = |expiring_within, unused_since| {
+        let filter = TokenFilter {
+            expiring_within,
+            unused_since,
+            ..TokenFilter::default()
+        };
+        filter.at(now).unwrap()
     };
+    let (soon, long_ago) = (hours(2), hours(5));
     let cases = [
         (sought(soon, None), "tokens_registry_expires_at"),
         (sought(soon, long_ago), "tokens_registry_expires_at"),
@@ -494,7 +498,8 @@ async fn filters_are_counted_and_found_by_indexes_in_order(
         ),
     ];
     for (sought, indexes) in cases {
-        let statements = token_filters::statements(RegistryKey(key), sought, 100);
+        let dialect = Dialect::of(&server.database.connect());
+        let statements = token_filters::statements(dialect, &[RegistryKey(key)], &sought, 100);
         let plans: Vec<_> = statements
             .iter()
             .map(|statement| plan(&server.database, statement))
@@ -510,7 +515,7 @@ async fn filters_are_counted_and_found_by_indexes_in_order(
         }
         let page = plans.last().unwrap();
         let sorts = page.contains("->  Sort") || page.contains("TEMP B-TREE");
-        assert!(!sorts || sought.expiring.is_none(), "{page}");
+        assert!(!sorts || sought.ends().is_none(), "{page}");
     }
 }
 
@@ -538,10 +543,11 @@ async fn a_filtered_page_reads_its_own_tokens_alone(
         lives: Lives::default(),
         maximum_secret_age: None,
     };
-    let sought = Sought {
-        expiring: Some((now, soon)),
-        unused_since: None,
+    let filter = TokenFilter {
+        expiring_within: Period::of_seconds(3600),
+        ..TokenFilter::default()
     };
+    let sought = filter.at(now).unwrap();
     let asked = Arc::new(Mutex::new(Vec::new()));
     let mut session = server.database.connect();
     let notes = Arc::clone(&asked);
@@ -554,17 +560,19 @@ async fn a_filtered_page_reads_its_own_tokens_alone(
         Session::Sqlite(connection) => connection.set_instrumentation(note),
         Session::Postgres(connection) => connection.set_instrumentation(note),
     }
-    let page = token_filters::page(&mut session, home, sought, None, 0, 20).unwrap();
+    let found = token_filters::find(&mut session, &[home.key], &sought, None, (0, 20)).unwrap();
+    let keys: Vec<_> = found.iter().map(|(place, _)| TokenKey(place.key)).collect();
+    let page = token_pages::with_keys(&mut session, &[home], &keys).unwrap();
     assert_eq!(page.len(), 20);
 
     // The last statement reads the tokens, whose keys are known.
     let asked = asked.lock().unwrap();
     let (statement, _) = asked.last().unwrap().split_once(" -- binds:").unwrap();
-    let keys: Vec<_> = page.iter().map(|(_, token)| token.key.0).collect();
+    let keys: Vec<_> = keys.iter().map(|key| key.0).collect();
     // EXPLAIN takes no values on PostgreSQL; SQLite plans without them.
     let statement = statement
         .replace("$1", &format!("'{{{}}}'::bigint[]", list(&keys)))
-        .replace("$2", &home.key.0.to_string());
+        .replace("$2", &format!("'{{{}}}'::bigint[]", home.key.0));
     let plan = plan(&server.database, &statement);
     let by_key = ["SEARCH tokens USING INTEGER PRIMARY KEY", "tokens_pkey"];
     assert!(by_key.iter().any(|how| plan.contains(how)), "{plan}");

@@ -190,7 +190,8 @@ fn patterns_are_read_in_every_language_and_are_no_lists_of_words() {
     };
     let outcomes = json!(["success", "unauthenticated", "forbidden", "throttled"]);
     assert_eq!(parameter("/audit", "outcome"), outcomes);
-    assert_eq!(parameter("/audit", "kind")[9], "refuse");
+    let kinds = parameter("/audit", "kind");
+    assert_eq!(kinds.as_array().unwrap().last().unwrap(), "refuse");
     let products = json!(["distribution2", "distribution3", "zot"]);
     assert_eq!(
         parameter("/registries/{registryId}/auth-config", "for"),
@@ -260,10 +261,10 @@ async fn null_in_a_patch_does_what_the_document_says() {
     let path = format!("/registries/{registry}");
     let full = json!({
         "garbageCollectionSchedule": {"days": ["Sunday"], "time": "04:00:00Z"},
-        "apiSubnetAllowList": ["10.0.0.0/8"],
+        "apiSubnetAllowList": ["10.0.0.0/8"], "labels": {"a": "b"},
     });
     let token = json!({
-        "name": "ci", "allowedCidrs": ["10.1.0.0/16"],
+        "name": "ci", "allowedCidrs": ["10.1.0.0/16"], "labels": {"a": "b"},
         "scopes": [{"actions": ["pull"], "name": "a/b", "type": "repository"}],
     });
     let token = admin.mint_with(&registry, token).await.path;
@@ -855,7 +856,23 @@ const SEEDS: [Seed; 6] = [
 const ID_PATTERN: &str = "^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$";
 
 /// Parameters that the product's operations do not have.
-const OWN_PARAMETERS: [&str; 3] = ["expiringWithin", "unusedSince", "pagination.token"];
+const OWN_PARAMETERS: [&str; 15] = [
+    "canOpen",
+    "carries",
+    "createdAfter",
+    "createdBefore",
+    "createdBy",
+    "description",
+    "expiredSince",
+    "expiringWithin",
+    "label",
+    "name",
+    "neverUsed",
+    "orderBy",
+    "pagination.token",
+    "state",
+    "unusedSince",
+];
 
 fn parameter(name: &str, place: &str, description: &str, schema: Value) -> Value {
     json!({"name": name, "in": place, "description": description, "required": place == "path", "schema": schema})
@@ -1108,7 +1125,9 @@ fn the_token_schemas_are_those_of_the_product() {
 }
 
 /// Operations that the product does not have: method, path and operation id.
-const OWN_OPERATIONS: [(&str, &str, &str); 3] = [
+const OWN_OPERATIONS: [(&str, &str, &str); 9] = [
+    ("get", "/tokens", "tokensGet"),
+    ("post", "/tokens/lookup", "tokensLookup"),
     (
         "post",
         "/registries/{registryId}/tokens/{tokenId}/evaluate",
@@ -1124,6 +1143,10 @@ const OWN_OPERATIONS: [(&str, &str, &str); 3] = [
         "/registries/{registryId}/tokens/{tokenId}/previous-secret",
         "registriesTokensPreviousSecretDelete",
     ),
+    ("post", "/tokens/bulk", "tokensBulkPost"),
+    ("get", "/bulk", "bulkGet"),
+    ("get", "/bulk/{bulkId}", "bulkFindById"),
+    ("post", "/bulk/{bulkId}/cancel", "bulkCancelPost"),
 ];
 
 #[test]
@@ -1219,7 +1242,7 @@ const OWN_MEMBERS: [(&str, &str, bool); 3] = [
 ];
 
 /// The headers for conditions on a resource's state: method, path and names.
-const CONDITIONS: [(&str, &str, &[&str]); 15] = [
+const CONDITIONS: [(&str, &str, &[&str]); 18] = [
     (
         "get",
         "/registries/{registryId}",
@@ -1251,7 +1274,11 @@ const CONDITIONS: [(&str, &str, &[&str]); 15] = [
     ("delete", ACCOUNT, &["If-Match"]),
     ("put", IN_REGISTRY_ONE, &["If-Match", "If-None-Match"]),
     ("delete", IN_REGISTRY_ONE, &["If-Match"]),
+    ("get", API_TOKEN, &["If-Match", "If-None-Match"]),
+    ("delete", API_TOKEN, &["If-Match"]),
+    ("put", "/me/password", &["If-Match"]),
 ];
+const API_TOKEN: &str = "/registries/{registryId}/api-tokens/{apiTokenId}";
 
 /// The names of an operation's parameters that are headers.
 fn header_names(operation: &Value) -> BTreeSet<&str> {
@@ -1284,7 +1311,7 @@ fn states_are_in_the_document_of_everything_that_has_them() {
         assert_eq!(responses.get("304").is_some(), shows, "{place}");
         for (status, response) in responses.as_object().unwrap() {
             let schema = &response["content"]["application/json"]["schema"]["$ref"];
-            let of_a_thing = ["Token", "Registry", "Account", "Member"]
+            let of_a_thing = ["Token", "Registry", "Account", "Member", "IssuedToken"]
                 .iter()
                 .any(|thing| *schema == format!("#/components/schemas/{thing}Response"));
             let told = response["headers"]["ETag"]["example"].is_string();
@@ -1294,8 +1321,9 @@ fn states_are_in_the_document_of_everything_that_has_them() {
 }
 
 /// The operations that make something, or a secret, and can be asked again.
-const REPEATABLE: [&str; 7] = [
+const REPEATABLE: [&str; 8] = [
     "accountsPost",
+    "registriesApiTokensPost",
     "registriesMembersPut",
     "registriesPost",
     "registriesPut",
@@ -1386,7 +1414,8 @@ fn what_is_our_own_is_documented_and_asked_of_nobody() {
 }
 
 /// The operations whose answers link to the operations on a new resource.
-const MAKERS: [&str; 9] = [
+const MAKERS: [&str; 10] = [
+    "registriesApiTokensPost",
     "registriesPost",
     "registriesPut",
     "registriesTokensPost",
@@ -1519,7 +1548,8 @@ async fn bodies_that_forms_are_filled_with_widen_nothing() {
     let mut sent = 0;
     for (method, path, operation) in operations(&document_of("registries")) {
         let example = &operation["requestBody"]["content"]["application/json"]["example"];
-        if example.is_null() || path.starts_with("/secret-scanning") {
+        // The secret in the example of a lookup is of nothing, and has no right checksum.
+        if example.is_null() || path.starts_with("/secret-scanning") || path == "/tokens/lookup" {
             continue;
         }
         // PUT makes something.
@@ -1534,6 +1564,11 @@ async fn bodies_that_forms_are_filled_with_widen_nothing() {
             .replace("{accountId}", &account);
         let request = admin.request(Method::from_bytes(method.as_bytes()).unwrap(), &path);
         let answer = admin.send(request.json(example)).await;
+        if path == "/me/password" {
+            // An example that works would tell its readers a password.
+            assert_eq!(answer.codes(), ["invalid-password"], "{answer:?}");
+            continue;
+        }
         assert!(
             matches!(answer.status, 200 | 201),
             "{method} {path}: {answer:?}"

@@ -1,4 +1,5 @@
-//! Checks the documents against the program: runs the README's first token and docs/TOUR.md as they stand.
+//! Checks the documents against the program: runs the README's first token, docs/TOUR.md and
+//! docs/ESTATE.md as they stand.
 //!
 //! The second word after a fence gives the kind of a block:
 //!
@@ -204,12 +205,21 @@ fn the_first_token_works_as_the_readme_shows_it() {
     run_as_shown(&read("README.md"), 2);
 }
 
+/// The README says how to start the server.
+fn run_after_the_start(page: &str) {
+    let readme = read("README.md");
+    let (start, _) = readme.split_once("\n## The first token\n").unwrap();
+    run_as_shown(&(start.to_owned() + &read(page)), 10);
+}
+
 #[test]
 fn the_tour_works_as_its_page_shows_it() {
-    let readme = read("README.md");
-    // The README says how to start the server.
-    let (start, _) = readme.split_once("\n## The first token\n").unwrap();
-    run_as_shown(&(start.to_owned() + &read("docs/TOUR.md")), 10);
+    run_after_the_start("docs/TOUR.md");
+}
+
+#[test]
+fn the_questions_about_the_estate_are_answered_as_their_page_shows() {
+    run_after_the_start("docs/ESTATE.md");
 }
 
 /// Runs the blocks of a page, which must be more than `least`, and compares their output.

@@ -21,6 +21,7 @@ use wharfinger::domain::life::{Lives, LivesPatch};
 use wharfinger::domain::page::Window;
 use wharfinger::domain::patch::Patch;
 use wharfinger::domain::registry::{Features, NewRegistry, RegistryName, TokenRules};
+use wharfinger::domain::secret::{LOOKUP, Lookup};
 use wharfinger::domain::token::{NewToken, TokenName};
 use wharfinger::error::{Outage, Result, What};
 use wharfinger::store::{
@@ -696,6 +697,9 @@ fn enter(connection: &mut Session, number: u128) -> Result<RegistryKey> {
         verifier: None,
         lives: LivesPatch::default(),
         maximum_secret_age: Patch::Keep,
+        frozen: None,
+        description: Patch::Keep,
+        labels: None,
     };
     let id = RegistryId(Uuid::from_u128(number));
     Ok(registries::insert(connection, id, &new, &stamp())?.key)
@@ -717,9 +721,12 @@ fn mint(
     cap: i64,
 ) -> Result<()> {
     let new = NewToken::named(TokenName::parse(&format!("t{number}"))?);
-    let secret = credentials::SecretDigest {
-        digest: vec![0; 32],
-        key: 1,
+    let secret = credentials::NewSecret {
+        digest: credentials::SecretDigest {
+            digest: vec![0; 32],
+            key: 1,
+        },
+        lookup: Lookup([0; LOOKUP]),
     };
     let caps = Caps {
         registries: 0,

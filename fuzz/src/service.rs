@@ -93,6 +93,9 @@ impl RunningService {
                     verifier: None,
                     lives: wharfinger::domain::life::LivesPatch::default(),
                     maximum_secret_age: Default::default(),
+                    frozen: None,
+                    description: Default::default(),
+                    labels: None,
                 };
                 let made = service.registries().create(&caller, new, None).await;
                 made.expect("a registry");

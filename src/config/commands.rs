@@ -22,11 +22,17 @@ pub enum Command {
         #[command(subcommand)]
         command: AccountCommand,
     },
-    /// Set up registries to take this service's tokens; works beside a running server
+    /// Set up registries to take this service's tokens, and freeze them; works beside a running server
     Registry {
         /// The subcommand.
         #[command(subcommand)]
         command: RegistryCommand,
+    },
+    /// Find out what a secret is of, and end that; works beside a running server
+    Token {
+        /// The subcommand.
+        #[command(subcommand)]
+        command: TokenCommand,
     },
     /// Manage the server key and the keys that registries trust
     Keys {
@@ -216,6 +222,29 @@ pub struct PasswordSource {
     pub password_file: Option<PathBuf>,
 }
 
+/// The commands for a secret that was found. They read it from standard input: arguments show in lists of processes.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Show what the secret on standard input is of, what that opens, and when it was last used
+    Lookup {
+        /// The form of the output
+        #[command(flatten)]
+        output: OutputChoice,
+    },
+    /// End what the secret on standard input is of, from the next request on
+    ///
+    /// A registry token is disabled, or its previous secret ended if the secret is that one. An app token is deleted, and
+    /// an API token revoked.
+    End {
+        /// Delete a registry token instead of disabling it
+        #[arg(long)]
+        delete: bool,
+        /// The form of the output
+        #[command(flatten)]
+        output: OutputChoice,
+    },
+}
+
 /// The commands for keys.
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
@@ -307,6 +336,16 @@ pub enum RegistryCommand {
     /// Print the public keys of the registry's JWTs, a JSON Web Key Set
     Jwks {
         /// The registry's name
+        registry: String,
+    },
+    /// Let nothing open a registry from the next request on: no token, account or JWT, until it is thawed
+    Freeze {
+        /// The registry's name or id
+        registry: String,
+    },
+    /// Let a frozen registry be opened again
+    Thaw {
+        /// The registry's name or id
         registry: String,
     },
 }

@@ -6,10 +6,12 @@ use uuid::Uuid;
 
 use super::escalation::Credential;
 use super::id::ApiTokenId;
-use super::id::{AccountId, AccountKey, RegistryKey};
+use super::id::{AccountId, AccountKey, RegistryId, RegistryKey};
 use super::membership::{Membership, Rights};
+use super::patch::Patch;
 use super::permission::Resource;
 use super::precondition::Tag;
+use super::registry_api_token::TokenLevel;
 use super::role::{self, NONE, Permissions, Role};
 use super::secret;
 use super::status::Status;
@@ -142,6 +144,8 @@ pub struct Account {
     pub version: i64,
     /// Names of its roles, in their order.
     pub roles: Vec<String>,
+    /// A text for people.
+    pub description: Option<String>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
     /// When it was last changed; as it was made, if never.
@@ -171,6 +175,8 @@ pub struct CreateAccount {
     pub roles: Vec<String>,
     /// The status.
     pub status: Status,
+    /// A text for people.
+    pub description: Option<String>,
 }
 
 /// Changes to an account; `None` leaves a field as it is.
@@ -184,6 +190,8 @@ pub struct AccountPatch {
     pub roles: Option<Vec<String>>,
     /// Changes the status.
     pub status: Option<Status>,
+    /// Changes the text for people.
+    pub description: Patch<String>,
 }
 
 /// A new account, with its generated values.
@@ -201,6 +209,8 @@ pub struct NewAccount {
     pub roles: Vec<String>,
     /// The status.
     pub status: Status,
+    /// A text for people.
+    pub description: Option<String>,
     /// When it is made.
     pub at: DateTime<Utc>,
 }
@@ -225,8 +235,29 @@ pub struct Actor {
 impl Actor {
     /// Its rights on a registry, by its membership or without one.
     #[must_use]
-    pub fn on(&self, membership: Option<Membership>) -> Rights {
-        self.permissions.on(membership)
+    pub fn on(&self, registry: RegistryKey, membership: Option<Membership>) -> Rights {
+        match self.confined() {
+            None => self.permissions.on(membership),
+            Some(confined) if confined.registry == registry => confined.rights,
+            Some(_) => Permissions::default().on(None),
+        }
+    }
+
+    /// The registries that it may know of. A list shows no others.
+    #[must_use]
+    pub fn sight(&self) -> Sight {
+        match self.confined() {
+            Some(confined) if confined.rights.visible => Sight::One(confined.registry),
+            Some(_) => Sight::None,
+            None if self.permissions.see_all() => Sight::All,
+            None => Sight::Memberships,
+        }
+    }
+
+    /// The one registry that it acts on, if it came with a registry API token.
+    #[must_use]
+    pub fn confined(&self) -> Option<&Confined> {
+        self.bearer.as_ref()?.confined.as_ref()
     }
 
     /// This account, acting at this time.
@@ -298,6 +329,34 @@ impl Credential for Holdings {
     }
 }
 
+/// The registries that an actor may know of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// Every registry.
+    All,
+    /// Those that the account is a member of.
+    Memberships,
+    /// The one of a registry API token.
+    One(RegistryKey),
+    /// None.
+    None,
+}
+
+/// The one registry that a registry API token acts on, as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confined {
+    /// The registry's internal key.
+    pub registry: RegistryKey,
+    /// Its public id.
+    pub id: RegistryId,
+    /// Its name.
+    pub name: String,
+    /// The most that the token may do there.
+    pub level: TokenLevel,
+    /// Its rights there: those of the level that its maker has now.
+    pub rights: Rights,
+}
+
 /// The API token of a request, as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bearer {
@@ -309,6 +368,8 @@ pub struct Bearer {
     pub roles: Vec<Role>,
     /// Its end.
     pub expires_at: DateTime<Utc>,
+    /// The one registry that it acts on, if it is a registry API token. Then it has no roles.
+    pub confined: Option<Confined>,
 }
 
 impl Bearer {

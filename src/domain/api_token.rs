@@ -9,6 +9,7 @@ use super::Attribution;
 use super::account::Actor;
 use super::escalation::obtain;
 use super::id::{AccountKey, ApiTokenId};
+use super::registry_api_token::{Confinement, TokenLevel};
 use super::role::{self, NONE, Permissions, Role};
 use super::text::has_control;
 use crate::error::{Error, Field, Result, Violation};
@@ -36,18 +37,7 @@ pub struct Wish {
 impl Wish {
     /// The roles asked for, if the wish is well-formed.
     pub fn roles(&self) -> Result<Vec<String>> {
-        if self.name.is_empty() {
-            return Err(Error::invalid(Field::Name, "token name cannot be empty"));
-        }
-        // PostgreSQL refuses a NUL in a text, and logs and terminals act on the others.
-        if has_control(&self.name) || self.name.chars().count() > NAME_LENGTH {
-            return Err(Error::invalid(
-                Field::Name,
-                format!(
-                    "token name has more than {NAME_LENGTH} characters, or control characters among them"
-                ),
-            ));
-        }
+        check_name(&self.name)?;
         let roles = match (&self.role, self.roles.as_slice()) {
             (Some(_), [_, ..]) => {
                 return Err(Error::invalid(
@@ -114,8 +104,27 @@ impl Wish {
             },
             account: actor.key,
             created: actor.stamp(now),
+            description: None,
+            confinement: None,
         })
     }
+}
+
+/// Refuses a name that is empty, longer than 1024 characters, or has control characters.
+pub fn check_name(name: &str) -> Result<()> {
+    if name.is_empty() {
+        return Err(Error::invalid(Field::Name, "token name cannot be empty"));
+    }
+    // PostgreSQL refuses a NUL in a text, and logs and terminals act on the others.
+    if has_control(name) || name.chars().count() > NAME_LENGTH {
+        return Err(Error::invalid(
+            Field::Name,
+            format!(
+                "token name has more than {NAME_LENGTH} characters, or control characters among them"
+            ),
+        ));
+    }
+    Ok(())
 }
 
 fn expiration(message: &str) -> Error {
@@ -161,6 +170,51 @@ pub struct NewApiToken {
     pub account: AccountKey,
     /// Its creator and the time.
     pub created: Attribution,
+    /// A text for people.
+    pub description: Option<String>,
+    /// The one registry that it acts on, if it is a registry API token.
+    pub confinement: Option<Confinement>,
+}
+
+/// A caller's wish for a registry API token.
+#[derive(Debug, Clone)]
+pub struct NewRegistryApiToken {
+    /// The name, not empty. It need not be unique.
+    pub name: String,
+    /// A text for people.
+    pub description: Option<String>,
+    /// The most that it may do.
+    pub level: TokenLevel,
+    /// The wanted end; a year from now if none.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl NewRegistryApiToken {
+    /// The public part of the token. It has no roles: a release that knows only these lets it do nothing.
+    #[must_use]
+    pub fn token(&self, id: ApiTokenId, now: DateTime<Utc>) -> ApiToken {
+        let issued_at = now.trunc_subsecs(0);
+        let expires_at = self.expires_at.map(|end| end.trunc_subsecs(0));
+        ApiToken {
+            id,
+            name: self.name.clone(),
+            roles: Vec::new(),
+            issued_at,
+            expires_at: expires_at.unwrap_or(issued_at + LIFE),
+            revoked: false,
+        }
+    }
+
+    /// Refuses an end that has come.
+    pub fn check_end(&self, now: DateTime<Utc>) -> Result<()> {
+        if self.expires_at.is_none_or(|end| end > now) {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            Field::ExpiryDate,
+            "expiryDate is not in the future, so the token would never be in force",
+        ))
+    }
 }
 
 /// The days until an instant, rounded up, at least one.
@@ -274,6 +328,7 @@ mod tests {
             name: "ci".to_owned(),
             roles: Vec::new(),
             expires_at: end,
+            confined: None,
         });
         let asked = |expires_at| Wish {
             expires_at,

@@ -98,8 +98,12 @@ words! {
         Rotate = "rotate",
         /// A restore from a backup was confirmed.
         Restore = "restore",
+        /// A run, a change of many tokens, began or ended.
+        Bulk = "bulk",
         /// A leaked secret was found.
         Leak = "leak",
+        /// An account or a command asked what a secret is of.
+        Lookup = "lookup",
         /// A login gave something that lasts: a JWT for a registry, or a session.
         Login = "login",
         /// A request was refused.
@@ -138,6 +142,8 @@ words! {
         Member = "member",
         /// The keys that sign for a registry.
         SigningKey = "signing-key",
+        /// A run: a change of many tokens.
+        Bulk = "bulk",
         /// A session.
         Session = "session",
         /// The service: events of no other subject.
@@ -161,6 +167,8 @@ words! {
         Address = "address",
         /// The registry's allow list does not hold the address.
         RegistryAddress = "registry-address",
+        /// The registry is frozen.
+        RegistryFrozen = "registry-frozen",
         /// The account on whose behalf the token acts is disabled.
         AccountDisabled = "account-disabled",
         /// The account may not see the registry.
@@ -626,12 +634,16 @@ impl Recorded for Account {
     }
 
     fn record(&self) -> Value {
-        json!({
+        let mut record = json!({
             "name": self.name,
             "status": self.status.as_str(),
             "roles": self.roles,
             "version": self.version,
-        })
+        });
+        if let (Value::Object(record), Some(description)) = (&mut record, &self.description) {
+            record.insert("description".to_owned(), json!(description));
+        }
+        record
     }
 }
 

@@ -10,7 +10,7 @@ pub struct Caps {
     pub registries: i64,
     /// Tokens of one registry.
     pub tokens: i64,
-    /// Members of one registry.
+    /// Members of one registry, and also its registry API tokens in force.
     pub members: i64,
     /// App tokens of one account, expired ones that are still listed included.
     pub app_tokens: i64,
@@ -33,6 +33,18 @@ impl Caps {
     /// Refuses a member to a registry that has `held`.
     pub fn admit_member(self, held: i64) -> Result<()> {
         admit(held, self.members, "this registry has", "members", "remove")
+    }
+
+    /// Refuses a registry API token to a registry that has `in_force` in force.
+    pub fn admit_registry_api_token(self, in_force: i64) -> Result<()> {
+        let full = "this registry has";
+        admit(
+            in_force,
+            self.members,
+            full,
+            "API tokens in force",
+            "revoke",
+        )
     }
 
     /// Refuses an app token to an account that has `held`.
@@ -82,6 +94,7 @@ mod tests {
             Caps::admit_member,
             Caps::admit_app_token,
             Caps::admit_api_token,
+            Caps::admit_registry_api_token,
         ] {
             assert!(admit(caps, 2).is_ok());
             // A number that was lowered leaves more than it allows.

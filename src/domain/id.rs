@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::error::{Error, Field, Result, What};
@@ -36,7 +37,7 @@ fn parse_hyphenated(text: &str, what: What, field: Field) -> Result<Uuid> {
 macro_rules! public_id {
     ($(#[$doc:meta])* $name:ident, $what:expr, $field:expr) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub struct $name(pub Uuid);
 
         impl $name {
@@ -69,11 +70,16 @@ public_id! {
 }
 public_id! {
     /// An API token's public id, which its JWT carries as `jti`; never used twice.
-    ApiTokenId, What::ApiToken, Field::Other("id")
+    ApiTokenId, What::ApiToken, Field::ApiTokenId
 }
 public_id! {
     /// An app token's public id, never used twice.
-    AppTokenId, What::AppToken, Field::Other("uuid")
+    AppTokenId, What::AppToken, Field::AppTokenId
+}
+
+public_id! {
+    /// The public id of a run, never used twice.
+    BulkId, What::Bulk, Field::BulkId
 }
 
 /// A registry's internal key.
@@ -91,6 +97,10 @@ pub struct AccountKey(pub i64);
 /// An app token's internal key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AppTokenKey(pub i64);
+
+/// The internal key of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BulkKey(pub i64);
 
 /// A signing key's internal key, called a number, since it is a key already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -260,6 +260,27 @@ impl Rights {
         self.lacks_of(*others).is_empty()
     }
 
+    /// The rights that both these and others have.
+    #[must_use]
+    pub fn within(self, others: Self) -> Self {
+        Self {
+            visible: self.visible && others.visible,
+            registry: self.registry.min(others.registry),
+            token: self.token.min(others.token),
+            access: self.access.min(others.access),
+            images: self.images.min(others.images),
+        }
+    }
+
+    /// The level on a resource; pushing without deleting is no more than reading.
+    #[must_use]
+    pub fn level(&self, resource: Resource) -> Option<Level> {
+        let levels = [Level::Write, Level::Read];
+        levels
+            .into_iter()
+            .find(|level| self.allow(resource, *level))
+    }
+
     /// Returns true if these are all rights.
     #[must_use]
     pub fn is_full(&self) -> bool {

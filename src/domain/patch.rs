@@ -34,6 +34,19 @@ impl<T> Patch<T> {
         self.change().unwrap_or(before)
     }
 
+    /// The change to a thing with this value; the same value keeps it.
+    #[must_use]
+    pub fn unless_already(self, before: Option<&T>) -> Self
+    where
+        T: PartialEq,
+    {
+        match (&self, before) {
+            (Self::Clear, None) => Self::Keep,
+            (Self::Set(new), Some(before)) if new == before => Self::Keep,
+            _ => self,
+        }
+    }
+
     /// Returns true if the value stays.
     pub fn is_keep(&self) -> bool {
         matches!(self, Self::Keep)

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
 
 use super::text::quoted;
 use crate::error::{Error, Field, Result};
@@ -21,8 +22,9 @@ const WEEKS: Units = &[('W', Some(WEEK))];
 const DATE: Units = &[('Y', None), ('M', None), ('D', Some(DAY))];
 const TIME: Units = &[('H', Some(HOUR)), ('M', Some(MINUTE)), ('S', Some(1))];
 
-/// A span of time of whole seconds, from none to [`Period::LONGEST`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A span of time of whole seconds, from none to [`Period::LONGEST`]. Serialised it is their number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "i64", into = "i64")]
 pub struct Period {
     seconds: i64,
 }
@@ -92,6 +94,21 @@ impl Period {
     #[must_use]
     pub fn seconds(self) -> i64 {
         self.seconds
+    }
+}
+
+impl From<Period> for i64 {
+    fn from(period: Period) -> Self {
+        period.seconds()
+    }
+}
+
+impl TryFrom<i64> for Period {
+    type Error = Error;
+
+    fn try_from(seconds: i64) -> Result<Self> {
+        Self::of_seconds(seconds)
+            .ok_or_else(|| Error::internal(format!("{seconds} s is no period")))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Registries: the tenants. Each has its own tokens and a host name that its clients log in to.
 
-use chrono::NaiveTime;
+use chrono::{DateTime, NaiveTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -10,6 +10,7 @@ use super::allow_list::AllowList;
 use super::audit::{Recorded, SubjectKind};
 use super::escalation::{Changeable, Credential};
 use super::id::{RegistryId, RegistryKey};
+use super::labels::Labels;
 use super::life::{Lives, LivesPatch};
 use super::membership::{Images, Rights};
 use super::patch::Patch;
@@ -201,9 +202,18 @@ pub struct Tenant {
     pub api_subnet_allow_list: AllowList,
     /// The greatest age of its tokens' secrets.
     pub maximum_secret_age: Option<Period>,
+    /// True if nothing opens it.
+    pub frozen: bool,
 }
 
 impl Tenant {
+    /// The reason for which no credential opens the registry, if there is one.
+    #[must_use]
+    pub fn shut(&self) -> Option<String> {
+        let reason = "the registry is frozen, so nothing opens it; PATCH it with \"frozen\": false to thaw it";
+        self.frozen.then(|| reason.to_owned())
+    }
+
     /// The registry, as far as work on its tokens needs it.
     #[must_use]
     pub fn home(&self) -> TokenRules {
@@ -224,6 +234,17 @@ pub struct TokenRules {
     pub lives: Lives,
     /// The greatest age of its tokens' secrets.
     pub maximum_secret_age: Option<Period>,
+}
+
+/// A registry, as far as lists of tokens of several registries name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    /// Public id.
+    pub id: RegistryId,
+    /// Name.
+    pub name: String,
+    /// The registry, as far as work on its tokens needs it.
+    pub rules: TokenRules,
 }
 
 /// The trust anchor with which a registry verifies a JWT of this service. It decides how the signing key may change.
@@ -300,6 +321,12 @@ pub struct Registry {
     pub lives: Lives,
     /// The greatest age of its tokens' secrets; `None` is no limit.
     pub maximum_secret_age: Option<Period>,
+    /// When it was frozen, if nothing opens it.
+    pub frozen_at: Option<DateTime<Utc>>,
+    /// A text for people.
+    pub description: Option<String>,
+    /// Its labels.
+    pub labels: Labels,
     /// Counts every change.
     pub version: i64,
     /// The account that made it, and the time.
@@ -331,11 +358,14 @@ impl Recorded for Registry {
             verifier,
             lives,
             maximum_secret_age,
+            frozen_at,
+            description,
+            labels,
             version,
             created: _,
             modified: _,
         } = self;
-        json!({
+        let mut record = json!({
             "name": name,
             "location": location,
             "schedule": schedule,
@@ -346,7 +376,22 @@ impl Recorded for Registry {
             "maximumTokenLife": lives.maximum.map(|life| life.to_string()),
             "maximumSecretAge": maximum_secret_age.map(|age| age.to_string()),
             "version": version,
-        })
+        });
+        if let Value::Object(record) = &mut record {
+            let description = description.as_ref().map(|text| json!(text));
+            let labels = (!labels.is_empty()).then(|| json!(labels));
+            let frozen = frozen_at.map(|_| json!(true));
+            let told = [
+                ("frozen", frozen),
+                ("description", description),
+                ("labels", labels),
+            ];
+            let told = told
+                .into_iter()
+                .filter_map(|(name, value)| Some((name.to_owned(), value?)));
+            record.extend(told);
+        }
+        record
     }
 }
 
@@ -355,6 +400,7 @@ impl Recorded for Registry {
 pub struct Restrictions<'a> {
     api_subnet_allow_list: &'a AllowList,
     maximum_secret_age: Option<Period>,
+    frozen: bool,
 }
 
 impl Credential for Restrictions<'_> {
@@ -367,8 +413,8 @@ impl Credential for Restrictions<'_> {
             return Ok(());
         }
         Err(Error::Forbidden(format!(
-            "a wider apiSubnetAllowList or a longer maximumSecretAge extends the use of every token of this registry, \
-             and you may not {} its images; nobody obtains more rights than they have",
+            "thawing this registry, a wider apiSubnetAllowList or a longer maximumSecretAge extends the use of every \
+             token of it, and you may not {} its images; nobody obtains more rights than they have",
             lacks.join(" or ")
         )))
     }
@@ -382,6 +428,7 @@ impl Changeable for Restrictions<'_> {
             (Some(age), Some(before)) => age > before,
         };
         older
+            || (before.frozen && !self.frozen)
             || !self
                 .api_subnet_allow_list
                 .is_within(before.api_subnet_allow_list)
@@ -395,6 +442,7 @@ impl Registry {
         Restrictions {
             api_subnet_allow_list: &self.api_subnet_allow_list,
             maximum_secret_age: self.maximum_secret_age,
+            frozen: self.frozen_at.is_some(),
         }
     }
 
@@ -409,7 +457,7 @@ impl Registry {
     }
 
     /// Replaces all fields but the name and the location, which cannot change. Returns true if anything changed.
-    pub fn replace(&mut self, new: NewRegistry, server: Lives) -> Result<bool> {
+    pub fn replace(&mut self, new: NewRegistry, server: Lives, now: DateTime<Utc>) -> Result<bool> {
         let NewRegistry {
             name,
             location,
@@ -419,6 +467,9 @@ impl Registry {
             verifier,
             lives,
             maximum_secret_age,
+            frozen,
+            description,
+            labels,
         } = new;
         let patch = RegistryPatch {
             name: Some(name.as_str().to_owned()),
@@ -429,12 +480,20 @@ impl Registry {
             verifier,
             lives,
             maximum_secret_age,
+            frozen,
+            description,
+            labels,
         };
-        self.update(patch, server)
+        self.update(patch, server, now)
     }
 
     /// Applies a patch, on a server with these rules. Returns true if anything changed.
-    pub fn update(&mut self, patch: RegistryPatch, server: Lives) -> Result<bool> {
+    pub fn update(
+        &mut self,
+        patch: RegistryPatch,
+        server: Lives,
+        now: DateTime<Utc>,
+    ) -> Result<bool> {
         let RegistryPatch {
             name,
             location,
@@ -444,6 +503,9 @@ impl Registry {
             verifier,
             lives,
             maximum_secret_age,
+            frozen,
+            description,
+            labels,
         } = patch;
         let mut violations = Violations::default();
         if let Some(name) = name.filter(|name| *name != self.name) {
@@ -497,6 +559,16 @@ impl Registry {
         if let Some(maximum_secret_age) = maximum_secret_age.change() {
             self.maximum_secret_age = maximum_secret_age;
         }
+        if let Some(frozen) = frozen {
+            // Frozen again, it has been frozen since the first time.
+            self.frozen_at = frozen.then(|| self.frozen_at.unwrap_or(now));
+        }
+        if let Some(description) = description.change() {
+            self.description = description;
+        }
+        if let Some(labels) = labels {
+            self.labels = labels;
+        }
         Ok(before != *self)
     }
 }
@@ -522,6 +594,13 @@ pub struct NewRegistry {
     pub lives: LivesPatch,
     /// The greatest age of its tokens' secrets, likewise.
     pub maximum_secret_age: Patch<Period>,
+    /// True if nothing is to open it. `None` is open for a new registry, and leaves a replaced one as it is: a client that
+    /// does not know the field must not thaw one.
+    pub frozen: Option<bool>,
+    /// A text for people; [`Patch::Keep`] is none for a new registry, and leaves a replaced one as it is.
+    pub description: Patch<String>,
+    /// Its labels. `None` is none for a new registry, and leaves a replaced one as it is.
+    pub labels: Option<Labels>,
 }
 
 impl NewRegistry {
@@ -537,6 +616,9 @@ impl NewRegistry {
             verifier,
             lives,
             maximum_secret_age,
+            frozen,
+            description,
+            labels,
         } = self;
         Registry {
             key: RegistryKey(0),
@@ -549,6 +631,9 @@ impl NewRegistry {
             verifier: verifier.unwrap_or_default(),
             lives: Lives::default().changed(*lives),
             maximum_secret_age: maximum_secret_age.value(),
+            frozen_at: frozen.unwrap_or(false).then_some(created.at),
+            description: description.clone().value(),
+            labels: labels.clone().unwrap_or_default(),
             version: 1,
             created: created.clone(),
             modified: None,
@@ -575,6 +660,25 @@ pub struct RegistryPatch {
     pub lives: LivesPatch,
     /// Changes the greatest age of its tokens' secrets.
     pub maximum_secret_age: Patch<Period>,
+    /// Freezes the registry, or thaws it.
+    pub frozen: Option<bool>,
+    /// Changes the text for people.
+    pub description: Patch<String>,
+    /// Replaces all labels.
+    pub labels: Option<Labels>,
+}
+
+impl RegistryPatch {
+    /// Returns true if it freezes the registry and changes nothing else.
+    #[must_use]
+    pub fn only_freezes(&self) -> bool {
+        let frozen = Some(true);
+        *self
+            == Self {
+                frozen,
+                ..Self::default()
+            }
+    }
 }
 
 #[cfg(test)]

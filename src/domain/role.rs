@@ -90,11 +90,23 @@ impl Permissions {
         self
     }
 
-    /// Returns true if this is permitted everywhere. A role that names a resource of registries permits it only on
-    /// registries of which the account is a member; see [`Permissions::on`].
+    /// The level that is permitted everywhere. A role that names a resource of registries permits it only on registries
+    /// of which the account is a member; see [`Permissions::on`].
+    #[must_use]
+    pub fn level(&self, resource: Resource) -> Option<Level> {
+        self.capped(resource, self.everywhere(resource))
+    }
+
+    /// The level that is permitted on registries of which the account is a member, without the membership's own.
+    #[must_use]
+    pub fn level_of_members(&self, resource: Resource) -> Option<Level> {
+        self.level_of(resource.name())
+    }
+
+    /// Returns true if this is permitted everywhere, see [`Permissions::level`].
     #[must_use]
     pub fn allow(&self, resource: Resource, level: Level) -> bool {
-        self.capped(resource, self.everywhere(resource)) >= Some(level)
+        self.level(resource) >= Some(level)
     }
 
     /// Refuses an operation that is not permitted everywhere.
@@ -120,7 +132,7 @@ impl Permissions {
 
     /// Returns true if they let the account know of every registry.
     #[must_use]
-    pub fn see_all(&self) -> bool {
+    pub(super) fn see_all(&self) -> bool {
         self.everywhere(Resource::Registry) >= Some(Level::Read)
     }
 

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::pattern::{ANY, NAME_LENGTH, covers, matches};
 use super::text::quoted;
 use super::token_scope::Scope;
@@ -28,7 +30,7 @@ pub(super) const REGISTRY: &str = "registry";
 pub(super) const CATALOG: &str = "catalog";
 
 /// One resource and the actions on it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
     /// The resource's type, such as `repository`.
     pub r#type: String,
@@ -295,6 +297,75 @@ pub(super) fn grantable(requested: &Access) -> Vec<Grantable> {
             })
             .collect(),
         _ => Vec::new(),
+    }
+}
+
+/// Returns true if a scope carries an action: by its name, or by `*` if it is one on repositories.
+#[must_use]
+pub fn carried(scopes: &[Scope], action: &str) -> bool {
+    let known = REPOSITORY_ACTIONS.contains(&action);
+    scopes.iter().any(|scope| {
+        let all = known && scope.r#type == REPOSITORY;
+        let mut actions = scope.actions.iter();
+        actions.any(|held| held == action || (all && held == ANY))
+    })
+}
+
+/// Access that tokens are searched by: one resource, and actions that can be granted on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opening(Access);
+
+impl Opening {
+    /// Reads it in the form of a request, `type:name:action[,action]`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for another form, and for an action that no token is ever granted.
+    pub fn parse(text: &str) -> Result<Self> {
+        let wrong = |problem: &str| {
+            Error::invalid(
+                Field::CanOpen,
+                format!(
+                    "canOpen {} {problem}, such as repository:team/app:push",
+                    quoted(text)
+                ),
+            )
+        };
+        let (r#type, name, actions) =
+            parse_one(text).ok_or_else(|| wrong("is not of the form type:name:action[,action]"))?;
+        let access = access(r#type, name, actions)?;
+        let known = grantable(&access);
+        let meant = |action: &String| {
+            action == ANY || known.iter().any(|grantable| grantable.action == action)
+        };
+        if known.is_empty() || !access.actions.iter().all(meant) {
+            return Err(wrong(
+                "names an action that no token is ever granted there; ask for pull, push or delete on a repository, or for * on registry:catalog",
+            ));
+        }
+        Ok(Self(access))
+    }
+
+    /// Returns true if the scopes grant all of it, by the rules of the token endpoint.
+    #[must_use]
+    pub fn is_granted_by(&self, scopes: &[Scope]) -> bool {
+        let fitting = fitting(scopes, &self.0);
+        let mut known = grantable(&self.0).into_iter();
+        known.all(|grantable| grantable.rule(&fitting).is_some())
+    }
+
+    /// The name that a scope has to have, if it is no pattern, and the actions, one of which it has to have.
+    #[must_use]
+    pub fn hints(&self) -> (&str, Vec<&'static str>) {
+        let (_, name) = resource(&self.0);
+        let known = grantable(&self.0);
+        (name, known.iter().map(|grantable| grantable.held).collect())
+    }
+}
+
+impl fmt::Display for Opening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

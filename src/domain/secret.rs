@@ -155,7 +155,7 @@ const FORMS: [Form; 5] = [
 ];
 
 /// A digit of base64 for URLs (RFC 4648 §5).
-fn is_url_safe(byte: u8) -> bool {
+pub(super) fn is_url_safe(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
 }
 
@@ -225,6 +225,28 @@ pub fn digest(
     context.update(owner.as_bytes());
     context.update(secret.expose_secret().as_bytes());
     context.sign().as_ref().to_vec()
+}
+
+/// The value by which the secret of a registry token finds its row. It proves nothing: that is for the [`digest`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lookup(pub [u8; LOOKUP]);
+
+/// Bytes in a [`Lookup`].
+pub const LOOKUP: usize = 16;
+/// It begins like no prefix of a secret, so no lookup is the digest of anything.
+const LOOKUP_CONTEXT: &[u8] = b"lookup/";
+
+/// The lookup of a secret: a keyed hash of the secret alone. Unlike the digest it is bound to no owner.
+#[must_use]
+pub fn lookup(key: &hmac::Key, secret: &SecretString) -> Lookup {
+    let mut context = hmac::Context::with_key(key);
+    context.update(LOOKUP_CONTEXT);
+    context.update(secret.expose_secret().as_bytes());
+    let mut lookup = [0; LOOKUP];
+    for (byte, hashed) in lookup.iter_mut().zip(context.sign().as_ref()) {
+        *byte = *hashed;
+    }
+    Lookup(lookup)
 }
 
 /// Digits divided off at once: in a base up to 62 they are less than 2^32.
@@ -375,6 +397,18 @@ mod tests {
         let code = app_token_code(std::array::from_fn(|at| u8::try_from(at * 3).unwrap()));
         let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit();
         assert!(code.expose_secret().bytes().all(plain));
+    }
+
+    #[test]
+    fn a_lookup_belongs_to_one_key_and_is_the_digest_of_nothing() {
+        let key = |byte| hmac::Key::new(hmac::HMAC_SHA256, &[byte; 32]);
+        let (secret, other) = (token_secret([9; 24]), token_secret([8; 24]));
+        assert_eq!(lookup(&key(1), &secret), lookup(&key(1), &secret));
+        assert_ne!(lookup(&key(1), &secret), lookup(&key(2), &secret));
+        assert_ne!(lookup(&key(1), &secret), lookup(&key(1), &other));
+        for kind in SecretKind::ALL {
+            assert!(!kind.prefix().as_bytes().starts_with(&LOOKUP_CONTEXT[..1]));
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::allow_list::AllowList;
 use super::audit::{Recorded, SubjectKind};
 use super::escalation::{Changeable, Credential, Holder, is_later};
 use super::id::{RegistryKey, TokenId, TokenKey};
+use super::labels::Labels;
 use super::life::Lives;
 use super::membership::Rights;
 use super::patch::Patch;
@@ -19,9 +20,8 @@ use super::precondition::Tag;
 use super::registry::{Tenant, TokenRules};
 use super::rotation::Secrets;
 use super::scope::are_within;
-use super::secret::masked;
 use super::status::Status;
-use super::text::{has_control, quoted};
+use super::text::quoted;
 use super::token_scope::{Scope, check_wildcards};
 use crate::error::{Error, Field, Result};
 
@@ -57,28 +57,6 @@ impl TokenName {
 /// Stored scopes, for code that only shows them: parsing and serialising them would be a fifth of a page's cost.
 pub type VerbatimScopes = Box<RawValue>;
 
-/// The longest description, in characters.
-const DESCRIPTION: usize = 200;
-
-/// Reads a description: one line of at most 200 characters that all show, and no secret, as many may read it.
-pub fn parse_description(text: String) -> Result<String> {
-    let length = text.chars().count();
-    let wrong = if length > DESCRIPTION {
-        format!("description has {length} characters; at most {DESCRIPTION} are allowed")
-    } else if has_control(&text) {
-        format!(
-            "description {} is not one line without control characters",
-            quoted(&text)
-        )
-    } else if masked(&text) != text {
-        "description contains a secret, and everybody who sees the token can read it; leave it out"
-            .to_owned()
-    } else {
-        return Ok(text);
-    };
-    Err(Error::invalid(Field::Description, wrong))
-}
-
 /// A registry token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token<S = Vec<Scope>> {
@@ -94,6 +72,8 @@ pub struct Token<S = Vec<Scope>> {
     pub name: String,
     /// A text for people.
     pub description: Option<String>,
+    /// Its labels.
+    pub labels: Labels,
     /// As set; expiry does not change it.
     pub status: Status,
     /// Its end; `None` is never.
@@ -257,6 +237,7 @@ impl<S> Token<S> {
             position,
             name,
             description,
+            labels,
             status,
             expiry_date,
             scopes: own,
@@ -274,6 +255,7 @@ impl<S> Token<S> {
             position,
             name,
             description,
+            labels,
             status,
             expiry_date,
             scopes: scopes(own)?,
@@ -302,6 +284,7 @@ impl Recorded for Token {
             position: _,
             name,
             description,
+            labels,
             status,
             expiry_date,
             scopes,
@@ -323,7 +306,12 @@ impl Recorded for Token {
         if let Value::Object(record) = &mut record {
             let ends = secrets.previous.map(|previous| json!(previous.until));
             let description = description.as_ref().map(|text| json!(text));
-            let told = [("description", description), ("previousSecretEnds", ends)];
+            let labels = (!labels.is_empty()).then(|| json!(labels));
+            let told = [
+                ("description", description),
+                ("labels", labels),
+                ("previousSecretEnds", ends),
+            ];
             let told = told
                 .into_iter()
                 .filter_map(|(name, value)| Some((name.to_owned(), value?)));
@@ -352,6 +340,7 @@ impl Token {
         let NewToken {
             name,
             description,
+            labels,
             expiry_date,
             scopes,
             allowed_cidrs,
@@ -366,6 +355,7 @@ impl Token {
         let patch = TokenPatch {
             name: Some(name.as_str().to_owned()),
             description,
+            labels,
             expiry_date,
             scopes: Some(scopes),
             allowed_cidrs,
@@ -374,11 +364,21 @@ impl Token {
         self.update(patch, lives, now)
     }
 
+    /// Ends it at an instant, unless it ends earlier. Returns true if anything changed.
+    pub fn end(&mut self, at: DateTime<Utc>) -> bool {
+        let later = is_later(self.expiry_date, Some(at));
+        if later {
+            self.expiry_date = Some(at);
+        }
+        later
+    }
+
     /// Applies a patch. Returns true if anything changed.
     pub fn update(&mut self, patch: TokenPatch, lives: Lives, now: DateTime<Utc>) -> Result<bool> {
         let TokenPatch {
             name,
             description,
+            labels,
             expiry_date,
             scopes,
             allowed_cidrs,
@@ -397,6 +397,9 @@ impl Token {
         let before = self.clone();
         if let Some(description) = description.change() {
             self.description = description;
+        }
+        if let Some(labels) = labels {
+            self.labels = labels;
         }
         if let Some(expiry_date) = expiry_date.change() {
             // A script that sends back a value that it read must not fail because time went on.
@@ -429,6 +432,8 @@ pub struct NewToken {
     pub name: TokenName,
     /// A text for people.
     pub description: Patch<String>,
+    /// Its labels. `None` is none for a new token, and leaves a replaced one as it is.
+    pub labels: Option<Labels>,
     /// Its end. [`Patch::Keep`] follows the rules for a new token; a replaced one keeps its end if there are rules, and
     /// loses it if there are none, as the product has it.
     pub expiry_date: Patch<DateTime<Utc>>,
@@ -451,6 +456,7 @@ impl NewToken {
         Self {
             name,
             description: Patch::Keep,
+            labels: None,
             expiry_date: Patch::Keep,
             scopes: Vec::new(),
             allowed_cidrs: None,
@@ -471,6 +477,7 @@ impl NewToken {
         let Self {
             name,
             description,
+            labels,
             expiry_date,
             scopes,
             allowed_cidrs,
@@ -484,6 +491,7 @@ impl NewToken {
             position,
             name: name.as_str().to_owned(),
             description: description.clone().value(),
+            labels: labels.clone().unwrap_or_default(),
             status: *status,
             expiry_date: expiry_date.value(),
             scopes: scopes.clone(),
@@ -538,6 +546,8 @@ pub struct TokenPatch {
     pub name: Option<String>,
     /// Changes the text for people.
     pub description: Patch<String>,
+    /// Replaces all labels.
+    pub labels: Option<Labels>,
     /// Changes its end.
     pub expiry_date: Patch<DateTime<Utc>>,
     /// Replaces all scopes.
@@ -555,12 +565,14 @@ impl TokenPatch {
         let Self {
             name: _,
             description,
+            labels,
             expiry_date,
             scopes,
             allowed_cidrs,
             status,
         } = self;
         description.is_keep()
+            && labels.is_none()
             && expiry_date.is_keep()
             && scopes.is_none()
             && allowed_cidrs.is_none()

@@ -19,6 +19,7 @@ use utoipa::openapi::path::{Parameter, ParameterIn};
 use zeroize::Zeroizing;
 
 use super::body;
+use super::cookie;
 use super::dialect::{Dialect, Failure};
 use super::source::source;
 use super::state::State;
@@ -54,7 +55,7 @@ impl<S: Dialect, H: Head, B: Body> FromRequest for Call<S, H, B> {
     fn from_request(request: &HttpRequest, payload: &mut dev::Payload) -> Self::Future {
         let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
-            let caller = identify(&request).await?;
+            let caller = identify::<H>(&request).await?;
             let parts = async {
                 require_known::<S, H>(&request)?;
                 read(&request, payload).await
@@ -87,9 +88,12 @@ pub(super) async fn read<H: Head, B: Body>(
     Ok((head, B::read(request, payload).await?))
 }
 
-async fn identify(request: &HttpRequest) -> Result<Caller> {
+async fn identify<H: Head>(request: &HttpRequest) -> Result<Caller> {
     if let Some(token) = bearer(request) {
         return prove_bearer(request, token).await;
+    }
+    if H::TAKES_SESSIONS && authorization(request).is_none() {
+        return prove_session(request);
     }
     prove_password(request, basic(request).ok_or(Error::Unauthenticated)?).await
 }
@@ -108,6 +112,16 @@ pub(super) async fn prove_password(
     let presented = Presented::new(name, password, source(request));
     let service = &State::of(request)?.service;
     service.identify(presented, origin(request)).await
+}
+
+/// Authenticates a caller with the cookie of a session. A request that changes something has its CSRF token too.
+pub(super) fn prove_session(request: &HttpRequest) -> Result<Caller> {
+    let cookie = cookie::sent(request).ok_or(Error::Unauthenticated)?;
+    let sessions = State::of(request)?.service.sessions();
+    if !request.method().is_safe() {
+        sessions.confirm(cookie, cookie::csrf_token(request))?;
+    }
+    Ok(sessions.identify(cookie)?.from(origin(request)))
 }
 
 /// The id of a request, for answers and log lines.
@@ -197,6 +211,8 @@ fn require_known<S: Dialect, H: Head>(request: &HttpRequest) -> Result<()> {
 pub(super) trait Head: Sized + 'static {
     /// True if unknown query parameters are ignored.
     const TAKES_ANY: bool = false;
+    /// True if the cookie of a session is taken for credentials, in a request without others.
+    const TAKES_SESSIONS: bool = false;
 
     /// Reads it.
     fn read(request: &HttpRequest) -> Result<Self>;
@@ -215,6 +231,7 @@ impl Head for () {
 
 impl<A: Head, B: Head> Head for (A, B) {
     const TAKES_ANY: bool = A::TAKES_ANY || B::TAKES_ANY;
+    const TAKES_SESSIONS: bool = A::TAKES_SESSIONS || B::TAKES_SESSIONS;
 
     fn read(request: &HttpRequest) -> Result<Self> {
         Ok((A::read(request)?, B::read(request)?))
@@ -277,6 +294,14 @@ impl<T: IntoParams> Query<T> {
     pub(super) fn parameters() -> Vec<Parameter> {
         T::into_params(|| Some(ParameterIn::Query))
     }
+}
+
+/// The values of a parameter that may come several times, in their order.
+pub(super) fn repeated(request: &HttpRequest, parameter: &str) -> Vec<String> {
+    url::form_urlencoded::parse(request.query_string().as_bytes())
+        .filter(|(name, _)| name == parameter)
+        .map(|(_, value)| value.into_owned())
+        .collect()
 }
 
 /// The whole request, for answers that depend on its host and path.

@@ -7,6 +7,7 @@ mod body;
 mod budget;
 mod call;
 mod connection;
+mod cookie;
 mod dialect;
 mod document;
 mod examples;

@@ -16,7 +16,7 @@ struct Thing {
     uses: &'static [&'static str],
 }
 
-const THINGS: [Thing; 6] = [
+const THINGS: [Thing; 7] = [
     Thing {
         makers: &["registriesPost", "registriesPut"],
         names: &[("registryId", "$response.body#/id")],
@@ -63,6 +63,14 @@ const THINGS: [Thing; 6] = [
         makers: &["accountsPost"],
         names: &[("accountId", "$response.body#/id")],
         uses: &["accountsFindById", "accountsPatch", "accountsDelete"],
+    },
+    Thing {
+        makers: &["registriesApiTokensPost"],
+        names: &[
+            ("registryId", "$request.path.registryId"),
+            ("apiTokenId", "$response.body#/id"),
+        ],
+        uses: &["registriesApiTokensFindById", "registriesApiTokensDelete"],
     },
     Thing {
         makers: &["GenerateToken"],

@@ -1,5 +1,6 @@
 //! Schemas of texts, and parameters in headers, whose rule is elsewhere.
 
+use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::{Object, ObjectBuilder, Required, Type};
 
@@ -23,6 +24,22 @@ pub(super) fn described_word(
     let mut schema = one_of(words);
     schema.description = Some(description.to_owned());
     schema.example = Some(example.into());
+    schema
+}
+
+/// [`described_word`] with the names of the words in generated clients, each with a prefix: Go has one name space for the
+/// words of all enums.
+pub(super) fn prefixed_word(
+    description: &str,
+    prefix: &str,
+    words: &[&'static str],
+    example: &str,
+) -> Object {
+    let name = |word: &&str| format!("{prefix}_{}", word.to_uppercase().replace('-', "_"));
+    let names: Vec<_> = words.iter().map(name).collect();
+    let mut schema = described_word(description, words.iter().copied(), example);
+    let names = Extensions::builder().add("x-enum-varnames", names).build();
+    schema.extensions = Some(names);
     schema
 }
 

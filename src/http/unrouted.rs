@@ -68,7 +68,12 @@ fn meant(path: &str, request: &HttpRequest, state: &State) -> Option<String> {
         let parts: Option<Vec<_>> = parts.collect();
         Some((changed, parts?.join("/"))).filter(|(changed, _)| *changed <= 1)
     });
-    let (_, meant) = likely.min()?;
+    let mut likely: Vec<(u32, String)> = likely.collect();
+    likely.sort();
+    let fewest = likely.first()?.0;
+    let likely = likely.iter().filter(|(changed, _)| *changed == fewest);
+    let likely: Vec<_> = likely.map(|(_, path)| path.as_str()).collect();
+    let meant = nearest(&likely, &parts.join("/")).or(likely.first().copied())?;
     let meant = format!("{prefix}/{meant}");
     (meant != path).then_some(meant)
 }

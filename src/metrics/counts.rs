@@ -42,6 +42,7 @@ type Labels = [(&'static str, &'static str); 2];
 pub struct Counts {
     tokens: Family<Labels, Gauge>,
     tokens_ending: Family<Labels, Gauge>,
+    without_lookup: Gauge,
     certificates_ending: Family<Labels, Gauge>,
     first_end: Family<Label, Gauge<f64, std::sync::atomic::AtomicU64>>,
     refreshed: Gauge<f64, std::sync::atomic::AtomicU64>,
@@ -54,6 +55,7 @@ impl Default for Counts {
         Self {
             tokens: Family::default(),
             tokens_ending: Family::default(),
+            without_lookup: Gauge::default(),
             certificates_ending: Family::default(),
             first_end: Family::default(),
             refreshed: Gauge::default(),
@@ -87,6 +89,11 @@ impl Counts {
             let labels = [("kind", kind), ("within", within)];
             self.tokens_ending.get_or_create(&labels).set(count);
         }
+    }
+
+    /// Sets the registry tokens whose secrets have no lookup.
+    pub fn without_lookup(&self, tokens: i64) {
+        self.without_lookup.set(tokens);
     }
 
     /// Sets the signing certificates of a role. `first_end` is in seconds since 1970.
@@ -124,6 +131,11 @@ impl Counts {
             "wharfinger_tokens_ending",
             "Active tokens that end within a time; the longer times include the shorter",
             self.tokens_ending.clone(),
+        );
+        registry.register(
+            "wharfinger_tokens_without_lookup",
+            "Registry tokens whose secret only a walk finds, as they were made by an earlier version and not used since",
+            self.without_lookup.clone(),
         );
         registry.register(
             "wharfinger_signing_certificates_ending",

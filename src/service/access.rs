@@ -18,18 +18,21 @@ use secrecy::{ExposeSecret, SecretString};
 use super::passwords::Passwords;
 use super::throttle::{Throttle, Tried};
 use crate::clock::{Clock, Random};
-use crate::domain::account::Bearer;
-use crate::domain::account::{Actor, name_key};
+use crate::domain::account::{Actor, Bearer, Confined, name_key};
 use crate::domain::audit::{By, Credential, Origin};
-use crate::domain::id::{AccountId, AccountKey, ApiTokenId, RegistryId};
+use crate::domain::bulk::Mandate;
+use crate::domain::id::{AccountId, AccountKey, ApiTokenId, RegistryId, RegistryKey};
 use crate::domain::membership::{Membership, Rights};
 use crate::domain::network::network;
+use crate::domain::registry::{Home, Registry, Tenant, TokenRules};
+use crate::domain::registry_api_token::Confinement;
+use crate::domain::role::Permissions;
 use crate::domain::secret;
 use crate::domain::status::Status;
 use crate::domain::unicode;
 use crate::error::{Error, Outage, Result, What};
 use crate::metrics;
-use crate::store::{Session, Store, accounts, api_tokens, roles};
+use crate::store::{Session, Store, accounts, api_tokens, members, registries, roles};
 
 /// The time for which a proof is remembered.
 const REMEMBERED: Duration = Duration::from_mins(1);
@@ -90,6 +93,11 @@ enum Evidence {
     ApiToken(ApiTokenId),
     /// A session of ours, made at an instant with a right password.
     Session { proof: Proof, at: DateTime<Utc> },
+    /// A request that ended, for work in the background: the password or session that it came with.
+    Earlier {
+        proof: Proof,
+        credential: Credential,
+    },
 }
 
 impl Caller {
@@ -115,6 +123,7 @@ impl Caller {
             Evidence::Password { .. } => Credential::Password,
             Evidence::ApiToken(id) => Credential::ApiToken(*id),
             Evidence::Session { .. } => Credential::Session,
+            Evidence::Earlier { credential, .. } => *credential,
         }
     }
 
@@ -124,7 +133,9 @@ impl Caller {
             Evidence::Password { proof, presented } => {
                 (Some(proof.id), Some(presented.name.clone()))
             }
-            Evidence::Session { proof, .. } => (Some(proof.id), None),
+            Evidence::Session { proof, .. } | Evidence::Earlier { proof, .. } => {
+                (Some(proof.id), None)
+            }
             Evidence::ApiToken(_) => (None, None),
         };
         By {
@@ -149,8 +160,35 @@ impl Caller {
     pub(super) fn signed_in_at(&self) -> Option<DateTime<Utc>> {
         match &self.evidence {
             Evidence::Session { at, .. } => Some(*at),
-            Evidence::Password { .. } | Evidence::ApiToken(_) => None,
+            Evidence::Password { .. } | Evidence::ApiToken(_) | Evidence::Earlier { .. } => None,
         }
+    }
+
+    /// The account and its version that a password or a session proved.
+    pub(super) fn proven_version(&self) -> Option<(AccountKey, i64)> {
+        match &self.evidence {
+            Evidence::Password { proof, .. }
+            | Evidence::Session { proof, .. }
+            | Evidence::Earlier { proof, .. } => Some((proof.account, proof.version)),
+            Evidence::ApiToken(_) => None,
+        }
+    }
+
+    /// The caller of an earlier request. [`admit`] lets it in while its API token is in force, or its account is as it
+    /// was then.
+    pub(super) fn again(mandate: &Mandate, id: AccountId) -> Self {
+        let evidence = match mandate.credential {
+            Credential::ApiToken(token) => Evidence::ApiToken(token),
+            credential => Evidence::Earlier {
+                proof: Proof {
+                    account: mandate.account,
+                    id,
+                    version: mandate.version,
+                },
+                credential,
+            },
+        };
+        Self::new(evidence).from(mandate.origin.clone())
     }
 
     fn by_password(proof: Proof, presented: Arc<Presented>) -> Self {
@@ -450,18 +488,57 @@ impl Access {
     }
 }
 
+/// A thing that was found under a registry's id.
+pub(super) trait OfRegistry {
+    /// The registry's key.
+    fn registry(&self) -> RegistryKey;
+}
+
+impl OfRegistry for RegistryKey {
+    fn registry(&self) -> RegistryKey {
+        *self
+    }
+}
+
+impl OfRegistry for Registry {
+    fn registry(&self) -> RegistryKey {
+        self.key
+    }
+}
+
+impl OfRegistry for TokenRules {
+    fn registry(&self) -> RegistryKey {
+        self.key
+    }
+}
+
+impl OfRegistry for Home {
+    fn registry(&self) -> RegistryKey {
+        self.rules.key
+    }
+}
+
+impl OfRegistry for Tenant {
+    fn registry(&self) -> RegistryKey {
+        self.key
+    }
+}
+
 /// Returns the thing found under a registry's id, and the actor's rights on it.
 ///
 /// # Errors
 ///
 /// [`Error::NotFound`] if there is nothing, or nothing that the actor may know of: the two look alike.
-pub(super) fn visible<T>(
+pub(super) fn visible<T: OfRegistry>(
     actor: &Actor,
     id: RegistryId,
     found: Option<(T, Option<Membership>)>,
 ) -> Result<(T, Rights)> {
     found
-        .map(|(registry, membership)| (registry, actor.on(membership)))
+        .map(|(thing, membership)| {
+            let rights = actor.on(thing.registry(), membership);
+            (thing, rights)
+        })
         .filter(|(_, rights)| rights.visible)
         .ok_or_else(|| Error::not_found(What::Registry, id))
 }
@@ -472,7 +549,7 @@ pub(super) fn visible<T>(
 /// # Errors
 ///
 /// [`Error::Unauthenticated`] if the account is disabled, the API token is not in force or its creator gone, or the
-/// account has changed since the session was made;
+/// account has changed since the session was made, or since the earlier request;
 /// [`Error::NoRole`] if all roles of the token are gone.
 pub(super) fn admit(
     connection: &mut Session,
@@ -488,7 +565,7 @@ pub(super) fn admit(
             Ok((actor.version == proof.version).then_some(actor))
         }
         Evidence::ApiToken(id) => admit_token(connection, *id, now).map(Some),
-        Evidence::Session { proof, .. } => {
+        Evidence::Session { proof, .. } | Evidence::Earlier { proof, .. } => {
             let standing = accounts::standing(connection, proof.account)?
                 .filter(|standing| standing.actor.version == proof.version)
                 .ok_or(Error::Unauthenticated)?;
@@ -504,11 +581,28 @@ fn admit_token(connection: &mut Session, id: ApiTokenId, now: DateTime<Utc>) -> 
         .ok_or(Error::Unauthenticated)?;
     let creator = accounts::standing(connection, found.account)?.ok_or(Error::Unauthenticated)?;
     let actor = enabled(creator)?;
+    if let Some(confinement) = found.confinement {
+        let confined = confine(connection, &actor, confinement)?;
+        let bearer = Bearer {
+            id,
+            roles: Vec::new(),
+            name: found.token.name,
+            expires_at: found.token.expires_at,
+            confined: Some(confined),
+        };
+        return Ok(Actor {
+            // It acts on its registry alone: nothing is permitted beyond.
+            permissions: Permissions::default().bounded_by(Permissions::default()),
+            bearer: Some(bearer),
+            ..actor
+        });
+    }
     let bearer = Bearer {
         id,
         roles: roles::named(connection, &found.token.roles)?,
         name: found.token.name,
         expires_at: found.token.expires_at,
+        confined: None,
     };
     if !bearer.has_role() {
         return Err(Error::NoRole);
@@ -517,6 +611,33 @@ fn admit_token(connection: &mut Session, id: ApiTokenId, now: DateTime<Utc>) -> 
         permissions: actor.permissions.bounded_by(bearer.permissions()),
         bearer: Some(bearer),
         ..actor
+    })
+}
+
+/// The error of an operation beyond the registry of a registry API token.
+pub(super) fn confined() -> Error {
+    Error::Forbidden(
+        "this is a registry API token, which acts on its registry alone; send the request with an account's password \
+         or another API token"
+            .to_owned(),
+    )
+}
+
+/// The registry of a registry API token, and the token's rights there: what its level and its maker both have now.
+fn confine(
+    connection: &mut Session,
+    maker: &Actor,
+    Confinement { registry, level }: Confinement,
+) -> Result<Confined> {
+    let level = level.ok_or(Error::Unauthenticated)?;
+    let (id, name) = registries::named(connection, registry)?.ok_or(Error::Unauthenticated)?;
+    let membership = members::level(connection, registry, maker.key)?;
+    Ok(Confined {
+        registry,
+        id,
+        name,
+        level,
+        rights: maker.on(registry, membership).within(level.rights()),
     })
 }
 

@@ -255,6 +255,7 @@ impl<'a> AccountCommands<'a> {
             refresh_id: self.core.random.uuid()?,
             roles: distinct(roles),
             status: Status::Enabled,
+            description: None,
             at: self.core.clock.now(),
         })
     }

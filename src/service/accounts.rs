@@ -82,7 +82,7 @@ impl<'a> Accounts<'a> {
     ) -> Result<Look<Account>> {
         self.core
             .read(caller, move |connection, actor| {
-                if id != actor.id {
+                if id != actor.id || actor.confined().is_some() {
                     actor.permissions.require(Resource::Access, Level::Read)?;
                 }
                 let account = find(connection, id)?;
@@ -111,6 +111,7 @@ impl<'a> Accounts<'a> {
             refresh_id: self.core.random.uuid()?,
             roles: distinct(new.roles),
             status: new.status,
+            description: new.description,
             at: self.core.clock.now(),
         };
         let name = new.name.clone();
@@ -166,14 +167,15 @@ impl<'a> Accounts<'a> {
             None => None,
         };
         let (name, roles, status) = (patch.name, patch.roles.map(distinct), patch.status);
+        let description = patch.description;
         let refresh_id = self.core.random.uuid()?;
         let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
         // A password in wrong hands has to be changed at once.
         let ends = tokens == IssuedTokens::Revoke
             || password_hash.is_some()
             || status == Some(Status::Disabled);
-        let urgency =
-            Urgency::of_an_end(ends && roles.is_none() && status != Some(Status::Enabled));
+        let gives = roles.is_some() || status == Some(Status::Enabled) || !description.is_keep();
+        let urgency = Urgency::of_an_end(ends && !gives);
         self.core
             .change(caller, urgency, Lock::Catalog, move |connection, actor| {
                 actor.permissions.require(Resource::Access, Level::Write)?;
@@ -195,6 +197,9 @@ impl<'a> Accounts<'a> {
                     password_hash: password_hash.clone(),
                     roles: roles.clone().filter(|roles| *roles != account.roles),
                     status: status.map(|status| (status, refresh_id)),
+                    description: description
+                        .clone()
+                        .unless_already(account.description.as_ref()),
                 };
                 let enables = status == Some(Status::Enabled);
                 let mut roles = change.roles.iter().flatten();
@@ -300,7 +305,11 @@ fn require_roles(
 /// Refuses to touch an account that holds more than the actor. The rule against escalation asks for less, and lets
 /// everybody narrow what they may write. But others rely on an account, so disabling or deleting it needs as much as
 /// taking it over.
-fn require_account(connection: &mut Session, actor: &Actor, account: &Account) -> Result<()> {
+pub(super) fn require_account(
+    connection: &mut Session,
+    actor: &Actor,
+    account: &Account,
+) -> Result<()> {
     let standing = table::standing(connection, account.key)?;
     let theirs = standing.map(|standing| standing.actor.permissions);
     let theirs = theirs.unwrap_or_default();

@@ -6,7 +6,7 @@
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 
-use super::access::Caller;
+use super::access::{Caller, confined};
 use super::api_keys::ApiKeys;
 use super::core::Length;
 use super::core::{Core, Done};
@@ -151,6 +151,9 @@ impl<'a> ApiTokens<'a> {
     pub async fn whoami(&self, caller: &Caller) -> Result<Whoami> {
         self.core
             .read(caller, |connection, actor| {
+                if actor.confined().is_some() {
+                    return Err(confined());
+                }
                 let roles = match &actor.bearer {
                     Some(bearer) => bearer.roles.clone(),
                     None => roles::of_account(connection, actor.key)?,
@@ -170,7 +173,9 @@ fn find(connection: &mut Session, id: &str) -> Result<ApiToken> {
         Ok(id) => table::find(connection, id)?,
         Err(_) => None,
     };
+    // Registry API tokens are unknown to StackRox's clients, and no business of theirs.
     found
+        .filter(|found| found.confinement.is_none())
         .map(|found| found.token)
         .ok_or_else(|| Error::not_found(What::ApiToken, id))
 }

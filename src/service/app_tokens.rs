@@ -9,7 +9,7 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::access::Caller;
+use super::access::{Caller, confined};
 use super::core::Length;
 use super::core::{Core, Done};
 use super::policy::Policy;
@@ -48,7 +48,7 @@ impl<'a> AppTokens<'a> {
 
     /// Checks that the caller may make, see and delete app tokens now. For answers without other database reads.
     pub async fn admit(&self, caller: &Caller) -> Result<()> {
-        let stale = self.is_stale(caller);
+        let stale = is_stale(self.core, caller);
         self.core
             .read(caller, move |connection, actor| {
                 enter(connection, actor, stale)
@@ -84,7 +84,7 @@ impl<'a> AppTokens<'a> {
         P: Send + 'static,
         F: Fn(&mut dyn Iterator<Item = AppToken>) -> Result<P> + Clone + Send + 'static,
     {
-        let (ending, stale) = (self.ending(expiring), self.is_stale(caller));
+        let (ending, stale) = (self.ending(expiring), is_stale(self.core, caller));
         self.core
             .read_list(caller, Length::Long, move |connection, actor| {
                 enter(connection, actor, stale)?;
@@ -105,7 +105,7 @@ impl<'a> AppTokens<'a> {
         let (id, nonce) = (AppTokenId(random.uuid_at(now)?), random.bytes()?);
         let code = secret::app_token_code(random.bytes()?);
         let digest = vault.digest(SecretKind::AppToken, id.0, &code)?;
-        let stale = self.is_stale(caller);
+        let stale = is_stale(self.core, caller);
         let secret = code.clone();
         let token = self
             .core
@@ -148,7 +148,7 @@ impl<'a> AppTokens<'a> {
             Arc::clone(&self.core.policy),
             Arc::clone(&self.core.data_keys),
         );
-        let (now, stale) = (self.core.clock.now(), self.is_stale(caller));
+        let (now, stale) = (self.core.clock.now(), is_stale(self.core, caller));
         let revealed: Revealed = self
             .core
             .read(caller, move |connection, actor| {
@@ -188,7 +188,7 @@ impl<'a> AppTokens<'a> {
 
     /// Deletes a token of the caller's, expired or not: its code opens nothing from the next request on.
     pub async fn delete(&self, caller: &Caller, id: String) -> Result<()> {
-        let stale = self.is_stale(caller);
+        let stale = is_stale(self.core, caller);
         self.core
             .end(caller, Lock::Nothing, move |connection, actor| {
                 enter(connection, actor, stale)?;
@@ -197,14 +197,6 @@ impl<'a> AppTokens<'a> {
                 Ok(Done::told((), Change::deleted(&token)))
             })
             .await
-    }
-
-    /// Returns true if the caller's session is too old to show or change codes.
-    fn is_stale(&self, caller: &Caller) -> bool {
-        let fresh = TimeDelta::from_std(self.core.policy.fresh_login).unwrap_or(TimeDelta::MAX);
-        caller
-            .signed_in_at()
-            .is_some_and(|at| self.core.clock.now() - at > fresh)
     }
 
     /// The interval in which a token ends soon.
@@ -250,7 +242,10 @@ fn context(token: AppTokenId, owner: AccountId) -> String {
 
 /// Refuses a caller that may not use app tokens. A code opens all that its account may open, so an API token must have
 /// all the rights of the account.
-fn enter(connection: &mut Session, actor: &Actor, stale: bool) -> Result<()> {
+pub(super) fn enter(connection: &mut Session, actor: &Actor, stale: bool) -> Result<()> {
+    if actor.confined().is_some() {
+        return Err(confined());
+    }
     if actor.bearer.is_some() {
         let memberships = members::levels(connection, actor.key)?;
         let code = WholeAccount {
@@ -262,4 +257,12 @@ fn enter(connection: &mut Session, actor: &Actor, stale: bool) -> Result<()> {
         return Err(Error::StaleLogin);
     }
     Ok(())
+}
+
+/// Returns true if the caller's session is too old to show or change codes.
+pub(super) fn is_stale(core: &Core, caller: &Caller) -> bool {
+    let fresh = TimeDelta::from_std(core.policy.fresh_login).unwrap_or(TimeDelta::MAX);
+    caller
+        .signed_in_at()
+        .is_some_and(|at| core.clock.now() - at > fresh)
 }

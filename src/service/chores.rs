@@ -16,8 +16,8 @@ use crate::domain::clock_check::Doubt;
 use crate::error::Result;
 use crate::store::api_tokens::{self, Deadlines, Soon};
 use crate::store::{
-    Lock, Session, Transaction, app_tokens, audit, idempotency, registries, signing_keys,
-    token_uses, tokens,
+    Lock, Session, Transaction, app_tokens, audit, bulk_runs, idempotency, registries,
+    signing_keys, token_uses, tokens,
 };
 
 /// All chores, the most urgent first.
@@ -29,6 +29,7 @@ pub(super) const CHORES: &[&dyn Chore] = &[
     &ApiTokenNotices,
     &ExpiredAppTokens,
     &OldAnswers,
+    &OldBulkRuns,
     &OldEvents,
 ];
 
@@ -36,6 +37,11 @@ pub(super) const CHORES: &[&dyn Chore] = &[
 const BATCH: i64 = 1000;
 /// The time for which a signing key is kept after its last signature: longer than a JWT can last.
 const RETIRED: TimeDelta = TimeDelta::days(2);
+
+/// The time for which a bulk run that ended is shown.
+const BULK_RUNS: TimeDelta = TimeDelta::days(30);
+/// Bulk runs in a batch: each has a list of up to 1 000 tokens.
+const OLD_RUNS: i64 = 10;
 
 /// The counts of a round of the janitor.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -62,6 +68,8 @@ pub struct Round {
     pub events: usize,
     /// Answers that cannot be given again any more and were removed.
     pub answers: usize,
+    /// Bulk runs that ended long ago and were removed.
+    pub bulk_runs: usize,
     /// The reason why nothing was done by the clock.
     pub doubt: Option<Doubt>,
 }
@@ -316,6 +324,24 @@ impl Chore for OldAnswers {
                 Lock::Nothing,
                 move |connection| idempotency::delete_expired(connection, now, BATCH),
                 |round, removed| round.answers += removed,
+            )
+        }))
+    }
+}
+
+/// Bulk runs that ended long enough ago.
+#[derive(Debug)]
+struct OldBulkRuns;
+
+impl Chore for OldBulkRuns {
+    fn find(&self, connection: &mut Session, around: &Surroundings) -> Result<Option<Batch>> {
+        let until = around.now - BULK_RUNS;
+        let any = bulk_runs::any_old(connection, until)?;
+        Ok(any.then(|| {
+            Batch::removing(
+                Lock::Nothing,
+                move |connection| bulk_runs::delete_old(connection, until, OLD_RUNS),
+                |round, removed| round.bulk_runs += removed,
             )
         }))
     }

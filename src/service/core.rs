@@ -8,6 +8,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::access::{Access, Caller, Presented, admit};
@@ -85,10 +86,16 @@ pub(super) struct Core {
     pub(super) trail: Trail,
     pub(super) changes: Arc<Changes>,
     pub(super) audit_buffer: AuditBuffer,
-    /// Reports that look through all tokens.
+    /// A bulk run began in this process.
+    pub(super) bulk_begun: Notify,
+    /// Reports that walk the tokens without lookups.
     pub(super) walks: Turns,
-    /// Filtered lists, whose totals are counted.
+    /// Lookups of secrets by accounts that do so: they do not keep a scanner waiting.
+    pub(super) lookup_walks: Turns,
+    /// Lists that an index finds, whose totals are counted.
     pub(super) counting: Turns,
+    /// Lists for which all tokens are looked at.
+    pub(super) walking: Turns,
     /// Pages that are long, and lists without pages.
     pub(super) long_lists: Turns,
     pub(super) caches: Caches,

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::clock::{Clock, Random};
-use crate::domain::secret::{self, SecretKind};
+use crate::domain::secret::{self, Lookup, SecretKind};
 use crate::error::{Error, Field, Result};
 use crate::store::credentials::SecretDigest;
 use crate::store::data_keys::Sealed;
@@ -392,6 +392,19 @@ impl DataKeys {
         })
     }
 
+    /// The value by which a registry token's secret finds its row, under the newest digest key.
+    pub fn lookup(&self, secret: &SecretString) -> Result<Lookup> {
+        let (_, key) = newest(&self.digest)?;
+        Ok(secret::lookup(key, secret))
+    }
+
+    /// The values by which its row may be found: one for each digest key, as a row does not say which it has.
+    #[must_use]
+    pub fn lookups(&self, secret: &SecretString) -> Vec<Lookup> {
+        let keys = self.digest.values();
+        keys.map(|key| secret::lookup(key, secret)).collect()
+    }
+
     /// Seals every data key with another server key. `nonce` is random, made before the store job.
     ///
     /// Running processes go on: they hold the keys that the first server key opened. Keys that they have not opened yet
@@ -662,6 +675,23 @@ mod tests {
             }
             assert!(key.open("a", &[]).is_none());
         }
+    }
+
+    #[test]
+    fn a_lookup_of_each_digest_key_finds_a_row_and_the_newest_makes_it() {
+        let keys = [(3, [3; KEY]), (7, [7; KEY])];
+        let vault = DataKeys {
+            server: Sealer::new(&[1; KEY]).unwrap(),
+            server_key_id: String::new(),
+            digest: keys.map(|(number, key)| (number, mac_key(&key))).into(),
+            cursor: BTreeMap::new(),
+            seal: BTreeMap::new(),
+            audit: BTreeMap::new(),
+        };
+        let secret = secret::token_secret([9; secret::TOKEN_ENTROPY]);
+        let of = |key: [u8; KEY]| secret::lookup(&mac_key(&key), &secret);
+        assert_eq!(vault.lookups(&secret), keys.map(|(_, key)| of(key)));
+        assert_eq!(vault.lookup(&secret).unwrap(), of([7; KEY]));
     }
 
     #[test]

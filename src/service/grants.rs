@@ -16,8 +16,8 @@ use super::access::Presented;
 use super::core::Core;
 use super::core::Length;
 use super::holders::{
-    Holder, account_holder, admit_address, app_token_holder, generation_of, is_of, is_of_token,
-    is_right, referred, token_holder,
+    Holder, account_holder, app_token_holder, generation_of, is_of, is_of_token, is_right,
+    may_enter, missing_lookup, referred, token_holder,
 };
 use super::jwt::{AccessClaim, Claims, named_key};
 use super::policy::Policy;
@@ -386,7 +386,7 @@ impl<'a> Grants<'a> {
                         other => other,
                     })?;
                     let tenant = enter(connection, &policy, &asked, seen)?;
-                    admit_address(&tenant, source, seen)?;
+                    may_enter(&tenant, source, seen)?;
                     let holder = account_holder(connection, actor, &tenant, seen)?;
                     ProvenLogin::read(connection, tenant, holder, purpose)
                 })
@@ -397,6 +397,11 @@ impl<'a> Grants<'a> {
             Err(error) => (error, Refusal::default()),
         };
         let seen = self.completed(&error, seen, service);
+        if seen.reason == Some(Reason::RegistryFrozen) {
+            // No guess: it must not make the account wait elsewhere, such as at this service's own APIs.
+            self.core.tell(&error, &seen, caller.by());
+            return Err(error);
+        }
         self.core.concluded(&caller, Err(error), &seen).await
     }
 
@@ -435,10 +440,12 @@ impl<'a> Grants<'a> {
             let (found, generation) = found.zip(generation).ok_or(Error::Unauthenticated)?;
             is_of_token(&found, seen);
             // Before more is read: a client elsewhere must not learn from the time that the secret is right.
-            admit_address(&tenant, presented.source, seen)?;
+            may_enter(&tenant, presented.source, seen)?;
             let opening = credentials::opening(connection, tenant.home(), found.key)?;
+            let secret = missing_lookup(&vault, &presented.password, &found, generation)?;
             let proven = (found, generation, opening);
             let holder = token_holder(proven, &tenant, now, presented.source, seen)?;
+            let holder = Holder { secret, ..holder };
             ProvenLogin::read(connection, tenant, holder, purpose)
         };
         self.witnessed(service, look).await
@@ -460,7 +467,7 @@ impl<'a> Grants<'a> {
                 .filter(|_| right && presented.name == app_token::USER)
                 .ok_or(Error::Unauthenticated)?;
             seen.subject = Some((SubjectKind::AppToken, found.id.0));
-            admit_address(&tenant, presented.source, seen)?;
+            may_enter(&tenant, presented.source, seen)?;
             let holder = app_token_holder(connection, &found, &tenant, now, seen)?;
             ProvenLogin::read(connection, tenant, holder, purpose)
         };
@@ -523,6 +530,34 @@ impl<'a> Grants<'a> {
         Ok(look.map(|holder| (holder, claims)))
     }
 
+    /// The owner of the secret that a JWT was issued for, if the JWT is in force, for any registry.
+    pub(super) async fn behind_jwt(&self, jwt: &SecretString) -> Result<Option<Reference>> {
+        let jwt = jwt.expose_secret();
+        let Some(kid) = named_key(jwt) else {
+            return Ok(None);
+        };
+        let Some(verifier) = SigningKeys::new(self.core).verifier(kid).await? else {
+            return Ok(None);
+        };
+        let now = self.core.clock.now();
+        let since = now - self.core.policy.jwt_life();
+        let (key, number) = (verifier.registry, verifier.number);
+        let home = move |connection: &mut Session| {
+            let id = registries::find_id(connection, key)?;
+            let tenant = id.map_or(Ok(None), |id| registries::tenant(connection, id))?;
+            let stands = signing_keys::stands(connection, key, number, since)?;
+            Ok(tenant.filter(|_| stands))
+        };
+        let Some(tenant) = self.core.store.read(home).await? else {
+            return Ok(None);
+        };
+        let policy = &self.core.policy;
+        let service = policy.service_name(&tenant.name);
+        let claims = verifier.verify(jwt, &policy.jwt_issuer, &service, now);
+        let reference = claims.and_then(|claims| self.open(&claims.jti));
+        Ok(reference.filter(|reference| reference.registry == tenant.key))
+    }
+
     fn note(&self, holder: &Holder, now: DateTime<Utc>, origin: &Origin, access: &[Access]) {
         let used = match holder.reference.who {
             Who::Token(token) => Some(Used::Token(token)),
@@ -534,7 +569,8 @@ impl<'a> Grants<'a> {
                 .iter()
                 .find(|access| access.r#type == "repository" && !access.name.is_empty());
             let repository = repository.map(|access| access.name.as_str());
-            self.core.usage.note(used, now, origin.address, repository);
+            let usage = &self.core.usage;
+            usage.note_with(used, now, origin.address, repository, holder.secret);
         }
     }
 

@@ -18,6 +18,7 @@ use crate::domain::status::Status;
 use crate::domain::token_scope::Scope;
 use crate::error::{Error, Result};
 use crate::store::credentials::{Credential, Opening, SecretDigest};
+use crate::store::token_lookups::UsedSecret;
 use crate::store::{Session, accounts, app_tokens, credentials, members};
 
 /// A token or account that logged in, as the database has it now.
@@ -33,6 +34,8 @@ pub(super) struct Holder {
     pub(super) expires_at: Option<DateTime<Utc>>,
     /// The reference that is sealed into its credentials.
     pub(super) reference: Reference,
+    /// The secret that it came with, if the lookup of that is missing.
+    pub(super) secret: Option<UsedSecret>,
 }
 
 impl Holder {
@@ -48,9 +51,12 @@ impl Holder {
     }
 }
 
-/// Checks that the registry may be entered from the client's address. A refusal looks like that of a wrong secret: a
-/// thief who has the right one must not learn that it is.
-pub(super) fn admit_address(tenant: &Tenant, source: IpAddr, seen: &mut Refusal) -> Result<()> {
+/// Checks that the registry may be entered now, and from the client's address. A refusal looks like that of a wrong
+/// secret: a thief who has the right one must not learn that it is.
+pub(super) fn may_enter(tenant: &Tenant, source: IpAddr, seen: &mut Refusal) -> Result<()> {
+    if tenant.frozen {
+        return Err(seen.because(Reason::RegistryFrozen));
+    }
     if tenant.api_subnet_allow_list.admits(source) {
         return Ok(());
     }
@@ -121,6 +127,23 @@ pub(super) fn generation_of(
     Ok(current.or(previous.then_some(Generation::Previous)))
 }
 
+/// The lookup of a secret that was right, if it is missing.
+pub(super) fn missing_lookup(
+    vault: &DataKeys,
+    secret: &SecretString,
+    found: &Credential,
+    generation: Generation,
+) -> Result<Option<UsedSecret>> {
+    if !found.lacks_lookup(generation) {
+        return Ok(None);
+    }
+    Ok(Some(UsedSecret {
+        generation,
+        version: found.version_of(generation),
+        lookup: vault.lookup(secret)?,
+    }))
+}
+
 /// The holder for a token, if the token and its secret are in use and the client's address is allowed. The secret, or a
 /// reference to it, was right.
 pub(super) fn token_holder(
@@ -162,6 +185,7 @@ pub(super) fn token_holder(
         scopes: opening.scopes()?,
         name: found.name,
         expires_at: ends.into_iter().flatten().min(),
+        secret: None,
     })
 }
 
@@ -173,7 +197,8 @@ pub(super) fn account_holder(
     tenant: &Tenant,
     seen: &mut Refusal,
 ) -> Result<Holder> {
-    let rights = actor.on(members::level(connection, tenant.key, actor.key)?);
+    let membership = members::level(connection, tenant.key, actor.key)?;
+    let rights = actor.on(tenant.key, membership);
     if !rights.visible {
         return Err(seen.because(Reason::NoMember));
     }
@@ -189,6 +214,7 @@ pub(super) fn account_holder(
             who: Who::Account(actor.key),
             version: actor.version,
         },
+        secret: None,
     })
 }
 
@@ -236,7 +262,7 @@ pub(super) fn referred(
             let (found, opening) = credentials::credential(connection, tenant.home(), token)?
                 .ok_or(Error::Unauthenticated)?;
             is_of_token(&found, seen);
-            admit_address(tenant, source, seen)?;
+            may_enter(tenant, source, seen)?;
             let generation = found.generation(reference.version);
             let generation = generation.ok_or_else(|| seen.because(Reason::Ended))?;
             token_holder((found, generation, opening), tenant, now, source, seen)
@@ -245,7 +271,7 @@ pub(super) fn referred(
             let standing =
                 accounts::standing(connection, account)?.ok_or(Error::Unauthenticated)?;
             seen.subject = Some((SubjectKind::Account, standing.actor.id.0));
-            admit_address(tenant, source, seen)?;
+            may_enter(tenant, source, seen)?;
             if standing.status != Status::Enabled {
                 return Err(seen.because(Reason::Disabled));
             }
@@ -257,7 +283,7 @@ pub(super) fn referred(
         Who::AppToken(token) => {
             let found = app_tokens::credential(connection, token)?.ok_or(Error::Unauthenticated)?;
             seen.subject = Some((SubjectKind::AppToken, found.id.0));
-            admit_address(tenant, source, seen)?;
+            may_enter(tenant, source, seen)?;
             app_token_holder(connection, &found, tenant, now, seen)
         }
     }

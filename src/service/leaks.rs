@@ -1,38 +1,25 @@
 //! Leaked secrets, as a secret scanner reports them.
 //!
-//! Owns the right to report, the form of a string before the database is asked, the search for its owner, and the
-//! response. The reporter learns nothing: not if a string was a secret, nor of what. Refuses to know how reports
-//! travel.
-//!
-//! The secret of a registry token cannot be looked up: its stored digest is bound to its row. So one report at a time
-//! compares all rows, in parts.
+//! Owns the right to report and the response. The reporter learns nothing: not if a string was a secret, nor of what.
+//! Refuses to know how reports travel, and how credentials are found and ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use url::Url;
 use uuid::Uuid;
 
-use super::api_keys::ApiKeys;
 use super::core::{Core, Done, is_same};
-use super::data_keys::DataKeys;
-use super::references::{Reference, Who};
-use super::refresh_tokens::RefreshToken;
+use super::found_secrets::{Ender, Form, Found, behind, end, walk};
 use crate::domain::Attribution;
 use crate::domain::audit::{By, Change, Kind, Origin, SubjectKind};
-use crate::domain::id::{AccountId, AccountKey, ApiTokenId, AppTokenId, RegistryId, TokenKey};
-use crate::domain::rotation::Generation;
-use crate::domain::secret::SecretKind;
-use crate::domain::status::Status;
+use crate::domain::id::AccountId;
+use crate::domain::lookup::Ending;
 use crate::domain::text::has_control;
 use crate::error::{Error, Field, Result, Violations, What};
-use crate::store::credentials::StoredSecret;
-use crate::store::{
-    Lock, Session, Transaction, accounts, api_tokens, app_tokens, credentials, registries, tokens,
-};
+use crate::store::Transaction;
 
 /// The most strings of a report.
 const STRINGS: usize = 100;
@@ -40,10 +27,6 @@ const STRINGS: usize = 100;
 const TOKEN_LENGTH: usize = 4096;
 /// The longest other text, in characters.
 const TEXT_LENGTH: usize = 1024;
-/// Tokens that are compared at once.
-const BATCH: i64 = 1000;
-/// The most reports that compare the tokens or wait for their turn.
-pub(super) const WALKS: usize = 4;
 /// The actor that disabled a token, in place of an account. Its id is nil.
 const SCANNER: &str = "secret scanner";
 
@@ -150,36 +133,6 @@ pub struct Scanner {
     origin: Origin,
 }
 
-/// The form of a string, as far as it is known without the stored rows of tokens.
-#[derive(Debug)]
-enum Form {
-    /// The secret of some registry token.
-    Secret,
-    /// The code of some app token.
-    Code,
-    /// An API token with our signature.
-    ApiToken(ApiTokenId),
-    /// A credential that a login to a registry gave.
-    Refresh(RefreshToken),
-    /// A secret of a registry token that is known.
-    Reference(Reference),
-}
-
-/// A leaked credential, in force or not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Leaked {
-    Token {
-        registry: RegistryId,
-        token: TokenKey,
-        /// The version of its secret.
-        version: i64,
-    },
-    AppToken(AccountKey, AppTokenId),
-    ApiToken(ApiTokenId),
-    /// A refresh token issued for the account's password.
-    Account(AccountId),
-}
-
 /// Leak use cases.
 #[derive(Debug)]
 pub struct Leaks<'a> {
@@ -212,7 +165,7 @@ impl<'a> Leaks<'a> {
     pub async fn report(&self, scanner: &Scanner, report: Report) -> Result<()> {
         let found = self.find(report).await?;
         let secrets: Vec<_> = found.iter().map(|(_, found)| found.token.clone()).collect();
-        let mut leaks: BTreeMap<Leaked, BTreeSet<Whereabouts>> = BTreeMap::new();
+        let mut leaks: BTreeMap<Found, BTreeSet<Whereabouts>> = BTreeMap::new();
         for (leaked, sighting) in found {
             leaks.entry(leaked).or_default().insert(sighting.place);
         }
@@ -225,24 +178,24 @@ impl<'a> Leaks<'a> {
     }
 
     /// The strings that are, or were, secrets of ours, with their credentials.
-    async fn find(&self, report: Report) -> Result<Vec<(Leaked, Sighting)>> {
+    async fn find(&self, report: Report) -> Result<Vec<(Found, Sighting)>> {
         let mut suspects = Vec::new();
         for sighting in report.0 {
-            if let Some(form) = self.form(&sighting.token).await? {
+            if let Some(form) = Form::of(self.core, &sighting.token).await? {
                 suspects.push((form, sighting));
             }
         }
         if suspects.is_empty() {
             return Ok(Vec::new());
         }
-        // Each secret once, however often it was seen: every one is compared with every token.
+        // Each secret once, however often it was seen: every one is compared with every token that the walk finds.
         let mut secrets: Vec<SecretString> = Vec::new();
         for (form, sighting) in &suspects {
             if matches!(form, Form::Secret) && !secrets.iter().any(|known| same(known, sighting)) {
                 secrets.push(sighting.token.clone());
             }
         }
-        for (secret, reference) in self.walk(secrets).await? {
+        for (secret, reference) in walk(self.core, &self.core.walks, secrets).await? {
             for (form, sighting) in &mut suspects {
                 if matches!(form, Form::Secret) && same(&secret, sighting) {
                     *form = Form::Reference(reference);
@@ -255,68 +208,41 @@ impl<'a> Leaks<'a> {
             .read(move |connection| {
                 let mut found = Vec::new();
                 for (form, sighting) in &suspects {
-                    let leaked = behind(connection, &vault, form, &sighting.token)?;
-                    found.extend(leaked.map(|leaked| (leaked, sighting.clone())));
+                    let behind = behind(connection, &vault, form, &sighting.token)?;
+                    found.extend(behind.map(|behind| (behind, sighting.clone())));
                 }
                 Ok(found)
             })
             .await
     }
 
-    /// The form of a string: by its checksum, its seal or its signature.
-    async fn form(&self, token: &SecretString) -> Result<Option<Form>> {
-        match SecretKind::of(token.expose_secret()) {
-            Some(SecretKind::RegistryToken) => return Ok(Some(Form::Secret)),
-            Some(SecretKind::AppToken) => return Ok(Some(Form::Code)),
-            None => {}
-        }
-        if let Some(token) = RefreshToken::open(self.core, token) {
-            return Ok(Some(Form::Refresh(token)));
-        }
-        let id = ApiKeys::new(self.core).verify(token).await?;
-        Ok(id.map(Form::ApiToken))
-    }
-
-    /// Finds the tokens of secrets. It compares all rows even after a match, so that the time says nothing.
-    async fn walk(&self, secrets: Vec<SecretString>) -> Result<Vec<(SecretString, Reference)>> {
-        let (mut beyond, mut found) = (TokenKey(0), Vec::new());
-        if secrets.is_empty() {
-            return Ok(found);
-        }
-        let _turn = self.core.walks.wait().await?;
-        let secrets: Arc<[_]> = secrets.into();
-        loop {
-            let store = &self.core.store;
-            let kept = store
-                .read(move |connection| credentials::secrets(connection, beyond, BATCH))
-                .await?;
-            let Some(last) = kept.last() else {
-                return Ok(found);
-            };
-            beyond = last.key;
-            let (vault, secrets) = (Arc::clone(&self.core.data_keys), Arc::clone(&secrets));
-            // Neither on a thread of the store nor on one that answers requests.
-            let matched = tokio::task::spawn_blocking(move || matching(&vault, &secrets, &kept));
-            found.extend(matched.await.map_err(Error::internal)?);
-        }
-    }
-
     async fn answer(
         &self,
         scanner: &Scanner,
-        leaked: Leaked,
+        leaked: Found,
         places: BTreeSet<Whereabouts>,
         secrets: Arc<[SecretString]>,
     ) -> Result<()> {
-        let lock = match leaked {
-            Leaked::Token { registry, .. } => Lock::Registry(registry),
-            Leaked::AppToken(..) | Leaked::ApiToken(_) | Leaked::Account(_) => Lock::Nothing,
+        let how = self
+            .core
+            .policy
+            .end_leaked_tokens
+            .then_some(Ending::Disable);
+        let ender = Ender {
+            stamp: Attribution {
+                at: self.core.clock.now(),
+                by: AccountId(Uuid::nil()),
+                by_name: SCANNER.to_owned(),
+            },
+            account: None,
+            refresh_id: self.core.random.uuid()?,
         };
-        let (ends, now) = (self.core.policy.end_leaked_tokens, self.core.clock.now());
-        let refresh_id = self.core.random.uuid()?;
         let by = By::scanner(scanner.origin.clone());
         let (count, job) = (places.len(), move |connection: &mut Transaction<'_>| {
-            let change = end(connection, leaked, ends, (now, refresh_id))?;
+            let change = end(connection, leaked, how, &ender)?.map(|change| Change {
+                kind: Kind::Leak,
+                ..change
+            });
             let told = change.iter().flat_map(|change| {
                 let places = places.iter();
                 places.map(|place| place.tell(change.clone(), &secrets))
@@ -324,7 +250,7 @@ impl<'a> Leaks<'a> {
             let told: Vec<_> = told.collect();
             Ok(Done::of(change, told))
         });
-        if let Some(change) = self.core.write_by(by, lock, job).await? {
+        if let Some(change) = self.core.write_by(by, leaked.lock(), job).await? {
             for _ in 0..count {
                 warn(&change);
             }
@@ -357,162 +283,6 @@ fn without_credentials(address: String) -> String {
         }
         _ => address,
     }
-}
-
-/// The pairs of a secret and its token.
-fn matching(
-    vault: &DataKeys,
-    secrets: &[SecretString],
-    kept: &[StoredSecret],
-) -> Vec<(SecretString, Reference)> {
-    let mut found = Vec::new();
-    for token in kept {
-        for secret in secrets {
-            if vault.matches(SecretKind::RegistryToken, token.id.0, secret, &token.secret) {
-                let reference = Reference {
-                    registry: token.registry,
-                    who: Who::Token(token.key),
-                    version: token.secret_version,
-                };
-                found.push((secret.clone(), reference));
-            }
-        }
-    }
-    found
-}
-
-/// The credential of a string, if it is still there and the string is not an outdated secret of it.
-fn behind(
-    connection: &mut Session,
-    vault: &DataKeys,
-    form: &Form,
-    secret: &SecretString,
-) -> Result<Option<Leaked>> {
-    Ok(match form {
-        // The secret of no token here.
-        Form::Secret => None,
-        Form::Code => app_tokens::credential_for(connection, secret.expose_secret())?
-            .filter(|found| vault.matches(SecretKind::AppToken, found.id.0, secret, &found.secret))
-            .map(|found| Leaked::AppToken(found.account, found.id)),
-        Form::ApiToken(id) => Some(Leaked::ApiToken(*id)),
-        Form::Refresh(token) => behind_refresh_token(connection, token)?,
-        Form::Reference(reference) => referred(connection, *reference)?,
-    })
-}
-
-fn behind_refresh_token(connection: &mut Session, token: &RefreshToken) -> Result<Option<Leaked>> {
-    let Some(registry) = registries::find_id(connection, token.registry())? else {
-        return Ok(None);
-    };
-    let Some(tenant) = registries::tenant(connection, registry)? else {
-        return Ok(None);
-    };
-    let reference = token.reference(connection, &tenant)?;
-    reference.map_or(Ok(None), |reference| referred(connection, reference))
-}
-
-/// The owner of the secret that a reference is of, if it is still there.
-fn referred(connection: &mut Session, reference: Reference) -> Result<Option<Leaked>> {
-    Ok(match reference.who {
-        Who::Token(token) => {
-            registries::find_id(connection, reference.registry)?.map(|registry| Leaked::Token {
-                registry,
-                token,
-                version: reference.version,
-            })
-        }
-        Who::AppToken(token) => app_tokens::credential(connection, token)?
-            .map(|found| Leaked::AppToken(found.account, found.id)),
-        Who::Account(account) => accounts::standing(connection, account)?
-            .filter(|standing| standing.actor.version == reference.version)
-            .map(|standing| Leaked::Account(standing.actor.id)),
-    })
-}
-
-/// Ends a leaked credential, if that is wanted and it is in force. Returns its change; `None` if it is gone meanwhile.
-fn end(
-    connection: &mut Session,
-    leaked: Leaked,
-    wanted: bool,
-    (now, refresh_id): (DateTime<Utc>, Uuid),
-) -> Result<Option<Change>> {
-    let lasts = |end: Option<DateTime<Utc>>| wanted && end.is_none_or(|end| now < end);
-    let change = match leaked {
-        Leaked::Token {
-            registry,
-            token,
-            version,
-        } => {
-            let Some(tenant) = registries::tenant(connection, registry)? else {
-                return Ok(None);
-            };
-            let home = tenant.home();
-            let known = credentials::credential(connection, home, token)?;
-            let known = known.and_then(|(known, _)| Some((known.id, known.generation(version)?)));
-            let Some((id, generation)) = known else {
-                return Ok(None);
-            };
-            let Some(mut token) = tokens::find(connection, home, id)? else {
-                return Ok(None);
-            };
-            let before = token.clone();
-            let stamp = Attribution {
-                at: now,
-                by: AccountId(Uuid::nil()),
-                by_name: SCANNER.to_owned(),
-            };
-            match generation {
-                Generation::Current => {
-                    if token.status == Status::Enabled && lasts(token.expiry_date) {
-                        token.status = Status::Disabled;
-                        tokens::update(connection, &mut token, stamp)?;
-                        tokens::end_refresh_tokens(connection, token.key, refresh_id)?;
-                    }
-                }
-                // A client that has replaced it goes on with the new one.
-                Generation::Previous => {
-                    if lasts(token.secrets.previous.map(|previous| previous.until)) {
-                        tokens::end_previous(connection, &mut token, stamp)?;
-                    }
-                }
-            }
-            Change::updated(&before, &token).within(registry)
-        }
-        Leaked::AppToken(account, id) => {
-            let Some((token, _)) = app_tokens::find(connection, account, id)? else {
-                return Ok(None);
-            };
-            if lasts(token.expires_at) {
-                app_tokens::delete(connection, account, id)?;
-                Change::deleted(&token)
-            } else {
-                Change::updated(&token, &token)
-            }
-        }
-        Leaked::ApiToken(id) => {
-            let Some(standing) = api_tokens::find(connection, id)? else {
-                return Ok(None);
-            };
-            let token = standing.token;
-            let change = Change::updated(&token, &token);
-            if !token.revoked && lasts(Some(token.expires_at)) {
-                api_tokens::revoke(connection, id, None, now)?;
-                change.with("status", "revoked")
-            } else {
-                change
-            }
-        }
-        Leaked::Account(id) => {
-            let Some(account) = accounts::find(connection, id)? else {
-                return Ok(None);
-            };
-            Change::updated(&account, &account)
-        }
-    };
-    Ok(Some(Change {
-        kind: Kind::Leak,
-        ..change
-    }))
 }
 
 /// Logs the change, by ids alone.

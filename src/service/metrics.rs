@@ -10,11 +10,12 @@ use secrecy::SecretString;
 
 use super::core::{Core, is_same};
 use crate::domain::audit::{By, Origin};
+use crate::domain::id::TokenKey;
 use crate::domain::signing::KeyRole;
 use crate::error::{Error, Result, What};
 use crate::metrics::{Counts, Process, Registry, Soon, Tokens};
-use crate::store::Session;
 use crate::store::counts::{self, Rows, Times};
+use crate::store::{Session, token_lookups};
 
 /// Metric use cases.
 #[derive(Debug)]
@@ -99,7 +100,24 @@ impl<'a> Metrics<'a> {
             },
         };
         counts.tokens("registry", &["active", "disabled", "expired"], tokens);
+        counts.without_lookup(self.without_lookup().await?);
         Ok(())
+    }
+
+    /// Counts the tokens without lookups, part by part.
+    async fn without_lookup(&self) -> Result<i64> {
+        let (mut total, mut beyond) = (0, TokenKey(0));
+        loop {
+            let part = move |connection: &mut Session| {
+                token_lookups::count_without(connection, beyond, counts::PART)
+            };
+            let (count, last) = self.core.store.read(part).await?;
+            total += count;
+            match last {
+                Some(last) if count == counts::PART => beyond = last,
+                _ => return Ok(total),
+            }
+        }
     }
 
     async fn app_tokens(&self, counts: &Counts, now: DateTime<Utc>) -> Result<()> {

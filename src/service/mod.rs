@@ -14,19 +14,26 @@ pub mod app_tokens;
 pub mod audit;
 pub mod audit_buffer;
 pub mod backup;
+pub mod bulk;
+mod bulk_tokens;
+mod bulk_work;
 pub mod certificates;
 pub mod chain;
 mod changes;
 mod chores;
 mod core;
 pub mod data_keys;
+mod found_secrets;
 pub mod freeze;
 pub mod grants;
 mod holders;
 pub mod idempotency;
+pub mod issued;
 pub mod janitor;
 pub mod jwt;
 pub mod leaks;
+pub mod lookups;
+pub mod me;
 pub mod members;
 pub mod metrics;
 pub mod passwords;
@@ -34,6 +41,7 @@ mod policy;
 mod references;
 mod refresh_tokens;
 pub mod registries;
+pub mod registry_api_tokens;
 pub mod restored;
 pub mod server_keys;
 pub mod sessions;
@@ -41,6 +49,7 @@ mod signing_key_cache;
 pub mod signing_keys;
 pub mod throttle;
 pub mod token_lists;
+mod token_walk;
 pub mod tokens;
 pub mod turns;
 pub mod usage;
@@ -50,6 +59,7 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
+use tokio::sync::Notify;
 
 use self::access::{Access, Caller, Presented};
 use self::account_commands::AccountCommands;
@@ -60,26 +70,32 @@ use self::api_tokens::ApiTokens;
 use self::app_tokens::AppTokens;
 use self::audit::Audit;
 use self::audit_buffer::AuditBuffer;
+use self::bulk::Bulk;
 use self::chain::Trail;
 use self::changes::Changes;
 use self::core::Core;
 pub use self::core::Put;
 use self::data_keys::{DataKeys, ServerKey};
+use self::found_secrets::WALKS;
 use self::freeze::Freeze;
 use self::grants::Grants;
+use self::issued::Issued;
 use self::janitor::Janitor;
-use self::leaks::{Leaks, WALKS};
+use self::leaks::Leaks;
+use self::lookups::Lookups;
+use self::me::Me;
 use self::members::Members;
 use self::metrics::Metrics;
 use self::passwords::{Hashing, Passwords};
 pub use self::policy::Policy;
 use self::registries::Registries;
+use self::registry_api_tokens::RegistryApiTokens;
 use self::server_keys::ServerKeys;
 use self::sessions::Sessions;
 use self::signing_key_cache::SigningKeyCache;
 use self::signing_keys::SigningKeys;
 use self::throttle::Throttle;
-use self::token_lists::{COUNTING, LONG_LISTS, READING};
+use self::token_lists::{COUNTING, LONG_LISTS, READING, WALKING};
 use self::tokens::Tokens;
 use self::turns::Turns;
 use self::usage::UsageRecorder;
@@ -141,8 +157,11 @@ impl Service {
                 trail,
                 changes,
                 audit_buffer,
+                bulk_begun: Notify::new(),
                 walks: Turns::new(WALKS, 1),
+                lookup_walks: Turns::new(WALKS, 1),
                 counting: Turns::new(COUNTING, 1),
+                walking: Turns::new(WALKING, 1),
                 long_lists: Turns::new(LONG_LISTS, READING),
                 caches,
                 counts: Counts::default(),
@@ -193,6 +212,18 @@ impl Service {
         AppTokens::new(&self.core)
     }
 
+    /// API tokens that act on one registry.
+    #[must_use]
+    pub fn registry_api_tokens(&self) -> RegistryApiTokens<'_> {
+        RegistryApiTokens::new(&self.core)
+    }
+
+    /// API tokens and app tokens, as accounts and those that manage them look after them.
+    #[must_use]
+    pub fn issued(&self) -> Issued<'_> {
+        Issued::new(&self.core)
+    }
+
     /// The audit trail of changes and refusals.
     #[must_use]
     pub fn audit(&self) -> Audit<'_> {
@@ -203,6 +234,12 @@ impl Service {
     #[must_use]
     pub fn leaks(&self) -> Leaks<'_> {
         Leaks::new(&self.core)
+    }
+
+    /// Lookups of secrets.
+    #[must_use]
+    pub fn lookups(&self) -> Lookups<'_> {
+        Lookups::new(&self.core)
     }
 
     /// Returns true if there is a monitor with a token.
@@ -265,10 +302,27 @@ impl Service {
         Accounts::new(&self.core)
     }
 
+    /// The caller's own account.
+    #[must_use]
+    pub fn me(&self) -> Me<'_> {
+        Me::new(&self.core)
+    }
+
     /// Members of registries.
     #[must_use]
     pub fn members(&self) -> Members<'_> {
         Members::new(&self.core)
+    }
+
+    /// Changes of many tokens at once.
+    #[must_use]
+    pub fn bulk(&self) -> Bulk<'_> {
+        Bulk::new(&self.core)
+    }
+
+    /// Waits until a bulk run begins in this process.
+    pub async fn bulk_begun(&self) {
+        self.core.bulk_begun.notified().await;
     }
 
     /// The background work.

@@ -3,20 +3,21 @@
 use serde::{Deserialize, Serialize};
 
 use super::access::{Caller, visible};
-use super::core::{Core, Done, Put};
+use super::core::{Core, Done, Put, Urgency};
 use super::idempotency::{Once, StoredAnswer};
-use crate::domain::account::Actor;
+use crate::domain::account::{Actor, Sight};
 use crate::domain::audit::Change;
 use crate::domain::escalation::change;
 use crate::domain::id::{RegistryId, RegistryKey};
 use crate::domain::idempotency::Attempt;
+use crate::domain::labels::Label;
 use crate::domain::life::Lives;
 use crate::domain::permission::{Level, Resource};
 use crate::domain::precondition::{Look, Precondition};
 use crate::domain::registry::{NewRegistry, Registry, RegistryName, RegistryPatch};
 use crate::domain::text::{has_control, quoted};
 use crate::error::{Error, Field, Result, What};
-use crate::store::{Lock, Session, members, registries as table, signing_keys};
+use crate::store::{Lock, Session, api_tokens, members, registries as table, signing_keys};
 
 /// The list that a cursor belongs to.
 const LIST: &str = "registries";
@@ -28,6 +29,8 @@ const FILTER: usize = 64;
 pub struct Listing {
     /// Only names that contain this, without regard to case.
     pub name_contains: Option<String>,
+    /// Only registries with all of these labels.
+    pub labels: Vec<Label>,
     /// The most registries of the page.
     pub limit: i64,
     /// The cursor from the page before.
@@ -49,6 +52,13 @@ struct Cursor {
     v: u8,
     after: i64,
     contains: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    labels: Vec<Label>,
+}
+
+/// The layout of a cursor. A release that does not know labels must refuse theirs, rather than list all registries.
+fn layout(labels: &[Label]) -> u8 {
+    if labels.is_empty() { 1 } else { 2 }
 }
 
 /// Registry use cases.
@@ -106,19 +116,37 @@ impl<'a> Registries<'a> {
                 format!("filter.name {} contains a control character", quoted(text)),
             ));
         }
-        let (after, contains) = match &listing.token {
-            None => (RegistryKey(0), contains),
-            Some(token) => self.open_cursor(token, contains.as_deref())?,
+        let cursor = match &listing.token {
+            None => Cursor {
+                v: layout(&listing.labels),
+                after: 0,
+                contains,
+                labels: listing.labels,
+            },
+            Some(token) => self.open_cursor(token, contains.as_deref(), &listing.labels)?,
         };
-        let (limit, filter) = (listing.limit, contains.clone());
+        let (limit, after) = (listing.limit, RegistryKey(cursor.after));
+        let (contains, labels) = (cursor.contains.clone(), cursor.labels.clone());
         let mut registries = self
             .core
             .read(caller, move |connection, actor| {
+                let member = match actor.sight() {
+                    Sight::None => return Ok(Vec::new()),
+                    Sight::One(registry) => {
+                        let before = RegistryKey(registry.0 - 1).max(after);
+                        let name = contains.as_deref();
+                        let found = table::list(connection, before, name, &labels, None, 1)?;
+                        let own = found.into_iter().filter(|found| found.key == registry);
+                        return Ok(own.take(usize::from(limit > 0)).collect());
+                    }
+                    Sight::Memberships => Some(actor.key),
+                    Sight::All => None,
+                };
                 let permissions = &actor.permissions;
                 permissions.require_somewhere(Resource::Registry, Level::Read)?;
-                let member = (!permissions.see_all()).then_some(actor.key);
                 // One more than asked for tells whether there is a next page.
-                table::list(connection, after, filter.as_deref(), member, limit + 1)
+                let name = contains.as_deref();
+                table::list(connection, after, name, &labels, member, limit + 1)
             })
             .await?;
         let kept = usize::try_from(limit).map_err(Error::internal)?;
@@ -126,9 +154,8 @@ impl<'a> Registries<'a> {
         registries.truncate(kept);
         let next = match registries.last().filter(|_| more) {
             Some(last) => Some(self.seal_cursor(&Cursor {
-                v: 1,
                 after: last.key.0,
-                contains,
+                ..cursor
             })?),
             None => None,
         };
@@ -259,11 +286,11 @@ impl<'a> Registries<'a> {
                     rights.require(Resource::Registry, Level::Write)?;
                     condition.require(What::Registry, Some(registry.tag()))?;
                     let before = registry.clone();
-                    if !registry.replace(new.clone(), lives)? {
+                    if !registry.replace(new.clone(), lives, now)? {
                         return Ok(Done::nothing(Put::Replaced(registry)));
                     }
                     change(&before.restrictions(), &registry.restrictions(), &rights)?;
-                    table::update(connection, &mut registry, actor.stamp(now))?;
+                    table::update(connection, &mut registry, Some(actor.stamp(now)))?;
                     let change = Change::updated(&before, &registry);
                     Ok(Done::told(Put::Replaced(registry), change))
                 },
@@ -281,20 +308,59 @@ impl<'a> Registries<'a> {
         condition: Precondition,
     ) -> Result<Registry> {
         let (now, lives) = (self.core.clock.now(), self.core.policy.lives);
+        let urgency = Urgency::of_an_end(patch.only_freezes());
         self.core
-            .write(caller, Lock::Registry(id), move |connection, actor| {
-                let found = members::registry(connection, id, actor.key)?;
-                let (mut registry, rights) = visible(actor, id, found)?;
-                rights.require(Resource::Registry, Level::Write)?;
-                condition.require(What::Registry, Some(registry.tag()))?;
+            .change(
+                caller,
+                urgency,
+                Lock::Registry(id),
+                move |connection, actor| {
+                    let found = members::registry(connection, id, actor.key)?;
+                    let (mut registry, rights) = visible(actor, id, found)?;
+                    rights.require(Resource::Registry, Level::Write)?;
+                    condition.require(What::Registry, Some(registry.tag()))?;
+                    let before = registry.clone();
+                    if !registry.update(patch.clone(), lives, now)? {
+                        return Ok(Done::nothing(registry));
+                    }
+                    change(&before.restrictions(), &registry.restrictions(), &rights)?;
+                    table::update(connection, &mut registry, Some(actor.stamp(now)))?;
+                    let change = Change::updated(&before, &registry);
+                    Ok(Done::told(registry, change))
+                },
+            )
+            .await
+    }
+
+    /// Freezes a registry, or thaws it, for the operator of the machine: by its id, or else by its name. Returns its name,
+    /// and false if it was so already.
+    pub async fn set_frozen(&self, registry: &str, frozen: bool) -> Result<(String, bool)> {
+        let (now, lives) = (self.core.clock.now(), self.core.policy.lives);
+        let missing = Error::not_found(What::Registry, quoted(registry));
+        let (asked, by_id) = (registry.to_owned(), RegistryId::parse(registry).ok());
+        let find = move |connection: &mut Session| {
+            let found = by_id.map(|id| table::find(connection, id)).transpose()?;
+            match found.flatten() {
+                Some(registry) => Ok(Some(registry.id)),
+                None => table::id_named(connection, &asked),
+            }
+        };
+        let id = self.core.store.read(find).await?.ok_or(missing)?;
+        self.core
+            .command(Lock::Registry(id), move |connection| {
+                let found = table::find(connection, id)?;
+                let mut registry = found.ok_or_else(|| Error::not_found(What::Registry, id))?;
                 let before = registry.clone();
-                if !registry.update(patch.clone(), lives)? {
-                    return Ok(Done::nothing(registry));
+                let patch = RegistryPatch {
+                    frozen: Some(frozen),
+                    ..RegistryPatch::default()
+                };
+                if !registry.update(patch, lives, now)? {
+                    return Ok(Done::nothing((registry.name, false)));
                 }
-                change(&before.restrictions(), &registry.restrictions(), &rights)?;
-                table::update(connection, &mut registry, actor.stamp(now))?;
+                table::update(connection, &mut registry, None)?;
                 let change = Change::updated(&before, &registry);
-                Ok(Done::told(registry, change))
+                Ok(Done::told((registry.name, true), change))
             })
             .await
     }
@@ -314,6 +380,7 @@ impl<'a> Registries<'a> {
                 rights.require(Resource::Registry, Level::Write)?;
                 condition.require(What::Registry, Some(registry.tag()))?;
                 table::remove_members(connection, registry.key)?;
+                api_tokens::delete_all_of_registry(connection, registry.key)?;
                 // At once, not with the rows: JWTs that they could sign must not outlive the registry.
                 signing_keys::delete_all(connection, registry.key)?;
                 table::mark_deleted(connection, registry.key, now)?;
@@ -345,28 +412,30 @@ impl<'a> Registries<'a> {
     }
 
     /// The filter is part of the cursor; naming another one beside it is an error.
-    fn open_cursor(
-        &self,
-        token: &str,
-        contains: Option<&str>,
-    ) -> Result<(RegistryKey, Option<String>)> {
+    fn open_cursor(&self, token: &str, contains: Option<&str>, labels: &[Label]) -> Result<Cursor> {
         let cursor = self
             .core
             .data_keys
             .open_cursor(LIST, token)
-            .and_then(|bytes| serde_json::from_slice::<Cursor>(&bytes).ok());
+            .and_then(|bytes| serde_json::from_slice::<Cursor>(&bytes).ok())
+            .filter(|cursor| cursor.v == layout(&cursor.labels));
         match cursor {
-            Some(cursor)
-                if cursor.v == 1
-                    && (contains.is_none() || contains == cursor.contains.as_deref()) =>
-            {
-                Ok((RegistryKey(cursor.after), cursor.contains))
+            Some(cursor) => {
+                let other = if contains.is_some() && contains != cursor.contains.as_deref() {
+                    "filter.name"
+                } else if !labels.is_empty() && labels != cursor.labels {
+                    "label"
+                } else {
+                    return Ok(cursor);
+                };
+                Err(Error::invalid(
+                    Field::PaginationToken,
+                    format!(
+                        "pagination.token belongs to a list with another {other}; leave {other} out or as it was"
+                    ),
+                ))
             }
-            Some(cursor) if cursor.v == 1 => Err(Error::invalid(
-                Field::PaginationToken,
-                "pagination.token belongs to a list with another filter.name; leave filter.name out or as it was",
-            )),
-            _ => Err(Error::invalid(
+            None => Err(Error::invalid(
                 Field::PaginationToken,
                 format!(
                     "pagination.token {} is not one that this service gave; start without one",

@@ -1,38 +1,85 @@
-//! Lists of a registry's tokens: all or some, a page at a time.
+//! Lists of tokens, of one registry or of several: all or some, a page at a time.
 //!
-//! Owns the content of a page cursor. The order of each list is the store's.
+//! Owns the content of a page cursor, and the choice of the way to a page. The order of each list is the store's.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::access::Caller;
+use super::access::{Caller, visible};
 use super::core::Length;
+pub use super::token_walk::COUNTED;
+use super::token_walk::{Walk, WalkStart};
 use super::tokens::{Tokens, enter};
-use crate::domain::filter::{ListPosition, Sought, TokenFilter};
-use crate::domain::id::RegistryId;
+use crate::domain::account::{Actor, Sight};
+use crate::domain::filter::{ListPosition, Order, OrderBy, Sought, TokenFilter};
+use crate::domain::id::{RegistryId, RegistryKey, TokenKey};
+use crate::domain::membership::{Membership, Rights};
 use crate::domain::page::Window;
 use crate::domain::period::Period;
 use crate::domain::permission::{Level, Resource};
-use crate::domain::registry::TokenRules;
+use crate::domain::registry::{Home, TokenRules};
 use crate::domain::text::quoted;
 use crate::domain::token::{Token, VerbatimScopes};
 use crate::error::{Error, Field, Result};
-use crate::store::{Session, counters, token_filters, token_pages};
+use crate::store::token_walks::{Place, Rank};
+use crate::store::{Session, counters, members, token_filters, token_pages};
 
 /// The most filtered lists that are counted or wait for their turn.
 pub(super) const COUNTING: usize = 32;
+/// The most lists whose tokens are all looked at, or that wait for their turn.
+pub(super) const WALKING: usize = 16;
 /// The most long pages and lists without pages that are read or wait for their turn.
 pub(super) const LONG_LISTS: usize = 64;
 /// The number of these that are read at once. Each holds its rows in memory until it is JSON: with scopes of the
 /// greatest length, two at once took the process to 201 MB, and strangers and members must not take it to 200.
 pub(super) const READING: usize = 1;
 
+/// The most tokens that a filtered list of several registries, or one that is walked, can begin after by an offset.
+const OFFSET: i64 = COUNTED;
+/// The most registries of a list that is found by an index in order: each adds a part to the statement.
+const ORDERED: usize = 200;
+
 /// The list that a cursor belongs to.
 const LIST: &str = "tokens";
-/// The layout of cursors.
-const LAYOUT: u8 = 1;
+/// The layouts of cursors: of the whole list of a registry and its lists by instants, and of all others.
+const SIMPLE: u8 = 1;
+const GENERAL: u8 = 2;
+
+/// The registries whose tokens are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Within {
+    /// One.
+    Registry(RegistryId),
+    /// All whose tokens the caller may read, or of them those that the filter names.
+    All,
+}
+
+/// The way to a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// The whole list of a registry, in creation order.
+    Whole,
+    /// By an index in the order of the list.
+    Index,
+    /// By a walk over all tokens; if an index leads to few that may pass the filter, over those.
+    Walk,
+}
+
+/// Chooses the way to a page of the tokens of so many registries.
+#[must_use]
+pub fn way(within: Within, registries: usize, filter: &TokenFilter, order: Order) -> Way {
+    let registry = matches!(within, Within::Registry(_));
+    if registry && order == TokenFilter::default().order() && !filter.has_conditions() {
+        Way::Whole
+    } else if filter.is_of_instants() && order == filter.order() && registries <= ORDERED {
+        Way::Index
+    } else {
+        Way::Walk
+    }
+}
 
 /// The start of a page.
 #[derive(Debug, Clone)]
@@ -59,6 +106,8 @@ impl Start {
 pub struct Listing {
     /// The filter.
     pub filter: TokenFilter,
+    /// The order; `None` is that of the filter.
+    pub order: Option<Order>,
     /// The most tokens of the page.
     pub limit: i64,
     /// The start of the page.
@@ -68,24 +117,31 @@ pub struct Listing {
 /// A page of tokens.
 #[derive(Debug, Clone)]
 pub struct TokenPage {
-    /// In creation order; with a filter, in the order of the filtered instants.
+    /// In the order of the list.
     pub tokens: Vec<Token<VerbatimScopes>>,
-    /// The number of all tokens of the registry, or of all that the filter lets pass.
+    /// The registries of these tokens, in a list of several.
+    pub registries: BTreeMap<RegistryKey, (RegistryId, String)>,
+    /// The number of all tokens, or of all that the filter lets pass.
     pub total: i64,
+    /// In a filtered list: true if the total is the number, false if there are more than were counted.
+    pub total_is_exact: Option<bool>,
     /// The number of tokens listed before these.
     pub offset: i64,
     /// The filter: a cursor brings its filter along.
     pub filter: TokenFilter,
+    /// The order that was asked for.
+    pub order: Option<Order>,
     /// The cursor of the next page; none on the last.
     pub next: Option<String>,
 }
 
-/// The content of a page cursor. The names are short for the sake of URLs; `v` tells later layouts apart.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+/// The content of a page cursor. The names are short for the sake of URLs; `v` tells layouts apart. An older release
+/// reads the first layout, and refuses the second.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Cursor {
     #[serde(rename = "v")]
     layout: u8,
-    /// The registry's key: its id can come back.
+    /// The registry's key: its id can come back. 0 for a list of several.
     #[serde(rename = "r")]
     registry: i64,
     /// The number of tokens listed so far.
@@ -103,17 +159,58 @@ struct Cursor {
     unused_since: Option<i64>,
     #[serde(rename = "t")]
     begun: i64,
+    /// The filter and the order of the second layout.
+    #[serde(rename = "f", skip_serializing_if = "Option::is_none")]
+    filter: Option<TokenFilter>,
+    #[serde(rename = "o", skip_serializing_if = "Option::is_none")]
+    order: Option<Order>,
+    #[serde(rename = "w", skip_serializing_if = "Option::is_none")]
+    walk: Option<WalkCursor>,
+}
+
+/// The part of a cursor that belongs to a walk.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct WalkCursor {
+    /// The account that it was given to: the total is of what this account may see.
+    #[serde(rename = "u")]
+    account: i64,
+    #[serde(rename = "c")]
+    total: i64,
+    #[serde(rename = "x")]
+    exact: bool,
+    /// The place in the walk beyond which it begins: a registry's key and a position.
+    #[serde(rename = "p", skip_serializing_if = "Option::is_none")]
+    place: Option<(i64, i64)>,
+    /// In another order than that of the walk: the value of the last token, a number or a text, and its key.
+    #[serde(rename = "l", skip_serializing_if = "Option::is_none")]
+    last: Option<(Option<i64>, Option<String>, i64)>,
+}
+
+impl WalkCursor {
+    fn start(&self) -> WalkStart {
+        WalkStart {
+            beyond: self.place.map(|(registry, position)| Place {
+                registry: RegistryKey(registry),
+                position,
+            }),
+            after: self.last.clone().map(|(number, text, key)| {
+                let number = Rank::Number(number.unwrap_or_default());
+                (text.map_or(number, Rank::Text), TokenKey(key))
+            }),
+        }
+    }
 }
 
 impl Cursor {
     fn filter(&self) -> TokenFilter {
-        TokenFilter {
+        self.filter.clone().unwrap_or_else(|| TokenFilter {
             expiring_within: self.expiring_within.and_then(Period::of_seconds),
             unused_since: self.unused_since.and_then(Period::of_seconds),
-        }
+            ..TokenFilter::default()
+        })
     }
 
-    fn place(self) -> ListPosition {
+    fn place(&self) -> ListPosition {
         ListPosition {
             at: self.at,
             key: self.key,
@@ -121,36 +218,156 @@ impl Cursor {
     }
 }
 
-/// A page as a job found it, with the place of its last token if there are more.
+/// A request for a page: what is listed, and from where on.
+#[derive(Debug, Clone)]
+struct Asked {
+    within: Within,
+    filter: TokenFilter,
+    /// The order, if one was asked for, and that of the list.
+    order_by: Option<Order>,
+    order: Order,
+    limit: i64,
+    offset: i64,
+    cursor: Option<Cursor>,
+    begun: DateTime<Utc>,
+}
+
+/// A page as a job found it, with the rest of the cursor of the next.
 struct Found {
     tokens: Vec<Token<VerbatimScopes>>,
     total: i64,
-    more_after: Option<ListPosition>,
+    total_is_exact: Option<bool>,
+    next: Option<Next>,
 }
 
-/// The start of a page: after so many, or, by a cursor, beyond a place.
-#[derive(Debug, Clone, Copy)]
-enum Beginning {
-    Offset(i64),
+enum Next {
     Beyond(ListPosition),
+    Walk(WalkCursor),
+}
+
+/// The outcome of one job of a list.
+enum Step<P> {
+    Page(P),
+    More(Box<Walk>),
+}
+
+impl Asked {
+    fn sought(&self) -> Option<Sought> {
+        let sought = self.filter.at(self.begun);
+        sought.filter(|_| self.filter.has_conditions())
+    }
+
+    fn way(&self, registries: usize) -> Way {
+        way(self.within, registries, &self.filter, self.order)
+    }
+
+    fn walk(&self) -> Walk {
+        let walk = self.cursor.as_ref().and_then(|cursor| cursor.walk.as_ref());
+        let total = walk.map(|walk| (walk.total, walk.exact));
+        let start = walk.map(WalkCursor::start).unwrap_or_default();
+        let offset = if self.cursor.is_some() {
+            0
+        } else {
+            self.offset
+        };
+        Walk::new(
+            self.sought(),
+            self.order,
+            start,
+            (offset, self.limit),
+            total,
+        )
+    }
+
+    /// The registries of the list, with the actor's rights checked.
+    fn homes(&self, connection: &mut Session, actor: &Actor) -> Result<Vec<Home>> {
+        match self.within {
+            Within::Registry(id) => {
+                let (rules, rights) = enter(connection, actor, id)?;
+                rights.require(Resource::Token, Level::Read)?;
+                Ok(vec![Home {
+                    id,
+                    name: String::new(),
+                    rules,
+                }])
+            }
+            Within::All => homes(connection, actor, &self.filter.registries),
+        }
+    }
+}
+
+/// The registries whose tokens an actor may read, in creation order: those with the ids, or all if there are none.
+///
+/// # Errors
+///
+/// [`Error::NotFound`] if the actor may not know of one of those with the ids, [`Error::Forbidden`] if it may not read
+/// the tokens of one.
+pub(super) fn homes(
+    connection: &mut Session,
+    actor: &Actor,
+    ids: &[RegistryId],
+) -> Result<Vec<Home>> {
+    if actor.confined().is_none() {
+        let permissions = &actor.permissions;
+        permissions.require_somewhere(Resource::Token, Level::Read)?;
+    }
+    let found = known(connection, actor, ids)?;
+    if ids.is_empty() {
+        let readable = found
+            .into_iter()
+            .filter(|(home, membership)| may_read_tokens(actor.on(home.rules.key, *membership)));
+        return Ok(readable.map(|(home, _)| home).collect());
+    }
+    let mut found: HashMap<_, _> = found
+        .into_iter()
+        .map(|(home, membership)| (home.id, (home, membership)))
+        .collect();
+    let mut homes = Vec::with_capacity(found.len());
+    for id in ids {
+        let (home, rights) = visible(actor, *id, found.remove(id))?;
+        rights.require(Resource::Token, Level::Read)?;
+        homes.push(home);
+    }
+    homes.sort_by_key(|home| home.rules.key);
+    Ok(homes)
+}
+
+/// The registries with the ids, or if there are none those that an actor may know of, with its membership.
+pub(super) fn known(
+    connection: &mut Session,
+    actor: &Actor,
+    ids: &[RegistryId],
+) -> Result<Vec<(Home, Option<Membership>)>> {
+    let confined = actor.confined().map(|confined| confined.id);
+    let (ids, own) = match (actor.sight(), confined) {
+        (Sight::One(_), Some(id)) if ids.is_empty() => (vec![id], false),
+        (Sight::None, _) => return Ok(Vec::new()),
+        (sight, _) => (ids.to_vec(), sight == Sight::Memberships),
+    };
+    members::homes(connection, actor.key, &ids, own)
+}
+
+/// Returns true if a list shows the tokens of a registry to somebody with these rights.
+pub(super) fn may_read_tokens(rights: Rights) -> bool {
+    rights.visible && rights.allow(Resource::Token, Level::Read)
 }
 
 impl Tokens<'_> {
-    /// A page of a registry's tokens, as `present` makes it.
+    /// A page of tokens, as `present` makes it.
     ///
     /// `present` runs on the reader's thread: a long page takes milliseconds, which would delay other requests.
     ///
     /// By cursors each token that is there throughout is listed once, in spite of creations and removals meanwhile. A
     /// filter stays at the instant of the first page; a token that is used or changed meanwhile may begin or cease to
-    /// pass it.
+    /// pass it. A walk takes several store calls, and each reads the caller's rights again.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for a cursor that is not one of this list, or comes beside another filter.
+    /// [`Error::Invalid`] for a cursor that is not one of this list, or comes beside another filter or order.
     pub async fn list<P, F>(
         &self,
         caller: &Caller,
-        registry: RegistryId,
+        within: Within,
         listing: Listing,
         present: F,
     ) -> Result<P>
@@ -158,85 +375,115 @@ impl Tokens<'_> {
         P: Send + 'static,
         F: Fn(TokenPage) -> Result<P> + Clone + Send + 'static,
     {
+        let asked = Arc::new(self.asked(within, listing)?);
+        // Both take time in proportion to what they look at: one of each runs at a time, so that others find a reader.
+        let _turn = match asked.way(1) {
+            Way::Index => Some(self.core.counting.wait().await?),
+            Way::Walk if asked.filter.has_conditions() || asked.order.by != OrderBy::Registry => {
+                Some(self.core.walking.wait().await?)
+            }
+            Way::Whole | Way::Walk => None,
+        };
+        let (vault, random) = (
+            Arc::clone(&self.core.data_keys),
+            Arc::clone(&self.core.random),
+        );
+        let seal = move |cursor: &Cursor| {
+            let bytes = serde_json::to_vec(cursor).map_err(Error::internal)?;
+            vault.seal_cursor(&*random, LIST, &bytes)
+        };
+        let mut walk = asked.walk();
+        loop {
+            let (asked, seal, present) = (Arc::clone(&asked), seal.clone(), present.clone());
+            let length = Length::of_page(asked.limit);
+            let step = self
+                .core
+                .read_list(caller, length, move |connection, actor| {
+                    let homes = asked.homes(connection, actor)?;
+                    asked.require_own(actor, &homes)?;
+                    let mut walk = walk.clone();
+                    let Some(found) = asked.find(connection, actor, &homes, &mut walk)? else {
+                        return Ok(Step::More(Box::new(walk)));
+                    };
+                    let page = asked.page(homes, found, &seal)?;
+                    present(page).map(Step::Page)
+                })
+                .await?;
+            match step {
+                Step::Page(page) => return Ok(page),
+                Step::More(more) => walk = *more,
+            }
+        }
+    }
+
+    /// The request, with its cursor opened.
+    fn asked(&self, within: Within, listing: Listing) -> Result<Asked> {
         let Listing {
             filter,
+            order,
             limit,
             start,
         } = listing;
-        let (cursor, beginning, offset) = match start {
-            Start::Offset(offset) => (None, Beginning::Offset(offset), offset),
+        let (cursor, offset) = match start {
+            Start::Offset(offset) => (None, offset),
             Start::Token(token) => {
-                let cursor = self.open_cursor(&token, filter)?;
-                let beginning = Beginning::Beyond(cursor.place());
-                (Some(cursor), beginning, cursor.listed)
+                let cursor = self.open_cursor(&token, &filter, order)?;
+                let listed = cursor.listed;
+                (Some(cursor), listed)
             }
         };
         let begun = match &cursor {
             Some(cursor) => DateTime::from_timestamp_micros(cursor.begun).unwrap_or_default(),
             None => self.core.clock.now(),
         };
+        let order_by = cursor.as_ref().map_or(order, |cursor| cursor.order);
         let filter = cursor.as_ref().map_or(filter, Cursor::filter);
-        let sought = filter.at(begun);
-        // Counting takes time in proportion to the matches: one count runs at a time, so that others find a reader.
-        let _turn = match sought {
-            Some(_) => Some(self.core.counting.wait().await?),
-            None => None,
+        let mut order = order_by.unwrap_or_else(|| filter.order());
+        if order.by == OrderBy::CreatedDate && matches!(within, Within::Registry(_)) {
+            order.by = OrderBy::Registry;
+        }
+        let asked = Asked {
+            within,
+            filter,
+            order_by,
+            order,
+            limit,
+            offset,
+            cursor,
+            begun,
         };
-        let (vault, random) = (
-            Arc::clone(&self.core.data_keys),
-            Arc::clone(&self.core.random),
-        );
-        self.core
-            .read_list(caller, Length::of_page(limit), move |connection, actor| {
-                let (home, rights) = enter(connection, actor, registry)?;
-                rights.require(Resource::Token, Level::Read)?;
-                if cursor.is_some_and(|cursor| cursor.registry != home.key.0) {
-                    return Err(Error::invalid(
-                        Field::PaginationToken,
-                        "pagination.token belongs to the list of another registry; start without one",
-                    ));
-                }
-                let found = connection
-                    .snapshot(|connection| find_page(connection, home, sought, beginning, limit))?;
-                let count = i64::try_from(found.tokens.len()).map_err(Error::internal)?;
-                let next = found.more_after.map(|last| {
-                    let cursor = Cursor {
-                        layout: LAYOUT,
-                        registry: home.key.0,
-                        listed: offset.saturating_add(count),
-                        at: last.at,
-                        key: last.key,
-                        expiring_within: filter.expiring_within.map(Period::seconds),
-                        unused_since: filter.unused_since.map(Period::seconds),
-                        begun: begun.timestamp_micros(),
-                    };
-                    let bytes = serde_json::to_vec(&cursor).map_err(Error::internal)?;
-                    vault.seal_cursor(&*random, LIST, &bytes)
-                });
-                present(TokenPage {
-                    tokens: found.tokens,
-                    total: found.total,
-                    offset,
-                    filter,
-                    next: next.transpose()?,
-                })
-            })
-            .await
+        let several = within == Within::All && asked.filter.has_conditions();
+        let bounded = several || (asked.way(1) == Way::Walk && asked.sought().is_some());
+        if bounded && asked.cursor.is_none() && offset > OFFSET {
+            return Err(Error::invalid(
+                Field::Offset,
+                format!(
+                    "offset {offset} is more than {OFFSET}, which is the most in this filtered list; follow pagination.token"
+                ),
+            ));
+        }
+        Ok(asked)
     }
 
-    /// The filter is part of the cursor; naming another one beside it is an error.
-    fn open_cursor(&self, token: &str, filter: TokenFilter) -> Result<Cursor> {
+    /// The filter and the order are part of the cursor; naming others beside it is an error.
+    fn open_cursor(
+        &self,
+        token: &str,
+        filter: &TokenFilter,
+        order: Option<Order>,
+    ) -> Result<Cursor> {
         let cursor = self
             .core
             .data_keys
             .open_cursor(LIST, token)
             .and_then(|bytes| serde_json::from_slice::<Cursor>(&bytes).ok())
-            .filter(|cursor| cursor.layout == LAYOUT)
+            .filter(|cursor| matches!(cursor.layout, SIMPLE | GENERAL))
             .ok_or_else(|| not_given(token))?;
-        if filter != TokenFilter::default() && filter != cursor.filter() {
+        let other_filter = *filter != TokenFilter::default() && *filter != cursor.filter();
+        if other_filter || (order.is_some() && order != cursor.order) {
             return Err(Error::invalid(
                 Field::PaginationToken,
-                "pagination.token belongs to a list with another filter; leave expiringWithin and unusedSince out or as they were",
+                "pagination.token belongs to a list with another filter or order; leave both out or as they were",
             ));
         }
         Ok(cursor)
@@ -253,41 +500,220 @@ fn not_given(token: &str) -> Error {
     )
 }
 
-fn find_page(
-    connection: &mut Session,
-    home: TokenRules,
-    sought: Option<Sought>,
-    beginning: Beginning,
-    limit: i64,
-) -> Result<Found> {
-    let Some(sought) = sought else {
-        return match beginning {
-            Beginning::Offset(offset) => {
-                let window = Window { offset, limit };
-                let (tokens, total) = token_pages::page(connection, home, window)?;
-                let more = window.next(total).and(tokens.last()).map(place);
-                Ok(Found {
-                    tokens,
-                    total,
-                    more_after: more,
-                })
-            }
-            Beginning::Beyond(last) => {
-                let total = counters::total(connection, home.key)?;
-                // One more than asked for tells whether there is a next page.
-                let tokens = token_pages::page_after(connection, home, last.at, limit + 1)?;
-                let tokens = tokens.into_iter().map(|token| (place(&token), token));
-                cut(tokens.collect(), total, limit)
-            }
+impl Asked {
+    /// Refuses a cursor of another list.
+    fn require_own(&self, actor: &Actor, homes: &[Home]) -> Result<()> {
+        let Some(cursor) = &self.cursor else {
+            return Ok(());
         };
-    };
-    let total = token_filters::count(connection, home.key, sought)?;
-    let (after, offset) = match beginning {
-        Beginning::Offset(offset) => (None, offset),
-        Beginning::Beyond(last) => (Some(last), 0),
-    };
-    let found = token_filters::page(connection, home, sought, after, offset, limit + 1)?;
-    cut(found, total, limit)
+        let wrong = |whose: &str| {
+            Err(Error::invalid(
+                Field::PaginationToken,
+                format!("pagination.token belongs to the list of {whose}; start without one"),
+            ))
+        };
+        let registry = match (self.within, homes) {
+            (Within::Registry(_), [home]) => home.rules.key.0,
+            _ => 0,
+        };
+        if cursor.registry != registry {
+            return wrong("another registry");
+        }
+        match &cursor.walk {
+            Some(walk) if walk.account != actor.key.0 => wrong("another account"),
+            _ => Ok(()),
+        }
+    }
+
+    /// The page, or `None` if the walk has to go on in another job.
+    fn find(
+        &self,
+        connection: &mut Session,
+        actor: &Actor,
+        homes: &[Home],
+        walk: &mut Walk,
+    ) -> Result<Option<Found>> {
+        let rules: Vec<_> = homes.iter().map(|home| home.rules).collect();
+        match (self.way(homes.len()), rules.as_slice()) {
+            (Way::Whole, [home]) => connection
+                .snapshot(|connection| self.find_in_whole(connection, *home))
+                .map(Some),
+            (Way::Index, _) => connection
+                .snapshot(|connection| self.find_by_index(connection, &rules))
+                .map(Some),
+            _ => {
+                connection.snapshot(|connection| self.find_by_walk(connection, actor, &rules, walk))
+            }
+        }
+    }
+
+    fn find_in_whole(&self, connection: &mut Session, home: TokenRules) -> Result<Found> {
+        let found = |tokens, total, last: Option<ListPosition>| Found {
+            tokens,
+            total,
+            total_is_exact: None,
+            next: last.map(Next::Beyond),
+        };
+        let Some(cursor) = &self.cursor else {
+            let window = Window {
+                offset: self.offset,
+                limit: self.limit,
+            };
+            let (tokens, total) = token_pages::page(connection, home, window)?;
+            let more = window.next(total).and(tokens.last()).map(place);
+            return Ok(found(tokens, total, more));
+        };
+        let total = counters::total(connection, home.key)?;
+        // One more than asked for tells whether there is a next page.
+        let most = self.limit + 1;
+        let mut tokens = token_pages::page_after(connection, home, cursor.at, most)?;
+        let more = cut(&mut tokens, self.limit)?;
+        let last = tokens.last().filter(|_| more).map(place);
+        Ok(found(tokens, total, last))
+    }
+
+    fn find_by_index(&self, connection: &mut Session, homes: &[TokenRules]) -> Result<Found> {
+        let sought = self
+            .sought()
+            .ok_or_else(|| Error::internal("a list by an index has a filter"))?;
+        let registries: Vec<_> = homes.iter().map(|home| home.key).collect();
+        let counted = token_filters::count(connection, &registries, &sought, COUNTED + 1)?;
+        let (after, offset) = match &self.cursor {
+            Some(cursor) => (Some(cursor.place()), 0),
+            None => (None, self.offset),
+        };
+        let bounds = (offset, self.limit + 1);
+        let mut found = token_filters::find(connection, &registries, &sought, after, bounds)?;
+        let more = cut(&mut found, self.limit)?;
+        let last = found.last().filter(|_| more).map(|(place, _)| *place);
+        let keys = found
+            .iter()
+            .map(|(place, home)| (TokenKey(place.key), *home));
+        Ok(Found {
+            tokens: load(connection, homes, keys.collect())?,
+            total: counted.min(COUNTED),
+            total_is_exact: Some(counted <= COUNTED),
+            next: last.map(Next::Beyond),
+        })
+    }
+
+    fn find_by_walk(
+        &self,
+        connection: &mut Session,
+        actor: &Actor,
+        homes: &[TokenRules],
+        walk: &mut Walk,
+    ) -> Result<Option<Found>> {
+        let registries: Vec<_> = homes.iter().map(|home| home.key).collect();
+        let Some(walked) = walk.go_on(connection, &registries)? else {
+            return Ok(None);
+        };
+        let keys = walked
+            .matches
+            .iter()
+            .map(|found| (found.token, found.place.registry));
+        let next = walked.next.map(|next| {
+            Next::Walk(WalkCursor {
+                account: actor.key.0,
+                total: walked.total,
+                exact: walked.total_is_exact,
+                place: next.beyond.map(|place| (place.registry.0, place.position)),
+                last: next.after.map(|(rank, key)| match rank {
+                    Rank::Number(number) => (Some(number), None, key.0),
+                    Rank::Text(text) => (None, Some(text), key.0),
+                }),
+            })
+        });
+        Ok(Some(Found {
+            tokens: load(connection, homes, keys.collect())?,
+            total: walked.total,
+            total_is_exact: self
+                .filter
+                .has_conditions()
+                .then_some(walked.total_is_exact),
+            next,
+        }))
+    }
+
+    fn page(
+        &self,
+        homes: Vec<Home>,
+        found: Found,
+        seal: &impl Fn(&Cursor) -> Result<String>,
+    ) -> Result<TokenPage> {
+        let Found {
+            tokens,
+            total,
+            total_is_exact,
+            next,
+        } = found;
+        let count = i64::try_from(tokens.len()).map_err(Error::internal)?;
+        let registry = match (self.within, homes.as_slice()) {
+            (Within::Registry(_), [home]) => home.rules.key.0,
+            _ => 0,
+        };
+        let next =
+            next.map(|next| self.cursor_of(next, registry, self.offset.saturating_add(count)));
+        let registries = match self.within {
+            Within::Registry(_) => BTreeMap::new(),
+            Within::All => homes
+                .into_iter()
+                .map(|home| (home.rules.key, (home.id, home.name)))
+                .collect(),
+        };
+        Ok(TokenPage {
+            tokens,
+            registries,
+            total,
+            total_is_exact,
+            offset: self.offset,
+            filter: self.filter.clone(),
+            order: self.order_by,
+            next: next.as_ref().map(seal).transpose()?,
+        })
+    }
+
+    /// The cursor of the next page.
+    fn cursor_of(&self, next: Next, registry: i64, listed: i64) -> Cursor {
+        let begun = self.begun.timestamp_micros();
+        let cursor = Cursor {
+            registry,
+            listed,
+            begun,
+            ..Cursor::default()
+        };
+        let simple = TokenFilter {
+            expiring_within: self.filter.expiring_within,
+            unused_since: self.filter.unused_since,
+            ..TokenFilter::default()
+        };
+        let is_simple = registry != 0 && self.filter == simple && self.order_by.is_none();
+        match next {
+            Next::Beyond(last) if is_simple => Cursor {
+                layout: SIMPLE,
+                at: last.at,
+                key: last.key,
+                expiring_within: self.filter.expiring_within.map(Period::seconds),
+                unused_since: self.filter.unused_since.map(Period::seconds),
+                ..cursor
+            },
+            next => {
+                let (place, walk) = match next {
+                    Next::Beyond(last) => (Some(last), None),
+                    Next::Walk(walk) => (None, Some(walk)),
+                };
+                Cursor {
+                    layout: GENERAL,
+                    at: place.map_or(0, |place| place.at),
+                    key: place.map_or(0, |place| place.key),
+                    filter: Some(self.filter.clone()),
+                    order: self.order_by,
+                    walk,
+                    ..cursor
+                }
+            }
+        }
+    }
 }
 
 /// The position of a token in the whole list.
@@ -298,19 +724,29 @@ fn place(token: &Token<VerbatimScopes>) -> ListPosition {
     }
 }
 
-/// Cuts a page from a list that has one token more, if there are more.
-fn cut(
-    mut found: Vec<(ListPosition, Token<VerbatimScopes>)>,
-    total: i64,
-    limit: i64,
-) -> Result<Found> {
+/// Cuts a page from a list that has one more, if there are more. Returns true if there are.
+fn cut<T>(found: &mut Vec<T>, limit: i64) -> Result<bool> {
     let limit = usize::try_from(limit).map_err(Error::internal)?;
     let more = found.len() > limit;
     found.truncate(limit);
-    let last = found.last().filter(|_| more).map(|(place, _)| *place);
-    Ok(Found {
-        tokens: found.into_iter().map(|(_, token)| token).collect(),
-        total,
-        more_after: last,
-    })
+    Ok(more)
+}
+
+/// Loads tokens of registries by their keys, in this order. Those that are gone are left out.
+fn load(
+    connection: &mut Session,
+    homes: &[TokenRules],
+    keys: Vec<(TokenKey, RegistryKey)>,
+) -> Result<Vec<Token<VerbatimScopes>>> {
+    let among: BTreeMap<_, _> = homes.iter().map(|home| (home.key, *home)).collect();
+    let mut homes: Vec<_> = keys
+        .iter()
+        .filter_map(|(_, home)| among.get(home))
+        .copied()
+        .collect();
+    homes.dedup();
+    let keys: Vec<_> = keys.into_iter().map(|(token, _)| token).collect();
+    let tokens = token_pages::with_keys(connection, &homes, &keys)?;
+    let mut tokens: HashMap<_, _> = tokens.into_iter().map(|token| (token.key, token)).collect();
+    Ok(keys.iter().filter_map(|key| tokens.remove(key)).collect())
 }

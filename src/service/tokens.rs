@@ -27,9 +27,9 @@ use crate::domain::status::Status;
 use crate::domain::token::{NewToken, Token, TokenName, TokenPatch, VerbatimScopes};
 use crate::domain::token_scope::Scope;
 use crate::error::{Error, Result, What};
-use crate::store::credentials::{self, SecretDigest};
+use crate::store::credentials::{self, NewSecret};
 use crate::store::tokens as table;
-use crate::store::{Lock, Session, members};
+use crate::store::{Lock, Session, Transaction, members};
 
 /// A token just made, with the secret that is never shown again.
 #[derive(Debug)]
@@ -115,7 +115,7 @@ impl<'a> Tokens<'a> {
     ) -> Result<Once<Minted>> {
         let now = self.core.clock.now();
         let id = TokenId(self.core.random.uuid_at(now)?);
-        let (secret, digest) = self.mint(id)?;
+        let (secret, stored) = self.mint(id)?;
         let refresh_id = self.core.random.uuid()?;
         let (policy, claim) = (
             Arc::clone(&self.core.policy),
@@ -136,7 +136,7 @@ impl<'a> Tokens<'a> {
                     }
                     new.settle(home.lives.within(policy.lives), now)?;
                     obtain(&new.grant(), &holder)?;
-                    let (kept, stamp) = ((&digest, refresh_id), actor.stamp(now));
+                    let (kept, stamp) = ((&stored, refresh_id), actor.stamp(now));
                     let token = table::insert(connection, home, id, &new, kept, &stamp, caps)?;
                     hold(connection, actor, &claim, &token)?;
                     let change = Change::created(&token).within(registry);
@@ -201,7 +201,8 @@ impl<'a> Tokens<'a> {
                 rights.require(Resource::Token, Level::Read)?;
                 let token = find(connection, tenant.home(), id)?;
                 let closed = || token.closed_to(&tenant, question.address?);
-                let unusable = token.unusable_at(now).or_else(closed);
+                let unusable = tenant.shut().or_else(|| token.unusable_at(now));
+                let unusable = unusable.or_else(closed);
                 // Here and not in the worker: 100 scopes and 100 names take milliseconds.
                 let domain = &policy.registry_domain;
                 Ok(evaluate(&token.scopes, &question.wanted, unusable, domain))
@@ -226,7 +227,7 @@ impl<'a> Tokens<'a> {
         condition: Precondition,
         attempt: Option<Attempt>,
     ) -> Result<Put<Once<Minted>, Token>> {
-        let (secret, digest) = self.mint(id)?;
+        let (secret, stored) = self.mint(id)?;
         let refresh_id = self.core.random.uuid()?;
         let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
         let (caps, claim) = (policy.caps, self.core.claim(attempt, Some(&secret))?);
@@ -249,27 +250,21 @@ impl<'a> Tokens<'a> {
                     let tag = found.as_ref().map(|token| token.tag_at(now));
                     condition.require(What::Token, tag)?;
                     let lives = home.lives.within(policy.lives);
-                    let Some(mut token) = found else {
+                    let Some(before) = found else {
                         new.settle(lives, now)?;
                         obtain(&new.grant(), &holder)?;
-                        let (kept, stamp) = ((&digest, refresh_id), actor.stamp(now));
+                        let (kept, stamp) = ((&stored, refresh_id), actor.stamp(now));
                         let token = table::insert(connection, home, id, &new, kept, &stamp, caps)?;
                         hold(connection, actor, &claim, &token)?;
                         let change = Change::created(&token).within(registry);
                         return Ok(Done::told(Put::Created((token, None)), change));
                     };
-                    let before = token.clone();
-                    if !token.replace(new.clone(), lives, now)? {
-                        return Ok(Done::nothing(Put::Replaced(token)));
-                    }
+                    let replace = |token: &mut Token| token.replace(new.clone(), lives, now);
+                    let Some(mut token) = altered(&before, &holder, replace)? else {
+                        return Ok(Done::nothing(Put::Replaced(before)));
+                    };
                     let stamp = actor.stamp(now);
-                    let change = keep(
-                        connection,
-                        &holder,
-                        &before,
-                        &mut token,
-                        (stamp, refresh_id),
-                    )?;
+                    let change = keep(connection, &before, &mut token, (stamp, refresh_id))?;
                     Ok(Done::told(Put::Replaced(token), change.within(registry)))
                 },
             )
@@ -301,21 +296,15 @@ impl<'a> Tokens<'a> {
                 move |connection, actor| {
                     let (home, rights) = enter(connection, actor, registry)?;
                     rights.require(Resource::Token, Level::Write)?;
-                    let mut token = find(connection, home, id)?;
-                    condition.require(What::Token, Some(token.tag_at(now)))?;
-                    let before = token.clone();
-                    let lives = home.lives.within(policy.lives);
-                    if !token.update(patch.clone(), lives, now)? {
-                        return Ok(Done::nothing(token));
-                    }
+                    let before = find(connection, home, id)?;
+                    condition.require(What::Token, Some(before.tag_at(now)))?;
                     let (holder, stamp) = (policy.holder(actor, rights), actor.stamp(now));
-                    let change = keep(
-                        connection,
-                        &holder,
-                        &before,
-                        &mut token,
-                        (stamp, refresh_id),
-                    )?;
+                    let lives = home.lives.within(policy.lives);
+                    let update = |token: &mut Token| token.update(patch.clone(), lives, now);
+                    let Some(mut token) = altered(&before, &holder, update)? else {
+                        return Ok(Done::nothing(before));
+                    };
+                    let change = keep(connection, &before, &mut token, (stamp, refresh_id))?;
                     Ok(Done::told(token, change.within(registry)))
                 },
             )
@@ -340,8 +329,8 @@ impl<'a> Tokens<'a> {
                     rights.require(Resource::Token, Level::Write)?;
                     let token = find(connection, home, id)?;
                     condition.require(What::Token, Some(token.tag_at(now)))?;
-                    table::delete(connection, home.key, id)?;
-                    Ok(Done::told((), Change::deleted(&token).within(registry)))
+                    let change = remove(connection, home, &token)?;
+                    Ok(Done::told((), change.within(registry)))
                 },
             )
             .await
@@ -357,7 +346,7 @@ impl<'a> Tokens<'a> {
         condition: Precondition,
         attempt: Option<Attempt>,
     ) -> Result<Once<Minted>> {
-        let (secret, digest) = self.mint(id)?;
+        let (secret, stored) = self.mint(id)?;
         let claim = self.core.claim(attempt, Some(&secret))?;
         let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
         let found = self
@@ -378,7 +367,7 @@ impl<'a> Tokens<'a> {
                     condition.require(What::Token, Some(token.tag_at(now)))?;
                     let before = token.clone();
                     token.secrets.rotate(grace, now);
-                    table::rotate(connection, &mut token, &digest, actor.stamp(now))?;
+                    table::rotate(connection, &mut token, &stored, actor.stamp(now))?;
                     hold(connection, actor, &claim, &token)?;
                     let change = Change {
                         kind: Kind::Rotate,
@@ -425,12 +414,15 @@ impl<'a> Tokens<'a> {
             .await
     }
 
-    /// Makes a secret, and its digest to store.
-    fn mint(&self, id: TokenId) -> Result<(SecretString, SecretDigest)> {
+    /// Makes a secret, and its form to store.
+    fn mint(&self, id: TokenId) -> Result<(SecretString, NewSecret)> {
         let secret = secret::token_secret(self.core.random.bytes()?);
         let vault = &self.core.data_keys;
-        let digest = vault.digest(SecretKind::RegistryToken, id.0, &secret)?;
-        Ok((secret, digest))
+        let stored = NewSecret {
+            digest: vault.digest(SecretKind::RegistryToken, id.0, &secret)?,
+            lookup: vault.lookup(&secret)?,
+        };
+        Ok((secret, stored))
     }
 }
 
@@ -447,15 +439,41 @@ fn find(connection: &mut Session, home: TokenRules, id: TokenId) -> Result<Token
     table::find(connection, home, id)?.ok_or_else(|| Error::not_found(What::Token, id))
 }
 
-/// Keeps a changed token. Disabling ends its refresh tokens, by another id for them.
-fn keep(
-    connection: &mut Session,
+/// A token after a change, or `None` if nothing changes.
+///
+/// # Errors
+///
+/// Those of the change, and of [`change`] if it widens the token beyond the rights of the holder.
+pub(super) fn altered(
+    before: &Token,
     holder: &Holder<Rights>,
+    alter: impl FnOnce(&mut Token) -> Result<bool>,
+) -> Result<Option<Token>> {
+    let mut token = before.clone();
+    if !alter(&mut token)? {
+        return Ok(None);
+    }
+    change(&before.grant(), &token.grant(), holder)?;
+    Ok(Some(token))
+}
+
+/// Removes a token.
+pub(super) fn remove(
+    transaction: &mut Transaction<'_>,
+    home: TokenRules,
+    token: &Token,
+) -> Result<Change> {
+    table::delete(transaction, home.key, token.id)?;
+    Ok(Change::deleted(token))
+}
+
+/// Keeps a token that was [altered]. Disabling ends its refresh tokens, by another id for them.
+pub(super) fn keep(
+    connection: &mut Session,
     before: &Token,
     token: &mut Token,
     (stamp, refresh_id): (Attribution, Uuid),
 ) -> Result<Change> {
-    change(&before.grant(), &token.grant(), holder)?;
     table::update(connection, token, stamp)?;
     if before.status == Status::Enabled && token.status == Status::Disabled {
         table::end_refresh_tokens(connection, token.key, refresh_id)?;

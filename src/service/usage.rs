@@ -6,7 +6,7 @@
 //! bounds them. A process that is killed forgets the uses of its last minute; no decision depends on them.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -16,6 +16,7 @@ use crate::domain::id::{ApiTokenId, AppTokenKey, TokenKey};
 use crate::domain::text::has_control;
 use crate::domain::token::LastUse;
 use crate::error::{Error, Result};
+use crate::store::token_lookups::UsedSecret;
 use crate::store::{Lock, Session, Store, api_tokens, app_tokens, token_uses};
 
 /// The most tokens whose uses wait to be written.
@@ -36,6 +37,21 @@ pub enum Used {
     ApiToken(ApiTokenId),
 }
 
+/// The uses of a token, merged.
+#[derive(Debug, Clone)]
+struct Use {
+    last: LastUse,
+    /// The secret that it was last used with, if its lookup was not kept.
+    secret: Option<UsedSecret>,
+}
+
+impl Use {
+    fn merge(&mut self, other: Self) {
+        self.last.merge(other.last);
+        self.secret = other.secret.or(self.secret);
+    }
+}
+
 /// Uses that are not written yet.
 #[derive(Debug, Default)]
 pub struct UsageRecorder {
@@ -44,7 +60,7 @@ pub struct UsageRecorder {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    uses: HashMap<Used, LastUse>,
+    uses: HashMap<Used, Use>,
     /// The tokens among these whose use does not wait for the round.
     first: HashSet<Used>,
     /// Tokens that were used in this round, written or not.
@@ -56,13 +72,13 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn add(&mut self, token: Used, last: LastUse) {
+    fn add(&mut self, token: Used, noted: Use) {
         let full = self.uses.len() >= TOKENS;
         match self.uses.entry(token) {
-            Entry::Occupied(mut known) => known.get_mut().merge(last),
+            Entry::Occupied(mut known) => known.get_mut().merge(noted),
             Entry::Vacant(_) if full => self.dropped += 1,
             Entry::Vacant(free) => {
-                free.insert(last);
+                free.insert(noted);
                 let new = self.this_round.len() < TOKENS && self.this_round.insert(token);
                 if new && !self.last_round.contains(&token) {
                     self.first.insert(token);
@@ -72,14 +88,14 @@ impl Waiting {
     }
 
     /// Takes all uses and ends the round.
-    fn take_all(&mut self) -> Vec<(Used, LastUse)> {
+    fn take_all(&mut self) -> Vec<(Used, Use)> {
         self.last_round = std::mem::take(&mut self.this_round);
         self.first.clear();
         std::mem::take(&mut self.uses).into_iter().collect()
     }
 
     /// Takes the first uses alone.
-    fn take_first(&mut self) -> Vec<(Used, LastUse)> {
+    fn take_first(&mut self) -> Vec<(Used, Use)> {
         let first = std::mem::take(&mut self.first).into_iter();
         first
             .filter_map(|token| self.uses.remove_entry(&token))
@@ -97,6 +113,18 @@ impl UsageRecorder {
         address: Option<IpAddr>,
         repository: Option<&str>,
     ) {
+        self.note_with(token, at, address, repository, None);
+    }
+
+    /// [`Self::note`] for a use with a secret whose lookup is to be kept beside the use.
+    pub(super) fn note_with(
+        &self,
+        token: Used,
+        at: DateTime<Utc>,
+        address: Option<IpAddr>,
+        repository: Option<&str>,
+        secret: Option<UsedSecret>,
+    ) {
         let last = LastUse {
             at,
             // A dual-stack socket gives IPv4 addresses in the form of IPv6.
@@ -106,7 +134,7 @@ impl UsageRecorder {
                 .filter(|name| name.len() <= REPOSITORY && !has_control(name))
                 .map(str::to_owned),
         };
-        self.lock().add(token, last);
+        self.lock().add(token, Use { last, secret });
     }
 
     /// Writes the noted uses, and begins a round. Returns the number of tokens' rows that changed. Uses wait for the
@@ -155,7 +183,7 @@ impl UsageRecorder {
         }
     }
 
-    fn take(&self, take: impl FnOnce(&mut Waiting) -> Vec<(Used, LastUse)>) -> Taken<'_> {
+    fn take(&self, take: impl FnOnce(&mut Waiting) -> Vec<(Used, Use)>) -> Taken<'_> {
         let mut rest = take(&mut self.lock());
         rest.sort_unstable_by_key(|(token, _)| std::cmp::Reverse(*token));
         Taken { uses: self, rest }
@@ -170,12 +198,12 @@ impl UsageRecorder {
 struct Taken<'a> {
     uses: &'a UsageRecorder,
     /// By token, the last one first.
-    rest: Vec<(Used, LastUse)>,
+    rest: Vec<(Used, Use)>,
 }
 
 impl Taken<'_> {
     /// The next to be written, in the order of their tokens.
-    fn next_batch(&self) -> Vec<(Used, LastUse)> {
+    fn next_batch(&self) -> Vec<(Used, Use)> {
         self.rest.iter().rev().take(BATCH).cloned().collect()
     }
 
@@ -190,24 +218,28 @@ impl Drop for Taken<'_> {
             // In parts, since requests wait for this lock.
             let start = self.rest.len().saturating_sub(BATCH);
             let mut waiting = self.uses.lock();
-            for (token, last) in self.rest.drain(start..) {
-                waiting.add(token, last);
+            for (token, noted) in self.rest.drain(start..) {
+                waiting.add(token, noted);
             }
         }
     }
 }
 
 /// Keeps the uses of tokens, which come in order.
-fn record(connection: &mut Session, uses: &[(Used, LastUse)]) -> Result<usize> {
+fn record(connection: &mut Session, uses: &[(Used, Use)]) -> Result<usize> {
     let (mut of_tokens, mut of_app_tokens, mut of_bearers) = (Vec::new(), Vec::new(), Vec::new());
-    for (used, last) in uses.iter().cloned() {
+    let mut secrets = BTreeMap::new();
+    for (used, Use { last, secret }) in uses.iter().cloned() {
         match used {
-            Used::Token(token) => of_tokens.push((token, last)),
+            Used::Token(token) => {
+                of_tokens.push((token, last));
+                secrets.extend(secret.map(|secret| (token, secret)));
+            }
             Used::AppToken(token) => of_app_tokens.push((token, last)),
             Used::ApiToken(token) => of_bearers.push((token, last)),
         }
     }
-    Ok(token_uses::record(connection, &of_tokens)?
+    Ok(token_uses::record(connection, &of_tokens, &secrets)?
         + app_tokens::record(connection, &of_app_tokens)?
         + api_tokens::record(connection, &of_bearers)?)
 }
@@ -234,8 +266,8 @@ mod tests {
             .lock()
             .uses
             .iter()
-            .map(|(token, last)| match token {
-                Used::Token(token) => (token.0, last.at.timestamp()),
+            .map(|(token, noted)| match token {
+                Used::Token(token) => (token.0, noted.last.at.timestamp()),
                 other => panic!("{other:?} is no registry token"),
             })
             .collect();
@@ -280,7 +312,7 @@ mod tests {
             taken.forget(batch.len());
             batch
                 .iter()
-                .map(|(_, last)| last.at.timestamp())
+                .map(|(_, noted)| noted.last.at.timestamp())
                 .collect::<Vec<_>>()
         };
         let all = || {
@@ -321,7 +353,7 @@ mod tests {
         }
         note(&uses, 0, 2);
         assert_eq!(uses.lock().uses.len(), TOKENS);
-        assert_eq!(uses.lock().uses[&used(0)].at, at(2));
+        assert_eq!(uses.lock().uses[&used(0)].last.at, at(2));
         assert_eq!(uses.lock().dropped, 3);
         // Returned uses find room only beside those noted meanwhile.
         let taken = uses.take(Waiting::take_all);
@@ -343,7 +375,7 @@ mod tests {
         let shown: Vec<_> = taken
             .next_batch()
             .into_iter()
-            .map(|(_, last)| (last.address.unwrap().to_string(), last.repository))
+            .map(|(_, Use { last, .. })| (last.address.unwrap().to_string(), last.repository))
             .collect();
         assert_eq!(
             shown,

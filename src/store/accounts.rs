@@ -18,6 +18,7 @@ use super::session::{Session, direct};
 use crate::domain::account::{Account, Actor, NewAccount, account_keys};
 use crate::domain::id::{AccountId, AccountKey};
 use crate::domain::page::Window;
+use crate::domain::patch::Patch;
 use crate::domain::permission::Level;
 use crate::domain::role::Permissions;
 use crate::domain::status::Status;
@@ -191,6 +192,7 @@ struct AccountRow {
     version: i64,
     created_at: i64,
     modified_at: i64,
+    description: Option<String>,
 }
 
 /// Rows with the names of their roles.
@@ -216,6 +218,7 @@ fn with_roles(connection: &mut Session, rows: Vec<AccountRow>) -> Result<Vec<Acc
                 version,
                 created_at,
                 modified_at,
+                description,
             } = row;
             Ok(Account {
                 key: AccountKey(key),
@@ -224,6 +227,7 @@ fn with_roles(connection: &mut Session, rows: Vec<AccountRow>) -> Result<Vec<Acc
                 status: Status::from_stored(&status),
                 version,
                 roles: names.remove(&key).unwrap_or_default(),
+                description,
                 created_at: instant(created_at)?,
                 modified_at: instant(modified_at)?,
             })
@@ -271,6 +275,16 @@ pub fn find(connection: &mut Session, id: AccountId) -> Result<Option<Account>> 
     Ok(with_roles(connection, row.into_iter().collect())?.pop())
 }
 
+/// Finds an account by its internal key.
+pub fn find_by_key(connection: &mut Session, key: AccountKey) -> Result<Option<Account>> {
+    let row: Option<AccountRow> = accounts::table
+        .filter(accounts::key.eq(key.0).and(accounts::deleted_at.is_null()))
+        .select(AccountRow::as_select())
+        .get_result(connection)
+        .optional()?;
+    Ok(with_roles(connection, row.into_iter().collect())?.pop())
+}
+
 /// Finds an account by its name, without regard to case.
 pub fn find_named(connection: &mut Session, name: &str) -> Result<Option<Account>> {
     let rows: Vec<(String, AccountRow)> = accounts::table
@@ -311,6 +325,7 @@ pub fn insert(connection: &mut Session, new: &NewAccount) -> Result<AccountKey> 
             accounts::password_form.eq(OPAQUE),
             accounts::refresh_id.eq(bytes(new.refresh_id)),
             accounts::status.eq(new.status.as_str()),
+            accounts::description.eq(&new.description),
             accounts::version.eq(1),
             accounts::created_at.eq(micros(new.at)),
             accounts::modified_at.eq(micros(new.at)),
@@ -384,13 +399,21 @@ pub struct Change {
     pub status: Option<(Status, Uuid)>,
     /// Replaces all roles, by their names.
     pub roles: Option<Vec<String>>,
+    /// Changes the text for people.
+    pub description: Patch<String>,
 }
 
 impl Change {
     /// Returns true if it changes nothing.
     #[must_use]
     pub fn is_none(&self) -> bool {
-        self.password_hash.is_none() && self.status.is_none() && self.roles.is_none()
+        let Self {
+            password_hash,
+            status,
+            roles,
+            description,
+        } = self;
+        password_hash.is_none() && status.is_none() && roles.is_none() && description.is_keep()
     }
 }
 
@@ -405,6 +428,7 @@ pub fn update(
         password_hash,
         status,
         roles,
+        description,
     } = change;
     diesel::update(accounts::table.find(account.0))
         .set((
@@ -420,6 +444,10 @@ pub fn update(
             status
                 .filter(|(status, _)| *status == Status::Disabled)
                 .map(|(_, id)| accounts::refresh_id.eq(bytes(id))),
+            description
+                .clone()
+                .change()
+                .map(|text| accounts::description.eq(text)),
         ))
         .execute(connection)?;
     if let Some(roles) = roles {

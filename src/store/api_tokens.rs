@@ -10,7 +10,8 @@ use super::rows::{bytes, from_json, instant, micros, to_json, uuid};
 use super::schema::api_tokens;
 use super::session::{Session, direct};
 use crate::domain::api_token::{ApiToken, NewApiToken};
-use crate::domain::id::{AccountId, AccountKey, ApiTokenId};
+use crate::domain::id::{AccountId, AccountKey, ApiTokenId, RegistryKey};
+use crate::domain::registry_api_token::{Confinement, TokenLevel};
 use crate::domain::token::LastUse;
 use crate::error::Result;
 
@@ -21,10 +22,22 @@ pub struct CurrentToken {
     pub account: AccountKey,
     /// The public part.
     pub token: ApiToken,
+    /// The one registry that it acts on, if it is a registry API token.
+    pub confinement: Option<Confinement>,
 }
 
-/// The columns of an [`ApiToken`], and the account's key.
-type Row = (Vec<u8>, String, String, i64, i64, Option<i64>, i64);
+/// The columns of an [`ApiToken`], the account's key, and the registry's key and the level of a registry API token.
+type Row = (
+    Vec<u8>,
+    String,
+    String,
+    i64,
+    i64,
+    Option<i64>,
+    i64,
+    Option<i64>,
+    Option<String>,
+);
 type Columns = (
     api_tokens::uuid,
     api_tokens::name,
@@ -33,6 +46,8 @@ type Columns = (
     api_tokens::expires_at,
     api_tokens::revoked_at,
     api_tokens::account_key,
+    api_tokens::registry_key,
+    api_tokens::level,
 );
 const COLUMNS: Columns = (
     api_tokens::uuid,
@@ -42,13 +57,19 @@ const COLUMNS: Columns = (
     api_tokens::expires_at,
     api_tokens::revoked_at,
     api_tokens::account_key,
+    api_tokens::registry_key,
+    api_tokens::level,
 );
 
 fn read(
-    (id, name, roles, issued_at, expires_at, revoked_at, account): Row,
+    (id, name, roles, issued_at, expires_at, revoked_at, account, registry, level): Row,
 ) -> Result<CurrentToken> {
     Ok(CurrentToken {
         account: AccountKey(account),
+        confinement: registry.map(|registry| Confinement {
+            registry: RegistryKey(registry),
+            level: level.as_deref().and_then(TokenLevel::from_stored),
+        }),
         token: ApiToken {
             id: ApiTokenId(uuid(&id)?),
             name,
@@ -73,6 +94,12 @@ pub fn insert(connection: &mut Session, new: &NewApiToken) -> Result<()> {
             api_tokens::roles.eq(&roles),
             api_tokens::issued_at.eq(micros(new.token.issued_at)),
             api_tokens::expires_at.eq(micros(new.token.expires_at)),
+            api_tokens::description.eq(&new.description),
+            api_tokens::registry_key.eq(new.confinement.map(|bound| bound.registry.0)),
+            api_tokens::level.eq(new
+                .confinement
+                .and_then(|bound| bound.level)
+                .map(TokenLevel::as_str)),
         ))
         .execute(direct))?;
     Ok(())
@@ -89,7 +116,17 @@ pub fn find(connection: &mut Session, id: ApiTokenId) -> Result<Option<CurrentTo
     .transpose()
 }
 
-/// Passes to `present` every token, or only the revoked or the unrevoked ones; oldest first.
+/// When a token was last used, as far as is known.
+pub fn used_at(connection: &mut Session, id: ApiTokenId) -> Result<Option<DateTime<Utc>>> {
+    let used: Option<Option<i64>> = api_tokens::table
+        .filter(api_tokens::uuid.eq(bytes(id.0)))
+        .select(api_tokens::used_at)
+        .get_result(connection)
+        .optional()?;
+    used.flatten().map(instant).transpose()
+}
+
+/// Passes to `present` every token but registry API tokens, or only the revoked or the unrevoked ones; oldest first.
 pub fn list<P>(
     connection: &mut Session,
     revoked: Option<bool>,
@@ -98,6 +135,7 @@ pub fn list<P>(
     let part = |connection: &mut Session, after: i64, limit: i64| {
         let all = api_tokens::table
             .filter(api_tokens::key.gt(after))
+            .filter(api_tokens::registry_key.is_null())
             .order(api_tokens::key)
             .limit(limit)
             .select((api_tokens::key, COLUMNS))
@@ -116,16 +154,41 @@ pub fn list<P>(
     in_parts(connection, part, present)
 }
 
-/// The number of tokens neither revoked nor expired.
+/// The number of tokens neither revoked nor expired, without registry API tokens.
 pub fn count_in_force(connection: &mut Session, now: DateTime<Utc>) -> Result<i64> {
     Ok(direct!(connection, |direct| api_tokens::table
         .filter(
             api_tokens::revoked_at
                 .is_null()
+                .and(api_tokens::expires_at.gt(micros(now)))
+                .and(api_tokens::registry_key.is_null()),
+        )
+        .count()
+        .get_result(direct))?)
+}
+
+/// The number of a registry's API tokens neither revoked nor expired.
+pub fn count_of_registry(
+    connection: &mut Session,
+    registry: RegistryKey,
+    now: DateTime<Utc>,
+) -> Result<i64> {
+    Ok(direct!(connection, |direct| api_tokens::table
+        .filter(
+            api_tokens::registry_key
+                .eq(registry.0)
+                .and(api_tokens::revoked_at.is_null())
                 .and(api_tokens::expires_at.gt(micros(now))),
         )
         .count()
         .get_result(direct))?)
+}
+
+/// Removes the API tokens of a registry.
+pub fn delete_all_of_registry(connection: &mut Session, registry: RegistryKey) -> Result<()> {
+    diesel::delete(api_tokens::table.filter(api_tokens::registry_key.eq(registry.0)))
+        .execute(connection)?;
+    Ok(())
 }
 
 /// Revokes a token; a revoked one stays as it is. Returns true if there is one.

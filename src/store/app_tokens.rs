@@ -173,6 +173,16 @@ pub fn find(
     Ok(Some((row.try_into()?, code)))
 }
 
+/// The account that a token belongs to.
+pub fn owner(connection: &mut Session, id: AppTokenId) -> Result<Option<AccountKey>> {
+    let key: Option<i64> = app_tokens::table
+        .filter(app_tokens::uuid.eq(bytes(id.0)))
+        .select(app_tokens::account_key)
+        .get_result(connection)
+        .optional()?;
+    Ok(key.map(AccountKey))
+}
+
 /// Removes a token of an account. Returns true if there was one.
 pub fn delete(connection: &mut Session, account: AccountKey, id: AppTokenId) -> Result<bool> {
     let token = app_tokens::table.filter(

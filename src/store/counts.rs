@@ -13,7 +13,7 @@ use crate::domain::signing::KeyRole;
 use crate::error::Result;
 
 /// Rows in a part.
-const PART: i64 = 10_000;
+pub const PART: i64 = 10_000;
 
 /// The rows to add up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The secrets of registry tokens, as logins and reports of leaks need them.
+//! The secrets of registry tokens, as logins need them.
 
 use chrono::{DateTime, Utc};
 use diesel::{
@@ -12,10 +12,11 @@ use super::schema::tokens;
 use super::session::{Session, direct};
 use crate::domain::account::name_key;
 use crate::domain::allow_list::AllowList;
-use crate::domain::id::{RegistryKey, TokenId, TokenKey};
+use crate::domain::id::{TokenId, TokenKey};
 use crate::domain::period::Period;
 use crate::domain::registry::TokenRules;
 use crate::domain::rotation::{Generation, Previous, Secrets};
+use crate::domain::secret::Lookup;
 use crate::domain::status::Status;
 use crate::domain::token_scope::Scope;
 use crate::error::Result;
@@ -27,6 +28,15 @@ pub struct SecretDigest {
     pub digest: Vec<u8>,
     /// The data key that made it.
     pub key: i64,
+}
+
+/// A new secret of a token, as it is stored.
+#[derive(Debug, Clone)]
+pub struct NewSecret {
+    /// Its digest.
+    pub digest: SecretDigest,
+    /// The value that finds it.
+    pub lookup: Lookup,
 }
 
 /// The times at which the secrets of a row were made and end.
@@ -73,6 +83,8 @@ pub struct Credential {
     pub refresh_id: Option<Uuid>,
     /// The number of the current secret.
     secret_version: i64,
+    /// True if the lookups of the current and of the previous secret are there.
+    found_by_lookup: (bool, bool),
 }
 
 #[derive(diesel::Queryable, diesel::Selectable)]
@@ -92,6 +104,11 @@ struct CredentialRow {
     previous_at: Option<i64>,
     previous_until: Option<i64>,
     refresh_id: Option<Id>,
+    lookup_version: Option<i64>,
+    #[diesel(select_expression = tokens::lookup.is_not_null())]
+    has_lookup: bool,
+    #[diesel(select_expression = tokens::previous_lookup.is_not_null())]
+    has_previous_lookup: bool,
 }
 
 impl CredentialRow {
@@ -111,7 +128,11 @@ impl CredentialRow {
             previous_at,
             previous_until,
             refresh_id,
+            lookup_version,
+            has_lookup,
+            has_previous_lookup,
         } = self;
+        let of_this_secret = lookup_version == Some(secret_version);
         let secrets = secrets_of(
             home.maximum_secret_age,
             secret_at,
@@ -135,12 +156,16 @@ impl CredentialRow {
             secrets,
             refresh_id: refresh_id.map(|id| id.0),
             secret_version,
+            found_by_lookup: (
+                of_this_secret && has_lookup,
+                of_this_secret && has_previous_lookup,
+            ),
         })
     }
 }
 
 /// The digest of the previous secret, if there is one.
-fn secret_before(digest: Option<Vec<u8>>, key: Option<i64>) -> Option<SecretDigest> {
+pub(super) fn secret_before(digest: Option<Vec<u8>>, key: Option<i64>) -> Option<SecretDigest> {
     let (digest, key) = (digest?, key?);
     Some(SecretDigest { digest, key })
 }
@@ -152,6 +177,16 @@ impl Credential {
         match generation {
             Generation::Current => self.secret_version,
             Generation::Previous => self.secret_version - 1,
+        }
+    }
+
+    /// Returns true if the lookup of one of its secrets is missing, or may be of another secret.
+    #[must_use]
+    pub fn lacks_lookup(&self, generation: Generation) -> bool {
+        let (current, previous) = self.found_by_lookup;
+        match generation {
+            Generation::Current => !current,
+            Generation::Previous => !previous,
         }
     }
 
@@ -235,64 +270,4 @@ pub fn credential(
     .optional()?
     .map(|(row, opening)| Ok((row.credential(home)?, opening)))
     .transpose()
-}
-
-/// The digest of a secret, with its owner.
-#[derive(Debug, Clone)]
-pub struct StoredSecret {
-    /// Internal key.
-    pub key: TokenKey,
-    /// Public id, to which the secret is bound.
-    pub id: TokenId,
-    /// The registry of the token.
-    pub registry: RegistryKey,
-    /// The keyed hash.
-    pub secret: SecretDigest,
-    /// The number of the secret among its token's.
-    pub secret_version: i64,
-}
-
-/// The digests of the secrets of all registries' tokens, in the order of the tokens' keys: those of up to `limit`
-/// tokens, beyond a key. They include previous secrets, ended or not, and those of deleted registries until they are
-/// purged.
-pub fn secrets(
-    connection: &mut Session,
-    beyond: TokenKey,
-    limit: i64,
-) -> Result<Vec<StoredSecret>> {
-    type Before = (Option<Vec<u8>>, Option<i64>);
-    type Row = (i64, Vec<u8>, i64, Vec<u8>, i64, i64, Before);
-    let rows: Vec<Row> = tokens::table
-        .filter(tokens::key.gt(beyond.0))
-        .order(tokens::key)
-        .limit(limit)
-        .select((
-            tokens::key,
-            tokens::uuid,
-            tokens::registry_key,
-            tokens::secret_digest,
-            tokens::secret_key,
-            tokens::secret_version,
-            (tokens::previous_digest, tokens::previous_key),
-        ))
-        .load(connection)?;
-    let mut kept = Vec::with_capacity(rows.len());
-    for (key, id, registry, digest, secret_key, version, before) in rows {
-        let id = TokenId(uuid(&id)?);
-        let of = |secret, secret_version| StoredSecret {
-            key: TokenKey(key),
-            id,
-            registry: RegistryKey(registry),
-            secret,
-            secret_version,
-        };
-        let current = SecretDigest {
-            digest,
-            key: secret_key,
-        };
-        kept.push(of(current, version));
-        let before = secret_before(before.0, before.1);
-        kept.extend(before.map(|before| of(before, version - 1)));
-    }
-    Ok(kept)
 }

@@ -45,6 +45,11 @@ pub const LEFT_OUT: &[(&str, &str)] = &[
         "it is of use for minutes, to requests that a restored data set never saw",
     ),
     (
+        "bulk_runs",
+        "they change tokens as they were found, and would go on with other ones",
+    ),
+    ("bulk_refusals", "they belong to bulk_runs"),
+    (
         "janitor_clock",
         "it tells of the clock of the machines that run on the database",
     ),
@@ -59,7 +64,7 @@ pub const LEFT_OUT: &[(&str, &str)] = &[
 /// later row.
 pub const GAP: i64 = 1_000_000;
 /// The columns with such numbers that are not keys.
-const VERSIONS: [&str; 2] = ["version", "secret_version"];
+const VERSIONS: [&str; 3] = ["version", "secret_version", "lookup_version"];
 
 /// A table of a dump.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,9 +11,10 @@ use super::rows::{bytes, period, uuid};
 use super::schema::{accounts, registries, registry_members};
 use super::session::{Session, direct};
 use crate::domain::id::{AccountId, AccountKey, RegistryId, RegistryKey};
+use crate::domain::life::Lives;
 use crate::domain::membership::{Member, Membership};
 use crate::domain::page::Window;
-use crate::domain::registry::{Registry, Tenant, TokenRules};
+use crate::domain::registry::{Home, Registry, Tenant, TokenRules};
 use crate::domain::status::Status;
 use crate::error::Result;
 
@@ -75,6 +76,58 @@ pub fn home(
         Ok((home, membership(level.as_deref())))
     })
     .transpose()
+}
+
+/// Living registries with an account's membership, in creation order, as far as lists of their tokens need them: those
+/// with the ids, or else all, or with `own` those that the account is a member of.
+pub fn homes(
+    connection: &mut Session,
+    account: AccountKey,
+    ids: &[RegistryId],
+    own: bool,
+) -> Result<Vec<(Home, Option<Membership>)>> {
+    type Row = (i64, Vec<u8>, String, Option<i64>, Option<String>);
+    let columns = (
+        registries::key,
+        registries::uuid,
+        registries::name,
+        registries::maximum_secret_age,
+        registry_members::level.nullable(),
+    );
+    let rows: Vec<Row> = if !ids.is_empty() {
+        let ids = ids.iter().map(|id| bytes(id.0));
+        let named = seen_by(account.0).filter(registries::uuid.eq_any(ids));
+        named.select(columns).load(connection)?
+    } else if own {
+        registry_members::table
+            .inner_join(registries::table.on(registries::key.eq(registry_members::registry_key)))
+            .filter(
+                registry_members::account_key
+                    .eq(account.0)
+                    .and(registries::deleted_at.is_null()),
+            )
+            .order(registries::key)
+            .select(columns)
+            .load(connection)?
+    } else {
+        let all = seen_by(account.0).order(registries::key);
+        all.select(columns).load(connection)?
+    };
+    rows.into_iter()
+        .map(|(key, id, name, age, level)| {
+            let home = Home {
+                id: RegistryId(uuid(&id)?),
+                name,
+                rules: TokenRules {
+                    key: RegistryKey(key),
+                    // A list changes no token.
+                    lives: Lives::default(),
+                    maximum_secret_age: age.map(period).transpose()?,
+                },
+            };
+            Ok((home, membership(level.as_deref())))
+        })
+        .collect()
 }
 
 /// The key of a living registry, with an account's membership, as far as work on its members needs it.
@@ -205,6 +258,39 @@ pub fn of_account(
         Membership::from_stored(&level).map(|level| (RegistryKey(key), name, level))
     });
     Ok(known.collect())
+}
+
+/// A registry that an account is a member of, by its id and its name, and the account's level there.
+pub type Belonging = (RegistryId, String, Membership);
+
+/// The first registries that an account is a member of, in creation order, by id and name, and the number of all. Call it
+/// in a snapshot.
+pub fn first_of_account(
+    connection: &mut Session,
+    account: AccountKey,
+    limit: i64,
+) -> Result<(Vec<Belonging>, i64)> {
+    let theirs = || {
+        registry_members::table
+            .inner_join(registries::table.on(registries::key.eq(registry_members::registry_key)))
+            .filter(
+                registry_members::account_key
+                    .eq(account.0)
+                    .and(registries::deleted_at.is_null()),
+            )
+    };
+    let total = theirs().count().get_result(connection)?;
+    let rows: Vec<(Vec<u8>, String, String)> = theirs()
+        .order(registries::key)
+        .limit(limit)
+        .select((registries::uuid, registries::name, registry_members::level))
+        .load(connection)?;
+    let known = rows.into_iter().filter_map(|(id, name, level)| {
+        // A level of a later release is none here.
+        let level = membership(Some(&level))?;
+        Some(uuid(&id).map(|id| (RegistryId(id), name, level)))
+    });
+    Ok((known.collect::<Result<_>>()?, total))
 }
 
 /// Makes an account a member, or changes its level.

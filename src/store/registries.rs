@@ -1,22 +1,33 @@
 //! The tables `registries` and `registry_counters`.
 
 use chrono::{DateTime, Utc};
+use diesel::sql_types::{Nullable, Text};
 use diesel::{
     BoolExpressionMethods, EscapeExpressionMethods, ExpressionMethods, JoinOnDsl,
     OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper, TextExpressionMethods,
 };
 
 use super::failure::on_unique;
-use super::rows::{bytes, from_json, micros, optional_stamp, period, stamp, to_json, uuid};
+use super::rows::{
+    bytes, from_json, instant, labels_to_json, micros, optional_stamp, period, stamp, to_json, uuid,
+};
 use super::schema::{registries, registry_counters, registry_members, signing_keys};
 use super::session::{Session, direct};
 use crate::domain::Attribution;
 use crate::domain::id::{AccountId, AccountKey, RegistryId, RegistryKey};
+use crate::domain::labels::{Label, Labels};
 use crate::domain::life::Lives;
 use crate::domain::period::Period;
 use crate::domain::registry::{NewRegistry, Registry, Tenant, TokenVerifier};
 use crate::domain::signing::KeyRole;
 use crate::error::{Error, Result, What};
+
+#[diesel::declare_sql_function]
+extern "SQL" {
+    /// A text with every `part` of it replaced. To look for a text as it is: SQLite's LIKE disregards case, and the
+    /// databases have no other function of one name for that.
+    fn replace(text: Nullable<Text>, part: Text, by: Text) -> Nullable<Text>;
+}
 
 #[derive(diesel::Queryable, diesel::Selectable)]
 #[diesel(table_name = registries)]
@@ -32,6 +43,9 @@ pub(super) struct RegistryRow {
     default_life: Option<i64>,
     maximum_life: Option<i64>,
     maximum_secret_age: Option<i64>,
+    frozen_at: Option<i64>,
+    description: Option<String>,
+    labels: Option<String>,
     version: i64,
     created_at: i64,
     created_by: Vec<u8>,
@@ -57,6 +71,9 @@ impl TryFrom<RegistryRow> for Registry {
             default_life,
             maximum_life,
             maximum_secret_age,
+            frozen_at,
+            description,
+            labels,
             version,
             created_at,
             created_by,
@@ -76,6 +93,9 @@ impl TryFrom<RegistryRow> for Registry {
             verifier: TokenVerifier::from_stored(&verifier),
             lives: lives(default_life, maximum_life)?,
             maximum_secret_age: maximum_secret_age.map(period).transpose()?,
+            frozen_at: frozen_at.map(instant).transpose()?,
+            description,
+            labels: labels.as_deref().map_or(Ok(Labels::default()), from_json)?,
             version,
             created: stamp(created_at, &created_by, created_by_name)?,
             modified: optional_stamp(modified_at, modified_by, modified_by_name)?,
@@ -94,6 +114,9 @@ struct Columns {
     default_life: Option<i64>,
     maximum_life: Option<i64>,
     maximum_secret_age: Option<i64>,
+    frozen_at: Option<i64>,
+    description: Option<String>,
+    labels: Option<String>,
     version: i64,
 }
 
@@ -110,6 +133,9 @@ impl Columns {
             verifier,
             lives: Lives { default, maximum },
             maximum_secret_age,
+            frozen_at,
+            description,
+            labels,
             version,
             created: _,
             modified: _,
@@ -122,6 +148,9 @@ impl Columns {
             default_life: default.map(Period::seconds),
             maximum_life: maximum.map(Period::seconds),
             maximum_secret_age: maximum_secret_age.map(Period::seconds),
+            frozen_at: frozen_at.map(micros),
+            description: description.clone(),
+            labels: labels_to_json(labels)?,
             version: *version,
         })
     }
@@ -149,6 +178,21 @@ pub fn find_key(connection: &mut Session, id: RegistryId) -> Result<Option<Regis
     Ok(key.map(RegistryKey))
 }
 
+/// A living registry by its public id.
+pub fn find(connection: &mut Session, id: RegistryId) -> Result<Option<Registry>> {
+    registries::table
+        .filter(
+            registries::uuid
+                .eq(bytes(id.0))
+                .and(registries::deleted_at.is_null()),
+        )
+        .select(RegistryRow::as_select())
+        .get_result(connection)
+        .optional()?
+        .map(Registry::try_from)
+        .transpose()
+}
+
 /// The public id of a living registry.
 pub fn find_id(connection: &mut Session, key: RegistryKey) -> Result<Option<RegistryId>> {
     let id: Option<Vec<u8>> = registries::table
@@ -163,7 +207,31 @@ pub fn find_id(connection: &mut Session, key: RegistryKey) -> Result<Option<Regi
     id.map(|id| Ok(RegistryId(uuid(&id)?))).transpose()
 }
 
-pub(super) type TenantRow = (i64, Vec<u8>, String, String, String, Option<i64>);
+/// The public id and the name of a living registry.
+pub fn named(connection: &mut Session, key: RegistryKey) -> Result<Option<(RegistryId, String)>> {
+    let found: Option<(Vec<u8>, String)> = direct!(connection, |direct| registries::table
+        .filter(
+            registries::key
+                .eq(key.0)
+                .and(registries::deleted_at.is_null()),
+        )
+        .select((registries::uuid, registries::name))
+        .get_result(direct))
+    .optional()?;
+    found
+        .map(|(id, name)| Ok((RegistryId(uuid(&id)?), name)))
+        .transpose()
+}
+
+pub(super) type TenantRow = (
+    i64,
+    Vec<u8>,
+    String,
+    String,
+    String,
+    Option<i64>,
+    Option<i64>,
+);
 /// The columns of a [`TenantRow`].
 pub(super) const TENANT: (
     registries::key,
@@ -172,6 +240,7 @@ pub(super) const TENANT: (
     registries::verifier,
     registries::subnets,
     registries::maximum_secret_age,
+    registries::frozen_at,
 ) = (
     registries::key,
     registries::uuid,
@@ -179,10 +248,11 @@ pub(super) const TENANT: (
     registries::verifier,
     registries::subnets,
     registries::maximum_secret_age,
+    registries::frozen_at,
 );
 
 pub(super) fn to_tenant(
-    (key, id, name, verifier, subnets, maximum_secret_age): TenantRow,
+    (key, id, name, verifier, subnets, maximum_secret_age, frozen_at): TenantRow,
 ) -> Result<Tenant> {
     Ok(Tenant {
         key: RegistryKey(key),
@@ -191,6 +261,7 @@ pub(super) fn to_tenant(
         verifier: TokenVerifier::from_stored(&verifier),
         api_subnet_allow_list: from_json(&subnets)?,
         maximum_secret_age: maximum_secret_age.map(period).transpose()?,
+        frozen: frozen_at.is_some(),
     })
 }
 
@@ -268,11 +339,13 @@ pub fn count_made_by(connection: &mut Session, account: AccountId) -> Result<i64
         .get_result(connection)?)
 }
 
-/// Living registries after a key, in creation order, by a part of the name in lower case and by member.
+/// Living registries after a key, in creation order, by a part of the name in lower case, by labels, all of which they
+/// have, and by member.
 pub fn list(
     connection: &mut Session,
     after: RegistryKey,
     contains: Option<&str>,
+    labelled: &[Label],
     member: Option<AccountKey>,
     limit: i64,
 ) -> Result<Vec<Registry>> {
@@ -292,6 +365,10 @@ pub fn list(
             .replace('%', "\\%")
             .replace('_', "\\_");
         query = query.filter(registries::name.like(format!("%{escaped}%")).escape('\\'));
+    }
+    for label in labelled {
+        let without = replace(registries::labels, label.as_member(), "");
+        query = query.filter(without.ne(registries::labels));
     }
     if let Some(account) = member {
         let own = registry_members::table
@@ -340,22 +417,26 @@ pub fn insert(
     Ok(registry)
 }
 
-/// Keeps a changed registry, and the account that changed it.
+/// Keeps a changed registry, and the account that changed it; a command has none, and leaves the one before.
 pub fn update(
     connection: &mut Session,
     registry: &mut Registry,
-    modified: Attribution,
+    modified: Option<Attribution>,
 ) -> Result<()> {
     registry.version += 1;
     diesel::update(registries::table.find(registry.key.0))
         .set((
             Columns::of(registry)?,
-            registries::modified_at.eq(micros(modified.at)),
-            registries::modified_by.eq(bytes(modified.by.0)),
-            registries::modified_by_name.eq(&modified.by_name),
+            modified.as_ref().map(|modified| {
+                (
+                    registries::modified_at.eq(micros(modified.at)),
+                    registries::modified_by.eq(bytes(modified.by.0)),
+                    registries::modified_by_name.eq(&modified.by_name),
+                )
+            }),
         ))
         .execute(connection)?;
-    registry.modified = Some(modified);
+    registry.modified = modified.or(registry.modified.take());
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::domain::Attribution;
 use crate::domain::id::AccountId;
+use crate::domain::labels::Labels;
 use crate::domain::period::Period;
 use crate::domain::status::Status;
 use crate::error::{Error, Result};
@@ -28,7 +29,7 @@ pub(super) fn instant(micros: i64) -> Result<DateTime<Utc>> {
 }
 
 pub(super) fn period(seconds: i64) -> Result<Period> {
-    Period::of_seconds(seconds).ok_or_else(|| Error::internal(format!("{seconds} s is no period")))
+    Period::try_from(seconds)
 }
 
 pub(super) fn bytes(id: Uuid) -> Vec<u8> {
@@ -45,6 +46,11 @@ pub(super) fn to_json<T: Serialize>(value: &T) -> Result<String> {
 
 pub(super) fn from_json<T: DeserializeOwned>(text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(Error::internal)
+}
+
+/// The value of a column with labels: NULL for none.
+pub(super) fn labels_to_json(labels: &Labels) -> Result<Option<String>> {
+    (!labels.is_empty()).then(|| to_json(labels)).transpose()
 }
 
 /// A column of 16 bytes, read without a copy.

@@ -46,6 +46,8 @@ diesel::table! {
         noticed_at -> Nullable<BigInt>,
         used_at -> Nullable<BigInt>,
         description -> Nullable<Text>,
+        registry_key -> Nullable<BigInt>,
+        level -> Nullable<Text>,
     }
 }
 
@@ -101,6 +103,45 @@ diesel::table! {
 }
 
 diesel::table! {
+    bulk_refusals (run_key, number) {
+        run_key -> BigInt,
+        number -> BigInt,
+        token -> Binary,
+        name -> Text,
+        registry -> Binary,
+        registry_name -> Text,
+        reason -> Text,
+    }
+}
+
+diesel::table! {
+    bulk_runs (key) {
+        key -> BigInt,
+        uuid -> Binary,
+        account_key -> BigInt,
+        created_by -> Binary,
+        created_by_name -> Text,
+        created_at -> BigInt,
+        credential -> Text,
+        account_version -> BigInt,
+        api_token -> Nullable<Binary>,
+        address -> Nullable<Text>,
+        request_id -> Text,
+        wish -> Text,
+        state -> Text,
+        reason -> Nullable<Text>,
+        found -> BigInt,
+        changed -> BigInt,
+        unchanged -> BigInt,
+        refused -> BigInt,
+        at_registry -> Nullable<BigInt>,
+        at_position -> Nullable<BigInt>,
+        worked_at -> BigInt,
+        finished_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
     data_keys (key) {
         key -> BigInt,
         purpose -> Text,
@@ -149,7 +190,7 @@ diesel::table! {
         verifier -> Text,
         default_life -> Nullable<BigInt>,
         maximum_life -> Nullable<BigInt>,
-        /// Not used: a restored database is frozen as a whole.
+        /// A release before this one does not heed it.
         frozen_at -> Nullable<BigInt>,
         version -> BigInt,
         created_at -> BigInt,
@@ -267,6 +308,9 @@ diesel::table! {
         refresh_id -> Nullable<Binary>,
         description -> Nullable<Text>,
         labels -> Nullable<Text>,
+        lookup -> Nullable<Binary>,
+        lookup_version -> Nullable<BigInt>,
+        previous_lookup -> Nullable<Binary>,
     }
 }
 
@@ -277,6 +321,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     app_tokens,
     audit_chains,
     audit_events,
+    bulk_refusals,
+    bulk_runs,
     data_keys,
     idempotency,
     meta,

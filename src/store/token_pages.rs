@@ -1,5 +1,7 @@
 //! Pages of a registry's tokens, and their number.
 
+use std::collections::HashMap;
+
 use diesel::connection::DefaultLoadingMode;
 use diesel::dsl::sql;
 use diesel::pg::PgRowByRowLoadingMode;
@@ -20,6 +22,9 @@ use crate::domain::page::{DEFAULT_LIMIT, Window};
 use crate::domain::registry::TokenRules;
 use crate::domain::token::{Token, VerbatimScopes};
 use crate::error::{Error, Result};
+
+/// The most tokens that a statement finds by their keys: libpq holds a whole result.
+const AT_ONCE: usize = 100;
 
 /// Loads at most `most` tokens of a query. libpq holds a whole result, and the C library keeps its memory for the
 /// thread: so the rows of a long page come one by one, which costs some microseconds each.
@@ -178,23 +183,32 @@ pub fn page_after(
     )
 }
 
-/// Tokens of a registry by their keys, in any order.
-pub(super) fn with_keys(
+/// Tokens of registries by their keys, in any order. Loads a hundred of them in a statement.
+pub fn with_keys(
     connection: &mut Session,
-    home: TokenRules,
-    keys: impl IntoIterator<Item = TokenKey>,
+    homes: &[TokenRules],
+    keys: &[TokenKey],
 ) -> Result<Vec<Token<VerbatimScopes>>> {
-    let keys: Vec<_> = keys.into_iter().map(|key| key.0).collect();
-    let most = i64::try_from(keys.len()).map_err(Error::internal)?;
+    let homes: HashMap<i64, TokenRules> = homes.iter().map(|home| (home.key.0, *home)).collect();
+    let registries: Vec<_> = homes.keys().copied().collect();
+    let keys: Vec<_> = keys.iter().map(|key| key.0).collect();
     // The plus keeps SQLite from an index that begins with the registry: it would read all of its tokens for a few.
-    let registry = sql::<BigInt>("+tokens.registry_key");
-    load!(
-        connection,
-        home,
-        most,
-        tokens::table
+    let registry = || sql::<BigInt>("+tokens.registry_key");
+    let mut tokens = Vec::with_capacity(keys.len());
+    for keys in keys.chunks(AT_ONCE) {
+        let rows: Vec<(i64, UsedRow)> = direct!(connection, |direct| tokens::table
             .left_join(token_uses::table.on(token_uses::token_key.eq(tokens::key)))
-            .filter(tokens::key.eq_any(keys).and(registry.eq(home.key.0)),)
-            .select((TokenRow::as_select(), Option::<UseRow>::as_select()))
-    )
+            .filter(tokens::key.eq_any(keys).and(registry().eq_any(&registries)),)
+            .select((
+                tokens::registry_key,
+                (TokenRow::as_select(), Option::<UseRow>::as_select())
+            ))
+            .load(direct))?;
+        for (registry, (row, used)) in rows {
+            if let Some(home) = homes.get(&registry) {
+                tokens.push(row.token(used, *home)?);
+            }
+        }
+    }
+    Ok(tokens)
 }

@@ -3,7 +3,7 @@
 //! Apart from `tokens`, so that a use changes no version and, except for the first, writes no row that clients wait
 //! for. The first use makes the row; the removal of a token removes it in the same transaction, after the token itself.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
 use diesel::backend::Backend;
@@ -16,6 +16,7 @@ use super::prepared::Prepared;
 use super::rows::{instant, micros};
 use super::schema::{token_uses, tokens};
 use super::session::{Session, direct};
+use super::token_lookups::{self, UsedSecret};
 use crate::domain::id::{RegistryKey, TokenKey};
 use crate::domain::token::LastUse;
 use crate::error::{Error, Result};
@@ -44,10 +45,14 @@ impl UseRow {
 }
 
 /// Keeps the last uses of tokens, each token once. Missing tokens are left out, and so are uses no later than the known
-/// ones. Returns the number kept.
+/// ones. Returns the number kept. Also keeps the lookups of the secrets that some of the tokens were used with.
 ///
 /// One statement for all, which takes its rows in the order of their keys, so that replicas lock in one order.
-pub fn record(connection: &mut Session, uses: &[(TokenKey, LastUse)]) -> Result<usize> {
+pub fn record(
+    connection: &mut Session,
+    uses: &[(TokenKey, LastUse)],
+    secrets: &BTreeMap<TokenKey, UsedSecret>,
+) -> Result<usize> {
     if uses.is_empty() {
         return Ok(0);
     }
@@ -56,32 +61,45 @@ pub fn record(connection: &mut Session, uses: &[(TokenKey, LastUse)]) -> Result<
         // A job that deletes one of these tokens meanwhile waits for the row, and then removes it too.
         Session::Postgres(postgres) => upsert(uses, "FOR KEY SHARE OF tokens").execute(postgres),
     }?;
-    mark_used(connection, uses)?;
+    mark_used(connection, uses, secrets)?;
     Ok(kept)
 }
 
-/// Takes tokens out of the index of unused tokens. Few uses are first uses, so these tokens are looked for first; with
-/// locks, in the order of their keys.
-fn mark_used(connection: &mut Session, uses: &[(TokenKey, LastUse)]) -> Result<()> {
+/// Takes tokens out of the index of unused tokens, and out of that of tokens without lookups. Few uses do either, so
+/// these tokens are looked for first; with locks, in the order of their keys.
+fn mark_used(
+    connection: &mut Session,
+    uses: &[(TokenKey, LastUse)],
+    secrets: &BTreeMap<TokenKey, UsedSecret>,
+) -> Result<()> {
     let keys = uses.iter().map(|(token, _)| token.0);
-    let unmarked = tokens::table
+    let unmarked = tokens::first_used_at.is_null();
+    let changed = tokens::table
         .filter(
             tokens::key
                 .eq_any(keys)
-                .and(tokens::first_used_at.is_null()),
+                .and(unmarked.or(tokens::key.eq_any(secrets.keys().map(|token| token.0)))),
         )
         .order(tokens::key)
-        .select(tokens::key);
-    let unmarked: HashSet<i64> = match connection {
-        Session::Sqlite(sqlite) => unmarked.load(sqlite),
-        Session::Postgres(postgres) => unmarked.for_no_key_update().load(postgres),
+        .select((tokens::key, tokens::first_used_at));
+    let changed: HashMap<i64, Option<i64>> = match connection {
+        Session::Sqlite(sqlite) => changed.load(sqlite),
+        Session::Postgres(postgres) => changed.for_no_key_update().load(postgres),
     }?
     .into_iter()
     .collect();
-    for (token, last) in uses.iter().filter(|(token, _)| unmarked.contains(&token.0)) {
-        let row = diesel::update(tokens::table.find(token.0))
-            .set(tokens::first_used_at.eq(micros(last.at)));
-        direct!(connection, |direct| Prepared(row).execute(direct))?;
+    for (token, last) in uses {
+        let Some(first_used_at) = changed.get(&token.0) else {
+            continue;
+        };
+        if first_used_at.is_none() {
+            let row = diesel::update(tokens::table.find(token.0))
+                .set(tokens::first_used_at.eq(micros(last.at)));
+            direct!(connection, |direct| Prepared(row).execute(direct))?;
+        }
+        if let Some(secret) = secrets.get(token) {
+            token_lookups::note(connection, *token, *secret)?;
+        }
     }
     Ok(())
 }

@@ -7,15 +7,17 @@
 use chrono::{DateTime, Utc};
 use diesel::sql_types::BigInt;
 use diesel::{
-    BoolExpressionMethods, ExpressionMethods, JoinOnDsl, OptionalExtension, QueryDsl, RunQueryDsl,
-    SelectableHelper, sql_query,
+    BoolExpressionMethods, ExpressionMethods, JoinOnDsl, NullableExpressionMethods,
+    OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper, sql_query,
 };
 use uuid::Uuid;
 
-use super::credentials::{SecretDigest, secrets_of};
+use super::credentials::{NewSecret, secrets_of};
 use super::failure::on_unique;
 use super::prepared::Prepared;
-use super::rows::{Id, Json, Stated, bytes, from_json, instant, micros, to_json, uuid};
+use super::rows::{
+    Id, Json, Stated, bytes, from_json, instant, labels_to_json, micros, to_json, uuid,
+};
 use super::schema::{registries, token_uses, tokens};
 use super::session::{Session, direct};
 use super::token_uses::{self as uses, UseRow};
@@ -25,6 +27,7 @@ use crate::domain::account::name_key;
 use crate::domain::allow_list::AllowList;
 use crate::domain::caps::Caps;
 use crate::domain::id::{AccountId, RegistryId, RegistryKey, TokenId, TokenKey};
+use crate::domain::labels::Labels;
 use crate::domain::registry::TokenRules;
 use crate::domain::token::{NewToken, Token, VerbatimScopes};
 use crate::error::{Error, Result, What};
@@ -40,6 +43,7 @@ pub(super) struct TokenRow {
     position: i64,
     name: String,
     description: Option<String>,
+    labels: Option<Json<Labels>>,
     status: Stated,
     expires_at: Option<i64>,
     scopes: Json<VerbatimScopes>,
@@ -71,6 +75,7 @@ impl TokenRow {
             position,
             name,
             description,
+            labels,
             status: Stated(status),
             expires_at,
             scopes: Json(scopes),
@@ -102,6 +107,7 @@ impl TokenRow {
             position,
             name,
             description,
+            labels: labels.map(|Json(labels)| labels).unwrap_or_default(),
             status,
             expiry_date: expires_at.map(instant).transpose()?,
             scopes,
@@ -120,6 +126,7 @@ impl TokenRow {
 #[diesel(table_name = tokens, treat_none_as_null = true, treat_none_as_default_value = false)]
 struct Columns {
     description: Option<String>,
+    labels: Option<String>,
     status: &'static str,
     expires_at: Option<i64>,
     scopes: String,
@@ -136,6 +143,7 @@ impl Columns {
             position: _,
             name: _,
             description,
+            labels,
             status,
             expiry_date,
             scopes,
@@ -148,6 +156,7 @@ impl Columns {
         } = token;
         Ok(Self {
             description: description.clone(),
+            labels: labels_to_json(labels)?,
             status: status.as_str(),
             expires_at: expiry_date.map(micros),
             scopes: to_json(scopes)?,
@@ -191,7 +200,7 @@ pub fn insert(
     home: TokenRules,
     id: TokenId,
     new: &NewToken,
-    (secret, refresh_id): (&SecretDigest, Uuid),
+    (secret, refresh_id): (&NewSecret, Uuid),
     created: &Attribution,
     caps: Caps,
 ) -> Result<Token> {
@@ -213,9 +222,11 @@ pub fn insert(
         tokens::position.eq(position),
         tokens::name.eq(&token.name),
         tokens::name_key.eq(name_key(&token.name)),
-        tokens::secret_digest.eq(&secret.digest),
-        tokens::secret_key.eq(secret.key),
+        tokens::secret_digest.eq(&secret.digest.digest),
+        tokens::secret_key.eq(secret.digest.key),
         tokens::secret_version.eq(1),
+        tokens::lookup.eq(secret.lookup.0.to_vec()),
+        tokens::lookup_version.eq(1),
         tokens::secret_at.eq(micros(created.at)),
         tokens::refresh_id.eq(bytes(refresh_id)),
         tokens::created_at.eq(micros(created.at)),
@@ -274,26 +285,36 @@ struct Before {
     made_at: Option<i64>,
     #[diesel(column_name = previous_until)]
     until: Option<i64>,
+    #[diesel(column_name = previous_lookup)]
+    lookup: Option<Vec<u8>>,
 }
 
 /// Keeps a token with a new secret, and the account that made it. The old secret becomes the previous one.
 pub fn rotate(
     connection: &mut Session,
     token: &mut Token,
-    secret: &SecretDigest,
+    secret: &NewSecret,
     modified: Attribution,
 ) -> Result<()> {
     let row = tokens::table.find(token.key.0);
     let before = match token.secrets.previous {
         Some(previous) => {
-            let (digest, key) = row
-                .select((tokens::secret_digest, tokens::secret_key))
-                .get_result(connection)?;
+            let (digest, key, version, lookup, of) = row
+                .select((
+                    tokens::secret_digest,
+                    tokens::secret_key,
+                    tokens::secret_version,
+                    tokens::lookup,
+                    tokens::lookup_version,
+                ))
+                .get_result::<(_, _, i64, Option<Vec<u8>>, Option<i64>)>(connection)?;
             Before {
                 digest: Some(digest),
                 key: Some(key),
                 made_at: Some(micros(previous.made_at)),
                 until: Some(micros(previous.until)),
+                // Of another secret if an earlier release has rotated the token.
+                lookup: lookup.filter(|_| of == Some(version)),
             }
         }
         None => Before::default(),
@@ -301,9 +322,11 @@ pub fn rotate(
     diesel::update(row)
         .set((
             before,
-            tokens::secret_digest.eq(&secret.digest),
-            tokens::secret_key.eq(secret.key),
+            tokens::secret_digest.eq(&secret.digest.digest),
+            tokens::secret_key.eq(secret.digest.key),
             tokens::secret_version.eq(tokens::secret_version + 1),
+            tokens::lookup.eq(secret.lookup.0.to_vec()),
+            tokens::lookup_version.eq((tokens::secret_version + 1).nullable()),
             tokens::secret_at.eq(micros(token.secrets.made_at)),
         ))
         .execute(connection)?;

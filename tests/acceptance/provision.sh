@@ -86,12 +86,14 @@ same "a run with another zone says" "nothing to do" "$(cat "$folder/out")"
 values='{
   "registry": {
     "apiSubnetAllowList": ["10.2.0.0/16"], "defaultTokenLife": "P90D", "maximumTokenLife": "P3650D",
-    "maximumSecretAge": "P30D", "tokenVerifier": "pinned",
+    "maximumSecretAge": "P30D", "tokenVerifier": "pinned", "frozen": true,
+    "labels": {"team": "payments"},
     "features": {"vulnerabilityScanning": {"enabled": true, "properties": {"a": 1}}},
     "garbageCollectionSchedule": {"days": ["Monday"], "time": "05:00:00Z"}
   },
   "token": {
     "allowedCidrs": ["10.3.0.0/16"], "expiryDate": "2031-01-01T00:00:00Z", "status": "disabled",
+    "labels": {"team": "payments"},
     "scopes": [{"actions": ["delete"], "name": "app/*", "type": "repository"}]
   }
 }'

@@ -9,6 +9,7 @@ use wharfinger::domain::caps::Caps;
 use wharfinger::domain::id::{AccountId, RegistryId, RegistryKey, TokenId};
 use wharfinger::domain::life::Lives;
 use wharfinger::domain::registry::TokenRules;
+use wharfinger::domain::secret::{LOOKUP, Lookup};
 use wharfinger::domain::token::{NewToken, TokenName};
 use wharfinger::store::{Lock, Settings, Store, Target, credentials, registries, tokens};
 
@@ -80,9 +81,12 @@ async fn insert(
         .write(Lock::Registry(registry), move |connection| {
             for (number, id) in (start..).zip(&ids) {
                 let new = NewToken::named(TokenName::parse(&format!("t{number}"))?);
-                let secret = credentials::SecretDigest {
-                    digest: vec![0; 32],
-                    key: 1,
+                let secret = credentials::NewSecret {
+                    digest: credentials::SecretDigest {
+                        digest: vec![0; 32],
+                        key: 1,
+                    },
+                    lookup: Lookup([0; LOOKUP]),
                 };
                 tokens::insert(
                     connection,

@@ -1,11 +1,13 @@
 //! JSON bodies, each given to every reader. Accepted bodies keep the documented bounds, errors stay short, and no error
 //! repeats a password.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use crate::marks::{MARK, in_json};
 use secrecy::ExposeSecret as _;
 use wharfinger::domain::allow_list::AllowList;
+use wharfinger::domain::labels::Labels;
 use wharfinger::domain::patch::Patch;
 use wharfinger::domain::registry::{Features, Schedule};
 use wharfinger::domain::token_scope::Scope;
@@ -36,21 +38,27 @@ fn send(body: &[u8]) -> Vec<String> {
         check_schedule(new.schedule.as_ref());
         check_features(&new.features);
         check_list(&new.api_subnet_allow_list);
+        check_description(new.description);
+        new.labels.iter().for_each(check_labels);
     }
     if let Some(patch) = taken(registries::registry_patch(body)) {
         check_schedule(patch.schedule.value().as_ref());
         patch.features.iter().for_each(check_features);
         patch.api_subnet_allow_list.iter().for_each(check_list);
+        check_description(patch.description);
+        patch.labels.iter().for_each(check_labels);
     }
     if let Some(new) = taken(registries::new_token(body)) {
         let name = new.name.as_str();
         assert!((2..=63).contains(&name.len()), "{name}");
         check_description(new.description);
+        new.labels.iter().for_each(check_labels);
         check_scopes(&new.scopes);
         new.allowed_cidrs.iter().for_each(check_list);
     }
     if let Some(patch) = taken(registries::token_patch(body)) {
         check_description(patch.description);
+        patch.labels.iter().for_each(check_labels);
         patch.scopes.iter().for_each(|scopes| check_scopes(scopes));
         patch.allowed_cidrs.iter().for_each(check_list);
     }
@@ -79,6 +87,7 @@ fn send(body: &[u8]) -> Vec<String> {
     problems.extend(problem(&account));
     if let Some(new) = taken(account) {
         check_text(new.name.as_str(), 255);
+        check_description(new.description.into());
         if let Some(password) = new.password {
             check_password(password.secret().expose_secret());
         }
@@ -121,6 +130,14 @@ fn check_description(description: Patch<String>) {
         text.chars().count() <= 200 && !text.chars().any(char::is_control),
         "{text:?}"
     );
+}
+
+fn check_labels(labels: &Labels) {
+    let text = serde_json::to_string(labels).unwrap();
+    let sent: BTreeMap<String, String> = serde_json::from_str(&text).unwrap();
+    assert!(sent.len() <= 16, "{text}");
+    let short = |(name, value): (&String, &String)| name.len() <= 317 && value.len() <= 63;
+    assert!(sent.iter().all(short), "{text}");
 }
 
 fn check_schedule(schedule: Option<&Schedule>) {

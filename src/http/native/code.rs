@@ -53,7 +53,11 @@ codes! {
     RegistryNotFound = "registry-not-found", NOT_FOUND: "No registry that the caller may see has this id, or, for HEAD on names, no registry has this name.",
     TokenNotFound = "token-not-found", NOT_FOUND: "No token of this registry has this id.",
     AccountNotFound = "account-not-found", NOT_FOUND: "No account has this id.",
+    ApiTokenNotFound = "api-token-not-found", NOT_FOUND: "No API token that the caller may see there has this id.",
+    AppTokenNotFound = "app-token-not-found", NOT_FOUND: "No app token that the caller may see there has this id.",
     MemberNotFound = "member-not-found", NOT_FOUND: "No member of this registry has this id.",
+    SecretNotFound = "secret-not-found", NOT_FOUND: "Nothing that the caller may write has this secret.",
+    BulkNotFound = "bulk-not-found", NOT_FOUND: "No bulk run that the caller may see has this id.",
     RepositoryNotFound = "repository-not-found", NOT_FOUND: "Always, for a repository and all below it: see [below](#where-it-differs-and-why).",
     ArtifactNotFound = "artifact-not-found", NOT_FOUND: "For all methods but GET and HEAD.",
     VulnerabilityNotFound = "vulnerability-not-found", NOT_FOUND: "Always.",
@@ -63,7 +67,7 @@ codes! {
     RegistryExists = "registry-exists", CONFLICT: "Another registry has this name.",
     TokenExists = "token-exists", CONFLICT: "Another token of this registry has this name.",
     AccountExists = "account-exists", CONFLICT: "Another account has this name.",
-    Conflict = "conflict", CONFLICT: "The registry's token verifier does not allow it. Or the account is the last enabled `Admin`, or has API tokens in force. The message says what would help.",
+    Conflict = "conflict", CONFLICT: "The registry's token verifier does not allow it. Or the account is the last enabled `Admin`, or has API tokens in force. Or the tokens of a bulk action changed since its dry run. The message says what would help.",
     QuotaExceeded = "quota-exceeded", CONFLICT: "A [maximum](#limits) is reached; the message names it.",
     AnswerOutdated = "answer-outdated", CONFLICT: "The thing that was made with this key was changed or deleted, so the answer cannot be [given again](#asking-again).",
     PreconditionFailed = "precondition-failed", PRECONDITION_FAILED: "The thing is not in the state that [the request wants](#changing-what-you-have-seen); nothing was changed.",
@@ -118,11 +122,15 @@ impl Code {
             What::Token => Self::TokenNotFound,
             What::Account => Self::AccountNotFound,
             What::Member => Self::MemberNotFound,
+            What::Secret => Self::SecretNotFound,
+            What::Bulk => Self::BulkNotFound,
             What::Repository => Self::RepositoryNotFound,
             What::Artifact => Self::ArtifactNotFound,
             What::Vulnerability => Self::VulnerabilityNotFound,
-            // Only other surfaces have these.
-            What::ApiToken | What::AppToken | What::Role | What::Path => Self::PathNotFound,
+            What::ApiToken => Self::ApiTokenNotFound,
+            What::AppToken => Self::AppTokenNotFound,
+            // Only other surfaces have roles.
+            What::Role | What::Path => Self::PathNotFound,
         }
     }
 

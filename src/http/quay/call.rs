@@ -9,12 +9,14 @@ use actix_web::{FromRequest, HttpRequest, dev};
 use serde_json::Value;
 use utoipa::IntoParams;
 
+use super::Quay;
 use super::error::SignIn;
-use super::{Quay, cookie};
 use crate::error::{Error, Result};
 use crate::http::call::{
-    Body, Head, Json, authorization, basic, bearer, origin, prove_bearer, prove_password, read,
+    Body, Head, Json, authorization, basic, bearer, prove_bearer, prove_password, prove_session,
+    read,
 };
+use crate::http::cookie;
 use crate::http::dialect::Failure;
 use crate::http::state::State;
 use crate::service::access::Caller;
@@ -61,12 +63,7 @@ async fn identify(request: &HttpRequest) -> Result<Caller> {
             return prove_password(request, pair).await;
         }
     }
-    let cookie = cookie::sent(request).ok_or(Error::Unauthenticated)?;
-    let sessions = State::of(request)?.service.sessions();
-    if !request.method().is_safe() {
-        sessions.confirm(cookie, cookie::csrf_token(request))?;
-    }
-    Ok(sessions.identify(cookie)?.from(origin(request)))
+    prove_session(request)
 }
 
 /// Returns true if the `Authorization` header has two words. Quay ignores a header with more or fewer.

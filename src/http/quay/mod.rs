@@ -4,7 +4,6 @@
 //! explains oddities.
 
 mod call;
-mod cookie;
 mod dress;
 mod error;
 mod examples;

@@ -5,11 +5,12 @@ use actix_web::{HttpRequest, HttpResponse, get, post};
 use secrecy::ExposeSecret as _;
 use utoipa::IntoParams;
 
+use super::Answer;
 use super::call::{Document, Visit};
 use super::error::{BodyErrors, OutageErrors, SignIn, SignInErrors, SignOutErrors};
 use super::wire::{Credentials, CsrfToken, Success};
-use super::{Answer, cookie};
 use crate::http::call::origin;
+use crate::http::cookie;
 use crate::http::dialect;
 use crate::http::source::source;
 use crate::http::state::State;

@@ -40,7 +40,7 @@ struct Deletion {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(rename_all = "camelCase")]
-struct Alteration {
+pub(super) struct Alteration {
     /// Revoke the account's API tokens that are in force and delete its app tokens. Without this they go on working,
     /// also when the password changes
     #[param(value_type = Option<bool>, default = false)]

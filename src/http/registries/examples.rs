@@ -6,6 +6,7 @@ use utoipa::openapi::{Content, Object, OpenApi, RefOr, Type};
 
 use super::evaluation::{EvaluationView, WANTED};
 use super::leak::{PATH, Scanning};
+use super::lookup;
 use super::repeat::REPLAYED;
 use crate::domain::auth_config;
 use crate::domain::evaluation::{evaluate, parse_wanted};
@@ -18,14 +19,18 @@ use crate::error::{Error, What};
 use crate::http::body::BODY_LIMIT;
 use crate::http::examples;
 use crate::http::native::Native;
-use crate::service::{account_rules, leaks};
+use crate::service::{account_rules, bulk, leaks, lookups};
 
 const REGISTRY: &str = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11";
 const TOKEN: &str = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10";
+const API_TOKEN: &str = "4c2f4f0e-6a0e-4f0a-9a53-0d6f3f1c2b11";
+const APP_TOKEN: &str = "9d1f6b0e-2f6e-4f7b-8f55-6a0c3f7d1e22";
+const BULK: &str = "c1b3a0de-7c62-4a8e-9d54-2f0f6b7a1e90";
 const ACCOUNT: &str = "7ee77dcf-093f-48e6-9a14-161c73568589";
 /// The schemas of things that have an `ETag`.
-const STATED: [&str; 4] = [
+const STATED: [&str; 5] = [
     "AccountResponse",
+    "IssuedTokenResponse",
     "MemberResponse",
     "RegistryResponse",
     "TokenResponse",
@@ -68,7 +73,18 @@ fn safe(operation: &str) -> Option<Value> {
         "accountsPost" => {
             json!({"properties": {"name": "alice@example.com", "roles": []}})
         }
+        "tokensBulkPost" => json!({"properties": {
+            "filter": {"name": "ci-*", "unusedSince": "P90D"},
+            "action": "disable",
+            "dryRun": true,
+        }}),
         "registriesMembersPut" => json!({"level": "reader"}),
+        "tokensLookup" => json!({"secret": SECRET}),
+        "registriesApiTokensPost" => {
+            json!({"properties": {"name": "nightly", "level": "reader", "expiryDate": END}})
+        }
+        // It is refused: a password that all readers of the document know would be worse.
+        "mePasswordPut" => json!({"properties": {"password": "", "presentPassword": ""}}),
         _ => return None,
     })
 }
@@ -152,11 +168,16 @@ fn error(path: &str, status: &str) -> Option<Error> {
             .require(Resource::Registry, Level::Read)
             .err()?,
         "404" if path == PATH => leaks::off(),
+        "404" if path == lookup::PATH => lookups::unknown(),
         "404" if path.ends_with("/members/{accountId}") => Error::not_found(What::Member, ACCOUNT),
+        "404" if path.contains("{apiTokenId}") => Error::not_found(What::ApiToken, API_TOKEN),
+        "404" if path.contains("{appTokenId}") => Error::not_found(What::AppToken, APP_TOKEN),
         "404" if path.starts_with("/accounts") => Error::not_found(What::Account, ACCOUNT),
         "404" if path.contains("{tokenId}") => Error::not_found(What::Token, TOKEN),
+        "404" if path.starts_with("/bulk") => Error::not_found(What::Bulk, BULK),
         "404" => Error::not_found(What::Registry, REGISTRY),
         "408" => Error::RequestTimeout,
+        "409" if path == lookup::PATH => lookups::of_a_password(),
         "409" if path.ends_with("/auth-config") => auth_config::no_address(),
         "409" if path == "/accounts" => Error::name_taken(What::Account, "alice@example.com"),
         "409" if path.starts_with("/accounts") => account_rules::last_admin("admin"),
@@ -165,7 +186,13 @@ fn error(path: &str, status: &str) -> Option<Error> {
              remove one that is not needed any more"
                 .to_owned(),
         ),
+        "409" if path.ends_with("/api-tokens") => Error::Full(
+            "this registry has 1000 API tokens in force, and no more than 1000 are allowed; \
+             revoke one that is not needed any more"
+                .to_owned(),
+        ),
         "409" if path.ends_with("/rotate") => Error::Outdated(What::Token),
+        "409" if path.ends_with("/bulk") => bulk::changed(17, 18, 0),
         "409" if of_tokens => Error::name_taken(What::Token, "push-token"),
         "409" => Error::name_taken(What::Registry, "team-a"),
         "412" => stale(),
@@ -212,10 +239,74 @@ fn evaluated() -> Option<Value> {
     ))))
 }
 
+/// An identity by an API token.
+fn fit_identity(example: &mut Value) {
+    if let Some(member) = example.pointer_mut("/metadata/state") {
+        *member = json!("enabled");
+    }
+    let credential = example.pointer_mut("/properties/credential");
+    if let Some(credential) = credential.and_then(Value::as_object_mut) {
+        for other in ["registryId", "registryName", "level", "signedInDate"] {
+            credential.remove(other);
+        }
+    }
+}
+
+/// API tokens, app tokens and registry API tokens share a schema.
+fn fit_issued(path: &str, status: &str, example: &mut Value) {
+    let (kind, absent): (&str, &[&str]) = if path.contains("/app-tokens") {
+        let absent = &["description", "roles", "registryId", "level"];
+        ("app-token", absent)
+    } else if path.starts_with("/registries") {
+        ("registry-api-token", &["roles"])
+    } else {
+        ("api-token", &["description", "registryId", "level"])
+    };
+    let created = status == "201";
+    if let Some(Value::Object(metadata)) = example.pointer_mut("/metadata")
+        && created
+    {
+        metadata.remove("lastUsedDate");
+    }
+    for place in ["", "/items/0"] {
+        let Some(Value::Object(token)) = example.pointer_mut(place) else {
+            continue;
+        };
+        if let Some(Value::Object(properties)) = token.get_mut("properties") {
+            properties
+                .retain(|name, _| !absent.contains(&name.as_str()) && (created || name != "token"));
+            token.insert("type".to_owned(), json!(kind));
+        }
+    }
+    if path.contains("/app-tokens")
+        && let Some(list) = example.as_object_mut()
+        && list.contains_key("items")
+    {
+        list.insert("id".to_owned(), json!("app-tokens"));
+    }
+}
+
 /// Adjusts examples that share a schema: answers that make a thing differ from others.
 fn fit(path: &str, status: &str, example: &mut Value) {
     if path.ends_with("/evaluate") {
         *example = evaluated().unwrap_or_default();
+        return;
+    }
+    if path == lookup::PATH {
+        // Of a registry token that is in use.
+        if let Value::Object(members) = example {
+            members.remove("roles");
+            members.insert("reason".to_owned(), Value::Null);
+        }
+        return;
+    }
+    if path == "/me" {
+        return fit_identity(example);
+    }
+    if path.contains("/api-tokens") || path.contains("/app-tokens") {
+        return fit_issued(path, status, example);
+    }
+    if path.ends_with("/bulk") || path.starts_with("/bulk/") {
         return;
     }
     let created = status == "201";

@@ -4,7 +4,7 @@ use actix_web::HttpRequest;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::domain::id::{AccountId, RegistryId, TokenId};
+use crate::domain::id::{AccountId, ApiTokenId, AppTokenId, BulkId, RegistryId, TokenId};
 use crate::error::Result;
 use crate::http::call::{Head, path};
 
@@ -49,6 +49,54 @@ pub(super) struct AccountPath {
     /// The unique ID of the account
     #[param(format = Uuid, pattern = r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$", example = "7ee77dcf-093f-48e6-9a14-161c73568589")]
     account_id: String,
+}
+
+/// The API token of a path.
+#[derive(Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct ApiTokenPath {
+    /// The unique ID of the API token
+    #[param(format = Uuid, pattern = r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$", example = "4c2f4f0e-6a0e-4f0a-9a53-0d6f3f1c2b11")]
+    api_token_id: String,
+}
+
+/// The app token of a path.
+#[derive(Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct AppTokenPath {
+    /// The unique ID of the app token
+    #[param(format = Uuid, pattern = r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$", example = "9d1f6b0e-2f6e-4f7b-8f55-6a0c3f7d1e22")]
+    app_token_id: String,
+}
+
+impl Head for ApiTokenId {
+    fn read(request: &HttpRequest) -> Result<Self> {
+        Self::parse(&path::<ApiTokenPath>(request)?.api_token_id)
+    }
+}
+
+impl Head for AppTokenId {
+    fn read(request: &HttpRequest) -> Result<Self> {
+        Self::parse(&path::<AppTokenPath>(request)?.app_token_id)
+    }
+}
+
+/// The bulk run of a path.
+#[derive(Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct BulkPath {
+    /// The unique ID of the bulk run
+    #[param(format = Uuid, pattern = r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$", example = "c1b3a0de-7c62-4a8e-9d54-2f0f6b7a1e90")]
+    bulk_id: String,
+}
+
+impl Head for BulkId {
+    fn read(request: &HttpRequest) -> Result<Self> {
+        Self::parse(&path::<BulkPath>(request)?.bulk_id)
+    }
 }
 
 impl Head for RegistryId {

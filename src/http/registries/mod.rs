@@ -3,7 +3,9 @@
 //! Served under `/` and under [`PREFIX`]. `docs/API.md` explains the differences from the product.
 
 mod account;
+mod api_token;
 mod audit;
+mod bulk;
 mod catalog;
 mod elsewhere;
 mod evaluation;
@@ -11,13 +13,18 @@ mod examples;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod ids;
+mod issued;
+mod labelled;
 mod leak;
+mod lookup;
+mod me;
 mod member;
 mod precondition;
 mod registry;
 mod repeat;
 mod rotation;
 mod token;
+mod token_query;
 mod trust;
 mod wire;
 
@@ -88,14 +95,26 @@ fn routes(config: &mut impl Routes) {
         .service(registry::list)
         .service(registry::create)
         .section(REGISTRIES, Registry)
+        .service(token::list_all)
+        .service(bulk::begin)
+        .service(bulk::list)
+        .service(bulk::show)
+        .service(bulk::cancel)
         .service(catalog::locations)
         .service(catalog::check_name)
         .service(account::list)
         .service(account::create)
         .section("/accounts", Account)
+        .service(me::show)
+        .section("/me", Me)
+        .service(issued::api_tokens)
+        .service(issued::revoke_api_token)
+        .service(issued::app_tokens)
+        .service(issued::delete_app_token)
         .service(audit::export)
         .service(audit::list)
         .service(leak::report)
+        .service(lookup::look_up)
         .map(|config| config.route(VULNERABILITY, web::to(elsewhere::vulnerabilities)));
 }
 
@@ -108,6 +127,20 @@ impl Section for Account {
             .service(account::show)
             .service(account::update)
             .service(account::delete);
+    }
+}
+
+/// The routes below the path of the caller's own account.
+struct Me;
+
+impl Section for Me {
+    fn routes(self, config: &mut impl Routes) {
+        config
+            .service(me::set_password)
+            .service(issued::own_api_tokens)
+            .service(issued::revoke_own_api_token)
+            .service(issued::own_app_tokens)
+            .service(issued::delete_own_app_token);
     }
 }
 
@@ -133,6 +166,10 @@ impl Section for Registry {
             .service(member::list)
             .service(member::set)
             .service(member::remove)
+            .service(api_token::list)
+            .service(api_token::create)
+            .service(api_token::show)
+            .service(api_token::revoke)
             .service(trust::config)
             .service(trust::bundle)
             .service(trust::key_set)
@@ -159,6 +196,9 @@ fn base() -> utoipa::openapi::OpenApi {
             (name = "Tokens", description = "Define access permissions to registry resources\n\nThis tag groups all operations for tokens."),
             (name = "Members", description = "Say which accounts belong to a registry"),
             (name = "Accounts", description = "Manage accounts and their roles"),
+            (name = "Registry API tokens", description = "Let programs of a team manage the tokens of one registry"),
+            (name = "Me", description = "See what you may do, and look after your own credentials"),
+            (name = "Issued tokens", description = "See which API tokens and app tokens there are, and end them"),
             (name = "Audit", description = "Look at what was done and refused"),
             (name = "Secret scanning", description = "Report secrets that were found where they do not belong"),
             (name = "Names", description = "Check whether a registry name is free"),

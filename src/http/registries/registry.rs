@@ -8,6 +8,7 @@ use utoipa::IntoParams;
 use utoipa::openapi::path::Parameter;
 
 use super::ids::RegistryPath;
+use super::labelled::Labelled;
 use super::precondition::{IfAbsent, IfChanged, IfMatch, looked, tagged};
 use super::repeat::{Keyed, marked};
 use super::wire::{CreateRegistry, Links, Pagination, PatchRegistry, RegistryList, RegistryView};
@@ -45,8 +46,10 @@ struct Filter {
 impl Head for Listing {
     fn read(request: &HttpRequest) -> Result<Self> {
         let Query(filter) = Query::<Filter>::read(request)?;
+        let Labelled(labels) = Labelled::read(request)?;
         Ok(Self {
             name_contains: filter.name,
+            labels,
             limit: parse_limit(filter.limit.as_deref())?,
             // The last page gives an empty token, and some clients send it back.
             token: filter.token.filter(|token| !token.is_empty()),
@@ -54,7 +57,9 @@ impl Head for Listing {
     }
 
     fn parameters() -> Vec<Parameter> {
-        Query::<Filter>::parameters()
+        let mut all = Query::<Filter>::parameters();
+        all.extend(Labelled::parameters());
+        all
     }
 }
 
@@ -62,7 +67,7 @@ impl Head for Listing {
 ///
 /// Lists registries in the order they were made. At most 1000 elements are returned at once.
 #[utoipa::path(
-    operation_id = "registriesGet", tag = "Registries", params(Filter),
+    operation_id = "registriesGet", tag = "Registries", params(Filter, Labelled),
     responses((status = 200, description = "OK", body = RegistryList), Errors),
 )]
 #[get("/registries")]

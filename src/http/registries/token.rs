@@ -1,4 +1,4 @@
-//! `/registries/{registryId}/tokens`.
+//! `/registries/{registryId}/tokens` and `/tokens`.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, ContentType, ETAG, HeaderValue, LINK};
@@ -10,26 +10,27 @@ use utoipa::openapi::path::Parameter;
 
 use super::evaluation::{EvaluateToken, EvaluationView};
 use super::ids::{PutTokenId, PutTokenPath, RegistryPath, TokenPath};
+use super::labelled::Labelled;
 use super::precondition::{IfAbsent, IfChanged, IfMatch, looked, tagged};
 use super::repeat::{Keyed, marked};
+use super::token_query::{AmongRegistries, TokenConditions, TokenPart, filter_parameters};
 use super::wire::{CreateToken, Links, PatchToken, TokenList, TokenView};
 use super::{Answer, Call, Conditional, Reused, Unchanged};
 use crate::domain::evaluation::Question;
-use crate::domain::filter::TokenFilter;
 use crate::domain::id::{RegistryId, TokenId};
 use crate::domain::page::Window;
-use crate::domain::period::Period;
 use crate::domain::precondition::Precondition;
-use crate::domain::token::{NewToken, Token, TokenPatch};
-use crate::error::{Error, Field, Result, Violations};
+use crate::domain::token::{NewToken, Token, TokenPatch, VerbatimScopes};
+use crate::error::{Error, Result};
 use crate::http::call::{Head, Json, Query, Raw, Repeatable};
 use crate::http::links;
 use crate::http::native::{ApiErrorResponse, BodyErrors, Errors};
 use crate::http::pieces::{self, Items, Pieces};
 use crate::http::state::State;
 use crate::service::Put;
+use crate::service::access::Caller;
 use crate::service::idempotency::Once;
-use crate::service::token_lists::{Listing, Start, TokenPage};
+use crate::service::token_lists::{Listing, TokenPage, Within};
 use crate::service::tokens::Minted;
 
 /// The approximate size of a page without tokens, and of a token with a scope or two, in bytes.
@@ -43,7 +44,7 @@ const SHORT_SCOPES: usize = 64 * 1024;
 
 /// A page of tokens as the reader thread hands it over.
 enum Ready {
-    Page(TokenPage),
+    Page(Box<TokenPage>),
     Json(Pieces, Option<String>),
 }
 
@@ -59,80 +60,6 @@ pub(super) struct Page {
     limit: Option<String>,
 }
 
-/// Which tokens, and where a page of them begins.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-struct TokenQuery {
-    /// The first element (from the complete list of the elements) to include in the response (used together with limit for pagination)
-    #[param(default = "0", pattern = "^0*[0-9]{1,18}$")]
-    offset: Option<String>,
-    /// The maximum number of elements to return (used together with offset for pagination)
-    #[param(default = "100", pattern = "^0*([0-9]{1,3}|1000)$")]
-    limit: Option<String>,
-    /// Only tokens that expire within this time from now, such as P14D; the first to expire comes first
-    #[serde(rename = "expiringWithin")]
-    #[param(
-        rename = "expiringWithin",
-        pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$"
-    )]
-    expiring_within: Option<String>,
-    /// Only tokens neither made nor used within this time before now, such as P90D; the longest unused comes first
-    #[serde(rename = "unusedSince")]
-    #[param(
-        rename = "unusedSince",
-        pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$"
-    )]
-    unused_since: Option<String>,
-    /// The `pagination.token` from the header `Link` of the previous page; not together with offset
-    #[serde(rename = "pagination.token")]
-    #[param(rename = "pagination.token")]
-    token: Option<String>,
-}
-
-impl Head for Listing {
-    fn read(request: &HttpRequest) -> Result<Self> {
-        let Query(query) = Query::<TokenQuery>::read(request)?;
-        let mut violations = Violations::default();
-        let window = Window::parse(query.offset.as_deref(), query.limit.as_deref());
-        let window = violations.take(window);
-        let period = |name, field, text: Option<String>| {
-            text.map(|text| Period::parse(name, field, &text))
-                .transpose()
-        };
-        let expiring_within = period(
-            "expiringWithin",
-            Field::ExpiringWithin,
-            query.expiring_within,
-        );
-        let expiring_within = violations.take(expiring_within);
-        let unused_since = period("unusedSince", Field::UnusedSince, query.unused_since);
-        let unused_since = violations.take(unused_since);
-        let token = query.token.filter(|token| !token.is_empty());
-        if token.is_some() && query.offset.is_some() {
-            violations.push(
-                Field::PaginationToken,
-                "offset and pagination.token both say where to begin; send one of them".to_owned(),
-            );
-        }
-        let listing = (|| {
-            let window = window?;
-            Some(Self {
-                filter: TokenFilter {
-                    expiring_within: expiring_within?,
-                    unused_since: unused_since?,
-                },
-                limit: window.limit,
-                start: token.map_or(Start::Offset(window.offset), Start::Token),
-            })
-        })();
-        violations.finish(listing)
-    }
-
-    fn parameters() -> Vec<Parameter> {
-        Query::<TokenQuery>::parameters()
-    }
-}
-
 impl Head for Window {
     fn read(request: &HttpRequest) -> Result<Self> {
         let Query(page) = Query::<Page>::read(request)?;
@@ -146,18 +73,49 @@ impl Head for Window {
 
 /// List all tokens for the container registry
 ///
-/// Lists the tokens of a registry in the order they were made. At most 1000 elements are returned at once.
+/// Lists the tokens of a registry in the order they were made, or those that meet all conditions. At most 1000 elements are returned at once.
 ///
 /// * the header "Link" leads to the next page by "pagination.token": so no token is missed or listed twice, even if tokens are made and deleted meanwhile
 #[utoipa::path(
-    operation_id = "registriesTokensGet", tag = "Tokens", params(RegistryPath, TokenQuery),
+    operation_id = "registriesTokensGet", tag = "Tokens", params(RegistryPath, TokenPart, TokenConditions, Labelled),
     responses((status = 200, description = "OK", body = TokenList<'_>, headers(("Link" = String, description = "The next page, rel=next; absent on the last"))), (status = 404, description = "The registry does not exist", body = ApiErrorResponse), Errors),
 )]
 #[get("/{registryId}/tokens")]
 pub(super) async fn list(state: Data<State>, call: Call<(RegistryId, (Listing, Raw))>) -> Answer {
     let (registry, (listing, Raw(request))) = call.head;
+    let within = Within::Registry(registry);
+    answer(&state, &call.caller, within, listing, &request).await
+}
+
+/// List the tokens of all registries
+///
+/// Lists the tokens of every registry whose tokens the caller may read, or those that meet all conditions, with the registry of each. Registries come in the order they were made, and the tokens of each too. At most 1000 elements are returned at once.
+///
+/// * the header "Link" leads to the next page by "pagination.token"
+#[utoipa::path(
+    operation_id = "tokensGet", tag = "Tokens", params(TokenPart, TokenConditions, Labelled, AmongRegistries),
+    responses((status = 200, description = "OK", body = TokenList<'_>, headers(("Link" = String, description = "The next page, rel=next; absent on the last"))), (status = 404, description = "A registry of \"registryId\" does not exist", body = ApiErrorResponse), Errors),
+)]
+#[get("/tokens")]
+pub(super) async fn list_all(
+    state: Data<State>,
+    call: Call<(Listing, (AmongRegistries, Raw))>,
+) -> Answer {
+    let (mut listing, (AmongRegistries(registries), Raw(request))) = call.head;
+    listing.filter.registries = registries;
+    answer(&state, &call.caller, Within::All, listing, &request).await
+}
+
+/// The answer with a page of tokens.
+async fn answer(
+    state: &State,
+    caller: &Caller,
+    within: Within,
+    listing: Listing,
+    request: &HttpRequest,
+) -> Answer {
     let (limit, token) = (listing.limit, listing.start.token().map(str::to_owned));
-    let here = links::here(&request);
+    let here = links::here(request);
     let now = state.service.now();
     let budget = state.answers.all.clone();
     let present = move |page: TokenPage| -> Result<(Pieces, Option<String>)> {
@@ -165,22 +123,28 @@ pub(super) async fn list(state: Data<State>, call: Call<(RegistryId, (Listing, R
             offset: page.offset,
             limit,
         };
-        let filter = filter_parameters(page.filter);
-        let cursor = |token: &str| format!("{here}?limit={limit}{filter}&pagination.token={token}");
+        // The token carries the filter.
+        let cursor = |token: &str| format!("{here}?limit={limit}&pagination.token={token}");
         let next = page.next.as_deref().map(cursor);
-        let links = match &token {
-            Some(token) => Links {
+        let links = if let Some(token) = &token {
+            Links {
                 previous: String::new(),
                 this: cursor(token),
                 next: next.clone().unwrap_or_default(),
-            },
-            None => window_links(&here, window, page.total, &filter),
+            }
+        } else {
+            let filter = filter_parameters(&page.filter, page.order);
+            window_links(&here, window, page.total, &filter)
         };
         let count = page.tokens.len();
+        let registries = page.registries;
         // Free each token when it was serialised: a long page would otherwise be in memory twice.
-        let view = |token| TokenView::new(token, None, now);
+        let view = |token: Token<VerbatimScopes>| {
+            let registry = registries.get(&token.registry);
+            TokenView::new(token, None, now).of(registry)
+        };
         let mut views = page.tokens.into_iter().map(view);
-        let list = TokenList {
+        let shown = TokenList {
             id: "tokens",
             r#type: "collection",
             href: "",
@@ -188,10 +152,11 @@ pub(super) async fn list(state: Data<State>, call: Call<(RegistryId, (Listing, R
             limit: window.limit,
             count,
             total: page.total,
+            total_is_exact: page.total_is_exact,
             items: Items::new(&mut views),
             links,
         };
-        let body = pieces::json(&budget, &list, PAGE_SIZE + count * TOKEN_SIZE)?;
+        let body = pieces::json(&budget, &shown, PAGE_SIZE + count * TOKEN_SIZE)?;
         Ok((body, next))
     };
     let there = present.clone();
@@ -199,14 +164,14 @@ pub(super) async fn list(state: Data<State>, call: Call<(RegistryId, (Listing, R
     let ready = move |page: TokenPage| {
         let scopes = page.tokens.iter().map(|token| token.scopes.get().len());
         if page.tokens.len() <= SHORT && scopes.sum::<usize>() <= SHORT_SCOPES {
-            Ok(Ready::Page(page))
+            Ok(Ready::Page(Box::new(page)))
         } else {
             there(page).map(|(body, next)| Ready::Json(body, next))
         }
     };
     let tokens = state.service.tokens();
-    let (body, next) = match tokens.list(&call.caller, registry, listing, ready).await? {
-        Ready::Page(page) => present(page)?,
+    let (body, next) = match tokens.list(caller, within, listing, ready).await? {
+        Ready::Page(page) => present(*page)?,
         Ready::Json(body, next) => (body, next),
     };
     let mut answer = HttpResponse::Ok();
@@ -216,15 +181,6 @@ pub(super) async fn list(state: Data<State>, call: Call<(RegistryId, (Listing, R
         answer.insert_header((LINK, link.map_err(Error::internal)?));
     }
     Ok(answer.body(body))
-}
-
-/// The query parameters of a link to a filtered list; a period needs no escape.
-fn filter_parameters(filter: TokenFilter) -> String {
-    let parameter = |name, period: Option<Period>| {
-        period.map_or_else(String::new, |period| format!("&{name}={period}"))
-    };
-    parameter("expiringWithin", filter.expiring_within)
-        + &parameter("unusedSince", filter.unused_since)
 }
 
 /// Links by offset to pages of the list at `here`; each ends in `filter`.

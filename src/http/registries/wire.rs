@@ -5,6 +5,9 @@
 //! members in spite of `deny_unknown_fields`.
 
 mod account;
+mod issued;
+mod labels;
+mod me;
 mod member;
 mod registry;
 mod token;
@@ -15,12 +18,14 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 pub(super) use self::account::{AccountList, AccountView, PatchAccount, PostAccount};
+pub(super) use self::issued::{IssuedList, IssuedView, PostRegistryApiToken};
+pub(super) use self::me::{IdentityView, PutPassword};
 pub(super) use self::member::{MemberList, MemberView, PutMember};
 pub(super) use self::registry::{
     CreateRegistry, Pagination, PatchRegistry, RegistryList, RegistryView,
 };
 pub(super) use self::token::{
-    CreateToken, PatchToken, SentBack, TokenList, TokenView, WarningView,
+    CreateToken, PatchToken, Scope, SentBack, TokenList, TokenView, WarningView,
 };
 use crate::domain::Attribution;
 use crate::domain::rotation::Secrets;
@@ -88,6 +93,14 @@ pub(super) struct Metadata {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     warnings: Vec<WarningView>,
+    /// The id of the token's registry; absent but in the list of all registries
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, nullable = false, format = Uuid, example = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11")]
+    registry_id: Option<Uuid>,
+    /// The name of the token's registry; absent but in the list of all registries
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "team-a")]
+    registry_name: Option<String>,
     /// The state of the resource
     #[schema(example = "enabled")]
     state: &'static str,
@@ -117,6 +130,8 @@ impl Metadata {
             secret_expiry_date: None,
             previous_secret_expiry_date: None,
             warnings: Vec::new(),
+            registry_id: None,
+            registry_name: None,
             state,
         }
     }

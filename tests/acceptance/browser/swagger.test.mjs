@@ -330,6 +330,22 @@ test("every operation can be tried, and the secret of a token can be copied", as
   assert.notEqual(secret, first);
   await step("registriesTokensPreviousSecretDelete", 204, token);
 
+  assert.equal((await step("tokensGet", 200)).json.items[0].metadata.registryName, "browser");
+  assert.equal((await step("tokensLookup", 200, { body: { secret } })).json.name, "explorer");
+  const bulk = { filter: { name: "explorer" }, action: "enable", dryRun: true };
+  const { confirmation } = (await step("tokensBulkPost", 200, { body: { properties: bulk } })).json.properties;
+  const run = { parameters: { bulkId: (await step("tokensBulkPost", 202, { body: { properties: { confirmation } } })).json.id } };
+  await step("bulkGet", 200);
+  await step("bulkFindById", 200, run);
+  await step("bulkCancelPost", 200, run);
+  const robot = await step("registriesApiTokensPost", 201, { ...one, body: { properties: { name: "robot", level: "reader" } } });
+  const narrow = { parameters: { registryId: registry, apiTokenId: robot.json.id } };
+  await step("registriesApiTokensGet", 200, one);
+  await step("registriesApiTokensFindById", 200, narrow);
+  await step("registriesApiTokensDelete", 204, narrow);
+  assert.equal((await step("meGet", 200)).json.properties.name, name);
+  await step("mePasswordPut", 204, { body: { properties: { password, presentPassword: password } } });
+
   assert.match((await step("registriesAuthBundleGet", 200, one)).text, /^-----BEGIN CERTIFICATE-----/);
   const product = { registryId: registry, for: "distribution2", bundle: "/etc/bundle.pem" };
   assert.match((await step("registriesAuthConfigGet", 200, { parameters: product })).text, /rootcertbundle: "\/etc\/bundle.pem"/);
@@ -376,6 +392,10 @@ test("every operation can be tried, and the secret of a token can be copied", as
   assert.ok((await step("GetAPITokens", 200)).json.tokens.some((token) => token.id === id));
   await step("GetAPIToken", 200, { parameters: { id } });
   await step("RevokeToken", 200, { parameters: { id } });
+  for (const whose of ["meApiTokens", "apiTokens"]) {
+    assert.ok((await step(`${whose}Get`, 200)).json.items.some((token) => token.id === id));
+    await step(`${whose}Delete`, 204, { parameters: { apiTokenId: id } });
+  }
 
   const app = (await step("createAppToken", 201, { body: { title: "explorer" } })).json.token;
   assert.match(app.token_code, /^[0-9A-Z]{120}$/);
@@ -385,6 +405,11 @@ test("every operation can be tried, and the secret of a token can be copied", as
     assert.ok((await step(list, 200)).json.tokens.some(({ uuid }) => uuid === app.uuid));
   }
   await step("revokeAppToken", 204, its);
+  for (const whose of ["meAppTokens", "appTokens"]) {
+    const { uuid } = (await step("createAppToken", 201, { body: { title: whose } })).json.token;
+    assert.ok((await step(`${whose}Get`, 200)).json.items.some(({ id }) => id === uuid));
+    await step(`${whose}Delete`, 204, { parameters: { appTokenId: uuid } });
+  }
   await step("getErrorDescription", 200, { parameters: { error_type: "not_found" } });
   const proof = (csrf) => ({ parameters: { "X-CSRF-Token": csrf } });
   const visited = await step("getCsrfToken", 200);

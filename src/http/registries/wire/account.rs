@@ -10,6 +10,8 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::{Links, SentBack, nullable_list, rfc3339};
 use crate::domain::account::{Account, AccountName, AccountPatch, CreateAccount, NewPassword};
+use crate::domain::description::parse_description;
+use crate::domain::patch::Patch;
 use crate::domain::status::Status;
 use crate::error::{Error, Field, Result, Violations};
 use crate::http::schema::{PRINTABLE, one_of, text};
@@ -19,7 +21,7 @@ use crate::service::accounts::MadeAccount;
 /// When an account was made and changed, and its state
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct AccountMetadata {
+pub(super) struct AccountMetadata {
     /// When the account was made
     #[schema(format = DateTime, example = "2026-11-21T21:48:08Z")]
     created_date: String,
@@ -30,6 +32,17 @@ struct AccountMetadata {
     /// The same as its status
     #[schema(example = "enabled")]
     state: &'static str,
+}
+
+impl AccountMetadata {
+    pub(super) fn of(account: &Account) -> Self {
+        let changed = account.version > 1;
+        Self {
+            created_date: rfc3339(account.created_at),
+            last_modified_date: changed.then(|| rfc3339(account.modified_at)),
+            state: account.status.as_str(),
+        }
+    }
 }
 
 /// The status of an account
@@ -51,7 +64,13 @@ impl ToSchema for AccountStatus {}
 
 /// A password as it was sent. Unlike for other members, errors do not quote a value of a wrong type.
 #[derive(Debug)]
-struct Password(SecretString);
+pub(super) struct Password(SecretString);
+
+impl From<Password> for SecretString {
+    fn from(password: Password) -> Self {
+        password.0
+    }
+}
 
 impl<'de> Deserialize<'de> for Password {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
@@ -63,7 +82,7 @@ impl<'de> Deserialize<'de> for Password {
 }
 
 /// The name of a role.
-struct RoleName;
+pub(super) struct RoleName;
 
 impl PartialSchema for RoleName {
     fn schema() -> RefOr<Schema> {
@@ -99,6 +118,10 @@ struct AccountProperties {
     /// The status of the account
     #[schema(value_type = AccountStatus)]
     status: &'static str,
+    /// A text for people; absent without one
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "The robot of the nightly build")]
+    description: Option<String>,
 }
 
 /// An account
@@ -118,31 +141,29 @@ pub(in super::super) struct AccountView {
 
 impl From<Account> for AccountView {
     fn from(account: Account) -> Self {
+        let metadata = AccountMetadata::of(&account);
         let Account {
             key: _,
             id,
             name,
             status,
-            version,
+            version: _,
             roles,
-            created_at,
-            modified_at,
+            description,
+            created_at: _,
+            modified_at: _,
         } = account;
-        let changed = version > 1;
         Self {
             id: id.to_string(),
             r#type: "account",
             href: "",
-            metadata: AccountMetadata {
-                created_date: rfc3339(created_at),
-                last_modified_date: changed.then(|| rfc3339(modified_at)),
-                state: status.as_str(),
-            },
+            metadata,
             properties: AccountProperties {
                 credentials: None,
                 name,
                 roles,
                 status: status.as_str(),
+                description,
             },
         }
     }
@@ -230,6 +251,9 @@ struct PostAccountProperties {
     /// The status of the account; enabled if absent
     #[schema(value_type = Option<AccountStatus>, nullable = false)]
     status: Option<String>,
+    /// A text for people; null and absent are none
+    #[schema(value_type = Option<String>, max_length = 200, pattern = r"^[^\x00-\x1F\x7F]*$", example = "The robot of the nightly build")]
+    description: Option<String>,
     #[serde(default)]
     #[schema(ignore)]
     credentials: SentBack,
@@ -251,6 +275,7 @@ impl TryFrom<PostAccount> for CreateAccount {
             password,
             roles,
             status,
+            description,
             credentials,
         } = body.properties;
         let mut violations = Violations::default();
@@ -259,6 +284,7 @@ impl TryFrom<PostAccount> for CreateAccount {
         let password = violations.take(password.transpose());
         let status = status.as_deref().map(Status::parse);
         let status = violations.take(status.transpose());
+        let description = violations.take(description.map(parse_description).transpose());
         if credentials.with_password() {
             violations.push(
                 Field::Password,
@@ -271,6 +297,7 @@ impl TryFrom<PostAccount> for CreateAccount {
                 password: password?,
                 roles,
                 status: status?.unwrap_or(Status::Enabled),
+                description: description?,
             })
         })();
         violations.finish(new)
@@ -292,6 +319,10 @@ pub(in super::super) struct PatchAccount {
     /// Enables or disables the account
     #[schema(value_type = Option<AccountStatus>, nullable = false)]
     status: Option<String>,
+    /// Replaces the text for people; null removes it, absent leaves it as it is
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 200, pattern = r"^[^\x00-\x1F\x7F]*$", example = "The robot of the nightly build")]
+    description: Patch<String>,
     #[schema(ignore)]
     name: Option<String>,
     #[serde(default, rename = "credentials")]
@@ -319,6 +350,7 @@ impl TryFrom<PatchAccount> for AccountPatch {
             password,
             roles,
             status,
+            description,
             name,
             _credentials: _,
             _id: _,
@@ -330,12 +362,14 @@ impl TryFrom<PatchAccount> for AccountPatch {
         let password = password.map(|password| NewPassword::parse(password.0));
         let password = violations.take(password.transpose());
         let status = violations.take(status.as_deref().map(Status::parse).transpose());
+        let description = violations.take(description.try_map(parse_description));
         let patch = (|| {
             Some(Self {
                 name,
                 password: password?,
                 roles,
                 status: status?,
+                description: description?,
             })
         })();
         violations.finish(patch)

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::http::schema::described_word;
 
 /// The level of a member.
-struct Level;
+pub(super) struct Level;
 
 impl PartialSchema for Level {
     fn schema() -> RefOr<Schema> {

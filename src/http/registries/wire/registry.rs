@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::labels::{LabelsSchema, SentLabels, to_labels};
 use super::{Links, Metadata, nullable_list};
 use crate::domain::allow_list::AllowList;
+use crate::domain::description::parse_description;
+use crate::domain::labels::Labels;
 use crate::domain::life::{Lives, LivesPatch, parse_life};
 use crate::domain::patch::Patch;
 use crate::domain::period::Period;
@@ -173,6 +176,18 @@ struct RegistryProperties {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "P90D")]
     maximum_secret_age: Option<String>,
+    /// True if the registry is frozen, so that nothing opens it; absent if it is not
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = true)]
+    frozen: Option<bool>,
+    /// A text for people; absent without one
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "Images of the payments team")]
+    description: Option<String>,
+    /// The labels of the registry; absent without any
+    #[serde(skip_serializing_if = "Labels::is_empty")]
+    #[schema(value_type = LabelsSchema, required = false)]
+    labels: Labels,
 }
 
 /// A registry
@@ -213,6 +228,9 @@ impl RegistryView {
             verifier,
             lives: Lives { default, maximum },
             maximum_secret_age,
+            frozen_at,
+            description,
+            labels,
             version: _,
             created,
             modified,
@@ -237,6 +255,9 @@ impl RegistryView {
                 default_token_life: default.map(|life| life.to_string()),
                 maximum_token_life: maximum.map(|life| life.to_string()),
                 maximum_secret_age: maximum_secret_age.map(|age| age.to_string()),
+                frozen: frozen_at.map(|_| true),
+                description,
+                labels,
             },
         }
     }
@@ -338,6 +359,17 @@ struct CreateRegistryProperties {
         example = "P90D"
     )]
     maximum_secret_age: Patch<String>,
+    /// True freezes the registry: no token, account or JWT opens it at `/token` or `/v2/check`. False thaws it. Absent: a new registry is open, one that is replaced stays as it is
+    #[schema(nullable = false, example = false)]
+    frozen: Option<bool>,
+    /// A text for people; null is no text. Absent: no text for a new registry, unchanged for one that is replaced
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 200, pattern = r"^[^\x00-\x1F\x7F]*$", example = "Images of the team for accounts")]
+    description: Patch<String>,
+    /// Null and `{}` are none. Absent: none for a new registry, unchanged for one that is replaced
+    #[serde(default)]
+    #[schema(value_type = Option<LabelsSchema>)]
+    labels: Patch<SentLabels>,
     /// The product once had it; clients of that time still send it.
     #[serde(default, rename = "maintenanceWindow")]
     #[schema(ignore)]
@@ -364,6 +396,9 @@ impl TryFrom<CreateRegistry> for NewRegistry {
             default_token_life,
             maximum_token_life,
             maximum_secret_age,
+            frozen,
+            description,
+            labels,
             _maintenance_window: _,
             _hostname: _,
             _storage_usage: _,
@@ -379,6 +414,8 @@ impl TryFrom<CreateRegistry> for NewRegistry {
         let verifier = violations.take(to_verifier(token_verifier.as_deref()));
         let lives = violations.take(to_lives(default_token_life, maximum_token_life));
         let maximum_secret_age = violations.take(to_maximum_age(maximum_secret_age));
+        let description = violations.take(description.try_map(parse_description));
+        let labels = violations.take(to_labels(labels));
         let new = (|| {
             Some(Self {
                 name: name?,
@@ -389,6 +426,9 @@ impl TryFrom<CreateRegistry> for NewRegistry {
                 verifier: verifier?,
                 lives: lives?,
                 maximum_secret_age: maximum_secret_age?,
+                frozen,
+                description: description?,
+                labels: labels?,
             })
         })();
         violations.finish(new)
@@ -460,6 +500,17 @@ pub(in super::super) struct PatchRegistry {
         example = "P90D"
     )]
     maximum_secret_age: Patch<String>,
+    /// True freezes the registry: from the next request on no token, account or JWT opens it at `/token` or `/v2/check`. False thaws it
+    #[schema(nullable = false, example = false)]
+    frozen: Option<bool>,
+    /// Replaces the text for people; null removes it, absent leaves it as it is
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 200, pattern = r"^[^\x00-\x1F\x7F]*$", example = "Images of the team for accounts")]
+    description: Patch<String>,
+    /// Replaces all labels; null and `{}` remove them, absent leaves them as they are
+    #[serde(default)]
+    #[schema(value_type = Option<LabelsSchema>)]
+    labels: Patch<SentLabels>,
     #[schema(ignore)]
     name: Option<String>,
     #[schema(ignore)]
@@ -501,6 +552,9 @@ impl TryFrom<PatchRegistry> for RegistryPatch {
             default_token_life,
             maximum_token_life,
             maximum_secret_age,
+            frozen,
+            description,
+            labels,
             _maintenance_window: _,
             _hostname: _,
             _storage_usage: _,
@@ -522,6 +576,8 @@ impl TryFrom<PatchRegistry> for RegistryPatch {
         let verifier = violations.take(to_verifier(token_verifier.as_deref()));
         let lives = violations.take(to_lives(default_token_life, maximum_token_life));
         let maximum_secret_age = violations.take(to_maximum_age(maximum_secret_age));
+        let description = violations.take(description.try_map(parse_description));
+        let labels = violations.take(to_labels(labels));
         let patch = (|| {
             Some(Self {
                 name,
@@ -532,6 +588,9 @@ impl TryFrom<PatchRegistry> for RegistryPatch {
                 verifier: verifier?,
                 lives: lives?,
                 maximum_secret_age: maximum_secret_age?,
+                frozen,
+                description: description?,
+                labels: labels?,
             })
         })();
         violations.finish(patch)

@@ -8,15 +8,17 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
+use super::labels::{LabelsSchema, SentLabels, to_labels};
 use super::{Links, Metadata, nullable_list, rfc3339};
 use crate::domain::allow_list::AllowList;
+use crate::domain::description::parse_description;
+use crate::domain::id::RegistryId;
+use crate::domain::labels::Labels;
 use crate::domain::patch::Patch;
 use crate::domain::scope_warning::ScopeWarning;
 use crate::domain::status::Status;
 use crate::domain::token;
-use crate::domain::token::{
-    NewToken, TokenName, TokenPatch, VerbatimScopes, parse_description, parse_expiry,
-};
+use crate::domain::token::{NewToken, TokenName, TokenPatch, VerbatimScopes, parse_expiry};
 use crate::domain::token_scope;
 use crate::domain::token_scope::check_scopes;
 use crate::error::{Error, Result, Violations};
@@ -137,6 +139,10 @@ struct TokenProperties {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "Pushes from the nightly build")]
     description: Option<String>,
+    /// The labels of the token; absent without any
+    #[serde(skip_serializing_if = "Labels::is_empty")]
+    #[schema(value_type = LabelsSchema, required = false)]
+    labels: Labels,
     /// The token's name, unique in the registry
     #[schema(example = "push-token")]
     name: String,
@@ -189,6 +195,7 @@ impl TokenView {
             position: _,
             name,
             description,
+            labels,
             status,
             expiry_date,
             scopes,
@@ -215,6 +222,7 @@ impl TokenView {
                 },
                 expiry_date: expiry_date.map(rfc3339),
                 description,
+                labels,
                 name,
                 scopes: scopes.into(),
                 status: status.as_str(),
@@ -224,6 +232,15 @@ impl TokenView {
 }
 
 impl TokenView {
+    /// Adds the registry, in a list of several: its id and its name.
+    pub(in super::super) fn of(mut self, registry: Option<&(RegistryId, String)>) -> Self {
+        if let Some((id, name)) = registry {
+            self.metadata.registry_id = Some(id.0);
+            self.metadata.registry_name = Some(name.clone());
+        }
+        self
+    }
+
     /// Adds warnings about its scopes.
     pub(in super::super) fn warned(mut self, warnings: Vec<ScopeWarning>) -> Self {
         self.metadata.warnings = warnings.into_iter().map(WarningView::from).collect();
@@ -250,9 +267,13 @@ pub(in super::super) struct TokenList<'a> {
     /// Tokens on this page
     #[schema(example = 1)]
     pub(in super::super) count: usize,
-    /// All tokens of the registry
+    /// All tokens of the registry; in a list of all registries, of all of them; with conditions, all that meet them, counted up to 100000
     #[schema(example = 1)]
     pub(in super::super) total: i64,
+    /// False if there are more tokens than were counted; absent without conditions
+    #[serde(rename = "totalIsExact", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = true)]
+    pub(in super::super) total_is_exact: Option<bool>,
     #[schema(value_type = Vec<TokenView>)]
     pub(in super::super) items: Items<'a, TokenView>,
     #[serde(rename = "_links")]
@@ -299,6 +320,10 @@ struct CreateTokenProperties {
     #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 200, pattern = r"^[^\x00-\x1F\x7F]*$", example = "Pulls for the nightly build")]
     description: Patch<String>,
+    /// Null and `{}` are none. Absent: none for a new token, unchanged for one that is replaced
+    #[serde(default)]
+    #[schema(value_type = Option<LabelsSchema>)]
+    labels: Patch<SentLabels>,
     /// The scopes of the token
     #[schema(max_items = 100)]
     scopes: Option<Vec<Scope>>,
@@ -350,11 +375,13 @@ impl TryFrom<CreateToken> for NewToken {
             allowed_cidrs,
             credentials,
             description,
+            labels,
         } = body.properties;
         let mut violations = Violations::default();
         let name = violations.take(TokenName::parse(&name));
         let expiry_date = violations.take(expiry_date.try_map(|date| parse_expiry(&date)));
         let description = violations.take(description.try_map(parse_description));
+        let labels = violations.take(to_labels(labels));
         let scopes = violations.take(to_scopes(scopes.unwrap_or_default()));
         let status = violations.take(status.as_deref().map_or(Ok(Status::Enabled), Status::parse));
         let allowed_cidrs = violations.take(allowed_cidrs.map(AllowList::of_token).transpose());
@@ -362,6 +389,7 @@ impl TryFrom<CreateToken> for NewToken {
             Some(Self {
                 name: name?,
                 description: description?,
+                labels: labels?,
                 expiry_date: expiry_date?,
                 scopes: scopes?,
                 allowed_cidrs: allowed_cidrs?,
@@ -386,6 +414,10 @@ pub(in super::super) struct PatchToken {
     #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 200, pattern = r"^[^\x00-\x1F\x7F]*$", example = "Pulls for the nightly build")]
     description: Patch<String>,
+    /// Replaces all labels; null and `{}` remove them, absent leaves them as they are
+    #[serde(default)]
+    #[schema(value_type = Option<LabelsSchema>)]
+    labels: Patch<SentLabels>,
     /// Replaces all scopes; null and absent leave them as they are
     #[schema(max_items = 100)]
     scopes: Option<Vec<Scope>>,
@@ -421,6 +453,7 @@ impl TryFrom<PatchToken> for TokenPatch {
         let PatchToken {
             expiry_date,
             description,
+            labels,
             scopes,
             status,
             allowed_cidrs,
@@ -434,6 +467,7 @@ impl TryFrom<PatchToken> for TokenPatch {
         let mut violations = Violations::default();
         let expiry_date = violations.take(expiry_date.try_map(|date| parse_expiry(&date)));
         let description = violations.take(description.try_map(parse_description));
+        let labels = violations.take(to_labels(labels));
         let scopes = violations.take(scopes.map(to_scopes).transpose());
         let status = violations.take(status.as_deref().map(Status::parse).transpose());
         let allowed_cidrs = violations.take(allowed_cidrs.map(AllowList::of_token).transpose());
@@ -441,6 +475,7 @@ impl TryFrom<PatchToken> for TokenPatch {
             Some(Self {
                 name,
                 description: description?,
+                labels: labels?,
                 expiry_date: expiry_date?,
                 scopes: scopes?,
                 allowed_cidrs: allowed_cidrs?,

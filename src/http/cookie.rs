@@ -4,7 +4,7 @@ use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderName};
 use secrecy::ExposeSecret as _;
 
-use crate::http::links;
+use super::links;
 use crate::service::sessions::{SESSION_LIFE, Ticket};
 
 /// Not Quay's `session`, which another service on the same domain may use too.

@@ -1,0 +1,500 @@
+//! The lookup of a secret that was found: what it is of, what that opens, and its end in the same call.
+//!
+//! Owns the right to be told. An account is told of what it may write: registry tokens by its rights on their registry,
+//! its own app tokens, API tokens and logins, and those of others with the permissions by which it could end them. All
+//! else looks unknown: the answer is the same, and so are the calls of the store. Each answer that tells something is an
+//! event of the audit trail, in one transaction with the end.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::access::{Caller, visible};
+use super::core::{Core, Done, Urgency};
+use super::found_secrets::{Ender, Form, Found, behind, end, walk};
+use super::grants::Grants;
+use crate::domain::Attribution;
+use crate::domain::account::Actor;
+use crate::domain::app_token::WholeAccount;
+use crate::domain::audit::{Change, Kind, Recorded, SubjectKind};
+use crate::domain::escalation::obtain;
+use crate::domain::id::{AccountId, AccountKey, ApiTokenId, AppTokenId, RegistryId, TokenKey};
+use crate::domain::lookup::{Ending, SecretType, Suspect};
+use crate::domain::permission::{Level, Resource};
+use crate::domain::rotation::Generation;
+use crate::domain::status::Status;
+use crate::domain::token::LastUse;
+use crate::domain::token_scope::Scope;
+use crate::error::{Error, Result, What};
+use crate::store::{
+    Lock, Session, Transaction, accounts, api_tokens, app_tokens, credentials, members, registries,
+    roles, token_lookups, tokens,
+};
+
+/// The actor that ended a token by a command, in place of an account. Its id is nil.
+const COMMAND: &str = "command";
+
+/// The owner of a secret, as it is after the call.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    /// The kind of the secret.
+    pub kind: SecretType,
+    /// The kind of its owner: a token of some kind, or an account.
+    pub subject_kind: SubjectKind,
+    /// The id of the owner.
+    pub id: Uuid,
+    /// Its name or title.
+    pub name: String,
+    /// The registry of a registry token.
+    pub registry: Option<(RegistryId, String)>,
+    /// The account that made a registry token, or that the owner belongs to or is.
+    pub account: Option<(AccountId, String)>,
+    /// The state of the owner: `enabled`, `disabled`, `expired`, `revoked` or `deleted`.
+    pub state: &'static str,
+    /// The reason for which the secret opens nothing now; `None` if it is usable.
+    pub unusable: Option<String>,
+    /// The end of the owner.
+    pub expiry_date: Option<DateTime<Utc>>,
+    /// The scopes of a registry token.
+    pub scopes: Option<Vec<Scope>>,
+    /// The roles of an API token, or of the account.
+    pub roles: Option<Vec<String>>,
+    /// The last known use of the owner.
+    pub last_used: Option<LastUse>,
+    /// True if this call ended it.
+    pub ended: bool,
+}
+
+/// Lookup use cases.
+#[derive(Debug)]
+pub struct Lookups<'a> {
+    core: &'a Core,
+}
+
+impl<'a> Lookups<'a> {
+    pub(super) fn new(core: &'a Core) -> Self {
+        Self { core }
+    }
+
+    /// Tells a caller what a secret is of, and ends that if it is wanted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] if it is of nothing that the caller may write; [`Error::Unsuited`] to end the credential of an
+    /// account; [`Error::Unavailable`] if too many walk the tokens already.
+    pub async fn look_up(
+        &self,
+        caller: &Caller,
+        suspect: Suspect,
+        ending: Option<Ending>,
+    ) -> Result<Finding> {
+        let form = self.form(&suspect).await?;
+        let (found, more) = self.seen(caller, &suspect, form).await?;
+        let found = match (found, form) {
+            (None, Some(Form::Secret)) if more => {
+                let form = self.walked(&suspect).await?;
+                self.seen(caller, &suspect, Some(form)).await?.0
+            }
+            (found, _) => found,
+        };
+        let (kind, found) = told(form, found)?;
+        let lock = ending.map_or(Lock::Nothing, |_| found.lock());
+        let (now, refresh_id) = (self.core.clock.now(), self.core.random.uuid()?);
+        let urgency = Urgency::of_an_end(ending.is_some());
+        self.core
+            .change(caller, urgency, lock, move |connection, actor| {
+                if !may_write(connection, actor, found)? {
+                    return Err(unknown());
+                }
+                let ender = Ender {
+                    stamp: actor.stamp(now),
+                    account: Some(actor.id),
+                    refresh_id,
+                };
+                conclude(connection, (kind, found), ending, &ender)
+            })
+            .await
+    }
+
+    /// The same for the operator of the machine, who is told of everything.
+    pub async fn look_up_by_command(
+        &self,
+        suspect: Suspect,
+        ending: Option<Ending>,
+    ) -> Result<Finding> {
+        let form = self.form(&suspect).await?;
+        let mut found = self.behind(&suspect, form).await?;
+        if found.is_none() && matches!(form, Some(Form::Secret)) {
+            let walked = self.walked(&suspect).await?;
+            found = self.behind(&suspect, Some(walked)).await?;
+        }
+        let (kind, found) = told(form, found)?;
+        let lock = ending.map_or(Lock::Nothing, |_| found.lock());
+        let ender = Ender {
+            stamp: Attribution {
+                at: self.core.clock.now(),
+                by: AccountId(Uuid::nil()),
+                by_name: COMMAND.to_owned(),
+            },
+            account: None,
+            refresh_id: self.core.random.uuid()?,
+        };
+        self.core
+            .command(lock, move |connection| {
+                conclude(connection, (kind, found), ending, &ender)
+            })
+            .await
+    }
+
+    async fn form(&self, suspect: &Suspect) -> Result<Option<Form>> {
+        let secret = suspect.secret();
+        if let Some(form) = Form::of(self.core, secret).await? {
+            return Ok(Some(form));
+        }
+        let reference = Grants::new(self.core).behind_jwt(secret).await?;
+        Ok(reference.map(Form::Reference))
+    }
+
+    /// The credential behind a secret, if the caller may write it. True if tokens without lookups are left to be walked.
+    async fn seen(
+        &self,
+        caller: &Caller,
+        suspect: &Suspect,
+        form: Option<Form>,
+    ) -> Result<(Option<Found>, bool)> {
+        let (vault, suspect) = (Arc::clone(&self.core.data_keys), suspect.clone());
+        self.core
+            .read(caller, move |connection, actor| {
+                let (more, _) = token_lookups::count_without(connection, TokenKey(0), 1)?;
+                let found = form.map_or(Ok(None), |form| {
+                    behind(connection, &vault, &form, suspect.secret())
+                })?;
+                let found = match found {
+                    Some(found) if may_write(connection, actor, found)? => Some(found),
+                    _ => None,
+                };
+                Ok((found, more > 0))
+            })
+            .await
+    }
+
+    async fn behind(&self, suspect: &Suspect, form: Option<Form>) -> Result<Option<Found>> {
+        let Some(form) = form else {
+            return Ok(None);
+        };
+        let (vault, suspect) = (Arc::clone(&self.core.data_keys), suspect.clone());
+        self.core
+            .store
+            .read(move |connection| behind(connection, &vault, &form, suspect.secret()))
+            .await
+    }
+
+    /// The form of the secret of a registry token after a walk. If the walk did not find it, its lookup may have been
+    /// kept meanwhile.
+    async fn walked(&self, suspect: &Suspect) -> Result<Form> {
+        let secrets = vec![suspect.secret().clone()];
+        let found = walk(self.core, &self.core.lookup_walks, secrets).await?;
+        let found = found
+            .first()
+            .map(|(_, reference)| Form::Reference(*reference));
+        Ok(found.unwrap_or(Form::Secret))
+    }
+}
+
+/// The kind of a secret in a form. A registry token's secret may turn out to be the previous one.
+fn told(form: Option<Form>, found: Option<Found>) -> Result<(SecretType, Found)> {
+    let (form, found) = form.zip(found).ok_or_else(unknown)?;
+    let kind = match form {
+        Form::Secret => SecretType::RegistryToken,
+        Form::Code => SecretType::AppToken,
+        Form::ApiToken(_) => SecretType::ApiToken,
+        Form::Refresh(_) => SecretType::RefreshToken,
+        Form::Reference(_) => SecretType::Jwt,
+    };
+    Ok((kind, found))
+}
+
+/// The error for the secret of nothing that the caller may write.
+#[must_use]
+pub fn unknown() -> Error {
+    Error::NotFound {
+        what: What::Secret,
+        which: "of this request".to_owned(),
+        hint: Some("nothing that you may write has it".to_owned()),
+    }
+}
+
+/// The error for the end of what was given for an account's password.
+#[must_use]
+pub fn of_a_password() -> Error {
+    Error::Unsuited(
+        "this secret was given for the password of an account, and ends with that; set a new password by PATCH \
+         /accounts/{accountId} or `wharfinger account passwd`"
+            .to_owned(),
+    )
+}
+
+/// Returns true if the actor may write a credential, and so end it.
+fn may_write(connection: &mut Session, actor: &Actor, found: Found) -> Result<bool> {
+    let permits = |resource| actor.permissions.require(resource, Level::Write).is_ok();
+    Ok(match found {
+        Found::Token { registry, .. } => {
+            let home = members::home(connection, registry, actor.key)?;
+            visible(actor, registry, home)
+                .is_ok_and(|(_, rights)| rights.allow(Resource::Token, Level::Write))
+        }
+        Found::AppToken(account, _) | Found::Account(account, _) => {
+            permits(Resource::Access) || (account == actor.key && is_whole(connection, actor)?)
+        }
+        Found::ApiToken(id) => {
+            let account = api_tokens::find(connection, id)?.map(|found| found.account);
+            permits(Resource::Integration)
+                || (account == Some(actor.key) && is_whole(connection, actor)?)
+        }
+    })
+}
+
+/// Returns true if the actor has all the rights of its account: a narrow API token is not to learn of its other tokens.
+fn is_whole(connection: &mut Session, actor: &Actor) -> Result<bool> {
+    if actor.bearer.is_none() {
+        return Ok(true);
+    }
+    let memberships = members::levels(connection, actor.key)?;
+    let whole = WholeAccount {
+        memberships: &memberships,
+    };
+    Ok(obtain(&whole, &actor.permissions).is_ok())
+}
+
+/// Tells of a credential, and ends it if that is wanted.
+fn conclude(
+    connection: &mut Transaction<'_>,
+    (kind, found): (SecretType, Found),
+    ending: Option<Ending>,
+    ender: &Ender,
+) -> Result<Done<Finding>> {
+    if ending.is_some() && matches!(found, Found::Account(..)) {
+        return Err(of_a_password());
+    }
+    let now = ender.stamp.at;
+    let (mut finding, mut event) = describe(connection, kind, found, now)?.ok_or_else(unknown)?;
+    let secret = Value::String(finding.kind.as_str().to_owned());
+    event.beside.insert("secretKind".to_owned(), secret);
+    let change = match ending {
+        Some(_) => end(connection, found, ending, ender)?,
+        None => None,
+    };
+    let change = change.filter(|change| change.before != change.after);
+    if let Some(change) = &change {
+        finding.state = match change.kind {
+            Kind::Delete => "deleted",
+            Kind::Revoke => "revoked",
+            _ => describe(connection, kind, found, now)?.map_or(finding.state, |now| now.0.state),
+        };
+        finding.unusable = Some("this request ended it".to_owned());
+        finding.ended = true;
+    }
+    Ok(Done::of(finding, [event].into_iter().chain(change)))
+}
+
+/// The owner of a secret, and the event that tells of it. `None` if it is gone.
+fn describe(
+    connection: &mut Session,
+    kind: SecretType,
+    found: Found,
+    now: DateTime<Utc>,
+) -> Result<Option<(Finding, Change)>> {
+    match found {
+        Found::Token {
+            registry,
+            token,
+            version,
+        } => describe_token(connection, kind, (registry, token, version), now),
+        Found::AppToken(account, id) => describe_app_token(connection, kind, (account, id), now),
+        Found::ApiToken(id) => describe_api_token(connection, kind, id, now),
+        Found::Account(key, id) => describe_account(connection, kind, (key, id)),
+    }
+}
+
+/// A finding about a thing of which no more is known, and its event.
+fn of<T: Recorded>(kind: SecretType, thing: &T, name: &str) -> (Finding, Change) {
+    let finding = Finding {
+        kind,
+        subject_kind: T::KIND,
+        id: thing.id(),
+        name: name.to_owned(),
+        registry: None,
+        account: None,
+        state: Status::Enabled.as_str(),
+        unusable: None,
+        expiry_date: None,
+        scopes: None,
+        roles: None,
+        last_used: None,
+        ended: false,
+    };
+    (finding, Change::done(Kind::Lookup, thing))
+}
+
+fn describe_token(
+    connection: &mut Session,
+    kind: SecretType,
+    (registry, key, version): (RegistryId, TokenKey, i64),
+    now: DateTime<Utc>,
+) -> Result<Option<(Finding, Change)>> {
+    let Some(tenant) = registries::tenant(connection, registry)? else {
+        return Ok(None);
+    };
+    let home = tenant.home();
+    let known = credentials::credential(connection, home, key)?;
+    let known = known.and_then(|(known, _)| Some((known.id, known.generation(version)?)));
+    let Some((id, generation)) = known else {
+        return Ok(None);
+    };
+    let Some(token) = tokens::find(connection, home, id)? else {
+        return Ok(None);
+    };
+    let kind = match (kind, generation) {
+        (SecretType::RegistryToken, Generation::Previous) => SecretType::PreviousSecret,
+        (kind, _) => kind,
+    };
+    let replaced = token
+        .secrets
+        .previous_end()
+        .filter(|end| generation == Generation::Previous && *end <= now);
+    let replaced =
+        replaced.map(|end| format!("the secret was replaced and ended at {}", said(end)));
+    let frozen = tenant.shut();
+    let (finding, event) = of(kind, &token, &token.name);
+    let finding = Finding {
+        registry: Some((registry, tenant.name)),
+        account: Some((token.created.by, token.created.by_name.clone())),
+        state: token.state_at(now),
+        unusable: token.unusable_at(now).or(replaced).or(frozen),
+        expiry_date: token.expiry_date,
+        scopes: Some(token.scopes),
+        last_used: token.last_used,
+        ..finding
+    };
+    Ok(Some((finding, event.within(registry))))
+}
+
+fn describe_app_token(
+    connection: &mut Session,
+    kind: SecretType,
+    (account, id): (AccountKey, AppTokenId),
+    now: DateTime<Utc>,
+) -> Result<Option<(Finding, Change)>> {
+    let Some((token, _)) = app_tokens::find(connection, account, id)? else {
+        return Ok(None);
+    };
+    let over = token.expires_at.filter(|end| *end <= now);
+    let owner = owner(connection, account)?;
+    let (finding, event) = of(kind, &token, &token.title);
+    let finding = Finding {
+        state: if over.is_some() {
+            "expired"
+        } else {
+            finding.state
+        },
+        unusable: over.map(expired).or(owner.unusable),
+        account: owner.account,
+        roles: Some(role_names(connection, account)?),
+        expiry_date: token.expires_at,
+        last_used: token.used_at.map(used),
+        ..finding
+    };
+    Ok(Some((finding, event)))
+}
+
+fn describe_api_token(
+    connection: &mut Session,
+    kind: SecretType,
+    id: ApiTokenId,
+    now: DateTime<Utc>,
+) -> Result<Option<(Finding, Change)>> {
+    let Some(found) = api_tokens::find(connection, id)? else {
+        return Ok(None);
+    };
+    let token = found.token;
+    let over = (token.expires_at <= now).then_some(token.expires_at);
+    let owner = owner(connection, found.account)?;
+    let (finding, event) = of(kind, &token, &token.name);
+    let revoked = token.revoked.then(|| "the API token is revoked".to_owned());
+    let finding = Finding {
+        state: match (token.revoked, over) {
+            (true, _) => "revoked",
+            (false, Some(_)) => "expired",
+            (false, None) => finding.state,
+        },
+        unusable: revoked.or(over.map(expired)).or(owner.unusable),
+        account: owner.account,
+        expiry_date: Some(token.expires_at),
+        last_used: api_tokens::used_at(connection, id)?.map(used),
+        roles: Some(token.roles),
+        ..finding
+    };
+    Ok(Some((finding, event)))
+}
+
+fn describe_account(
+    connection: &mut Session,
+    kind: SecretType,
+    (key, id): (AccountKey, AccountId),
+) -> Result<Option<(Finding, Change)>> {
+    let Some(account) = accounts::find(connection, id)? else {
+        return Ok(None);
+    };
+    let owner = owner(connection, key)?;
+    let (finding, event) = of(kind, &account, &account.name);
+    let finding = Finding {
+        state: account.status.as_str(),
+        unusable: owner.unusable,
+        account: owner.account,
+        roles: Some(account.roles),
+        ..finding
+    };
+    Ok(Some((finding, event)))
+}
+
+/// The account on whose behalf a credential acts.
+struct Owner {
+    account: Option<(AccountId, String)>,
+    /// The reason for which its credentials open nothing.
+    unusable: Option<String>,
+}
+
+fn owner(connection: &mut Session, key: AccountKey) -> Result<Owner> {
+    let standing = accounts::standing(connection, key)?;
+    let unusable = match &standing {
+        Some(standing) if standing.status == Status::Enabled => None,
+        Some(_) => Some("its account is disabled".to_owned()),
+        None => Some("its account is deleted".to_owned()),
+    };
+    let account = standing.map(|standing| (standing.actor.id, standing.actor.name));
+    Ok(Owner { account, unusable })
+}
+
+fn role_names(connection: &mut Session, account: AccountKey) -> Result<Vec<String>> {
+    let roles = roles::of_account(connection, account)?;
+    Ok(roles.into_iter().map(|role| role.name).collect())
+}
+
+fn expired(end: DateTime<Utc>) -> String {
+    format!("it expired at {}", said(end))
+}
+
+fn said(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+/// A use of which no more than the time is known.
+fn used(at: DateTime<Utc>) -> LastUse {
+    LastUse {
+        at,
+        address: None,
+        repository: None,
+    }
+}
