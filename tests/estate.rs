@@ -959,3 +959,126 @@ async fn walks_read_a_stretch_and_few_names_and_ends_are_found_by_their_index(
         }
     }
 }
+
+#[rstest]
+#[actix_web::test]
+async fn registries_and_accounts_are_found_by_conditions_too(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    for name in ["team-a", "team-b", "team", "ci-a"] {
+        let name = if name == "team" { "tea-m" } else { name };
+        admin.create_registry(name).await;
+    }
+    let listed = async |path: &str| {
+        let answer = admin.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        let items = answer.json["items"].as_array().unwrap().iter();
+        let name = |item: &Value| item["properties"]["name"].as_str().unwrap().to_owned();
+        (items.map(name).collect::<Vec<_>>(), answer)
+    };
+    for (query, expected) in [
+        ("name=team-*", vec!["team-a", "team-b"]),
+        ("name=TEAM-B", vec!["team-b"]),
+        ("name=team", vec![]),
+        ("name=team_*", vec![]),
+        ("name=%25*", vec![]),
+        ("location=de/fra&name=c*", vec!["ci-a"]),
+        ("location=de/txl", vec![]),
+        ("filter.name=a&name=te*", vec!["team-a", "team-b", "tea-m"]),
+    ] {
+        assert_eq!(
+            listed(&format!("/registries?{query}")).await.0,
+            expected,
+            "{query}"
+        );
+    }
+    // The cursor carries them.
+    let (first, answer) = listed("/registries?name=te*&location=de/fra&limit=2").await;
+    assert_eq!(first, ["team-a", "team-b"]);
+    let token = answer.json["pagination"]["token"].as_str().unwrap();
+    assert_eq!(
+        listed(&format!("/registries?pagination.token={token}"))
+            .await
+            .0,
+        ["tea-m"]
+    );
+    for other in ["name=team-*", "location=de/txl"] {
+        let answer = admin
+            .get(&format!("/registries?{other}&pagination.token={token}"))
+            .await;
+        assert_eq!(
+            (answer.status, answer.codes()),
+            (400, vec!["invalid-pagination-token"])
+        );
+    }
+
+    admin.create_account("Ann", &["Analyst"]).await;
+    let bob = admin.create_account("bob%", &[]).await;
+    admin
+        .create_account("\u{c4}nne", &["Analyst", "Continuous Integration"])
+        .await;
+    let disabled = json!({"status": "disabled"});
+    assert_eq!(
+        admin
+            .patch(&format!("/accounts/{bob}"), disabled)
+            .await
+            .status,
+        200
+    );
+    for (query, expected) in [
+        ("name=ann", vec!["Ann"]),
+        ("name=ANN*", vec!["Ann"]),
+        ("name=%C3%A4*", vec!["\u{c4}nne"]),
+        ("name=b_b*", vec![]),
+        ("name=bob%25", vec!["bob%"]),
+        ("status=disabled", vec!["bob%"]),
+        ("role=Analyst&status=enabled&name=*", vec![]),
+    ] {
+        if query.ends_with("name=*") {
+            let answer = admin.get(&format!("/accounts?{query}")).await;
+            assert_eq!((answer.status, answer.codes()), (400, vec!["invalid-name"]));
+            continue;
+        }
+        let (names, answer) = listed(&format!("/accounts?{query}")).await;
+        assert_eq!(names, expected, "{query}");
+        assert_eq!(answer.json["total"], expected.len(), "{query}");
+    }
+    let (analysts, answer) = listed("/accounts?role=Analyst&limit=1&offset=1").await;
+    let total = answer.json["total"].as_u64().unwrap();
+    assert!(analysts.len() == 1 && total > 1, "{answer:?}");
+    let links = &answer.json["_links"];
+    assert!(
+        links["self"]
+            .as_str()
+            .unwrap()
+            .ends_with("?offset=1&limit=1&role=Analyst"),
+        "{links}"
+    );
+    for (query, code) in [
+        ("role=Analist", "invalid-roles"),
+        ("status=expired", "invalid-status"),
+        ("name=", "invalid-name"),
+        ("role=%00", "invalid-roles"),
+    ] {
+        let answer = admin.get(&format!("/accounts?{query}")).await;
+        assert_eq!(
+            (answer.status, answer.codes()),
+            (400, vec![code]),
+            "{query}"
+        );
+    }
+    for (query, code) in [
+        ("location=", "invalid-location"),
+        ("name=*", "invalid-name"),
+        ("name=%0A", "invalid-name"),
+    ] {
+        let answer = admin.get(&format!("/registries?{query}")).await;
+        assert_eq!(
+            (answer.status, answer.codes()),
+            (400, vec![code]),
+            "{query}"
+        );
+    }
+}

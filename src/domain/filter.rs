@@ -12,6 +12,7 @@ use super::id::{AccountId, RegistryId};
 use super::labels::Label;
 use super::period::Period;
 use super::scope::{Opening, carried};
+use super::status::Status;
 use super::text::{has_control, quoted};
 use super::token_scope::Scope;
 use crate::error::{Error, Field, Result};
@@ -266,6 +267,30 @@ pub enum NameFilter {
 }
 
 impl NameFilter {
+    /// Reads a name of a registry or of an account, or the beginning of one and `*`. Keeps it as it was sent.
+    pub fn of_any(text: &str) -> Result<Self> {
+        let (name, begins) = match text.strip_suffix('*') {
+            Some(start) => (start, true),
+            None => (text, false),
+        };
+        if name.is_empty() || has_control(name) || name.chars().count() > ACCOUNT_NAME {
+            return Err(Error::invalid(
+                Field::Name,
+                format!(
+                    "name {} is neither a name of 1 to {ACCOUNT_NAME} characters nor the beginning of one and *, such as \
+                     team-*",
+                    quoted(text)
+                ),
+            ));
+        }
+        let name = name.to_owned();
+        Ok(if begins {
+            Self::Beginning(name)
+        } else {
+            Self::Exactly(name)
+        })
+    }
+
     /// Reads a name of a token, or the beginning of one and `*`.
     pub fn parse(text: &str) -> Result<Self> {
         let (name, begins) = match text.strip_suffix('*') {
@@ -301,6 +326,30 @@ impl fmt::Display for NameFilter {
             Self::Beginning(start) => write!(f, "{start}*"),
         }
     }
+}
+
+/// A filter of registries. Registries must meet all given conditions; none is all registries.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RegistryFilter {
+    /// Registries whose name contains this, in lower case.
+    pub name_contains: Option<String>,
+    /// Registries with this name, or names that begin so.
+    pub name: Option<NameFilter>,
+    /// Registries in this location.
+    pub location: Option<String>,
+    /// Registries with all of these labels.
+    pub labels: Vec<Label>,
+}
+
+/// A filter of accounts. Accounts must meet all given conditions; none is all accounts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AccountFilter {
+    /// Accounts with this name, or names that begin so, as they were sent.
+    pub name: Option<NameFilter>,
+    /// Accounts with this status.
+    pub status: Option<Status>,
+    /// Accounts with this role.
+    pub role: Option<String>,
 }
 
 /// The state of a token as lists show it; see [`Token::state_at`](super::token::Token::state_at).

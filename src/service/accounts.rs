@@ -20,6 +20,7 @@ use crate::domain::account::{
 };
 use crate::domain::audit;
 use crate::domain::escalation::obtain;
+use crate::domain::filter::AccountFilter;
 use crate::domain::id::{AccountId, AccountKey};
 use crate::domain::idempotency::Attempt;
 use crate::domain::page::Window;
@@ -37,7 +38,7 @@ use crate::store::{Lock, Session, members};
 pub struct AccountPage {
     /// In creation order.
     pub accounts: Vec<Account>,
-    /// All accounts.
+    /// All accounts, or all that pass the filter.
     pub total: i64,
 }
 
@@ -61,13 +62,25 @@ impl<'a> Accounts<'a> {
         Self { core }
     }
 
-    /// A page of accounts.
-    pub async fn list(&self, caller: &Caller, window: Window) -> Result<AccountPage> {
+    /// A page of the accounts that pass a filter.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a role that there is not.
+    pub async fn list(
+        &self,
+        caller: &Caller,
+        filter: AccountFilter,
+        window: Window,
+    ) -> Result<AccountPage> {
         self.core
             .read(caller, move |connection, actor| {
                 actor.permissions.require(Resource::Access, Level::Read)?;
+                if let Some(role) = &filter.role {
+                    table::permissions_of_roles(connection, std::slice::from_ref(role))?;
+                }
                 let (accounts, total) =
-                    connection.snapshot(|connection| table::page(connection, window))?;
+                    connection.snapshot(|connection| table::page(connection, &filter, window))?;
                 Ok(AccountPage { accounts, total })
             })
             .await

@@ -8,6 +8,7 @@ use super::idempotency::{Once, StoredAnswer};
 use crate::domain::account::{Actor, Sight};
 use crate::domain::audit::Change;
 use crate::domain::escalation::change;
+use crate::domain::filter::{NameFilter, RegistryFilter};
 use crate::domain::id::{RegistryId, RegistryKey};
 use crate::domain::idempotency::Attempt;
 use crate::domain::labels::Label;
@@ -27,10 +28,8 @@ const FILTER: usize = 64;
 /// The wish for a page of registries.
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
-    /// Only names that contain this, without regard to case.
-    pub name_contains: Option<String>,
-    /// Only registries with all of these labels.
-    pub labels: Vec<Label>,
+    /// The filter.
+    pub filter: RegistryFilter,
     /// The most registries of the page.
     pub limit: i64,
     /// The cursor from the page before.
@@ -54,11 +53,43 @@ struct Cursor {
     contains: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     labels: Vec<Label>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<NameFilter>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    location: Option<String>,
 }
 
-/// The layout of a cursor. A release that does not know labels must refuse theirs, rather than list all registries.
-fn layout(labels: &[Label]) -> u8 {
-    if labels.is_empty() { 1 } else { 2 }
+/// The layout of a cursor. A release that does not know a condition must refuse it, rather than list all registries.
+fn layout(filter: &RegistryFilter) -> u8 {
+    if filter.name.is_some() || filter.location.is_some() {
+        3
+    } else if filter.labels.is_empty() {
+        1
+    } else {
+        2
+    }
+}
+
+impl Cursor {
+    fn new(filter: RegistryFilter) -> Self {
+        Self {
+            v: layout(&filter),
+            after: 0,
+            contains: filter.name_contains,
+            labels: filter.labels,
+            name: filter.name,
+            location: filter.location,
+        }
+    }
+
+    fn filter(&self) -> RegistryFilter {
+        RegistryFilter {
+            name_contains: self.contains.clone(),
+            name: self.name.clone(),
+            location: self.location.clone(),
+            labels: self.labels.clone(),
+        }
+    }
 }
 
 /// Registry use cases.
@@ -105,28 +136,25 @@ impl<'a> Registries<'a> {
     /// A page of the registries that the caller may see.
     pub async fn list(&self, caller: &Caller, listing: Listing) -> Result<RegistryPage> {
         // A filter longer than any name can match none, and databases refuse very long patterns.
-        let contains = listing
+        let mut filter = listing.filter;
+        filter.name_contains = filter
             .name_contains
             .filter(|text| !text.is_empty())
             .map(|text| text.chars().take(FILTER).collect::<String>())
             .map(|text| text.to_ascii_lowercase());
-        if let Some(text) = contains.as_deref().filter(|text| has_control(text)) {
+        let contains = filter.name_contains.as_deref();
+        if let Some(text) = contains.filter(|text| has_control(text)) {
             return Err(Error::invalid(
                 Field::FilterName,
                 format!("filter.name {} contains a control character", quoted(text)),
             ));
         }
         let cursor = match &listing.token {
-            None => Cursor {
-                v: layout(&listing.labels),
-                after: 0,
-                contains,
-                labels: listing.labels,
-            },
-            Some(token) => self.open_cursor(token, contains.as_deref(), &listing.labels)?,
+            None => Cursor::new(filter),
+            Some(token) => self.open_cursor(token, &filter)?,
         };
         let (limit, after) = (listing.limit, RegistryKey(cursor.after));
-        let (contains, labels) = (cursor.contains.clone(), cursor.labels.clone());
+        let filter = cursor.filter();
         let mut registries = self
             .core
             .read(caller, move |connection, actor| {
@@ -134,8 +162,7 @@ impl<'a> Registries<'a> {
                     Sight::None => return Ok(Vec::new()),
                     Sight::One(registry) => {
                         let before = RegistryKey(registry.0 - 1).max(after);
-                        let name = contains.as_deref();
-                        let found = table::list(connection, before, name, &labels, None, 1)?;
+                        let found = table::list(connection, before, &filter, None, 1)?;
                         let own = found.into_iter().filter(|found| found.key == registry);
                         return Ok(own.take(usize::from(limit > 0)).collect());
                     }
@@ -145,8 +172,7 @@ impl<'a> Registries<'a> {
                 let permissions = &actor.permissions;
                 permissions.require_somewhere(Resource::Registry, Level::Read)?;
                 // One more than asked for tells whether there is a next page.
-                let name = contains.as_deref();
-                table::list(connection, after, name, &labels, member, limit + 1)
+                table::list(connection, after, &filter, member, limit + 1)
             })
             .await?;
         let kept = usize::try_from(limit).map_err(Error::internal)?;
@@ -412,22 +438,27 @@ impl<'a> Registries<'a> {
     }
 
     /// The filter is part of the cursor; naming another one beside it is an error.
-    fn open_cursor(&self, token: &str, contains: Option<&str>, labels: &[Label]) -> Result<Cursor> {
+    fn open_cursor(&self, token: &str, filter: &RegistryFilter) -> Result<Cursor> {
         let cursor = self
             .core
             .data_keys
             .open_cursor(LIST, token)
             .and_then(|bytes| serde_json::from_slice::<Cursor>(&bytes).ok())
-            .filter(|cursor| cursor.v == layout(&cursor.labels));
+            .filter(|cursor| cursor.v == layout(&cursor.filter()));
         match cursor {
             Some(cursor) => {
-                let other = if contains.is_some() && contains != cursor.contains.as_deref() {
-                    "filter.name"
-                } else if !labels.is_empty() && labels != cursor.labels {
-                    "label"
-                } else {
-                    return Ok(cursor);
-                };
+                let other =
+                    if filter.name_contains.is_some() && filter.name_contains != cursor.contains {
+                        "filter.name"
+                    } else if !filter.labels.is_empty() && filter.labels != cursor.labels {
+                        "label"
+                    } else if filter.name.is_some() && filter.name != cursor.name {
+                        "name"
+                    } else if filter.location.is_some() && filter.location != cursor.location {
+                        "location"
+                    } else {
+                        return Ok(cursor);
+                    };
                 Err(Error::invalid(
                     Field::PaginationToken,
                     format!(

@@ -12,10 +12,12 @@ use diesel::{
 use uuid::Uuid;
 
 use super::failure::on_unique;
+use super::registries::substr;
 use super::rows::{Id, bytes, instant, micros, uuid};
 use super::schema::{account_roles, accounts, role_permissions, roles};
 use super::session::{Session, direct};
 use crate::domain::account::{Account, Actor, NewAccount, account_keys};
+use crate::domain::filter::{AccountFilter, NameFilter};
 use crate::domain::id::{AccountId, AccountKey};
 use crate::domain::page::Window;
 use crate::domain::patch::Patch;
@@ -245,14 +247,50 @@ pub fn list(connection: &mut Session) -> Result<Vec<Account>> {
     with_roles(connection, rows)
 }
 
-/// A page of accounts, oldest first, and the total. Call it in a snapshot.
-pub fn page(connection: &mut Session, window: Window) -> Result<(Vec<Account>, i64)> {
-    let total = accounts::table
-        .filter(accounts::deleted_at.is_null())
-        .count()
-        .get_result(connection)?;
-    let rows = accounts::table
-        .filter(accounts::deleted_at.is_null())
+/// A page of accounts that pass a filter, oldest first, and the total. Call it in a snapshot.
+pub fn page(
+    connection: &mut Session,
+    filter: &AccountFilter,
+    window: Window,
+) -> Result<(Vec<Account>, i64)> {
+    let AccountFilter { name, status, role } = filter;
+    let named = |name: &NameFilter| match name {
+        NameFilter::Exactly(name) => {
+            let keys = account_keys(name).map(|key| (i32::MAX, key));
+            Vec::from(keys)
+        }
+        NameFilter::Beginning(start) => account_keys(start)
+            .into_iter()
+            .map(|key| (i32::try_from(key.chars().count()).unwrap_or(i32::MAX), key))
+            .collect(),
+    };
+    let named: Vec<(i32, String)> = name.as_ref().map(named).unwrap_or_default();
+    let held = role.as_ref().map(|role| {
+        account_roles::table
+            .inner_join(roles::table.on(roles::key.eq(account_roles::role_key)))
+            .filter(roles::name.eq(role.clone()))
+            .select(account_roles::account_key)
+    });
+    // As often as it is needed, since a boxed query runs once.
+    let wanted = || {
+        let mut query = accounts::table
+            .filter(accounts::deleted_at.is_null())
+            .into_boxed();
+        if let [(length, key), (other_length, other)] = named.as_slice() {
+            let is = substr(accounts::name_key, 1, *length).eq(key.clone());
+            query =
+                query.filter(is.or(substr(accounts::name_key, 1, *other_length).eq(other.clone())));
+        }
+        if let Some(status) = status {
+            query = query.filter(accounts::status.eq(status.as_str()));
+        }
+        if let Some(held) = &held {
+            query = query.filter(accounts::key.eq_any(held.clone()));
+        }
+        query
+    };
+    let total = wanted().count().get_result(connection)?;
+    let rows = wanted()
         .order(accounts::key)
         .offset(window.offset)
         .limit(window.limit)

@@ -1,7 +1,7 @@
 //! The tables `registries` and `registry_counters`.
 
 use chrono::{DateTime, Utc};
-use diesel::sql_types::{Nullable, Text};
+use diesel::sql_types::{Integer, Nullable, Text};
 use diesel::{
     BoolExpressionMethods, EscapeExpressionMethods, ExpressionMethods, JoinOnDsl,
     OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper, TextExpressionMethods,
@@ -14,8 +14,9 @@ use super::rows::{
 use super::schema::{registries, registry_counters, registry_members, signing_keys};
 use super::session::{Session, direct};
 use crate::domain::Attribution;
+use crate::domain::filter::{NameFilter, RegistryFilter};
 use crate::domain::id::{AccountId, AccountKey, RegistryId, RegistryKey};
-use crate::domain::labels::{Label, Labels};
+use crate::domain::labels::Labels;
 use crate::domain::life::Lives;
 use crate::domain::period::Period;
 use crate::domain::registry::{NewRegistry, Registry, Tenant, TokenVerifier};
@@ -27,6 +28,9 @@ extern "SQL" {
     /// A text with every `part` of it replaced. To look for a text as it is: SQLite's LIKE disregards case, and the
     /// databases have no other function of one name for that.
     fn replace(text: Nullable<Text>, part: Text, by: Text) -> Nullable<Text>;
+
+    /// So many characters of a text from a place on, the first of which is 1.
+    fn substr(text: Text, from: Integer, length: Integer) -> Text;
 }
 
 #[derive(diesel::Queryable, diesel::Selectable)]
@@ -339,13 +343,11 @@ pub fn count_made_by(connection: &mut Session, account: AccountId) -> Result<i64
         .get_result(connection)?)
 }
 
-/// Living registries after a key, in creation order, by a part of the name in lower case, by labels, all of which they
-/// have, and by member.
+/// Living registries after a key that pass a filter, in creation order, also by member.
 pub fn list(
     connection: &mut Session,
     after: RegistryKey,
-    contains: Option<&str>,
-    labelled: &[Label],
+    filter: &RegistryFilter,
     member: Option<AccountKey>,
     limit: i64,
 ) -> Result<Vec<Registry>> {
@@ -359,14 +361,34 @@ pub fn list(
         .limit(limit)
         .select(RegistryRow::as_select())
         .into_boxed();
-    if let Some(text) = contains {
+    let RegistryFilter {
+        name_contains,
+        name,
+        location,
+        labels,
+    } = filter;
+    match name {
+        Some(NameFilter::Exactly(name)) => {
+            query = query.filter(registries::name.eq(name.to_ascii_lowercase()));
+        }
+        Some(NameFilter::Beginning(start)) => {
+            let length = i32::try_from(start.chars().count()).map_err(Error::internal)?;
+            let beginning = substr(registries::name, 1, length);
+            query = query.filter(beginning.eq(start.to_ascii_lowercase()));
+        }
+        None => {}
+    }
+    if let Some(location) = location {
+        query = query.filter(registries::location.eq(location));
+    }
+    if let Some(text) = name_contains {
         let escaped = text
             .replace('\\', "\\\\")
             .replace('%', "\\%")
             .replace('_', "\\_");
         query = query.filter(registries::name.like(format!("%{escaped}%")).escape('\\'));
     }
-    for label in labelled {
+    for label in labels {
         let without = replace(registries::labels, label.as_member(), "");
         query = query.filter(without.ne(registries::labels));
     }

@@ -5,8 +5,9 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use actix_web::{delete, get, patch, post};
 use serde::Deserialize;
-use utoipa::IntoParams;
 use utoipa::openapi::path::Parameter;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::ids::AccountPath;
 use super::precondition::{IfChanged, IfMatch, looked, tagged};
@@ -15,14 +16,17 @@ use super::token::{Page, window_links};
 use super::wire::{AccountList, AccountView, PatchAccount, PostAccount};
 use super::{Answer, Call, Conditional, Reused, Unchanged, listed};
 use crate::domain::account::{Account, AccountPatch, CreateAccount};
+use crate::domain::filter::{AccountFilter, NameFilter};
 use crate::domain::id::AccountId;
 use crate::domain::page::Window;
 use crate::domain::precondition::Precondition;
-use crate::domain::text::quoted;
-use crate::error::{Error, Field, Result};
+use crate::domain::status::Status;
+use crate::domain::text::{has_control, quoted};
+use crate::error::{Error, Field, Result, Violations};
 use crate::http::call::{Head, Json, Query, Raw, Repeatable};
 use crate::http::links;
 use crate::http::native::{ApiErrorResponse, BodyErrors, Errors};
+use crate::http::schema::one_of;
 use crate::http::state::State;
 use crate::service::account_rules::{IssuedTokens, LiveTokens};
 
@@ -82,17 +86,94 @@ fn flag(revoke_tokens: Option<&str>) -> Result<bool> {
     }
 }
 
+/// Which accounts.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct AccountConditions {
+    /// Only the account with this name, or those with names that begin so: `ci-*`. Without regard to case
+    #[param(min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1F\x7F]*$")]
+    name: Option<String>,
+    /// Only accounts with this status
+    #[param(value_type = Option<StatusWord>, inline, nullable = false)]
+    status: Option<String>,
+    /// Only accounts with this role
+    #[param(min_length = 1, max_length = 255, pattern = r"^[^\x00-\x1F\x7F]*$")]
+    role: Option<String>,
+}
+
+/// The status of an account.
+struct StatusWord;
+
+impl PartialSchema for StatusWord {
+    fn schema() -> RefOr<Schema> {
+        one_of(Status::ALL.into_iter().map(Status::as_str)).into()
+    }
+}
+
+impl ToSchema for StatusWord {}
+
+impl Head for AccountFilter {
+    fn read(request: &HttpRequest) -> Result<Self> {
+        let Query(sent) = Query::<AccountConditions>::read(request)?;
+        let mut violations = Violations::default();
+        let name = sent.name.as_deref().map(NameFilter::of_any).transpose();
+        let name = violations.take(name);
+        let status = sent.status.as_deref().map(Status::parse).transpose();
+        let status = violations.take(status);
+        let role = sent.role;
+        if let Some(role) = role.as_deref().filter(|role| has_control(role)) {
+            let problem = format!("role {} contains a control character", quoted(role));
+            violations.push(Field::Roles, problem);
+        }
+        let filter = (|| {
+            Some(Self {
+                name: name?,
+                status: status?,
+                role,
+            })
+        })();
+        violations.finish(filter)
+    }
+
+    fn parameters() -> Vec<Parameter> {
+        Query::<AccountConditions>::parameters()
+    }
+}
+
+/// The query parameters of a link to a page, for what comes after offset and limit.
+fn filter_parameters(filter: &AccountFilter) -> String {
+    let AccountFilter { name, status, role } = filter;
+    let pairs = [
+        ("name", name.as_ref().map(NameFilter::to_string)),
+        ("status", status.map(|status| status.as_str().to_owned())),
+        ("role", role.clone()),
+    ];
+    let given = pairs
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)));
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(given);
+    let query = query.finish();
+    if query.is_empty() {
+        query
+    } else {
+        format!("&{query}")
+    }
+}
+
 /// List all accounts
 ///
-/// Lists accounts in the order they were made. At most 1000 elements are returned at once.
+/// Lists accounts in the order they were made, or those that meet all conditions. At most 1000 elements are returned at once.
 #[utoipa::path(
-    operation_id = "accountsGet", tag = "Accounts", params(Page),
+    operation_id = "accountsGet", tag = "Accounts", params(Page, AccountConditions),
     responses((status = 200, description = "OK", body = AccountList), Errors),
 )]
 #[get("/accounts")]
-pub(super) async fn list(state: Data<State>, call: Call<(Window, Raw)>) -> Answer {
-    let (window, Raw(request)) = call.head;
-    let page = state.service.accounts().list(&call.caller, window).await?;
+pub(super) async fn list(state: Data<State>, call: Call<(AccountFilter, (Window, Raw))>) -> Answer {
+    let (filter, (window, Raw(request))) = call.head;
+    let links = filter_parameters(&filter);
+    let accounts = state.service.accounts();
+    let page = accounts.list(&call.caller, filter, window).await?;
     let items: Vec<AccountView> = page.accounts.into_iter().map(Into::into).collect();
     listed(
         &state,
@@ -105,7 +186,7 @@ pub(super) async fn list(state: Data<State>, call: Call<(Window, Raw)>) -> Answe
             count: items.len(),
             total: page.total,
             items,
-            links: window_links(&links::here(&request), window, page.total, ""),
+            links: window_links(&links::here(&request), window, page.total, &links),
         },
     )
 }

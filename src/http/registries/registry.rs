@@ -13,11 +13,13 @@ use super::precondition::{IfAbsent, IfChanged, IfMatch, looked, tagged};
 use super::repeat::{Keyed, marked};
 use super::wire::{CreateRegistry, Links, Pagination, PatchRegistry, RegistryList, RegistryView};
 use super::{Answer, Call, Conditional, Reused, Unchanged, listed};
+use crate::domain::filter::{NameFilter, RegistryFilter};
 use crate::domain::id::RegistryId;
 use crate::domain::page::parse_limit;
 use crate::domain::precondition::Precondition;
 use crate::domain::registry::{NewRegistry, Registry, RegistryPatch};
-use crate::error::Result;
+use crate::domain::text::{has_control, quoted};
+use crate::error::{Error, Field, Result, Violations};
 use crate::http::call::{Head, Json, Query, Raw, Repeatable};
 use crate::http::links;
 use crate::http::native::{ApiErrorResponse, BodyErrors, Errors};
@@ -26,6 +28,9 @@ use crate::service::Put;
 use crate::service::idempotency::Once;
 use crate::service::registries::Listing;
 
+/// The longest location to look for, in characters.
+const LOCATION: usize = 255;
+
 /// The registries to list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -33,7 +38,13 @@ struct Filter {
     /// Only registries whose name contains this, without regard to case
     #[serde(rename = "filter.name")]
     #[param(rename = "filter.name", pattern = r"^[^\x00-\x1F\x7F]*$")]
+    name_contains: Option<String>,
+    /// Only the registry with this name, or those with names that begin so: `team-*`. Without regard to case
+    #[param(min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1F\x7F]*$")]
     name: Option<String>,
+    /// Only registries in this location
+    #[param(min_length = 1, max_length = 255, pattern = r"^[^\x00-\x1F\x7F]*$")]
+    location: Option<String>,
     /// The maximum number of elements to return
     #[param(default = "100", pattern = "^0*([0-9]{1,3}|1000)$")]
     limit: Option<String>,
@@ -46,14 +57,27 @@ struct Filter {
 impl Head for Listing {
     fn read(request: &HttpRequest) -> Result<Self> {
         let Query(filter) = Query::<Filter>::read(request)?;
-        let Labelled(labels) = Labelled::read(request)?;
-        Ok(Self {
-            name_contains: filter.name,
-            labels,
-            limit: parse_limit(filter.limit.as_deref())?,
-            // The last page gives an empty token, and some clients send it back.
-            token: filter.token.filter(|token| !token.is_empty()),
-        })
+        let mut violations = Violations::default();
+        let labels = violations.take(Labelled::read(request));
+        let name = filter.name.as_deref().map(NameFilter::of_any).transpose();
+        let name = violations.take(name);
+        let location = violations.take(filter.location.map(parse_location).transpose());
+        let limit = violations.take(parse_limit(filter.limit.as_deref()));
+        let listing = (|| {
+            let Labelled(labels) = labels?;
+            Some(Self {
+                filter: RegistryFilter {
+                    name_contains: filter.name_contains,
+                    name: name?,
+                    location: location?,
+                    labels,
+                },
+                limit: limit?,
+                // The last page gives an empty token, and some clients send it back.
+                token: filter.token.filter(|token| !token.is_empty()),
+            })
+        })();
+        violations.finish(listing)
     }
 
     fn parameters() -> Vec<Parameter> {
@@ -61,6 +85,20 @@ impl Head for Listing {
         all.extend(Labelled::parameters());
         all
     }
+}
+
+/// Reads a location to look for.
+fn parse_location(text: String) -> Result<String> {
+    if text.is_empty() || has_control(&text) || text.chars().count() > LOCATION {
+        return Err(Error::invalid(
+            Field::Location,
+            format!(
+                "location {} is no location such as de/fra; GET /locations lists them",
+                quoted(&text)
+            ),
+        ));
+    }
+    Ok(text)
 }
 
 /// List all container registries
