@@ -69,7 +69,8 @@ struct Filter {
         nullable = false,
         min_length = 1,
         max_length = 200,
-        pattern = r"^[^\x00-\x1F\x7F]*$"
+        pattern = r"^[^\x00-\x1F\x7F]*$",
+        example = "nightly"
     )]
     description: Option<String>,
     /// The state, as `metadata.state` shows it; any if absent
@@ -90,7 +91,8 @@ struct Filter {
         nullable = false,
         min_length = 1,
         max_length = 255,
-        pattern = r"^[^\x00-\x1F\x7F]*$"
+        pattern = r"^[^\x00-\x1F\x7F]*$",
+        example = "alice@example.com"
     )]
     created_by: Option<String>,
     /// The token expires within this time after the dry run; any if absent
@@ -101,7 +103,8 @@ struct Filter {
     )]
     #[schema(
         nullable = false,
-        pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$"
+        pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$",
+        example = "P14D"
     )]
     expiring_within: Option<String>,
     /// The token expired this time before the dry run or earlier; any if absent
@@ -112,7 +115,8 @@ struct Filter {
     )]
     #[schema(
         nullable = false,
-        pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$"
+        pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$",
+        example = "P30D"
     )]
     expired_since: Option<String>,
     /// The token was neither made nor used within this time before the dry run; any if absent
@@ -123,7 +127,8 @@ struct Filter {
     )]
     #[schema(
         nullable = false,
-        pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$"
+        pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$",
+        example = "P90D"
     )]
     unused_since: Option<String>,
     /// True: the token was never used. False: it was; any if absent
@@ -132,7 +137,7 @@ struct Filter {
         deserialize_with = "given",
         skip_serializing_if = "Option::is_none"
     )]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, example = true)]
     never_used: Option<bool>,
     /// The token was made before this instant; any if absent
     #[serde(
@@ -140,7 +145,7 @@ struct Filter {
         deserialize_with = "given",
         skip_serializing_if = "Option::is_none"
     )]
-    #[schema(nullable = false, format = DateTime)]
+    #[schema(nullable = false, format = DateTime, example = "2026-01-13T16:27:42Z")]
     created_before: Option<String>,
     /// The token was made at this instant or later; any if absent
     #[serde(
@@ -148,7 +153,7 @@ struct Filter {
         deserialize_with = "given",
         skip_serializing_if = "Option::is_none"
     )]
-    #[schema(nullable = false, format = DateTime)]
+    #[schema(nullable = false, format = DateTime, example = "2026-01-13T16:27:42Z")]
     created_after: Option<String>,
     /// The token's scopes grant all of this access; any if absent
     #[serde(
@@ -159,7 +164,8 @@ struct Filter {
     #[schema(
         nullable = false,
         pattern = r"^[a-z0-9]+(\([a-z0-9]+\))?:[\x21-\x7E]*:[a-z,*]+$",
-        max_length = 512
+        max_length = 512,
+        example = "repository:app/web:push"
     )]
     can_open: Option<String>,
     /// A scope of the token carries this action; any if absent
@@ -168,7 +174,7 @@ struct Filter {
         deserialize_with = "given",
         skip_serializing_if = "Option::is_none"
     )]
-    #[schema(nullable = false, pattern = r"^([a-z]{1,63}|\*)$")]
+    #[schema(nullable = false, pattern = r"^([a-z]{1,63}|\*)$", example = "delete")]
     carries: Option<String>,
     /// Labels of the token, each as `name=value`; any if absent
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -323,10 +329,15 @@ struct PostBulkProperties {
     #[schema(nullable = false, default = false, example = true)]
     dry_run: Option<bool>,
     /// The confirmation that a dry run gave; without dryRun it is needed
-    #[schema(nullable = false, max_length = 20000, pattern = "^[-A-Za-z0-9_]*$")]
+    #[schema(
+        nullable = false,
+        max_length = 20000,
+        pattern = "^[-A-Za-z0-9_]*$",
+        example = "eyJleGFtcGxlIjoidGhlIGRyeSBydW4ncyBvd24ifQ"
+    )]
     confirmation: Option<String>,
     /// By so many tokens the number may have changed since the dry run; 0 if absent
-    #[schema(nullable = false, default = 0, minimum = 0)]
+    #[schema(nullable = false, default = 0, minimum = 0, example = 0)]
     maximum_change: Option<i64>,
 }
 
