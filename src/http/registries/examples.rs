@@ -83,10 +83,11 @@ fn safe(operation: &str) -> Option<Value> {
         "registriesApiTokensPost" => {
             json!({"properties": {"name": "nightly", "level": "reader", "expiryDate": END}})
         }
-        // It is refused, for the lack of the present password: all readers of the document know the new one.
-        "mePasswordPut" => {
-            json!({"properties": {"password": "your new password", "presentPassword": ""}})
-        }
+        // It is refused: a password that all readers of the document know would be worse.
+        "mePasswordPut" => json!({"properties": {
+            "password": "your new password",
+            "presentPassword": "your present password",
+        }}),
         _ => return None,
     })
 }
