@@ -1566,11 +1566,7 @@ async fn bodies_that_forms_are_filled_with_widen_nothing() {
         let answer = admin.send(request.json(example)).await;
         if path == "/me/password" {
             // An example that works would tell its readers a password.
-            assert_eq!(
-                answer.codes(),
-                ["invalid-present-password"],
-                "{answer:?}"
-            );
+            assert_eq!(answer.codes(), ["invalid-present-password"], "{answer:?}");
             continue;
         }
         assert!(

@@ -91,7 +91,7 @@ fn flag(revoke_tokens: Option<&str>) -> Result<bool> {
 #[into_params(parameter_in = Query)]
 struct AccountConditions {
     /// Only the account with this name, or those with names that begin so: `ci-*`. Without regard to case
-    #[param(min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1F\x7F]*$")]
+    #[param(pattern = r"^[^\x00-\x1F\x7F]{1,255}\*?$")]
     name: Option<String>,
     /// Only accounts with this status
     #[param(value_type = Option<StatusWord>, inline, nullable = false)]

@@ -54,7 +54,7 @@ struct Filter {
     )]
     #[schema(
         nullable = false,
-        pattern = r"^[A-Za-z][-A-Za-z0-9]{0,62}(\*|[A-Za-z0-9])?$",
+        pattern = r"^[A-Za-z]([-A-Za-z0-9]{0,61}[A-Za-z0-9]|[-A-Za-z0-9]{0,62}\*)$",
         max_length = 64,
         example = "ci-*"
     )]

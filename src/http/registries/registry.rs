@@ -40,7 +40,7 @@ struct Filter {
     #[param(rename = "filter.name", pattern = r"^[^\x00-\x1F\x7F]*$")]
     name_contains: Option<String>,
     /// Only the registry with this name, or those with names that begin so: `team-*`. Without regard to case
-    #[param(min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1F\x7F]*$")]
+    #[param(pattern = r"^[^\x00-\x1F\x7F]{1,255}\*?$")]
     name: Option<String>,
     /// Only registries in this location
     #[param(min_length = 1, max_length = 255, pattern = r"^[^\x00-\x1F\x7F]*$")]

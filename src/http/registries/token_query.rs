@@ -39,7 +39,7 @@ const ID: &str = "^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$";
 pub(super) struct TokenConditions {
     /// Only tokens with this name, or with names that begin so: `ci-*`. Without regard to case
     #[param(
-        pattern = r"^[A-Za-z][-A-Za-z0-9]{0,62}(\*|[A-Za-z0-9])?$",
+        pattern = r"^[A-Za-z]([-A-Za-z0-9]{0,61}[A-Za-z0-9]|[-A-Za-z0-9]{0,62}\*)$",
         max_length = 64
     )]
     pub(super) name: Option<String>,

@@ -37,7 +37,6 @@ schemathesis.openapi.format("date-time", INSTANTS)
 # The pattern of periods cannot say that one of its parts has to be there.
 PERIODS = strategies.sampled_from(["PT1H", "PT36H", "P1D", "P1DT12H", "P2W", "P14D", "P30D"])
 schemathesis.openapi.format("period", PERIODS)
-MEMBERS_WITH_PERIODS = ["defaultTokenLife", "maximumTokenLife", "maximumSecretAge"]
 
 schemathesis.openapi.format("entity-tag", strategies.sampled_from(['"2a-3"', 'W/"0"', '"1-1", "2-1"']))
 
@@ -70,12 +69,50 @@ READ_PAST = {
     "PatchAccountInput": ["id", "type", "href", "metadata"],
 }
 
+# The lists that labels select from, and the operations that set labels.
+LABELLED = ["GET /registries", "GET /tokens", "GET /registries/{registryId}/tokens"]
+LABELS = [
+    "POST /registries",
+    "PUT /registries/{registryId}",
+    "PATCH /registries/{registryId}",
+    "POST /registries/{registryId}/tokens",
+    "PUT /registries/{registryId}/tokens/{tokenId}",
+    "PATCH /registries/{registryId}/tokens/{tokenId}",
+]
+
 # Refusals of requests that the document permits, by operation and error code, each with the rule behind it.
 RULES = {
     # Opaque: only values from a list can be sent back.
     ("GET /registries", "invalid-pagination-token"),
     ("GET /registries/{registryId}/tokens", "invalid-pagination-token"),
     ("GET /audit", "invalid-pagination-token"),
+    ("GET /tokens", "invalid-pagination-token"),
+    ("GET /bulk", "invalid-pagination-token"),
+    ("POST /tokens/bulk", "invalid-confirmation"),
+    # A dry run needs an action, and some condition; and conditions have grammars.
+    ("POST /tokens/bulk", "invalid-action"),
+    ("POST /tokens/bulk", "invalid-filter"),
+    ("POST /tokens/bulk", "invalid-expiry-date"),
+    ("POST /tokens/bulk", "invalid-can-open"),
+    ("POST /tokens/bulk", "invalid-name"),
+    ("POST /tokens/bulk", "invalid-label"),
+    ("POST /tokens/bulk", "invalid-registry-id"),
+    # JSON Schema takes 1.0 for an integer.
+    ("POST /tokens/bulk", "invalid-maximum-change"),
+    # A filtered list has a first part, in which offsets count.
+    ("GET /tokens", "invalid-offset"),
+    ("GET /registries/{registryId}/tokens", "invalid-offset"),
+    # The grammar of labels' names has more than a pattern says, and an object's names have none.
+    *((operation, "invalid-label") for operation in LABELLED),
+    *((operation, "invalid-labels") for operation in LABELS),
+    ("POST /registries/{registryId}/api-tokens", "invalid-expiry-date"),
+    ("GET /tokens", "invalid-can-open"),
+    ("GET /registries/{registryId}/tokens", "invalid-can-open"),
+    # A secret has a checksum.
+    ("POST /tokens/lookup", "invalid-secret"),
+    # No made-up text is the present password.
+    ("PUT /me/password", "invalid-present-password"),
+    ("PUT /me/password", "invalid-password"),
     # The contract answers a changed name or location with 400.
     ("PUT /registries/{registryId}", "invalid-name"),
     ("PUT /registries/{registryId}", "invalid-location"),
@@ -87,6 +124,7 @@ RULES = {
     ("POST /accounts", "invalid-roles"),
     ("POST /accounts", "invalid-password"),
     ("PATCH /accounts/{accountId}", "invalid-roles"),
+    ("GET /accounts", "invalid-roles"),
     ("PATCH /accounts/{accountId}", "invalid-password"),
     # All of a question together has bounds.
     ("POST /registries/{registryId}/tokens/{tokenId}/evaluate", "invalid-scopes"),
@@ -167,6 +205,16 @@ def exclude_c1(value):
         exclude_c1(member)
 
 
+def give_periods(value):
+    """Gives all that has the pattern of periods the format that makes periods."""
+    if isinstance(value, dict):
+        if str(value.get("pattern")).startswith("^P("):
+            value["format"] = "period"
+        value = list(value.values())
+    for member in value if isinstance(value, list) else []:
+        give_periods(member)
+
+
 @schemathesis.hook
 def before_load_schema(context, raw_schema):
     exclude_c1(raw_schema)
@@ -177,9 +225,7 @@ def before_load_schema(context, raw_schema):
     for name in ["PostTokenProperties", "PatchTokenInput"]:
         schemas[name]["properties"]["allowedCidrs"]["items"]["format"] = "address-or-network"
     schemas["EvaluateTokenInput"]["properties"]["address"]["format"] = "address"
-    for name in ["PostRegistryProperties", "PatchRegistryInput"]:
-        for member in MEMBERS_WITH_PERIODS:
-            schemas[name]["properties"][member]["format"] = "period"
+    give_periods(raw_schema)
     # Only what an answer gave names a state: a made-up one would have every change refused.
     for item in raw_schema["paths"].values():
         for operation in item.values():
