@@ -404,7 +404,7 @@ fn wrong_questions() -> Vec<(Value, &'static str, &'static str)> {
         (
             json!({"scopes": ["repository:a:pull"]}),
             "invalid-scopes",
-            "scopes[0]: invalid type: string \"repository:a:pull\", expected an object",
+            "scopes[0]: an object is needed, not the text \"repository:a:pull\"",
         ),
         (
             json!({"scope": "repository:a"}),
@@ -414,17 +414,17 @@ fn wrong_questions() -> Vec<(Value, &'static str, &'static str)> {
         (
             json!({"scopes": null, "scope": ""}),
             "invalid-scopes",
-            "scopes: invalid type: null, expected a sequence",
+            "scopes: a list is needed, not null",
         ),
         (
             json!({"scope": null}),
             "invalid-scope",
-            "scope: invalid type: null, expected a string",
+            "scope: a text is needed, not null",
         ),
         (
             json!({"scope": ["repository:a:pull"]}),
             "invalid-scope",
-            "scope: invalid type: sequence, expected a string",
+            "scope: a text is needed, not a list",
         ),
         (
             many(101),

@@ -306,7 +306,8 @@ impl Mistake {
             }
             _ => {
                 let missing = missing_member(reason);
-                let violation = Violation::new(field(path, missing), described(path, reason));
+                let reason = wrong_type(reason).unwrap_or_else(|| reason.to_owned());
+                let violation = Violation::new(field(path, missing), described(path, &reason));
                 let kind = missing.map_or(Kind::Value, |name| Kind::Missing(name.to_owned()));
                 (kind, violation)
             }
@@ -463,6 +464,37 @@ fn described(path: &Path, reason: &str) -> String {
     shortened(&masked(&format!("{place}: {reason}")))
 }
 
+/// Serde's message on a value of a wrong type or beyond the bounds of its type, in plain words.
+fn wrong_type(reason: &str) -> Option<String> {
+    let rest = reason.strip_prefix("invalid type: ");
+    let rest = rest.or_else(|| reason.strip_prefix("invalid value: "))?;
+    // The value may contain serde's words, and the type does not.
+    let (sent, expected) = rest.rsplit_once(", expected ")?;
+    let needed = match expected {
+        "a string" | "str" | "a borrowed string" => "a text",
+        "a boolean" | "bool" => "true or false",
+        "a sequence" | "an array" => "a list",
+        "a map" => "an object",
+        "i8" | "i16" | "i32" | "i64" | "i128" | "isize" => "a whole number",
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" | "u64" | "u128" | "usize" => "a whole number from 0",
+        "f32" | "f64" => "a number",
+        other => other,
+    };
+    let bare = |kind: &str| Some(sent.strip_prefix(kind)?.strip_suffix('`')?.to_owned());
+    let sent = match sent {
+        "sequence" => "a list".to_owned(),
+        "map" => "an object".to_owned(),
+        _ => ["boolean `", "integer `", "floating point `"]
+            .into_iter()
+            .find_map(bare)
+            .or_else(|| Some(format!("the text {}", sent.strip_prefix("string ")?)))
+            .unwrap_or_else(|| sent.to_owned()),
+    };
+    Some(format!("{needed} is needed, not {sent}"))
+}
+
 /// Parses serde's message on a missing field.
 fn missing_member(reason: &str) -> Option<&str> {
     reason.strip_prefix("missing field `")?.strip_suffix('`')
@@ -591,12 +623,12 @@ mod tests {
             (
                 r#"{"properties": {"expiryDate": 5}}"#,
                 Field::ExpiryDate,
-                "properties.expiryDate: invalid type: integer `5`, expected a string",
+                "properties.expiryDate: a text is needed, not 5",
             ),
             (
                 r#"{"properties": {"scopes": [1, "x"]}}"#,
                 Field::Scopes,
-                "properties.scopes[1]: invalid type: string \"x\", expected u8",
+                "properties.scopes[1]: a whole number from 0 to 255 is needed, not the text \"x\"",
             ),
             (
                 r#"{"other": 1}"#,
@@ -606,7 +638,7 @@ mod tests {
             (
                 "[]",
                 Field::Body,
-                "the body: invalid type: sequence, expected an object",
+                "the body: an object is needed, not a list",
             ),
         ];
         for (text, field, message) in cases {
@@ -623,6 +655,62 @@ mod tests {
             "{\"properties\": {}}\u{feff}",
         ] {
             assert_eq!(complaint(text).0, Field::Body, "{text:?}");
+        }
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only read")]
+    struct Kinds {
+        text: Option<String>,
+        truth: Option<bool>,
+        number: Option<f64>,
+        whole: Option<i64>,
+        count: Option<u32>,
+        list: Option<Vec<String>>,
+        object: Option<std::collections::BTreeMap<String, String>>,
+        thing: Option<Inner>,
+    }
+
+    #[test]
+    fn wrong_types_are_told_in_plain_words() {
+        for (text, told) in [
+            (r#"{"text": 1.5}"#, "text: a text is needed, not 1.5"),
+            (r#"{"text": {}}"#, "text: a text is needed, not an object"),
+            (
+                r#"{"truth": "true"}"#,
+                r#"truth: true or false is needed, not the text "true""#,
+            ),
+            (
+                r#"{"number": []}"#,
+                "number: a number is needed, not a list",
+            ),
+            (
+                r#"{"whole": "5, expected x"}"#,
+                r#"whole: a whole number is needed, not the text "5, expected x""#,
+            ),
+            (
+                r#"{"whole": 1.5}"#,
+                "whole: a whole number is needed, not 1.5",
+            ),
+            (
+                r#"{"count": -1}"#,
+                "count: a whole number from 0 is needed, not -1",
+            ),
+            (
+                r#"{"list": "a"}"#,
+                r#"list: a list is needed, not the text "a""#,
+            ),
+            (r#"{"list": [null]}"#, "list[0]: a text is needed, not null"),
+            (
+                r#"{"object": true}"#,
+                "object: an object is needed, not true",
+            ),
+            (r#"{"thing": []}"#, "thing: an object is needed, not a list"),
+        ] {
+            match parse::<Kinds>(text.as_bytes()) {
+                Err(Error::Invalid(violations)) => assert_eq!(violations[0].message, told),
+                other => panic!("{text} gave {other:?}"),
+            }
         }
     }
 
