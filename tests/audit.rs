@@ -948,6 +948,7 @@ async fn lists_filter_and_go_on(#[values(Backend::Sqlite, Backend::Postgres)] ba
         ("actor=admin", "invalid-account-id"),
         ("registry=one", "invalid-registry-id"),
         ("subject=x", "invalid-subject"),
+        ("bulk=x", "invalid-bulk-id"),
         ("kind=made", "invalid-kind"),
         ("outcome=ok", "invalid-outcome"),
         ("limit=1001", "invalid-limit"),

@@ -77,6 +77,18 @@ impl Estate {
         ]
     }
 
+    /// A registry API token of the member on the first registry, and its id.
+    async fn registry_api_token(&self) -> (Actor, String) {
+        let path = format!("/registries/{}/api-tokens", self.registries[0]);
+        let wish =
+            json!({"name": "nightly", "level": "maintainer", "expiryDate": "2027-01-01T00:00:00Z"});
+        let made = self.mia.post(&path, json!({"properties": wish})).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        let secret = made.json["properties"]["token"].as_str().unwrap();
+        let id = made.json["id"].as_str().unwrap();
+        (self.server.bearer(secret), id.to_owned())
+    }
+
     async fn work(&self) -> i64 {
         self.server.service.bulk().work("test").await.unwrap()
     }
@@ -389,6 +401,16 @@ async fn a_confirmation_is_good_for_what_was_shown_to_whom_it_was_shown(
             "{sent}"
         );
     }
+    for (sent, told) in [
+        (json!({}), "is missing"),
+        (
+            json!({"confirmation": "A".repeat(20_001)}),
+            "is longer than 20000 bytes",
+        ),
+    ] {
+        let refused = send(&estate.mia, sent).await;
+        assert!(refused.message().contains(told), "{refused:?}");
+    }
     let begun = confirm(&estate.mia, &preview, wish).await;
     assert_eq!(begun.status, 202, "{begun:?}");
 }
@@ -430,32 +452,37 @@ async fn a_changed_set_is_refused_unless_the_caller_allows_for_it(
     let preview = dry_run(&estate.mia, wish).await;
     let tokens = format!("/registries/{}/tokens", estate.registries[0]);
     estate.mia.delete(&format!("{tokens}/{gone}")).await;
-    // It was made later, so it is neither counted nor touched.
+    // It was made later, so it counts as a change and is not touched.
     let new = estate.make(0, "ci-4", json!({})).await;
 
     let refused = confirm(&estate.mia, &preview, json!({})).await;
     assert_eq!((refused.status, refused.codes()), (409, vec!["conflict"]));
-    let message = refused.message();
-    assert!(
-        message.contains("2 tokens") && message.contains("there are 1"),
-        "{message}"
+    assert_eq!(
+        refused.message(),
+        "the dry run found 2 tokens, and now there are 2: 1 left and 1 came, 1 of them new; maximumChange 0 does not permit \
+         that; make the dry run once more, or send maximumChange 2"
     );
-    // As many as before, but not the same.
+    // As many of the old ones as before, but not the same.
     estate
         .mia
         .patch(&format!("{tokens}/{other}"), json!({"status": "enabled"}))
         .await;
-    let refused = confirm(&estate.mia, &preview, json!({})).await;
+    let refused = confirm(&estate.mia, &preview, json!({"maximumChange": 2})).await;
     assert_eq!((refused.status, refused.codes()), (409, vec!["conflict"]));
+    let message = refused.message();
+    assert!(
+        message.contains("there are 3: 1 left and 2 came, 1 of them new"),
+        "{message}"
+    );
     assert_eq!(estate.mia.get("/tokens").await.json["total"], 3);
 
-    let begun = confirm(&estate.mia, &preview, json!({"maximumChange": 1})).await;
+    let begun = confirm(&estate.mia, &preview, json!({"maximumChange": 3})).await;
     assert_eq!(begun.status, 202, "{begun:?}");
+    assert_eq!(begun.json["properties"]["madeSince"], 1);
     estate.work().await;
-    assert_eq!(
-        result(&shown(&estate.mia, &begun).await),
-        ("done", [2, 2, 0, 0])
-    );
+    let run = shown(&estate.mia, &begun).await;
+    assert_eq!(result(&run), ("done", [2, 2, 0, 0]));
+    assert_eq!(run["properties"]["madeSince"], 1);
     assert_eq!(estate.token(0, &new).await["name"], "ci-4");
 }
 
@@ -466,7 +493,14 @@ async fn a_changed_set_is_refused_unless_the_caller_allows_for_it(
 #[case::is_disabled("disabled", "stopped", [600, 500, 0, 0])]
 #[case::is_deleted("deleted", "stopped", [600, 500, 0, 0])]
 #[case::has_a_new_password("password", "stopped", [600, 500, 0, 0])]
+#[case::was_disabled_for_a_moment("disabled-and-enabled", "stopped", [600, 500, 0, 0])]
+#[case::has_another_description("description", "done", [600, 600, 0, 0])]
+#[case::has_a_further_role("role", "done", [600, 600, 0, 0])]
 #[case::lost_the_token("revoked", "stopped", [600, 500, 0, 0])]
+#[case::lost_the_registry_api_token("revoked-at-registry", "stopped", [600, 500, 0, 0])]
+#[case::of_the_registry_api_token_is_a_reader_now("maker-reader", "done", [600, 500, 0, 100])]
+#[case::of_the_registry_api_token_is_no_member_now("maker-removed", "stopped", [600, 500, 0, 0])]
+#[case::of_the_registry_api_token_is_disabled("maker-disabled", "stopped", [600, 500, 0, 0])]
 #[actix_web::test]
 async fn a_batch_reads_the_rights_of_its_actor_again(
     #[case] change: &str,
@@ -480,10 +514,17 @@ async fn a_batch_reads_the_rights_of_its_actor_again(
     let admin = &estate.admin;
     let wish = json!({"name": "t", "role": "Admin"});
     let generated = admin.post("/v1/apitokens/generate", wish).await;
+    // An account with an API token in force cannot be deleted.
+    let mut own_id = String::new();
     let actor = match change {
         "revoked" => estate
             .server
             .bearer(generated.json["token"].as_str().unwrap()),
+        "revoked-at-registry" | "maker-reader" | "maker-removed" | "maker-disabled" => {
+            let (own, id) = estate.registry_api_token().await;
+            own_id = id;
+            own
+        }
         _ => estate.mia.clone(),
     };
     let wish = json!({"filter": {"registryId": [registry]}, "action": "disable"});
@@ -497,9 +538,19 @@ async fn a_batch_reads_the_rights_of_its_actor_again(
     let member = format!("/registries/{registry}/members/{}", estate.account);
     let token = generated.json["metadata"]["id"].as_str().unwrap();
     let changed = match change {
-        "reader" => admin.put(&member, json!({"level": "reader"})).await,
-        "removed" => admin.delete(&member).await,
-        "disabled" => admin.patch(&account, json!({"status": "disabled"})).await,
+        "reader" | "maker-reader" => admin.put(&member, json!({"level": "reader"})).await,
+        "removed" | "maker-removed" => admin.delete(&member).await,
+        "disabled" | "maker-disabled" => admin.patch(&account, json!({"status": "disabled"})).await,
+        "disabled-and-enabled" => {
+            admin.patch(&account, json!({"status": "disabled"})).await;
+            admin.patch(&account, json!({"status": "enabled"})).await
+        }
+        "description" => admin.patch(&account, json!({"description": "of CI"})).await,
+        "role" => admin.patch(&account, json!({"roles": ["Analyst"]})).await,
+        "revoked-at-registry" => {
+            let tokens = format!("/registries/{registry}/api-tokens");
+            admin.delete(&format!("{tokens}/{own_id}")).await
+        }
         "deleted" => admin.delete(&account).await,
         "password" => {
             admin
@@ -521,8 +572,173 @@ async fn a_batch_reads_the_rights_of_its_actor_again(
         state == "stopped"
     );
     let disabled = "SELECT COUNT(*) FROM tokens WHERE status = 'disabled'";
-    assert_eq!(estate.server.database.number(disabled), 500);
+    assert_eq!(estate.server.database.number(disabled), numbers[1]);
     assert_eq!(estate.events("kind = 'bulk'"), 2);
+}
+
+#[rstest]
+#[actix_web::test]
+async fn every_kind_of_credential_takes_a_run_to_its_end(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let estate = Estate::new(backend).await;
+    estate.one_each().await;
+    let wish = json!({"name": "t", "role": "Admin"});
+    let generated = estate.admin.post("/v1/apitokens/generate", wish).await;
+    let secret = generated.json["token"].as_str().unwrap();
+    let (of_registry, _) = estate.registry_api_token().await;
+    for (actor, action, numbers) in [
+        (&estate.mia, "disable", [2, 1, 0, 1]),
+        // It sees its registry alone.
+        (&of_registry, "enable", [1, 1, 0, 0]),
+        (&estate.server.bearer(secret), "delete", [3, 3, 0, 0]),
+    ] {
+        let wish = json!({"filter": {"name": "ci-*"}, "action": action});
+        let run = estate.run(actor, wish).await;
+        assert_eq!(result(&run), ("done", numbers), "{action}");
+    }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn new_tokens_count_as_a_change_and_the_run_tells_of_them(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let estate = Estate::new(backend).await;
+    estate.one_each().await;
+    let wish = json!({"filter": {"name": "ci-*"}, "action": "disable"});
+    let preview = dry_run(&estate.admin, wish).await;
+    let new = estate.make(0, "ci-new", json!({})).await;
+    let refused = confirm(&estate.admin, &preview, json!({})).await;
+    assert_eq!((refused.status, refused.codes()), (409, vec!["conflict"]));
+    let message = refused.message();
+    assert!(
+        message.contains("found 3 tokens, and now there are 4: 0 left and 1 came, 1 of them new"),
+        "{message}"
+    );
+    let begun = confirm(&estate.admin, &preview, json!({"maximumChange": 1})).await;
+    assert_eq!(begun.json["properties"]["madeSince"], 1, "{begun:?}");
+    estate.work().await;
+    let run = shown(&estate.admin, &begun).await;
+    assert_eq!(result(&run), ("done", [3, 3, 0, 0]));
+    assert_eq!(estate.token(0, &new).await["status"], "enabled");
+}
+
+#[rstest]
+#[actix_web::test]
+async fn a_dry_run_tells_which_tokens_have_the_change_already(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let estate = Estate::new(backend).await;
+    estate.one_each().await;
+    estate.make(0, "ci-d", json!({"status": "disabled"})).await;
+    let wish = json!({"filter": {"name": "ci-*"}, "action": "disable"});
+    let preview = dry_run(&estate.mia, wish.clone()).await;
+    let told = ["found", "permitted", "unchanged"].map(|name| preview[name].as_i64().unwrap());
+    assert_eq!(told, [3, 2, 1]);
+    let run = estate.run(&estate.mia, wish).await;
+    assert_eq!(result(&run), ("done", [3, 1, 1, 1]));
+}
+
+#[rstest]
+#[actix_web::test]
+async fn one_cause_is_one_reason_throughout_a_run(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let estate = Estate::new(backend).await;
+    let [registry, ..] = &estate.registries;
+    fill(&estate.server, registry, 600).await;
+    let path = format!("/registries/{registry}");
+    let rule = json!({"maximumTokenLife": "P10D"});
+    assert_eq!(estate.admin.patch(&path, rule).await.status, 200);
+    let wish = json!({
+        "filter": {"registryId": [registry]},
+        "action": "setExpiry",
+        "expiryDate": "2027-11-21T00:00:00Z",
+    });
+    let preview = dry_run(&estate.admin, wish).await;
+    let reason =
+        "expiryDate 2027-11-21T00:00:00Z is too late: tokens of this registry last P10D at most";
+    assert_eq!(
+        preview["refused"],
+        json!([{"reason": reason, "count": 600}])
+    );
+    let begun = confirm(&estate.admin, &preview, json!({})).await;
+    estate.server.service.bulk().step("test").await.unwrap();
+    estate.server.clock.advance(TimeDelta::seconds(5));
+    estate.work().await;
+    let run = shown(&estate.admin, &begun).await;
+    assert_eq!(result(&run), ("done", [600, 0, 0, 600]));
+    let refused = run["properties"]["refusedTokens"].as_array().unwrap();
+    assert!(
+        refused.iter().all(|token| token["reason"] == reason),
+        "{}",
+        refused[599]
+    );
+}
+
+#[rstest]
+#[actix_web::test]
+async fn an_end_that_shortens_may_lie_beyond_the_maximum_of_the_registry(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let estate = Estate::new(backend).await;
+    let token = estate.make(0, "ci", json!({})).await;
+    let path = format!("/registries/{}", estate.registries[0]);
+    let rule = json!({"maximumTokenLife": "P10D"});
+    assert_eq!(estate.admin.patch(&path, rule).await.status, 200);
+    let end = "2027-11-21T00:00:00Z";
+    let wish = json!({"filter": {"name": "ci"}, "action": "expire", "expiryDate": end});
+    let run = estate.run(&estate.mia, wish).await;
+    assert_eq!(result(&run), ("done", [1, 1, 0, 0]));
+    assert_eq!(estate.token(0, &token).await["expiryDate"], end);
+}
+
+#[rstest]
+#[actix_web::test]
+async fn the_audit_trail_finds_all_that_a_run_changed(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let estate = Estate::new(backend).await;
+    let [registry, ..] = &estate.registries;
+    let tokens = fill(&estate.server, registry, 600).await;
+    let wish = json!({"filter": {"registryId": [registry]}, "action": "disable"});
+    let preview = dry_run(&estate.mia, wish.clone()).await;
+    let begun = confirm(&estate.mia, &preview, json!({})).await;
+    let export = async |more: &str| {
+        let path = format!("/audit/export?bulk={}{more}", id(&begun));
+        let answer = estate.admin.get(&path).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.text.lines().count()
+    };
+    assert_eq!(export("").await, 0);
+    estate.server.service.bulk().step("test").await.unwrap();
+    assert_eq!(export("").await, 500);
+    // A label looks like the member, and is none.
+    let path = format!("/registries/{registry}/tokens/{}", tokens[0]);
+    let labels = json!({"labels": {"bulk": id(&begun), "credential": "x"}});
+    assert_eq!(estate.mia.patch(&path, labels).await.status, 200);
+    estate.work().await;
+    let wish = json!({"filter": {"registryId": [registry]}, "action": "enable"});
+    estate.run(&estate.mia, wish).await;
+
+    assert_eq!(export("").await, 600);
+    assert_eq!(export("&kind=delete").await, 0);
+    let first = format!("/audit?bulk={}&limit=400", id(&begun));
+    let page = estate.admin.get(&first).await.json;
+    assert_eq!(page["items"].as_array().unwrap().len(), 400);
+    assert_eq!(page["items"][0]["detail"]["bulk"], id(&begun));
+    let (_, query) = page["_links"]["next"]
+        .as_str()
+        .unwrap()
+        .split_once('?')
+        .unwrap();
+    let next = estate.admin.get(&format!("/audit?{query}")).await.json;
+    assert_eq!(next["items"].as_array().unwrap().len(), 200);
+    let unknown = format!("/audit?bulk={}", uuid::Uuid::nil());
+    assert_eq!(estate.admin.get(&unknown).await.json["items"], json!([]));
+    let wrong = estate.admin.get("/audit?bulk=1").await;
+    assert_eq!(wrong.codes(), ["invalid-bulk-id"]);
 }
 
 #[rstest]
@@ -739,8 +955,12 @@ async fn a_filter_without_a_bound_or_with_a_mistake_is_refused(
         (json!({"action": "disable"}), "invalid-filter"),
         (json!({"filter": {}, "action": "delete"}), "invalid-filter"),
         (
-            json!({"filter": {"label": []}, "action": "delete"}),
-            "invalid-filter",
+            json!({"filter": {"name": "ci", "label": []}, "action": "delete"}),
+            "invalid-label",
+        ),
+        (
+            json!({"filter": {"name": "ci", "registryId": []}, "action": "delete"}),
+            "invalid-registry-id",
         ),
         (
             json!({"filter": {"name": null}, "action": "delete"}),
@@ -778,6 +998,10 @@ async fn a_filter_without_a_bound_or_with_a_mistake_is_refused(
         (json!({"filter": name, "expiryDate": end}), "invalid-action"),
         (
             json!({"filter": name, "action": "delete", "maximumChange": -1}),
+            "invalid-maximum-change",
+        ),
+        (
+            json!({"filter": name, "action": "delete", "maximumChange": 0}),
             "invalid-maximum-change",
         ),
         (

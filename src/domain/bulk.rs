@@ -2,6 +2,9 @@
 //!
 //! Owns the actions, the state and the counts of a run, and who may see it. Refuses to know how a run works.
 
+use aws_lc_rs::digest::{Context, SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -29,6 +32,10 @@ const OF_ACCOUNT: i64 = 4;
 const IN_ALL: i64 = 32;
 /// The time for which a confirmation is good.
 pub const CONFIRMABLE: TimeDelta = TimeDelta::minutes(15);
+
+/// The reason of a stop.
+pub const STOPPED: &str = "the credential that confirmed it is not in force any more: its API token ended, the password was \
+                           changed, the account was disabled or deleted, or it may read no tokens any more";
 
 /// The change that a run makes to each token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +83,7 @@ impl Action {
             ("expire", Patch::Set(at)) => return Ok(Self::Expire(Some(at))),
             ("expire", Patch::Clear) => {
                 return wrong(
-                    "expiryDate null is no end; send an instant, or leave it out for the present",
+                    "expiryDate null is no end; send an instant, or leave it out to end them now",
                 );
             }
             ("setExpiry", Patch::Keep) => {
@@ -99,7 +106,7 @@ impl Action {
         if expiry == Patch::Keep {
             return Ok(action);
         }
-        wrong("expiryDate is of the actions expire and setExpiry alone; leave it out")
+        wrong("only expire and setExpiry take expiryDate; leave it out")
     }
 
     /// The word on the wire.
@@ -231,6 +238,137 @@ impl Confirmed {
     }
 }
 
+/// The bits of [`Marks`].
+const MARKS: usize = 8192;
+
+/// A digest of a set that tells by how many members two sets differ: each member flips one of its bits. Two members that
+/// share a bit hide each other, so it tells too few now and then, and never too many.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+struct Marks(Vec<u8>);
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self(vec![0; MARKS / 8])
+    }
+}
+
+impl From<Marks> for String {
+    fn from(marks: Marks) -> Self {
+        URL_SAFE_NO_PAD.encode(marks.0)
+    }
+}
+
+impl TryFrom<String> for Marks {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> std::result::Result<Self, Self::Error> {
+        let marks = URL_SAFE_NO_PAD.decode(text).ok();
+        let marks = marks.filter(|marks| marks.len() == MARKS / 8);
+        marks.map(Self).ok_or("these are no marks")
+    }
+}
+
+impl Marks {
+    fn flip(&mut self, token: TokenKey) {
+        let hash = digest(&SHA256, &token.0.to_be_bytes());
+        let number = hash
+            .as_ref()
+            .iter()
+            .take(2)
+            .fold(0, |number, byte| number << 8 | usize::from(*byte));
+        let bit = number % MARKS;
+        if let Some(byte) = self.0.get_mut(bit / 8) {
+            *byte ^= 1 << (bit % 8);
+        }
+    }
+
+    fn differences(&self, other: &Self) -> i64 {
+        let pairs = self.0.iter().zip(&other.0);
+        pairs
+            .map(|(one, other)| i64::from((one ^ other).count_ones()))
+            .sum()
+    }
+}
+
+/// The tokens that a filter finds, as a confirmation seals them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Census {
+    /// Their number.
+    #[serde(rename = "n")]
+    pub found: i64,
+    /// A digest of their keys, in the order of the walk.
+    #[serde(rename = "d")]
+    digest: [u8; 32],
+    #[serde(rename = "m")]
+    marks: Marks,
+}
+
+impl Census {
+    /// Counts one more token.
+    pub fn count(&mut self, token: TokenKey) {
+        let mut context = Context::new(&SHA256);
+        context.update(&self.digest);
+        context.update(&token.0.to_be_bytes());
+        self.digest.copy_from_slice(context.finish().as_ref());
+        self.marks.flip(token);
+        self.found += 1;
+    }
+
+    /// The change since this census: `now` is of the tokens that existed then, and `made` more were made since.
+    #[must_use]
+    pub fn change(&self, now: &Self, made: i64) -> SetChange {
+        let more = now.found - self.found;
+        let told = match self.marks.differences(&now.marks) {
+            _ if self.digest == now.digest => 0,
+            // One that left and one that came share a bit.
+            0 if more == 0 => 2,
+            marks => marks.max(more.abs()),
+        };
+        let left = (told - more) / 2;
+        SetChange {
+            before: self.found,
+            left,
+            came: left + more,
+            made,
+        }
+    }
+}
+
+/// The difference of the tokens that a filter finds from those of a dry run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SetChange {
+    /// Those of the dry run.
+    pub before: i64,
+    /// Those of them that it does not find any more.
+    pub left: i64,
+    /// Those that existed then, and that it finds only now.
+    pub came: i64,
+    /// Those that were made since.
+    pub made: i64,
+}
+
+impl SetChange {
+    /// Refuses a change of more tokens than a caller permits.
+    pub fn require_within(self, maximum_change: i64) -> Result<()> {
+        let Self {
+            before,
+            left,
+            came,
+            made,
+        } = self;
+        let (all, now) = (left + came + made, before - left + came + made);
+        if all <= maximum_change {
+            return Ok(());
+        }
+        Err(Error::Unsuited(format!(
+            "the dry run found {before} tokens, and now there are {now}: {left} left and {} came, {made} of them new; \
+             maximumChange {maximum_change} does not permit that; make the dry run once more, or send maximumChange {all}",
+            came + made
+        )))
+    }
+}
+
 /// The state of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunState {
@@ -336,6 +474,8 @@ pub struct Mandate {
     pub account: AccountKey,
     /// Its version then.
     pub version: i64,
+    /// A digest of its login then; see `service/access.rs`. None in runs of an earlier release.
+    pub login: Option<[u8; 32]>,
     /// The credential.
     pub credential: Credential,
     /// The origin of the request.
@@ -355,6 +495,8 @@ pub struct Run {
     pub mandate: Mandate,
     /// What is to be changed.
     pub confirmed: Confirmed,
+    /// The tokens that met the conditions at the confirmation, but were made after the dry run: they are not touched.
+    pub made_since: i64,
     /// The state.
     pub state: RunState,
     /// The reason of a stop.
@@ -498,6 +640,64 @@ mod tests {
         let tally = tally.and(3, 1, 2);
         assert_eq!((tally.found, tally.complete().unchanged), (10, 5));
         assert_eq!(tally.and(9, 0, 0).found, 15);
+    }
+
+    fn census(keys: impl IntoIterator<Item = i64>) -> Census {
+        let mut census = Census::default();
+        for key in keys {
+            census.count(TokenKey(key));
+        }
+        census
+    }
+
+    #[test]
+    fn a_changed_set_is_told_by_what_left_and_came() {
+        for (before, now, left, came) in [
+            (0..0, 0..0, 0, 0),
+            (0..0, 0..9, 0, 9),
+            (1..4, 1..4, 0, 0),
+            (1..4, 2..5, 1, 1),
+            (1..11, 4..9, 5, 0),
+            (1..100_000, 3..100_004, 2, 4),
+        ] {
+            let change = census(before.clone()).change(&census(now), 7);
+            let before = before.end - before.start;
+            let told = SetChange {
+                before,
+                left,
+                came,
+                made: 7,
+            };
+            assert_eq!(change, told, "{before}");
+        }
+    }
+
+    #[test]
+    fn tokens_that_share_a_bit_are_a_change_all_the_same() {
+        let of = |key| census([key]).marks;
+        let twin = (2..1_000_000).find(|key| of(*key) == of(1)).unwrap();
+        let change = census([1]).change(&census([twin]), 0);
+        assert_eq!((change.left, change.came), (1, 1));
+    }
+
+    #[test]
+    fn a_change_is_permitted_up_to_its_number() {
+        let change = SetChange {
+            before: 3,
+            left: 1,
+            came: 1,
+            made: 2,
+        };
+        assert!(change.require_within(4).is_ok());
+        assert!(change.require_within(3).is_err());
+    }
+
+    #[test]
+    fn a_census_comes_back_as_it_was() {
+        let census = census(1..50);
+        let text = serde_json::to_string(&census).unwrap();
+        assert_eq!(serde_json::from_str::<Census>(&text).unwrap(), census);
+        assert!(serde_json::from_str::<Marks>("\"AAAA\"").is_err());
     }
 
     #[test]

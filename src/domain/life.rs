@@ -96,24 +96,37 @@ impl Lives {
 
     /// Refuses an end that lies too far ahead, and no end if the rules require one.
     pub fn admit(self, end: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<()> {
-        let Some(maximum) = self.maximum else {
+        let Some(wrong) = self.excess(end, now) else {
             return Ok(());
         };
-        let latest = now
-            .checked_add_signed(TimeDelta::from(maximum))
-            .unwrap_or(DateTime::<Utc>::MAX_UTC);
-        let wrong = match end {
-            Some(end) if end <= latest => return Ok(()),
-            Some(end) => format!("expiryDate {} is too late", shown(end)),
-            None => "expiryDate null would let the token last for ever".to_owned(),
-        };
+        let latest = self.latest(now).unwrap_or(DateTime::<Utc>::MAX_UTC);
         Err(Error::invalid(
             Field::ExpiryDate,
             format!(
-                "{wrong}: tokens of this registry last {maximum} at most; send one up to {}, or leave it out",
+                "{wrong}; send one up to {}, or leave it out",
                 shown(latest.trunc_subsecs(0))
             ),
         ))
+    }
+
+    /// The reason to refuse an end, if there is one.
+    #[must_use]
+    pub fn excess(self, end: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Option<String> {
+        let (maximum, latest) = self.maximum.zip(self.latest(now))?;
+        let wrong = match end {
+            Some(end) if end <= latest => return None,
+            Some(end) => format!("expiryDate {} is too late", shown(end)),
+            None => "expiryDate null would let the token last for ever".to_owned(),
+        };
+        Some(format!(
+            "{wrong}: tokens of this registry last {maximum} at most"
+        ))
+    }
+
+    /// The latest end that can be set at an instant.
+    fn latest(self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let latest = now.checked_add_signed(TimeDelta::from(self.maximum?));
+        Some(latest.unwrap_or(DateTime::<Utc>::MAX_UTC))
     }
 }
 

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::digest::{Context, SHA256};
 use aws_lc_rs::hmac;
 use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
@@ -97,6 +98,8 @@ enum Evidence {
     Earlier {
         proof: Proof,
         credential: Credential,
+        /// The [`login`] of the account at that time.
+        login: Option<[u8; 32]>,
     },
 }
 
@@ -174,8 +177,8 @@ impl Caller {
         }
     }
 
-    /// The caller of an earlier request. [`admit`] lets it in while its API token is in force, or its account is as it
-    /// was then.
+    /// The caller of an earlier request. [`admit`] lets it in while its API token is in force, or the login of its account
+    /// is as it was then.
     pub(super) fn again(mandate: &Mandate, id: AccountId) -> Self {
         let evidence = match mandate.credential {
             Credential::ApiToken(token) => Evidence::ApiToken(token),
@@ -186,6 +189,7 @@ impl Caller {
                     version: mandate.version,
                 },
                 credential,
+                login: mandate.login,
             },
         };
         Self::new(evidence).from(mandate.origin.clone())
@@ -548,8 +552,8 @@ pub(super) fn visible<T: OfRegistry>(
 ///
 /// # Errors
 ///
-/// [`Error::Unauthenticated`] if the account is disabled, the API token is not in force or its creator gone, or the
-/// account has changed since the session was made, or since the earlier request;
+/// [`Error::Unauthenticated`] if the account is disabled, the API token is not in force or its creator gone, the account
+/// has changed since the session was made, or its login since the earlier request;
 /// [`Error::NoRole`] if all roles of the token are gone.
 pub(super) fn admit(
     connection: &mut Session,
@@ -565,13 +569,39 @@ pub(super) fn admit(
             Ok((actor.version == proof.version).then_some(actor))
         }
         Evidence::ApiToken(id) => admit_token(connection, *id, now).map(Some),
-        Evidence::Session { proof, .. } | Evidence::Earlier { proof, .. } => {
+        Evidence::Session { proof, .. } => {
             let standing = accounts::standing(connection, proof.account)?
                 .filter(|standing| standing.actor.version == proof.version)
                 .ok_or(Error::Unauthenticated)?;
             enabled(standing).map(Some)
         }
+        Evidence::Earlier {
+            proof, login: then, ..
+        } => {
+            if then.is_none() || login(connection, proof.account)? != *then {
+                return Err(Error::Unauthenticated);
+            }
+            let standing = accounts::standing(connection, proof.account)?;
+            standing
+                .ok_or(Error::Unauthenticated)
+                .and_then(enabled)
+                .map(Some)
+        }
     }
+}
+
+/// A digest of the stored login of an account, for work that goes on after its request. It changes with the password, and
+/// when the account is disabled, even if it is enabled again; other changes leave it. `None` once it is deleted.
+pub(super) fn login(connection: &mut Session, account: AccountKey) -> Result<Option<[u8; 32]>> {
+    let kept = accounts::secret(connection, account)?;
+    Ok(kept.map(|kept| {
+        let mut context = Context::new(&SHA256);
+        context.update(kept.refresh_id.unwrap_or_default().as_bytes());
+        context.update(kept.password_hash.unwrap_or_default().as_bytes());
+        let mut login = [0; 32];
+        login.copy_from_slice(context.finish().as_ref());
+        login
+    }))
 }
 
 /// The creator of a token, within its roles.

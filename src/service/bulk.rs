@@ -5,13 +5,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{Context, SHA256};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::access::Caller;
-use super::bulk_tokens::{Judge, Search, enter, is_refusal, load};
+use super::access::{Caller, login};
+use super::bulk_tokens::{Decision, Judge, Search, enter, is_refusal, load};
 use super::bulk_work::Worker;
 use super::core::{Core, Done, Length, Urgency};
 use super::policy::Policy;
@@ -19,8 +18,8 @@ use super::token_lists;
 use crate::domain::account::Actor;
 use crate::domain::audit::{Change, Kind};
 use crate::domain::bulk::{
-    Action, CONFIRMABLE, Confirmed, Mandate, NamedToken, Refused, Run, RunState, TOKENS, Tally,
-    Wish, admit_run,
+    Action, CONFIRMABLE, Census, Confirmed, Mandate, NamedToken, Refused, Run, RunState, TOKENS,
+    Tally, Wish, admit_run,
 };
 use crate::domain::filter::TokenFilter;
 use crate::domain::id::{BulkId, BulkKey};
@@ -54,11 +53,8 @@ struct Sealed {
     account: i64,
     #[serde(rename = "c")]
     confirmed: Confirmed,
-    /// The number of the tokens, and a digest of their keys.
-    #[serde(rename = "n")]
-    found: i64,
-    #[serde(rename = "d")]
-    digest: [u8; 32],
+    #[serde(rename = "s")]
+    census: Census,
 }
 
 /// The result of a dry run.
@@ -70,6 +66,8 @@ pub struct Preview {
     pub found: i64,
     /// Those that the caller may change.
     pub permitted: i64,
+    /// Those of them that have the change already.
+    pub unchanged: i64,
     /// The others, by the reason.
     pub refused: BTreeMap<String, i64>,
     /// The first of those that were found.
@@ -89,7 +87,7 @@ pub struct Confirmation {
     pub filter: Option<TokenFilter>,
     /// See `filter`.
     pub action: Option<Action>,
-    /// By so many tokens the number may differ from that of the dry run.
+    /// By so many tokens the set may differ from that of the dry run.
     pub maximum_change: i64,
 }
 
@@ -133,8 +131,7 @@ impl<'a> Bulk<'a> {
             id: self.core.random.uuid()?,
             account,
             confirmed: survey.confirmed()?,
-            found: survey.found,
-            digest: survey.digest,
+            census: survey.census,
         };
         let bytes = serde_json::to_vec(&sealed).map_err(Error::internal)?;
         let random = &*self.core.random;
@@ -144,8 +141,9 @@ impl<'a> Bulk<'a> {
             .seal_text(random, CONFIRMATION, &bytes)?;
         Ok(Preview {
             wish: sealed.confirmed.wish,
-            found: survey.found,
-            permitted: survey.found - survey.refused.values().sum::<i64>(),
+            found: sealed.census.found,
+            permitted: sealed.census.found - survey.refused.values().sum::<i64>(),
+            unchanged: survey.unchanged,
             refused: survey.refused,
             tokens: survey.shown,
             confirmation,
@@ -187,8 +185,10 @@ impl<'a> Bulk<'a> {
         if let Some(run) = survey.known {
             return Ok(*run);
         }
-        sealed.require_same(&survey, confirmation.maximum_change)?;
-        let run = self.begin(caller, sealed, survey.found, now).await?;
+        let change = sealed.census.change(&survey.census, survey.made);
+        change.require_within(confirmation.maximum_change)?;
+        let counted = (survey.census.found, survey.made);
+        let run = self.begin(caller, sealed, counted, now).await?;
         self.core.bulk_begun.notify_one();
         Ok(run)
     }
@@ -197,7 +197,7 @@ impl<'a> Bulk<'a> {
         &self,
         caller: &Caller,
         sealed: Sealed,
-        found: i64,
+        (found, made_since): (i64, i64),
         now: DateTime<Utc>,
     ) -> Result<Run> {
         let (credential, origin) = (caller.credential(), caller.origin().clone());
@@ -216,10 +216,12 @@ impl<'a> Bulk<'a> {
                     mandate: Mandate {
                         account: actor.key,
                         version: actor.version,
+                        login: login(connection, actor.key)?,
                         credential,
                         origin: origin.clone(),
                     },
                     confirmed: sealed.confirmed.clone(),
+                    made_since,
                     state: RunState::Running,
                     reason: None,
                     tally: Tally {
@@ -326,15 +328,6 @@ impl<'a> Bulk<'a> {
     }
 }
 
-/// The error for a set that has changed since the dry run.
-#[must_use]
-pub fn changed(before: i64, now: i64, maximum_change: i64) -> Error {
-    Error::Unsuited(format!(
-        "the dry run found {before} tokens, and now there are {now}, which is a change of more than {maximum_change}; make the \
-         dry run once more, or send a larger maximumChange"
-    ))
-}
-
 fn invalid(message: &str) -> Error {
     Error::invalid(Field::Confirmation, message)
 }
@@ -348,24 +341,6 @@ fn visible(connection: &mut Session, actor: &Actor, id: BulkId) -> Result<Run> {
 fn report(connection: &mut Session, run: Run) -> Result<Report> {
     let refused = table::refused(connection, run.key)?;
     Ok(Report { run, refused })
-}
-
-impl Sealed {
-    /// Refuses a set that has changed since the dry run by more than a number of tokens.
-    fn require_same(&self, now: &Survey, maximum_change: i64) -> Result<()> {
-        let change = (now.found - self.found).abs();
-        if change > maximum_change {
-            return Err(changed(self.found, now.found, maximum_change));
-        }
-        if maximum_change == 0 && now.digest != self.digest {
-            return Err(Error::Unsuited(format!(
-                "the dry run found {} tokens, and now there are as many, but not the same; make the dry run once more, or \
-                 send a larger maximumChange",
-                self.found
-            )));
-        }
-        Ok(())
-    }
 }
 
 /// A confirmation, as the jobs of its survey check it.
@@ -405,8 +380,10 @@ struct Survey {
     known: Option<Box<Run>>,
     /// Begun with the first job, unless it is of an earlier dry run.
     search: Option<(Search, Confirmed)>,
-    found: i64,
-    digest: [u8; 32],
+    census: Census,
+    /// The tokens that were made after the dry run.
+    made: i64,
+    unchanged: i64,
     refused: BTreeMap<String, i64>,
     shown: Vec<NamedToken>,
     ended: bool,
@@ -421,8 +398,9 @@ impl Survey {
             confirming: None,
             known: None,
             search: None,
-            found: 0,
-            digest: [0; 32],
+            census: Census::default(),
+            made: 0,
+            unchanged: 0,
             refused: BTreeMap::new(),
             shown: Vec::new(),
             ended: false,
@@ -477,6 +455,7 @@ impl Survey {
         let page = search.go_on(connection, &keys)?;
         self.search = Some((search, confirmed));
         self.ended = page.ended;
+        self.made += page.later;
         self.count(&page.matches)?;
         for matches in page
             .matches
@@ -494,13 +473,9 @@ impl Survey {
 
     fn count(&mut self, matches: &[Match]) -> Result<()> {
         for found in matches {
-            let mut token = Context::new(&SHA256);
-            token.update(&self.digest);
-            token.update(&found.token.0.to_be_bytes());
-            self.digest.copy_from_slice(token.finish().as_ref());
+            self.census.count(found.token);
         }
-        self.found += i64::try_from(matches.len()).map_err(Error::internal)?;
-        if self.found > TOKENS {
+        if self.census.found > TOKENS {
             return Err(Error::invalid(
                 Field::Filter,
                 format!(
@@ -541,7 +516,8 @@ impl Survey {
     fn judge_each(&mut self, judge: &Judge<'_>, home: &Home, tokens: Vec<Token>) -> Result<()> {
         for token in tokens {
             match judge.decide(&token) {
-                Ok(_) => {}
+                Ok(Decision::Nothing) => self.unchanged += 1,
+                Ok(Decision::Change(_) | Decision::Delete) => {}
                 Err(error) if is_refusal(&error) => self.note(error.to_string()),
                 Err(error) => return Err(error),
             }

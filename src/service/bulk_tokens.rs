@@ -14,7 +14,7 @@ use crate::domain::membership::Rights;
 use crate::domain::permission::{Level, Resource};
 use crate::domain::registry::{Home, TokenRules};
 use crate::domain::token::{Token, VerbatimScopes};
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 use crate::store::token_walks::{Match, Place};
 use crate::store::{Session, members, token_pages};
 
@@ -38,6 +38,8 @@ pub(super) struct Search {
 pub(super) struct Page {
     /// Tokens in the order of a walk. There may be none, and more later.
     pub matches: Vec<Match>,
+    /// Tokens that were made after the dry run, and passed over.
+    pub later: i64,
     /// True if all were found.
     pub ended: bool,
 }
@@ -67,17 +69,24 @@ impl Search {
         let Some(walked) = walked else {
             return Ok(Page {
                 matches: Vec::new(),
+                later: 0,
                 ended: false,
             });
         };
         let last = self.confirmed.last();
         let mut matches = walked.matches;
+        let all = matches.len();
         matches.retain(|found| found.token <= last);
+        let later = i64::try_from(all - matches.len()).map_err(Error::internal)?;
         let ended = walked.next.is_none();
         if let Some(next) = walked.next {
             self.walk = walk(&self.confirmed, next, self.limit);
         }
-        Ok(Page { matches, ended })
+        Ok(Page {
+            matches,
+            later,
+            ended,
+        })
     }
 }
 
@@ -165,6 +174,13 @@ impl Judge<'_> {
         self.rights.require(Resource::Token, Level::Write)?;
         let holder = self.policy.holder(self.actor, self.rights);
         let lives = self.rules.lives.within(self.policy.lives);
+        if let Action::SetExpiry(end) = self.action
+            && end != token.expiry_date
+            && let Some(wrong) = lives.excess(end, self.now)
+        {
+            // One cause is one reason, so it has no instant that goes on with time.
+            return Err(Error::invalid(Field::ExpiryDate, wrong));
+        }
         let after = match self.action.effect(self.now) {
             Effect::Delete => return Ok(Decision::Delete),
             Effect::End(at) => altered(token, &holder, |token| Ok(token.end(at)))?,

@@ -15,10 +15,11 @@ use super::bulk_tokens::{Decision, Judge, Search, enter, homes, is_refusal, load
 use super::changes::Changes;
 use super::core::Core;
 use super::policy::Policy;
+use super::token_lists::may_read_tokens;
 use super::tokens::{keep, remove};
 use crate::domain::account::Actor;
 use crate::domain::audit::{By, Change, Event, Kind};
-use crate::domain::bulk::{NamedToken, Refused, Run, RunState};
+use crate::domain::bulk::{NamedToken, Refused, Run, RunState, STOPPED};
 use crate::domain::id::{BulkKey, RegistryKey, TokenKey};
 use crate::domain::permission::{Level, Resource};
 use crate::domain::registry::Home;
@@ -231,6 +232,9 @@ fn admitted(connection: &mut Session, run: &Run, now: DateTime<Utc>) -> Result<O
 }
 
 fn may_still_read(actor: &Actor) -> bool {
+    if let Some(confined) = actor.confined() {
+        return may_read_tokens(confined.rights);
+    }
     let permissions = &actor.permissions;
     permissions
         .require_somewhere(Resource::Token, Level::Read)
@@ -288,11 +292,7 @@ impl Job {
         };
         let Some(actor) = admitted(connection, &run, self.now)? else {
             let stopped = Run {
-                reason: Some(
-                    "the credential that confirmed it is not in force any more, or its account was changed, disabled or \
-                     deleted"
-                        .to_owned(),
-                ),
+                reason: Some(STOPPED.to_owned()),
                 ..run
             };
             return self.end(connection, stopped, RunState::Stopped);

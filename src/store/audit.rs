@@ -2,20 +2,22 @@
 //!
 //! Owns rows and their order. The service owns the links between them and their check.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::dsl::sql;
 use diesel::sql_types::Bool;
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, JoinOnDsl, NullableExpressionMethods,
-    OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper,
+    OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper, TextExpressionMethods,
 };
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::prepared::Prepared;
 use super::rows::{bytes, instant, micros, uuid};
 use super::schema::{audit_chains, audit_events};
 use super::session::{Session, direct};
-use crate::domain::audit::{KeptEvent, Said};
+use crate::domain::audit::{KeptEvent, Kind, Outcome, Said};
+use crate::domain::bulk::RunState;
 use crate::error::{Error, Result};
 
 /// Rows in a statement.
@@ -318,6 +320,48 @@ pub struct Filter {
     pub kind: Option<String>,
     /// With this outcome.
     pub outcome: Option<String>,
+    /// Of a token that this bulk run changed.
+    pub bulk: Option<Uuid>,
+}
+
+/// The most by which clocks of replicas may differ for a bulk run to be found whole.
+const SKEW: TimeDelta = TimeDelta::hours(1);
+
+/// The bounds of the events of a bulk run, which have no index: its actor, and the time from its begin to its end.
+#[derive(Default)]
+struct Work {
+    actor: Option<Vec<u8>>,
+    from: Option<i64>,
+    to: Option<i64>,
+}
+
+/// Finds the bounds by the events of the run itself. `None` if there are none.
+fn work(connection: &mut Session, bulk: Uuid) -> Result<Option<Work>> {
+    let rows: Vec<(Option<Vec<u8>>, i64, String)> = audit_events::table
+        .filter(
+            audit_events::subject
+                .eq(bytes(bulk))
+                .and(audit_events::kind.eq(Kind::Bulk.as_str()))
+                .and(audit_events::outcome.eq(Outcome::Success.as_str())),
+        )
+        .order(audit_events::at)
+        .select((audit_events::actor, audit_events::at, audit_events::detail))
+        .limit(2)
+        .load(connection)?;
+    let mut found = None;
+    for (actor, at, detail) in rows {
+        let work: &mut Work = found.get_or_insert_default();
+        work.actor = actor;
+        let margin = SKEW.num_microseconds().unwrap_or_default();
+        let detail: Value = serde_json::from_str(&detail).unwrap_or_default();
+        let state = detail.pointer("/after/state").and_then(Value::as_str);
+        if state == Some(RunState::Running.as_str()) {
+            work.from = Some(at - margin);
+        } else {
+            work.to = Some(at + margin);
+        }
+    }
+    Ok(found)
 }
 
 /// The position of a walk through the events, in the order of their instants.
@@ -363,6 +407,13 @@ pub fn list(
         audit_events::chain,
         audit_events::sequence,
     );
+    let work = match filter.bulk {
+        Some(bulk) => match work(connection, bulk)? {
+            Some(work) => work,
+            None => return Ok(Vec::new()),
+        },
+        None => Work::default(),
+    };
     let mut wanted = audit_events::table
         .select(EventRow::as_select())
         .limit(limit)
@@ -387,6 +438,19 @@ pub fn list(
     }
     if let Some(outcome) = &filter.outcome {
         wanted = wanted.filter(audit_events::outcome.eq(outcome));
+    }
+    if let Some(bulk) = filter.bulk {
+        // No member of `before` and `after` is followed by this, so no label looks like it.
+        let told = format!("%\"bulk\":\"{bulk}\",\"credential\":{{%");
+        wanted = wanted
+            .filter(audit_events::actor.eq(work.actor))
+            .filter(audit_events::detail.like(told));
+    }
+    if let Some(from) = work.from {
+        wanted = wanted.filter(at.ge(from));
+    }
+    if let Some(to) = work.to {
+        wanted = wanted.filter(at.le(to));
     }
     // An index can start only at the bare bound on the instant.
     wanted = match (order, beyond) {

@@ -45,6 +45,8 @@ struct RunRow {
     at_registry: Option<i64>,
     at_position: Option<i64>,
     finished_at: Option<i64>,
+    login: Option<Vec<u8>>,
+    made_since: i64,
 }
 
 impl TryFrom<RunRow> for Run {
@@ -73,6 +75,8 @@ impl TryFrom<RunRow> for Run {
             at_registry,
             at_position,
             finished_at,
+            login,
+            made_since,
         } = row;
         let credential = match (credential.as_str(), api_token) {
             (PASSWORD, _) => Credential::Password,
@@ -92,6 +96,10 @@ impl TryFrom<RunRow> for Run {
             mandate: Mandate {
                 account: AccountKey(account_key),
                 version: account_version,
+                login: login
+                    .map(TryInto::try_into)
+                    .transpose()
+                    .map_err(|_| Error::internal("the login of a run is no digest"))?,
                 credential,
                 origin: Origin {
                     address: address.map_err(Error::internal)?,
@@ -99,6 +107,7 @@ impl TryFrom<RunRow> for Run {
                 },
             },
             confirmed: from_json(&wish)?,
+            made_since,
             state: RunState::from_stored(&state),
             reason,
             tally: Tally {
@@ -168,6 +177,7 @@ pub fn insert(connection: &mut Session, run: &mut Run) -> Result<()> {
         created,
         mandate,
         confirmed,
+        made_since,
         state,
         reason,
         tally,
@@ -198,6 +208,8 @@ pub fn insert(connection: &mut Session, run: &mut Run) -> Result<()> {
             bulk_runs::refused.eq(tally.refused),
             bulk_runs::worked_at.eq(micros(created.at)),
             bulk_runs::finished_at.eq(finished_at.map(micros)),
+            bulk_runs::login.eq(mandate.login.map(Vec::from)),
+            bulk_runs::made_since.eq(made_since),
         ))
         .returning(bulk_runs::key)
         .get_result(connection)?;

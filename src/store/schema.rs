@@ -138,6 +138,8 @@ diesel::table! {
         at_position -> Nullable<BigInt>,
         worked_at -> BigInt,
         finished_at -> Nullable<BigInt>,
+        login -> Nullable<Binary>,
+        made_since -> BigInt,
     }
 }
 

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::wire::{Links, Pagination};
 use super::{Answer, Call, listed};
 use crate::domain::audit::{KeptEvent, Kind, Outcome};
-use crate::domain::id::{AccountId, RegistryId};
+use crate::domain::id::{AccountId, BulkId, RegistryId};
 use crate::domain::page::parse_limit;
 use crate::domain::text::quoted;
 use crate::error::{Error, Field, Result, Violations};
@@ -50,6 +50,9 @@ pub(super) struct Wanted {
     /// The outcome
     #[param(value_type = Option<OutcomeWord>, inline, nullable = false)]
     outcome: Option<String>,
+    /// The id of a bulk run that changed the token of the event
+    #[param(format = Uuid)]
+    bulk: Option<String>,
 }
 
 /// A kind of event.
@@ -138,6 +141,7 @@ impl TryFrom<Wanted> for Filter {
         let actor = id(wanted.actor, |text| Ok(AccountId::parse(text)?.0));
         let registry = id(wanted.registry, |text| Ok(RegistryId::parse(text)?.0));
         let subject = id(wanted.subject, parse_subject);
+        let bulk = id(wanted.bulk, |text| Ok(BulkId::parse(text)?.0));
         let kind = wanted
             .kind
             .and_then(|text| violations.take(Kind::parse(&text)));
@@ -152,6 +156,7 @@ impl TryFrom<Wanted> for Filter {
             subject,
             kind: kind.map(|kind| kind.as_str().to_owned()),
             outcome: outcome.map(|outcome| outcome.as_str().to_owned()),
+            bulk,
         }))
     }
 }

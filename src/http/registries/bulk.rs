@@ -16,7 +16,7 @@ use super::token::{Page, window_links};
 use super::token_query::{AmongRegistries, TokenConditions};
 use super::wire::{Links, rfc3339};
 use super::{Answer, Call, listed};
-use crate::domain::bulk::{Action, NamedToken, Refused, Run, RunState, Wish};
+use crate::domain::bulk::{Action, NamedToken, Refused, Run, RunState, STOPPED, Wish};
 use crate::domain::filter::{TokenFilter, TokenState};
 use crate::domain::id::BulkId;
 use crate::domain::labels::Label;
@@ -44,7 +44,7 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 /// The conditions on tokens, as the parameters of `GET /tokens`; a token has to meet all that are given
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-#[schema(as = TokenFilter, example = json!({"name": "ci-*", "unusedSince": "P90D"}))]
+#[schema(as = TokenFilter, min_properties = 1, example = json!({"name": "ci-*", "unusedSince": "P90D"}))]
 struct Filter {
     /// A name, or the beginning of one and `*`; any if absent
     #[serde(
@@ -177,13 +177,21 @@ struct Filter {
     #[schema(nullable = false, pattern = r"^([a-z]{1,63}|\*)$", example = "delete")]
     carries: Option<String>,
     /// Labels of the token, each as `name=value`; any if absent
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schema(required = false, max_items = 16)]
-    label: Vec<String>,
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(nullable = false, min_items = 1, max_items = 16)]
+    label: Option<Vec<String>>,
     /// The ids of registries; the token is in one of them; any if absent
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schema(required = false, max_items = 50)]
-    registry_id: Vec<String>,
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(nullable = false, min_items = 1, max_items = 50)]
+    registry_id: Option<Vec<String>>,
 }
 
 /// The state of a token.
@@ -229,8 +237,18 @@ impl TryFrom<Filter> for TokenFilter {
         };
         let mut violations = Violations::default();
         let filter = violations.take(Self::try_from(conditions));
-        let labels = violations.take(Label::parse_all(&label));
-        let registries = violations.take(AmongRegistries::parse(&registry_id));
+        for (field, name, named) in [
+            (Field::Label, "label", &label),
+            (Field::RegistryId, "registryId", &registry_id),
+        ] {
+            if named.as_ref().is_some_and(Vec::is_empty) {
+                let message = format!("{name} is an empty list; give it a value, or leave it out");
+                violations.push(field, message);
+            }
+        }
+        let labels = violations.take(Label::parse_all(&label.unwrap_or_default()));
+        let registries = registry_id.unwrap_or_default();
+        let registries = violations.take(AmongRegistries::parse(&registries));
         let filter = (|| {
             let AmongRegistries(registries) = registries?;
             Some(Self {
@@ -260,8 +278,8 @@ impl From<&TokenFilter> for Filter {
                 "createdAfter" => shown.created_after = Some(value),
                 "canOpen" => shown.can_open = Some(value),
                 "carries" => shown.carries = Some(value),
-                "label" => shown.label.push(value),
-                _ => shown.registry_id.push(value),
+                "label" => shown.label.get_or_insert_default().push(value),
+                _ => shown.registry_id.get_or_insert_default().push(value),
             }
         }
         shown
@@ -336,8 +354,8 @@ struct PostBulkProperties {
         example = "eyJleGFtcGxlIjoidGhlIGRyeSBydW4ncyBvd24ifQ"
     )]
     confirmation: Option<String>,
-    /// By so many tokens the number may have changed since the dry run; 0 if absent
-    #[schema(nullable = false, default = 0, minimum = 0, example = 0)]
+    /// So many tokens may have left the set or come to it since the dry run, new ones included; 0 if absent. Beside a confirmation only
+    #[schema(nullable = false, minimum = 0, example = 0)]
     maximum_change: Option<i64>,
 }
 
@@ -379,14 +397,25 @@ impl TryFrom<PostBulk> for Asked {
         if maximum_change.is_some_and(|most| most < 0) {
             let message = "maximumChange is below 0; it is a number of tokens";
             violations.push(Field::MaximumChange, message.to_owned());
+        } else if maximum_change.is_some() && dry_run == Some(true) {
+            let message = "maximumChange comes beside confirmation; leave it out of a dry run";
+            violations.push(Field::MaximumChange, message.to_owned());
         }
         let maximum_change = maximum_change.unwrap_or_default();
         if !dry_run.unwrap_or_default() {
-            let text = confirmation.filter(|text| text.len() <= CONFIRMATION);
-            if text.is_none() {
-                let message = "confirmation is missing or too long; send \"dryRun\": true first, and then the confirmation \
-                               that it answers";
-                violations.push(Field::Confirmation, message.to_owned());
+            let message = match &confirmation {
+                None => Some(
+                    "confirmation is missing; send \"dryRun\": true first, and then the confirmation that it answers"
+                        .to_owned(),
+                ),
+                Some(text) if text.len() > CONFIRMATION => Some(format!(
+                    "confirmation is longer than {CONFIRMATION} bytes; send that of a dry run, and nothing else"
+                )),
+                Some(_) => None,
+            };
+            let text = confirmation.filter(|_| message.is_none());
+            if let Some(message) = message {
+                violations.push(Field::Confirmation, message);
             }
             let start = |text| {
                 Self::Start(Confirmation {
@@ -490,6 +519,9 @@ struct PreviewProperties {
     /// Those of them that the caller may change
     #[schema(example = 14)]
     permitted: i64,
+    /// Those of the permitted that have the change already
+    #[schema(example = 0)]
+    unchanged: i64,
     /// The others, by the reason; up to 20 reasons are told apart
     refused: Vec<BulkReason>,
     /// The first hundred that were found
@@ -525,6 +557,7 @@ impl From<Preview> for PreviewView {
             wish,
             found,
             permitted,
+            unchanged,
             refused,
             tokens,
             confirmation,
@@ -542,6 +575,7 @@ impl From<Preview> for PreviewView {
                 dry_run: true,
                 found,
                 permitted,
+                unchanged,
                 refused: refused
                     .map(|(reason, count)| BulkReason { reason, count })
                     .collect(),
@@ -585,7 +619,7 @@ struct BulkProperties {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime, example = "2036-01-13T16:27:42Z")]
     expiry_date: Option<Value>,
-    /// Tokens that were found when it began, or more if it came to more
+    /// Tokens that were found when it began; it grows if the run meets more
     #[schema(example = 17)]
     found: i64,
     /// Tokens that it changed
@@ -597,11 +631,14 @@ struct BulkProperties {
     /// Tokens that it was not permitted to change
     #[schema(example = 3)]
     refused: i64,
+    /// Tokens that met the conditions when it began, but were made after the dry run; it does not touch them
+    #[schema(example = 0)]
+    made_since: i64,
     /// Why it stopped; absent unless it did
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(
         nullable = false,
-        example = "the credential that confirmed it is not in force any more, or its account was changed, disabled or deleted"
+        example = json!(STOPPED)
     )]
     reason: Option<String>,
     /// The first 1000 tokens that it was not permitted to change; absent in lists, and in the answer that began it
@@ -642,6 +679,7 @@ impl BulkView {
                 changed: run.tally.changed,
                 unchanged: run.tally.unchanged,
                 refused: run.tally.refused,
+                made_since: run.made_since,
                 reason: run.reason,
                 refused_tokens: refused,
             },
@@ -695,11 +733,11 @@ pub(super) struct BulkList {
 ///
 /// * with "dryRun": true nothing is changed; the answer says how many tokens it would be, shows the first hundred, and has a "confirmation", good for 15 minutes
 ///
-/// * with this "confirmation" a run begins in the background, and GET /bulk/{bulkId} says how far it is; the same confirmation again finds the same run
+/// * with this confirmation, sent as {"properties": {"confirmation": "…"}}, a run begins in the background, and GET /bulk/{bulkId} says how far it is; the same confirmation again finds the same run
 ///
 /// * each token is changed by the rules of a single change, with the rights that the caller has at that time
 ///
-/// * tokens that were made after the dry run are not touched
+/// * tokens that were made after the dry run are not touched; each of them counts for maximumChange
 #[utoipa::path(
     operation_id = "tokensBulkPost", tag = "Tokens", request_body = PostBulk,
     responses(

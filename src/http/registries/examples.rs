@@ -9,6 +9,7 @@ use super::leak::{PATH, Scanning};
 use super::lookup;
 use super::repeat::REPLAYED;
 use crate::domain::auth_config;
+use crate::domain::bulk::SetChange;
 use crate::domain::evaluation::{evaluate, parse_wanted};
 use crate::domain::id::RegistryId;
 use crate::domain::permission::{Level, Resource};
@@ -19,7 +20,7 @@ use crate::error::{Error, What};
 use crate::http::body::BODY_LIMIT;
 use crate::http::examples;
 use crate::http::native::Native;
-use crate::service::{account_rules, bulk, leaks, lookups};
+use crate::service::{account_rules, leaks, lookups};
 
 const REGISTRY: &str = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11";
 const TOKEN: &str = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10";
@@ -195,7 +196,7 @@ fn error(path: &str, status: &str) -> Option<Error> {
                 .to_owned(),
         ),
         "409" if path.ends_with("/rotate") => Error::Outdated(What::Token),
-        "409" if path.ends_with("/bulk") => bulk::changed(17, 18, 0),
+        "409" if path.ends_with("/bulk") => changed_set(),
         "409" if of_tokens => Error::name_taken(What::Token, "push-token"),
         "409" => Error::name_taken(What::Registry, "team-a"),
         "412" => stale(),
@@ -210,6 +211,20 @@ fn error(path: &str, status: &str) -> Option<Error> {
         "503" => Error::busy(),
         _ => return None,
     })
+}
+
+/// The error of a set of tokens that changed after its dry run.
+fn changed_set() -> Error {
+    let change = SetChange {
+        before: 17,
+        left: 0,
+        came: 0,
+        made: 1,
+    };
+    let refused = change.require_within(0);
+    refused
+        .err()
+        .unwrap_or_else(|| Error::internal("an example"))
 }
 
 /// The error of a change to a thing that somebody else changed meanwhile.
