@@ -1087,19 +1087,23 @@ async fn a_run_is_seen_by_its_actor_and_by_administrators(
 
 #[rstest]
 #[actix_web::test]
-async fn an_account_has_four_runs_under_way(
+async fn an_account_has_four_runs_under_way_and_four_that_end(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
     let estate = Estate::new(backend).await;
     estate.one_each().await;
     let wish = json!({"filter": {"name": "ci-*"}, "action": "disable"});
-    for place in 0..5 {
-        let preview = dry_run(&estate.mia, wish.clone()).await;
-        let begun = confirm(&estate.mia, &preview, json!({})).await;
-        let expected = if place < 4 { 202 } else { 409 };
-        assert_eq!(begun.status, expected, "{begun:?}");
-        if place == 4 {
-            assert_eq!(begun.codes(), ["quota-exceeded"]);
+    // Runs that end tokens have as many places again, as others may wait for hours.
+    let later = json!({"filter": {"name": "ci-*"}, "action": "setExpiry", "expiryDate": "2026-12-20T00:00:00Z"});
+    for (wish, begins) in [(later, 4), (wish.clone(), 4)] {
+        for place in 0..=begins {
+            let preview = dry_run(&estate.mia, wish.clone()).await;
+            let begun = confirm(&estate.mia, &preview, json!({})).await;
+            let expected = if place < begins { 202 } else { 409 };
+            assert_eq!(begun.status, expected, "{begun:?}");
+            if place == begins {
+                assert_eq!(begun.codes(), ["quota-exceeded"]);
+            }
         }
     }
     // Another account is not concerned, and a run without tokens is over at once.
@@ -1127,9 +1131,12 @@ async fn a_run_that_widens_waits_for_room_and_one_that_ends_does_not(
         .run(&estate.mia, json!({"filter": filter, "action": "disable"}))
         .await;
     assert_eq!(result(&run), ("done", [150, 150, 0, 0]));
-    let preview = dry_run(&estate.mia, json!({"filter": filter, "action": "enable"})).await;
-    let refused = confirm(&estate.mia, &preview, json!({})).await;
-    assert_eq!(refused.codes(), ["too-many-changes"]);
+    // So does one whose action would end, and that has nothing left to end: its own events are changes too.
+    for action in ["enable", "disable"] {
+        let preview = dry_run(&estate.mia, json!({"filter": filter, "action": action})).await;
+        let refused = confirm(&estate.mia, &preview, json!({})).await;
+        assert_eq!(refused.codes(), ["too-many-changes"], "{action}");
+    }
 
     estate.server.clock.advance(TimeDelta::hours(4));
     let run = estate

@@ -530,17 +530,20 @@ pub fn sees_all_runs(actor: &Actor) -> bool {
     permissions.allow(Resource::Administration, Level::Write)
 }
 
-/// Refuses one more run if an account has so many under way, or all have.
-pub fn admit_run(of_account: i64, in_all: i64) -> Result<()> {
-    if of_account >= OF_ACCOUNT {
+/// Refuses one more run if an account has so many under way, or all have. Runs that end tokens have as many places again:
+/// others may wait for hours, and must not hold them up.
+pub fn admit_run(of_account: i64, in_all: i64, ends: bool) -> Result<()> {
+    let places = if ends { 2 } else { 1 };
+    let (own, all) = (places * OF_ACCOUNT, places * IN_ALL);
+    if of_account >= own {
         return Err(Error::Full(format!(
-            "your account has {of_account} bulk runs under way, and no more than {OF_ACCOUNT} are allowed; wait for one, or \
-             cancel it"
+            "your account has {of_account} bulk runs under way, and no more than {own} are allowed for this action; wait for \
+             one, or cancel it"
         )));
     }
-    if in_all >= IN_ALL {
+    if in_all >= all {
         return Err(Error::Full(format!(
-            "{in_all} bulk runs are under way, and no more than {IN_ALL} are allowed; wait for one"
+            "{in_all} bulk runs are under way, and no more than {all} are allowed for this action; wait for one"
         )));
     }
     Ok(())
@@ -702,8 +705,11 @@ mod tests {
 
     #[test]
     fn the_last_place_for_a_run_is_given_and_no_more() {
-        assert!(admit_run(OF_ACCOUNT - 1, IN_ALL - 1).is_ok());
-        assert!(admit_run(OF_ACCOUNT, 0).is_err());
-        assert!(admit_run(0, IN_ALL).is_err());
+        for (ends, places) in [(false, 1), (true, 2)] {
+            let (own, all) = (places * OF_ACCOUNT, places * IN_ALL);
+            assert!(admit_run(own - 1, all - 1, ends).is_ok());
+            assert!(admit_run(own, 0, ends).is_err());
+            assert!(admit_run(0, all, ends).is_err());
+        }
     }
 }

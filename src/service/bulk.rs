@@ -180,15 +180,19 @@ impl<'a> Bulk<'a> {
     pub async fn start(&self, caller: &Caller, confirmation: Confirmation) -> Result<Run> {
         let sealed = self.open(&confirmation)?;
         let now = self.core.clock.now();
-        let survey = Survey::counting(&sealed, now);
+        let survey = Survey::counting(&sealed, now, Arc::clone(&self.core.policy));
         let (_, survey) = self.survey(caller, survey).await?;
         if let Some(run) = survey.known {
             return Ok(*run);
         }
         let change = sealed.census.change(&survey.census, survey.made);
         change.require_within(confirmation.maximum_change)?;
+        let refused: i64 = survey.refused.values().sum();
+        // A run that ends nothing adds its events all the same, so it has to wait like other changes.
+        let ends =
+            sealed.confirmed.wish.action.ends() && survey.census.found > survey.unchanged + refused;
         let counted = (survey.census.found, survey.made);
-        let run = self.begin(caller, sealed, counted, now).await?;
+        let run = self.begin(caller, sealed, counted, ends, now).await?;
         self.core.bulk_begun.notify_one();
         Ok(run)
     }
@@ -198,17 +202,18 @@ impl<'a> Bulk<'a> {
         caller: &Caller,
         sealed: Sealed,
         (found, made_since): (i64, i64),
+        ends: bool,
         now: DateTime<Utc>,
     ) -> Result<Run> {
         let (credential, origin) = (caller.credential(), caller.origin().clone());
-        let urgency = Urgency::of_an_end(sealed.confirmed.wish.action.ends());
+        let urgency = Urgency::of_an_end(ends);
         self.core
             .change(caller, urgency, Lock::Catalog, move |connection, actor| {
                 if let Some(run) = table::find(connection, BulkId(sealed.id))? {
                     return Ok(Done::nothing(run));
                 }
                 let (own, all) = table::under_way(connection, actor.key)?;
-                admit_run(own, all)?;
+                admit_run(own, all, ends)?;
                 let mut run = Run {
                     key: BulkKey(0),
                     id: BulkId(sealed.id),
@@ -372,8 +377,8 @@ impl Confirming {
 struct Survey {
     wish: Wish,
     begun: DateTime<Utc>,
-    /// The rules by which the tokens are judged, if they are.
-    judged_by: Option<Arc<Policy>>,
+    /// The rules by which the tokens are judged.
+    judged_by: Arc<Policy>,
     /// The confirmation, unless it is a dry run.
     confirming: Option<Confirming>,
     /// The run that it began before.
@@ -390,11 +395,11 @@ struct Survey {
 }
 
 impl Survey {
-    fn new(wish: Wish, begun: DateTime<Utc>) -> Self {
+    fn judging(wish: Wish, begun: DateTime<Utc>, policy: Arc<Policy>) -> Self {
         Self {
             wish,
             begun,
-            judged_by: None,
+            judged_by: policy,
             confirming: None,
             known: None,
             search: None,
@@ -407,14 +412,7 @@ impl Survey {
         }
     }
 
-    fn judging(wish: Wish, begun: DateTime<Utc>, policy: Arc<Policy>) -> Self {
-        Self {
-            judged_by: Some(policy),
-            ..Self::new(wish, begun)
-        }
-    }
-
-    fn counting(sealed: &Sealed, now: DateTime<Utc>) -> Self {
+    fn counting(sealed: &Sealed, now: DateTime<Utc>, policy: Arc<Policy>) -> Self {
         let confirmed = &sealed.confirmed;
         let search = Search::new(confirmed.clone(), None, PAGE);
         Self {
@@ -424,7 +422,7 @@ impl Survey {
                 too_old: confirmed.begun() + CONFIRMABLE <= now,
             }),
             search: Some((search, confirmed.clone())),
-            ..Self::new(confirmed.wish.clone(), confirmed.begun())
+            ..Self::judging(confirmed.wish.clone(), confirmed.begun(), policy)
         }
     }
 
@@ -464,7 +462,8 @@ impl Survey {
             let registry = matches.first().map(|found| found.place.registry);
             let place = |key| homes.binary_search_by_key(&key, |home| home.rules.key).ok();
             let home = registry.and_then(place).and_then(|place| homes.get(place));
-            if let (Some(home), Some(policy)) = (home, self.judged_by.clone()) {
+            if let Some(home) = home {
+                let policy = Arc::clone(&self.judged_by);
                 self.judge(connection, actor, &policy, home, matches)?;
             }
         }
