@@ -46,8 +46,13 @@ pub fn nearest<'a>(known: &[&'a str], unknown: &str) -> Option<&'a str> {
     let unknown = unknown.to_ascii_lowercase();
     let alike = known.iter().filter_map(|name| {
         let text = name.to_ascii_lowercase();
-        let is_alike = strsim::jaro_winkler(&text, &unknown) >= LIKENESS;
-        is_alike.then(|| (strsim::damerau_levenshtein(&text, &unknown), *name))
+        let changes = strsim::damerau_levenshtein(&text, &unknown);
+        // Short words look alike by a letter or two. One that only goes on after the other may be cut short.
+        let few = changes <= text.len().min(unknown.len()) / 2
+            || text.starts_with(&unknown)
+            || unknown.starts_with(&text);
+        let is_alike = few && strsim::jaro_winkler(&text, &unknown) >= LIKENESS;
+        is_alike.then_some((changes, *name))
     });
     // Of several with the same beginning, the one with the fewest changes.
     let (_, name) = alike.min_by_key(|(changes, _)| *changes)?;
@@ -67,6 +72,21 @@ mod tests {
             Some("MAXIMUM_API_TOKENS")
         );
         assert_eq!(nearest(&known, "locations"), None);
+    }
+
+    #[test]
+    fn short_words_with_some_letters_in_common_are_no_slips() {
+        let known = ["name", "level", "roles", "description", "expiryDate"];
+        for (unknown, expected) in [
+            ("labels", None),
+            ("state", None),
+            ("role", Some("roles")),
+            ("lvel", Some("level")),
+            ("expiry", Some("expiryDate")),
+            ("descripton", Some("description")),
+        ] {
+            assert_eq!(nearest(&known, unknown), expected, "{unknown}");
+        }
     }
 
     #[test]
