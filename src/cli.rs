@@ -6,6 +6,7 @@ mod descriptors;
 mod health;
 mod output;
 mod service;
+mod terminal;
 mod token;
 
 use std::net::SocketAddr;
@@ -358,7 +359,7 @@ async fn registry(settings: &Settings, command: RegistryCommand) -> Result<()> {
                 match service.registries().set_frozen(&registry, true).await? {
                     (name, true) => format!(
                         "{name} is frozen: nothing opens it from the next request on. A registry that checks JWTs \
-                         itself accepts those that it has seen until they end."
+                         itself accepts those that were given out before until they end."
                     ),
                     (name, false) => format!("{name} is frozen already."),
                 }

@@ -53,11 +53,11 @@ pub enum Error {
     #[error("these roles permit more than yours: {}", DisplayLacks(.0))]
     Excessive(Vec<Lack>),
     /// The thing does not exist, or the caller may not know that it does.
-    #[error("{what} {which} not found{}", Remark(.hint.as_deref()))]
+    #[error("{}", DisplayMissing(*.what, .which, .hint.as_deref()))]
     NotFound {
         /// The kind of the thing.
         what: What,
-        /// The name or id, as the caller sent it.
+        /// The name or id, as the caller sent it; of a secret, which is never repeated, the whole sentence.
         which: String,
         /// A suggestion, if one is likely to be right.
         hint: Option<String>,
@@ -407,6 +407,19 @@ struct Remark<'a>(Option<&'a str>);
 impl fmt::Display for Remark<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.map_or(Ok(()), |remark| write!(f, "; {remark}"))
+    }
+}
+
+/// See [`Error::NotFound`].
+struct DisplayMissing<'a>(What, &'a str, Option<&'a str>);
+
+impl fmt::Display for DisplayMissing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(what, which, hint) = self;
+        match what {
+            What::Secret => f.write_str(which),
+            what => write!(f, "{what} {which} not found{}", Remark(*hint)),
+        }
     }
 }
 

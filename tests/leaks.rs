@@ -292,6 +292,34 @@ async fn replica_of(server: &Server) -> Server {
 
 #[rstest]
 #[actix_web::test]
+async fn a_leaked_registry_api_token_is_told_of_with_its_registry_and_its_level(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start_with(backend, &FLAGS).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    let path = format!("/registries/{registry}/api-tokens");
+    let wish = json!({"properties": {"name": "nightly", "level": "reader"}});
+    let made = admin.post(&path, wish).await;
+    let token = made.json["properties"]["token"].as_str().unwrap();
+    let body = json!([{"token": token, "type": "t", "url": "", "source": "content"}]);
+    assert_eq!(send(&server, body).await.status, 202);
+    let events = leaks(&admin).await;
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_eq!(events[0]["subject"], made.json["id"]);
+    assert_eq!(events[0]["registry"], registry);
+    let detail = &events[0]["detail"];
+    assert_eq!(detail["before"]["level"], "reader");
+    let after = &detail["after"];
+    assert_eq!(
+        (&after["level"], &after["status"]),
+        (&json!("reader"), &json!("revoked"))
+    );
+    assert_eq!(server.bearer(token).get("/me").await.status, 401);
+}
+
+#[rstest]
+#[actix_web::test]
 async fn every_report_is_answered_alike(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {

@@ -1,13 +1,16 @@
 //! The lookup of a secret that was found: who is told of it, its end in the same call, and how it finds its token.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 
 use actix_web::rt::spawn;
 use chrono::TimeDelta;
 use rstest::rstest;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, tcgetattr};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use wharfinger::clock::{Random, SystemRandom};
@@ -280,7 +283,11 @@ async fn the_previous_secret_is_told_of_until_the_next_rotation(
         (&told["kind"], &told["usable"]),
         (&json!("previous-secret"), &json!(true))
     );
+    // The end of this secret; the token itself has none.
+    assert_eq!(told["secretExpiryDate"], "2026-11-21T13:00:00Z");
+    assert_eq!(told["expiryDate"], Value::Null);
     let told = found(&bench.admin, &second.secret).await;
+    assert_eq!(told.get("secretExpiryDate"), None, "{told}");
     assert_eq!(
         (&told["kind"], &told["usable"]),
         (&json!("registry-token"), &json!(true))
@@ -389,6 +396,202 @@ async fn an_account_is_told_of_what_it_may_write(
     let own = api_token(&bench.admin, "Analyst").await;
     assert!(is_unknown(&builder, &own).await);
     assert_eq!(found(&bench.admin, &own).await["kind"], "api-token");
+}
+
+/// Makes a registry API token and returns it with its id.
+async fn registry_api_token(maker: &Actor, registry: &str, level: &str) -> (String, String) {
+    let path = format!("/registries/{registry}/api-tokens");
+    let body = json!({"properties": {"name": "nightly", "level": level}});
+    let made = maker.post(&path, body).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    (
+        text(&made.json["properties"]["token"]),
+        text(&made.json["id"]),
+    )
+}
+
+#[rstest]
+#[actix_web::test]
+async fn a_registry_api_token_is_told_of_with_its_registry_and_its_level(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
+    let maintainer = bench.member("maintainer", Some("maintainer")).await;
+    let (secret, id) = registry_api_token(&maintainer, &bench.registry, "maintainer").await;
+    let told = found(&bench.admin, &secret).await;
+    for (member, expected) in [
+        ("kind", json!("registry-api-token")),
+        ("subjectKind", json!("api-token")),
+        ("id", json!(id)),
+        ("registryId", json!(bench.registry)),
+        ("registryName", json!("team-a")),
+        ("level", json!("maintainer")),
+        ("accountName", json!("maintainer")),
+        ("state", json!("enabled")),
+        ("usable", json!(true)),
+    ] {
+        assert_eq!(told[member], expected, "{member}: {told}");
+    }
+    assert_eq!(told.get("roles"), None, "{told}");
+    let event = events(&bench.admin, "kind=lookup").await.pop().unwrap();
+    assert_eq!(event["registry"], bench.registry, "{event}");
+    assert_eq!(event["detail"]["secretKind"], "registry-api-token");
+    assert_eq!(event["detail"]["after"]["level"], "maintainer", "{event}");
+    assert_eq!(event["detail"]["after"].get("roles"), None, "{event}");
+
+    // Whoever lost the registry has a token that opens nothing.
+    let account = told["accountId"].as_str().unwrap();
+    let path = format!("/registries/{}/members/{account}", bench.registry);
+    assert_eq!(bench.admin.delete(&path).await.status, 204);
+    let told = found(&bench.admin, &secret).await;
+    assert_eq!(told["usable"], false);
+    assert_eq!(
+        told["reason"],
+        "its maker may not see the registry any more"
+    );
+    // An other token has no such members.
+    let told = found(&bench.admin, &api_token(&bench.admin, "Analyst").await).await;
+    assert_eq!(told["kind"], "api-token");
+    for absent in ["level", "registryId", "registryName", "memberships"] {
+        assert_eq!(told.get(absent), None, "{absent}: {told}");
+    }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn whoever_may_revoke_a_registry_api_token_may_look_it_up_and_end_it(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
+    let other = bench.admin.create_registry("team-b").await;
+    let maintainer = bench.member("maintainer", Some("maintainer")).await;
+    let owner = bench.member("owner", Some("owner")).await;
+    let elsewhere = bench.admin.create_account("elsewhere", &[]).await;
+    bench.admin.set_member(&other, &elsewhere, "owner").await;
+    let elsewhere = bench.server.actor("elsewhere", "right-password");
+    let colleague = bench.member("colleague", Some("maintainer")).await;
+    let registry = &bench.registry;
+    let (own, _) = registry_api_token(&maintainer, registry, "reader").await;
+    let strangers = [
+        elsewhere,
+        colleague,
+        bench.server.analyst(),
+        bench.server.bearer(&own),
+    ];
+    for ender in [&maintainer, &owner, &bench.admin] {
+        let (secret, id) = registry_api_token(&maintainer, registry, "maintainer").await;
+        for stranger in &strangers {
+            assert!(is_unknown(stranger, &secret).await);
+        }
+        assert_eq!(found(ender, &secret).await["id"], json!(id));
+        let answer = end(ender, &secret, "disable").await;
+        assert_eq!(answer.json["state"], "revoked");
+        assert_eq!(bench.server.bearer(&secret).get("/me").await.status, 401);
+    }
+}
+
+#[rstest]
+#[actix_web::test]
+async fn a_revocation_is_one_event_of_one_shape_on_every_road(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
+    let (admin, registry) = (&bench.admin, &bench.registry);
+    let mut details = Vec::new();
+    for road in ["registry", "all", "own", "lookup"] {
+        let (secret, id) = registry_api_token(admin, registry, "reader").await;
+        let path = match road {
+            "registry" => format!("/registries/{registry}/api-tokens/{id}"),
+            "all" => format!("/api-tokens/{id}"),
+            _ => format!("/me/api-tokens/{id}"),
+        };
+        if road == "lookup" {
+            end(admin, &secret, "disable").await;
+        } else {
+            assert_eq!(admin.delete(&path).await.status, 204, "{road}");
+        }
+        let told = events(admin, &format!("kind=revoke&subject={id}")).await;
+        assert_eq!(told.len(), 1, "{road}: {told:?}");
+        assert_eq!(told[0]["registry"], json!(registry), "{road}");
+        let mut detail = told[0]["detail"].clone();
+        assert_eq!(detail["after"]["status"], "revoked", "{road}: {detail}");
+        assert_eq!(detail["after"]["level"], "reader", "{road}: {detail}");
+        detail["credential"] = Value::Null;
+        details.push(detail);
+    }
+    details.dedup();
+    assert_eq!(details.len(), 1, "{details:?}");
+    let secret = api_token(admin, "Analyst").await;
+    let id = end(admin, &secret, "disable").await.json["id"].clone();
+    let told = events(
+        admin,
+        &format!("kind=revoke&subject={}", id.as_str().unwrap()),
+    )
+    .await;
+    assert_eq!(told[0]["detail"]["after"]["roles"], json!(["Analyst"]));
+}
+
+#[rstest]
+#[actix_web::test]
+async fn what_acts_for_an_account_is_told_of_with_the_registries_that_it_opens(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
+    let (server, admin) = (&bench.server, &bench.admin);
+    let member = bench.member("member", Some("reader")).await;
+    let code = app_token(&member, "laptop").await;
+    let membership =
+        json!([{"registryId": bench.registry, "registryName": "team-a", "level": "reader"}]);
+    let [of_app, of_account] = [
+        login(&server.actor("$app", &code)).await,
+        login(&member).await,
+    ];
+    for (secret, is_login, ends) in [
+        (&code, false, false),
+        (&of_app[0], true, true),
+        (&of_app[1], true, false),
+        (&of_account[0], true, true),
+        (&of_account[1], true, false),
+    ] {
+        for viewer in [admin, &member] {
+            let told = found(viewer, secret).await;
+            assert_eq!(told["memberships"], membership, "{told}");
+            assert_eq!(told["membershipTotal"], 1, "{told}");
+            let expected = is_login.then_some("team-a");
+            assert_eq!(told["registryName"].as_str(), expected, "{told}");
+            let expected = ends.then_some("2026-11-21T12:05:00Z");
+            assert_eq!(told["secretExpiryDate"].as_str(), expected, "{told}");
+        }
+    }
+    // Who may end the tokens of all accounts and knows of no registry is told of none.
+    server
+        .database
+        .execute("INSERT INTO roles (name, description, built_in) VALUES ('Clerk', '', 0)");
+    server.database.execute(
+        "INSERT INTO role_permissions (role_key, resource, level) \
+         SELECT key, 'Access', 2 FROM roles WHERE name = 'Clerk'",
+    );
+    server.add_account("clerk", "right-password", "Clerk").await;
+    let clerk = server.actor("clerk", "right-password");
+    for secret in [&code, &of_account[1]] {
+        let told = found(&clerk, secret).await;
+        assert_eq!(told["accountName"], "member");
+        for absent in [
+            "memberships",
+            "membershipTotal",
+            "registryId",
+            "registryName",
+        ] {
+            assert_eq!(told.get(absent), None, "{absent}: {told}");
+        }
+    }
+    // A login to a frozen registry opens nothing.
+    let frozen = json!({"frozen": true});
+    let path = format!("/registries/{}", bench.registry);
+    assert_eq!(admin.patch(&path, frozen).await.status, 200);
+    assert_eq!(found(admin, &of_account[1]).await["usable"], false);
+    assert_eq!(found(admin, &code).await["usable"], true);
 }
 
 #[rstest]
@@ -865,7 +1068,13 @@ async fn the_commands_read_the_secret_from_standard_input(
     let input = format!("{secret}\n");
     let done = run(database, &["token", "lookup"], &input);
     assert!(done.status.success(), "{done:?}");
-    for words in ["registry-token, usable", "ci", "team-a (", "admin (", PULL] {
+    for words in [
+        "KIND        registry-token\nUSABLE      yes\nID ",
+        "ci",
+        "team-a (",
+        "admin (",
+        PULL,
+    ] {
         assert!(said(&done).contains(words), "{words}: {}", said(&done));
     }
     let done = run(database, &["token", "end", "--output", "json"], &input);
@@ -896,7 +1105,7 @@ async fn the_commands_read_the_secret_from_standard_input(
         "{done:?}"
     );
     for (input, words) in [
-        (input.as_str(), "not found"),
+        (input.as_str(), "nothing here has this secret"),
         ("hunter22", "form of a secret"),
         ("", "form of a secret"),
     ] {
@@ -910,6 +1119,105 @@ async fn the_commands_read_the_secret_from_standard_input(
         .iter()
         .filter(|event| event["detail"]["credential"]["kind"] == "command");
     assert_eq!(by_command.count(), 3, "{told:?}");
+}
+
+#[rstest]
+#[actix_web::test]
+async fn the_commands_say_what_people_ask_for(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::with(Server::start(backend).await).await;
+    let database = &bench.server.database;
+    let (secret, _) = registry_api_token(&bench.admin, &bench.registry, "reader").await;
+    let shown = said(&run(database, &["token", "lookup"], &secret));
+    assert!(
+        shown.starts_with("KIND        registry-api-token\nUSABLE      yes\nID"),
+        "{shown}"
+    );
+    assert!(shown.contains("\nREGISTRY    team-a ("), "{shown}");
+    assert!(shown.contains("\nLEVEL       reader\n"), "{shown}");
+    for absent in ["ROLES", "OF ", "ENDED"] {
+        assert!(!shown.contains(absent), "{absent}: {shown}");
+    }
+    let json = run(database, &["token", "lookup", "--output", "json"], &secret);
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(
+        (&json["level"], &json["registryName"]),
+        (&json!("reader"), &json!("team-a"))
+    );
+    for (time, ended) in ["by this command", "before"].into_iter().enumerate() {
+        let done = run(database, &["token", "end"], &secret);
+        assert!(done.status.success(), "{done:?}");
+        assert!(
+            said(&done).contains(&format!("\nENDED       {ended}\n")),
+            "{time}: {done:?}"
+        );
+    }
+
+    let frozen = run(database, &["registry", "freeze", "team-a"], "");
+    assert!(
+        said(&frozen).contains("that were given out before"),
+        "{frozen:?}"
+    );
+    let shown = said(&run(database, &["token", "lookup"], &bench.token.secret));
+    assert!(
+        shown.contains("USABLE      no: the registry is frozen"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("`wharfinger registry thaw team-a`"),
+        "{shown}"
+    );
+    assert!(!shown.contains("PATCH"), "{shown}");
+
+    let member = bench.member("member", Some("reader")).await;
+    let code = app_token(&member, "laptop").await;
+    let shown = said(&run(database, &["token", "lookup"], &code));
+    assert!(shown.contains("\nMEMBER OF   team-a (reader)"), "{shown}");
+    assert!(!shown.contains("ROLES"), "{shown}");
+}
+
+#[actix_web::test]
+async fn a_secret_that_is_typed_at_a_terminal_is_not_shown() {
+    let bench = Bench::with(Server::start(Backend::Sqlite).await).await;
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let terminal = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+    let terminal = || {
+        let options = File::options().read(true).write(true).clone();
+        options.open(&terminal).unwrap()
+    };
+    let mut command = Program::command(&bench.server.database);
+    let mut child = command
+        .args(["token", "lookup"])
+        .stdin(terminal())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = child.stderr.take().unwrap();
+    let mut prompt = [0; 32];
+    // Once the prompt is there, nothing is shown any more.
+    stderr.read_exact(&mut prompt).unwrap();
+    assert_eq!(&prompt, b"The secret, which is not shown: ");
+    let kept = terminal();
+    let mut master = File::from(master);
+    // A slip, which is taken back, and the line end, which ends it.
+    writeln!(master, "x\u{7f}{}", bench.token.secret).unwrap();
+    let done = child.wait_with_output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+    assert!(
+        said(&done).contains("KIND        registry-token"),
+        "{done:?}"
+    );
+    let modes = tcgetattr(&kept).unwrap().local_modes;
+    assert!(modes.contains(LocalModes::ECHO | LocalModes::ICANON));
+    // All that the terminal showed of what was typed.
+    writeln!(&kept, "end").unwrap();
+    let mut shown = BufReader::new(master).lines();
+    let shown = shown.find(|line| !line.as_ref().unwrap().trim().is_empty());
+    assert_eq!(shown.unwrap().unwrap().trim(), "end");
 }
 
 #[rstest]

@@ -82,14 +82,53 @@ async fn everybody_learns_who_they_are_and_what_they_may_do(
     assert_eq!(properties["credential"], json!({"kind": "password"}));
     assert_eq!(permission(&me, "Token"), ("none", "write"));
     assert_eq!(permission(&me, "Access"), ("none", "none"));
-    let membership =
-        json!([{"registryId": registry, "registryName": "team-a", "level": "maintainer"}]);
+    let permissions =
+        json!({"Registry": "read", "Token": "write", "Access": "none", "Image": "write"});
+    let membership = json!([{
+        "registryId": registry, "registryName": "team-a", "level": "maintainer", "permissions": permissions,
+    }]);
     assert_eq!(properties["memberships"], membership);
     assert_eq!(properties["membershipTotal"], 1);
 
     let me = admin.get("/containerregistries/me").await;
     assert_eq!(permission(&me, "Administration"), ("write", "write"));
     assert_eq!(me.json["properties"]["memberships"], json!([]));
+}
+
+#[rstest]
+#[actix_web::test]
+async fn a_member_learns_what_it_may_do_in_each_registry(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let bob = admin.create_account("bob", &[]).await;
+    for level in ["reader", "maintainer", "owner"] {
+        let registry = admin.create_registry(level).await;
+        admin.set_member(&registry, &bob, level).await;
+    }
+    let actor = server.actor("bob", "right-password");
+    let me = actor.get("/me").await;
+    // No role gives anything.
+    assert_eq!(permission(&me, "Token"), ("none", "none"));
+    for membership in me.json["properties"]["memberships"].as_array().unwrap() {
+        let level = text(&membership["level"]);
+        let [token, access] = match level.as_str() {
+            "reader" => ["read", "none"],
+            "maintainer" => ["write", "none"],
+            _ => ["write", "write"],
+        };
+        let permissions = &membership["permissions"];
+        assert_eq!(
+            (&permissions["Token"], &permissions["Access"]),
+            (&json!(token), &json!(access))
+        );
+        let path = format!("/registries/{}/tokens", text(&membership["registryId"]));
+        let made = actor
+            .post(&path, json!({"properties": {"name": "ci"}}))
+            .await;
+        assert_eq!(made.status == 201, token == "write", "{level}: {made:?}");
+    }
 }
 
 #[rstest]
@@ -504,8 +543,9 @@ async fn all_issued_tokens_are_found_by_owner_maker_name_and_state(
         let both = [("owner", "admin"), ("name", "o*")];
         assert_eq!(found(&both).await, all[2..3]);
         assert_eq!(found(&[("state", "enabled")]).await, all);
-        assert_eq!(found(&[("state", "revoked")]).await, [""; 0]);
     }
+    let none = admin.get("/api-tokens?state=revoked").await;
+    assert_eq!(names(&none), [""; 0]);
 }
 
 #[rstest]
@@ -530,6 +570,10 @@ async fn all_issued_tokens_are_found_by_their_end_and_their_use(
     let unused = found(api, &[("unusedSince", "PT1H")]).await;
     assert_eq!(unused, ["ci-one", "CI-two", "ann's"]);
     assert_eq!(found(app, &[("unusedSince", "PT1H")]).await.len(), 4);
+    let never = found(api, &[("neverUsed", "true")]).await;
+    assert_eq!(never, ["ci-one", "CI-two", "ann's"]);
+    assert_eq!(found(api, &[("neverUsed", "false")]).await, ["other"]);
+    assert_eq!(found(app, &[("neverUsed", "true")]).await.len(), 4);
     let used = admin.ask(api, &[("name", "other")]).await;
     let last = &used.json["items"][0]["metadata"]["lastUsedDate"];
     assert!(last.is_string(), "{used:?}");
@@ -568,6 +612,7 @@ async fn lists_of_issued_tokens_have_pages_and_refuse_what_they_do_not_know(
             ("owner=a%00", "invalid-owner"),
             ("createdBy=a%0A", "invalid-created-by"),
             ("limit=1001", "invalid-limit"),
+            ("neverUsed=yes", "invalid-never-used"),
             ("sort=name", "invalid-query"),
             ("name=a&name=b", "invalid-query"),
         ] {
@@ -575,6 +620,25 @@ async fn lists_of_issued_tokens_have_pages_and_refuse_what_they_do_not_know(
             assert_eq!((refused.status, refused.codes()), (400, vec![code]));
         }
     }
+    for (query, code) in [
+        ("registryId=team-a", "invalid-registry-id"),
+        ("type=app-token", "invalid-type"),
+    ] {
+        let refused = admin.get(&format!("/api-tokens?{query}")).await;
+        assert_eq!((refused.status, refused.codes()), (400, vec![code]));
+        let refused = admin.get(&format!("/app-tokens?{query}")).await;
+        assert_eq!(
+            (refused.status, refused.codes()),
+            (400, vec!["invalid-query"])
+        );
+    }
+    // No app token is revoked: it is deleted.
+    let refused = admin.get("/app-tokens?state=revoked").await;
+    assert_eq!(refused.codes(), ["invalid-state"]);
+    assert!(
+        refused.message().contains("enabled, expired"),
+        "{refused:?}"
+    );
     let refused = admin.get("/me/api-tokens?owner=admin").await;
     assert_eq!(refused.codes(), ["invalid-query"]);
 }

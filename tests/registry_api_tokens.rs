@@ -263,7 +263,14 @@ async fn it_sees_no_other_registry_and_nothing_beyond(
         ] {
             let refused = bearer.get(path).await;
             assert_eq!(refused.status, 403, "{path}: {refused:?}");
+            let why = "this is a registry API token, which acts on its registry alone";
+            assert!(
+                refused.text.contains(why) || path.starts_with("/api/v1"),
+                "{path}: {refused:?}"
+            );
         }
+        let named = bearer.request(Method::HEAD, "/names/team-b");
+        assert_eq!(bearer.send(named).await.status, 403);
         let registry = json!({"properties": {"name": "team-c", "location": "de/fra"}});
         assert_eq!(bearer.post("/registries", registry).await.status, 403);
         let app = bearer.post("/api/v1/user/apptoken", json!({"title": "t"}));
@@ -304,6 +311,7 @@ async fn it_says_what_it_is(#[values(Backend::Sqlite, Backend::Postgres)] backen
     let credential = json!({
         "kind": "registry-api-token", "id": made.id, "name": "nightly", "registryId": team.registry,
         "registryName": "team-a", "level": "maintainer", "expiryDate": END,
+        "permissions": {"Registry": "read", "Token": "write", "Access": "none", "Image": "read"},
     });
     assert_eq!(me.json["properties"]["credential"], credential);
     // What its maker may do elsewhere is not its business.
@@ -324,6 +332,53 @@ async fn it_says_what_it_is(#[values(Backend::Sqlite, Backend::Postgres)] backen
         json!({"properties": {"presentPassword": "a-password", "password": "another-password"}}),
     );
     assert_eq!(refused.await.status, 403);
+}
+
+#[rstest]
+#[actix_web::test]
+async fn it_says_what_its_maker_lost(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+    #[values(&[], &["Continuous Integration"], &["Admin"])] roles: &[&str],
+) {
+    let team = Team::start(backend).await;
+    let account = team.admin.create_account("maker", roles).await;
+    let member = team.path(&format!("/members/{account}"));
+    team.admin
+        .set_member(&team.registry, &account, "owner")
+        .await;
+    let made = team.make(&team.member("maker"), "maintainer").await;
+    for (demoted, expected) in [
+        (
+            Some("reader"),
+            if roles.is_empty() { "read" } else { "write" },
+        ),
+        (None, if roles == ["Admin"] { "write" } else { "none" }),
+    ] {
+        match demoted {
+            Some(level) => team.admin.set_member(&team.registry, &account, level).await,
+            None => assert_eq!(team.admin.delete(&member).await.status, 204),
+        }
+        let me = made.bearer.get("/me").await;
+        let permissions = me.json["properties"]["permissions"].as_array().unwrap();
+        let token = permissions.iter().find(|one| one["resource"] == "Token");
+        assert_eq!(token.unwrap()["asMember"], expected, "{demoted:?} {me:?}");
+        let own = &me.json["properties"]["credential"]["permissions"];
+        let expected_own = (expected != "none").then_some(expected);
+        assert_eq!(own["Token"].as_str(), expected_own, "{demoted:?} {me:?}");
+        let minted = team.mint(&made.bearer, "ci", "repository:a:pull").await;
+        let status = match expected {
+            "write" => 201,
+            "read" => 403,
+            _ => 404,
+        };
+        assert_eq!(minted.status, status, "{demoted:?} {minted:?}");
+        if status == 201 {
+            let id = text(&minted.json["id"]);
+            team.admin
+                .delete(&team.path(&format!("/tokens/{id}")))
+                .await;
+        }
+    }
 }
 
 #[rstest]
@@ -731,6 +786,7 @@ async fn what_is_wrong_with_a_wish_is_told(
         ("name", json!("x".repeat(1025)), "invalid-name"),
         ("level", json!("Maintainer"), "invalid-level"),
         ("expiryDate", json!("tomorrow"), "invalid-expiry-date"),
+        ("expiryDate", Value::Null, "invalid-expiry-date"),
         ("description", json!("x".repeat(201)), "invalid-description"),
         ("role", json!("Admin"), "invalid-body"),
     ] {
@@ -743,6 +799,9 @@ async fn what_is_wrong_with_a_wish_is_told(
             "{member}"
         );
     }
+    let body = json!({"properties": {"name": "n", "level": "reader", "labels": {}}});
+    let refused = team.admin.post(&tokens, body).await;
+    assert!(!refused.message().contains("did you mean"), "{refused:?}");
     let malformed = team.admin.get(&format!("{tokens}/x")).await;
     assert_eq!(malformed.codes(), ["invalid-api-token-id"]);
     assert_eq!(team.admin.get(&tokens).await.json["total"], 0);
@@ -773,6 +832,56 @@ async fn its_use_and_its_acts_are_told(
     let own = team.member("maintainer").get("/me/api-tokens").await;
     assert_eq!(own.json["items"][0], shown.json);
     assert_eq!(team.admin.get("/api-tokens").await.json["total"], 1);
+}
+
+#[rstest]
+#[actix_web::test]
+async fn the_list_of_all_finds_it_by_its_type_and_its_registry(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let team = Team::start(backend).await;
+    let other = team.admin.create_registry("team-b").await;
+    let wanted = json!({"name": "with-roles", "role": "Analyst", "expiration": END});
+    assert_eq!(
+        team.admin
+            .post("/v1/apitokens/generate", wanted)
+            .await
+            .status,
+        200
+    );
+    let made = team.make(&team.admin, "reader").await;
+    let theirs = make(&team.server, &team.admin, &other, "reader").await;
+    let list = team
+        .admin
+        .get(&format!("/api-tokens?registryId={}", team.registry))
+        .await;
+    assert_eq!(list.json["total"], 1, "{list:?}");
+    assert_eq!(list.json["items"][0]["id"], made.id);
+    assert_eq!(
+        list.json["items"][0]["properties"]["registryName"],
+        "team-a"
+    );
+    let list = team.admin.get("/api-tokens?type=registry-api-token").await;
+    assert_eq!(list.json["total"], 2, "{list:?}");
+    assert_eq!(list.json["items"][1]["id"], theirs.id);
+    let list = team
+        .admin
+        .get("/api-tokens?type=api-token&neverUsed=true")
+        .await;
+    assert_eq!(list.json["total"], 1, "{list:?}");
+    assert_eq!(
+        list.json["items"][0]["properties"].get("registryName"),
+        None
+    );
+    // Revoked ones are told apart.
+    assert_eq!(team.admin.delete(&made.path).await.status, 204);
+    for path in [&team.path("/api-tokens"), "/me/api-tokens?offset=1"] {
+        let list = team.admin.get(path).await;
+        assert_eq!(
+            list.json["items"][0]["metadata"]["state"], "revoked",
+            "{path}: {list:?}"
+        );
+    }
 }
 
 #[rstest]

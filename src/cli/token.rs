@@ -1,23 +1,25 @@
 //! The commands about a secret that was found.
 
-use std::io::Read as _;
+use std::io::{IsTerminal as _, Read as _};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use secrecy::SecretString;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::output::print_as;
 use super::service::open_service;
+use super::terminal::read_hidden;
 use crate::app::Makes;
 use crate::config::{Output, Settings, TokenCommand};
-use crate::domain::lookup::{Ending, Suspect};
+use crate::domain::lookup::{Ending, SecretType, Suspect};
+use crate::domain::token::LastUse;
 use crate::domain::token_scope::Scope;
 use crate::error::{Error, Field, Result};
-use crate::service::lookups::Finding;
+use crate::service::lookups::{Belonging, Finding};
 
 /// Bytes that are read of standard input: more than any secret has.
-const INPUT: u64 = 64 * 1024;
+const INPUT: u16 = u16::MAX;
 
 /// Runs a command about the secret on standard input.
 pub(super) async fn run(settings: &Settings, command: TokenCommand) -> Result<()> {
@@ -39,7 +41,7 @@ pub(super) async fn run(settings: &Settings, command: TokenCommand) -> Result<()
     }
     .await;
     service.close();
-    show(&finding?, output)
+    show(&finding?, ending.is_some(), output)
 }
 
 fn read() -> Result<SecretString> {
@@ -49,13 +51,17 @@ fn read() -> Result<SecretString> {
             format!("the secret: standard input cannot be read: {error}"),
         )
     };
+    if std::io::stdin().is_terminal() {
+        let text = read_hidden("The secret, which is not shown: ", INPUT.into());
+        return Ok(text.map_err(unreadable)?.as_str().into());
+    }
     let mut text = Zeroizing::new(String::new());
-    let read = std::io::stdin().take(INPUT).read_to_string(&mut text);
-    read.map_err(unreadable)?;
+    let mut input = std::io::stdin().take(INPUT.into());
+    input.read_to_string(&mut text).map_err(unreadable)?;
     Ok(text.as_str().into())
 }
 
-fn show(finding: &Finding, output: Output) -> Result<()> {
+fn show(finding: &Finding, wanted_end: bool, output: Output) -> Result<()> {
     let registry = finding.registry.as_ref();
     let account = finding.account.as_ref();
     let used = finding.last_used.as_ref();
@@ -66,6 +72,7 @@ fn show(finding: &Finding, output: Output) -> Result<()> {
         ("name", Some(json!(finding.name))),
         ("registryId", registry.map(|(id, _)| json!(id.0))),
         ("registryName", registry.map(|(_, name)| json!(name))),
+        ("level", finding.level.map(|level| json!(level.as_str()))),
         ("accountId", account.map(|(id, _)| json!(id.0))),
         ("accountName", account.map(|(_, name)| json!(name))),
         ("state", Some(json!(finding.state))),
@@ -79,10 +86,25 @@ fn show(finding: &Finding, output: Output) -> Result<()> {
             finding.expiry_date.map(|end| json!(said(end))),
         ),
         (
+            "secretExpiryDate",
+            finding.secret_expiry_date.map(|end| json!(said(end))),
+        ),
+        (
             "scopes",
             finding.scopes.as_ref().map(|scopes| json!(scopes)),
         ),
         ("roles", finding.roles.as_ref().map(|roles| json!(roles))),
+        (
+            "memberships",
+            finding
+                .memberships
+                .as_ref()
+                .map(|(shown, _)| shown.iter().map(membership).collect()),
+        ),
+        (
+            "membershipTotal",
+            finding.memberships.as_ref().map(|(_, total)| json!(total)),
+        ),
         ("lastUsedDate", used.map(|used| json!(said(used.at)))),
         (
             "lastUsedAddress",
@@ -100,60 +122,108 @@ fn show(finding: &Finding, output: Output) -> Result<()> {
         .into_iter()
         .filter_map(|(name, value)| Some((name.to_owned(), value?)))
         .collect();
-    print_as(output, &shown, || lines(finding).join("\n"))
+    print_as(output, &shown, || lines(finding, wanted_end).join("\n"))
+}
+
+fn membership((id, name, level): &Belonging) -> Value {
+    json!({"registryId": id.0, "registryName": name, "level": level.as_str()})
 }
 
 /// The facts for people: a label and a value a line.
-fn lines(finding: &Finding) -> Vec<String> {
-    let kind = finding.kind.as_str();
-    let usable = finding.unusable.as_deref().unwrap_or("usable");
-    let mut facts = vec![
-        ("SECRET", format!("{kind}, {usable}")),
-        ("OF", finding.subject_kind.as_str().to_owned()),
-        ("ID", finding.id.to_string()),
-        ("NAME", finding.name.clone()),
-        ("STATE", finding.state.to_owned()),
-    ];
-    let mut add = |label, value: Option<String>| facts.extend(value.map(|value| (label, value)));
+fn lines(finding: &Finding, wanted_end: bool) -> Vec<String> {
+    let usable = finding
+        .unusable
+        .as_ref()
+        .map_or_else(|| "yes".to_owned(), |reason| format!("no: {reason}"));
     let named = |id: String, name: &str| format!("{name} ({id})");
-    add(
-        "REGISTRY",
-        finding
-            .registry
-            .as_ref()
-            .map(|(id, name)| named(id.to_string(), name)),
-    );
-    add(
-        "ACCOUNT",
-        finding
-            .account
-            .as_ref()
-            .map(|(id, name)| named(id.to_string(), name)),
-    );
-    add("EXPIRES", finding.expiry_date.map(said));
-    add("SCOPES", finding.scopes.as_deref().map(scopes));
-    add(
-        "ROLES",
-        finding.roles.as_ref().map(|roles| roles.join(", ")),
-    );
-    add(
-        "LAST USED",
-        finding.last_used.as_ref().map(|used| {
-            let address = used.address.map(|address| format!(" from {address}"));
-            let repository = used.repository.as_ref().map(|name| format!(" for {name}"));
-            format!(
-                "{}{}{}",
-                said(used.at),
-                address.unwrap_or_default(),
-                repository.unwrap_or_default()
-            )
-        }),
-    );
-    if finding.ended {
-        facts.push(("ENDED", "by this command".to_owned()));
+    let ended = match (wanted_end, finding.ended) {
+        (false, _) => None,
+        (true, true) => Some("by this command"),
+        (true, false) => Some("before"),
+    };
+    let facts = [
+        ("KIND", Some(finding.kind.as_str().to_owned())),
+        ("USABLE", Some(usable)),
+        ("OF", of(finding).map(str::to_owned)),
+        ("ID", Some(finding.id.to_string())),
+        ("NAME", Some(finding.name.clone())),
+        ("STATE", Some(finding.state.to_owned())),
+        (
+            "REGISTRY",
+            finding
+                .registry
+                .as_ref()
+                .map(|(id, name)| named(id.to_string(), name)),
+        ),
+        (
+            "LEVEL",
+            finding.level.map(|level| level.as_str().to_owned()),
+        ),
+        (
+            "ACCOUNT",
+            finding
+                .account
+                .as_ref()
+                .map(|(id, name)| named(id.to_string(), name)),
+        ),
+        ("EXPIRES", finding.expiry_date.map(said)),
+        ("SECRET ENDS", finding.secret_expiry_date.map(said)),
+        ("SCOPES", finding.scopes.as_deref().map(scopes)),
+        (
+            "ROLES",
+            finding.roles.as_ref().map(|roles| roles.join(", ")),
+        ),
+        (
+            "MEMBER OF",
+            finding
+                .memberships
+                .as_ref()
+                .map(|(shown, total)| memberships(shown, *total)),
+        ),
+        ("LAST USED", finding.last_used.as_ref().map(last_used)),
+        ("ENDED", ended.map(str::to_owned)),
+    ];
+    let facts = facts.into_iter();
+    facts
+        .filter_map(|(label, value)| Some((label, value.filter(|value| !value.is_empty())?)))
+        .map(|(label, value)| format!("{label:<12}{value}"))
+        .collect()
+}
+
+/// The kind of the credential, where the kind of the secret does not say it.
+fn of(finding: &Finding) -> Option<&'static str> {
+    match finding.kind {
+        SecretType::PreviousSecret | SecretType::RefreshToken | SecretType::Jwt => {
+            Some(finding.subject_kind.as_str())
+        }
+        SecretType::RegistryToken
+        | SecretType::AppToken
+        | SecretType::ApiToken
+        | SecretType::RegistryApiToken => None,
     }
-    let line = |(label, value): (&str, String)| format!("{label:<12}{value}").trim_end().to_owned();
-    facts.into_iter().map(line).collect()
+}
+
+fn memberships(shown: &[Belonging], total: i64) -> String {
+    let named = shown
+        .iter()
+        .map(|(_, name, level)| format!("{name} ({level})"));
+    let mut named: Vec<_> = named.collect();
+    let more = usize::try_from(total).map_or(0, |total| total.saturating_sub(shown.len()));
+    if more > 0 {
+        named.push(format!("and {more} more"));
+    }
+    named.join(", ")
+}
+
+fn last_used(used: &LastUse) -> String {
+    let address = used.address.map(|address| format!(" from {address}"));
+    let repository = used.repository.as_ref().map(|name| format!(" for {name}"));
+    format!(
+        "{}{}{}",
+        said(used.at),
+        address.unwrap_or_default(),
+        repository.unwrap_or_default()
+    )
 }
 
 fn scopes(scopes: &[Scope]) -> String {

@@ -28,7 +28,7 @@ pub enum Command {
         #[command(subcommand)]
         command: RegistryCommand,
     },
-    /// Find out what a secret is of, and end that; works beside a running server
+    /// Find out which credential a secret belongs to, and end that; works beside a running server
     Token {
         /// The subcommand.
         #[command(subcommand)]
@@ -222,16 +222,17 @@ pub struct PasswordSource {
     pub password_file: Option<PathBuf>,
 }
 
-/// The commands for a secret that was found. They read it from standard input: arguments show in lists of processes.
+/// The commands for a secret that was found. They read it from standard input, at a terminal without showing it:
+/// arguments show in lists of processes.
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
-    /// Show what the secret on standard input is of, what that opens, and when it was last used
+    /// Show which credential the secret on standard input belongs to, what that opens, and when it was last used
     Lookup {
         /// The form of the output
         #[command(flatten)]
         output: OutputChoice,
     },
-    /// End what the secret on standard input is of, from the next request on
+    /// End the credential that the secret on standard input belongs to, from the next request on
     ///
     /// A registry token is disabled, or its previous secret ended if the secret is that one. An app token is deleted, and
     /// an API token revoked.
@@ -339,6 +340,8 @@ pub enum RegistryCommand {
         registry: String,
     },
     /// Let nothing open a registry from the next request on: no token, account or JWT, until it is thawed
+    ///
+    /// A registry that checks JWTs itself accepts those that were given out before until they end.
     Freeze {
         /// The registry's name or id
         registry: String,

@@ -15,6 +15,7 @@ use super::app_token::AppToken;
 use super::excerpt::{Detail, Text};
 use super::id::{AccountId, ApiTokenId, RegistryId};
 use super::membership::Membership;
+use super::registry_api_token::TokenLevel;
 use super::secret::masked;
 use super::text::quoted;
 use crate::error::{Error, Field, Result};
@@ -102,7 +103,7 @@ words! {
         Bulk = "bulk",
         /// A leaked secret was found.
         Leak = "leak",
-        /// An account or a command asked what a secret is of.
+        /// An account or a command asked which credential a secret belongs to.
         Lookup = "lookup",
         /// A login gave something that lasts: a JWT for a registry, or a session.
         Login = "login",
@@ -387,6 +388,11 @@ impl Change {
         }
     }
 
+    /// The end of a thing that stays listed. [`Event::of_change`] shows it whole, as it is after.
+    pub fn revoked<T: Recorded>(thing: &T) -> Self {
+        Self::of(Kind::Revoke, Some(thing), Some(thing)).with("status", "revoked")
+    }
+
     fn of<T: Recorded>(kind: Kind, before: Option<&T>, after: Option<&T>) -> Self {
         let thing = after.or(before);
         Self {
@@ -532,6 +538,9 @@ impl Event {
     pub fn of_change(change: Change, by: &By, at: DateTime<Utc>) -> Self {
         let credential = by.credential.map(Credential::record);
         let (mut before, mut after) = (change.before, change.after);
+        if change.kind == Kind::Revoke {
+            before = None;
+        }
         if let (Some(Value::Object(before)), Some(Value::Object(after))) = (&mut before, &mut after)
             && change.kind != Kind::Leak
         {
@@ -668,6 +677,38 @@ impl Recorded for ApiToken {
 
     fn record(&self) -> Value {
         json!({"name": self.name, "roles": self.roles, "expires": self.expires_at})
+    }
+}
+
+/// An API token, with the registry and the level of one that acts on a single registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiTokenRecord {
+    /// The token.
+    pub token: ApiToken,
+    /// The registry, unless it is deleted.
+    pub registry: Option<RegistryId>,
+    /// The level in place of roles.
+    pub level: Option<TokenLevel>,
+}
+
+impl Recorded for ApiTokenRecord {
+    const KIND: SubjectKind = SubjectKind::ApiToken;
+
+    fn id(&self) -> Uuid {
+        self.token.id.0
+    }
+
+    fn registry(&self) -> Option<RegistryId> {
+        self.registry
+    }
+
+    fn record(&self) -> Value {
+        let mut record = self.token.record();
+        if let (Value::Object(record), Some(level)) = (&mut record, self.level) {
+            record.remove("roles");
+            record.insert("level".to_owned(), level.as_str().into());
+        }
+        record
     }
 }
 

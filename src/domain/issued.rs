@@ -30,6 +30,8 @@ pub enum IssuedState {
 impl IssuedState {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Enabled, Self::Expired, Self::Revoked];
+    /// Those of an app token.
+    pub const OF_APP_TOKENS: [Self; 2] = [Self::Enabled, Self::Expired];
 
     /// The word on the wire.
     #[must_use]
@@ -41,16 +43,14 @@ impl IssuedState {
         }
     }
 
-    /// Reads a state as a caller sends it.
-    pub fn parse(text: &str) -> Result<Self> {
-        let found = Self::ALL.into_iter().find(|state| state.as_str() == text);
-        found.ok_or_else(|| {
+    /// Reads a state as a caller sends it, one of those that tokens of a kind can have.
+    pub fn parse(text: &str, possible: &[Self]) -> Result<Self> {
+        let found = possible.iter().find(|state| state.as_str() == text);
+        found.copied().ok_or_else(|| {
+            let words: Vec<_> = possible.iter().map(|state| state.as_str()).collect();
             Error::invalid(
                 Field::State,
-                format!(
-                    "state {} is none of \"enabled\", \"expired\", \"revoked\"",
-                    quoted(text)
-                ),
+                format!("state {} is none of {}", quoted(text), words.join(", ")),
             )
         })
     }
@@ -129,6 +129,49 @@ pub struct IssuedFilter {
     pub expiring_within: Option<Period>,
     /// Its state.
     pub state: Option<IssuedState>,
+    /// True for tokens that were never used, false for those that were.
+    pub never_used: Option<bool>,
+    /// Registry API tokens of this registry.
+    pub registry: Option<RegistryId>,
+    /// API tokens of this type.
+    pub r#type: Option<ApiTokenType>,
+}
+
+/// A type of API tokens, as a filter names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApiTokenType {
+    /// With roles.
+    ApiToken,
+    /// With a registry and a level.
+    RegistryApiToken,
+}
+
+impl ApiTokenType {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::ApiToken, Self::RegistryApiToken];
+
+    /// The word on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ApiToken => "api-token",
+            Self::RegistryApiToken => "registry-api-token",
+        }
+    }
+
+    /// Reads a type as a caller sends it.
+    pub fn parse(text: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|known| known.as_str() == text);
+        found.ok_or_else(|| {
+            Error::invalid(
+                Field::Type,
+                format!(
+                    "type {} is neither \"api-token\" nor \"registry-api-token\"",
+                    quoted(text)
+                ),
+            )
+        })
+    }
 }
 
 impl IssuedFilter {
@@ -158,8 +201,15 @@ impl IssuedFilter {
 pub enum IssuedKind {
     /// An API token, with the names of its roles.
     ApiToken(Vec<String>),
-    /// A registry API token, with its registry and its level.
-    RegistryApiToken(RegistryId, TokenLevel),
+    /// A registry API token.
+    RegistryApiToken {
+        /// Its registry.
+        registry: RegistryId,
+        /// The name of the registry.
+        name: String,
+        /// Its level.
+        level: TokenLevel,
+    },
     /// An app token.
     AppToken,
 }

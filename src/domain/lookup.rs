@@ -1,4 +1,4 @@
-//! The question what a secret is of: the secret, and what is to happen to its owner.
+//! The question which credential a secret belongs to: the secret, and how that credential is to end.
 
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -93,6 +93,8 @@ pub enum SecretType {
     AppToken,
     /// An API token.
     ApiToken,
+    /// An API token of one registry.
+    RegistryApiToken,
     /// A refresh token of a registry's client.
     RefreshToken,
     /// A JWT for a registry.
@@ -108,6 +110,7 @@ impl SecretType {
             Self::PreviousSecret => "previous-secret",
             Self::AppToken => "app-token",
             Self::ApiToken => "api-token",
+            Self::RegistryApiToken => "registry-api-token",
             Self::RefreshToken => "refresh-token",
             Self::Jwt => "jwt",
         }

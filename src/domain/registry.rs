@@ -19,6 +19,9 @@ use super::precondition::Tag;
 use super::text::quoted;
 use crate::error::{Error, Field, Result, Violations};
 
+/// The reason for which nothing opens a frozen registry.
+const FROZEN: &str = "the registry is frozen, so nothing opens it";
+
 /// The most JSON in the scanning properties, in bytes.
 const PROPERTIES: usize = 4096;
 /// The days of the week, as a schedule names them.
@@ -207,11 +210,21 @@ pub struct Tenant {
 }
 
 impl Tenant {
-    /// The reason for which no credential opens the registry, if there is one.
+    /// The reason for which no credential opens the registry, if there is one, for a caller over HTTP.
     #[must_use]
     pub fn shut(&self) -> Option<String> {
-        let reason = "the registry is frozen, so nothing opens it; PATCH it with \"frozen\": false to thaw it";
-        self.frozen.then(|| reason.to_owned())
+        let reason = format!("{FROZEN}; PATCH it with \"frozen\": false to thaw it");
+        self.frozen.then_some(reason)
+    }
+
+    /// The same for the operator of the machine.
+    #[must_use]
+    pub fn shut_for_operator(&self) -> Option<String> {
+        let reason = format!(
+            "{FROZEN}; thaw it by `wharfinger registry thaw {}`",
+            self.name
+        );
+        self.frozen.then_some(reason)
     }
 
     /// The registry, as far as work on its tokens needs it.

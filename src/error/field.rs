@@ -73,7 +73,7 @@ fields! {
     Level = "level": "None of `owner`, `maintainer`, `reader`.",
     RevokeTokens = "revoke-tokens": "Neither `true` nor `false`.",
     Token = "token": "Of a leaked secret: missing, no text, too long, or with a control character.",
-    Type = "type": "Of a leaked secret: no text, too long, or with a control character.",
+    Type = "type": "Of a leaked secret: no text, too long, or with a control character; of a filter: no type of API tokens.",
     Url = "url": "Of a leaked secret: no text, too long, or with a control character.",
     Source = "source": "Of a leaked secret: no text, too long, or with a control character.",
     Secret = "secret": "Of a [lookup](#a-secret-that-was-found): missing, no text, or not in the form of a secret of this service.",

@@ -653,6 +653,14 @@ pub(super) fn confined() -> Error {
     )
 }
 
+/// The error of a job as the actor is to be told. A registry API token has no roles that could permit more.
+pub(super) fn refused_to(actor: &Actor, error: Error) -> Error {
+    match error {
+        Error::Unpermitted(_) if actor.confined().is_some() => confined(),
+        error => error,
+    }
+}
+
 /// The registry of a registry API token, and the token's rights there: what its level and its maker both have now.
 fn confine(
     connection: &mut Session,

@@ -12,7 +12,7 @@ use super::core::Length;
 use super::core::{Core, Done};
 use crate::domain::account::Actor;
 use crate::domain::api_token::{ApiToken, Wish, allowed_roles};
-use crate::domain::audit::{Change, Kind};
+use crate::domain::audit::Change;
 use crate::domain::id::ApiTokenId;
 use crate::domain::permission::{Level, Resource};
 use crate::domain::role::Role;
@@ -132,7 +132,7 @@ impl<'a> ApiTokens<'a> {
                     return Ok(Done::nothing(()));
                 }
                 table::revoke(connection, token.id, Some(actor.id), now)?;
-                Ok(Done::told((), Change::done(Kind::Revoke, &token)))
+                Ok(Done::told((), Change::revoked(&token)))
             })
             .await
     }

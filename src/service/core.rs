@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::access::{Access, Caller, Presented, admit};
+use super::access::{Access, Caller, Presented, admit, refused_to};
 use super::api_key_cache::ApiKeyCache;
 use super::audit_buffer::AuditBuffer;
 use super::chain::Trail;
@@ -219,7 +219,8 @@ impl Core {
                     if !thawed {
                         restored::require_operator(&actor, proven.credential())?;
                     }
-                    job(connection, Ok(&actor)).map(Some)
+                    let done = job(connection, Ok(&actor)).map(Some);
+                    done.map_err(|error| refused_to(&actor, error))
                 }
                 Ok(None) => Ok(None),
                 Err(error) => job(connection, Err(error)).map(Some),
@@ -332,7 +333,8 @@ impl Core {
                     let Some(actor) = admit(transaction, &proven, now)? else {
                         return Ok(None);
                     };
-                    let done = job(transaction, &actor)?;
+                    let done = job(transaction, &actor);
+                    let done = done.map_err(|error| refused_to(&actor, error))?;
                     let changes = done.changes.len();
                     let by = || By::actor(&actor, proven.credential(), proven.origin().clone());
                     let value = done.tell(transaction, &ledger, by, now);

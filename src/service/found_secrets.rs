@@ -14,9 +14,10 @@ use super::core::Core;
 use super::data_keys::DataKeys;
 use super::references::{Reference, Who};
 use super::refresh_tokens::RefreshToken;
+use super::registry_api_tokens::api_token_record;
 use super::turns::Turns;
 use crate::domain::Attribution;
-use crate::domain::audit::{Change, Kind};
+use crate::domain::audit::Change;
 use crate::domain::id::{AccountId, AccountKey, ApiTokenId, AppTokenId, RegistryId, TokenKey};
 use crate::domain::lookup::Ending;
 use crate::domain::rotation::Generation;
@@ -238,14 +239,12 @@ pub(super) fn end(
             let Some(standing) = api_tokens::find(connection, id)? else {
                 return Ok(None);
             };
-            let token = standing.token;
-            let change = Change::updated(&token, &token);
-            if !token.revoked && lasts(Some(token.expires_at)) {
+            let record = api_token_record(connection, &standing)?;
+            if !record.token.revoked && lasts(Some(record.token.expires_at)) {
                 api_tokens::revoke(connection, id, ender.account, now)?;
-                let kind = Kind::Revoke;
-                Change { kind, ..change }.with("status", "revoked")
+                Change::revoked(&record)
             } else {
-                change
+                Change::updated(&record, &record)
             }
         }
         Found::Account(_, id) => {

@@ -531,7 +531,10 @@ impl<'a> Grants<'a> {
     }
 
     /// The owner of the secret that a JWT was issued for, if the JWT is in force, for any registry.
-    pub(super) async fn behind_jwt(&self, jwt: &SecretString) -> Result<Option<Reference>> {
+    pub(super) async fn behind_jwt(
+        &self,
+        jwt: &SecretString,
+    ) -> Result<Option<(Reference, DateTime<Utc>)>> {
         let jwt = jwt.expose_secret();
         let Some(kid) = named_key(jwt) else {
             return Ok(None);
@@ -554,8 +557,11 @@ impl<'a> Grants<'a> {
         let policy = &self.core.policy;
         let service = policy.service_name(&tenant.name);
         let claims = verifier.verify(jwt, &policy.jwt_issuer, &service, now);
-        let reference = claims.and_then(|claims| self.open(&claims.jti));
-        Ok(reference.filter(|reference| reference.registry == tenant.key))
+        let behind = claims.and_then(|claims| {
+            let end = DateTime::from_timestamp(claims.exp, 0)?;
+            Some((self.open(&claims.jti)?, end))
+        });
+        Ok(behind.filter(|(reference, _)| reference.registry == tenant.key))
     }
 
     fn note(&self, holder: &Holder, now: DateTime<Utc>, origin: &Origin, access: &[Access]) {

@@ -8,8 +8,9 @@ use super::access::Caller;
 use super::accounts::require_account;
 use super::app_tokens::{enter, is_stale};
 use super::core::{Core, Done, Length};
+use super::registry_api_tokens::api_token_record;
 use crate::domain::account::{Actor, Sight};
-use crate::domain::audit::{Change, Kind};
+use crate::domain::audit::Change;
 use crate::domain::id::{ApiTokenId, AppTokenId};
 use crate::domain::issued::{IssuedFilter, IssuedPage};
 use crate::domain::page::Window;
@@ -142,7 +143,8 @@ impl<'a> Issued<'a> {
                     return Ok(Done::nothing(()));
                 }
                 api_tokens::revoke(connection, id, Some(actor.id), now)?;
-                Ok(Done::told((), Change::done(Kind::Revoke, &found.token)))
+                let record = api_token_record(connection, &found)?;
+                Ok(Done::told((), Change::revoked(&record)))
             })
             .await
     }

@@ -1,8 +1,9 @@
-//! The lookup of a secret that was found: what it is of, what that opens, and its end in the same call.
+//! The lookup of a secret that was found: the credential that it belongs to, what that opens, and its end in the same
+//! call.
 //!
 //! Owns the right to be told. An account is told of what it may write: registry tokens by its rights on their registry,
-//! its own app tokens, API tokens and logins, and those of others with the permissions by which it could end them. All
-//! else looks unknown: the answer is the same, and so are the calls of the store. Each answer that tells something is an
+//! its own app tokens, API tokens and logins, and those of others with the permissions by which it could end them, as
+//! whoever manages the members of a registry ends its registry API tokens. All else looks unknown: the answer is the same, and so are the calls of the store. Each answer that tells something is an
 //! event of the audit trail, in one transaction with the end.
 
 use std::sync::Arc;
@@ -15,19 +16,25 @@ use super::access::{Caller, visible};
 use super::core::{Core, Done, Urgency};
 use super::found_secrets::{Ender, Form, Found, behind, end, walk};
 use super::grants::Grants;
+use super::registry_api_tokens::{api_token_record, manages_members};
 use crate::domain::Attribution;
-use crate::domain::account::Actor;
+use crate::domain::account::{Actor, Sight};
 use crate::domain::app_token::WholeAccount;
 use crate::domain::audit::{Change, Kind, Recorded, SubjectKind};
 use crate::domain::escalation::obtain;
-use crate::domain::id::{AccountId, AccountKey, ApiTokenId, AppTokenId, RegistryId, TokenKey};
+use crate::domain::id::{
+    AccountId, AccountKey, ApiTokenId, AppTokenId, RegistryId, RegistryKey, TokenKey,
+};
 use crate::domain::lookup::{Ending, SecretType, Suspect};
 use crate::domain::permission::{Level, Resource};
+use crate::domain::registry::Tenant;
+use crate::domain::registry_api_token::{Confinement, TokenLevel};
 use crate::domain::rotation::Generation;
 use crate::domain::status::Status;
 use crate::domain::token::LastUse;
 use crate::domain::token_scope::Scope;
 use crate::error::{Error, Result, What};
+pub use crate::store::members::Belonging;
 use crate::store::{
     Lock, Session, Transaction, accounts, api_tokens, app_tokens, credentials, members, registries,
     roles, token_lookups, tokens,
@@ -36,32 +43,41 @@ use crate::store::{
 /// The actor that ended a token by a command, in place of an account. Its id is nil.
 const COMMAND: &str = "command";
 
-/// The owner of a secret, as it is after the call.
+/// The most memberships that a finding names.
+const MEMBERSHIPS: i64 = 100;
+
+/// The credential that a secret belongs to, as it is after the call.
 #[derive(Debug, Clone)]
 pub struct Finding {
     /// The kind of the secret.
     pub kind: SecretType,
-    /// The kind of its owner: a token of some kind, or an account.
+    /// The kind of the credential: a token of some kind, or an account.
     pub subject_kind: SubjectKind,
-    /// The id of the owner.
+    /// The id of the credential.
     pub id: Uuid,
     /// Its name or title.
     pub name: String,
-    /// The registry of a registry token.
+    /// The registry of a registry token, of a registry API token, or of a login.
     pub registry: Option<(RegistryId, String)>,
-    /// The account that made a registry token, or that the owner belongs to or is.
+    /// The level of a registry API token.
+    pub level: Option<TokenLevel>,
+    /// The account that made a registry token, or that the credential belongs to or is.
     pub account: Option<(AccountId, String)>,
-    /// The state of the owner: `enabled`, `disabled`, `expired`, `revoked` or `deleted`.
+    /// The state of the credential: `enabled`, `disabled`, `expired`, `revoked` or `deleted`.
     pub state: &'static str,
     /// The reason for which the secret opens nothing now; `None` if it is usable.
     pub unusable: Option<String>,
-    /// The end of the owner.
+    /// The end of the credential.
     pub expiry_date: Option<DateTime<Utc>>,
+    /// The end of the secret itself, if it has one of its own that is still to come.
+    pub secret_expiry_date: Option<DateTime<Utc>>,
     /// The scopes of a registry token.
     pub scopes: Option<Vec<Scope>>,
     /// The roles of an API token, or of the account.
     pub roles: Option<Vec<String>>,
-    /// The last known use of the owner.
+    /// The first registries that the account of an app token or of a login is a member of, and the number of all.
+    pub memberships: Option<(Vec<Belonging>, i64)>,
+    /// The last known use of the credential.
     pub last_used: Option<LastUse>,
     /// True if this call ended it.
     pub ended: bool,
@@ -78,11 +94,11 @@ impl<'a> Lookups<'a> {
         Self { core }
     }
 
-    /// Tells a caller what a secret is of, and ends that if it is wanted.
+    /// Tells a caller which credential a secret belongs to, and ends that if it is wanted.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] if it is of nothing that the caller may write; [`Error::Unsuited`] to end the credential of an
+    /// [`Error::NotFound`] if no credential that the caller may write has it; [`Error::Unsuited`] to end the credential of an
     /// account; [`Error::Unavailable`] if too many walk the tokens already.
     pub async fn look_up(
         &self,
@@ -90,7 +106,7 @@ impl<'a> Lookups<'a> {
         suspect: Suspect,
         ending: Option<Ending>,
     ) -> Result<Finding> {
-        let form = self.form(&suspect).await?;
+        let (form, end) = self.form(&suspect).await?.unzip();
         let (found, more) = self.seen(caller, &suspect, form).await?;
         let found = match (found, form) {
             (None, Some(Form::Secret)) if more => {
@@ -99,7 +115,7 @@ impl<'a> Lookups<'a> {
             }
             (found, _) => found,
         };
-        let (kind, found) = told(form, found)?;
+        let (posted, found) = told(form, found, end.flatten()).ok_or_else(unknown)?;
         let lock = ending.map_or(Lock::Nothing, |_| found.lock());
         let (now, refresh_id) = (self.core.clock.now(), self.core.random.uuid()?);
         let urgency = Urgency::of_an_end(ending.is_some());
@@ -113,7 +129,11 @@ impl<'a> Lookups<'a> {
                     account: Some(actor.id),
                     refresh_id,
                 };
-                conclude(connection, (kind, found), ending, &ender)
+                let viewer = Viewer::Account {
+                    key: actor.key,
+                    sees_all: actor.sight() == Sight::All,
+                };
+                conclude(connection, (posted, found), ending, (&ender, viewer))
             })
             .await
     }
@@ -124,13 +144,14 @@ impl<'a> Lookups<'a> {
         suspect: Suspect,
         ending: Option<Ending>,
     ) -> Result<Finding> {
-        let form = self.form(&suspect).await?;
+        let (form, end) = self.form(&suspect).await?.unzip();
         let mut found = self.behind(&suspect, form).await?;
         if found.is_none() && matches!(form, Some(Form::Secret)) {
             let walked = self.walked(&suspect).await?;
             found = self.behind(&suspect, Some(walked)).await?;
         }
-        let (kind, found) = told(form, found)?;
+        let missing = || not_found("nothing here has this secret");
+        let (posted, found) = told(form, found, end.flatten()).ok_or_else(missing)?;
         let lock = ending.map_or(Lock::Nothing, |_| found.lock());
         let ender = Ender {
             stamp: Attribution {
@@ -143,18 +164,24 @@ impl<'a> Lookups<'a> {
         };
         self.core
             .command(lock, move |connection| {
-                conclude(connection, (kind, found), ending, &ender)
+                conclude(
+                    connection,
+                    (posted, found),
+                    ending,
+                    (&ender, Viewer::Operator),
+                )
             })
             .await
     }
 
-    async fn form(&self, suspect: &Suspect) -> Result<Option<Form>> {
+    /// The form of a secret, and the end of a JWT.
+    async fn form(&self, suspect: &Suspect) -> Result<Option<(Form, Option<DateTime<Utc>>)>> {
         let secret = suspect.secret();
         if let Some(form) = Form::of(self.core, secret).await? {
-            return Ok(Some(form));
+            return Ok(Some((form, None)));
         }
-        let reference = Grants::new(self.core).behind_jwt(secret).await?;
-        Ok(reference.map(Form::Reference))
+        let behind = Grants::new(self.core).behind_jwt(secret).await?;
+        Ok(behind.map(|(reference, end)| (Form::Reference(reference), Some(end))))
     }
 
     /// The credential behind a secret, if the caller may write it. True if tokens without lookups are left to be walked.
@@ -203,26 +230,80 @@ impl<'a> Lookups<'a> {
     }
 }
 
-/// The kind of a secret in a form. A registry token's secret may turn out to be the previous one.
-fn told(form: Option<Form>, found: Option<Found>) -> Result<(SecretType, Found)> {
-    let (form, found) = form.zip(found).ok_or_else(unknown)?;
-    let kind = match form {
-        Form::Secret => SecretType::RegistryToken,
-        Form::Code => SecretType::AppToken,
-        Form::ApiToken(_) => SecretType::ApiToken,
-        Form::Refresh(_) => SecretType::RefreshToken,
-        Form::Reference(_) => SecretType::Jwt,
+/// A secret that was posted.
+#[derive(Debug, Clone, Copy)]
+struct Posted {
+    /// Its kind. A registry token's secret may turn out to be the previous one.
+    kind: SecretType,
+    /// The registry that a login was for.
+    registry: Option<RegistryKey>,
+    /// The end of a JWT.
+    end: Option<DateTime<Utc>>,
+}
+
+/// The reader of a finding.
+#[derive(Debug, Clone, Copy)]
+enum Viewer {
+    /// The operator of the machine.
+    Operator,
+    /// An account.
+    Account {
+        key: AccountKey,
+        /// True if it may know of every registry.
+        sees_all: bool,
+    },
+}
+
+impl Viewer {
+    /// Returns true if it may know of the registries that an account opens.
+    fn may_see(self, account: AccountKey) -> bool {
+        match self {
+            Self::Operator => true,
+            Self::Account { key, sees_all } => sees_all || key == account,
+        }
+    }
+
+    /// The reason for which nothing opens a registry, if there is one, and the remedy at hand.
+    fn shut(self, tenant: &Tenant) -> Option<String> {
+        match self {
+            Self::Operator => tenant.shut_for_operator(),
+            Self::Account { .. } => tenant.shut(),
+        }
+    }
+}
+
+fn told(
+    form: Option<Form>,
+    found: Option<Found>,
+    end: Option<DateTime<Utc>>,
+) -> Option<(Posted, Found)> {
+    let (form, found) = form.zip(found)?;
+    let (kind, registry) = match form {
+        Form::Secret => (SecretType::RegistryToken, None),
+        Form::Code => (SecretType::AppToken, None),
+        Form::ApiToken(_) => (SecretType::ApiToken, None),
+        Form::Refresh(token) => (SecretType::RefreshToken, Some(token.registry())),
+        Form::Reference(reference) => (SecretType::Jwt, Some(reference.registry)),
     };
-    Ok((kind, found))
+    let posted = Posted {
+        kind,
+        registry,
+        end,
+    };
+    Some((posted, found))
 }
 
 /// The error for the secret of nothing that the caller may write.
 #[must_use]
 pub fn unknown() -> Error {
+    not_found("no credential that you may write has this secret")
+}
+
+fn not_found(sentence: &str) -> Error {
     Error::NotFound {
         what: What::Secret,
-        which: "of this request".to_owned(),
-        hint: Some("nothing that you may write has it".to_owned()),
+        which: sentence.to_owned(),
+        hint: None,
     }
 }
 
@@ -249,9 +330,19 @@ fn may_write(connection: &mut Session, actor: &Actor, found: Found) -> Result<bo
             permits(Resource::Access) || (account == actor.key && is_whole(connection, actor)?)
         }
         Found::ApiToken(id) => {
-            let account = api_tokens::find(connection, id)?.map(|found| found.account);
-            permits(Resource::Integration)
-                || (account == Some(actor.key) && is_whole(connection, actor)?)
+            let Some(token) = api_tokens::find(connection, id)? else {
+                return Ok(false);
+            };
+            if token.account == actor.key && is_whole(connection, actor)? {
+                return Ok(true);
+            }
+            match token.confinement {
+                None => permits(Resource::Integration),
+                Some(Confinement { registry, .. }) => {
+                    (permits(Resource::Integration) && actor.sight() == Sight::All)
+                        || manages_members(connection, actor, registry)?
+                }
+            }
         }
     })
 }
@@ -260,6 +351,9 @@ fn may_write(connection: &mut Session, actor: &Actor, found: Found) -> Result<bo
 fn is_whole(connection: &mut Session, actor: &Actor) -> Result<bool> {
     if actor.bearer.is_none() {
         return Ok(true);
+    }
+    if actor.confined().is_some() {
+        return Ok(false);
     }
     let memberships = members::levels(connection, actor.key)?;
     let whole = WholeAccount {
@@ -271,15 +365,16 @@ fn is_whole(connection: &mut Session, actor: &Actor) -> Result<bool> {
 /// Tells of a credential, and ends it if that is wanted.
 fn conclude(
     connection: &mut Transaction<'_>,
-    (kind, found): (SecretType, Found),
+    (posted, found): (Posted, Found),
     ending: Option<Ending>,
-    ender: &Ender,
+    (ender, viewer): (&Ender, Viewer),
 ) -> Result<Done<Finding>> {
     if ending.is_some() && matches!(found, Found::Account(..)) {
         return Err(of_a_password());
     }
     let now = ender.stamp.at;
-    let (mut finding, mut event) = describe(connection, kind, found, now)?.ok_or_else(unknown)?;
+    let described = describe(connection, posted, found, viewer, now)?;
+    let (mut finding, mut event) = described.ok_or_else(unknown)?;
     let secret = Value::String(finding.kind.as_str().to_owned());
     event.beside.insert("secretKind".to_owned(), secret);
     let change = match ending {
@@ -291,31 +386,73 @@ fn conclude(
         finding.state = match change.kind {
             Kind::Delete => "deleted",
             Kind::Revoke => "revoked",
-            _ => describe(connection, kind, found, now)?.map_or(finding.state, |now| now.0.state),
+            _ => describe(connection, posted, found, viewer, now)?
+                .map_or(finding.state, |now| now.0.state),
         };
         finding.unusable = Some("this request ended it".to_owned());
+        finding.secret_expiry_date = None;
         finding.ended = true;
     }
     Ok(Done::of(finding, [event].into_iter().chain(change)))
 }
 
-/// The owner of a secret, and the event that tells of it. `None` if it is gone.
+/// The credential that a secret belongs to, and the event that tells of it. `None` if it is gone.
 fn describe(
     connection: &mut Session,
-    kind: SecretType,
+    posted: Posted,
     found: Found,
+    viewer: Viewer,
     now: DateTime<Utc>,
 ) -> Result<Option<(Finding, Change)>> {
-    match found {
+    let (account, described) = match found {
         Found::Token {
             registry,
             token,
             version,
-        } => describe_token(connection, kind, (registry, token, version), now),
-        Found::AppToken(account, id) => describe_app_token(connection, kind, (account, id), now),
-        Found::ApiToken(id) => describe_api_token(connection, kind, id, now),
-        Found::Account(key, id) => describe_account(connection, kind, (key, id)),
+        } => {
+            return describe_token(connection, posted, (registry, token, version), viewer, now);
+        }
+        Found::ApiToken(id) => return describe_api_token(connection, posted.kind, id, now),
+        Found::AppToken(account, id) => {
+            let described = describe_app_token(connection, posted.kind, (account, id), now)?;
+            (account, described)
+        }
+        Found::Account(key, id) => (key, describe_account(connection, posted.kind, (key, id))?),
+    };
+    let Some((finding, event)) = described else {
+        return Ok(None);
+    };
+    let finding = with_registries(connection, finding, posted, account, viewer)?;
+    Ok(Some((finding, event)))
+}
+
+/// Adds the registries that an account opens, and the one of a login.
+fn with_registries(
+    connection: &mut Session,
+    finding: Finding,
+    posted: Posted,
+    account: AccountKey,
+    viewer: Viewer,
+) -> Result<Finding> {
+    let finding = Finding {
+        secret_expiry_date: posted.end,
+        ..finding
+    };
+    if !viewer.may_see(account) {
+        return Ok(finding);
     }
+    let memberships = members::first_of_account(connection, account, MEMBERSHIPS)?;
+    let id = posted.registry.map_or(Ok(None), |registry| {
+        registries::find_id(connection, registry)
+    })?;
+    let tenant = id.map_or(Ok(None), |id| registries::tenant(connection, id))?;
+    let frozen = tenant.as_ref().and_then(|tenant| viewer.shut(tenant));
+    Ok(Finding {
+        registry: id.zip(tenant.map(|tenant| tenant.name)),
+        unusable: finding.unusable.or(frozen),
+        memberships: Some(memberships),
+        ..finding
+    })
 }
 
 /// A finding about a thing of which no more is known, and its event.
@@ -326,12 +463,15 @@ fn of<T: Recorded>(kind: SecretType, thing: &T, name: &str) -> (Finding, Change)
         id: thing.id(),
         name: name.to_owned(),
         registry: None,
+        level: None,
         account: None,
         state: Status::Enabled.as_str(),
         unusable: None,
         expiry_date: None,
+        secret_expiry_date: None,
         scopes: None,
         roles: None,
+        memberships: None,
         last_used: None,
         ended: false,
     };
@@ -340,8 +480,9 @@ fn of<T: Recorded>(kind: SecretType, thing: &T, name: &str) -> (Finding, Change)
 
 fn describe_token(
     connection: &mut Session,
-    kind: SecretType,
+    posted: Posted,
     (registry, key, version): (RegistryId, TokenKey, i64),
+    viewer: Viewer,
     now: DateTime<Utc>,
 ) -> Result<Option<(Finding, Change)>> {
     let Some(tenant) = registries::tenant(connection, registry)? else {
@@ -356,7 +497,7 @@ fn describe_token(
     let Some(token) = tokens::find(connection, home, id)? else {
         return Ok(None);
     };
-    let kind = match (kind, generation) {
+    let kind = match (posted.kind, generation) {
         (SecretType::RegistryToken, Generation::Previous) => SecretType::PreviousSecret,
         (kind, _) => kind,
     };
@@ -366,7 +507,8 @@ fn describe_token(
         .filter(|end| generation == Generation::Previous && *end <= now);
     let replaced =
         replaced.map(|end| format!("the secret was replaced and ended at {}", said(end)));
-    let frozen = tenant.shut();
+    let ends = [posted.end, token.secrets.end_of(generation)];
+    let frozen = viewer.shut(&tenant);
     let (finding, event) = of(kind, &token, &token.name);
     let finding = Finding {
         registry: Some((registry, tenant.name)),
@@ -374,6 +516,7 @@ fn describe_token(
         state: token.state_at(now),
         unusable: token.unusable_at(now).or(replaced).or(frozen),
         expiry_date: token.expiry_date,
+        secret_expiry_date: ends.into_iter().flatten().min().filter(|end| *end > now),
         scopes: Some(token.scopes),
         last_used: token.last_used,
         ..finding
@@ -418,25 +561,59 @@ fn describe_api_token(
     let Some(found) = api_tokens::find(connection, id)? else {
         return Ok(None);
     };
+    let record = api_token_record(connection, &found)?;
     let token = found.token;
     let over = (token.expires_at <= now).then_some(token.expires_at);
     let owner = owner(connection, found.account)?;
-    let (finding, event) = of(kind, &token, &token.name);
+    let bound = found.confinement;
+    let (kind, registry, closed) = match bound {
+        None => (kind, None, None),
+        Some(bound) => {
+            let registry = registries::named(connection, bound.registry)?;
+            let closed = closed(connection, found.account, bound, registry.is_some())?;
+            (SecretType::RegistryApiToken, registry, closed)
+        }
+    };
+    let (finding, event) = of(kind, &record, &token.name);
     let revoked = token.revoked.then(|| "the API token is revoked".to_owned());
+    let unusable = revoked.or(over.map(expired)).or(owner.unusable);
     let finding = Finding {
         state: match (token.revoked, over) {
             (true, _) => "revoked",
             (false, Some(_)) => "expired",
             (false, None) => finding.state,
         },
-        unusable: revoked.or(over.map(expired)).or(owner.unusable),
+        unusable: unusable.or(closed),
+        registry,
+        level: bound.and_then(|bound| bound.level),
         account: owner.account,
         expiry_date: Some(token.expires_at),
         last_used: api_tokens::used_at(connection, id)?.map(used),
-        roles: Some(token.roles),
+        roles: bound.is_none().then_some(token.roles),
         ..finding
     };
     Ok(Some((finding, event)))
+}
+
+/// The reason for which a registry API token opens nothing at its registry, if there is one.
+fn closed(
+    connection: &mut Session,
+    maker: AccountKey,
+    Confinement { registry, level }: Confinement,
+    exists: bool,
+) -> Result<Option<String>> {
+    if !exists {
+        return Ok(Some("its registry is deleted".to_owned()));
+    }
+    if level.is_none() {
+        return Ok(Some("this release does not know its level".to_owned()));
+    }
+    let Some(standing) = accounts::standing(connection, maker)? else {
+        return Ok(None);
+    };
+    let membership = members::level(connection, registry, maker)?;
+    let visible = standing.actor.on(registry, membership).visible;
+    Ok((!visible).then(|| "its maker may not see the registry any more".to_owned()))
 }
 
 fn describe_account(

@@ -12,6 +12,7 @@ use super::core::{Core, Done};
 use super::sessions::SESSION_LIFE;
 use crate::domain::account::{Account, Bearer, NewPassword, Sight};
 use crate::domain::audit::Credential;
+use crate::domain::membership::Rights;
 use crate::domain::permission::{Level, Resource};
 use crate::domain::precondition::Precondition;
 use crate::error::{Error, Field, Result, What};
@@ -31,8 +32,10 @@ pub struct Identity {
     /// The present level on each resource, everywhere and on registries of which the account is a member; through an API
     /// token what both the account and the token have.
     pub levels: Vec<(Resource, Option<Level>, Option<Level>)>,
-    /// The first registries that the account is a member of, in creation order.
-    pub memberships: Vec<members::Belonging>,
+    /// The rights of a registry API token on its registry now.
+    pub confined: Option<Rights>,
+    /// The first registries that the account is a member of, in creation order, with the rights there.
+    pub memberships: Vec<(members::Belonging, Rights)>,
     /// The number of registries that it is a member of.
     pub membership_total: i64,
 }
@@ -89,11 +92,16 @@ impl<'a> Me<'a> {
                         members::first_of_account(connection, actor.key, MEMBERSHIPS)
                     })?,
                 };
+                let memberships = memberships.into_iter().map(|belonging| {
+                    let rights = actor.permissions.on(Some(belonging.2));
+                    (belonging, rights)
+                });
+                let confined = actor.confined().map(|confined| confined.rights);
                 let level = |resource: Resource| {
                     let permissions = &actor.permissions;
-                    let of_members = actor.confined().map_or_else(
+                    let of_members = confined.map_or_else(
                         || permissions.level_of_members(resource),
-                        |confined| confined.rights.level(resource),
+                        |rights| rights.level(resource).filter(|_| rights.visible),
                     );
                     (resource, permissions.level(resource), of_members)
                 };
@@ -109,7 +117,8 @@ impl<'a> Me<'a> {
                     account,
                     came_by,
                     levels: Resource::ALL.into_iter().map(level).collect(),
-                    memberships,
+                    confined: confined.filter(|rights| rights.visible),
+                    memberships: memberships.collect(),
                     membership_total,
                 })
             })

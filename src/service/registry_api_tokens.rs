@@ -15,7 +15,7 @@ use super::core::{Core, Done};
 use super::idempotency::Once;
 use crate::domain::account::Actor;
 use crate::domain::api_token::{ApiToken, NewApiToken, NewRegistryApiToken};
-use crate::domain::audit::{Change, Kind};
+use crate::domain::audit::{ApiTokenRecord, Change};
 use crate::domain::escalation::obtain;
 use crate::domain::id::{ApiTokenId, RegistryId, RegistryKey};
 use crate::domain::idempotency::Attempt;
@@ -26,8 +26,9 @@ use crate::domain::permission::{Level, Resource};
 use crate::domain::precondition::{Look, Precondition};
 use crate::domain::registry_api_token::{ConfinedGrant, Confinement};
 use crate::error::{Error, Result, What};
+use crate::store::api_tokens::{self as table, CurrentToken};
 use crate::store::issued::{self, Extent, Table};
-use crate::store::{Lock, Session, api_tokens as table, members};
+use crate::store::{Lock, Session, members, registries};
 
 /// A registry API token, with the token itself in the answer that made it.
 #[derive(Debug)]
@@ -89,7 +90,7 @@ impl<'a> RegistryApiTokens<'a> {
                         let found = find(connection, Extent::of_registry(key), id, now).ok();
                         let tag = |token: &IssuedToken| token.tag_at(now);
                         let (token, secret) = kept.still(What::ApiToken, found, tag)?;
-                        let change = Change::revealed(&recorded(&token)).within(registry);
+                        let change = Change::revealed(&recorded(&token));
                         return Ok(Done::told((token, secret), change));
                     }
                     new.check_end(now)?;
@@ -109,8 +110,7 @@ impl<'a> RegistryApiTokens<'a> {
                     table::insert(connection, &new)?;
                     let token = find(connection, Extent::of_registry(key), id, now)?;
                     claim.keep(connection, actor, id.0, token.tag_at(now))?;
-                    let mut change = Change::created(&recorded(&token)).within(registry);
-                    change = change.with("level", grant.level.as_str());
+                    let change = Change::created(&recorded(&token));
                     Ok(Done::told((token, None), change))
                 },
             )
@@ -176,8 +176,7 @@ impl<'a> RegistryApiTokens<'a> {
                     return Ok(Done::nothing(()));
                 }
                 table::revoke(connection, id, Some(actor.id), now)?;
-                let change = Change::done(Kind::Revoke, &recorded(&token)).within(registry);
-                Ok(Done::told((), change))
+                Ok(Done::told((), Change::revoked(&recorded(&token))))
             })
             .await
     }
@@ -231,17 +230,56 @@ fn find(
         .ok_or_else(|| Error::not_found(What::ApiToken, id))
 }
 
-/// A token as the audit trail records API tokens.
-fn recorded(token: &IssuedToken) -> ApiToken {
-    ApiToken {
-        id: ApiTokenId(token.id),
-        name: token.name.clone(),
-        roles: match &token.kind {
-            IssuedKind::ApiToken(roles) => roles.clone(),
-            _ => Vec::new(),
+/// A token as the audit trail records it.
+fn recorded(token: &IssuedToken) -> ApiTokenRecord {
+    let (roles, registry, level) = match &token.kind {
+        IssuedKind::ApiToken(roles) => (roles.clone(), None, None),
+        IssuedKind::RegistryApiToken {
+            registry, level, ..
+        } => (Vec::new(), Some(*registry), Some(*level)),
+        IssuedKind::AppToken => (Vec::new(), None, None),
+    };
+    ApiTokenRecord {
+        token: ApiToken {
+            id: ApiTokenId(token.id),
+            name: token.name.clone(),
+            roles,
+            issued_at: token.created.at,
+            expires_at: token.expires_at.unwrap_or_default(),
+            revoked: token.revoked,
         },
-        issued_at: token.created.at,
-        expires_at: token.expires_at.unwrap_or_default(),
-        revoked: token.revoked,
+        registry,
+        level,
     }
+}
+
+/// An API token of either kind as the audit trail records it.
+pub(super) fn api_token_record(
+    connection: &mut Session,
+    found: &CurrentToken,
+) -> Result<ApiTokenRecord> {
+    let (registry, level) = match found.confinement {
+        None => (None, None),
+        Some(Confinement { registry, level }) => {
+            (registries::find_id(connection, registry)?, level)
+        }
+    };
+    Ok(ApiTokenRecord {
+        token: found.token.clone(),
+        registry,
+        level,
+    })
+}
+
+/// Returns true if the actor manages the members of a registry, and so sees and ends all of its API tokens.
+pub(super) fn manages_members(
+    connection: &mut Session,
+    actor: &Actor,
+    registry: RegistryKey,
+) -> Result<bool> {
+    let Some(id) = registries::find_id(connection, registry)? else {
+        return Ok(false);
+    };
+    let entered = enter(connection, actor, id);
+    Ok(entered.is_ok_and(|(_, rights)| rights.allow(Resource::Access, Level::Write)))
 }

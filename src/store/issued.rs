@@ -16,7 +16,8 @@ use super::session::{Session, direct};
 use crate::domain::account::account_keys;
 use crate::domain::id::{AccountId, AccountKey, RegistryId, RegistryKey};
 use crate::domain::issued::{
-    AccountText, IssuedFilter, IssuedKind, IssuedPage, IssuedState, IssuedToken, NamePattern,
+    AccountText, ApiTokenType, IssuedFilter, IssuedKind, IssuedPage, IssuedState, IssuedToken,
+    NamePattern,
 };
 use crate::domain::page::Window;
 use crate::domain::registry_api_token::TokenLevel;
@@ -84,7 +85,8 @@ const API_TOKENS: Words = Words {
     table: "api_tokens t LEFT JOIN registries r ON r.key = t.registry_key AND r.deleted_at IS NULL",
     living: Some("(t.registry_key IS NULL OR r.key IS NOT NULL)"),
     columns: "t.key, t.uuid, t.name, t.description, t.roles, t.created_by, t.created_by_name, \
-              t.issued_at AS created_at, t.expires_at, t.revoked_at, t.used_at, r.uuid AS registry, t.level",
+              t.issued_at AS created_at, t.expires_at, t.revoked_at, t.used_at, r.uuid AS registry, \
+              r.name AS registry_name, t.level",
     name: "t.name",
     created_at: "t.issued_at",
     created_by: Some("t.created_by"),
@@ -95,7 +97,8 @@ const APP_TOKENS: Words = Words {
     living: None,
     columns: "t.key, t.uuid, t.title AS name, CAST(NULL AS TEXT) AS description, CAST(NULL AS TEXT) AS roles, \
               o.uuid AS created_by, o.name AS created_by_name, t.created_at, t.expires_at, \
-              CAST(NULL AS BIGINT) AS revoked_at, t.used_at, NULL AS registry, CAST(NULL AS TEXT) AS level",
+              CAST(NULL AS BIGINT) AS revoked_at, t.used_at, NULL AS registry, \
+              CAST(NULL AS TEXT) AS registry_name, CAST(NULL AS TEXT) AS level",
     name: "t.title",
     created_at: "t.created_at",
     created_by: None,
@@ -219,6 +222,21 @@ impl Conditions {
             self.text
                 .push(format!("{condition} AND t.expires_at <= {until}"));
         }
+        if let Some(never) = filter.never_used {
+            let word = if never { "IS NULL" } else { "IS NOT NULL" };
+            self.text.push(format!("t.used_at {word}"));
+        }
+        if let Some(registry) = filter.registry {
+            let id = self.bind(Value::Bytes(bytes(registry.0)));
+            self.text.push(format!("r.uuid = {id}"));
+        }
+        if let Some(r#type) = filter.r#type {
+            let word = match r#type {
+                ApiTokenType::ApiToken => "IS NULL",
+                ApiTokenType::RegistryApiToken => "IS NOT NULL",
+            };
+            self.text.push(format!("t.registry_key {word}"));
+        }
         let condition = match filter.state {
             None => return,
             Some(IssuedState::Enabled) => in_force(self),
@@ -306,6 +324,8 @@ struct Row {
     #[diesel(sql_type = Nullable<Binary>)]
     registry: Option<Vec<u8>>,
     #[diesel(sql_type = Nullable<Text>)]
+    registry_name: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
     level: Option<String>,
     #[diesel(sql_type = Binary)]
     owner: Vec<u8>,
@@ -320,9 +340,11 @@ impl Row {
             key: self.key,
             id: uuid(&self.uuid)?,
             kind: match (self.registry.zip(level), self.roles) {
-                (Some((registry, level)), _) => {
-                    IssuedKind::RegistryApiToken(RegistryId(uuid(&registry)?), level)
-                }
+                (Some((registry, level)), _) => IssuedKind::RegistryApiToken {
+                    registry: RegistryId(uuid(&registry)?),
+                    name: self.registry_name.unwrap_or_default(),
+                    level,
+                },
                 (None, Some(roles)) => IssuedKind::ApiToken(from_json(&roles)?),
                 (None, None) => IssuedKind::AppToken,
             },

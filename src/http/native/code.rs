@@ -56,7 +56,7 @@ codes! {
     ApiTokenNotFound = "api-token-not-found", NOT_FOUND: "No API token that the caller may see there has this id.",
     AppTokenNotFound = "app-token-not-found", NOT_FOUND: "No app token that the caller may see there has this id.",
     MemberNotFound = "member-not-found", NOT_FOUND: "No member of this registry has this id.",
-    SecretNotFound = "secret-not-found", NOT_FOUND: "Nothing that the caller may write has this secret.",
+    SecretNotFound = "secret-not-found", NOT_FOUND: "No credential that the caller may write has this secret.",
     BulkNotFound = "bulk-not-found", NOT_FOUND: "No bulk run that the caller may see has this id.",
     RepositoryNotFound = "repository-not-found", NOT_FOUND: "Always, for a repository and all below it: see [below](#where-it-differs-and-why).",
     ArtifactNotFound = "artifact-not-found", NOT_FOUND: "For all methods but GET and HEAD.",

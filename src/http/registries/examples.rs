@@ -264,7 +264,13 @@ fn fit_identity(example: &mut Value) {
     }
     let credential = example.pointer_mut("/properties/credential");
     if let Some(credential) = credential.and_then(Value::as_object_mut) {
-        for other in ["registryId", "registryName", "level", "signedInDate"] {
+        for other in [
+            "registryId",
+            "registryName",
+            "level",
+            "permissions",
+            "signedInDate",
+        ] {
             credential.remove(other);
         }
     }
@@ -273,12 +279,21 @@ fn fit_identity(example: &mut Value) {
 /// API tokens, app tokens and registry API tokens share a schema.
 fn fit_issued(path: &str, status: &str, example: &mut Value) {
     let (kind, absent): (&str, &[&str]) = if path.contains("/app-tokens") {
-        let absent = &["description", "roles", "registryId", "level"];
+        let absent = &[
+            "description",
+            "roles",
+            "registryId",
+            "registryName",
+            "level",
+        ];
         ("app-token", absent)
     } else if path.starts_with("/registries") {
         ("registry-api-token", &["roles"])
     } else {
-        ("api-token", &["description", "registryId", "level"])
+        (
+            "api-token",
+            &["description", "registryId", "registryName", "level"],
+        )
     };
     let created = status == "201";
     if let Some(Value::Object(metadata)) = example.pointer_mut("/metadata")
@@ -313,7 +328,15 @@ fn fit(path: &str, status: &str, example: &mut Value) {
     if path == lookup::PATH {
         // Of a registry token that is in use.
         if let Value::Object(members) = example {
-            members.remove("roles");
+            for of_others in [
+                "roles",
+                "level",
+                "memberships",
+                "membershipTotal",
+                "secretExpiryDate",
+            ] {
+                members.remove(of_others);
+            }
             members.insert("reason".to_owned(), Value::Null);
         }
         return;

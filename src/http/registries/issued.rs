@@ -11,10 +11,13 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 use super::ids::{ApiTokenPath, AppTokenPath};
 use super::me::{CsrfHeader, Session};
 use super::token::{Page, window_links};
+use super::token_query::parse_never_used;
 use super::wire::{IssuedList, IssuedView};
 use super::{Answer, Call, listed};
-use crate::domain::id::{ApiTokenId, AppTokenId};
-use crate::domain::issued::{AccountText, IssuedFilter, IssuedPage, IssuedState, NamePattern};
+use crate::domain::id::{ApiTokenId, AppTokenId, RegistryId};
+use crate::domain::issued::{
+    AccountText, ApiTokenType, IssuedFilter, IssuedPage, IssuedState, NamePattern,
+};
 use crate::domain::page::Window;
 use crate::domain::period::Period;
 use crate::error::{Field, Result, Violations};
@@ -25,11 +28,11 @@ use crate::http::schema::one_of;
 use crate::http::state::State;
 use crate::service::issued::Whose;
 
-/// Which tokens, and where a page of them begins.
+/// Which API tokens, and where a page of them begins.
 #[derive(Debug, Clone, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(rename_all = "camelCase")]
-struct IssuedQuery {
+struct ApiTokenQuery {
     /// The first element (from the complete list of the elements) to include in the response (used together with limit for pagination)
     #[param(default = "0", pattern = "^0*[0-9]{1,18}$")]
     offset: Option<String>,
@@ -54,9 +57,93 @@ struct IssuedQuery {
     /// Only tokens in this state
     #[param(value_type = Option<StateWord>, inline, nullable = false)]
     state: Option<String>,
+    /// True: only tokens that were never used. False: only tokens that were
+    #[param(value_type = Option<bool>)]
+    never_used: Option<String>,
+    /// Only registry API tokens of this registry
+    #[param(format = Uuid, pattern = "^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$")]
+    registry_id: Option<String>,
+    /// Only API tokens of this type
+    #[param(value_type = Option<TypeWord>, inline, nullable = false)]
+    r#type: Option<String>,
 }
 
-/// A state of tokens.
+/// Which app tokens, and where a page of them begins.
+#[derive(Debug, Clone, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(rename_all = "camelCase")]
+struct AppTokenQuery {
+    /// The first element (from the complete list of the elements) to include in the response (used together with limit for pagination)
+    #[param(default = "0", pattern = "^0*[0-9]{1,18}$")]
+    offset: Option<String>,
+    /// The maximum number of elements to return (used together with offset for pagination)
+    #[param(default = "100", pattern = "^0*([0-9]{1,3}|1000)$")]
+    limit: Option<String>,
+    /// Only tokens that act for this account, by its id or its name
+    #[param(max_length = 1024)]
+    owner: Option<String>,
+    /// Only tokens that this account made, by its id or its name
+    #[param(max_length = 1024)]
+    created_by: Option<String>,
+    /// Only tokens of this title, or with * at its end those whose title begins so; without regard to the case of ASCII letters
+    #[param(max_length = 1024)]
+    name: Option<String>,
+    /// Only tokens neither made nor used within this time before now, such as P90D
+    #[param(pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$")]
+    unused_since: Option<String>,
+    /// Only tokens in force that end within this time from now, such as P14D
+    #[param(pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$")]
+    expiring_within: Option<String>,
+    /// Only tokens in this state
+    #[param(value_type = Option<AppTokenStateWord>, inline, nullable = false)]
+    state: Option<String>,
+    /// True: only tokens that were never used. False: only tokens that were
+    #[param(value_type = Option<bool>)]
+    never_used: Option<String>,
+}
+
+impl From<AppTokenQuery> for ApiTokenQuery {
+    fn from(query: AppTokenQuery) -> Self {
+        Self {
+            offset: query.offset,
+            limit: query.limit,
+            owner: query.owner,
+            created_by: query.created_by,
+            name: query.name,
+            unused_since: query.unused_since,
+            expiring_within: query.expiring_within,
+            state: query.state,
+            never_used: query.never_used,
+            registry_id: None,
+            r#type: None,
+        }
+    }
+}
+
+/// A type of API tokens.
+struct TypeWord;
+
+impl PartialSchema for TypeWord {
+    fn schema() -> RefOr<Schema> {
+        one_of(ApiTokenType::ALL.into_iter().map(ApiTokenType::as_str)).into()
+    }
+}
+
+impl ToSchema for TypeWord {}
+
+/// A state of app tokens.
+struct AppTokenStateWord;
+
+impl PartialSchema for AppTokenStateWord {
+    fn schema() -> RefOr<Schema> {
+        let words = IssuedState::OF_APP_TOKENS.into_iter();
+        one_of(words.map(IssuedState::as_str)).into()
+    }
+}
+
+impl ToSchema for AppTokenStateWord {}
+
+/// A state of API tokens.
 struct StateWord;
 
 impl PartialSchema for StateWord {
@@ -75,9 +162,8 @@ struct Listing {
     suffix: String,
 }
 
-impl Head for Listing {
-    fn read(request: &HttpRequest) -> Result<Self> {
-        let Query(query) = Query::<IssuedQuery>::read(request)?;
+impl Listing {
+    fn parse(query: ApiTokenQuery, states: &[IssuedState]) -> Result<Self> {
         let suffix = query.suffix();
         let mut violations = Violations::default();
         let window = Window::parse(query.offset.as_deref(), query.limit.as_deref());
@@ -100,8 +186,15 @@ impl Head for Listing {
         let within = query.expiring_within;
         let expiring_within = period("expiringWithin", Field::ExpiringWithin, within);
         let expiring_within = violations.take(expiring_within);
-        let state = query.state.as_deref().map(IssuedState::parse).transpose();
-        let state = violations.take(state);
+        let state = query.state.as_deref();
+        let state = state.map(|text| IssuedState::parse(text, states));
+        let state = violations.take(state.transpose());
+        let never_used = query.never_used.as_deref().map(parse_never_used);
+        let never_used = violations.take(never_used.transpose());
+        let registry = query.registry_id.as_deref().map(RegistryId::parse);
+        let registry = violations.take(registry.transpose());
+        let r#type = query.r#type.as_deref().map(ApiTokenType::parse);
+        let r#type = violations.take(r#type.transpose());
         let listing = (|| {
             Some(Self {
                 window: window?,
@@ -112,19 +205,46 @@ impl Head for Listing {
                     unused_since: unused_since?,
                     expiring_within: expiring_within?,
                     state: state?,
+                    never_used: never_used?,
+                    registry: registry?,
+                    r#type: r#type?,
                 },
                 suffix,
             })
         })();
         violations.finish(listing)
     }
+}
+
+/// A page of API tokens.
+struct ApiTokens(Listing);
+
+impl Head for ApiTokens {
+    fn read(request: &HttpRequest) -> Result<Self> {
+        let Query(query) = Query::<ApiTokenQuery>::read(request)?;
+        Listing::parse(query, &IssuedState::ALL).map(Self)
+    }
 
     fn parameters() -> Vec<Parameter> {
-        Query::<IssuedQuery>::parameters()
+        Query::<ApiTokenQuery>::parameters()
     }
 }
 
-impl IssuedQuery {
+/// A page of app tokens.
+struct AppTokens(Listing);
+
+impl Head for AppTokens {
+    fn read(request: &HttpRequest) -> Result<Self> {
+        let Query(query) = Query::<AppTokenQuery>::read(request)?;
+        Listing::parse(query.into(), &IssuedState::OF_APP_TOKENS).map(Self)
+    }
+
+    fn parameters() -> Vec<Parameter> {
+        Query::<AppTokenQuery>::parameters()
+    }
+}
+
+impl ApiTokenQuery {
     /// The parameters of the filter, as they end a link.
     fn suffix(&self) -> String {
         let parameters = [
@@ -134,6 +254,9 @@ impl IssuedQuery {
             ("unusedSince", &self.unused_since),
             ("expiringWithin", &self.expiring_within),
             ("state", &self.state),
+            ("neverUsed", &self.never_used),
+            ("registryId", &self.registry_id),
+            ("type", &self.r#type),
         ];
         let given = parameters
             .into_iter()
@@ -265,12 +388,12 @@ pub(super) async fn delete_own_app_token(
 ///
 /// Lists the API tokens of all accounts, in the order they were made. Needs read permission for Integration
 #[utoipa::path(
-    operation_id = "apiTokensGet", tag = "Issued tokens", params(IssuedQuery),
+    operation_id = "apiTokensGet", tag = "Issued tokens", params(ApiTokenQuery),
     responses((status = 200, description = "OK", body = IssuedList), Errors),
 )]
 #[get("/api-tokens")]
-pub(super) async fn api_tokens(state: Data<State>, call: Call<(Listing, Raw)>) -> Answer {
-    let (listing, Raw(request)) = call.head;
+pub(super) async fn api_tokens(state: Data<State>, call: Call<(ApiTokens, Raw)>) -> Answer {
+    let (ApiTokens(listing), Raw(request)) = call.head;
     let (window, suffix) = (listing.window, listing.suffix);
     let issued = state.service.issued();
     let page = issued
@@ -299,12 +422,12 @@ pub(super) async fn revoke_api_token(state: Data<State>, call: Call<ApiTokenId>)
 ///
 /// Lists the app tokens of all accounts, in the order they were made. Needs read permission for Access; an API token also needs all the rights of its account
 #[utoipa::path(
-    operation_id = "appTokensGet", tag = "Issued tokens", params(IssuedQuery),
+    operation_id = "appTokensGet", tag = "Issued tokens", params(AppTokenQuery),
     responses((status = 200, description = "OK", body = IssuedList), Errors),
 )]
 #[get("/app-tokens")]
-pub(super) async fn app_tokens(state: Data<State>, call: Call<(Listing, Raw)>) -> Answer {
-    let (listing, Raw(request)) = call.head;
+pub(super) async fn app_tokens(state: Data<State>, call: Call<(AppTokens, Raw)>) -> Answer {
+    let (AppTokens(listing), Raw(request)) = call.head;
     let (window, suffix) = (listing.window, listing.suffix);
     let issued = state.service.issued();
     let page = issued

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::wire::{self, rfc3339};
 use super::{Answer, Call};
 use crate::domain::lookup::{Ending, Suspect};
+use crate::domain::registry_api_token::TokenLevel;
 use crate::domain::token_scope::Scope;
 use crate::error::{Error, Result, Violations};
 use crate::http::call::Json;
@@ -30,12 +31,12 @@ pub(super) const PATH: &str = "/tokens/lookup";
 /// The members of the body.
 const MEMBERS: [&str; 2] = ["action", "secret"];
 
-/// A secret that was found, and what is to happen to its owner
+/// A secret, and how its credential is to end
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = LookupSecretInput)]
 pub(super) struct LookupSecret {
-    /// How the owner is to end; absent only to look
+    /// How the credential is to end; absent only to look
     #[serde(default, deserialize_with = "action")]
     #[schema(value_type = Option<EndingWord>, nullable = false)]
     action: Option<String>,
@@ -45,7 +46,7 @@ pub(super) struct LookupSecret {
     secret: SecretString,
 }
 
-/// How the owner of a secret ends.
+/// How the credential of a secret ends.
 struct EndingWord;
 
 impl PartialSchema for EndingWord {
@@ -172,12 +173,12 @@ impl TryFrom<Guarded> for Lookup {
     }
 }
 
-/// The owner of a secret, as it is after the request
+/// The credential that a secret belongs to, as it is after the request
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = SecretLookupResponse)]
 pub(super) struct LookupView {
-    /// Id of the account that made a registry token, or that the owner belongs to or is; absent if that is deleted
+    /// Id of the account that made a registry token, or that the credential belongs to or is; absent if that is deleted
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, nullable = false, example = "7ee77dcf-093f-48e6-9a14-161c73568589")]
     account_id: Option<Uuid>,
@@ -185,24 +186,28 @@ pub(super) struct LookupView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "alice@example.com")]
     account_name: Option<String>,
-    /// True if this request ended the owner, or the previous secret
+    /// True if this request ended the credential, or the previous secret
     #[schema(example = false)]
     ended: bool,
-    /// When the owner expires; null if never
+    /// When the credential expires; null if never
     #[schema(required, format = DateTime, example = "2027-01-13T16:27:42Z")]
     expiry_date: Option<String>,
-    /// Id of the owner
+    /// Id of the credential
     #[schema(value_type = String, format = Uuid, example = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10")]
     id: Uuid,
-    /// The kind of the secret: registry-token, previous-secret (of a registry token), app-token, api-token, refresh-token or
-    /// jwt
+    /// The kind of the secret: registry-token, previous-secret (of a registry token), app-token, api-token,
+    /// registry-api-token, refresh-token or jwt
     #[schema(example = "registry-token")]
     kind: &'static str,
+    /// The most that a registry API token may do on its registry; absent for others
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<wire::TokenLevel>, nullable = false)]
+    level: Option<&'static str>,
     /// Address of the last use; absent if it is not known
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "192.0.2.17")]
     last_used_address: Option<String>,
-    /// When the owner was last used; absent until then, and for an account
+    /// When the credential was last used; absent until then, and for an account
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, format = DateTime, example = "2026-11-22T06:30:00Z")]
     last_used_date: Option<String>,
@@ -210,32 +215,47 @@ pub(super) struct LookupView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "team/app")]
     last_used_repository: Option<String>,
-    /// Name of the owner; the title of an app token
+    /// The registries that the account of an app token or of a login is a member of, in the order they were made; the first
+    /// 100. Absent for others, and if the caller may not know of these registries
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    memberships: Option<Vec<wire::MembershipView>>,
+    /// The number of registries that this account is a member of; absent likewise
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = 1)]
+    membership_total: Option<i64>,
+    /// Name of the credential; the title of an app token
     #[schema(example = "push-token")]
     name: String,
     /// Why the secret opens nothing; null if it is usable
     #[schema(required, example = "the token is disabled")]
     reason: Option<String>,
-    /// Id of the registry of a registry token; absent for other owners
+    /// Id of the registry of a registry token, of a registry API token, or of a login; absent for others
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, nullable = false, format = Uuid, example = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11")]
     registry_id: Option<Uuid>,
-    /// Name of the registry of a registry token; absent for other owners
+    /// Name of that registry; absent for others
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "team-a")]
     registry_name: Option<String>,
-    /// The roles of an API token, or of the account that the owner belongs to or is; absent for a registry token
+    /// The roles of an API token, or of the account that the credential belongs to or is; absent for a registry token and a
+    /// registry API token
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = json!(["Admin"]))]
     roles: Option<Vec<String>>,
-    /// The scopes of a registry token; absent for other owners
+    /// The scopes of a registry token; absent for others
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<wire::Scope>>, nullable = false)]
     scopes: Option<Vec<Scope>>,
-    /// The state of the owner: enabled, disabled, expired, revoked or deleted
+    /// When the secret itself ends, if that is known and still to come: of a JWT, of a previous secret in its grace, and of
+    /// a secret that its registry lets grow no older. Absent otherwise
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime, example = "2026-12-13T16:27:42Z")]
+    secret_expiry_date: Option<String>,
+    /// The state of the credential: enabled, disabled, expired, revoked or deleted
     #[schema(example = "enabled")]
     state: &'static str,
-    /// The kind of the owner: token (a registry token), app-token, api-token or account
+    /// The kind of the credential: token (a registry token), app-token, api-token or account
     #[schema(example = "token")]
     subject_kind: &'static str,
     /// True if the secret opens anything now
@@ -251,17 +271,21 @@ impl From<Finding> for LookupView {
             id,
             name,
             registry,
+            level,
             account,
             state,
             unusable,
             expiry_date,
+            secret_expiry_date,
             scopes,
             roles,
+            memberships,
             last_used,
             ended,
         } = finding;
         let (registry_id, registry_name) = registry.unzip();
         let (account_id, account_name) = account.unzip();
+        let (memberships, membership_total) = memberships.unzip();
         let (at, address, repository) = match last_used {
             Some(last) => (Some(last.at), last.address, last.repository),
             None => (None, None, None),
@@ -273,9 +297,13 @@ impl From<Finding> for LookupView {
             expiry_date: expiry_date.map(rfc3339),
             id,
             kind: kind.as_str(),
+            level: level.map(TokenLevel::as_str),
             last_used_address: address.map(|address| address.to_string()),
             last_used_date: at.map(rfc3339),
             last_used_repository: repository,
+            memberships: memberships
+                .map(|all| all.into_iter().map(wire::MembershipView::from).collect()),
+            membership_total,
             name,
             usable: unusable.is_none(),
             reason: unusable,
@@ -283,6 +311,7 @@ impl From<Finding> for LookupView {
             registry_name,
             roles,
             scopes,
+            secret_expiry_date: secret_expiry_date.map(rfc3339),
             state,
             subject_kind: subject_kind.as_str(),
         }
@@ -291,15 +320,15 @@ impl From<Finding> for LookupView {
 
 /// Look up a secret
 ///
-/// Tells what a secret that was found is of, what that opens and when it was last used, and ends it in the same call
+/// Says which credential a secret belongs to, what that opens and when it was last used, and ends it in the same call
 ///
-/// * an account is told of what it may write: tokens of registries where it may write tokens, its own app tokens, API
-///   tokens and logins; all else looks unknown
+/// * an account is told of what it may write: tokens of registries where it may write tokens, API tokens of registries
+///   whose members it manages, its own app tokens, API tokens and logins; all else looks unknown
 ///
 /// * what has not the form of a secret is refused unread
 #[utoipa::path(
     operation_id = "tokensLookup", tag = "Tokens", request_body = LookupSecret,
-    responses((status = 200, description = "The owner of the secret", body = LookupView), (status = 404, description = "Nothing that the caller may write has this secret", body = ApiErrorResponse), (status = 409, description = "The secret was given for the password of an account, and ends with that alone", body = ApiErrorResponse), BodyErrors, Errors),
+    responses((status = 200, description = "The credential of the secret", body = LookupView), (status = 404, description = "No credential that the caller may write has this secret", body = ApiErrorResponse), (status = 409, description = "The secret was given for the password of an account, and ends with that alone", body = ApiErrorResponse), BodyErrors, Errors),
 )]
 #[post("/tokens/lookup")]
 pub(super) async fn look_up(state: Data<State>, call: Call<(), Json<Guarded, Lookup>>) -> Answer {

@@ -202,7 +202,7 @@ fn read<T>(
     text.and_then(|text| violations.take(read(&text)))
 }
 
-fn parse_never_used(text: &str) -> Result<bool> {
+pub(super) fn parse_never_used(text: &str) -> Result<bool> {
     match text {
         "true" => Ok(true),
         "false" => Ok(false),

@@ -18,8 +18,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 pub(super) use self::account::{AccountList, AccountView, PatchAccount, PostAccount};
-pub(super) use self::issued::{IssuedList, IssuedView, PostRegistryApiToken};
-pub(super) use self::me::{IdentityView, PutPassword};
+pub(super) use self::issued::{IssuedList, IssuedView, PostRegistryApiToken, TokenLevel};
+pub(super) use self::me::{IdentityView, MembershipView, PutPassword};
 pub(super) use self::member::{MemberList, MemberView, PutMember};
 pub(super) use self::registry::{
     CreateRegistry, Pagination, PatchRegistry, RegistryList, RegistryView,

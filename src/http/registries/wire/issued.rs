@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -15,7 +15,7 @@ use crate::domain::description::parse_description;
 use crate::domain::issued::{IssuedKind, IssuedState, IssuedToken};
 use crate::domain::registry_api_token;
 use crate::domain::token::parse_expiry;
-use crate::error::{Error, Result, Violations};
+use crate::error::{Error, Field, Result, Violations};
 use crate::http::schema::prefixed_word;
 use crate::http::shown::Shown;
 
@@ -37,7 +37,7 @@ impl ToSchema for State {
 }
 
 /// The level of a registry API token.
-pub(super) struct TokenLevel;
+pub(in super::super) struct TokenLevel;
 
 impl PartialSchema for TokenLevel {
     fn schema() -> RefOr<Schema> {
@@ -97,6 +97,10 @@ struct IssuedProperties {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, format = Uuid, example = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11")]
     registry_id: Option<String>,
+    /// Name of that registry; absent for others
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "team-a")]
+    registry_name: Option<String>,
     /// The most that a registry API token may do there; absent for others
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<TokenLevel>, nullable = false)]
@@ -149,10 +153,16 @@ impl IssuedView {
         } = token;
         let (r#type, roles, confined) = match kind {
             IssuedKind::ApiToken(roles) => ("api-token", Some(roles), None),
-            IssuedKind::RegistryApiToken(registry, level) => {
-                ("registry-api-token", None, Some((registry, level)))
-            }
+            IssuedKind::RegistryApiToken {
+                registry,
+                name,
+                level,
+            } => ("registry-api-token", None, Some((registry, name, level))),
             IssuedKind::AppToken => ("app-token", None, None),
+        };
+        let (registry, registry_name, level) = match confined {
+            None => (None, None, None),
+            Some((registry, name, level)) => (Some(registry), Some(name), Some(level)),
         };
         Self {
             id: id.to_string(),
@@ -170,8 +180,9 @@ impl IssuedView {
                 description,
                 owner_id: owner_id.to_string(),
                 owner_name,
-                registry_id: confined.map(|(registry, _)| registry.to_string()),
-                level: confined.map(|(_, level)| level.as_str()),
+                registry_id: registry.map(|registry| registry.to_string()),
+                registry_name,
+                level: level.map(registry_api_token::TokenLevel::as_str),
                 token: None,
                 roles,
                 expiry_date: expires_at.map(rfc3339),
@@ -217,9 +228,17 @@ struct PostRegistryApiTokenProperties {
     description: Option<String>,
     #[schema(value_type = TokenLevel)]
     level: String,
-    /// When the token ends; a year from now if absent
-    #[schema(nullable = false, format = DateTime, example = "2027-01-13T16:27:42Z")]
-    expiry_date: Option<String>,
+    /// When the token ends; a year from now if absent. It always ends
+    #[serde(default, deserialize_with = "expiry")]
+    #[schema(value_type = Option<String>, nullable = false, format = DateTime, example = "2027-01-13T16:27:42Z")]
+    expiry_date: Option<Option<String>>,
+}
+
+/// Reads an end. `None` in it is null, which is never for other tokens.
+fn expiry<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 impl TryFrom<PostRegistryApiToken> for NewRegistryApiToken {
@@ -237,8 +256,15 @@ impl TryFrom<PostRegistryApiToken> for NewRegistryApiToken {
         let description = description.map(parse_description).transpose();
         let description = violations.take(description);
         let level = violations.take(registry_api_token::TokenLevel::parse(&level));
-        let expires_at = expiry_date.as_deref().map(parse_expiry).transpose();
-        let expires_at = violations.take(expires_at);
+        let expires_at = expiry_date.map(|end| match end {
+            Some(end) => parse_expiry(&end),
+            None => Err(Error::invalid(
+                Field::ExpiryDate,
+                "expiryDate is null, but a registry API token always ends; leave it out for a year from now, or send \
+                 an instant",
+            )),
+        });
+        let expires_at = violations.take(expires_at.transpose());
         let new = (|| {
             named?;
             Some(Self {

@@ -11,7 +11,7 @@ use super::member::Level;
 use super::rfc3339;
 use crate::domain::account::{Bearer, NewPassword};
 use crate::domain::id::RegistryId;
-use crate::domain::membership::Membership;
+use crate::domain::membership::{Membership, Rights};
 use crate::domain::permission::{self, Resource};
 use crate::error::{Error, Result};
 use crate::http::schema::prefixed_word;
@@ -29,6 +29,37 @@ impl PartialSchema for CredentialKind {
 }
 
 impl ToSchema for CredentialKind {}
+
+/// The effective level on each resource of one registry, by roles and membership, or of a registry API token by its level
+/// and its maker
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+#[schema(as = RegistryPermissions)]
+struct RegistryPermissions {
+    /// On the registry and its settings
+    #[schema(value_type = PermissionLevel)]
+    registry: &'static str,
+    /// On its tokens
+    #[schema(value_type = PermissionLevel)]
+    token: &'static str,
+    /// On its members
+    #[schema(value_type = PermissionLevel)]
+    access: &'static str,
+    /// On its images: read is pull, write is push and delete; push without delete counts as read
+    #[schema(value_type = PermissionLevel)]
+    image: &'static str,
+}
+
+impl From<Rights> for RegistryPermissions {
+    fn from(rights: Rights) -> Self {
+        Self {
+            registry: word(rights.level(Resource::Registry)),
+            token: word(rights.level(Resource::Token)),
+            access: word(rights.level(Resource::Access)),
+            image: word(rights.level(Resource::Image)),
+        }
+    }
+}
 
 /// The credential that the request came with
 #[derive(Debug, Default, Serialize, ToSchema)]
@@ -57,6 +88,11 @@ struct OwnCredential {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<TokenLevel>, nullable = false)]
     level: Option<&'static str>,
+    /// What the registry API token may do there now: its level within what its maker may do. Absent for others, and while
+    /// its maker may not see the registry
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    permissions: Option<RegistryPermissions>,
     /// Names of the API token's roles; absent for others
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<RoleName>>, nullable = false, example = json!(["Analyst"]))]
@@ -141,11 +177,11 @@ struct OwnPermission {
     /// The resource
     #[schema(example = "Token")]
     resource: &'static str,
-    /// The level everywhere
+    /// The level that roles give on every registry, and on what belongs to no registry
     #[schema(value_type = PermissionLevel)]
     everywhere: &'static str,
-    /// The level on registries that the account is a member of. The membership adds what its own level permits. For a
-    /// registry API token, all that it may do on its registry; pushing counts as reading
+    /// The level that roles give on the registries that the account is a member of, without what the membership adds: see
+    /// the permissions of each membership. Of a registry API token, its effective level on its registry
     #[schema(value_type = PermissionLevel)]
     as_member: &'static str,
 }
@@ -161,6 +197,33 @@ fn word(level: Option<permission::Level>) -> &'static str {
     level.map_or("none", permission::Level::verb)
 }
 
+type Belonging = (RegistryId, String, Membership);
+
+/// A registry that an account is a member of
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = AccountMembership)]
+pub(in super::super) struct MembershipView {
+    /// The registry's id
+    #[schema(format = Uuid, example = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11")]
+    registry_id: String,
+    /// Its name
+    #[schema(example = "team-a")]
+    registry_name: String,
+    #[schema(value_type = Level)]
+    level: &'static str,
+}
+
+impl From<Belonging> for MembershipView {
+    fn from((id, name, level): Belonging) -> Self {
+        Self {
+            registry_id: id.to_string(),
+            registry_name: name,
+            level: level.as_str(),
+        }
+    }
+}
+
 /// A registry that the account is a member of
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -173,6 +236,7 @@ struct OwnMembership {
     registry_name: String,
     #[schema(value_type = Level)]
     level: &'static str,
+    permissions: RegistryPermissions,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -222,6 +286,7 @@ impl From<Identity> for IdentityView {
             account,
             came_by,
             levels,
+            confined,
             memberships,
             membership_total,
         } = identity;
@@ -230,10 +295,15 @@ impl From<Identity> for IdentityView {
             everywhere: word(everywhere),
             as_member: word(as_member),
         };
-        let membership = |(id, name, level): (RegistryId, String, Membership)| OwnMembership {
+        let membership = |((id, name, level), rights): (Belonging, Rights)| OwnMembership {
             registry_id: id.to_string(),
             registry_name: name,
             level: level.as_str(),
+            permissions: rights.into(),
+        };
+        let credential = OwnCredential {
+            permissions: confined.map(RegistryPermissions::from),
+            ..came_by.into()
         };
         Self {
             id: account.id.to_string(),
@@ -245,7 +315,7 @@ impl From<Identity> for IdentityView {
                 name: account.name,
                 description: account.description,
                 roles: account.roles,
-                credential: came_by.into(),
+                credential,
                 permissions: levels.into_iter().map(permission).collect(),
                 memberships: memberships.into_iter().map(membership).collect(),
                 membership_total,
