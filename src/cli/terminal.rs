@@ -53,12 +53,12 @@ pub(super) fn read_hidden(prompt: &str, limit: usize) -> io::Result<Zeroizing<St
             Ok(0) | Err(Errno::IO) => break,
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
-            Ok(_) => match byte[0] {
-                b'\n' | b'\r' | END => break,
-                byte if BACK.contains(&byte) => {
+            Ok(_) => match *byte {
+                [b'\n' | b'\r' | END] => break,
+                [byte] if BACK.contains(&byte) => {
                     line.pop();
                 }
-                byte => line.push(byte),
+                [byte] => line.push(byte),
             },
         }
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -13,6 +13,7 @@ use super::{Links, rfc3339};
 use crate::domain::api_token::{NewRegistryApiToken, check_name};
 use crate::domain::description::parse_description;
 use crate::domain::issued::{IssuedKind, IssuedState, IssuedToken};
+use crate::domain::patch::Patch;
 use crate::domain::registry_api_token;
 use crate::domain::token::parse_expiry;
 use crate::error::{Error, Field, Result, Violations};
@@ -229,16 +230,9 @@ struct PostRegistryApiTokenProperties {
     #[schema(value_type = TokenLevel)]
     level: String,
     /// When the token ends; a year from now if absent. It always ends
-    #[serde(default, deserialize_with = "expiry")]
+    #[serde(default)]
     #[schema(value_type = Option<String>, nullable = false, format = DateTime, example = "2027-01-13T16:27:42Z")]
-    expiry_date: Option<Option<String>>,
-}
-
-/// Reads an end. `None` in it is null, which is never for other tokens.
-fn expiry<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> std::result::Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+    expiry_date: Patch<String>,
 }
 
 impl TryFrom<PostRegistryApiToken> for NewRegistryApiToken {
@@ -256,15 +250,16 @@ impl TryFrom<PostRegistryApiToken> for NewRegistryApiToken {
         let description = description.map(parse_description).transpose();
         let description = violations.take(description);
         let level = violations.take(registry_api_token::TokenLevel::parse(&level));
-        let expires_at = expiry_date.map(|end| match end {
-            Some(end) => parse_expiry(&end),
-            None => Err(Error::invalid(
+        let expires_at = match expiry_date {
+            Patch::Keep => Ok(None),
+            Patch::Set(end) => parse_expiry(&end).map(Some),
+            Patch::Clear => Err(Error::invalid(
                 Field::ExpiryDate,
                 "expiryDate is null, but a registry API token always ends; leave it out for a year from now, or send \
                  an instant",
             )),
-        });
-        let expires_at = violations.take(expires_at.transpose());
+        };
+        let expires_at = violations.take(expires_at);
         let new = (|| {
             named?;
             Some(Self {
