@@ -668,6 +668,7 @@ async fn odd_conditions_are_told_what_would_be_right(
     let admin = server.admin();
     let registry = admin.create_registry("team-a").await;
     let long = "x".repeat(201);
+    let secret = format!("whrt_{}", "a".repeat(39));
     let many = "label=a=b&".repeat(17);
     for path in [
         format!("/registries/{registry}/tokens"),
@@ -680,6 +681,16 @@ async fn odd_conditions_are_told_what_would_be_right(
             ("name=c*i", "invalid-name", "ci-*"),
             ("description=", "invalid-description", "200"),
             ("description=%00", "invalid-description", "one line"),
+            (
+                &format!("description=a+{secret}"),
+                "invalid-description",
+                "lookup",
+            ),
+            (
+                &format!("createdBy={secret}"),
+                "invalid-created-by",
+                "lookup",
+            ),
             (&format!("description={long}"), "invalid-description", "200"),
             ("state=Expired", "invalid-state", "expired"),
             ("createdBy=", "invalid-created-by", "createdByUserId"),

@@ -1013,6 +1013,10 @@ async fn lookups_are_bounded_as_changes_are_and_ends_never(
         "{last:?}"
     );
     end(&bench.admin, &bench.token.secret, "disable").await;
+    // What has ended cannot be ended again, so this is no more than a look.
+    let again = json!({"secret": bench.token.secret, "action": "disable"});
+    let again = bench.admin.post("/tokens/lookup", again).await;
+    assert_eq!(again.codes(), ["too-many-changes"], "{again:?}");
 }
 
 #[rstest]

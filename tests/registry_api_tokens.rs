@@ -775,6 +775,30 @@ async fn a_registry_has_no_more_in_force_than_members_are_allowed(
 
 #[rstest]
 #[actix_web::test]
+async fn a_member_does_not_take_the_places_of_all(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let team = Team::start(backend).await;
+    let tokens = team.path("/api-tokens");
+    let reader = team.member("reader");
+    for _ in 0..20 {
+        let made = reader.post(&tokens, wish("mine", "reader")).await;
+        assert_eq!(made.status, 201, "{made:?}");
+    }
+    let full = reader.post(&tokens, wish("mine", "reader")).await;
+    assert_eq!(full.codes(), ["quota-exceeded"], "{full:?}");
+    assert_eq!(
+        full.message(),
+        "your account has made 20 API tokens in force of this registry, and no more than 20 are allowed; revoke one that \
+         is not needed any more"
+    );
+    for _ in 0..21 {
+        team.make(&team.admin, "reader").await;
+    }
+}
+
+#[rstest]
+#[actix_web::test]
 async fn what_is_wrong_with_a_wish_is_told(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
@@ -784,6 +808,11 @@ async fn what_is_wrong_with_a_wish_is_told(
         ("name", json!(""), "invalid-name"),
         ("name", json!("a\u{0}"), "invalid-name"),
         ("name", json!("x".repeat(1025)), "invalid-name"),
+        (
+            "name",
+            json!(format!("whrt_{}", "a".repeat(39))),
+            "invalid-name",
+        ),
         ("level", json!("Maintainer"), "invalid-level"),
         ("expiryDate", json!("tomorrow"), "invalid-expiry-date"),
         ("expiryDate", Value::Null, "invalid-expiry-date"),

@@ -11,6 +11,7 @@ use super::escalation::obtain;
 use super::id::{AccountKey, ApiTokenId};
 use super::registry_api_token::{Confinement, TokenLevel};
 use super::role::{self, NONE, Permissions, Role};
+use super::secret::masked;
 use super::text::has_control;
 use crate::error::{Error, Field, Result, Violation};
 
@@ -125,6 +126,15 @@ pub fn check_name(name: &str) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Refuses a name with a secret in it, as many may read it. The product's own interface takes any.
+pub fn check_no_secret(name: &str) -> Result<()> {
+    if masked(name) == name {
+        return Ok(());
+    }
+    let message = "name contains a secret, and many can read it; choose another";
+    Err(Error::invalid(Field::Name, message))
 }
 
 fn expiration(message: &str) -> Error {

@@ -3,6 +3,10 @@
 
 use crate::error::{Error, Result};
 
+/// The registry API tokens in force that one account makes for itself in a registry whose members it does not manage: it
+/// must not take the places of all.
+pub const OWN_REGISTRY_API_TOKENS: i64 = 20;
+
 /// The most of each kind at once. A lowered limit removes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caps {
@@ -45,6 +49,14 @@ impl Caps {
             "API tokens in force",
             "revoke",
         )
+    }
+
+    /// Refuses a registry API token to an account that has made `in_force` in a registry whose members it does not manage.
+    pub fn admit_own_registry_api_token(self, in_force: i64) -> Result<()> {
+        let full = "your account has made";
+        let most = self.members.min(OWN_REGISTRY_API_TOKENS);
+        let things = "API tokens in force of this registry";
+        admit(in_force, most, full, things, "revoke")
     }
 
     /// Refuses an app token to an account that has `held`.
@@ -95,6 +107,7 @@ mod tests {
             Caps::admit_app_token,
             Caps::admit_api_token,
             Caps::admit_registry_api_token,
+            Caps::admit_own_registry_api_token,
         ] {
             assert!(admit(caps, 2).is_ok());
             // A number that was lowered leaves more than it allows.

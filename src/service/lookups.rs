@@ -119,6 +119,7 @@ impl<'a> Lookups<'a> {
         let lock = ending.map_or(Lock::Nothing, |_| found.lock());
         let (now, refresh_id) = (self.core.clock.now(), self.core.random.uuid()?);
         let urgency = Urgency::of_an_end(ending.is_some());
+        let (changes, instant) = (Arc::clone(&self.core.changes), self.core.clock.instant());
         self.core
             .change(caller, urgency, lock, move |connection, actor| {
                 if !may_write(connection, actor, found)? {
@@ -133,7 +134,12 @@ impl<'a> Lookups<'a> {
                     key: actor.key,
                     sees_all: actor.sight() == Sight::All,
                 };
-                conclude(connection, (posted, found), ending, (&ender, viewer))
+                let done = conclude(connection, (posted, found), ending, (&ender, viewer))?;
+                // It ended nothing, and its event counts as that of a look does.
+                if !done.value.ended {
+                    changes.require_room(actor.key, instant)?;
+                }
+                Ok(done)
             })
             .await
     }

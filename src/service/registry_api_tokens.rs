@@ -83,6 +83,7 @@ impl<'a> RegistryApiTokens<'a> {
                     if actor.bearer.is_some() {
                         rights.require(Resource::Access, Level::Write)?;
                     }
+                    let manages = rights.allow(Resource::Access, Level::Write);
                     let holder = policy.holder(actor, rights);
                     if let Some(kept) = claim.recall(connection, actor)? {
                         obtain(&grant, &holder)?;
@@ -95,8 +96,11 @@ impl<'a> RegistryApiTokens<'a> {
                     }
                     new.check_end(now)?;
                     obtain(&grant, &holder)?;
-                    let in_force = table::count_of_registry(connection, key, now)?;
-                    policy.caps.admit_registry_api_token(in_force)?;
+                    let (all, own) = table::count_of_registry(connection, key, actor.key, now)?;
+                    if !manages {
+                        policy.caps.admit_own_registry_api_token(own)?;
+                    }
+                    policy.caps.admit_registry_api_token(all)?;
                     let new = NewApiToken {
                         token: token.clone(),
                         account: actor.key,

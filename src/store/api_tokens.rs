@@ -167,21 +167,29 @@ pub fn count_in_force(connection: &mut Session, now: DateTime<Utc>) -> Result<i6
         .get_result(direct))?)
 }
 
-/// The number of a registry's API tokens neither revoked nor expired.
+/// The number of a registry's API tokens neither revoked nor expired: of all, and of those that act for an account.
 pub fn count_of_registry(
     connection: &mut Session,
     registry: RegistryKey,
+    account: AccountKey,
     now: DateTime<Utc>,
-) -> Result<i64> {
-    Ok(direct!(connection, |direct| api_tokens::table
-        .filter(
-            api_tokens::registry_key
-                .eq(registry.0)
-                .and(api_tokens::revoked_at.is_null())
-                .and(api_tokens::expires_at.gt(micros(now))),
-        )
-        .count()
-        .get_result(direct))?)
+) -> Result<(i64, i64)> {
+    let in_force = || {
+        api_tokens::table
+            .filter(
+                api_tokens::registry_key
+                    .eq(registry.0)
+                    .and(api_tokens::revoked_at.is_null())
+                    .and(api_tokens::expires_at.gt(micros(now))),
+            )
+            .count()
+    };
+    let all = direct!(connection, |direct| in_force().get_result(direct))?;
+    let own = api_tokens::account_key.eq(account.0);
+    let own = direct!(connection, |direct| in_force()
+        .filter(own)
+        .get_result(direct))?;
+    Ok((all, own))
 }
 
 /// Removes the API tokens of a registry.

@@ -10,7 +10,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::account::RoleName;
 use super::{Links, rfc3339};
-use crate::domain::api_token::{NewRegistryApiToken, check_name};
+use crate::domain::api_token::{NewRegistryApiToken, check_name, check_no_secret};
 use crate::domain::description::parse_description;
 use crate::domain::issued::{IssuedKind, IssuedState, IssuedToken};
 use crate::domain::patch::Patch;
@@ -246,7 +246,7 @@ impl TryFrom<PostRegistryApiToken> for NewRegistryApiToken {
             expiry_date,
         } = body.properties;
         let mut violations = Violations::default();
-        let named = violations.take(check_name(&name));
+        let named = violations.take(check_name(&name).and_then(|()| check_no_secret(&name)));
         let description = description.map(parse_description).transpose();
         let description = violations.take(description);
         let level = violations.take(registry_api_token::TokenLevel::parse(&level));
