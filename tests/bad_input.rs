@@ -1478,7 +1478,7 @@ async fn parameters_that_an_operation_does_not_have_are_refused() {
         (
             "GET",
             "/registries?orderBy=name",
-            "known are filter.name, name, location, limit, pagination.token, label",
+            "known are filter.name, name, location, frozen, limit, pagination.token, label",
         ),
         ("GET", "/audit?outcomes=forbidden", "did you mean outcome?"),
         ("GET", "/locations?limit=1", "this operation has none"),

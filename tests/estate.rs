@@ -162,7 +162,10 @@ fn meets(token: &Value, (name, value): &(&'static str, String), now: DateTime<Ut
                 .contains(&value.to_ascii_lowercase())
         }),
         "state" => metadata["state"] == **value,
-        "createdBy" => metadata["createdBy"] == **value || metadata["createdByUserId"] == **value,
+        "createdBy" => {
+            let name = metadata["createdBy"].as_str().unwrap();
+            name.eq_ignore_ascii_case(value) || metadata["createdByUserId"] == **value
+        }
         "expiringWithin" => ends.is_some_and(|end| now < end && end <= now + delta()),
         "expiredSince" => ends.is_some_and(|end| end <= now - delta()),
         "unusedSince" => used.unwrap_or(made) <= now - delta(),
@@ -314,7 +317,7 @@ fn condition(estate: &Estate) -> impl Strategy<Value = (&'static str, String)> +
         of("name", &["ci*", "CI-W*", "ci-n3", "Cin0", "deploy-*", "x*"]),
         of("description", &["night", "%", "_", "ä", "Ä", "BUILD"]),
         of("state", &["enabled", "disabled", "expired"]),
-        of("createdBy", &["ann", "admin", "nobody", &maker]),
+        of("createdBy", &["ann", "ADMIN", "nobody", &maker]),
         of("expiringWithin", &spans),
         of("expiredSince", &spans),
         of("unusedSince", &spans),
@@ -330,7 +333,6 @@ fn condition(estate: &Estate) -> impl Strategy<Value = (&'static str, String)> +
                 "repository:other/x:delete",
                 "registry:catalog:*",
                 "repository::pull",
-                "repository:we\"ird\\:pull",
             ]
         ),
         of("carries", &["delete", "push", "pull"]),
@@ -728,6 +730,21 @@ async fn odd_conditions_are_told_what_would_be_right(
                 "pull, push or delete",
             ),
             (
+                "canOpen=repository:app/*:push",
+                "invalid-can-open",
+                "name one repository",
+            ),
+            (
+                "canOpen=repository:App/Web:push",
+                "invalid-can-open",
+                "did you mean \"app/web\"",
+            ),
+            (
+                "canOpen=repository:host.example:5000/app/web:push",
+                "invalid-can-open",
+                "leave that out: \"app/web\"",
+            ),
+            (
                 "canOpen=other:app/web:pull",
                 "invalid-can-open",
                 "repository",
@@ -980,7 +997,9 @@ async fn registries_and_accounts_are_found_by_conditions_too(
     let admin = server.admin();
     for name in ["team-a", "team-b", "team", "ci-a"] {
         let name = if name == "team" { "tea-m" } else { name };
-        admin.create_registry(name).await;
+        let id = admin.create_registry(name).await;
+        let frozen = json!({"frozen": name == "team-b"});
+        admin.patch(&format!("/registries/{id}"), frozen).await;
     }
     let listed = async |path: &str| {
         let answer = admin.get(path).await;
@@ -997,6 +1016,8 @@ async fn registries_and_accounts_are_found_by_conditions_too(
         ("name=%25*", vec![]),
         ("location=de/fra&name=c*", vec!["ci-a"]),
         ("location=de/txl", vec![]),
+        ("frozen=true", vec!["team-b"]),
+        ("frozen=false&name=team-*", vec!["team-a"]),
         ("filter.name=a&name=te*", vec!["team-a", "team-b", "tea-m"]),
     ] {
         assert_eq!(
@@ -1015,7 +1036,7 @@ async fn registries_and_accounts_are_found_by_conditions_too(
             .0,
         ["tea-m"]
     );
-    for other in ["name=team-*", "location=de/txl"] {
+    for other in ["name=team-*", "location=de/txl", "frozen=true"] {
         let answer = admin
             .get(&format!("/registries?{other}&pagination.token={token}"))
             .await;
@@ -1082,6 +1103,7 @@ async fn registries_and_accounts_are_found_by_conditions_too(
     }
     for (query, code) in [
         ("location=", "invalid-location"),
+        ("frozen=yes", "invalid-frozen"),
         ("name=*", "invalid-name"),
         ("name=%0A", "invalid-name"),
     ] {

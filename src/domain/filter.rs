@@ -338,6 +338,8 @@ pub struct RegistryFilter {
     pub name: Option<NameFilter>,
     /// Registries in this location.
     pub location: Option<String>,
+    /// Registries that are frozen; if false, those that are not.
+    pub frozen: Option<bool>,
     /// Registries with all of these labels.
     pub labels: Vec<Label>,
 }
@@ -402,7 +404,7 @@ pub enum Maker {
     /// The account with this id.
     #[serde(rename = "i")]
     Id(AccountId),
-    /// An account that had this name then.
+    /// An account that had this name then, without regard to the case of ASCII letters.
     #[serde(rename = "n")]
     Named(String),
 }

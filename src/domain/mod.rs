@@ -33,6 +33,7 @@ pub mod permission;
 pub mod precondition;
 pub mod registry;
 pub mod registry_api_token;
+mod repository_name;
 pub mod role;
 pub mod rotation;
 pub mod scope;

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::pattern::{ANY, NAME_LENGTH, covers, matches};
+use super::repository_name::impossible;
 use super::text::quoted;
 use super::token_scope::Scope;
 use crate::error::{Error, Field, Result};
@@ -320,7 +321,8 @@ impl Opening {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for another form, and for an action that no token is ever granted.
+    /// [`Error::Invalid`] for another form, for a name that no repository can have, and for an action that no token is
+    /// ever granted.
     pub fn parse(text: &str) -> Result<Self> {
         let wrong = |problem: &str| {
             Error::invalid(
@@ -342,6 +344,14 @@ impl Opening {
             return Err(wrong(
                 "names an action that no token is ever granted there; ask for pull, push or delete on a repository, or for * on registry:catalog",
             ));
+        }
+        if access.r#type == REPOSITORY && !access.name.is_empty() {
+            if access.name.contains(ANY) {
+                return Err(wrong("has a pattern; name one repository"));
+            }
+            if let Some(reason) = impossible(&access.name) {
+                return Err(wrong(&format!("names no repository: {reason}")));
+            }
         }
         Ok(Self(access))
     }

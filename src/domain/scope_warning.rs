@@ -4,6 +4,7 @@
 //! client is only warned. Owns the reasons; leaves the decision itself to [`super::scope`].
 
 use super::pattern::{ANY, matches};
+use super::repository_name::{begins_with_host, impossible};
 use super::scope::{CATALOG, REGISTRY, REPOSITORY, REPOSITORY_ACTIONS};
 use super::text::{nearest, quoted};
 use super::token_scope::Scope;
@@ -92,69 +93,17 @@ fn of_actions(actions: &[String]) -> Vec<String> {
     reasons
 }
 
-/// The reason for which no repository can have a name that this pattern fits, by the grammar that Distribution and zot
-/// share (OCI Distribution Specification 1.1, "Pulling manifests").
+/// The reason for which no repository can have a name that this pattern fits. Host names of registries end in `domain`.
 fn of_name(name: &str, domain: &str) -> Option<String> {
-    let shown = quoted(name);
     let (first, rest) = name.split_once('/').unwrap_or((name, ""));
     let host = first.split_once(':').map_or(first, |(host, _)| host);
     let of_registry = host
         .strip_suffix(domain)
         .is_some_and(|registry| registry.ends_with('.'));
-    if !rest.is_empty() && (of_registry || first.contains(':')) {
-        return Some(format!(
-            "the name {shown} begins with a host; leave that out: {}",
-            quoted(rest)
-        ));
+    if !rest.is_empty() && of_registry {
+        return Some(begins_with_host(name, rest));
     }
-    if let Some((repository, _)) = name.rsplit_once([':', '@']) {
-        return Some(format!(
-            "the name {shown} has a tag or a digest, which no scope has; did you mean {}?",
-            quoted(repository)
-        ));
-    }
-    if name.is_empty() {
-        return Some(
-            "the scope has no name, so it fits no repository; * fits every one".to_owned(),
-        );
-    }
-    if name.split('/').any(str::is_empty) {
-        let parts: Vec<_> = name.split('/').filter(|part| !part.is_empty()).collect();
-        return Some(format!(
-            "the name {shown} has an empty part, which no repository has; did you mean {}?",
-            quoted(&parts.join("/"))
-        ));
-    }
-    if name.chars().any(char::is_uppercase) {
-        return Some(format!(
-            "the name {shown} has capital letters, which no repository has; did you mean {}?",
-            quoted(&name.to_lowercase())
-        ));
-    }
-    let possible = name
-        .split('/')
-        .all(|part| part.contains(ANY) || is_part(part));
-    let letters = name
-        .bytes()
-        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-/*".contains(&byte));
-    (!possible || !letters).then(|| {
-        format!(
-            "no repository can have a name that fits {shown}: the parts between slashes are lower-case letters and digits, with \
-             a dot, one or two underscores or hyphens between them"
-        )
-    })
-}
-
-/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
-fn is_part(part: &str) -> bool {
-    let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let separators =
-        part.split(|letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit());
-    part.bytes().next().is_some_and(word)
-        && part.bytes().last().is_some_and(word)
-        && separators.into_iter().all(|between| {
-            matches!(between, "" | "." | "_" | "__") || between.bytes().all(|byte| byte == b'-')
-        })
+    impossible(name)
 }
 
 #[cfg(test)]

@@ -57,11 +57,13 @@ struct Cursor {
     name: Option<NameFilter>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     location: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    frozen: Option<bool>,
 }
 
 /// The layout of a cursor. A release that does not know a condition must refuse it, rather than list all registries.
 fn layout(filter: &RegistryFilter) -> u8 {
-    if filter.name.is_some() || filter.location.is_some() {
+    if filter.name.is_some() || filter.location.is_some() || filter.frozen.is_some() {
         3
     } else if filter.labels.is_empty() {
         1
@@ -79,6 +81,7 @@ impl Cursor {
             labels: filter.labels,
             name: filter.name,
             location: filter.location,
+            frozen: filter.frozen,
         }
     }
 
@@ -87,6 +90,7 @@ impl Cursor {
             name_contains: self.contains.clone(),
             name: self.name.clone(),
             location: self.location.clone(),
+            frozen: self.frozen,
             labels: self.labels.clone(),
         }
     }
@@ -456,6 +460,8 @@ impl<'a> Registries<'a> {
                         "name"
                     } else if filter.location.is_some() && filter.location != cursor.location {
                         "location"
+                    } else if filter.frozen.is_some() && filter.frozen != cursor.frozen {
+                        "frozen"
                     } else {
                         return Ok(cursor);
                     };

@@ -365,6 +365,7 @@ pub fn list(
         name_contains,
         name,
         location,
+        frozen,
         labels,
     } = filter;
     match name {
@@ -380,6 +381,9 @@ pub fn list(
     }
     if let Some(location) = location {
         query = query.filter(registries::location.eq(location));
+    }
+    if let Some(frozen) = frozen {
+        query = query.filter(registries::frozen_at.is_not_null().eq(*frozen));
     }
     if let Some(text) = name_contains {
         let escaped = text

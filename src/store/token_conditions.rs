@@ -52,16 +52,10 @@ pub(super) fn conditions(dialect: Dialect, sought: &Sought, indexes: Indexes) ->
         sql = sql.then(named(dialect, name, check));
     }
     if let Some(text) = description {
-        let folded = match dialect {
-            // Of ASCII alone.
-            Dialect::Sqlite => "lower(tokens.description)",
-            Dialect::Postgres => {
-                "translate(tokens.description, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz')"
-            }
-        };
+        let folded = folded(dialect, "tokens.description");
         sql = sql
             .text(" AND ")
-            .then(contains(dialect, folded, name_key(text)));
+            .then(contains(dialect, &folded, name_key(text)));
     }
     if let Some(state) = state {
         sql = sql.then(in_state(*state, micros(sought.now())));
@@ -69,7 +63,8 @@ pub(super) fn conditions(dialect: Dialect, sought: &Sought, indexes: Indexes) ->
     match created_by {
         Some(Maker::Id(id)) => sql = sql.text(" AND tokens.created_by = ").bytes(bytes(id.0)),
         Some(Maker::Named(name)) => {
-            sql = sql.text(" AND tokens.created_by_name = ").word(name);
+            let folded = folded(dialect, "tokens.created_by_name");
+            sql = sql.text(format!(" AND {folded} = ")).word(name_key(name));
         }
         None => {}
     }
@@ -174,8 +169,19 @@ fn as_json(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
+/// A column with the letters of ASCII in lower case, as [`name_key`] has them.
+fn folded(dialect: Dialect, column: &str) -> String {
+    match dialect {
+        // Of ASCII alone.
+        Dialect::Sqlite => format!("lower({column})"),
+        Dialect::Postgres => format!(
+            "translate({column}, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz')"
+        ),
+    }
+}
+
 /// The column contains a text, as it is.
-fn contains(dialect: Dialect, column: &'static str, text: String) -> Sql {
+fn contains(dialect: Dialect, column: &str, text: String) -> Sql {
     let function = match dialect {
         Dialect::Sqlite => "instr",
         Dialect::Postgres => "strpos",

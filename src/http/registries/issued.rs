@@ -11,7 +11,7 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 use super::ids::{ApiTokenPath, AppTokenPath};
 use super::me::{CsrfHeader, Session};
 use super::token::{Page, window_links};
-use super::token_query::parse_never_used;
+use super::token_query::parse_boolean;
 use super::wire::{IssuedList, IssuedView};
 use super::{Answer, Call, listed};
 use crate::domain::id::{ApiTokenId, AppTokenId, RegistryId};
@@ -189,7 +189,8 @@ impl Listing {
         let state = query.state.as_deref();
         let state = state.map(|text| IssuedState::parse(text, states));
         let state = violations.take(state.transpose());
-        let never_used = query.never_used.as_deref().map(parse_never_used);
+        let parse = |text| parse_boolean("neverUsed", Field::NeverUsed, text);
+        let never_used = query.never_used.as_deref().map(parse);
         let never_used = violations.take(never_used.transpose());
         let registry = query.registry_id.as_deref().map(RegistryId::parse);
         let registry = violations.take(registry.transpose());

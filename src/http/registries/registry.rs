@@ -11,6 +11,7 @@ use super::ids::RegistryPath;
 use super::labelled::Labelled;
 use super::precondition::{IfAbsent, IfChanged, IfMatch, looked, tagged};
 use super::repeat::{Keyed, marked};
+use super::token_query::parse_boolean;
 use super::wire::{CreateRegistry, Links, Pagination, PatchRegistry, RegistryList, RegistryView};
 use super::{Answer, Call, Conditional, Reused, Unchanged, listed};
 use crate::domain::filter::{NameFilter, RegistryFilter};
@@ -45,6 +46,9 @@ struct Filter {
     /// Only registries in this location
     #[param(min_length = 1, max_length = 255, pattern = r"^[^\x00-\x1F\x7F]*$")]
     location: Option<String>,
+    /// True: only frozen registries. False: only others
+    #[param(value_type = Option<bool>)]
+    frozen: Option<String>,
     /// The maximum number of elements to return
     #[param(default = "100", pattern = "^0*([0-9]{1,3}|1000)$")]
     limit: Option<String>,
@@ -62,6 +66,8 @@ impl Head for Listing {
         let name = filter.name.as_deref().map(NameFilter::of_any).transpose();
         let name = violations.take(name);
         let location = violations.take(filter.location.map(parse_location).transpose());
+        let frozen = filter.frozen.as_deref().map(parse_frozen).transpose();
+        let frozen = violations.take(frozen);
         let limit = violations.take(parse_limit(filter.limit.as_deref()));
         let listing = (|| {
             let Labelled(labels) = labels?;
@@ -70,6 +76,7 @@ impl Head for Listing {
                     name_contains: filter.name_contains,
                     name: name?,
                     location: location?,
+                    frozen: frozen?,
                     labels,
                 },
                 limit: limit?,
@@ -85,6 +92,10 @@ impl Head for Listing {
         all.extend(Labelled::parameters());
         all
     }
+}
+
+fn parse_frozen(text: &str) -> Result<bool> {
+    parse_boolean("frozen", Field::Frozen, text)
 }
 
 /// Reads a location to look for.

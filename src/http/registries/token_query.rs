@@ -49,7 +49,7 @@ pub(super) struct TokenConditions {
     /// Only tokens in this state, as `metadata.state` shows it
     #[param(value_type = Option<StateWord>, inline, nullable = false)]
     pub(super) state: Option<String>,
-    /// Only tokens that this account made: its id, or its name at that time
+    /// Only tokens that this account made: its id, or its name at that time, without regard to the case of ASCII letters
     #[param(min_length = 1, max_length = 255, pattern = r"^[^\x00-\x1F\x7F]*$")]
     pub(super) created_by: Option<String>,
     /// Only tokens that expire within this time from now, such as P14D; the first to expire comes first
@@ -174,7 +174,11 @@ impl TryFrom<TokenConditions> for TokenFilter {
                 all,
             ),
             unused_since: read(unused_since, period("unusedSince", Field::UnusedSince), all),
-            never_used: read(never_used, parse_never_used, all),
+            never_used: read(
+                never_used,
+                |text| parse_boolean("neverUsed", Field::NeverUsed, text),
+                all,
+            ),
             created_before: read(
                 created_before,
                 |text| parse_instant("createdBefore", Field::CreatedBefore, text),
@@ -202,15 +206,12 @@ fn read<T>(
     text.and_then(|text| violations.take(read(&text)))
 }
 
-pub(super) fn parse_never_used(text: &str) -> Result<bool> {
-    match text {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err(Error::invalid(
-            Field::NeverUsed,
-            format!("neverUsed {} is neither true nor false", quoted(text)),
-        )),
-    }
+/// Reads a parameter that is true or false.
+pub(super) fn parse_boolean(name: &str, field: Field, text: &str) -> Result<bool> {
+    text.parse().map_err(|_| {
+        let message = format!("{name} {} is neither true nor false", quoted(text));
+        Error::invalid(field, message)
+    })
 }
 
 fn parse_instant(name: &str, field: Field, text: &str) -> Result<DateTime<Utc>> {
@@ -220,7 +221,7 @@ fn parse_instant(name: &str, field: Field, text: &str) -> Result<DateTime<Utc>> 
             Error::invalid(
                 field,
                 format!(
-                    "{name} {} is no RFC 3339 instant such as 2026-11-21T00:00:00Z",
+                    "{name} {} is no RFC 3339 instant such as 2026-11-21T00:00:00Z; in a URL, write + as %2B",
                     quoted(text)
                 ),
             )
