@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use actix_web::rt::spawn;
+use actix_web::rt::task::JoinHandle;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -620,10 +622,10 @@ async fn a_walk_ends_at_its_bound_and_goes_on_from_there(
     let admin = server.admin();
     let registry = admin.create_registry("team-a").await;
     let ids = fill(&server, &registry, 16_000).await;
-    // Three quarters of a million tokens in each of four buckets, as far as the walk can tell.
+    // 200 000 tokens in each of four buckets, as far as the walk can tell.
     server
         .database
-        .execute("UPDATE token_counts SET live = 750000");
+        .execute("UPDATE token_counts SET live = 200000");
     let list = format!("/registries/{registry}/tokens");
     for (path, of_all) in [(list.clone(), false), ("/tokens".to_owned(), true)] {
         // In creation order, and in another, in which each part is ordered by itself.
@@ -659,6 +661,201 @@ async fn a_walk_ends_at_its_bound_and_goes_on_from_there(
         assert_eq!(listed, expected, "{order}");
     }
     assert_eq!(ids.len(), 16_000);
+}
+
+/// Scopes of some 20 KB that let push, as the database keeps them.
+fn long_scopes() -> String {
+    let scopes: Vec<_> = (0..80)
+        .map(|number| {
+            let name = format!("{number}{}", "/long".repeat(40));
+            json!({"type": "repository", "name": name, "actions": ["pull", "push"]})
+        })
+        .collect();
+    json!(scopes).to_string()
+}
+
+/// The most that a statement of a walk looks at, and the weight of a token with long scopes.
+const STATEMENT: i64 = 32_768;
+const WEIGHT: i64 = 80;
+
+#[rstest]
+#[actix_web::test]
+async fn a_walk_over_long_scopes_ends_at_its_bound_and_tells_so(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    fill(&server, &registry, 4_095 + 1_300).await;
+    // The second bucket has long scopes, and the first as many tokens, as far as the walk can tell, as leave it some of them.
+    server.database.execute(&format!(
+        "UPDATE tokens SET scopes = '{}' WHERE position > 4095; \
+         UPDATE token_counts SET live = 250000 WHERE bucket = 0",
+        long_scopes()
+    ));
+    let list = format!("/registries/{registry}/tokens");
+    // The names lead to too much to be read at once.
+    for path in [
+        format!("{list}?"),
+        "/tokens?".to_owned(),
+        format!("{list}?name=t*&"),
+    ] {
+        let answer = admin.get(&format!("{path}carries=push&limit=1")).await;
+        let total = answer.json["total"].as_i64().unwrap();
+        assert_eq!(names(&answer), ["t4095"], "{path}");
+        assert_eq!(answer.json["totalIsExact"], false, "{path} {total}");
+        assert!(
+            (300_000 - 250_000) / (WEIGHT * 2) < total && total < 2 * STATEMENT / WEIGHT,
+            "{path} {total}"
+        );
+    }
+    // An index leads to few of them.
+    let few = admin.get(&format!("{list}?name=t5000&carries=push")).await;
+    let told = (&few.json["total"], &few.json["totalIsExact"]);
+    assert_eq!(told, (&json!(1), &json!(true)));
+    // The next pages go on from there.
+    let mut listed = Vec::new();
+    let mut page = Some(format!(
+        "{list}?name=t5*&createdBy=filler&carries=push&limit=90&orderBy=-createdDate"
+    ));
+    while let Some(asked) = page {
+        let answer = admin.get(&asked).await;
+        listed.extend(names(&answer));
+        page = next(&answer);
+    }
+    let expected: Vec<_> = (5_000..5_395)
+        .rev()
+        .map(|number| format!("t{number}"))
+        .collect();
+    assert_eq!(listed, expected);
+}
+
+#[rstest]
+#[actix_web::test]
+async fn a_statement_of_a_walk_reads_a_bounded_amount_of_scopes(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    for (name, count) in [
+        ("team-a", 300),
+        ("team-b", 500),
+        ("team-c", 600),
+        ("team-d", 100),
+    ] {
+        let registry = admin.create_registry(name).await;
+        fill(&server, &registry, count).await;
+    }
+    let long = long_scopes();
+    server.database.execute(&format!(
+        "UPDATE tokens SET scopes = '{long}' WHERE registry_key NOT IN (SELECT MIN(key) FROM registries)"
+    ));
+    let mut session = server.database.connect();
+    let keys: Vec<_> = (0..4)
+        .map(|place| {
+            let key = format!("SELECT key FROM registries ORDER BY key LIMIT 1 OFFSET {place}");
+            RegistryKey(server.database.number(&key))
+        })
+        .collect();
+    let buckets = token_walks::buckets(&mut session, &keys).unwrap();
+    let carries = wharfinger::domain::filter::Action::parse("push").unwrap();
+    let filter = TokenFilter {
+        carries: Some(carries),
+        ..TokenFilter::default()
+    };
+    let sought = filter.at(server.clock.now()).unwrap();
+    for descending in [false, true] {
+        let mut order = TokenFilter::default().order();
+        order.descending = descending;
+        let wanted = Wanted {
+            sought: Some(&sought),
+            order,
+        };
+        let stretches = token_walks::stretches(&buckets, None, descending);
+        assert_eq!(stretches.len(), 1);
+        let parts = token_walks::weighed(&mut session, &stretches[0], wanted).unwrap();
+        assert!(parts.len() >= 4, "{parts:?}");
+        let mut finder = token_walks::Finder::default();
+        let mut found = Vec::new();
+        for part in &parts {
+            let matches = finder.in_stretch(&mut session, part, wanted, 9).unwrap();
+            let weight = WEIGHT * i64::try_from(matches.len()).unwrap();
+            assert!(
+                weight <= part.tokens && part.tokens <= STATEMENT,
+                "{part:?}"
+            );
+            found.extend(matches);
+        }
+        let whole = finder
+            .in_stretch(&mut session, &stretches[0], wanted, 9)
+            .unwrap();
+        assert_eq!((found.len(), found == whole), (1_200, true));
+    }
+}
+
+/// Asks so many times at once for the same.
+async fn at_once(actor: &Actor, path: &str, times: usize) -> Vec<JoinHandle<u16>> {
+    let ask = |_| {
+        let (actor, path) = (actor.clone(), path.to_owned());
+        spawn(async move { actor.get(&path).await.status })
+    };
+    (0..times).map(ask).collect()
+}
+
+#[rstest]
+#[actix_web::test]
+async fn an_account_that_asks_for_many_lists_at_once_keeps_no_other_out(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    let registry = admin.create_registry("team-a").await;
+    fill(&server, &registry, 4_400).await;
+    let account = admin.create_account("ann", &[]).await;
+    admin.set_member(&registry, &account, "reader").await;
+    let member = server.actor("ann", "right-password");
+    let path = "/tokens?description=none&limit=1";
+    assert_eq!(member.get(path).await.status, 200);
+    let flood = at_once(&member, path, 48).await;
+    let lists = at_once(&admin, path, 6).await;
+    let wish = json!({"filter": {"registryId": [registry]}, "action": "disable", "dryRun": true});
+    let dry = admin
+        .post("/tokens/bulk", json!({"properties": wish}))
+        .await;
+    assert_eq!(dry.status, 200, "{dry:?}");
+    for list in lists {
+        assert_eq!(list.await.unwrap(), 200);
+    }
+    let mut statuses = BTreeSet::new();
+    for answer in flood {
+        statuses.insert(answer.await.unwrap());
+    }
+    assert!(
+        statuses.is_subset(&BTreeSet::from([200, 503])),
+        "{statuses:?}"
+    );
+}
+
+#[rstest]
+#[actix_web::test]
+async fn who_sees_no_registry_waits_for_nobody(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    let admin = server.admin();
+    admin.create_registry("team-a").await;
+    admin.create_account("ann", &[]).await;
+    let stranger = server.actor("ann", "right-password");
+    for path in [
+        "/tokens?description=none",
+        "/tokens?unusedSince=P1D",
+        "/me/api-tokens",
+    ] {
+        let answers = at_once(&stranger, path, 48).await;
+        for answer in answers {
+            assert_eq!(answer.await.unwrap(), 200, "{path}");
+        }
+    }
 }
 
 #[rstest]
@@ -970,14 +1167,16 @@ async fn walks_read_a_stretch_and_few_names_and_ends_are_found_by_their_index(
             "{filter:?}\n{all}"
         );
         if dialect == Dialect::Sqlite {
-            assert!(plans[0].contains("position>? AND position<?"), "{plans:?}");
+            for plan in &plans[..3] {
+                assert!(plan.contains("position>? AND position<?"), "{plans:?}");
+            }
         }
         assert_eq!(
             plans.len(),
-            if index.is_some() { 3 } else { 1 },
+            if index.is_some() { 6 } else { 3 },
             "{filter:?}"
         );
-        for (plan, index) in plans[1..].iter().zip(index.iter().cycle()) {
+        for (plan, index) in plans[3..].iter().zip(index.iter().cycle()) {
             assert!(
                 index
                     .iter()

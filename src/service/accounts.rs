@@ -120,7 +120,7 @@ impl<'a> Accounts<'a> {
         let new = NewAccount {
             id: AccountId(self.core.random.uuid()?),
             name: new.name,
-            password_hash: self.core.hash(&password).await?,
+            password_hash: self.core.hash(caller, &password).await?,
             refresh_id: self.core.random.uuid()?,
             roles: distinct(new.roles),
             status: new.status,
@@ -176,7 +176,7 @@ impl<'a> Accounts<'a> {
         condition: Precondition,
     ) -> Result<Account> {
         let password_hash = match &patch.password {
-            Some(password) => Some(self.core.hash(password).await?),
+            Some(password) => Some(self.core.hash(caller, password).await?),
             None => None,
         };
         let (name, roles, status) = (patch.name, patch.roles.map(distinct), patch.status);

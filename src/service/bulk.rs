@@ -30,6 +30,9 @@ use crate::error::{Error, Field, Result, What};
 use crate::store::token_walks::Match;
 use crate::store::{Lock, Session, Transaction, bulk_runs as table};
 
+/// The most dry runs and starts that look at tokens, one at a time, or wait to.
+pub(super) const SURVEYING: usize = 16;
+
 /// The context that confirmations are sealed to.
 const CONFIRMATION: &str = "bulk";
 /// The tokens that a dry run shows.
@@ -154,7 +157,7 @@ impl<'a> Bulk<'a> {
     /// Looks at all tokens of a survey, in several store calls if need be. Returns the account's key too.
     async fn survey(&self, caller: &Caller, mut survey: Survey) -> Result<(i64, Survey)> {
         loop {
-            let _turn = self.core.walking.wait().await?;
+            let _turn = self.core.turn(&self.core.surveying, caller).await?;
             let (account, further) = self
                 .core
                 .read_list(caller, Length::Short, move |connection, actor| {

@@ -17,16 +17,17 @@ use super::audit_buffer::AuditBuffer;
 use super::chain::Trail;
 use super::changes::Changes;
 use super::data_keys::DataKeys;
-use super::passwords::Hashing;
+use super::passwords;
 use super::policy::Policy;
 use super::restored;
 use super::signing_key_cache::SigningKeyCache;
 use super::throttle::{Throttle, Tried};
-use super::turns::Turns;
+use super::turns::{Turn, Turns};
 use super::usage::{UsageRecorder, Used};
 use crate::clock::{Clock, Random};
 use crate::domain::account::{Actor, NewPassword};
 use crate::domain::audit::{By, Change, Credential, Event, Origin, Outcome, Refusal};
+use crate::domain::id::AccountKey;
 use crate::domain::page::DEFAULT_LIMIT;
 use crate::domain::secret::is_machine_secret;
 use crate::error::{Error, Result};
@@ -81,7 +82,8 @@ pub(super) struct Core {
     pub(super) api_key_cache: ApiKeyCache,
     pub(super) access: Access,
     pub(super) throttle: Arc<Throttle>,
-    pub(super) hashing: Hashing,
+    /// Passwords set over the API, which every account can ask for before it is refused.
+    pub(super) hashing: Turns,
     pub(super) usage: UsageRecorder,
     pub(super) trail: Trail,
     pub(super) changes: Arc<Changes>,
@@ -96,6 +98,8 @@ pub(super) struct Core {
     pub(super) counting: Turns,
     /// Lists for which all tokens are looked at.
     pub(super) walking: Turns,
+    /// Dry runs and starts of bulk runs: lists do not keep them waiting.
+    pub(super) surveying: Turns,
     /// Pages that are long, and lists without pages.
     pub(super) long_lists: Turns,
     pub(super) caches: Caches,
@@ -110,9 +114,33 @@ pub(super) fn is_same(one: &SecretString, other: &SecretString) -> bool {
 
 impl Core {
     /// The bcrypt hash of a password to be set. Made before the store call, so that no job waits for it.
-    pub(super) async fn hash(&self, password: &NewPassword) -> Result<String> {
+    pub(super) async fn hash(&self, caller: &Caller, password: &NewPassword) -> Result<String> {
         let (cost, salt) = (self.policy.bcrypt_cost, self.random.bytes()?);
-        self.hashing.hash(password.secret(), cost, salt).await
+        let _turn = self.turn(&self.hashing, caller).await?;
+        passwords::hash_apart(password.secret(), cost, salt).await
+    }
+
+    /// A turn for a caller. Only one that has to wait is asked for its account.
+    pub(super) async fn turn(&self, turns: &Turns, caller: &Caller) -> Result<Turn> {
+        if let Some(turn) = turns.free() {
+            return Ok(turn);
+        }
+        let account = self.account(caller).await?;
+        turns.wait(Some(account)).await
+    }
+
+    /// The account of a caller. Only for an API token this asks the database.
+    pub(super) async fn account(&self, caller: &Caller) -> Result<AccountKey> {
+        if let Some((account, _)) = caller.proven_version() {
+            return Ok(account);
+        }
+        // Boxed, so that the futures of all other callers stay small.
+        Box::pin(async {
+            let found = self.look(caller, Length::Short, |_, actor| Ok(actor?.key));
+            let found = found.await;
+            self.concluded(caller, found, &Refusal::default()).await
+        })
+        .await
     }
 
     /// Proves a password, and reports a failure to the audit trail.
@@ -194,7 +222,7 @@ impl Core {
         // Long ones are read one at a time, as each holds its rows in memory.
         let _turn = match length {
             Length::Short => None,
-            Length::Long => Some(self.long_lists.wait().await?),
+            Length::Long => Some(self.turn(&self.long_lists, caller).await?),
         };
         let mut job = job;
         let done = self

@@ -96,17 +96,18 @@ impl Found {
 }
 
 /// Finds the tokens of secrets among those without lookups. It compares all of them even after a match, so that the time
-/// says nothing.
+/// says nothing. `account` asks for it, or else the operator's scanner.
 pub(super) async fn walk(
     core: &Core,
     turns: &Turns,
+    account: Option<AccountKey>,
     secrets: Vec<SecretString>,
 ) -> Result<Vec<(SecretString, Reference)>> {
     let (mut beyond, mut found) = (TokenKey(0), Vec::new());
     if secrets.is_empty() {
         return Ok(found);
     }
-    let _turn = turns.wait().await?;
+    let _turn = turns.wait(account).await?;
     let secrets: Arc<[_]> = secrets.into();
     loop {
         let kept = core

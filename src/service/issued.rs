@@ -67,6 +67,7 @@ impl<'a> Issued<'a> {
     ) -> Result<IssuedPage> {
         self.page(
             caller,
+            whose,
             (Table::ApiTokens, filter, window),
             move |_, actor| {
                 require_integration(actor, whose, Level::Read)?;
@@ -87,6 +88,7 @@ impl<'a> Issued<'a> {
         let stale = whose == Whose::All && is_stale(self.core, caller);
         self.page(
             caller,
+            whose,
             (Table::AppTokens, filter, window),
             move |connection, actor| {
                 enter(connection, actor, stale)?;
@@ -103,12 +105,24 @@ impl<'a> Issued<'a> {
     async fn page(
         &self,
         caller: &Caller,
+        whose: Whose,
         (table, filter, window): (Table, IssuedFilter, Window),
         permit: impl Fn(&mut Session, &Actor) -> Result<Extent> + Clone + Send + 'static,
     ) -> Result<IssuedPage> {
         let now = self.core.clock.now();
-        // Counting reads all that pass, so one count runs at a time.
-        let _turn = self.core.counting.wait().await?;
+        // Counting reads all that pass, so one count runs at a time. Those of one account have an index of their own.
+        let _turn = match whose {
+            Whose::Own => None,
+            Whose::All => {
+                let permit = permit.clone();
+                let permitted = move |connection: &mut Session, actor: &Actor| {
+                    permit(connection, actor)?;
+                    Ok(actor.key)
+                };
+                let account = self.core.read(caller, permitted).await?;
+                Some(self.core.counting.wait(Some(account)).await?)
+            }
+        };
         self.core
             .read_list(
                 caller,

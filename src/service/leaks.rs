@@ -195,7 +195,7 @@ impl<'a> Leaks<'a> {
                 secrets.push(sighting.token.clone());
             }
         }
-        for (secret, reference) in walk(self.core, &self.core.walks, secrets).await? {
+        for (secret, reference) in walk(self.core, &self.core.walks, None, secrets).await? {
             for (form, sighting) in &mut suspects {
                 if matches!(form, Form::Secret) && same(&secret, sighting) {
                     *form = Form::Reference(reference);

@@ -110,7 +110,8 @@ impl<'a> Lookups<'a> {
         let (found, more) = self.seen(caller, &suspect, form).await?;
         let found = match (found, form) {
             (None, Some(Form::Secret)) if more => {
-                let form = self.walked(&suspect).await?;
+                let account = Some(self.core.account(caller).await?);
+                let form = self.walked(account, &suspect).await?;
                 self.seen(caller, &suspect, Some(form)).await?.0
             }
             (found, _) => found,
@@ -153,7 +154,7 @@ impl<'a> Lookups<'a> {
         let (form, end) = self.form(&suspect).await?.unzip();
         let mut found = self.behind(&suspect, form).await?;
         if found.is_none() && matches!(form, Some(Form::Secret)) {
-            let walked = self.walked(&suspect).await?;
+            let walked = self.walked(None, &suspect).await?;
             found = self.behind(&suspect, Some(walked)).await?;
         }
         let missing = || not_found("nothing here has this secret");
@@ -226,9 +227,9 @@ impl<'a> Lookups<'a> {
 
     /// The form of the secret of a registry token after a walk. If the walk did not find it, its lookup may have been
     /// kept meanwhile.
-    async fn walked(&self, suspect: &Suspect) -> Result<Form> {
+    async fn walked(&self, account: Option<AccountKey>, suspect: &Suspect) -> Result<Form> {
         let secrets = vec![suspect.secret().clone()];
-        let found = walk(self.core, &self.core.lookup_walks, secrets).await?;
+        let found = walk(self.core, &self.core.lookup_walks, account, secrets).await?;
         let found = found
             .first()
             .map(|(_, reference)| Form::Reference(*reference));

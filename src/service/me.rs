@@ -143,7 +143,7 @@ impl<'a> Me<'a> {
         let PasswordChange { present, new } = wish;
         let proven = self.prove(caller, present).await?;
         let change = Change {
-            password_hash: Some(self.core.hash(&new).await?),
+            password_hash: Some(self.core.hash(caller, &new).await?),
             ..Change::default()
         };
         let now = self.core.clock.now();

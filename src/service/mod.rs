@@ -70,7 +70,7 @@ use self::api_tokens::ApiTokens;
 use self::app_tokens::AppTokens;
 use self::audit::Audit;
 use self::audit_buffer::AuditBuffer;
-use self::bulk::Bulk;
+use self::bulk::{Bulk, SURVEYING};
 use self::chain::Trail;
 use self::changes::Changes;
 use self::core::Core;
@@ -86,7 +86,7 @@ use self::lookups::Lookups;
 use self::me::Me;
 use self::members::Members;
 use self::metrics::Metrics;
-use self::passwords::{Hashing, Passwords};
+use self::passwords::{Passwords, SETTING};
 pub use self::policy::Policy;
 use self::registries::Registries;
 use self::registry_api_tokens::RegistryApiTokens;
@@ -152,7 +152,7 @@ impl Service {
                 api_key_cache: ApiKeyCache::default(),
                 access,
                 throttle,
-                hashing: Hashing::default(),
+                hashing: Turns::new(SETTING, 1),
                 usage: UsageRecorder::default(),
                 trail,
                 changes,
@@ -162,6 +162,7 @@ impl Service {
                 lookup_walks: Turns::new(WALKS, 1),
                 counting: Turns::new(COUNTING, 1),
                 walking: Turns::new(WALKING, 1),
+                surveying: Turns::new(SURVEYING, 1),
                 long_lists: Turns::new(LONG_LISTS, READING),
                 caches,
                 counts: Counts::default(),

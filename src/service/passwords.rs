@@ -15,7 +15,6 @@ use moka::policy::EvictionPolicy;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::oneshot;
 
-use super::turns::Turns;
 use crate::clock::Clock;
 use crate::domain::network::network;
 use crate::error::{Error, Result};
@@ -337,28 +336,15 @@ pub fn hash(password: &SecretString, cost: u32, salt: [u8; 16]) -> Result<String
     Ok(parts.to_string())
 }
 
-/// Passwords that wait to be hashed, at most.
-const SETTING: usize = 16;
+/// The most passwords that are hashed, one at a time, or wait to be.
+pub(super) const SETTING: usize = 16;
 
-/// Hashes passwords set over the API, one at a time, since every account can ask for it before it is refused.
-#[derive(Debug)]
-pub struct Hashing(Turns);
-
-impl Default for Hashing {
-    fn default() -> Self {
-        Self(Turns::new(SETTING, 1))
-    }
-}
-
-impl Hashing {
-    /// Waits for its turn and hashes, on a blocking thread.
-    pub async fn hash(&self, password: &SecretString, cost: u32, salt: [u8; 16]) -> Result<String> {
-        let _turn = self.0.wait().await?;
-        let password = password.clone();
-        tokio::task::spawn_blocking(move || hash(&password, cost, salt))
-            .await
-            .map_err(Error::internal)?
-    }
+/// [`hash`] on a blocking thread.
+pub async fn hash_apart(password: &SecretString, cost: u32, salt: [u8; 16]) -> Result<String> {
+    let password = password.clone();
+    tokio::task::spawn_blocking(move || hash(&password, cost, salt))
+        .await
+        .map_err(Error::internal)?
 }
 
 #[cfg(test)]

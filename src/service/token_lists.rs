@@ -13,6 +13,7 @@ use super::core::Length;
 pub use super::token_walk::COUNTED;
 use super::token_walk::{Walk, WalkStart};
 use super::tokens::{Tokens, enter};
+use super::turns::Turn;
 use crate::domain::account::{Actor, Sight};
 use crate::domain::filter::{ListPosition, Order, OrderBy, Sought, TokenFilter};
 use crate::domain::id::{RegistryId, RegistryKey, TokenKey};
@@ -261,6 +262,14 @@ impl Asked {
         way(self.within, registries, &self.filter, self.order)
     }
 
+    fn takes_time(&self) -> bool {
+        match self.way(1) {
+            Way::Whole => false,
+            Way::Index => true,
+            Way::Walk => self.filter.has_conditions() || self.order.by != OrderBy::Registry,
+        }
+    }
+
     fn walk(&self) -> Walk {
         let walk = self.cursor.as_ref().and_then(|cursor| cursor.walk.as_ref());
         let total = walk.map(|walk| (walk.total, walk.exact));
@@ -376,14 +385,7 @@ impl Tokens<'_> {
         F: Fn(TokenPage) -> Result<P> + Clone + Send + 'static,
     {
         let asked = Arc::new(self.asked(within, listing)?);
-        // Both take time in proportion to what they look at: one of each runs at a time, so that others find a reader.
-        let _turn = match asked.way(1) {
-            Way::Index => Some(self.core.counting.wait().await?),
-            Way::Walk if asked.filter.has_conditions() || asked.order.by != OrderBy::Registry => {
-                Some(self.core.walking.wait().await?)
-            }
-            Way::Whole | Way::Walk => None,
-        };
+        let _turn = self.turn(caller, &asked).await?;
         let (vault, random) = (
             Arc::clone(&self.core.data_keys),
             Arc::clone(&self.core.random),
@@ -414,6 +416,28 @@ impl Tokens<'_> {
                 Step::More(more) => walk = *more,
             }
         }
+    }
+
+    /// The turn of a list that takes time in proportion to what it looks at: one of each kind runs at a time, so that
+    /// others find a reader. None is needed where there is nothing to look at.
+    async fn turn(&self, caller: &Caller, asked: &Arc<Asked>) -> Result<Option<Turn>> {
+        if !asked.takes_time() {
+            return Ok(None);
+        }
+        let before = Arc::clone(asked);
+        let read = move |connection: &mut Session, actor: &Actor| {
+            let homes = before.homes(connection, actor)?;
+            Ok((actor.key, homes.len()))
+        };
+        let (account, registries) = self.core.read(caller, read).await?;
+        if registries == 0 {
+            return Ok(None);
+        }
+        let turns = match asked.way(registries) {
+            Way::Index => &self.core.counting,
+            Way::Whole | Way::Walk => &self.core.walking,
+        };
+        turns.wait(Some(account)).await.map(Some)
     }
 
     /// The request, with its cursor opened.

@@ -8,11 +8,13 @@ use crate::store::{Dialect, Session};
 
 /// The total of a filtered list is counted up to this.
 pub const COUNTED: i64 = 100_000;
-/// The most tokens that a walk looks at for one page. The next page goes on where it ended.
-const LOOKED_AT: i64 = 1_000_000;
+/// The most tokens that a walk looks at for one page, where long texts count as several. The next page goes on where it
+/// ended.
+const LOOKED_AT: i64 = 300_000;
 /// About so many it looks at in one job, so that others find a reader meanwhile.
 const JOB: i64 = 100_000;
-/// The most entries of an index that are read instead of all tokens. They are sorted in memory.
+/// The most tokens to which an index leads that are read instead of all, where long texts count as several. They are
+/// sorted in memory.
 const BY_INDEX: i64 = 100_000;
 
 /// The start of a walk.
@@ -115,19 +117,29 @@ impl Walk {
         }
         let (mut finder, mut here) = (Finder::default(), 0);
         for stretch in stretches {
-            if self.looked_at >= LOOKED_AT {
-                return self.finish(End::Bound).map(Some);
-            }
-            if here >= JOB {
-                return Ok(None);
-            }
-            self.look(connection, &mut finder, &stretch)?;
-            here += stretch.tokens;
-            if self.is_full() {
-                return self.finish(End::Page).map(Some);
+            for part in self.parts(connection, stretch)? {
+                if self.looked_at >= LOOKED_AT {
+                    return self.finish(End::Bound).map(Some);
+                }
+                if here >= JOB {
+                    return Ok(None);
+                }
+                self.look(connection, &mut finder, &part)?;
+                here += part.tokens;
+                if self.is_full() {
+                    return self.finish(End::Page).map(Some);
+                }
             }
         }
         self.finish(End::All).map(Some)
+    }
+
+    /// The parts of a stretch that statements look at. Where all tokens pass, in order, the page ends the statement.
+    fn parts(&self, connection: &mut Session, stretch: Stretch) -> Result<Vec<Stretch>> {
+        if self.sought.is_none() && self.wanted().is_in_order() {
+            return Ok(vec![stretch]);
+        }
+        table::weighed(connection, &stretch, self.wanted())
     }
 
     fn wanted(&self) -> Wanted<'_> {
@@ -144,6 +156,7 @@ impl Walk {
         };
         if !table::leads(Dialect::of(connection), sought)
             || table::led_to(connection, registries, sought, BY_INDEX + 1)? > BY_INDEX
+            || table::weight_led_to(connection, registries, sought)? > BY_INDEX
         {
             return Ok(false);
         }

@@ -22,8 +22,15 @@ use crate::error::Result;
 const REGISTRIES: usize = 500;
 /// About so many tokens are a stretch: a full one takes some ten milliseconds.
 const STRETCH: i64 = 16 * 1024;
-/// The most texts of scopes whose decision is remembered. Most tokens share a few.
+/// The most that a statement looks at: tokens and parts of their texts, see [`weight`].
+const HEAVY: i64 = 2 * STRETCH;
+/// So many bytes of a token's scopes and labels count as one more token, if a condition is about either.
+const READ: i64 = 256;
+/// And so many if none is: SQLite goes through the pages of a long row to what is behind them.
+const PASSED: i64 = 4_096;
+/// The most texts of scopes whose decision is remembered, and the most bytes of one. Most tokens share a few short ones.
 const REMEMBERED: usize = 4_096;
+const SHORT: usize = 1_024;
 
 /// The place of a token in a walk: its registry, and its position there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,7 +72,7 @@ pub struct Stretch {
     /// Only positions after this, and not after that.
     after: i64,
     until: i64,
-    /// The tokens at most, as they were counted.
+    /// The tokens at most, as they were counted, or what they weigh if that is more; see [`weighed`].
     pub tokens: i64,
     /// The place at which the walk goes on.
     pub end: Place,
@@ -158,6 +165,10 @@ pub fn stretches(buckets: &[Bucket], beyond: Option<Place>, backwards: bool) -> 
 }
 
 impl Stretch {
+    fn is_whole(&self) -> bool {
+        (self.after, self.until) == (-1, i64::MAX)
+    }
+
     fn whole(registry: RegistryKey, tokens: i64, backwards: bool) -> Self {
         Self::part(registry, (-1, i64::MAX), tokens, backwards)
     }
@@ -183,7 +194,7 @@ impl Stretch {
         match stretches.last_mut() {
             Some(last)
                 if last.tokens + self.tokens <= STRETCH
-                    && (last.after, last.until) == (self.after, self.until)
+                    && last.is_whole()
                     && last.registries.len() < REGISTRIES =>
             {
                 last.registries.extend(self.registries);
@@ -192,6 +203,40 @@ impl Stretch {
             }
             _ => stretches.push(self),
         }
+    }
+
+    /// Adds the parts of this stretch that are of a registry, whose tokens are given by their positions and weights.
+    fn cut(
+        &self,
+        registry: RegistryKey,
+        tokens: &[(i64, i64, i64)],
+        wanted: Wanted<'_>,
+        parts: &mut Vec<Self>,
+    ) {
+        let backwards = wanted.is_backwards();
+        let total = tokens.iter().map(|(_, _, weight)| weight).sum();
+        if self.is_whole() && total <= STRETCH {
+            return Self::whole(registry, total, backwards).join(parts);
+        }
+        let (mut after, mut until, mut here) = (self.after, self.until, 0);
+        for (_, position, weight) in tokens {
+            if here > 0 && here + weight > HEAVY {
+                let ends = if backwards {
+                    (*position, until)
+                } else {
+                    (after, position - 1)
+                };
+                parts.push(Self::part(registry, ends, here, backwards));
+                if backwards {
+                    until = *position;
+                } else {
+                    after = position - 1;
+                }
+                here = 0;
+            }
+            here += weight;
+        }
+        parts.push(Self::part(registry, (after, until), here, backwards));
     }
 
     /// Adds a part of a registry to the stretch before, if that is one of the same registry, from a place in the list
@@ -208,6 +253,40 @@ impl Stretch {
             _ => stretches.push(self),
         }
     }
+}
+
+/// The parts of a stretch, each of which takes a statement about as long as a stretch of tokens with short texts, and as
+/// much memory: long ones count as several tokens. Most stretches are one part.
+pub fn weighed(
+    connection: &mut Session,
+    stretch: &Stretch,
+    wanted: Wanted<'_>,
+) -> Result<Vec<Stretch>> {
+    let sql = weighing(stretch, wanted);
+    let total: i64 = direct!(connection, |direct| sql
+        .returning::<BigInt>()
+        .get_result(direct))?;
+    if total <= HEAVY {
+        let tokens = stretch.tokens.max(total);
+        return Ok(vec![Stretch {
+            tokens,
+            ..stretch.clone()
+        }]);
+    }
+    let sql = weights(stretch, wanted);
+    let tokens: Vec<(i64, i64, i64)> = direct!(connection, |direct| sql
+        .returning::<(BigInt, BigInt, BigInt)>()
+        .load(direct))?;
+    let mut parts = Vec::new();
+    for tokens in tokens.chunk_by(|one, other| one.0 == other.0) {
+        if let Some((registry, ..)) = tokens.first() {
+            stretch.cut(RegistryKey(*registry), tokens, wanted, &mut parts);
+        }
+    }
+    if parts.is_empty() {
+        parts.push(stretch.clone());
+    }
+    Ok(parts)
 }
 
 /// Finds a part of the tokens that pass a filter. Remembers decisions about scopes.
@@ -290,7 +369,7 @@ impl Finder {
         }
         let read: Vec<Scope> = from_json(&scopes)?;
         let decided = sought.admits(&read);
-        if self.decided.len() < REMEMBERED {
+        if self.decided.len() < REMEMBERED && scopes.len() <= SHORT {
             self.decided.insert(scopes, decided);
         }
         Ok(decided)
@@ -394,6 +473,23 @@ pub fn led_to(
     Ok(total.min(most))
 }
 
+/// The weight of the tokens that an index leads to, see [`weighed`].
+pub fn weight_led_to(
+    connection: &mut Session,
+    registries: &[RegistryKey],
+    sought: &Sought,
+) -> Result<i64> {
+    let mut total = 0;
+    for registries in registries.chunks(REGISTRIES) {
+        let sql = weighing_led(Dialect::of(connection), registries, sought);
+        let found: i64 = direct!(connection, |direct| sql
+            .returning::<BigInt>()
+            .get_result(direct))?;
+        total += found;
+    }
+    Ok(total)
+}
+
 /// The statements of a walk over one stretch, and of a search by an index if there is one, with the values written in,
 /// to examine plans.
 #[must_use]
@@ -404,7 +500,11 @@ pub fn statements(dialect: Dialect, stretch: &Stretch, wanted: Wanted<'_>) -> Ve
         .copied()
         .map(RegistryKey)
         .collect();
-    let walk = stretching(dialect, stretch, wanted, i64::MAX);
+    let walk = [
+        stretching(dialect, stretch, wanted, i64::MAX),
+        weighing(stretch, wanted),
+        weights(stretch, wanted),
+    ];
     let search = wanted
         .sought
         .filter(|sought| leads(dialect, sought))
@@ -412,37 +512,89 @@ pub fn statements(dialect: Dialect, stretch: &Stretch, wanted: Wanted<'_>) -> Ve
             let most = i64::MAX;
             [
                 leading(dialect, &registries, sought, most),
+                weighing_led(dialect, &registries, sought),
                 indexed(dialect, &registries, wanted),
             ]
         });
-    let all = [walk].into_iter().chain(search.into_iter().flatten());
+    let all = walk.into_iter().chain(search.into_iter().flatten());
     all.map(|sql| sql.written(dialect)).collect()
 }
 
 /// The statement that reads a stretch.
 fn stretching(dialect: Dialect, stretch: &Stretch, wanted: Wanted<'_>, most: i64) -> Sql {
-    let registries = stretch.registries.iter().copied();
-    let mut sql = select(wanted, registries)
-        .text(" AND tokens.position > ")
-        .number(stretch.after)
-        .text(" AND tokens.position <= ")
-        .number(stretch.until);
+    let mut sql = select(wanted).then(within(stretch));
     if let Some(sought) = wanted.sought {
         sql = sql.then(conditions(dialect, sought, Indexes::Check));
     }
-    let descending = if wanted.is_backwards() { " DESC" } else { "" };
-    sql = sql.text(format!(
-        " ORDER BY tokens.registry_key{descending}, tokens.position{descending}"
-    ));
+    sql = sql.then(in_order(wanted));
     if !wanted.decides_by_scopes() {
         sql = sql.text(" LIMIT ").number(most);
     }
     sql
 }
 
+/// The tokens of a stretch.
+fn within(stretch: &Stretch) -> Sql {
+    of(stretch.registries.iter().copied())
+        .text(" AND tokens.position > ")
+        .number(stretch.after)
+        .text(" AND tokens.position <= ")
+        .number(stretch.until)
+}
+
+/// The tokens of registries.
+fn of(registries: impl IntoIterator<Item = i64>) -> Sql {
+    Sql::of(" FROM tokens WHERE tokens.registry_key IN (")
+        .numbers(registries)
+        .text(")")
+}
+
+fn in_order(wanted: Wanted<'_>) -> Sql {
+    let descending = if wanted.is_backwards() { " DESC" } else { "" };
+    Sql::of(format!(
+        " ORDER BY tokens.registry_key{descending}, tokens.position{descending}"
+    ))
+}
+
+/// The weight of a token: one, and more for long texts. Neither database reads a text to tell its length.
+fn weight(sought: Option<&Sought>) -> String {
+    let reads = sought
+        .is_some_and(|sought| sought.decides_by_scopes() || !sought.filter().labels.is_empty());
+    let bytes = if reads { READ } else { PASSED };
+    format!(
+        "1 + (octet_length(tokens.scopes) + COALESCE(octet_length(tokens.labels), 0)) / {bytes}"
+    )
+}
+
+/// The statement that weighs a stretch.
+fn weighing(stretch: &Stretch, wanted: Wanted<'_>) -> Sql {
+    total(&weight(wanted.sought)).then(within(stretch))
+}
+
+/// The statement that weighs each token of a stretch.
+fn weights(stretch: &Stretch, wanted: Wanted<'_>) -> Sql {
+    let weight = weight(wanted.sought);
+    Sql::of(format!(
+        "SELECT tokens.registry_key, tokens.position, CAST({weight} AS BIGINT)"
+    ))
+    .then(within(stretch))
+    .then(in_order(wanted))
+}
+
+/// The statement that weighs the tokens that an index leads to.
+fn weighing_led(dialect: Dialect, registries: &[RegistryKey], sought: &Sought) -> Sql {
+    total(&weight(Some(sought)))
+        .then(of(registries.iter().map(|registry| registry.0)))
+        .then(conditions(dialect, &sought.leading(), Indexes::Lead))
+}
+
+fn total(weight: &str) -> Sql {
+    Sql::of(format!("SELECT CAST(COALESCE(SUM({weight}), 0) AS BIGINT)"))
+}
+
 /// The statement that finds the tokens of registries by an index.
 fn indexed(dialect: Dialect, registries: &[RegistryKey], wanted: Wanted<'_>) -> Sql {
-    let sql = select(wanted, registries.iter().map(|registry| registry.0));
+    let sql = select(wanted).then(of(registries.iter().map(|registry| registry.0)));
     match wanted.sought {
         Some(sought) => sql.then(conditions(dialect, sought, Indexes::Lead)),
         None => sql,
@@ -451,16 +603,15 @@ fn indexed(dialect: Dialect, registries: &[RegistryKey], wanted: Wanted<'_>) -> 
 
 /// The statement that counts the entries of an index, by the conditions on names and ends alone.
 fn leading(dialect: Dialect, registries: &[RegistryKey], sought: &Sought, most: i64) -> Sql {
-    Sql::of("SELECT COUNT(*) FROM (SELECT 1 AS one FROM tokens WHERE tokens.registry_key IN (")
-        .numbers(registries.iter().map(|registry| registry.0))
-        .text(")")
+    Sql::of("SELECT COUNT(*) FROM (SELECT 1 AS one")
+        .then(of(registries.iter().map(|registry| registry.0)))
         .then(conditions(dialect, &sought.leading(), Indexes::Lead))
         .text(" LIMIT ")
         .number(most)
         .text(") AS counted")
 }
 
-fn select(wanted: Wanted<'_>, registries: impl IntoIterator<Item = i64>) -> Sql {
+fn select(wanted: Wanted<'_>) -> Sql {
     let none = "CAST(NULL AS BIGINT)";
     let used = "(SELECT used_at FROM token_uses WHERE token_key = tokens.key)";
     let number = match wanted.order.by {
@@ -484,9 +635,5 @@ fn select(wanted: Wanted<'_>, registries: impl IntoIterator<Item = i64>) -> Sql 
     };
     Sql::of("SELECT tokens.key, tokens.registry_key, tokens.position, ")
         .then(number)
-        .text(format!(
-            ", {text}, {scopes} FROM tokens WHERE tokens.registry_key IN ("
-        ))
-        .numbers(registries)
-        .text(")")
+        .text(format!(", {text}, {scopes}"))
 }
