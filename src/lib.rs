@@ -7,7 +7,7 @@
 //! - [`store`] keeps the data in SQLite or PostgreSQL, behind two queues, one to read and one to write.
 //! - [`domain`] has the rules that need neither database nor clock.
 //!
-//! All layers use [`error`], [`clock`], [`metrics`] and [`waker`], which use none of them. [`config`] has the settings,
+//! [`outgoing`] asks other machines, for the service. All layers use [`error`], [`clock`], [`metrics`] and [`waker`], which use none of them. [`config`] has the settings,
 //! [`app`] puts everything together, [`server`] and [`tls`] listen, [`cli`] runs the commands. See
 //! `docs/ARCHITECTURE.md`.
 
@@ -19,6 +19,7 @@ pub mod domain;
 pub mod error;
 pub mod http;
 pub mod metrics;
+pub mod outgoing;
 pub mod server;
 pub mod service;
 pub mod store;

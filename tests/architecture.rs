@@ -9,7 +9,7 @@ use syn::{Attribute, Item, ItemExternCrate, ItemMod, ItemUse, Macro, Meta, UseTr
 
 /// Modules of the crate, and those that each may name. `app` and `cli` put everything together; `lib` and `main` hold
 /// nothing.
-const MAY_NAME: [(&str, &[&str]); 13] = [
+const MAY_NAME: [(&str, &[&str]); 14] = [
     ("waker", &[]),
     ("error", &[]),
     ("clock", &["error"]),
@@ -18,7 +18,11 @@ const MAY_NAME: [(&str, &[&str]); 13] = [
     ("domain", &["error", "clock"]),
     ("store", &["waker", "error", "clock", "metrics", "domain"]),
     ("config", &["error", "clock", "domain", "store"]),
-    ("service", &["error", "clock", "metrics", "domain", "store"]),
+    ("outgoing", &["domain"]),
+    (
+        "service",
+        &["error", "clock", "metrics", "domain", "store", "outgoing"],
+    ),
     (
         "http",
         &["waker", "error", "clock", "metrics", "domain", "service"],
@@ -29,10 +33,13 @@ const MAY_NAME: [(&str, &[&str]); 13] = [
 ];
 
 /// Crates, and the modules that may name them.
-const NAMED_BY: [(&str, &[&str]); 9] = [
+const NAMED_BY: [(&str, &[&str]); 12] = [
     ("diesel", &["store"]),
     ("diesel_migrations", &["store"]),
     ("prometheus_client", &["metrics"]),
+    ("hyper", &["outgoing"]),
+    ("hyper_util", &["outgoing"]),
+    ("rustls_native_certs", &["outgoing"]),
     ("actix_web", &["http", "app", "cli", "server", "tasks"]),
     ("actix_http", &["server"]),
     ("actix_server", &["server"]),
