@@ -8,9 +8,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use aws_lc_rs::signature::RsaKeyPair;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Parser;
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Algorithm, DecodingKey};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use wharfinger::app::{self, Makes};
@@ -21,14 +24,20 @@ use wharfinger::domain::allow_list::AllowList;
 use wharfinger::domain::api_token::Wish;
 use wharfinger::domain::app_token::Title;
 use wharfinger::domain::audit::Origin;
+use wharfinger::domain::claims::ClaimRules;
 use wharfinger::domain::id::RegistryId;
+use wharfinger::domain::issuer::{IssuerUrl, Jwks, JwtAlgorithm, KeySource, NewIssuer};
+use wharfinger::domain::issuer_kind::IssuerKind;
 use wharfinger::domain::patch::Patch;
 use wharfinger::domain::registry::{Features, NewRegistry, RegistryName};
+use wharfinger::domain::status::Status;
 use wharfinger::domain::token::{NewToken, TokenName};
 use wharfinger::domain::token_scope::Scope;
+use wharfinger::domain::trust::NewTrust;
 use wharfinger::service::Service;
 use wharfinger::service::access::{Caller, Presented};
 use wharfinger::service::account_commands::FIRST;
+use wharfinger::service::jwt::Signer;
 
 /// Requests under way at once: the writer commits what it finds waiting as one group.
 const TASKS: usize = 256;
@@ -110,15 +119,18 @@ impl Fill {
             };
             bearer = service.api_tokens().generate(&admin, wish).await?.secret;
         }
+        let host = format!("large.{}", self.settings.registry_domain);
+        let workload = workload(service, &admin, large, &host).await?;
         Ok(json!({
             "admin": basic(FIRST, &password),
+            "workload": workload,
             "cold": cold,
             "lister": basic(&lister, &lister_password),
             "maker": basic(&maker, &maker_password),
             "app": basic("$app", &app_code),
             "bearer": format!("Bearer {}", bearer.expose_secret()),
             "registry": large.to_string(),
-            "service": format!("large.{}", self.settings.registry_domain),
+            "service": host,
             "seconds": seconds,
             "tokens": sample,
         }))
@@ -161,6 +173,58 @@ async fn account(service: &Service, name: String) -> Result<(String, SecretStrin
         .create(AccountName::parse(&name)?, &new, roles)
         .await?;
     Ok((name, password))
+}
+
+/// Makes an issuer with a pasted key, and a trust in it. Returns the header with its name and a JWT of GitHub's size.
+async fn workload(
+    service: &Service,
+    admin: &Caller,
+    registry: RegistryId,
+    host: &str,
+) -> Result<String> {
+    const ISSUER: &str = "https://token.actions.githubusercontent.com";
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256)?;
+    // The two numbers of an RSA key are what its information ends with, after 24 bytes.
+    let public = rcgen::PublicKeyData::subject_public_key_info(&key);
+    let numbers = public.get(24..).context("a short key")?;
+    let mut jwk =
+        Jwk::from_decoding_key(&DecodingKey::from_rsa_der(numbers), Some(Algorithm::RS256))?;
+    jwk.common.key_id = Some("1".to_owned());
+    let set = json!({ "keys": [jwk] });
+    let new = NewIssuer {
+        url: IssuerUrl::parse(ISSUER)?,
+        kind: IssuerKind::Github,
+        keys: KeySource::Inline(Jwks::parse(set.as_object().context("no object")?)?),
+        ca: None,
+        algorithms: JwtAlgorithm::DEFAULT.to_vec(),
+        status: Status::Enabled,
+    };
+    let issuer = service.issuers().create(admin, new, None).await?.value.id;
+    let claims = json!({"repository_id": "74", "ref": "refs/heads/main"});
+    let new = NewTrust {
+        name: TokenName::parse("workload")?,
+        issuer,
+        audience: None,
+        claims: ClaimRules::parse(claims.as_object().context("no object")?.clone())?,
+        scopes: vec![Scope {
+            actions: vec!["pull".to_owned(), "push".to_owned()],
+            name: "team/*".to_owned(),
+            r#type: "repository".to_owned(),
+        }],
+        allowed_cidrs: AllowList::default(),
+        maximum_life: None,
+        status: Status::Enabled,
+        expiry_date: None,
+    };
+    service.trusts().create(admin, registry, new, None).await?;
+    let mut claims: Value = serde_json::from_str(include_str!("../tests/claims/github.json"))?;
+    let now = service.now().timestamp();
+    let times = [("iat", now), ("nbf", now), ("exp", now + 86_400)];
+    let members = claims.as_object_mut().context("no object")?;
+    members.extend(times.map(|(name, time)| (name.to_owned(), time.into())));
+    members.insert("aud".to_owned(), host.into());
+    let pair = RsaKeyPair::from_pkcs8(&key.serialize_der())?;
+    Ok(basic("workload", &Signer::rs256("1", pair)?.sign(&claims)?))
 }
 
 async fn registry(service: &Service, admin: &Caller, name: String) -> Result<RegistryId> {

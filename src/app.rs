@@ -25,9 +25,11 @@ use crate::config::{LeakedTokens, Settings, read_secret};
 use crate::domain::account::NewPassword;
 use crate::domain::caps::Caps;
 use crate::domain::life::Lives;
+use crate::domain::network::OutgoingNetworks;
 use crate::error::{Error, Field, Result, Violation};
 use crate::http::{self, Bodies, Bounds, Budget, Memory, Origins, Seats};
 use crate::metrics::Registry;
+use crate::outgoing::{Outgoing, certificates};
 use crate::server;
 use crate::service::account_commands::FIRST;
 use crate::service::data_keys;
@@ -184,7 +186,7 @@ async fn open_service_as(
     }
     // Before the database, so that a start without its key leaves nothing behind.
     let given_key = given_server_key(settings).map_err(|error| naming(&target, error))?;
-    let policy = policy(settings)?;
+    let (policy, outgoing) = (policy(settings)?, outgoing(settings)?);
     if makes == Makes::All {
         make_data_folder(settings)?;
     }
@@ -210,6 +212,7 @@ async fn open_service_as(
         Arc::clone(random),
         &server_key,
         policy,
+        outgoing,
     )
     .await
     .map_err(|error| naming(&target, error))
@@ -244,6 +247,19 @@ pub fn require_database(settings: &Settings) -> Result<()> {
              at its first start, `wharfinger migrate` an empty one, and `wharfinger restore` one from a backup"
         ),
     ))
+}
+
+fn outgoing(settings: &Settings) -> Result<Outgoing> {
+    let networks = OutgoingNetworks::new(settings.outgoing_networks.clone());
+    let Some(file) = &settings.ca_file else {
+        return Ok(Outgoing::new(networks, Vec::new()));
+    };
+    let read = std::fs::read(file).map_err(|error| error.to_string());
+    let authorities = read.and_then(|pem| certificates(&pem)).map_err(|error| {
+        let file = file.display();
+        Error::invalid(Field::Setting, format!("--ca-file: {file}: {error}"))
+    })?;
+    Ok(Outgoing::new(networks, authorities))
 }
 
 fn policy(settings: &Settings) -> Result<Policy> {
@@ -294,6 +310,7 @@ fn policy(settings: &Settings) -> Result<Policy> {
             registries: settings.maximum_registries.into(),
             tokens: settings.maximum_tokens.into(),
             members: settings.maximum_members.into(),
+            trusts: settings.maximum_trusts.into(),
             app_tokens: settings.maximum_app_tokens.into(),
             api_tokens: settings.maximum_api_tokens.into(),
         },

@@ -253,6 +253,9 @@ pub struct Settings {
     /// The maximum of members of a registry, and of its registry API tokens in force
     #[arg(long, env = "WHARFINGER_MAXIMUM_MEMBERS", default_value = "1000", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub maximum_members: u32,
+    /// The maximum of trusts of a registry
+    #[arg(long, env = "WHARFINGER_MAXIMUM_TRUSTS", default_value = "1000", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub maximum_trusts: u32,
     /// The maximum of app tokens of an account, including expired ones that are still listed
     #[arg(long, env = "WHARFINGER_MAXIMUM_APP_TOKENS", default_value = "500", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub maximum_app_tokens: u32,
@@ -271,6 +274,12 @@ pub struct Settings {
     /// The proxies whose `X-Forwarded-For` says where requests come from: addresses and networks, separated by commas
     #[arg(long, env = "WHARFINGER_TRUSTED_PROXIES", value_delimiter = ',', global = true, value_name = "LIST", value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
+    /// Networks outside of the internet that may be asked for the keys of issuers, such as 10.1.0.0/16 or 127.0.0.0/8, separated by commas
+    #[arg(long, env = "WHARFINGER_OUTGOING_NETWORKS", value_delimiter = ',', global = true, value_name = "LIST", value_parser = network)]
+    pub outgoing_networks: Vec<IpNet>,
+    /// A file with the certificates of authorities, as PEM, that issuers' servers may have theirs from, beside those of the system
+    #[arg(long, env = "WHARFINGER_CA_FILE", global = true, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
     /// The status code for a new app token: 201, as Quay's document says, or 200, as Quay does
     #[arg(long, env = "WHARFINGER_QUAY_CREATE_STATUS", default_value = "201", global = true, value_name = "STATUS", value_parser = ["200", "201"])]
     pub quay_create_status: String,

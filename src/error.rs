@@ -309,6 +309,10 @@ pub enum What {
     Secret,
     /// A run: a change of many tokens.
     Bulk,
+    /// A service that signs JWTs for workloads.
+    Issuer,
+    /// The workloads of an issuer that open a registry.
+    Trust,
     /// A repository: the registry's own data.
     Repository,
     /// An artifact: the registry's own data.
@@ -333,6 +337,8 @@ impl What {
             Self::Member => "member",
             Self::Secret => "secret",
             Self::Bulk => "bulk run",
+            Self::Issuer => "issuer",
+            Self::Trust => "trust",
             Self::Repository => "repository",
             Self::Artifact => "artifact",
             Self::Vulnerability => "vulnerability",
@@ -369,6 +375,8 @@ pub enum Outage {
     Conflict,
     /// The database refuses: full, locked, read-only, broken.
     Refusing,
+    /// The keys of an issuer of workloads' JWTs are away.
+    Issuer,
 }
 
 impl fmt::Display for Outage {
@@ -378,6 +386,7 @@ impl fmt::Display for Outage {
             Self::Gone => "the database cannot be reached",
             Self::Conflict => "transactions conflict",
             Self::Refusing => "the database refuses the work",
+            Self::Issuer => "the keys of an issuer cannot be fetched",
         })
     }
 }

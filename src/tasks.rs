@@ -93,6 +93,7 @@ impl Tasks {
         }
         report_uses(in_time(self.service.flush_usage()).await);
         report_audit(in_time(self.service.flush_audit(true)).await);
+        report_refused(in_time(self.service.flush_refused_workloads()).await);
     }
 }
 
@@ -163,6 +164,7 @@ async fn write_audit(service: Service, mut stopped: watch::Receiver<bool>) {
     let mut ticks = ticks(AUDIT_PAUSE);
     while ticked(&mut ticks, &mut stopped).await {
         report_audit(service.flush_audit(false).await);
+        report_refused(service.flush_refused_workloads().await);
     }
 }
 
@@ -180,6 +182,22 @@ fn report_audit(done: Result<usize>) {
             error = error.chain(),
             "logins and refusals could not be written to the audit trail and wait for the next round; report this \
              defect"
+        ),
+    }
+}
+
+fn report_refused(done: Result<usize>) {
+    match done {
+        Ok(_) => {}
+        Err(Error::Unavailable { outage, .. }) => {
+            tracing::warn!(
+                %outage,
+                "the refusals of workloads could not be written and wait for the next round; check the database"
+            );
+        }
+        Err(error) => tracing::error!(
+            error = error.chain(),
+            "the refusals of some workloads could not be written and were lost; report this defect"
         ),
     }
 }
@@ -279,6 +297,7 @@ impl Told {
             events,
             answers,
             bulk_runs,
+            jwts,
             doubt,
         } = *round;
         match doubt {
@@ -312,6 +331,7 @@ impl Told {
                 events,
                 answers,
                 bulk_runs,
+                jwts,
                 "the janitor removed rows and rotated keys"
             );
         }

@@ -159,7 +159,7 @@ impl Surface {
     fn of(path: &str) -> Option<Self> {
         match path {
             // The routes for registry clients have tests of their own.
-            "/token" | "/v2/check" => None,
+            "/token" | "/v2/check" | "/oauth2/federation/robot/token" => None,
             "/csrf_token" => Some(Self::Quay),
             SCANNING => Some(Self::Scanning),
             path if path.starts_with("/api/v1/") => Some(Self::Quay),
@@ -340,12 +340,16 @@ impl Bearers {
     }
 }
 
-/// A registry with a token, an account, an API token and an Admin's app token, for one route to be tried on.
+/// The issuer of all trusts.
+const ISSUER: &str = "33333333-3333-4333-8333-333333333333";
+
+/// A registry with a token, a trust, an account, an API token and an Admin's app token, for one route to be tried on.
 struct Place {
     name: String,
     registry: String,
     token: String,
     secret: String,
+    trust: String,
     /// An account that is a reader of the registry.
     account: String,
     api_token: String,
@@ -370,6 +374,13 @@ impl Place {
             )
             .await;
         assert_eq!(made.status, 201, "{made:?}");
+        let issuer = json!({"properties": {"url": "https://ci.example.com", "kind": "other"}});
+        let issuer = admin.put(&format!("/issuers/{ISSUER}"), issuer).await;
+        assert!(matches!(issuer.status, 200 | 201), "{issuer:?}");
+        let trust = admin
+            .post(&format!("/registries/{registry}/trusts"), Self::trust("wi"))
+            .await;
+        assert_eq!(trust.status, 201, "{trust:?}");
         // Keys are made at the first use, which takes more than one store call.
         let keys = admin
             .get(&format!("/registries/{registry}/jwks.json"))
@@ -419,6 +430,7 @@ impl Place {
             registry,
             token: text(&made.json["id"]),
             secret: secret_of(&made),
+            trust: text(&trust.json["id"]),
             account,
             beyond: false,
         }
@@ -429,12 +441,17 @@ impl Place {
         let Self {
             registry,
             token,
+            trust,
             account,
             ..
         } = &self;
         for (path, body) in [
             (
                 format!("/registries/{registry}/tokens/{token}"),
+                json!({"scopes": Self::deleting(), "status": "disabled"}),
+            ),
+            (
+                format!("/registries/{registry}/trusts/{trust}"),
                 json!({"scopes": Self::deleting(), "status": "disabled"}),
             ),
             (
@@ -461,6 +478,10 @@ impl Place {
         }
     }
 
+    fn trust(name: &str) -> Value {
+        json!({"properties": {"name": name, "issuer": ISSUER, "claims": {"sub": "a"}}})
+    }
+
     fn deleting() -> Value {
         json!([{"type": "repository", "name": "*", "actions": ["pull", "delete"]}])
     }
@@ -479,7 +500,20 @@ impl Place {
             ("PUT", "{accountId}") => json!({"level": "owner"}),
             ("POST", "tokens") => token("new"),
             ("PUT", "{tokenId}") => token("ci"),
-            ("PATCH", "{tokenId}") => json!({"status": "enabled"}),
+            ("PATCH", "{tokenId}" | "{trustId}") => json!({"status": "enabled"}),
+            ("POST", "trusts") | ("PUT", "{trustId}") => {
+                let mut body = Self::trust(if last == "trusts" { "new" } else { "wi" });
+                body["properties"]["scopes"] = Self::deleting();
+                body
+            }
+            ("POST", "issuers") => {
+                json!({"properties": {"url": "https://new.example.com", "kind": "other"}})
+            }
+            ("PUT", "{issuerId}") => {
+                let algorithms = ["EdDSA"];
+                json!({"properties": {"url": "https://ci.example.com", "kind": "other", "algorithms": algorithms}})
+            }
+            ("PATCH", "{issuerId}") => json!({"jwksUrl": "https://new.example.com"}),
             ("POST", "generate") => json!({"name": "new", "role": "Admin"}),
             ("POST", "api-tokens") => {
                 json!({"properties": {"name": "new", "level": "maintainer"}})
@@ -502,6 +536,8 @@ impl Place {
             .replace("{registryId}", &self.registry)
             .replace("{tokenId}", &self.token)
             .replace("{accountId}", &self.account)
+            .replace("{issuerId}", ISSUER)
+            .replace("{trustId}", &self.trust)
             .replace("{name}", &self.name)
             .replace("{bulkId}", &self.bulk)
             .replace("{id}", &self.api_token)
@@ -529,6 +565,16 @@ impl Place {
             ("POST", "tokens") => json!({"properties": {"name": "new"}}),
             ("PUT", "{tokenId}") => json!({"properties": {"name": "ci"}}),
             ("POST", "lookup") => json!({"secret": self.secret, "action": "disable"}),
+            ("POST", "trusts") => Self::trust("new"),
+            ("PUT", "{trustId}") => Self::trust("wi"),
+            ("POST", "evaluate") if path.contains("trusts") => json!({"claims": {}}),
+            ("POST", "issuers") => {
+                let url = format!("https://{}.example.com", self.name);
+                json!({"properties": {"url": url, "kind": "other"}})
+            }
+            ("PUT", "{issuerId}") => {
+                json!({"properties": {"url": "https://ci.example.com", "kind": "other"}})
+            }
             ("POST", "generate") => json!({"name": "new"}),
             ("POST", "api-tokens") => json!({"properties": {"name": "new", "level": "reader"}}),
             // Right for the Admin alone.
@@ -550,7 +596,7 @@ impl Place {
     }
 
     /// All that a caller could have changed.
-    async fn contents(&self, admin: &Actor) -> [Value; 8] {
+    async fn contents(&self, admin: &Actor) -> [Value; 10] {
         let confined = format!("/registries/{}/api-tokens", self.registry);
         let mut confined = admin.get(&confined).await.json["items"].take();
         // Members may make their own.
@@ -571,6 +617,11 @@ impl Place {
                 .get(&format!("/registries/{}/members", self.registry))
                 .await
                 .json,
+            admin
+                .get(&format!("/registries/{}/trusts", self.registry))
+                .await
+                .json,
+            admin.get("/issuers?limit=1000").await.json,
             admin.get("/accounts?limit=1000").await.json,
             admin.get("/v1/apitokens").await.json,
             // Everybody may make their own.

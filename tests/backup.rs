@@ -14,10 +14,12 @@ use rstest::rstest;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use wharfinger::clock::{Clock, Random, SystemClock, SystemRandom};
+use wharfinger::domain::id::{IssuerKey, TrustKey};
+use wharfinger::domain::trust_refusal::{RefusalDetail, RefusalReason, TrustRefusal};
 use wharfinger::service::backup;
 use wharfinger::service::data_keys::ServerKey;
 use wharfinger::store::dump::{GAP, LEFT_OUT, TABLES};
-use wharfinger::store::{self, Target};
+use wharfinger::store::{self, Target, exchanged_jwts};
 
 use crate::harness::{ADMIN_PASSWORD, Actor, Answer, Backend, Database, Program, Server, fill};
 
@@ -106,7 +108,7 @@ fn dump(database: &Database, hops: i64) -> BTreeSet<String> {
                 let text = match (kind.as_str(), database.backend) {
                     ("BLOB", _) => format!("lower(hex({name}))"),
                     ("BYTEA", _) => format!("encode({name}, 'hex')"),
-                    _ if name.ends_with("version") => {
+                    _ if name.ends_with("version") || name == "generation" => {
                         format!("CAST({name} - {} AS TEXT)", hops * GAP)
                     }
                     _ => format!("CAST({name} AS TEXT)"),
@@ -127,6 +129,8 @@ struct Filled {
     server: Server,
     registry: String,
     token: String,
+    /// The path of a trust.
+    trust: String,
     secret: String,
     app_token: String,
     api_token: String,
@@ -164,18 +168,52 @@ async fn filled(backend: Backend) -> Filled {
     let body = json!({"name": "api", "roles": ["Admin"]});
     let made = admin.post("/v1/apitokens/generate", body).await;
     let bearer = text(&made.json["token"]);
+    let trust = trusted(&server, &registry).await;
     // The background jobs have nothing left to do.
     server.service.janitor().run("test").await.unwrap();
     server.service.flush_usage().await.unwrap();
+    server.service.flush_refused_workloads().await.unwrap();
     server.service.flush_audit(true).await.unwrap();
     Filled {
         server,
         registry,
         token,
+        trust,
         secret,
         app_token,
         api_token: bearer,
     }
+}
+
+/// Makes a trust with a refused workload and an exchanged JWT. Returns its path.
+async fn trusted(server: &Server, registry: &str) -> String {
+    let admin = server.admin();
+    let body = json!({"properties": {"url": "https://ci.example.com", "kind": "other"}});
+    let issuer = admin.post("/issuers", body).await.json["id"].clone();
+    let trusts = format!("/registries/{registry}/trusts");
+    let body = json!({"properties": {"name": "wi", "issuer": issuer, "claims": {"sub": "a"}}});
+    let made = admin.post(&trusts, body).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let now = server.clock.now();
+    let refusal = TrustRefusal {
+        at: now,
+        times: 1,
+        address: None,
+        detail: RefusalDetail {
+            reason: RefusalReason::Claims,
+            identity: vec![("sub".to_owned(), "b".to_owned())],
+            verdicts: Vec::new(),
+        },
+    };
+    server
+        .service
+        .refused_workloads()
+        .note(TrustKey(1), refusal);
+    let mut connection = server.database.connect();
+    let until = now + TimeDelta::hours(1);
+    let exchanged = exchanged_jwts::insert(&mut connection, IssuerKey(1), b"jwt", until);
+    assert!(exchanged.unwrap());
+    format!("{trusts}/{}", made.json["id"].as_str().unwrap())
 }
 
 async fn log_in(server: &Server, secret: &str) -> Answer {
@@ -462,6 +500,7 @@ async fn it_is_told_how_old_a_backup_is_and_what_it_would_revive(
             "deleted, disabled or revoked since are back",
             "           3  accounts",
             "           2  registry tokens, 1 of which never expire",
+            "           1  trusts of workloads",
             "           1  app tokens, 1 of which never expire",
             "           1  API tokens",
             "wharfinger restore confirm",
@@ -476,8 +515,10 @@ async fn it_is_told_how_old_a_backup_is_and_what_it_would_revive(
     );
     let server = Server::start_on(&database).await;
     assert_eq!(log_in(&server, &filled.secret).await.status, 401);
-    let shown = server.admin().get(&token).await;
-    assert_eq!(shown.json["properties"]["status"], "disabled", "{shown:?}");
+    for path in [&token, &filled.trust] {
+        let shown = server.admin().get(path).await;
+        assert_eq!(shown.json["properties"]["status"], "disabled", "{shown:?}");
+    }
     let enabled = server
         .admin()
         .patch(&token, json!({"status": "enabled"}))
@@ -501,6 +542,8 @@ async fn nothing_from_after_the_backup_fits_what_is_made_after_its_restoring(
             "accounts",
             "app_tokens",
             "api_tokens",
+            "issuers",
+            "trusts",
         ]
         .map(|table| {
             (
@@ -584,6 +627,11 @@ async fn nothing_from_after_the_backup_fits_what_is_made_after_its_restoring(
     let admin = server.admin();
     let registry = admin.create_registry("later").await;
     admin.create_token(&registry, "later").await;
+    let body = json!({"properties": {"url": "https://later.example.com", "kind": "other"}});
+    let issuer = admin.post("/issuers", body).await.json["id"].clone();
+    let body = json!({"properties": {"name": "wi", "issuer": issuer, "claims": {"sub": "a"}}});
+    let trusts = format!("/registries/{registry}/trusts");
+    assert_eq!(admin.post(&trusts, body).await.status, 201);
     admin.create_account("later", &[]).await;
     let title = json!({"title": "later"});
     assert_eq!(admin.post("/api/v1/user/apptoken", title).await.status, 201);

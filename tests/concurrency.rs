@@ -290,6 +290,7 @@ async fn of_what_is_counted_no_more_are_made_than_the_cap_by_two_replicas_at_onc
         "--maximum-registries",
         "--maximum-tokens",
         "--maximum-members",
+        "--maximum-trusts",
         "--maximum-app-tokens",
         "--maximum-api-tokens",
     ]
@@ -308,6 +309,8 @@ async fn of_what_is_counted_no_more_are_made_than_the_cap_by_two_replicas_at_onc
     let first = here.post("/v1/apitokens/generate", wish("first")).await;
     assert_eq!(first.status, 200, "{first:?}");
 
+    let issuer = json!({"properties": {"url": "https://ci.example.com", "kind": "other"}});
+    let issuer = here.post("/issuers", issuer).await.json["id"].clone();
     let create = |list: String, number: usize, body: Value| {
         let id = format!("11111111-1111-4111-8111-{number:012}");
         if number.is_multiple_of(2) {
@@ -316,7 +319,7 @@ async fn of_what_is_counted_no_more_are_made_than_the_cap_by_two_replicas_at_onc
             (Method::PUT, format!("{list}/{id}"), body)
         }
     };
-    let kinds: [(&str, usize, u16, Make<'_>); 5] = [
+    let kinds: [(&str, usize, u16, Make<'_>); 6] = [
         (
             "registries",
             CAP - 1,
@@ -342,6 +345,18 @@ async fn of_what_is_counted_no_more_are_made_than_the_cap_by_two_replicas_at_onc
             Box::new(|number| {
                 let path = format!("/registries/{one}/members/{}", members[number]);
                 (Method::PUT, path, json!({"level": "reader"}))
+            }),
+        ),
+        (
+            "trusts",
+            CAP,
+            409,
+            Box::new(|number| {
+                let list = format!("/registries/{one}/trusts");
+                let name = format!("w-{number}");
+                let body =
+                    json!({"properties": {"name": name, "issuer": issuer, "claims": {"sub": "a"}}});
+                create(list, number, body)
             }),
         ),
         (

@@ -7,7 +7,9 @@ use diesel::connection::SimpleConnection as _;
 use rstest::rstest;
 use serde_json::json;
 use wharfinger::clock::Clock as _;
+use wharfinger::domain::id::IssuerKey;
 use wharfinger::service::janitor::Round;
+use wharfinger::store::exchanged_jwts;
 
 use crate::harness::{Actor, Backend, PATIENCE, Patience, Server, fill};
 
@@ -345,4 +347,33 @@ async fn a_service_that_was_off_for_a_week_waits_a_day(
         assert_eq!(old_rows(&server), [left; 4], "{hours}");
     }
     assert!(wait(&server).await.is_null());
+}
+
+/// An exchanged JWT is forgotten when it would be refused anyway, and not before.
+#[rstest]
+#[actix_web::test]
+async fn exchanged_jwts_are_forgotten_when_they_have_ended(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let server = Server::start(backend).await;
+    reserve(&server, "test", TimeDelta::days(1));
+    let now = server.clock.now();
+    let mut connection = server.database.connect();
+    for (jwt, minutes) in [(b"a", 0), (b"b", 1)] {
+        let until = now + TimeDelta::minutes(minutes);
+        for first in [true, false] {
+            let kept = exchanged_jwts::insert(&mut connection, IssuerKey(1), jwt, until);
+            assert_eq!(kept.unwrap(), first);
+        }
+        // Another issuer may give the same id.
+        assert!(exchanged_jwts::insert(&mut connection, IssuerKey(2), jwt, until).unwrap());
+    }
+    drop(connection);
+    let round = server.service.janitor().run("test").await.unwrap();
+    let done = Round {
+        jwts: 2,
+        ..Round::default()
+    };
+    assert_eq!(round, Some(done));
+    assert_eq!(rows(&server, "exchanged_jwts"), 2);
 }

@@ -509,7 +509,8 @@ fn the_document_of_a_surface_stands_alone() {
 }
 
 fn is_quays(path: &str) -> bool {
-    path.starts_with("/api/v1/") || path == "/csrf_token"
+    let mut starts = ["/api/v1/", "/oauth2/federation/"].iter();
+    starts.any(|start| path.starts_with(start)) || path == "/csrf_token"
 }
 
 /// The members that a schema of the registries API has.
@@ -1199,6 +1200,8 @@ const ACCESS_OPERATIONS: [(&str, &str, &str, &[&str]); 8] = [
 ];
 
 const ACCOUNT: &str = "/accounts/{accountId}";
+const ISSUER: &str = "/issuers/{issuerId}";
+const TRUST: &str = "/registries/{registryId}/trusts/{trustId}";
 const IN_REGISTRY: &str = "/registries/{registryId}/members";
 const IN_REGISTRY_ONE: &str = "/registries/{registryId}/members/{accountId}";
 
@@ -1242,7 +1245,7 @@ const OWN_MEMBERS: [(&str, &str, bool); 3] = [
 ];
 
 /// The headers for conditions on a resource's state: method, path and names.
-const CONDITIONS: [(&str, &str, &[&str]); 18] = [
+const CONDITIONS: [(&str, &str, &[&str]); 26] = [
     (
         "get",
         "/registries/{registryId}",
@@ -1269,6 +1272,14 @@ const CONDITIONS: [(&str, &str, &[&str]); 18] = [
         "/registries/{registryId}/tokens/{tokenId}/previous-secret",
         &["If-Match"],
     ),
+    ("get", ISSUER, &["If-Match", "If-None-Match"]),
+    ("put", ISSUER, &["If-Match", "If-None-Match"]),
+    ("patch", ISSUER, &["If-Match"]),
+    ("delete", ISSUER, &["If-Match"]),
+    ("get", TRUST, &["If-Match", "If-None-Match"]),
+    ("put", TRUST, &["If-Match", "If-None-Match"]),
+    ("patch", TRUST, &["If-Match"]),
+    ("delete", TRUST, &["If-Match"]),
     ("get", ACCOUNT, &["If-Match", "If-None-Match"]),
     ("patch", ACCOUNT, &["If-Match"]),
     ("delete", ACCOUNT, &["If-Match"]),
@@ -1311,9 +1322,17 @@ fn states_are_in_the_document_of_everything_that_has_them() {
         assert_eq!(responses.get("304").is_some(), shows, "{place}");
         for (status, response) in responses.as_object().unwrap() {
             let schema = &response["content"]["application/json"]["schema"]["$ref"];
-            let of_a_thing = ["Token", "Registry", "Account", "Member", "IssuedToken"]
-                .iter()
-                .any(|thing| *schema == format!("#/components/schemas/{thing}Response"));
+            let of_a_thing = [
+                "Token",
+                "Registry",
+                "Account",
+                "Member",
+                "IssuedToken",
+                "Issuer",
+                "Trust",
+            ]
+            .iter()
+            .any(|thing| *schema == format!("#/components/schemas/{thing}Response"));
             let told = response["headers"]["ETag"]["example"].is_string();
             assert_eq!(told, of_a_thing || status == "304", "{place} {status}");
         }
@@ -1321,9 +1340,13 @@ fn states_are_in_the_document_of_everything_that_has_them() {
 }
 
 /// The operations that make something, or a secret, and can be asked again.
-const REPEATABLE: [&str; 8] = [
+const REPEATABLE: [&str; 12] = [
     "accountsPost",
+    "issuersPost",
+    "issuersPut",
     "registriesApiTokensPost",
+    "registriesTrustsPost",
+    "registriesTrustsPut",
     "registriesMembersPut",
     "registriesPost",
     "registriesPut",
@@ -1338,8 +1361,9 @@ fn what_makes_something_takes_a_key_in_the_document() {
         let id = operation["operationId"].as_str().unwrap();
         let expected = REPEATABLE.contains(&id);
         let place = format!("{method} {path}");
-        let takes = path.starts_with("/registries") || path.starts_with("/accounts");
-        let takes = takes && header_names(&operation).contains("Idempotency-Key");
+        let mut ours = ["/registries", "/accounts", "/issuers"].iter();
+        let takes = ours.any(|start| path.starts_with(start))
+            && header_names(&operation).contains("Idempotency-Key");
         assert_eq!(takes, expected, "{place}");
         let responses = &operation["responses"];
         assert_eq!(responses.get("422").is_some(), expected, "{place}");
@@ -1414,8 +1438,12 @@ fn what_is_our_own_is_documented_and_asked_of_nobody() {
 }
 
 /// The operations whose answers link to the operations on a new resource.
-const MAKERS: [&str; 10] = [
+const MAKERS: [&str; 14] = [
+    "issuersPost",
+    "issuersPut",
     "registriesApiTokensPost",
+    "registriesTrustsPost",
+    "registriesTrustsPut",
     "registriesPost",
     "registriesPut",
     "registriesTokensPost",
@@ -1462,6 +1490,8 @@ async fn links_lead_to_what_was_made() {
     let server = Server::start(Backend::Sqlite).await;
     let admin = server.admin();
     let registry = admin.create_registry("linked").await;
+    let issuer = json!({"properties": {"url": "https://ci.example.com", "kind": "other"}});
+    let issuer = admin.post("/issuers", issuer).await.json["id"].clone();
     let document = document();
     let operations = operations(&document);
     let mut followed = 0;
@@ -1475,6 +1505,14 @@ async fn links_lead_to_what_was_made() {
             json!({"properties": {"name": "made"}}),
         ),
         ("/accounts", json!({"properties": {"name": "made"}})),
+        (
+            "/issuers",
+            json!({"properties": {"url": "https://made.example.com", "kind": "other"}}),
+        ),
+        (
+            "/registries/{registryId}/trusts",
+            json!({"properties": {"name": "trusted", "issuer": issuer, "claims": {"sub": "a"}}}),
+        ),
         (
             "/v1/apitokens/generate",
             json!({"name": "made", "roles": ["Analyst"]}),
@@ -1505,7 +1543,7 @@ async fn links_lead_to_what_was_made() {
             }
         }
     }
-    assert_eq!(followed, 9);
+    assert_eq!(followed, 13);
 }
 
 #[test]
@@ -1534,7 +1572,26 @@ async fn bodies_that_forms_are_filled_with_widen_nothing() {
     let made = admin.post(&tokens, narrow).await;
     let token = made.json["id"].as_str().unwrap().to_owned();
     let account = admin.create_account("bob", &[]).await;
-    let paths = [format!("{tokens}/{token}"), format!("/accounts/{account}")];
+    // The issuer that the examples name.
+    let issuer = "9d3c4a52-6b0e-4f7a-8c1d-2e5f7a9b0c13";
+    let issuer_path = format!("/issuers/{issuer}");
+    let github = json!({"properties": {
+        "url": "https://ghes.example.com", "kind": "github", "status": "disabled", "algorithms": ["EdDSA"],
+    }});
+    assert_eq!(admin.put(&issuer_path, github).await.status, 201);
+    let trusts = format!("/registries/{registry}/trusts");
+    let narrow = json!({"properties": {
+        "name": "narrow-ci", "status": "disabled", "allowedCidrs": ["10.0.0.0/8"], "issuer": issuer,
+        "claims": {"repository_id": "1"}, "expiryDate": "2026-12-01T00:00:00Z",
+    }});
+    let made = admin.post(&trusts, narrow).await;
+    let trust = made.json["id"].as_str().unwrap().to_owned();
+    let paths = [
+        format!("{tokens}/{token}"),
+        format!("/accounts/{account}"),
+        issuer_path,
+        format!("{trusts}/{trust}"),
+    ];
     let disabled = admin.patch(&paths[1], json!({"status": "disabled"})).await;
     assert_eq!(disabled.status, 200);
     let looked_at = async || {
@@ -1561,6 +1618,8 @@ async fn bodies_that_forms_are_filled_with_widen_nothing() {
         let path = path
             .replace("{registryId}", &of_registry)
             .replace("{tokenId}", &of_token)
+            .replace("{issuerId}", if method == "PUT" { FREE } else { issuer })
+            .replace("{trustId}", if method == "PUT" { FREE } else { &trust })
             .replace("{accountId}", &account);
         let request = admin.request(Method::from_bytes(method.as_bytes()).unwrap(), &path);
         let answer = admin.send(request.json(example)).await;

@@ -467,6 +467,7 @@ fn links_between_the_documents_lead_somewhere() {
         "examples/provision",
         "examples/registry",
         "examples/terraform",
+        "examples/workload",
     ] {
         let found = pages_in(folder);
         assert!(!found.is_empty(), "{folder} has no pages");

@@ -732,6 +732,7 @@ fn mint(
         registries: 0,
         tokens: cap,
         members: 0,
+        trusts: 0,
         app_tokens: 0,
         api_tokens: 0,
     };

@@ -181,7 +181,7 @@ pub(super) async fn about(settings: &Settings, command: RestoreCommand) -> Resul
                     "Confirmed: the database is in use from now on.".to_owned()
                 }
                 (disabled, RestoredTokens::Disable) => format!(
-                    "Confirmed: the database is in use from now on, and {disabled} registry tokens were disabled."
+                    "Confirmed: the database is in use from now on, and {disabled} registry tokens were disabled, with all trusts."
                 ),
             })
         }
@@ -204,6 +204,7 @@ async fn status(settings: &Settings, output: Output) -> Result<()> {
             "accounts": standing.accounts,
             "tokens": standing.tokens,
             "lastingTokens": standing.lasting_tokens,
+            "trusts": standing.trusts,
             "appTokens": standing.app_tokens,
             "lastingAppTokens": standing.lasting_app_tokens,
             "apiTokens": standing.api_tokens,
@@ -221,6 +222,7 @@ fn warning(restored: &Restored, standing: LiveCredentials, now: DateTime<Utc>) -
         accounts,
         tokens,
         lasting_tokens,
+        trusts,
         app_tokens,
         lasting_app_tokens,
         api_tokens,
@@ -234,10 +236,11 @@ fn warning(restored: &Restored, standing: LiveCredentials, now: DateTime<Utc>) -
          Once the restore is confirmed, these credentials work:\n\
          {accounts:>12}  accounts\n\
          {tokens:>12}  registry tokens, {lasting_tokens} of which never expire\n\
+         {trusts:>12}  trusts of workloads\n\
          {app_tokens:>12}  app tokens, {lasting_app_tokens} of which never expire\n\
          {api_tokens:>12}  API tokens, all of which expire\n\
          End again what was ended since; administrators can read everything now, and `account` commands work.\n\
-         Then run `wharfinger restore confirm`; with --disable-tokens it disables all registry tokens.",
+         Then run `wharfinger restore confirm`; with --disable-tokens it disables all registry tokens and trusts.",
         age(now - restored.made_at),
         second(restored.restored_at),
     )

@@ -193,7 +193,10 @@ fn lines(finding: &Finding, wanted_end: bool) -> Vec<String> {
 /// The kind of the credential, where the kind of the secret does not say it.
 fn of(finding: &Finding) -> Option<&'static str> {
     match finding.kind {
-        SecretType::PreviousSecret | SecretType::RefreshToken | SecretType::Jwt => {
+        SecretType::PreviousSecret
+        | SecretType::WorkloadPassword
+        | SecretType::RefreshToken
+        | SecretType::Jwt => {
             Some(finding.subject_kind.as_str())
         }
         SecretType::RegistryToken

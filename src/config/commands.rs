@@ -298,7 +298,7 @@ pub enum RestoreCommand {
     },
     /// Put the database into use; running servers notice at once
     Confirm {
-        /// Disable every registry token first; enable them again one by one
+        /// Disable every registry token and trust first; enable them again one by one
         #[arg(long)]
         disable_tokens: bool,
     },

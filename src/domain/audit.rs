@@ -13,11 +13,12 @@ use super::account::{Account, Actor};
 use super::api_token::ApiToken;
 use super::app_token::AppToken;
 use super::excerpt::{Detail, Text};
-use super::id::{AccountId, ApiTokenId, RegistryId};
+use super::id::{AccountId, ApiTokenId, RegistryId, TrustKey};
 use super::membership::Membership;
 use super::registry_api_token::TokenLevel;
 use super::secret::masked;
 use super::text::quoted;
+use super::trust_refusal::RefusalDetail;
 use crate::error::{Error, Field, Result};
 
 /// The longest name of an unknown actor that is kept, in characters.
@@ -141,6 +142,10 @@ words! {
         Account = "account",
         /// An account as a member of a registry.
         Member = "member",
+        /// A service that signs JWTs for workloads.
+        Issuer = "issuer",
+        /// The workloads of an issuer that open a registry.
+        Trust = "trust",
         /// The keys that sign for a registry.
         SigningKey = "signing-key",
         /// A run: a change of many tokens.
@@ -174,6 +179,20 @@ words! {
         AccountDisabled = "account-disabled",
         /// The account may not see the registry.
         NoMember = "no-member",
+        /// The JWT of a workload is of another issuer than the trust.
+        Issuer = "issuer",
+        /// The issuer of the trust is disabled.
+        IssuerDisabled = "issuer-disabled",
+        /// The JWT of a workload has another audience, several, or none.
+        Audience = "audience",
+        /// The JWT of a workload has ended.
+        JwtExpired = "jwt-expired",
+        /// The JWT of a workload is not valid yet, or was made in the future.
+        JwtEarly = "jwt-not-yet-valid",
+        /// A claim of a workload's JWT does not fit.
+        Claims = "claims",
+        /// The JWT of a workload was exchanged before.
+        Exchanged = "jwt-exchanged",
     }
 }
 
@@ -190,6 +209,8 @@ pub struct Refusal {
     pub name: Option<String>,
     /// The reason of the refusal.
     pub reason: Option<Reason>,
+    /// For a workload whose JWT its issuer signed: the trust, and the facts for the trust's owner.
+    pub workload: Option<(TrustKey, RefusalDetail)>,
 }
 
 impl Refusal {
@@ -437,6 +458,13 @@ impl Change {
     }
 }
 
+/// The claims that name a workload, as a member of an event.
+pub fn named_claims<N: AsRef<str>>(claims: &[(N, String)]) -> Value {
+    let members = claims.iter();
+    let members = members.map(|(name, value)| (name.as_ref().to_owned(), value.clone().into()));
+    members.collect::<Map<_, _>>().into()
+}
+
 /// An event, at most 2 KiB with any content.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
@@ -529,6 +557,11 @@ impl Event {
         event.registry_name.clone_from(&refusal.registry_name);
         if let Some(reason) = refusal.reason {
             event.detail = event.detail.with("reason", reason.as_str());
+        }
+        if let Some((_, workload)) = &refusal.workload {
+            event.detail = event
+                .detail
+                .with("claims", named_claims(&workload.identity));
         }
         event
     }

@@ -16,6 +16,8 @@ pub struct Caps {
     pub tokens: i64,
     /// Members of one registry, and also its registry API tokens in force.
     pub members: i64,
+    /// Trusts of one registry.
+    pub trusts: i64,
     /// App tokens of one account, expired ones that are still listed included.
     pub app_tokens: i64,
     /// API tokens that are neither revoked nor expired, of all accounts.
@@ -59,6 +61,11 @@ impl Caps {
         admit(in_force, most, full, things, "revoke")
     }
 
+    /// Refuses a trust to a registry that has `held`.
+    pub fn admit_trust(self, held: i64) -> Result<()> {
+        admit(held, self.trusts, "this registry has", "trusts", "delete")
+    }
+
     /// Refuses an app token to an account that has `held`.
     pub fn admit_app_token(self, held: i64) -> Result<()> {
         let full = "your account has";
@@ -97,6 +104,7 @@ mod tests {
             registries: 3,
             tokens: 3,
             members: 3,
+            trusts: 3,
             app_tokens: 3,
             api_tokens: 3,
         };
@@ -104,6 +112,7 @@ mod tests {
             Caps::admit_registry,
             Caps::admit_token,
             Caps::admit_member,
+            Caps::admit_trust,
             Caps::admit_app_token,
             Caps::admit_api_token,
             Caps::admit_registry_api_token,

@@ -82,6 +82,15 @@ public_id! {
     BulkId, What::Bulk, Field::BulkId
 }
 
+public_id! {
+    /// An issuer's public id.
+    IssuerId, What::Issuer, Field::IssuerId
+}
+public_id! {
+    /// A trust's public id, unique within its registry.
+    TrustId, What::Trust, Field::TrustId
+}
+
 /// A registry's internal key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RegistryKey(pub i64);
@@ -101,6 +110,14 @@ pub struct AppTokenKey(pub i64);
 /// The internal key of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BulkKey(pub i64);
+
+/// An issuer's internal key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IssuerKey(pub i64);
+
+/// A trust's internal key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TrustKey(pub i64);
 
 /// A signing key's internal key, called a number, since it is a key already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

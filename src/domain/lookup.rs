@@ -2,7 +2,7 @@
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::secret::{REFRESH_PREFIX, is_machine_secret, is_url_safe};
+use super::secret::{REFRESH_PREFIX, WORKLOAD_PREFIX, is_machine_secret, is_url_safe};
 use super::text::quoted;
 use crate::error::{Error, Field, Result};
 
@@ -14,7 +14,7 @@ const LENGTH: usize = 8192;
 pub struct Suspect(SecretString);
 
 impl Suspect {
-    /// Reads a text in the form of a secret: a machine secret with its checksum, a refresh token, or a JWT. White space
+    /// Reads a text in the form of a secret: a machine secret with its checksum, a refresh token, the password of a workload, or a JWT. White space
     /// around it is left out. The error never quotes it.
     pub fn parse(text: &SecretString) -> Result<Self> {
         let secret = text.expose_secret().trim();
@@ -24,7 +24,8 @@ impl Suspect {
         Err(Error::invalid(
             Field::Secret,
             "secret is not in the form of a secret of this service, or is not whole; send all of a registry token's \
-             secret (whrt_…), of an app token's code (WHA…), of a refresh token (whrr_…), of an API token or of a JWT",
+             secret (whrt_…), of an app token's code (WHA…), of a refresh token (whrr_…), of a workload's password (whrw_…), of an API token \
+             or of a JWT",
         ))
     }
 
@@ -37,7 +38,8 @@ impl Suspect {
 
 fn has_form(text: &str) -> bool {
     let url_safe = |part: &str| !part.is_empty() && part.bytes().all(is_url_safe);
-    if let Some(sealed) = text.strip_prefix(REFRESH_PREFIX) {
+    let mut prefixes = [REFRESH_PREFIX, WORKLOAD_PREFIX].into_iter();
+    if let Some(sealed) = prefixes.find_map(|prefix| text.strip_prefix(prefix)) {
         return url_safe(sealed);
     }
     // The base64 of `{"`, with which the header of a JWT begins.
@@ -95,6 +97,8 @@ pub enum SecretType {
     ApiToken,
     /// An API token of one registry.
     RegistryApiToken,
+    /// The password that a workload got for its JWT.
+    WorkloadPassword,
     /// A refresh token of a registry's client.
     RefreshToken,
     /// A JWT for a registry.
@@ -111,6 +115,7 @@ impl SecretType {
             Self::AppToken => "app-token",
             Self::ApiToken => "api-token",
             Self::RegistryApiToken => "registry-api-token",
+            Self::WorkloadPassword => "workload-password",
             Self::RefreshToken => "refresh-token",
             Self::Jwt => "jwt",
         }
@@ -134,6 +139,7 @@ mod tests {
             token.expose_secret(),
             code.expose_secret(),
             "whrr_AAAAAAAAAAFIl4dZ0cVn",
+            "whrw_AAAAAAAAAAFIl4dZ0cVn",
             "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJ4In0.c2ln",
         ] {
             assert!(is_suspect(secret), "{secret:?}");
@@ -147,6 +153,7 @@ mod tests {
             "",
             "hunter22",
             "whrr_",
+            "whrw_",
             "eyJ..a",
             "eyJ.a",
             "eyJ.a.b.c",

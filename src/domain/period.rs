@@ -52,6 +52,14 @@ impl Period {
         }
     }
 
+    /// A period of minutes.
+    #[must_use]
+    pub const fn of_minutes(minutes: u16) -> Self {
+        Self {
+            seconds: minutes as i64 * MINUTE,
+        }
+    }
+
     /// A period of seconds; `None` if they are negative or too many.
     #[must_use]
     pub fn of_seconds(seconds: i64) -> Option<Self> {

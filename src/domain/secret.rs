@@ -17,6 +17,8 @@ use zeroize::Zeroizing;
 
 /// The prefix of refresh tokens of registries' clients, for scanners and people. The rest is sealed.
 pub const REFRESH_PREFIX: &str = "whrr_";
+/// The prefix of the passwords that workloads get for their JWTs. The rest is sealed.
+pub const WORKLOAD_PREFIX: &str = "whrw_";
 /// Random bytes in the secret of a registry token.
 pub const TOKEN_ENTROPY: usize = 24;
 /// Random bytes in the code of an app token.
@@ -124,7 +126,7 @@ struct Form {
     least: usize,
 }
 
-const FORMS: [Form; 5] = [
+const FORMS: [Form; 6] = [
     Form {
         prefix: "whrt_",
         digit: is_url_safe,
@@ -132,6 +134,11 @@ const FORMS: [Form; 5] = [
     },
     Form {
         prefix: REFRESH_PREFIX,
+        digit: is_url_safe,
+        least: 16,
+    },
+    Form {
+        prefix: WORKLOAD_PREFIX,
         digit: is_url_safe,
         least: 16,
     },
@@ -160,7 +167,7 @@ pub(super) fn is_url_safe(byte: u8) -> bool {
 }
 
 /// A text in which every string in the form of a secret is replaced after its prefix: the secrets of registry tokens,
-/// codes of app tokens, refresh tokens, JWTs and cookies of sessions.
+/// codes of app tokens, refresh tokens, passwords of workloads, JWTs and cookies of sessions.
 #[must_use]
 pub fn masked(text: &str) -> Cow<'_, str> {
     FORMS
@@ -342,8 +349,16 @@ mod tests {
         let jwt = "eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ.eyJpc3MiOiJodHRwczovL3N0YWNrcm94LmlvL2p3dCJ9.c2lnbmF0dXJl";
         let cookie = "AAAAAAAAAAFIl4dZ0cVnW2c0Q0dNVfF7uXq0mU3v5wYb-_k0aaB1b2c3d4e5f6";
         let refresh = format!("{REFRESH_PREFIX}{cookie}");
+        let workload = format!("{WORKLOAD_PREFIX}{cookie}");
         let (token, code) = (token.expose_secret(), code.expose_secret());
-        for secret in [token, code, jwt, cookie, refresh.as_str()] {
+        for secret in [
+            token,
+            code,
+            jwt,
+            cookie,
+            refresh.as_str(),
+            workload.as_str(),
+        ] {
             // The rest must be of no use: only the prefix may stay.
             for text in [
                 secret.to_owned(),

@@ -188,6 +188,24 @@ pub struct Grant<'a> {
     expiry_date: Option<DateTime<Utc>>,
 }
 
+impl<'a> Grant<'a> {
+    /// The rights of another thing that opens a registry by scopes.
+    #[must_use]
+    pub fn of(
+        scopes: &'a [Scope],
+        allowed_cidrs: &'a AllowList,
+        status: Status,
+        expiry_date: Option<DateTime<Utc>>,
+    ) -> Self {
+        Self {
+            scopes,
+            allowed_cidrs: Some(allowed_cidrs),
+            status,
+            expiry_date,
+        }
+    }
+}
+
 impl Credential for Grant<'_> {
     type Held = Holder<Rights>;
 
@@ -202,7 +220,7 @@ impl Credential for Grant<'_> {
         Err(Error::invalid(
             Field::ExpiryDate,
             format!(
-                "the token would last longer than the API token that it is made with; give an expiry date up to {}",
+                "it would last longer than the API token that it is made with; give an expiry date up to {}",
                 bound.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
             ),
         ))
@@ -580,12 +598,13 @@ impl TokenPatch {
     }
 }
 
-fn check_expiry(expiry_date: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<()> {
+/// Refuses an end that has passed.
+pub(super) fn check_expiry(expiry_date: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<()> {
     match expiry_date {
         Some(end) if end <= now => Err(Error::invalid(
             Field::ExpiryDate,
             format!(
-                "expiryDate {} is in the past; send a later one, or none for a token that never expires",
+                "expiryDate {} is in the past; send a later one, or none for what never expires",
                 end.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
             ),
         )),

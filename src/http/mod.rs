@@ -118,10 +118,13 @@ pub fn state(
     let mut methods = document::methods(&document());
     let unlisted = SURFACES.all.iter().flat_map(|surface| surface.unlisted);
     methods.extend(unlisted.map(|(path, allow)| ((*path).to_owned(), (*allow).to_owned())));
-    for allow in methods
-        .values_mut()
-        .filter(|allow| allow.starts_with("GET") && !allow.contains("HEAD"))
-    {
+    let changing = |path: &String| {
+        let mut surfaces = SURFACES.all.iter();
+        surfaces.any(|surface| surface.changes_by_get.contains(&path.as_str()))
+    };
+    for (_, allow) in methods.iter_mut().filter(|(path, allow)| {
+        allow.starts_with("GET") && !allow.contains("HEAD") && !changing(path)
+    }) {
         *allow = allow.replacen("GET", guard::GET_AND_HEAD, 1);
     }
     let requests = metrics::requests(&SURFACES, &methods);

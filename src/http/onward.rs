@@ -16,7 +16,7 @@ struct Thing {
     uses: &'static [&'static str],
 }
 
-const THINGS: [Thing; 7] = [
+const THINGS: [Thing; 9] = [
     Thing {
         makers: &["registriesPost", "registriesPut"],
         names: &[("registryId", "$response.body#/id")],
@@ -27,6 +27,8 @@ const THINGS: [Thing; 7] = [
             "registriesTokensGet",
             "registriesTokensPost",
             "registriesMembersGet",
+            "registriesTrustsGet",
+            "registriesTrustsPost",
             "registriesAuthConfigGet",
             "registriesAuthBundleGet",
             "registriesJwksGet",
@@ -58,6 +60,25 @@ const THINGS: [Thing; 7] = [
             ("accountId", "$request.path.accountId"),
         ],
         uses: &["registriesMembersPut", "registriesMembersDelete"],
+    },
+    Thing {
+        makers: &["registriesTrustsPost", "registriesTrustsPut"],
+        names: &[
+            ("registryId", "$request.path.registryId"),
+            ("trustId", "$response.body#/id"),
+        ],
+        uses: &[
+            "registriesTrustsFindById",
+            "registriesTrustsPatch",
+            "registriesTrustsDelete",
+            "registriesTrustsEvaluate",
+            "registriesTrustsRefusalsGet",
+        ],
+    },
+    Thing {
+        makers: &["issuersPost", "issuersPut"],
+        names: &[("issuerId", "$response.body#/id")],
+        uses: &["issuersFindById", "issuersPatch", "issuersDelete"],
     },
     Thing {
         makers: &["accountsPost"],

@@ -27,6 +27,7 @@ pub(super) static SURFACE: Surface = Surface {
     },
     unlisted: &[("/healthz", "GET"), ("/readyz", "GET"), (METRICS, "GET")],
     any_method: &[],
+    changes_by_get: &[],
     dress: None,
     while_frozen: WhileFrozen::All,
     queues: false,

@@ -43,6 +43,7 @@ pub(super) static SURFACE: Surface = Surface {
         ("/docs/{_:.*}", "GET"),
     ],
     any_method: &[],
+    changes_by_get: &[],
     dress: None,
     while_frozen: WhileFrozen::All,
     queues: true,

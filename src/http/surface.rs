@@ -41,6 +41,8 @@ pub(super) struct Surface {
     pub(super) unlisted: &'static [(&'static str, &'static str)],
     /// Its paths that accept any method.
     pub(super) any_method: &'static [&'static str],
+    /// Its paths whose GET changes something, so that HEAD is none of their methods.
+    pub(super) changes_by_get: &'static [&'static str],
     /// The middleware for the common headers and form of its answers.
     pub(super) dress: Option<Dress>,
     /// The requests that it answers while a restored database is not confirmed.

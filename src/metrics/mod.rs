@@ -7,6 +7,7 @@
 mod caches;
 mod connections;
 mod counts;
+mod issuers;
 mod passwords;
 mod process;
 mod registry;
@@ -17,6 +18,7 @@ mod tls;
 pub use self::caches::{Cache, Caches, Throttled};
 pub use self::connections::Connections;
 pub use self::counts::{Counts, Soon, Tokens};
+pub use self::issuers::IssuerKeys;
 pub use self::passwords::Passwords;
 pub use self::process::Process;
 pub use self::registry::Registry;

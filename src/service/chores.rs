@@ -16,8 +16,8 @@ use crate::domain::clock_check::Doubt;
 use crate::error::Result;
 use crate::store::api_tokens::{self, Deadlines, Soon};
 use crate::store::{
-    Lock, Session, Transaction, app_tokens, audit, bulk_runs, idempotency, registries,
-    signing_keys, token_uses, tokens,
+    Lock, Session, Transaction, app_tokens, audit, bulk_runs, exchanged_jwts, idempotency,
+    registries, signing_keys, token_uses, tokens, trusts,
 };
 
 /// All chores, the most urgent first.
@@ -30,6 +30,7 @@ pub(super) const CHORES: &[&dyn Chore] = &[
     &ExpiredAppTokens,
     &OldAnswers,
     &OldBulkRuns,
+    &EndedJwts,
     &OldEvents,
 ];
 
@@ -70,6 +71,8 @@ pub struct Round {
     pub answers: usize,
     /// Bulk runs that ended long ago and were removed.
     pub bulk_runs: usize,
+    /// Exchanged JWTs that have ended and were forgotten.
+    pub jwts: usize,
     /// The reason why nothing was done by the clock.
     pub doubt: Option<Doubt>,
 }
@@ -158,9 +161,10 @@ impl Chore for DeletedRegistries {
             let purge = move |connection: &mut Transaction<'_>| {
                 let removed = tokens::purge(connection, registry, BATCH)?;
                 let uses = token_uses::purge(connection, registry, BATCH)?;
+                let trusts = trusts::purge(connection, registry, BATCH)?;
                 // Another replica may have finished it since the look.
-                let finished =
-                    removed.max(uses) < BATCH && registries::purge(connection, registry)?;
+                let finished = removed.max(uses).max(trusts) < BATCH
+                    && registries::purge(connection, registry)?;
                 Ok((removed, finished))
             };
             Batch::removing(Lock::Nothing, purge, |round, (removed, finished)| {
@@ -342,6 +346,24 @@ impl Chore for OldBulkRuns {
                 Lock::Nothing,
                 move |connection| bulk_runs::delete_old(connection, until, OLD_RUNS),
                 |round, removed| round.bulk_runs += removed,
+            )
+        }))
+    }
+}
+
+/// Exchanged JWTs that would be refused anyway.
+#[derive(Debug)]
+struct EndedJwts;
+
+impl Chore for EndedJwts {
+    fn find(&self, connection: &mut Session, around: &Surroundings) -> Result<Option<Batch>> {
+        let now = around.now;
+        let any = exchanged_jwts::any_ended(connection, now)?;
+        Ok(any.then(|| {
+            Batch::removing(
+                Lock::Nothing,
+                move |connection| exchanged_jwts::delete_ended(connection, now, BATCH),
+                |round, removed| round.jwts += removed,
             )
         }))
     }

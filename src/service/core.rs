@@ -17,8 +17,10 @@ use super::audit_buffer::AuditBuffer;
 use super::chain::Trail;
 use super::changes::Changes;
 use super::data_keys::DataKeys;
+use super::issuer_keys::IssuerKeys;
 use super::passwords;
 use super::policy::Policy;
+use super::refused_workloads::RefusedWorkloads;
 use super::restored;
 use super::signing_key_cache::SigningKeyCache;
 use super::throttle::{Throttle, Tried};
@@ -80,11 +82,13 @@ pub(super) struct Core {
     pub(super) data_keys: Arc<DataKeys>,
     pub(super) signing_key_cache: SigningKeyCache,
     pub(super) api_key_cache: ApiKeyCache,
+    pub(super) issuer_keys: IssuerKeys,
     pub(super) access: Access,
     pub(super) throttle: Arc<Throttle>,
     /// Passwords set over the API, which every account can ask for before it is refused.
     pub(super) hashing: Turns,
     pub(super) usage: UsageRecorder,
+    pub(super) refused_workloads: RefusedWorkloads,
     pub(super) trail: Trail,
     pub(super) changes: Arc<Changes>,
     pub(super) audit_buffer: AuditBuffer,

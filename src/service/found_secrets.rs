@@ -16,9 +16,12 @@ use super::references::{Reference, Who};
 use super::refresh_tokens::RefreshToken;
 use super::registry_api_tokens::api_token_record;
 use super::turns::Turns;
+use super::workloads::WorkloadPassword;
 use crate::domain::Attribution;
 use crate::domain::audit::Change;
-use crate::domain::id::{AccountId, AccountKey, ApiTokenId, AppTokenId, RegistryId, TokenKey};
+use crate::domain::id::{
+    AccountId, AccountKey, ApiTokenId, AppTokenId, RegistryId, RegistryKey, TokenKey, TrustKey,
+};
 use crate::domain::lookup::Ending;
 use crate::domain::rotation::Generation;
 use crate::domain::secret::SecretKind;
@@ -27,6 +30,7 @@ use crate::error::{Error, Result};
 use crate::store::token_lookups::{self, StoredSecret};
 use crate::store::{
     Lock, Session, Transaction, accounts, api_tokens, app_tokens, credentials, registries, tokens,
+    trusts,
 };
 
 /// Tokens that are compared at once.
@@ -45,6 +49,8 @@ pub(super) enum Form {
     ApiToken(ApiTokenId),
     /// A credential that a login to a registry gave.
     Refresh(RefreshToken),
+    /// The password that a workload got for its JWT.
+    Workload(WorkloadPassword),
     /// A secret whose owner is known.
     Reference(Reference),
 }
@@ -59,6 +65,9 @@ impl Form {
         }
         if let Some(token) = RefreshToken::open(core, secret) {
             return Ok(Some(Self::Refresh(token)));
+        }
+        if let Some(password) = WorkloadPassword::open_short(core, secret) {
+            return Ok(Some(Self::Workload(password)));
         }
         let id = ApiKeys::new(core).verify(secret).await?;
         Ok(id.map(Self::ApiToken))
@@ -83,13 +92,15 @@ pub(super) enum Found {
     ApiToken(ApiTokenId),
     /// A credential issued for the account's password.
     Account(AccountKey, AccountId),
+    /// A password that a workload got by a trust.
+    Trust(RegistryId, RegistryKey, TrustKey),
 }
 
 impl Found {
     /// The lock of a job that ends it.
     pub(super) fn lock(self) -> Lock {
         match self {
-            Self::Token { registry, .. } => Lock::Registry(registry),
+            Self::Token { registry, .. } | Self::Trust(registry, ..) => Lock::Registry(registry),
             Self::AppToken(..) | Self::ApiToken(_) | Self::Account(..) => Lock::Nothing,
         }
     }
@@ -167,6 +178,7 @@ pub(super) fn behind(
             .map(|found| Found::AppToken(found.account, found.id)),
         Form::ApiToken(id) => Some(Found::ApiToken(*id)),
         Form::Refresh(token) => behind_refresh_token(connection, token)?,
+        Form::Workload(password) => referred(connection, password.reference)?,
         Form::Reference(reference) => referred(connection, *reference)?,
     })
 }
@@ -197,6 +209,14 @@ fn referred(connection: &mut Session, reference: Reference) -> Result<Option<Fou
         Who::Account(account) => accounts::standing(connection, account)?
             .filter(|standing| standing.actor.version == reference.version)
             .map(|standing| Found::Account(account, standing.actor.id)),
+        Who::Trust(trust) => {
+            let key = reference.registry;
+            let found = trusts::keyed(connection, key, trust)?;
+            let found = found.filter(|found| Reference::of_trust(found) == reference);
+            let home = found.map(|_| registries::find_id(connection, key));
+            let home = home.transpose()?.flatten();
+            home.map(|registry| Found::Trust(registry, key, trust))
+        }
     })
 }
 
@@ -253,6 +273,18 @@ pub(super) fn end(
                 return Ok(None);
             };
             Change::updated(&account, &account)
+        }
+        Found::Trust(registry, home, key) => {
+            let Some(mut trust) = trusts::keyed(connection, home, key)? else {
+                return Ok(None);
+            };
+            let before = trust.clone();
+            if how.is_some() {
+                // All passwords that were given for it end, and workloads get new ones.
+                trust.generation += 1;
+                trusts::update(connection, &mut trust, ender.stamp.clone())?;
+            }
+            Change::updated(&before, &trust).within(registry)
         }
     }))
 }

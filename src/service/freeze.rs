@@ -81,11 +81,16 @@ impl<'a> Freeze<'a> {
         self.core
             .command(Lock::Catalog, move |connection| {
                 let restored = restored::find(connection)?.ok_or_else(not_frozen)?;
+                let trusts = match tokens {
+                    RestoredTokens::Disable => frozen::disable_trusts(connection)?,
+                    RestoredTokens::Keep => 0,
+                };
                 restored::forget(connection)?;
                 let after = json!({
                     "backupOf": restored.made_at,
                     "restoredAt": restored.restored_at,
                     "disabledTokens": disabled,
+                    "disabledTrusts": trusts,
                 });
                 let told = Change::of_service(Kind::Restore, None, Some(after));
                 Ok(Done::told(disabled, told))

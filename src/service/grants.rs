@@ -1,15 +1,15 @@
 //! The rights of tokens and accounts on a registry, and the proof of them that the registry takes.
 //!
 //! Owns the login of a registry's clients, and the rights that each is granted: by a registry token's secret, an app
-//! token's code, an account's password, a refresh token, or a JWT that was issued here. Refuses to know HTTP, keys, the
-//! wording of JWTs and the basis of refresh tokens.
+//! token's code, an account's password, a refresh token, a workload's JWT or password, or a JWT that was issued here.
+//! Refuses to know HTTP, keys, the wording of JWTs, the basis of refresh tokens, and the proof of workloads' JWTs.
 //!
 //! Every request's own store call reads the rights of its credential, so disabling, expiry and deletion act at once.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use chrono::{DateTime, SubsecRound as _, Utc};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::access::Presented;
@@ -19,19 +19,25 @@ use super::holders::{
     Holder, account_holder, app_token_holder, generation_of, is_of, is_of_token, is_right,
     may_enter, missing_lookup, referred, token_holder,
 };
-use super::jwt::{AccessClaim, Claims, named_key};
+use super::jwt::{AccessClaim, Claims, Verifier, named_key};
 use super::policy::Policy;
 use super::references::{Reference, Who};
 use super::refresh_tokens::{self, RefreshToken};
 use super::signing_keys::SigningKeys;
 use super::usage::Used;
+use super::workloads::{self, WorkloadPassword, trust_of};
 use crate::domain::app_token;
-use crate::domain::audit::{By, Event, Kind, Origin, Outcome, Reason, Refusal, SubjectKind};
+use crate::domain::audit::{
+    By, Event, Kind, Origin, Outcome, Reason, Refusal, SubjectKind, named_claims,
+};
 use crate::domain::registry::Tenant;
 use crate::domain::scope::{self, Access};
 use crate::domain::secret::SecretKind;
 use crate::domain::signing::KeyRole;
 use crate::domain::text::{has_control, quoted};
+use crate::domain::trust::LONGEST_LIFE;
+use crate::domain::trust_refusal::TrustRefusal;
+use crate::domain::workload_jwt::{WorkloadJwt, is_jwt};
 use crate::error::{Error, Field, Result};
 use crate::store::signing_keys::Current;
 use crate::store::{Session, app_tokens, credentials, registries, signing_keys};
@@ -42,7 +48,7 @@ const JWT: &str = "jwt";
 /// The credentials of a client of the token endpoint.
 #[derive(Debug)]
 pub enum Login {
-    /// By name and password: those of a registry token, an app token or an account.
+    /// By name and password: those of a registry token, an app token, an account or a workload.
     Password(Presented),
     /// By a refresh token of an earlier login.
     Refresh {
@@ -164,10 +170,10 @@ impl ProvenLogin {
 }
 
 /// The result of a look at a login; for a refusal, with its facts.
-type Witnessed<T> = std::result::Result<T, Refusal>;
+pub(super) type Witnessed<T> = std::result::Result<T, Refusal>;
 
 /// Looks at a login, and keeps the known facts when it is refused.
-fn witness<T>(look: impl FnOnce(&mut Refusal) -> Result<T>) -> Result<Witnessed<T>> {
+pub(super) fn witness<T>(look: impl FnOnce(&mut Refusal) -> Result<T>) -> Result<Witnessed<T>> {
     let mut seen = Refusal::default();
     match look(&mut seen) {
         Ok(found) => Ok(Ok(found)),
@@ -253,6 +259,9 @@ impl<'a> Grants<'a> {
         let (kind, id) = holder.subject;
         let mut login = Event::of(Kind::Login, Outcome::Success, (kind, Some(id)), by, now);
         login.registry = Some(tenant.id);
+        if !holder.claims.is_empty() {
+            login.detail = login.detail.with("claims", named_claims(&holder.claims));
+        }
         self.core
             .audit_buffer
             .count(login, self.core.clock.instant());
@@ -301,14 +310,25 @@ impl<'a> Grants<'a> {
     }
 
     /// Counts a refusal, and reports it to the audit trail and the log.
-    fn heard<T>(&self, look: Result<Witnessed<T>>, service: &str, by: By) -> Result<T> {
+    pub(super) fn heard<T>(&self, look: Result<Witnessed<T>>, service: &str, by: By) -> Result<T> {
         let (error, seen) = match look {
             Ok(Ok(found)) => return Ok(found),
             Ok(Err(seen)) => (Error::Unauthenticated, seen),
             Err(error) => (error, Refusal::default()),
         };
-        let seen = self.completed(&error, seen, service);
-        Err(self.core.refused_as(error, &seen, by))
+        let mut seen = self.completed(&error, seen, service);
+        let address = by.origin.address;
+        let error = self.core.refused_as(error, &seen, by);
+        if let Some((trust, detail)) = seen.workload.take() {
+            let refusal = TrustRefusal {
+                at: self.core.clock.now(),
+                times: 1,
+                address,
+                detail,
+            };
+            self.core.refused_workloads.note(trust, refusal);
+        }
+        Err(error)
     }
 
     /// The facts about a refusal, with the registry's name if the login failed before its lookup. Also logs it.
@@ -329,7 +349,7 @@ impl<'a> Grants<'a> {
         seen
     }
 
-    /// A password in the form of a machine secret is only tried as a token's of that kind, any other as an account's.
+    /// A password in the form of a machine secret or of a JWT is only tried as one of that kind, any other as an account's.
     async fn by_password(
         &self,
         presented: Presented,
@@ -343,6 +363,10 @@ impl<'a> Grants<'a> {
             let standing = self
                 .by_refresh_token(&token, service, source, purpose)
                 .await;
+            return self.heard(standing, service, by);
+        }
+        if workloads::is_password(&presented.password) || is_jwt(&presented.password) {
+            let standing = self.by_workload(presented, service, purpose).await;
             return self.heard(standing, service, by);
         }
         match SecretKind::of(presented.password.expose_secret()) {
@@ -506,16 +530,8 @@ impl<'a> Grants<'a> {
         service: &str,
         source: IpAddr,
     ) -> Result<Witnessed<(Holder, Claims)>> {
-        let jwt = jwt.expose_secret();
-        let kid = named_key(jwt).ok_or(Error::Unauthenticated)?;
-        let verifier = SigningKeys::new(self.core)
-            .verifier(kid)
-            .await?
-            .ok_or(Error::Unauthenticated)?;
+        let (verifier, claims) = self.own_jwt(jwt.expose_secret(), service).await?;
         let now = self.core.clock.now();
-        let claims = verifier
-            .verify(jwt, &self.core.policy.jwt_issuer, service, now)
-            .ok_or(Error::Unauthenticated)?;
         let reference = self.open(&claims.jti).ok_or(Error::Unauthenticated)?;
         let since = now - self.core.policy.jwt_life();
         let look = move |connection: &mut Session, tenant: Tenant, seen: &mut Refusal| {
@@ -543,7 +559,9 @@ impl<'a> Grants<'a> {
             return Ok(None);
         };
         let now = self.core.clock.now();
-        let since = now - self.core.policy.jwt_life();
+        // The password of a workload may be a JWT that lasts longer.
+        let longest = TimeDelta::seconds(LONGEST_LIFE.seconds());
+        let since = now - self.core.policy.jwt_life().max(longest);
         let (key, number) = (verifier.registry, verifier.number);
         let home = move |connection: &mut Session| {
             let id = registries::find_id(connection, key)?;
@@ -559,16 +577,126 @@ impl<'a> Grants<'a> {
         let claims = verifier.verify(jwt, &policy.jwt_issuer, &service, now);
         let behind = claims.and_then(|claims| {
             let end = DateTime::from_timestamp(claims.exp, 0)?;
-            Some((self.open(&claims.jti)?, end))
+            let workload = || WorkloadPassword::open(self.core, &claims.jti);
+            let own = self.open(&claims.jti);
+            let reference = own.or_else(|| workload().map(|password| password.reference));
+            Some((reference?, end))
         });
         Ok(behind.filter(|(reference, _)| reference.registry == tenant.key))
+    }
+
+    async fn by_workload(
+        &self,
+        presented: Presented,
+        service: &str,
+        purpose: Purpose,
+    ) -> Result<Witnessed<ProvenLogin>> {
+        if workloads::is_password(&presented.password) {
+            let password = WorkloadPassword::open_short(self.core, &presented.password);
+            let password = password.ok_or(Error::Unauthenticated)?;
+            return self
+                .by_given(presented, service, purpose, password, None)
+                .await;
+        }
+        let jwt = WorkloadJwt::read(&presented.password).ok_or(Error::Unauthenticated)?;
+        if jwt.issuer == self.core.policy.jwt_issuer {
+            let text = jwt.text().expose_secret();
+            let (verifier, claims) = self.own_jwt(text, service).await?;
+            let password = WorkloadPassword::open(self.core, &claims.jti);
+            let password = password.ok_or(Error::Unauthenticated)?;
+            return self
+                .by_given(presented, service, purpose, password, Some(verifier))
+                .await;
+        }
+        self.by_workload_jwt(presented, jwt, service, purpose).await
+    }
+
+    /// A login with a password that a workload got for its JWT: in the short form, or in that of a JWT of ours, with the
+    /// key that signed it.
+    async fn by_given(
+        &self,
+        presented: Presented,
+        service: &str,
+        purpose: Purpose,
+        password: WorkloadPassword,
+        signed: Option<Arc<Verifier>>,
+    ) -> Result<Witnessed<ProvenLogin>> {
+        let now = self.core.clock.now();
+        let since = now - TimeDelta::seconds(LONGEST_LIFE.seconds());
+        let look = move |connection: &mut Session, tenant: Tenant, seen: &mut Refusal| {
+            if let Some(verifier) = &signed
+                && (verifier.registry != tenant.key
+                    || !signing_keys::stands(connection, tenant.key, verifier.number, since)?)
+            {
+                return Err(Error::Unauthenticated);
+            }
+            let (reference, source) = (&password.reference, presented.source);
+            let holder = referred(connection, &tenant, reference, now, source, seen)?;
+            let name = workloads::trust_name(&presented.name, &tenant);
+            let holder = password.bound(holder, name)?;
+            if password.end <= now {
+                return Err(seen.because(Reason::Expired));
+            }
+            ProvenLogin::read(connection, tenant, holder, purpose)
+        };
+        self.witnessed(service, look).await
+    }
+
+    async fn by_workload_jwt(
+        &self,
+        presented: Presented,
+        jwt: WorkloadJwt,
+        service: &str,
+        purpose: Purpose,
+    ) -> Result<Witnessed<ProvenLogin>> {
+        let (now, source) = (self.core.clock.now(), presented.source);
+        let host: Arc<str> = service.into();
+        let user: Arc<str> = presented.name.into();
+        let mut proven = Arc::new(workloads::prove(self.core, jwt).await?);
+        for last in [false, true] {
+            let (tried, user, host) = (Arc::clone(&proven), Arc::clone(&user), Arc::clone(&host));
+            let look = move |connection: &mut Session, tenant: Tenant, seen: &mut Refusal| {
+                let trust = trust_of(connection, &tenant, &user)?;
+                let trust = trust.ok_or(Error::Unauthenticated)?;
+                if tried.is_outdated(&trust) {
+                    return Ok(None);
+                }
+                let holder = tried.holder(trust, (&tenant, &host), now, source, seen)?;
+                ProvenLogin::read(connection, tenant, holder, purpose).map(Some)
+            };
+            match self.witnessed(service, look).await? {
+                Ok(Some(standing)) => return Ok(Ok(standing)),
+                Ok(None) if last => break,
+                Ok(None) => {
+                    let jwt = Arc::clone(&proven.jwt);
+                    proven = Arc::new(workloads::prove_anew(self.core, jwt).await?);
+                }
+                Err(seen) => return Ok(Err(seen)),
+            }
+        }
+        // The issuer changes faster than its keys can tell.
+        Err(Error::busy())
+    }
+
+    /// The claims of a JWT that a key of ours signed for a registry, and the key.
+    async fn own_jwt(&self, jwt: &str, service: &str) -> Result<(Arc<Verifier>, Claims)> {
+        let kid = named_key(jwt).ok_or(Error::Unauthenticated)?;
+        let verifier = SigningKeys::new(self.core)
+            .verifier(kid)
+            .await?
+            .ok_or(Error::Unauthenticated)?;
+        let now = self.core.clock.now();
+        let claims = verifier
+            .verify(jwt, &self.core.policy.jwt_issuer, service, now)
+            .ok_or(Error::Unauthenticated)?;
+        Ok((verifier, claims))
     }
 
     fn note(&self, holder: &Holder, now: DateTime<Utc>, origin: &Origin, access: &[Access]) {
         let used = match holder.reference.who {
             Who::Token(token) => Some(Used::Token(token)),
             Who::AppToken(token) => Some(Used::AppToken(token)),
-            Who::Account(_) => None,
+            Who::Account(_) | Who::Trust(_) => None,
         };
         if let Some(used) = used {
             let repository = access
@@ -633,7 +761,7 @@ fn decide(
 }
 
 /// The registry that a client logs in to.
-fn enter(
+pub(super) fn enter(
     connection: &mut Session,
     policy: &Policy,
     service: &str,

@@ -16,10 +16,12 @@ use crate::domain::rotation::Generation;
 use crate::domain::secret::SecretKind;
 use crate::domain::status::Status;
 use crate::domain::token_scope::Scope;
+use crate::domain::trust::Trust;
+use crate::domain::trust_refusal::RefusalReason;
 use crate::error::{Error, Result};
 use crate::store::credentials::{Credential, Opening, SecretDigest};
 use crate::store::token_lookups::UsedSecret;
-use crate::store::{Session, accounts, app_tokens, credentials, members};
+use crate::store::{Session, accounts, app_tokens, credentials, members, trusts};
 
 /// A token or account that logged in, as the database has it now.
 #[derive(Debug, Clone)]
@@ -32,6 +34,8 @@ pub(super) struct Holder {
     pub(super) account: Option<AccountId>,
     pub(super) scopes: Vec<Scope>,
     pub(super) expires_at: Option<DateTime<Utc>>,
+    /// For a workload with its JWT: the claims that name it.
+    pub(super) claims: Vec<(&'static str, String)>,
     /// The reference that is sealed into its credentials.
     pub(super) reference: Reference,
     /// The secret that it came with, if the lookup of that is missing.
@@ -47,6 +51,7 @@ impl Holder {
             subject: Some(self.subject),
             name: Some(self.name.clone()),
             reason: None,
+            workload: None,
         }
     }
 }
@@ -66,6 +71,12 @@ pub(super) fn may_enter(tenant: &Tenant, source: IpAddr, seen: &mut Refusal) -> 
 /// Notes the owner of a secret.
 pub(super) fn is_of_token(found: &Credential, seen: &mut Refusal) {
     seen.subject = Some((SubjectKind::Token, found.id.0));
+    seen.name = Some(found.name.clone());
+}
+
+/// Notes the trust by which a workload comes.
+pub(super) fn is_of_trust(found: &Trust, seen: &mut Refusal) {
+    seen.subject = Some((SubjectKind::Trust, found.id.0));
     seen.name = Some(found.name.clone());
 }
 
@@ -90,6 +101,11 @@ pub(super) fn is_of(
         Who::AppToken(token) => {
             let found = app_tokens::credential(connection, token)?;
             seen.subject = found.map(|found| (SubjectKind::AppToken, found.id.0));
+        }
+        Who::Trust(trust) => {
+            if let Some(found) = trusts::keyed(connection, tenant.key, trust)? {
+                is_of_trust(&found, seen);
+            }
         }
     }
     seen.reason = seen.subject.map(|_| Reason::Ended);
@@ -186,6 +202,7 @@ pub(super) fn token_holder(
         name: found.name,
         expires_at: ends.into_iter().flatten().min(),
         secret: None,
+        claims: Vec::new(),
     })
 }
 
@@ -209,6 +226,7 @@ pub(super) fn account_holder(
         account: Some(actor.id),
         scopes: rights.images.scopes(),
         expires_at: None,
+        claims: Vec::new(),
         reference: Reference {
             registry: tenant.key,
             who: Who::Account(actor.key),
@@ -243,6 +261,54 @@ pub(super) fn app_token_holder(
         },
         ..account_holder(connection, &owner.actor, tenant, seen)?
     })
+}
+
+/// The reason for which a trust opens nothing now, or nothing to this address.
+pub(super) fn fault_of(trust: &Trust, now: DateTime<Utc>, source: IpAddr) -> Option<RefusalReason> {
+    if trust.status != Status::Enabled {
+        Some(RefusalReason::Disabled)
+    } else if trust.issuer.status != Status::Enabled {
+        Some(RefusalReason::IssuerDisabled)
+    } else if trust.expiry_date.is_some_and(|end| end <= now) {
+        Some(RefusalReason::TrustExpired)
+    } else if !trust.allowed_cidrs.admits(source) {
+        Some(RefusalReason::Address)
+    } else {
+        None
+    }
+}
+
+/// The same reason in the words of the audit trail.
+pub(super) fn told_reason(reason: RefusalReason) -> Option<Reason> {
+    Some(match reason {
+        RefusalReason::Issuer => Reason::Issuer,
+        RefusalReason::Audience => Reason::Audience,
+        RefusalReason::Expired => Reason::JwtExpired,
+        RefusalReason::NotYetValid => Reason::JwtEarly,
+        RefusalReason::Claims => Reason::Claims,
+        RefusalReason::Disabled => Reason::Disabled,
+        RefusalReason::IssuerDisabled => Reason::IssuerDisabled,
+        RefusalReason::TrustExpired => Reason::Expired,
+        RefusalReason::Address => Reason::Address,
+        RefusalReason::Exchanged => Reason::Exchanged,
+        RefusalReason::RegistryFrozen => Reason::RegistryFrozen,
+        RefusalReason::Other => return None,
+    })
+}
+
+/// The holder for a trust in which no fault was found.
+pub(super) fn trust_holder(trust: Trust, tenant: &Tenant) -> Holder {
+    Holder {
+        registry: tenant.id,
+        subject: (SubjectKind::Trust, trust.id.0),
+        account: None,
+        reference: Reference::of_trust(&trust),
+        expires_at: trust.expiry_date,
+        secret: None,
+        claims: Vec::new(),
+        scopes: trust.scopes,
+        name: trust.name,
+    }
 }
 
 /// The holder that a reference names, if it is unchanged since the reference was made, and in use.
@@ -285,6 +351,20 @@ pub(super) fn referred(
             seen.subject = Some((SubjectKind::AppToken, found.id.0));
             may_enter(tenant, source, seen)?;
             app_token_holder(connection, &found, tenant, now, seen)
+        }
+        Who::Trust(trust) => {
+            let found =
+                trusts::keyed(connection, tenant.key, trust)?.ok_or(Error::Unauthenticated)?;
+            is_of_trust(&found, seen);
+            may_enter(tenant, source, seen)?;
+            if let Some(fault) = fault_of(&found, now, source) {
+                seen.reason = told_reason(fault);
+                return Err(Error::Unauthenticated);
+            }
+            if Reference::of_trust(&found) != *reference {
+                return Err(seen.because(Reason::Ended));
+            }
+            Ok(trust_holder(found, tenant))
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::domain::app_token::WholeAccount;
 use crate::domain::audit::{Change, Kind, Recorded, SubjectKind};
 use crate::domain::escalation::obtain;
 use crate::domain::id::{
-    AccountId, AccountKey, ApiTokenId, AppTokenId, RegistryId, RegistryKey, TokenKey,
+    AccountId, AccountKey, ApiTokenId, AppTokenId, RegistryId, RegistryKey, TokenKey, TrustKey,
 };
 use crate::domain::lookup::{Ending, SecretType, Suspect};
 use crate::domain::permission::{Level, Resource};
@@ -37,7 +37,7 @@ use crate::error::{Error, Result, What};
 pub use crate::store::members::Belonging;
 use crate::store::{
     Lock, Session, Transaction, accounts, api_tokens, app_tokens, credentials, members, registries,
-    roles, token_lookups, tokens,
+    roles, token_lookups, tokens, trusts,
 };
 
 /// The actor that ended a token by a command, in place of an account. Its id is nil.
@@ -57,11 +57,11 @@ pub struct Finding {
     pub id: Uuid,
     /// Its name or title.
     pub name: String,
-    /// The registry of a registry token, of a registry API token, or of a login.
+    /// The registry of a registry token, of a registry API token, of a trust, or of a login.
     pub registry: Option<(RegistryId, String)>,
     /// The level of a registry API token.
     pub level: Option<TokenLevel>,
-    /// The account that made a registry token, or that the credential belongs to or is.
+    /// The account that made a registry token or a trust, or that the credential belongs to or is.
     pub account: Option<(AccountId, String)>,
     /// The state of the credential: `enabled`, `disabled`, `expired`, `revoked` or `deleted`.
     pub state: &'static str,
@@ -71,7 +71,7 @@ pub struct Finding {
     pub expiry_date: Option<DateTime<Utc>>,
     /// The end of the secret itself, if it has one of its own that is still to come.
     pub secret_expiry_date: Option<DateTime<Utc>>,
-    /// The scopes of a registry token.
+    /// The scopes of a registry token or a trust.
     pub scopes: Option<Vec<Scope>>,
     /// The roles of an API token, or of the account.
     pub roles: Option<Vec<String>>,
@@ -181,11 +181,15 @@ impl<'a> Lookups<'a> {
             .await
     }
 
-    /// The form of a secret, and the end of a JWT.
+    /// The form of a secret, and the end of a JWT or of a workload's password.
     async fn form(&self, suspect: &Suspect) -> Result<Option<(Form, Option<DateTime<Utc>>)>> {
         let secret = suspect.secret();
         if let Some(form) = Form::of(self.core, secret).await? {
-            return Ok(Some((form, None)));
+            let end = match form {
+                Form::Workload(password) => Some(password.end),
+                _ => None,
+            };
+            return Ok(Some((form, end)));
         }
         let behind = Grants::new(self.core).behind_jwt(secret).await?;
         Ok(behind.map(|(reference, end)| (Form::Reference(reference), Some(end))))
@@ -244,7 +248,7 @@ struct Posted {
     kind: SecretType,
     /// The registry that a login was for.
     registry: Option<RegistryKey>,
-    /// The end of a JWT.
+    /// The end of a JWT or of a workload's password.
     end: Option<DateTime<Utc>>,
 }
 
@@ -290,6 +294,7 @@ fn told(
         Form::Code => (SecretType::AppToken, None),
         Form::ApiToken(_) => (SecretType::ApiToken, None),
         Form::Refresh(token) => (SecretType::RefreshToken, Some(token.registry())),
+        Form::Workload(_) => (SecretType::WorkloadPassword, None),
         Form::Reference(reference) => (SecretType::Jwt, Some(reference.registry)),
     };
     let posted = Posted {
@@ -328,7 +333,7 @@ pub fn of_a_password() -> Error {
 fn may_write(connection: &mut Session, actor: &Actor, found: Found) -> Result<bool> {
     let permits = |resource| actor.permissions.require(resource, Level::Write).is_ok();
     Ok(match found {
-        Found::Token { registry, .. } => {
+        Found::Token { registry, .. } | Found::Trust(registry, ..) => {
             let home = members::home(connection, registry, actor.key)?;
             visible(actor, registry, home)
                 .is_ok_and(|(_, rights)| rights.allow(Resource::Token, Level::Write))
@@ -418,6 +423,9 @@ fn describe(
             version,
         } => {
             return describe_token(connection, posted, (registry, token, version), viewer, now);
+        }
+        Found::Trust(registry, home, key) => {
+            return describe_trust(connection, posted, (registry, home, key), viewer, now);
         }
         Found::ApiToken(id) => return describe_api_token(connection, posted.kind, id, now),
         Found::AppToken(account, id) => {
@@ -526,6 +534,35 @@ fn describe_token(
         secret_expiry_date: ends.into_iter().flatten().min().filter(|end| *end > now),
         scopes: Some(token.scopes),
         last_used: token.last_used,
+        ..finding
+    };
+    Ok(Some((finding, event.within(registry))))
+}
+
+fn describe_trust(
+    connection: &mut Session,
+    posted: Posted,
+    (registry, home, key): (RegistryId, RegistryKey, TrustKey),
+    viewer: Viewer,
+    now: DateTime<Utc>,
+) -> Result<Option<(Finding, Change)>> {
+    let Some(tenant) = registries::tenant(connection, registry)? else {
+        return Ok(None);
+    };
+    let Some(trust) = trusts::keyed(connection, home, key)? else {
+        return Ok(None);
+    };
+    let over = posted.end.filter(|end| *end <= now).map(expired);
+    let frozen = viewer.shut(&tenant);
+    let (finding, event) = of(posted.kind, &trust, &trust.name);
+    let finding = Finding {
+        registry: Some((registry, tenant.name)),
+        account: Some((trust.created.by, trust.created.by_name.clone())),
+        state: trust.state_at(now),
+        unusable: trust.unusable_at(now).or(over).or(frozen),
+        expiry_date: trust.expiry_date,
+        secret_expiry_date: posted.end.filter(|end| *end > now),
+        scopes: Some(trust.scopes),
         ..finding
     };
     Ok(Some((finding, event.within(registry))))

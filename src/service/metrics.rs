@@ -52,12 +52,14 @@ impl<'a> Metrics<'a> {
         self.core.throttle.counts().register(registry);
         self.core.caches.register(registry);
         self.core.counts.register(registry);
+        self.core.issuer_keys.counts().register(registry);
     }
 
     /// Updates the metrics that are not counted as they happen.
     pub fn sample(&self) {
         let _ = self.core.store.counts();
         let _ = self.core.access.counts();
+        let _ = self.core.issuer_keys.counts();
         self.core.signing_key_cache.sample();
     }
 

@@ -23,12 +23,16 @@ mod changes;
 mod chores;
 mod core;
 pub mod data_keys;
+pub mod exchanges;
 mod found_secrets;
 pub mod freeze;
 pub mod grants;
 mod holders;
 pub mod idempotency;
 pub mod issued;
+mod issuer_key_set;
+mod issuer_keys;
+pub mod issuers;
 pub mod janitor;
 pub mod jwt;
 pub mod leaks;
@@ -40,6 +44,7 @@ pub mod passwords;
 mod policy;
 mod references;
 mod refresh_tokens;
+pub mod refused_workloads;
 pub mod registries;
 pub mod registry_api_tokens;
 pub mod restored;
@@ -51,8 +56,10 @@ pub mod throttle;
 pub mod token_lists;
 mod token_walk;
 pub mod tokens;
+pub mod trusts;
 pub mod turns;
 pub mod usage;
+mod workloads;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -76,10 +83,13 @@ use self::changes::Changes;
 use self::core::Core;
 pub use self::core::Put;
 use self::data_keys::{DataKeys, ServerKey};
+use self::exchanges::Exchanges;
 use self::found_secrets::WALKS;
 use self::freeze::Freeze;
 use self::grants::Grants;
 use self::issued::Issued;
+use self::issuer_keys::IssuerKeys;
+use self::issuers::Issuers;
 use self::janitor::Janitor;
 use self::leaks::Leaks;
 use self::lookups::Lookups;
@@ -88,6 +98,7 @@ use self::members::Members;
 use self::metrics::Metrics;
 use self::passwords::{Passwords, SETTING};
 pub use self::policy::Policy;
+use self::refused_workloads::RefusedWorkloads;
 use self::registries::Registries;
 use self::registry_api_tokens::RegistryApiTokens;
 use self::server_keys::ServerKeys;
@@ -97,6 +108,7 @@ use self::signing_keys::SigningKeys;
 use self::throttle::Throttle;
 use self::token_lists::{COUNTING, LONG_LISTS, READING, WALKING};
 use self::tokens::Tokens;
+use self::trusts::Trusts;
 use self::turns::Turns;
 use self::usage::UsageRecorder;
 use crate::clock::{Clock, Random};
@@ -104,6 +116,7 @@ use crate::domain::audit::{By, Origin};
 use crate::domain::clock_check::ClockCheck;
 use crate::error::{Error, Result};
 use crate::metrics::{Caches, Counts};
+use crate::outgoing::Outgoing;
 pub use crate::store::{FileState, Health, Integrity};
 use crate::store::{Store, janitor_clock, migrations, signing_keys as signing_key_table};
 
@@ -121,6 +134,7 @@ impl Service {
         random: Arc<dyn Random>,
         server_key: &ServerKey,
         policy: Policy,
+        outgoing: Outgoing,
     ) -> Result<Self> {
         let data_keys = DataKeys::open(&store, server_key, &*clock, &*random).await?;
         let passwords = Passwords::start(
@@ -141,6 +155,7 @@ impl Service {
         let trail = Trail::new(&*random)?;
         let changes = Arc::new(Changes::new(policy.changes_per_hour, clock.instant()));
         let audit_buffer = AuditBuffer::new(clock.instant());
+        let issuer_keys = IssuerKeys::new(outgoing, Arc::clone(&clock));
         Ok(Self {
             core: Arc::new(Core {
                 store,
@@ -150,10 +165,12 @@ impl Service {
                 data_keys: Arc::new(data_keys),
                 signing_key_cache: SigningKeyCache::new(&caches),
                 api_key_cache: ApiKeyCache::default(),
+                issuer_keys,
                 access,
                 throttle,
                 hashing: Turns::new(SETTING, 1),
                 usage: UsageRecorder::default(),
+                refused_workloads: RefusedWorkloads::default(),
                 trail,
                 changes,
                 audit_buffer,
@@ -267,6 +284,12 @@ impl Service {
         Grants::new(&self.core)
     }
 
+    /// Passwords that workloads get for their JWTs.
+    #[must_use]
+    pub fn exchanges(&self) -> Exchanges<'_> {
+        Exchanges::new(&self.core)
+    }
+
     /// Keys that registries trust.
     #[must_use]
     pub fn signing_keys(&self) -> SigningKeys<'_> {
@@ -324,6 +347,32 @@ impl Service {
     /// Waits until a bulk run begins in this process.
     pub async fn bulk_begun(&self) {
         self.core.bulk_begun.notified().await;
+    }
+
+    /// Issuers of workloads' JWTs.
+    #[must_use]
+    pub fn issuers(&self) -> Issuers<'_> {
+        Issuers::new(&self.core)
+    }
+
+    /// Trusts of registries in issuers.
+    #[must_use]
+    pub fn trusts(&self) -> Trusts<'_> {
+        Trusts::new(&self.core)
+    }
+
+    /// Refused workloads that are not written yet.
+    #[must_use]
+    pub fn refused_workloads(&self) -> &RefusedWorkloads {
+        &self.core.refused_workloads
+    }
+
+    /// Writes the noted refusals of workloads, see [`RefusedWorkloads::flush`].
+    pub async fn flush_refused_workloads(&self) -> Result<usize> {
+        if self.is_frozen() {
+            return Ok(0);
+        }
+        self.core.refused_workloads.flush(&self.core.store).await
     }
 
     /// The background work.

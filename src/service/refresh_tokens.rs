@@ -184,6 +184,8 @@ fn candidates(
             let id = owner.and_then(|owner| owner.refresh_id);
             vec![(reference(0), bound(id, &found.secret.digest))]
         }
+        // A workload gets none: its issuer makes it a new JWT at any time.
+        Who::Trust(_) => Vec::new(),
     })
 }
 

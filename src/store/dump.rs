@@ -22,6 +22,8 @@ pub const TABLES: &[&str] = &[
     "audit_chains",
     "audit_events",
     "data_keys",
+    "exchanged_jwts",
+    "issuers",
     "meta",
     "registries",
     "registry_counters",
@@ -32,6 +34,8 @@ pub const TABLES: &[&str] = &[
     "token_counts",
     "token_uses",
     "tokens",
+    "trust_refusals",
+    "trusts",
 ];
 
 /// Tables that a dump omits, with the reason.
@@ -64,7 +68,7 @@ pub const LEFT_OUT: &[(&str, &str)] = &[
 /// later row.
 pub const GAP: i64 = 1_000_000;
 /// The columns with such numbers that are not keys.
-const VERSIONS: [&str; 3] = ["version", "secret_version", "lookup_version"];
+const VERSIONS: [&str; 4] = ["generation", "version", "secret_version", "lookup_version"];
 
 /// A table of a dump.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,4 +1,4 @@
-//! The credentials in force of a restored database, and the disabling of its registry tokens.
+//! The credentials in force of a restored database, and the disabling of its registry tokens and trusts.
 
 use chrono::{DateTime, Utc};
 use diesel::sql_types::BigInt;
@@ -6,7 +6,7 @@ use diesel::{ExpressionMethods, QueryDsl, RunQueryDsl, sql_query};
 use uuid::Uuid;
 
 use super::rows::{bytes, micros};
-use super::schema::tokens;
+use super::schema::{tokens, trusts};
 use super::session::Session;
 use crate::domain::status::Status;
 use crate::error::Result;
@@ -26,6 +26,9 @@ pub struct LiveCredentials {
     /// Registry tokens among those that never expire.
     #[diesel(sql_type = BigInt)]
     pub lasting_tokens: i64,
+    /// Trusts that are enabled and have not ended, of issuers that are enabled.
+    #[diesel(sql_type = BigInt)]
+    pub trusts: i64,
     /// App tokens that have not expired.
     #[diesel(sql_type = BigInt)]
     pub app_tokens: i64,
@@ -46,6 +49,10 @@ pub fn standing(connection: &mut Session, now: DateTime<Utc>) -> Result<LiveCred
         "SELECT (SELECT COUNT(*) FROM accounts WHERE status = 'enabled' AND deleted_at IS NULL) AS accounts, \
          ({tokens} AND (expires_at IS NULL OR expires_at > $1)) AS tokens, \
          ({tokens} AND expires_at IS NULL) AS lasting_tokens, \
+         (SELECT COUNT(*) FROM trusts INNER JOIN issuers ON issuers.key = trusts.issuer_key \
+          WHERE trusts.status = 'enabled' AND issuers.status = 'enabled' \
+          AND (trusts.expires_at IS NULL OR trusts.expires_at > $1) \
+          AND registry_key IN (SELECT key FROM registries WHERE deleted_at IS NULL)) AS trusts, \
          ({app_tokens} expires_at IS NULL OR expires_at > $1) AS app_tokens, \
          ({app_tokens} expires_at IS NULL) AS lasting_app_tokens, \
          (SELECT COUNT(*) FROM api_tokens WHERE revoked_at IS NULL AND expires_at > $1) AS api_tokens"
@@ -84,4 +91,16 @@ pub fn disable_tokens(
         ))
         .execute(connection)?;
     Ok((disabled, Some(last)))
+}
+
+/// Disables the enabled trusts, and ends what was issued for them. Returns their number.
+pub fn disable_trusts(connection: &mut Session) -> Result<usize> {
+    Ok(diesel::update(trusts::table)
+        .filter(trusts::status.eq(Status::Enabled.as_str()))
+        .set((
+            trusts::status.eq(Status::Disabled.as_str()),
+            trusts::version.eq(trusts::version + 1),
+            trusts::generation.eq(trusts::generation + 1),
+        ))
+        .execute(connection)?)
 }

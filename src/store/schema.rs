@@ -155,12 +155,42 @@ diesel::table! {
 }
 
 diesel::table! {
+    exchanged_jwts (issuer_key, jwt) {
+        issuer_key -> BigInt,
+        jwt -> Binary,
+        expires_at -> BigInt,
+    }
+}
+
+diesel::table! {
     idempotency (account_key, key_digest) {
         account_key -> BigInt,
         key_digest -> Binary,
         sealed_answer -> Binary,
         seal_key -> BigInt,
         expires_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    issuers (key) {
+        key -> BigInt,
+        uuid -> Binary,
+        url -> Text,
+        kind -> Text,
+        source -> Text,
+        jwks_url -> Nullable<Text>,
+        jwks -> Nullable<Text>,
+        ca -> Nullable<Text>,
+        algorithms -> Text,
+        status -> Text,
+        version -> BigInt,
+        created_at -> BigInt,
+        created_by -> Binary,
+        created_by_name -> Text,
+        modified_at -> Nullable<BigInt>,
+        modified_by -> Nullable<Binary>,
+        modified_by_name -> Nullable<Text>,
     }
 }
 
@@ -316,6 +346,43 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    trust_refusals (trust_key, identity) {
+        trust_key -> BigInt,
+        identity -> Binary,
+        refused_at -> BigInt,
+        times -> BigInt,
+        address -> Nullable<Text>,
+        detail -> Text,
+    }
+}
+
+diesel::table! {
+    trusts (key) {
+        key -> BigInt,
+        uuid -> Binary,
+        registry_key -> BigInt,
+        name -> Text,
+        name_key -> Text,
+        issuer_key -> BigInt,
+        audience -> Nullable<Text>,
+        claims -> Text,
+        scopes -> Text,
+        cidrs -> Text,
+        maximum_life -> Nullable<BigInt>,
+        status -> Text,
+        expires_at -> Nullable<BigInt>,
+        generation -> BigInt,
+        version -> BigInt,
+        created_at -> BigInt,
+        created_by -> Binary,
+        created_by_name -> Text,
+        modified_at -> Nullable<BigInt>,
+        modified_by -> Nullable<Binary>,
+        modified_by_name -> Nullable<Text>,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(
     account_roles,
     accounts,
@@ -326,7 +393,9 @@ diesel::allow_tables_to_appear_in_same_query!(
     bulk_refusals,
     bulk_runs,
     data_keys,
+    exchanged_jwts,
     idempotency,
+    issuers,
     meta,
     registries,
     registry_counters,
@@ -337,4 +406,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     token_counts,
     token_uses,
     tokens,
+    trust_refusals,
+    trusts,
 );

@@ -22,6 +22,7 @@ use super::schema::{registries, token_uses, tokens};
 use super::session::{Session, direct};
 use super::token_uses::{self as uses, UseRow};
 use super::transaction::Transaction;
+use super::trusts;
 use crate::domain::Attribution;
 use crate::domain::account::name_key;
 use crate::domain::allow_list::AllowList;
@@ -194,7 +195,11 @@ pub fn show(
     .transpose()
 }
 
-/// Adds a token at the end of its registry's order, unless the registry is full.
+/// Adds a token at the end of its registry's order, unless the registry is full. Call it behind the registry's lock.
+///
+/// # Errors
+///
+/// [`Error::NameTaken`] if a token or a trust of the registry has the name.
 pub fn insert(
     transaction: &mut Transaction<'_>,
     home: TokenRules,
@@ -205,6 +210,10 @@ pub fn insert(
     caps: Caps,
 ) -> Result<Token> {
     let registry = home.key;
+    let name_key = name_key(new.name.as_str());
+    if trusts::has_name(transaction, registry, &name_key)? {
+        return Err(Error::name_taken(What::Trust, new.name.as_str()));
+    }
     let position = transaction.next_position(registry)?;
     // There are no more tokens than positions, so most registries need no count.
     if position > caps.tokens {
@@ -221,7 +230,7 @@ pub fn insert(
         tokens::registry_key.eq(registry.0),
         tokens::position.eq(position),
         tokens::name.eq(&token.name),
-        tokens::name_key.eq(name_key(&token.name)),
+        tokens::name_key.eq(&name_key),
         tokens::secret_digest.eq(&secret.digest.digest),
         tokens::secret_key.eq(secret.digest.key),
         tokens::secret_version.eq(1),

@@ -23,6 +23,7 @@ const UNBOUNDED: Caps = Caps {
     registries: i64::MAX,
     tokens: i64::MAX,
     members: i64::MAX,
+    trusts: i64::MAX,
     app_tokens: i64::MAX,
     api_tokens: i64::MAX,
 };

@@ -3,6 +3,7 @@
 mod client;
 mod database;
 mod fill;
+mod issuer;
 mod jwt;
 mod mask;
 mod patience;
@@ -13,6 +14,7 @@ mod server;
 pub use client::{Minted, encoded, scopes};
 pub use database::{Backend, Database, on_server};
 pub use fill::{fill, remove};
+pub use issuer::{Issuer, Mood, jwk, part};
 pub use jwt::{
     KeyPair, claims, fingerprint, header, is_signed_by, public_key_of, signed, with_signature,
 };

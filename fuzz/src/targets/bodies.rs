@@ -72,6 +72,20 @@ fn send(body: &[u8]) -> Vec<String> {
         );
     }
     taken(registries::membership(body));
+    if let Some(new) = taken(registries::new_issuer(body)) {
+        assert!(new.url.as_str().len() <= 512 && !new.algorithms.is_empty());
+    }
+    taken(registries::issuer_patch(body));
+    if let Some(new) = taken(registries::new_trust(body)) {
+        check_scopes(&new.scopes);
+        check_list(&new.allowed_cidrs);
+        new.audience.iter().for_each(|text| check_text(text, 256));
+    }
+    if let Some(patch) = taken(registries::trust_patch(body)) {
+        patch.scopes.iter().for_each(|scopes| check_scopes(scopes));
+        patch.allowed_cidrs.iter().for_each(check_list);
+    }
+    taken(registries::trust_question(body));
     if let Some(title) = taken(quay::title(body)) {
         check_text(title.as_str(), 255);
     }

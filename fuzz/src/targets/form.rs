@@ -4,8 +4,8 @@
 use crate::marks::{MARK, in_form};
 use secrecy::ExposeSecret as _;
 use wharfinger::error::{Error, Result};
-use wharfinger::http::fuzzing::registry_auth::{form, query};
-use wharfinger::service::grants::{Ask, Login};
+use wharfinger::http::fuzzing::registry_auth::{Form, form, query};
+use wharfinger::service::grants::Login;
 
 /// Somebody, for a query.
 const AUTHORIZATION: &str = "Basic c29tZWJvZHk6c2VjcmV0";
@@ -16,16 +16,23 @@ pub fn run(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else {
         return;
     };
-    let marked = in_form(text, &["password", "refresh_token"]);
+    let marked = in_form(text, &["password", "refresh_token", "subject_token"]);
     check(form(marked.as_bytes()));
     if let Some(asked) = query(AUTHORIZATION, text) {
-        check(asked);
+        check(asked.map(Form::Ask));
     }
 }
 
-fn check(asked: Result<Ask>) {
+fn check(asked: Result<Form>) {
     match asked {
-        Ok(ask) => {
+        Ok(Form::Exchange(exchange)) => {
+            assert!(!exchange.service.is_empty());
+            assert!(!exchange.presented.name().is_empty());
+            let jwt = exchange.presented.password();
+            assert!(!jwt.expose_secret().is_empty());
+            assert!(!format!("{exchange:?}").contains(MARK), "a JWT is shown");
+        }
+        Ok(Form::Ask(ask)) => {
             assert!(!ask.service.is_empty());
             assert!(ask.wanted.len() <= 100);
             assert!(ask.wanted.iter().all(|access| access.actions.len() <= 20));

@@ -3,6 +3,7 @@
 mod allow_list;
 mod basic;
 mod bodies;
+mod claims;
 mod demand;
 mod form;
 mod instants;
@@ -11,6 +12,7 @@ mod scope;
 mod sealed;
 mod secret;
 mod source;
+mod workload_jwt;
 
 /// A function that panics if something does not hold for an input.
 pub enum Target {
@@ -36,6 +38,7 @@ pub fn find(name: &str) -> Option<Target> {
         "allow_list" => Target::Text(allow_list::run),
         "basic" => Target::Bytes(basic::run),
         "bodies" => Target::Bytes(bodies::run),
+        "claims" => Target::Text(claims::run),
         "demand" => Target::Text(demand::run),
         "form" => Target::Bytes(form::run),
         "instants" => Target::Text(instants::run),
@@ -44,6 +47,7 @@ pub fn find(name: &str) -> Option<Target> {
         "sealed" => Target::Bytes(sealed::run),
         "secret" => Target::Bytes(secret::run),
         "source" => Target::Text(source::run),
+        "workload_jwt" => Target::Bytes(workload_jwt::run),
         _ => return None,
     })
 }

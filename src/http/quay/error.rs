@@ -273,6 +273,27 @@ impl IntoResponses for SignOutErrors {
     }
 }
 
+/// The errors of an exchange.
+pub(super) struct ExchangeErrors;
+
+impl IntoResponses for ExchangeErrors {
+    fn responses() -> Responses {
+        described::<ApiError>(&[
+            (400, "No registry has this name"),
+            (
+                401,
+                "The name or the JWT is missing or wrong, or the JWT was exchanged before",
+            ),
+            (429, "Too many requests from this address or account"),
+            (500, "An internal error"),
+            (
+                503,
+                "The service, its database or the issuer's keys cannot answer right now",
+            ),
+        ])
+    }
+}
+
 /// The errors of what asks no more of a server than that it works.
 pub(super) struct OutageErrors;
 

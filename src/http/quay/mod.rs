@@ -7,6 +7,7 @@ mod call;
 mod dress;
 mod error;
 mod examples;
+mod federation;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod session;
@@ -28,11 +29,14 @@ type Answer = dialect::Answer<Quay>;
 
 pub(super) static SURFACE: Surface = Surface {
     name: "quay",
-    owns: |path| below(path, "/api/v1") || below(path, "/csrf_token"),
+    owns: |path| {
+        below(path, "/api/v1") || below(path, "/csrf_token") || below(path, "/oauth2/federation")
+    },
     failure: |_, error| Failure::<Quay>::from(error).into(),
     routes: |config| routes(config),
     unlisted: &[],
     any_method: &[],
+    changes_by_get: &[federation::PATH],
     dress: Some(|request, next| Box::pin(dress(request, next))),
     while_frozen: WhileFrozen::None,
     queues: true,
@@ -60,6 +64,7 @@ fn base() -> utoipa::openapi::OpenApi {
             (name = "appspecifictokens", description = "Manages app specific tokens for the current user."),
             (name = "superuser", description = "See the app tokens of all accounts"),
             (name = "user", description = "Sign in and out with a password, for clients that keep cookies"),
+            (name = "robot", description = "Passwords for workloads with the JWT of an issuer"),
             (name = "error", description = "Find out what an error means"),
         ),
         components(schemas(ApiError)),
@@ -88,5 +93,6 @@ fn routes(config: &mut impl Routes) {
         .service(session::visit)
         .service(session::sign_in)
         .service(session::sign_out)
-        .service(titles::describe);
+        .service(titles::describe)
+        .service(federation::exchange);
 }

@@ -71,6 +71,14 @@ impl TryFrom<Value> for Credentials {
     }
 }
 
+/// A password for a workload.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RobotToken {
+    /// The password, in the form of a JWT
+    #[schema(value_type = String, example = "eyJ0eXAiOiJKV1Qi.eyJpc3MiOiJ3.c2lnbmF0dXJl")]
+    pub token: Shown,
+}
+
 // Mistakes in bodies, in the words of Quay's JSON Schema library. Each is attributed to a field, since the body could
 // be read.
 

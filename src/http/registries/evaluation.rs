@@ -124,7 +124,7 @@ pub(super) struct EvaluationView {
 /// The decision on one action on one resource
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ScopeDecision)]
-struct DecisionView {
+pub(super) struct DecisionView {
     /// The action
     #[schema(example = "pull")]
     action: String,

@@ -20,21 +20,25 @@ use crate::error::{Error, What};
 use crate::http::body::BODY_LIMIT;
 use crate::http::examples;
 use crate::http::native::Native;
-use crate::service::{account_rules, leaks, lookups};
+use crate::service::{account_rules, issuers, leaks, lookups};
 
 const REGISTRY: &str = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11";
 const TOKEN: &str = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10";
 const API_TOKEN: &str = "4c2f4f0e-6a0e-4f0a-9a53-0d6f3f1c2b11";
 const APP_TOKEN: &str = "9d1f6b0e-2f6e-4f7b-8f55-6a0c3f7d1e22";
 const BULK: &str = "c1b3a0de-7c62-4a8e-9d54-2f0f6b7a1e90";
+const ISSUER: &str = "9d3c4a52-6b0e-4f7a-8c1d-2e5f7a9b0c13";
+const TRUST: &str = "c8a1f0de-3b54-4e67-9a20-71d4c5e6f8b2";
 const ACCOUNT: &str = "7ee77dcf-093f-48e6-9a14-161c73568589";
 /// The schemas of things that have an `ETag`.
-const STATED: [&str; 5] = [
+const STATED: [&str; 7] = [
     "AccountResponse",
     "IssuedTokenResponse",
+    "IssuerResponse",
     "MemberResponse",
     "RegistryResponse",
     "TokenResponse",
+    "TrustResponse",
 ];
 /// The expiry of example tokens. Each release moves it to some months after itself.
 const END: &str = "2027-03-31T00:00:00Z";
@@ -63,6 +67,15 @@ fn safe(operation: &str) -> Option<Value> {
             "expiryDate": END,
         }})
     };
+    let trust = |name: &str| {
+        json!({"properties": {
+            "name": name,
+            "issuer": ISSUER,
+            "claims": {"repository_id": "74", "ref": "refs/heads/main"},
+            "scopes": [{"actions": ["pull"], "name": "app/*", "type": "repository"}],
+            "expiryDate": END,
+        }})
+    };
     let schedule = json!({"days": ["Sunday"], "time": "04:00:00Z"});
     Some(match operation {
         "registriesPost" => json!({"properties": {"name": "team-a", "location": "de/fra"}}),
@@ -79,6 +92,27 @@ fn safe(operation: &str) -> Option<Value> {
             "action": "disable",
             "dryRun": true,
         }}),
+        "issuersPost" => json!({"properties": {
+            "url": "https://token.actions.githubusercontent.com",
+            "kind": "github",
+            "status": "disabled",
+        }}),
+        "issuersPut" => json!({"properties": {
+            "url": "https://gitlab.example.com",
+            "kind": "gitlab",
+            "status": "disabled",
+        }}),
+        "issuersPatch" | "registriesTrustsPatch" => json!({"status": "disabled"}),
+        "registriesTrustsPost" => trust("app-ci"),
+        "registriesTrustsPut" => trust("app-nightly"),
+        "registriesTrustsEvaluate" => json!({
+            "claims": {
+                "iss": "https://token.actions.githubusercontent.com",
+                "aud": "team-a.localhost",
+                "repository_id": "75",
+            },
+            "scope": "repository:app/web:pull",
+        }),
         "registriesMembersPut" => json!({"level": "reader"}),
         "tokensLookup" => json!({"secret": SECRET}),
         "registriesApiTokensPost" => {
@@ -177,6 +211,8 @@ fn error(path: &str, status: &str) -> Option<Error> {
         "404" if path.contains("{apiTokenId}") => Error::not_found(What::ApiToken, API_TOKEN),
         "404" if path.contains("{appTokenId}") => Error::not_found(What::AppToken, APP_TOKEN),
         "404" if path.starts_with("/accounts") => Error::not_found(What::Account, ACCOUNT),
+        "404" if path.starts_with("/issuers") => Error::not_found(What::Issuer, ISSUER),
+        "404" if path.contains("{trustId}") => Error::not_found(What::Trust, TRUST),
         "404" if path.contains("{tokenId}") => Error::not_found(What::Token, TOKEN),
         "404" if path.starts_with("/bulk") => Error::not_found(What::Bulk, BULK),
         "404" => Error::not_found(What::Registry, REGISTRY),
@@ -185,6 +221,11 @@ fn error(path: &str, status: &str) -> Option<Error> {
         "409" if path.ends_with("/auth-config") => auth_config::no_address(),
         "409" if path == "/accounts" => Error::name_taken(What::Account, "alice@example.com"),
         "409" if path.starts_with("/accounts") => account_rules::last_admin("admin"),
+        "409" if path == "/issuers" => {
+            Error::name_taken(What::Issuer, "https://token.actions.githubusercontent.com")
+        }
+        "409" if path.starts_with("/issuers") => issuers::has_trusts(2),
+        "409" if path.contains("/trusts") => Error::name_taken(What::Trust, "app-ci"),
         "409" if path.ends_with("/members/{accountId}") => Error::Full(
             "this registry has 1000 members, and no more than 1000 are allowed; \
              remove one that is not needed any more"
@@ -321,7 +362,7 @@ fn fit_issued(path: &str, status: &str, example: &mut Value) {
 
 /// Adjusts examples that share a schema: answers that make a thing differ from others.
 fn fit(path: &str, status: &str, example: &mut Value) {
-    if path.ends_with("/evaluate") {
+    if path.ends_with("/tokens/{tokenId}/evaluate") {
         *example = evaluated().unwrap_or_default();
         return;
     }

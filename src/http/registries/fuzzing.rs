@@ -1,13 +1,16 @@
 //! The bodies of this surface for the fuzz targets, see [`crate::http::fuzzing`].
 
 use super::evaluation::EvaluateToken;
-use super::wire::{CreateRegistry, CreateToken, PatchRegistry, PatchToken};
-use super::wire::{PatchAccount, PostAccount, PutMember};
+use super::wire::{CreateIssuer, CreateRegistry, CreateToken, CreateTrust, EvaluateTrust};
+use super::wire::{PatchAccount, PatchIssuer, PatchRegistry, PatchToken, PatchTrust};
+use super::wire::{PostAccount, PutMember, TrustQuestion};
 use crate::domain::account::{AccountPatch, CreateAccount};
 use crate::domain::evaluation::Question;
+use crate::domain::issuer::{IssuerPatch, NewIssuer};
 use crate::domain::membership::Membership;
 use crate::domain::registry::{NewRegistry, RegistryPatch};
 use crate::domain::token::{NewToken, TokenPatch};
+use crate::domain::trust::{NewTrust, TrustPatch};
 use crate::error::Result;
 use crate::http::body::command;
 
@@ -49,4 +52,29 @@ pub fn account_patch(text: &[u8]) -> Result<AccountPatch> {
 /// The body that makes an account a member.
 pub fn membership(text: &[u8]) -> Result<Membership> {
     command::<PutMember, _>(text)
+}
+
+/// The body that makes an issuer, or replaces one.
+pub fn new_issuer(text: &[u8]) -> Result<NewIssuer> {
+    command::<CreateIssuer, _>(text)
+}
+
+/// The body that changes an issuer.
+pub fn issuer_patch(text: &[u8]) -> Result<IssuerPatch> {
+    command::<PatchIssuer, _>(text)
+}
+
+/// The body that makes a trust, or replaces one.
+pub fn new_trust(text: &[u8]) -> Result<NewTrust> {
+    command::<CreateTrust, _>(text)
+}
+
+/// The body that changes a trust.
+pub fn trust_patch(text: &[u8]) -> Result<TrustPatch> {
+    command::<PatchTrust, _>(text)
+}
+
+/// The body that asks what a workload would get.
+pub fn trust_question(text: &[u8]) -> Result<Question> {
+    command::<EvaluateTrust, TrustQuestion>(text).map(|question| question.question)
 }

@@ -4,7 +4,9 @@ use actix_web::HttpRequest;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::domain::id::{AccountId, ApiTokenId, AppTokenId, BulkId, RegistryId, TokenId};
+use crate::domain::id::{
+    AccountId, ApiTokenId, AppTokenId, BulkId, IssuerId, RegistryId, TokenId, TrustId,
+};
 use crate::error::Result;
 use crate::http::call::{Head, path};
 
@@ -96,6 +98,38 @@ pub(super) struct BulkPath {
 impl Head for BulkId {
     fn read(request: &HttpRequest) -> Result<Self> {
         Self::parse(&path::<BulkPath>(request)?.bulk_id)
+    }
+}
+
+/// The issuer of a path.
+#[derive(Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct IssuerPath {
+    /// The unique ID of the issuer
+    #[param(format = Uuid, pattern = r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$", example = "9d3c4a52-6b0e-4f7a-8c1d-2e5f7a9b0c13")]
+    issuer_id: String,
+}
+
+/// The trust of a path.
+#[derive(Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct TrustPath {
+    /// The unique ID of the trust
+    #[param(format = Uuid, pattern = r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$", example = "c8a1f0de-3b54-4e67-9a20-71d4c5e6f8b2")]
+    trust_id: String,
+}
+
+impl Head for IssuerId {
+    fn read(request: &HttpRequest) -> Result<Self> {
+        Self::parse(&path::<IssuerPath>(request)?.issuer_id)
+    }
+}
+
+impl Head for TrustId {
+    fn read(request: &HttpRequest) -> Result<Self> {
+        Self::parse(&path::<TrustPath>(request)?.trust_id)
     }
 }
 

@@ -196,7 +196,7 @@ pub(super) struct LookupView {
     #[schema(value_type = String, format = Uuid, example = "5f0ad6fc-0c3c-4c39-8a8c-0e5d6c2b7a10")]
     id: Uuid,
     /// The kind of the secret: registry-token, previous-secret (of a registry token), app-token, api-token,
-    /// registry-api-token, refresh-token or jwt
+    /// registry-api-token, workload-password, refresh-token or jwt
     #[schema(example = "registry-token")]
     kind: &'static str,
     /// The most that a registry API token may do on its registry; absent for others
@@ -230,7 +230,7 @@ pub(super) struct LookupView {
     /// Why the secret opens nothing; null if it is usable
     #[schema(required, example = "the token is disabled")]
     reason: Option<String>,
-    /// Id of the registry of a registry token, of a registry API token, or of a login; absent for others
+    /// Id of the registry of a registry token, of a registry API token, of a trust, or of a login; absent for others
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, nullable = false, format = Uuid, example = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11")]
     registry_id: Option<Uuid>,
@@ -238,12 +238,12 @@ pub(super) struct LookupView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "team-a")]
     registry_name: Option<String>,
-    /// The roles of an API token, or of the account that the credential belongs to or is; absent for a registry token and a
-    /// registry API token
+    /// The roles of an API token, or of the account that the credential belongs to or is; absent for a registry token, a
+    /// registry API token and a trust
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = json!(["Admin"]))]
     roles: Option<Vec<String>>,
-    /// The scopes of a registry token; absent for others
+    /// The scopes of a registry token or a trust; absent for others
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<wire::Scope>>, nullable = false)]
     scopes: Option<Vec<Scope>>,
@@ -255,7 +255,7 @@ pub(super) struct LookupView {
     /// The state of the credential: enabled, disabled, expired, revoked or deleted
     #[schema(example = "enabled")]
     state: &'static str,
-    /// The kind of the credential: token (a registry token), app-token, api-token or account
+    /// The kind of the credential: token (a registry token), app-token, api-token, trust or account
     #[schema(example = "token")]
     subject_kind: &'static str,
     /// True if the secret opens anything now

@@ -14,6 +14,7 @@ mod examples;
 pub mod fuzzing;
 mod ids;
 mod issued;
+mod issuer;
 mod labelled;
 mod leak;
 mod lookup;
@@ -27,6 +28,7 @@ mod token;
 mod token_query;
 mod trust;
 mod wire;
+mod workload;
 
 use actix_web::http::header::ContentType;
 use actix_web::{HttpResponse, web};
@@ -58,6 +60,7 @@ pub(super) static SURFACE: Surface = Surface {
     },
     unlisted: &[],
     any_method: &elsewhere::PATHS,
+    changes_by_get: &[],
     dress: None,
     while_frozen: WhileFrozen::Reads,
     queues: true,
@@ -111,6 +114,9 @@ fn routes(config: &mut impl Routes) {
         .service(issued::revoke_api_token)
         .service(issued::app_tokens)
         .service(issued::delete_app_token)
+        .service(issuer::list)
+        .service(issuer::create)
+        .section("/issuers", Issuer)
         .service(audit::export)
         .service(audit::list)
         .service(leak::report)
@@ -144,6 +150,19 @@ impl Section for Me {
     }
 }
 
+/// The routes below the path of an issuer.
+struct Issuer;
+
+impl Section for Issuer {
+    fn routes(self, config: &mut impl Routes) {
+        config
+            .service(issuer::show)
+            .service(issuer::replace)
+            .service(issuer::update)
+            .service(issuer::delete);
+    }
+}
+
 /// The routes below the path of a registry, the most frequent first.
 struct Registry;
 
@@ -170,6 +189,14 @@ impl Section for Registry {
             .service(api_token::create)
             .service(api_token::show)
             .service(api_token::revoke)
+            .service(workload::list)
+            .service(workload::create)
+            .service(workload::show)
+            .service(workload::replace)
+            .service(workload::update)
+            .service(workload::delete)
+            .service(workload::evaluate)
+            .service(workload::refusals)
             .service(trust::config)
             .service(trust::bundle)
             .service(trust::key_set)
@@ -199,6 +226,8 @@ fn base() -> utoipa::openapi::OpenApi {
             (name = "Registry API tokens", description = "Let programs of a team manage the tokens of one registry"),
             (name = "Me", description = "See what you may do, and look after your own credentials"),
             (name = "Issued tokens", description = "See which API tokens and app tokens there are, and end them"),
+            (name = "Issuers", description = "Manage the services whose JWTs registries can trust"),
+            (name = "Trusts", description = "Let CI jobs and pods open a registry without a stored secret"),
             (name = "Audit", description = "Look at what was done and refused"),
             (name = "Secret scanning", description = "Report secrets that were found where they do not belong"),
             (name = "Names", description = "Check whether a registry name is free"),

@@ -6,11 +6,13 @@
 
 mod account;
 mod issued;
+mod issuer;
 mod labels;
 mod me;
 mod member;
 mod registry;
 mod token;
+mod trust;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize as _, Deserializer, Serialize};
@@ -19,6 +21,7 @@ use uuid::Uuid;
 
 pub(super) use self::account::{AccountList, AccountView, PatchAccount, PostAccount};
 pub(super) use self::issued::{IssuedList, IssuedView, PostRegistryApiToken, TokenLevel};
+pub(super) use self::issuer::{CreateIssuer, IssuerList, IssuerView, PatchIssuer};
 pub(super) use self::me::{IdentityView, MembershipView, PutPassword};
 pub(super) use self::member::{MemberList, MemberView, PutMember};
 pub(super) use self::registry::{
@@ -26,6 +29,10 @@ pub(super) use self::registry::{
 };
 pub(super) use self::token::{
     CreateToken, PatchToken, Scope, SentBack, TokenList, TokenView, WarningView,
+};
+pub(super) use self::trust::{
+    CreateTrust, EvaluateTrust, PatchTrust, RefusalList, TrustEvaluationView, TrustList,
+    TrustQuestion, TrustView,
 };
 use crate::domain::Attribution;
 use crate::domain::rotation::Secrets;

@@ -33,9 +33,10 @@ fn error(_: &str, status: &str) -> Option<Error> {
     })
 }
 
-/// Removes the refresh token, which an answer has only if the request asked for one.
+/// Removes what an answer has only if the request asked for a refresh token or an exchange.
 fn fit(_: &str, _: &str, example: &mut Value) {
     if let Value::Object(members) = example {
-        members.retain(|name, _| name != "refresh_token");
+        let rare = ["refresh_token", "issued_token_type", "token_type"];
+        members.retain(|name, _| !rare.contains(&name.as_str()));
     }
 }

@@ -4,9 +4,10 @@ use actix_web::http::header::AUTHORIZATION;
 use actix_web::test::TestRequest;
 
 use super::demand;
-use super::token::{read_form, read_query};
+use super::token::{FormRequest, read_form, read_query};
 use crate::domain::scope::Access;
 use crate::error::Result;
+use crate::service::exchanges::Exchange;
 use crate::service::grants::Ask;
 
 /// The access that a request to a registry needs, see [`demand::needed`].
@@ -15,9 +16,22 @@ pub fn needed(method: &str, uri: &str, form: bool) -> Option<Vec<Access>> {
     demand::needed(method, uri, form)
 }
 
-/// The question of a form.
-pub fn form(text: &[u8]) -> Result<Ask> {
-    read_form(&TestRequest::default().to_http_request(), text)
+/// The request of a form.
+#[derive(Debug)]
+pub enum Form {
+    /// For a JWT.
+    Ask(Ask),
+    /// For a workload's password.
+    Exchange(Exchange),
+}
+
+/// The request of a form.
+pub fn form(text: &[u8]) -> Result<Form> {
+    let request = read_form(&TestRequest::default().to_http_request(), text)?;
+    Ok(match request {
+        FormRequest::Ask(ask) => Form::Ask(ask),
+        FormRequest::Exchange(exchange) => Form::Exchange(exchange),
+    })
 }
 
 /// The question of a query, with an `Authorization` header. `None` if no request can have that query.

@@ -38,6 +38,7 @@ pub(super) static SURFACE: Surface = Surface {
     routes: |config| routes(config),
     unlisted: &[(SECOND_TOKEN_PATH, "GET, POST")],
     any_method: &[PASSING],
+    changes_by_get: &[],
     dress: None,
     while_frozen: WhileFrozen::None,
     queues: true,

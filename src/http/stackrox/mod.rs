@@ -32,6 +32,7 @@ pub(super) static SURFACE: Surface = Surface {
     routes: |config| routes(config),
     unlisted: &[],
     any_method: &[],
+    changes_by_get: &[],
     dress: Some(|request, next| Box::pin(dress(request, next))),
     while_frozen: WhileFrozen::None,
     queues: true,

@@ -46,6 +46,11 @@ def decoded(jwt):
     return [json.loads(base64.urlsafe_b64decode(part + "==")) for part in jwt.split(".")[:2]]
 
 
+def encoded(part):
+    """Bytes as a part of a JWT."""
+    return base64.urlsafe_b64encode(part).decode().rstrip("=")
+
+
 def run(*command, **environment):
     """Runs a program: whether it went well, and all it said."""
     done = subprocess.run(
@@ -124,6 +129,36 @@ class Wharfinger:
         if answer.status != 200:
             raise RuntimeError(f"no JWT for {credentials.user}: {answer.status} {answer.body.decode()}")
         return json.loads(answer.body)["token"]
+
+
+class Issuer:
+    """An issuer of workloads' JWTs, whose key openssl makes and whose keys are pasted."""
+
+    def __init__(self, wharfinger, folder, url):
+        self.url, self.private = url, f"{folder}/issuer.pem"
+        done, said = run("openssl", "genrsa", "-out", self.private, "2048")
+        if not done:
+            raise RuntimeError(said)
+        told = subprocess.run(
+            ["openssl", "rsa", "-in", self.private, "-noout", "-modulus"], capture_output=True, timeout=RUN, check=True
+        )
+        modulus = bytes.fromhex(told.stdout.decode().strip().split("=")[1])
+        key = {"kty": "RSA", "kid": "1", "n": encoded(modulus), "e": "AQAB"}
+        body = {"properties": {"url": url, "kind": "github", "jwks": {"keys": [key]}}}
+        self.key = json.loads(wharfinger.api("POST", "/issuers", body))["id"]
+
+    def sign(self, claims):
+        """A JWT with these claims."""
+        parts = [json.dumps(part).encode() for part in ({"alg": "RS256", "kid": "1"}, {"iss": self.url, **claims})]
+        text = ".".join(map(encoded, parts))
+        signed = subprocess.run(
+            ["openssl", "dgst", "-sha256", "-sign", self.private],
+            input=text.encode(),
+            capture_output=True,
+            timeout=RUN,
+            check=True,
+        )
+        return f"{text}.{encoded(signed.stdout)}"
 
 
 class Owned:

@@ -101,7 +101,7 @@ impl From<VerbatimScopes> for Scopes {
     }
 }
 
-fn to_scopes(scopes: Vec<Scope>) -> Result<Vec<token_scope::Scope>> {
+pub(super) fn to_scopes(scopes: Vec<Scope>) -> Result<Vec<token_scope::Scope>> {
     let scopes: Vec<_> = scopes
         .into_iter()
         .map(|scope| token_scope::Scope {

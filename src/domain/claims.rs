@@ -1,0 +1,902 @@
+//! The claims of a JWT, and the rules of a trust for them.
+//!
+//! Owns the grammar of a claim's name, the comparison of values, and the claims by which each kind of issuer names a
+//! workload for ever. Refuses to know signatures and times: the claims are an argument.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::issuer_kind::IssuerKind;
+use super::pattern::{ANY, NAME_LENGTH, matches, wildcards};
+use super::secret::masked;
+use super::strict_json;
+use super::text::{has_control, quoted};
+use crate::error::{Error, Field, Result, Violations};
+
+/// The most claims of a trust.
+const CLAIMS: usize = 32;
+/// The longest name of a claim, in bytes.
+const NAME: usize = 256;
+/// The most parts of a name: levels of objects.
+const PARTS: usize = 16;
+/// The most values of a claim.
+const VALUES: usize = 50;
+/// The longest value, in bytes.
+const VALUE: usize = 512;
+/// All names and values of a trust together, in bytes.
+const TEXTS: usize = 8 * 1024;
+/// The most wildcards of a value.
+const WILDCARDS: usize = 4;
+/// The most wrong rules that an error tells of.
+const TOLD: usize = 8;
+/// The longest JWT whose claims are read, in bytes.
+const JWT: usize = 16 * 1024;
+/// The longest excerpt of a claim in a verdict, in characters.
+const SHOWN: usize = 200;
+
+/// Claims with a meaning of their own, and the reason to leave each out of the rules.
+const RESERVED: [(&str, &str); 6] = [
+    ("iss", "the trust's \"issuer\" says it"),
+    ("aud", "the trust's \"audience\" says it"),
+    ("exp", "it is the end of the JWT, and always checked"),
+    ("nbf", "it is the beginning of the JWT, and always checked"),
+    ("iat", "it is another time in each JWT"),
+    ("jti", "it is another one in each JWT"),
+];
+
+/// A claim by which a kind of issuer names a workload for ever: its dotted name, and the same as a JSON pointer.
+type Pin = (&'static str, &'static str);
+
+const REPOSITORY_ID: Pin = ("repository_id", "/repository_id");
+const OWNER_ID: Pin = ("repository_owner_id", "/repository_owner_id");
+const SUBJECT: Pin = ("sub", "/sub");
+
+/// The claims of which a trust has to pin one.
+const fn pins(kind: IssuerKind) -> &'static [Pin] {
+    match kind {
+        IssuerKind::Github => &[REPOSITORY_ID, OWNER_ID, ("enterprise_id", "/enterprise_id")],
+        IssuerKind::Forgejo => &[REPOSITORY_ID, OWNER_ID],
+        IssuerKind::Gitlab => &[
+            ("project_id", "/project_id"),
+            ("namespace_id", "/namespace_id"),
+        ],
+        IssuerKind::Kubernetes => &[
+            (
+                "kubernetes.io.serviceaccount.uid",
+                "/kubernetes.io/serviceaccount/uid",
+            ),
+            ("kubernetes.io.namespace", "/kubernetes.io/namespace"),
+        ],
+        IssuerKind::Buildkite => &[
+            ("pipeline_id", "/pipeline_id"),
+            ("organization_id", "/organization_id"),
+            // The ids are in a JWT only if its job asks for them.
+            ("organization_slug", "/organization_slug"),
+        ],
+        IssuerKind::Circleci => &[(
+            "oidc.circleci.com/project-id",
+            "/oidc.circleci.com~1project-id",
+        )],
+        IssuerKind::Spiffe | IssuerKind::Other => &[SUBJECT],
+    }
+}
+
+/// A claim's values that other people can bring about, so that they are refused unless a trust names them.
+const fn risky(kind: IssuerKind) -> Option<(Pin, &'static [&'static str])> {
+    match kind {
+        // Both run with the rights of the repository on content of a fork.
+        IssuerKind::Github | IssuerKind::Forgejo => Some((
+            ("event_name", "/event_name"),
+            &["pull_request_target", "workflow_run"],
+        )),
+        // A person is inside of the job, and can read its JWT.
+        IssuerKind::Circleci => Some((
+            (
+                "oidc.circleci.com/ssh-rerun",
+                "/oidc.circleci.com~1ssh-rerun",
+            ),
+            &["true"],
+        )),
+        _ => None,
+    }
+}
+
+/// The wanted value of a claim, or several of which one has to fit; in the form in which it was sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Wanted {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Wanted {
+    fn values(&self) -> &[String] {
+        match self {
+            Self::One(value) => std::slice::from_ref(value),
+            Self::Several(values) => values,
+        }
+    }
+}
+
+/// The rules of a trust: for each named claim the values that fit. All rules have to hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimRules(BTreeMap<String, Wanted>);
+
+/// The comparison of a claim with its rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The name of the claim, as the rule has it.
+    pub claim: String,
+    /// The values that fit. For a claim without a rule, a phrase about the refused ones.
+    pub wanted: Vec<String>,
+    /// The JSON of the value that was there, cut and without secrets; `None` if there was none.
+    pub found: Option<String>,
+    /// True if it fits.
+    pub fits: bool,
+}
+
+impl ClaimRules {
+    /// Reads rules: an object of names with a value or a list of values, each a text, a whole number or a boolean.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] with all that is wrong: too much of anything, a name that is reserved or cannot be read, and
+    /// values of another type.
+    pub fn parse(rules: Map<String, Value>) -> Result<Self> {
+        let mut violations = Violations::default();
+        if rules.len() > CLAIMS {
+            let count = rules.len();
+            violations.push(
+                Field::Claims,
+                format!("claims has {count} members; at most {CLAIMS} are allowed"),
+            );
+            return violations.finish(None::<Self>);
+        }
+        let (mut read, mut length, mut wrong) = (BTreeMap::new(), 0, 0);
+        for (name, value) in rules {
+            let rule = check_name(&name).and_then(|()| wanted(&name, value));
+            let Some(wanted) = violations.take(rule) else {
+                wrong += 1;
+                if wrong == TOLD {
+                    break;
+                }
+                continue;
+            };
+            let values = wanted.values().iter().map(String::len);
+            length += name.len() + values.sum::<usize>();
+            read.insert(name, wanted);
+        }
+        if length > TEXTS {
+            violations.push(
+                Field::Claims,
+                format!("claims has {length} bytes of text; at most {TEXTS} are allowed"),
+            );
+        }
+        violations.finish(Some(Self(read)))
+    }
+
+    /// Refuses rules that pin no claim by which this kind of issuer names a workload for ever, and rules that leave such
+    /// a claim open by a wildcard or an empty value.
+    pub fn require_pin(&self, kind: IssuerKind) -> Result<()> {
+        let pins = pins(kind);
+        let mut pinned = false;
+        for (name, wanted) in &self.0 {
+            if !pins.iter().any(|pin| is(name, *pin)) {
+                continue;
+            }
+            let open = |value: &&String| value.is_empty() || value.contains(ANY);
+            if let Some(value) = wanted.values().iter().find(open) {
+                return Err(Error::invalid(
+                    Field::Claims,
+                    format!(
+                        "claims: {name} names the workload, so its value {} may be neither empty nor have a wildcard",
+                        quoted(value)
+                    ),
+                ));
+            }
+            pinned = true;
+        }
+        if pinned {
+            return Ok(());
+        }
+        let names: Vec<_> = pins.iter().map(|(name, _)| *name).collect();
+        let [first, others @ ..] = names.as_slice() else {
+            return Ok(());
+        };
+        let others = if others.is_empty() {
+            String::new()
+        } else {
+            format!(" (or {})", others.join(", "))
+        };
+        Err(Error::invalid(
+            Field::Claims,
+            format!(
+                "claims pins no claim that a {kind} issuer never gives to another workload; add {first}{others} with the \
+                 exact value"
+            ),
+        ))
+    }
+
+    /// Compares each rule with the claims of a JWT. The JWT fits if every verdict does.
+    #[must_use]
+    pub fn verdicts(&self, kind: IssuerKind, claims: &Value) -> Vec<Verdict> {
+        let rules = self.0.iter().map(|(name, wanted)| {
+            let found = find(claims, name);
+            Verdict {
+                claim: name.clone(),
+                wanted: wanted.values().to_vec(),
+                found: found.map(shown),
+                fits: found.is_some_and(|found| fits(found, wanted.values())),
+            }
+        });
+        rules.chain(self.risk(kind, claims)).collect()
+    }
+
+    /// Returns true if the claims of a JWT fit.
+    #[must_use]
+    pub fn admit(&self, kind: IssuerKind, claims: &Value) -> bool {
+        let held = |(name, wanted): (&String, &Wanted)| {
+            find(claims, name).is_some_and(|found| fits(found, wanted.values()))
+        };
+        self.0.iter().all(held) && self.risk(kind, claims).is_none()
+    }
+
+    /// The refusal of a value that other people can bring about, if the claims have one that no rule names.
+    fn risk(&self, kind: IssuerKind, claims: &Value) -> Option<Verdict> {
+        let (claim, risky) = risky(kind)?;
+        let found = find(claims, claim.0)?;
+        let text = text_of(found)?;
+        let named =
+            |(name, wanted): (&String, &Wanted)| is(name, claim) && wanted.values().contains(&text);
+        let refused = risky.contains(&text.as_str()) && !self.0.iter().any(named);
+        refused.then(|| Verdict {
+            claim: claim.0.to_owned(),
+            wanted: vec![format!("not {text}, unless the trust names it")],
+            found: Some(shown(found)),
+            fits: false,
+        })
+    }
+}
+
+/// The claims of a JWT that name its workload, with their values: those by which its kind of issuer pins, or else its
+/// subject. Each value is cut.
+#[must_use]
+pub fn identity(kind: IssuerKind, claims: &Value) -> Vec<(&'static str, String)> {
+    let known = |(name, _): &Pin| Some((*name, shown(find(claims, name)?)));
+    let found: Vec<_> = pins(kind).iter().filter_map(known).collect();
+    if found.is_empty() {
+        return known(&SUBJECT).into_iter().collect();
+    }
+    found
+}
+
+/// The claims of a JWT, of which nothing is proven.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] if it is no JWT of at most 16 KiB with an object as its payload. The message repeats nothing of it.
+pub fn claims_of_jwt(jwt: &str) -> Result<Value> {
+    let wrong = |why: &str| Error::invalid(Field::Jwt, format!("jwt {why}"));
+    if jwt.len() > JWT {
+        return Err(wrong(&format!(
+            "has {} bytes; at most {JWT} are allowed",
+            jwt.len()
+        )));
+    }
+    let mut parts = jwt.split('.');
+    let (Some(_), Some(payload), Some(_), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(wrong("has not three parts with dots between them"));
+    };
+    let payload = URL_SAFE_NO_PAD
+        .decode(payload)
+        .map_err(|_| wrong("has a payload that is not base64url"))?;
+    let claims = strict_json::parse(&payload)
+        .map_err(|why| wrong(&format!("has a payload that is no plain JSON: {why}")))?;
+    if claims.is_object() {
+        return Ok(claims);
+    }
+    Err(wrong("has a payload that is no object"))
+}
+
+/// The comparison of the issuer of a JWT, which is compared byte by byte.
+#[must_use]
+pub fn issuer_verdict(url: &str, claims: &Value) -> Verdict {
+    let found = claims.get("iss");
+    Verdict {
+        claim: "iss".to_owned(),
+        wanted: vec![url.to_owned()],
+        found: found.map(shown),
+        fits: found.and_then(Value::as_str) == Some(url),
+    }
+}
+
+/// The comparison of the audience of a JWT: it has to be the only one. A JWT for several parties can be used by each of
+/// them at the others.
+#[must_use]
+pub fn audience_verdict(audience: &str, claims: &Value) -> Verdict {
+    let found = claims.get("aud");
+    let only = match found {
+        Some(Value::Array(all)) => match all.as_slice() {
+            [only] => only.as_str(),
+            _ => None,
+        },
+        found => found.and_then(Value::as_str),
+    };
+    Verdict {
+        claim: "aud".to_owned(),
+        wanted: vec![audience.to_owned()],
+        found: found.map(shown),
+        fits: only == Some(audience),
+    }
+}
+
+/// The value of a claim by its name.
+///
+/// A name that begins with `/` is a JSON pointer (RFC 6901). Any other is that of a member of the whole, or else the
+/// names of members within each other with dots between them. Names have dots themselves, so the longest beginning that
+/// is a member counts.
+#[must_use]
+pub fn find<'a>(claims: &'a Value, name: &str) -> Option<&'a Value> {
+    if name.starts_with('/') {
+        return claims.pointer(name).filter(|found| !found.is_null());
+    }
+    let (mut object, mut rest) = (claims.as_object()?, name);
+    loop {
+        if let Some(found) = object.get(rest) {
+            return Some(found).filter(|found| !found.is_null());
+        }
+        let dots = rest.match_indices('.').rev().take(PARTS);
+        let (inner, after) = dots.into_iter().find_map(|(dot, _)| {
+            let (name, after) = rest.split_at_checked(dot)?;
+            Some((object.get(name)?, after.strip_prefix('.')?))
+        })?;
+        (object, rest) = (inner.as_object()?, after);
+    }
+}
+
+/// Returns true if a rule's name is that of a claim, in either of its spellings.
+fn is(name: &str, (dotted, pointer): Pin) -> bool {
+    name == dotted || name == pointer
+}
+
+fn wrong(message: String) -> Error {
+    Error::invalid(Field::Claims, message)
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let shown = quoted(name);
+    if name.is_empty() || name.len() > NAME || has_control(name) {
+        return Err(wrong(format!(
+            "claims: the name {shown} is not 1 to {NAME} bytes without control characters"
+        )));
+    }
+    let plain = name.strip_prefix('/').unwrap_or(name);
+    if let Some((_, why)) = RESERVED.iter().find(|(reserved, _)| *reserved == plain) {
+        return Err(wrong(format!("claims: leave {shown} out; {why}")));
+    }
+    let separator = if name.starts_with('/') { '/' } else { '.' };
+    let parts = plain.split(separator).count();
+    if parts > PARTS {
+        return Err(wrong(format!(
+            "claims: the name {shown} has {parts} parts; at most {PARTS} are allowed"
+        )));
+    }
+    let escapes = name.split('~').skip(1);
+    if name.starts_with('/') && !escapes.into_iter().all(|rest| rest.starts_with(['0', '1'])) {
+        return Err(wrong(format!(
+            "claims: {shown} is no JSON pointer; in one, ~ is written ~0 and / within a name ~1"
+        )));
+    }
+    Ok(())
+}
+
+fn wanted(name: &str, value: Value) -> Result<Wanted> {
+    let shown = quoted(name);
+    let one = |value: Value| {
+        let text = text_of(&value).ok_or_else(|| {
+            wrong(format!(
+                "claims: a value of {shown} is no text, whole number or boolean"
+            ))
+        })?;
+        if text.len() > VALUE || has_control(&text) {
+            return Err(wrong(format!(
+                "claims: the value {} of {shown} is not at most {VALUE} bytes without control characters",
+                quoted(&text)
+            )));
+        }
+        let count = wildcards(&text);
+        if count > WILDCARDS || (count > 0 && text.len() > NAME_LENGTH) {
+            return Err(wrong(format!(
+                "claims: the value {} of {shown} has {count} wildcards in {} bytes; at most {WILDCARDS} in {NAME_LENGTH} \
+                 bytes are allowed",
+                quoted(&text),
+                text.len()
+            )));
+        }
+        Ok(text)
+    };
+    match value {
+        Value::Array(values) if values.is_empty() || values.len() > VALUES => Err(wrong(format!(
+            "claims: {shown} has {} values; send 1 to {VALUES}",
+            values.len()
+        ))),
+        Value::Array(values) => {
+            let values: Result<_> = values.into_iter().map(one).collect();
+            values.map(Wanted::Several)
+        }
+        value => one(value).map(Wanted::One),
+    }
+}
+
+/// The text by which a value is compared. Objects, lists and null have none. Neither has a number that is not whole:
+/// two such numbers can have one text.
+fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(_) => Some(value.to_string()),
+        Value::Number(number) if !number.is_f64() => Some(value.to_string()),
+        _ => None,
+    }
+}
+
+/// Returns true if a claim has one of the wanted values; of a list, if one of its items does.
+fn fits(found: &Value, wanted: &[String]) -> bool {
+    match found {
+        Value::Array(items) => items.iter().any(|item| fits_one(item, wanted)),
+        found => fits_one(found, wanted),
+    }
+}
+
+fn fits_one(found: &Value, wanted: &[String]) -> bool {
+    let fits = |text: &str| {
+        let fits = |wanted: &String| match wanted.contains(ANY) {
+            true => matches(wanted, text),
+            false => wanted == text,
+        };
+        wanted.iter().any(fits)
+    };
+    match found {
+        Value::String(text) => fits(text),
+        found => text_of(found).is_some_and(|text| fits(&text)),
+    }
+}
+
+/// The beginning of a value as JSON, without secrets; a text without its quotes.
+fn shown(value: &Value) -> String {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let text = masked(&text);
+    let mut shown: String = text
+        .chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .take(SHOWN)
+        .collect();
+    if text.chars().nth(SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn rules(rules: Value) -> ClaimRules {
+        let Value::Object(rules) = rules else {
+            panic!("{rules}")
+        };
+        ClaimRules::parse(rules).unwrap()
+    }
+
+    fn refused(rules: Value) -> String {
+        let Value::Object(rules) = rules else {
+            panic!("{rules}")
+        };
+        ClaimRules::parse(rules).unwrap_err().to_string()
+    }
+
+    /// The claims of a job or a pod of each provider, and rules as its page in docs/WORKLOAD.md has them.
+    fn golden() -> Vec<(IssuerKind, Value, Value)> {
+        let read = |text: &str| serde_json::from_str(text).unwrap();
+        vec![
+            (
+                IssuerKind::Github,
+                read(include_str!("../../tests/claims/github.json")),
+                json!({"repository_id": "74", "repository_owner_id": "1001", "ref": "refs/heads/main", "environment": "production"}),
+            ),
+            (
+                IssuerKind::Gitlab,
+                read(include_str!("../../tests/claims/gitlab.json")),
+                json!({"project_id": 20, "namespace_id": "72", "ref_protected": true, "ref_type": ["branch", "tag"], "runner_id": "1"}),
+            ),
+            (
+                IssuerKind::Kubernetes,
+                read(include_str!("../../tests/claims/kubernetes.json")),
+                json!({
+                    "kubernetes.io.serviceaccount.uid": "14ee3fa4-a7e2-420f-9f9a-dbc4507c3798",
+                    "/kubernetes.io/namespace": "builds",
+                    "sub": "system:serviceaccount:builds:builder",
+                }),
+            ),
+            (
+                IssuerKind::Buildkite,
+                read(include_str!("../../tests/claims/buildkite.json")),
+                json!({
+                    "organization_id": "3d3c3bf0-7d58-4afe-8fe7-b3017d5504de",
+                    "pipeline_id": "0184990a-477b-4fa8-9968-496074483cee",
+                    "build_branch": "main",
+                }),
+            ),
+            (
+                IssuerKind::Circleci,
+                read(include_str!("../../tests/claims/circleci.json")),
+                json!({
+                    "oidc.circleci.com/project-id": "7a8b9c0d-1e2f-4a3b-8c5d-6e7f8a9b0c1d",
+                    "/oidc.circleci.com~1vcs-ref": "refs/heads/main",
+                    "oidc.circleci.com/context-ids": "11111111-2222-4333-8444-555555555555",
+                }),
+            ),
+            (
+                IssuerKind::Forgejo,
+                read(include_str!("../../tests/claims/forgejo.json")),
+                json!({"repository_id": "74", "repository_owner_id": "1001", "ref": "refs/heads/*"}),
+            ),
+            (
+                IssuerKind::Spiffe,
+                read(include_str!("../../tests/claims/spiffe.json")),
+                json!({"sub": "spiffe://example.org/builds/app"}),
+            ),
+        ]
+    }
+
+    /// The claims with another value in place of a claim, or without it.
+    fn altered(claims: &Value, name: &str, value: Option<&Value>) -> Value {
+        let mut pins = pins(IssuerKind::Kubernetes).iter();
+        let pointer = match pins.find(|(dotted, _)| *dotted == name) {
+            Some((_, pointer)) => (*pointer).to_owned(),
+            None if name.starts_with('/') => name.to_owned(),
+            None => format!("/{}", name.replace('/', "~1")),
+        };
+        let (parent, last) = pointer.rsplit_once('/').unwrap();
+        let mut altered = claims.clone();
+        let members = altered.pointer_mut(parent).unwrap();
+        let members = members.as_object_mut().unwrap();
+        let before = members.remove(&last.replace("~1", "/"));
+        assert!(before.is_some(), "{name}");
+        if let Some(value) = value {
+            members.insert(last.replace("~1", "/"), value.clone());
+        }
+        altered
+    }
+
+    #[test]
+    fn the_claims_of_each_provider_fit_and_each_altered_one_does_not() {
+        for (kind, claims, wanted) in golden() {
+            let rules = rules(wanted.clone());
+            rules.require_pin(kind).unwrap();
+            assert!(rules.admit(kind, &claims), "{kind}");
+            for name in wanted.as_object().unwrap().keys() {
+                for value in [
+                    Some(json!("other")),
+                    Some(json!("")),
+                    Some(json!([])),
+                    Some(json!({"a": 1})),
+                    Some(Value::Null),
+                    None,
+                ] {
+                    let claims = altered(&claims, name, value.as_ref());
+                    assert!(!rules.admit(kind, &claims), "{kind} {name} {value:?}");
+                    let verdicts = rules.verdicts(kind, &claims);
+                    let misfits: Vec<_> = verdicts.iter().filter(|verdict| !verdict.fits).collect();
+                    assert_eq!(misfits.len(), 1, "{kind} {name} {misfits:?}");
+                    assert_eq!(misfits[0].claim, *name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_trust_pins_a_claim_that_no_other_workload_gets() {
+        for (kind, claims, _) in
+            golden()
+                .into_iter()
+                .chain([(IssuerKind::Other, json!({"sub": "a"}), json!({}))])
+        {
+            for (dotted, pointer) in pins(kind) {
+                for name in [dotted, pointer] {
+                    let exact = |value: Value| rules(json!({ *name: value })).require_pin(kind);
+                    exact(json!("74")).unwrap();
+                    exact(json!(["74", "75"])).unwrap();
+                    for open in ["*", "**", "7*", ""] {
+                        for value in [json!(open), json!(["74", open])] {
+                            let told = exact(value).unwrap_err().to_string();
+                            assert!(told.contains("neither empty nor have a wildcard"), "{told}");
+                        }
+                    }
+                }
+                assert_eq!(find(&claims, dotted), find(&claims, pointer), "{dotted}");
+            }
+            let told = rules(json!({"ref": "refs/heads/main"})).require_pin(kind);
+            let told = told.unwrap_err().to_string();
+            assert!(told.contains(&format!("add {}", pins(kind)[0].0)), "{told}");
+            assert!(rules(json!({})).require_pin(kind).is_err());
+        }
+        // A name can be given to another repository later.
+        let by_name =
+            rules(json!({"repository": "octo-org/octo-app", "sub": "repo:octo-org/octo-app:*"}));
+        assert!(by_name.require_pin(IssuerKind::Github).is_err());
+    }
+
+    #[test]
+    fn what_others_can_bring_about_is_refused_unless_it_is_named() {
+        let claims = |kind: IssuerKind| {
+            golden()
+                .into_iter()
+                .find(|(known, ..)| *known == kind)
+                .unwrap()
+                .1
+        };
+        for kind in [IssuerKind::Github, IssuerKind::Forgejo] {
+            for event in ["pull_request_target", "workflow_run"] {
+                let mut claims = claims(kind);
+                claims["event_name"] = json!(event);
+                let admits = |more: Value| {
+                    let mut wanted = json!({"repository_id": "74"});
+                    wanted
+                        .as_object_mut()
+                        .unwrap()
+                        .extend(more.as_object().unwrap().clone());
+                    rules(wanted).admit(kind, &claims)
+                };
+                assert!(!admits(json!({})), "{event}");
+                assert!(!admits(json!({"event_name": "*"})), "{event}");
+                assert!(!admits(json!({"event_name": ["push", "*"]})), "{event}");
+                assert!(admits(json!({"event_name": event})), "{event}");
+                assert!(admits(json!({"/event_name": ["push", event]})), "{event}");
+                let verdicts = rules(json!({"repository_id": "74"})).verdicts(kind, &claims);
+                let told = verdicts.last().unwrap();
+                assert_eq!((told.claim.as_str(), told.fits), ("event_name", false));
+            }
+        }
+        let mut claims = claims(IssuerKind::Circleci);
+        claims["oidc.circleci.com/ssh-rerun"] = json!(true);
+        let project = "7a8b9c0d-1e2f-4a3b-8c5d-6e7f8a9b0c1d";
+        let plain = rules(json!({"oidc.circleci.com/project-id": project}));
+        assert!(!plain.admit(IssuerKind::Circleci, &claims));
+        let named = rules(
+            json!({"oidc.circleci.com/project-id": project, "oidc.circleci.com/ssh-rerun": true}),
+        );
+        assert!(named.admit(IssuerKind::Circleci, &claims));
+    }
+
+    #[test]
+    fn values_are_compared_by_their_text() {
+        let fit = |wanted: Value, found: Value| {
+            rules(json!({"a": wanted})).admit(IssuerKind::Other, &json!({"a": found}))
+        };
+        for (wanted, found) in [
+            (json!("x"), json!("x")),
+            (json!("1"), json!(1)),
+            (json!(1), json!("1")),
+            (json!(true), json!("true")),
+            (json!("false"), json!(false)),
+            (
+                json!(18_446_744_073_709_551_615_u64),
+                json!(18_446_744_073_709_551_615_u64),
+            ),
+            (json!(["x", "y"]), json!("y")),
+            (json!("x"), json!(["w", "x"])),
+            (json!("refs/heads/*"), json!("refs/heads/main")),
+            (json!("refs/heads/**"), json!("refs/heads/a/b")),
+            (json!("*"), json!("")),
+            (json!("*"), json!("x".repeat(1000))),
+            (json!(""), json!("")),
+        ] {
+            assert!(fit(wanted.clone(), found.clone()), "{wanted} {found}");
+        }
+        for (wanted, found) in [
+            (json!("x"), json!("X")),
+            (json!("1"), json!(1.0)),
+            (json!("1.5"), json!(1.5)),
+            (
+                json!("18446744073709551616"),
+                json!(18_446_744_073_709_551_616.0),
+            ),
+            (json!("null"), Value::Null),
+            (json!("*"), Value::Null),
+            (json!("*"), json!([])),
+            (json!("*"), json!({})),
+            (json!("*"), json!([["x"]])),
+            (json!("[]"), json!([])),
+            (json!("refs/heads/*"), json!("refs/heads/a/b")),
+            (json!("x"), json!("x ")),
+        ] {
+            assert!(!fit(wanted.clone(), found.clone()), "{wanted} {found}");
+        }
+    }
+
+    #[test]
+    fn names_lead_to_one_claim() {
+        let claims = json!({
+            "a.b": {"c": 1, "c.d": 2},
+            "a": {"b": {"c": 3, "e": 4}, "b.c": 5},
+            "/x": 6,
+            "list": [7],
+            "none": null,
+        });
+        for (name, value) in [
+            ("a.b.c", Some(1)),
+            ("a.b.c.d", Some(2)),
+            // The longest beginning counts, even if it leads nowhere.
+            ("a.b.e", None),
+            ("/a/b/e", Some(4)),
+            ("/a/b.c", Some(5)),
+            ("/~1x", Some(6)),
+            ("/x", None),
+            ("/list/0", Some(7)),
+            ("list.0", None),
+            ("none", None),
+            ("/none", None),
+            ("a.b.c.d.e", None),
+            ("", None),
+            (".", None),
+        ] {
+            assert_eq!(
+                find(&claims, name),
+                value.map(|value| json!(value)).as_ref(),
+                "{name:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn rules_beyond_the_limits_say_which() {
+        let long = "x".repeat(NAME + 1);
+        let deep = "a.".repeat(PARTS);
+        let many: Map<_, _> = (0..=CLAIMS)
+            .map(|at| (format!("c{at}"), json!("x")))
+            .collect();
+        let large: Map<_, _> = (0..20)
+            .map(|at| (format!("c{at}"), json!("x".repeat(VALUE))))
+            .collect();
+        for (wrong, why) in [
+            (json!({"": "x"}), "1 to 256 bytes"),
+            (json!({"a\nb": "x"}), "1 to 256 bytes"),
+            (json!({long: "x"}), "1 to 256 bytes"),
+            (json!({deep: "x"}), "17 parts"),
+            (json!({"/a~2": "x"}), "no JSON pointer"),
+            (json!({"aud": "x"}), "\"audience\""),
+            (json!({"/iss": "x"}), "\"issuer\""),
+            (json!({"exp": 1}), "always checked"),
+            (json!({"a": []}), "0 values"),
+            (json!({"a": vec!["x"; VALUES + 1]}), "51 values"),
+            (json!({"a": 1.5}), "no text, whole number or boolean"),
+            (json!({"a": null}), "no text, whole number or boolean"),
+            (json!({"a": {"b": "x"}}), "no text, whole number or boolean"),
+            (json!({"a": [["x"]]}), "no text, whole number or boolean"),
+            (json!({"a": "x\u{0}"}), "without control characters"),
+            (json!({"a": "x".repeat(VALUE + 1)}), "at most 512 bytes"),
+            (json!({"a": "*x*x*x*x*"}), "5 wildcards"),
+            (
+                json!({"a": format!("{}*", "x".repeat(NAME_LENGTH))}),
+                "1 wildcards in 257 bytes",
+            ),
+            (Value::Object(many), "33 members"),
+            (Value::Object(large), "bytes of text"),
+        ] {
+            let told = refused(wrong.clone());
+            assert!(told.contains(why), "{:.80}: {told}", wrong.to_string());
+        }
+        let told = refused(json!({"a": [], "b": 1.5}));
+        assert!(told.contains("\"a\"") && told.contains("\"b\""), "{told}");
+    }
+
+    #[test]
+    fn one_audience_fits_and_no_other_beside_it() {
+        let fits = |aud: Value| audience_verdict("us", &json!({"aud": aud})).fits;
+        assert!(fits(json!("us")) && fits(json!(["us"])));
+        for wrong in [
+            json!("them"),
+            json!(["us", "them"]),
+            json!([]),
+            json!([["us"]]),
+            json!({"us": 1}),
+            Value::Null,
+            json!("US"),
+        ] {
+            assert!(!fits(wrong.clone()), "{wrong}");
+        }
+        assert!(!audience_verdict("us", &json!({})).fits);
+        assert!(issuer_verdict("https://a", &json!({"iss": "https://a"})).fits);
+        assert!(!issuer_verdict("https://a", &json!({"iss": "https://a/"})).fits);
+    }
+
+    #[test]
+    fn a_verdict_shows_the_beginning_of_a_claim_and_no_secret() {
+        let claims = json!({"a": format!("{}\n", "x".repeat(1000)), "b": "whrt_0123456789abcdefghijklmnopqrstuvwxyzABC"});
+        let verdicts = rules(json!({"a": "y", "b": "y"})).verdicts(IssuerKind::Other, &claims);
+        let found: Vec<_> = verdicts
+            .iter()
+            .map(|verdict| verdict.found.clone().unwrap())
+            .collect();
+        assert_eq!(
+            found,
+            [
+                format!("{}…", "x".repeat(SHOWN)),
+                "whrt_[masked]".to_owned()
+            ]
+        );
+    }
+
+    #[test]
+    fn a_workload_is_named_by_the_claims_that_pin_it() {
+        let named = |kind, claims: Value| identity(kind, &claims);
+        let github = named(
+            IssuerKind::Github,
+            json!({"repository_id": "74", "repository_owner_id": 9, "sub": "x"}),
+        );
+        assert_eq!(
+            github,
+            [
+                ("repository_id", "74".to_owned()),
+                ("repository_owner_id", "9".to_owned())
+            ]
+        );
+        assert_eq!(
+            named(IssuerKind::Github, json!({"sub": "x"})),
+            [("sub", "x".to_owned())]
+        );
+        assert_eq!(named(IssuerKind::Gitlab, json!({})), []);
+    }
+
+    #[test]
+    fn the_claims_of_a_jwt_are_read_and_nothing_of_it_is_repeated() {
+        let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        let of = |payload: &str| claims_of_jwt(&format!("e30.{}.c2ln", encode(payload)));
+        assert_eq!(of(r#"{"sub":"a"}"#).unwrap(), json!({"sub": "a"}));
+        let long = format!("e30.{}.c2ln", "a".repeat(JWT));
+        for (wrong, why) in [
+            ("", "three parts"),
+            ("a.b", "three parts"),
+            ("a.b.c.d", "three parts"),
+            ("e30.ä.c2ln", "not base64url"),
+            (&long, "at most 16384"),
+        ] {
+            let told = claims_of_jwt(wrong).unwrap_err().to_string();
+            assert!(told.contains(why), "{told}");
+        }
+        for wrong in [
+            r#""hunter2""#,
+            r#"{"a":"hunter2","a":1}"#,
+            "{hunter2",
+            &format!("{}1{}", "[".repeat(100), "]".repeat(100)),
+        ] {
+            let told = of(wrong).unwrap_err().to_string();
+            assert!(
+                told.starts_with("jwt has a payload") && !told.contains("hunter2"),
+                "{told}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_name_is_too_odd(name in "[a-c./~01]{0,20}", key in "[a-c./~]{0,4}") {
+            let claims = json!({key.clone(): {key.clone(): 1}, "a": {"b": {"c": "x"}}});
+            let _ = find(&claims, &name);
+            if !key.is_empty() && !key.starts_with('/') {
+                prop_assert_eq!(find(&claims, &key), claims.get(&key));
+            }
+        }
+    }
+}
