@@ -1324,6 +1324,14 @@ async fn a_byte_order_mark_before_a_body_is_passed_over() {
     let account = format!("/accounts/{account}");
     let sign_in = json!({"username": "bob", "password": "right-password"});
     let leak = json!([{"token": "x", "type": "t", "url": "u", "source": "s"}]);
+    let id = "9d3c4a52-6b0e-4f7a-8c1d-2e5f7a9b0c13";
+    let (issuer, trusts) = (
+        format!("/issuers/{id}"),
+        format!("/registries/{registry}/trusts"),
+    );
+    let trust = format!("{trusts}/{id}");
+    let trusted =
+        |name: &str| json!({"properties": {"name": name, "issuer": id, "claims": {"sub": "a"}}});
     let mut sent = BTreeSet::new();
     for (actor, method, path, body, status) in [
         (
@@ -1412,6 +1420,31 @@ async fn a_byte_order_mark_before_a_body_is_passed_over() {
             "/me/password",
             json!({"properties": {"password": ADMIN_PASSWORD, "presentPassword": ADMIN_PASSWORD}}),
             204,
+        ),
+        (
+            &admin,
+            "POST",
+            "/issuers",
+            json!({"properties": {"url": "https://a.example.com", "kind": "other"}}),
+            201,
+        ),
+        (
+            &admin,
+            "PUT",
+            &issuer,
+            json!({"properties": {"url": "https://ci.example.com", "kind": "other"}}),
+            201,
+        ),
+        (&admin, "PATCH", &issuer, json!({}), 200),
+        (&admin, "POST", &trusts, trusted("job"), 201),
+        (&admin, "PUT", &trust, trusted("pod"), 201),
+        (&admin, "PATCH", &trust, json!({}), 200),
+        (
+            &admin,
+            "POST",
+            &format!("{trust}/evaluate"),
+            json!({"claims": {}}),
+            200,
         ),
         // The secret of nothing.
         (

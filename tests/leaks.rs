@@ -18,6 +18,7 @@ use crate::harness::{
     ADMIN_PASSWORD, Actor, Answer, Backend, Database, Minted, Program, Server, WITHOUT_BACKGROUND,
     fill,
 };
+use crate::workload::password_of;
 
 const REPORT: &str = "/secret-scanning/report";
 /// The scanner's token.
@@ -799,6 +800,7 @@ fn patterns() -> BTreeMap<String, (Regex, String)> {
 async fn scanners_find_every_kind_of_secret_and_nothing_else() {
     let server = Server::start(Backend::Sqlite).await;
     let secrets = Secrets::make(&server).await;
+    let workload = password_of(&server, &secrets.registry).await;
     let patterns = patterns();
     let kinds: Vec<(&str, Vec<&str>)> = vec![
         (
@@ -811,6 +813,7 @@ async fn scanners_find_every_kind_of_secret_and_nothing_else() {
             secrets.refresh.iter().map(String::as_str).collect(),
         ),
         ("wharfinger-api-token", vec![&secrets.api_token]),
+        ("wharfinger-workload-password", vec![&workload]),
     ];
     let names: Vec<_> = kinds.iter().map(|(name, _)| *name).collect();
     let mut known: Vec<_> = patterns.keys().map(String::as_str).collect();

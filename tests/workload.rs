@@ -69,6 +69,16 @@ fn id(path: &str) -> &str {
     path.rsplit_once('/').unwrap().1
 }
 
+/// The password that a workload gets for its JWT by a new trust `job` of a registry.
+pub async fn password_of(server: &Server, registry: &str) -> String {
+    let (admin, issuer) = (server.admin(), Issuer::start());
+    let inline = json!({"url": issuer.url, "kind": "github", "jwks": issuer.jwks()});
+    let trusted = add(&admin, "/issuers", inline).await;
+    let trust = json!({"name": "job", "issuer": id(&trusted), "claims": {"repository_id": "74"}});
+    add(&admin, &format!("/registries/{registry}/trusts"), trust).await;
+    password(&exchange_as(server, "job", &issuer.sign(&github(&issuer.url))).await)
+}
+
 impl Bench {
     async fn new(backend: Backend) -> Self {
         let issuer = Issuer::start();
@@ -173,10 +183,14 @@ async fn get(server: &Server, user: &str, password: &str) -> Answer {
 }
 
 async fn exchange(server: &Server, jwt: &str) -> Answer {
+    exchange_as(server, "ci", jwt).await
+}
+
+async fn exchange_as(server: &Server, name: &str, jwt: &str) -> Answer {
     let fields = [
         ("grant_type", EXCHANGE),
         ("service", SERVICE),
-        ("client_id", "ci"),
+        ("client_id", name),
         ("subject_token", jwt),
         ("subject_token_type", TYPE_JWT),
     ];

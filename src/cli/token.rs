@@ -196,9 +196,7 @@ fn of(finding: &Finding) -> Option<&'static str> {
         SecretType::PreviousSecret
         | SecretType::WorkloadPassword
         | SecretType::RefreshToken
-        | SecretType::Jwt => {
-            Some(finding.subject_kind.as_str())
-        }
+        | SecretType::Jwt => Some(finding.subject_kind.as_str()),
         SecretType::RegistryToken
         | SecretType::AppToken
         | SecretType::ApiToken

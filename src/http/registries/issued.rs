@@ -80,13 +80,13 @@ struct AppTokenQuery {
     #[param(default = "100", pattern = "^0*([0-9]{1,3}|1000)$")]
     limit: Option<String>,
     /// Only tokens that act for this account, by its id or its name
-    #[param(max_length = 1024)]
+    #[param(max_length = 1024, pattern = r"^[^\x00-\x1F\x7F]*$")]
     owner: Option<String>,
     /// Only tokens that this account made, by its id or its name
-    #[param(max_length = 1024)]
+    #[param(max_length = 1024, pattern = r"^[^\x00-\x1F\x7F]*$")]
     created_by: Option<String>,
     /// Only tokens of this title, or with * at its end those whose title begins so; without regard to the case of ASCII letters
-    #[param(max_length = 1024)]
+    #[param(max_length = 1024, pattern = r"^[^\x00-\x1F\x7F]*$")]
     name: Option<String>,
     /// Only tokens neither made nor used within this time before now, such as P90D
     #[param(pattern = "^P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$")]

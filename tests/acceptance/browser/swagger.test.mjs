@@ -3,6 +3,7 @@
 // Environment: SERVER_URL, ADMIN (name:password), WHARFINGER_SECRET_SCANNING_TOKEN, SCREENSHOTS (a folder), CHROMIUM (the browser).
 
 import assert from "node:assert/strict";
+import { generateKeyPairSync, sign } from "node:crypto";
 import { createServer, request } from "node:http";
 import { after, before, test } from "node:test";
 import { chromium } from "playwright-core";
@@ -51,6 +52,16 @@ after(async () => {
 });
 
 // Gives the page a Bearer in place of name and password, or gives it these again.
+async function authorizeBasic(username, secret) {
+  await page.locator("button.authorize").first().click();
+  const basic = page.locator(".auth-container").first();
+  await basic.locator("button", { hasText: "Logout" }).click();
+  await basic.locator('input[name="username"]').fill(username);
+  await basic.locator('input[name="password"]').fill(secret);
+  await basic.locator('button[type="submit"]').click();
+  await page.locator(".btn-done").first().click();
+}
+
 async function authorizeBearer(token) {
   await page.locator("button.authorize").first().click();
   const [basic, bearer] = [0, 1].map((index) => page.locator(".auth-container").nth(index));
@@ -345,6 +356,38 @@ test("every operation can be tried, and the secret of a token can be copied", as
   await step("registriesApiTokensDelete", 204, narrow);
   assert.equal((await step("meGet", 200)).json.properties.name, name);
   await step("mePasswordPut", 204, { body: { properties: { password, presentPassword: password } } });
+
+  const workload = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const key = { ...workload.publicKey.export({ format: "jwk" }), kid: "1", alg: "ES256", use: "sig" };
+  const url = "https://ci.example.com";
+  const trusted = { url, kind: "other", jwks: { keys: [key] } };
+  const issuer = (await step("issuersPost", 201, { body: { properties: trusted } })).json.id;
+  const ofIssuer = { parameters: { issuerId: issuer } };
+  assert.equal((await step("issuersGet", 200)).json.items[0].properties.url, url);
+  await step("issuersFindById", 200, ofIssuer);
+  await step("issuersPut", 200, { ...ofIssuer, body: { properties: trusted } });
+  await step("issuersPatch", 200, { ...ofIssuer, body: { algorithms: ["ES256"] } });
+  const scopes = [{ type: "repository", name: "team/app", actions: ["pull"] }];
+  const trust = { name: "job", issuer, claims: { sub: "explorer" }, scopes };
+  const { json: made } = await step("registriesTrustsPost", 201, { ...one, body: { properties: trust } });
+  const job = { parameters: { registryId: registry, trustId: made.id } };
+  assert.equal((await step("registriesTrustsGet", 200, one)).json.total, 1);
+  await step("registriesTrustsFindById", 200, job);
+  await step("registriesTrustsPut", 200, { ...job, body: { properties: trust } });
+  await step("registriesTrustsPatch", 200, { ...job, body: { maximumLife: "PT30M" } });
+  const seconds = Math.floor(Date.now() / 1000);
+  const claims = { iss: url, aud: "browser.localhost", sub: "explorer", iat: seconds, exp: seconds + 300, jti: "1" };
+  const fits = await step("registriesTrustsEvaluate", 200, { ...job, body: { claims, scope: "repository:team/app:pull" } });
+  assert.equal(fits.json.usable, true);
+  const encoded = [{ alg: "ES256", kid: "1", typ: "JWT" }, claims].map((part) => Buffer.from(JSON.stringify(part)).toString("base64url"));
+  const signed = sign("sha256", Buffer.from(encoded.join(".")), { key: workload.privateKey, dsaEncoding: "ieee-p1363" });
+  await authorizeBasic("browser+job", [...encoded, signed.toString("base64url")].join("."));
+  const federated = await step("getFederatedRobotToken", 200);
+  assert.equal(federated.json.token.split(".").length, 3);
+  await authorizeBasic(name, password);
+  assert.deepEqual((await step("registriesTrustsRefusalsGet", 200, job)).json.items, []);
+  await step("registriesTrustsDelete", 204, job);
+  await step("issuersDelete", 204, ofIssuer);
 
   assert.match((await step("registriesAuthBundleGet", 200, one)).text, /^-----BEGIN CERTIFICATE-----/);
   const product = { registryId: registry, for: "distribution2", bundle: "/etc/bundle.pem" };

@@ -50,6 +50,10 @@ NULL_IS_ABSENT = {
     "PostAccountProperties": ["status"],
     "PatchAccountInput": ["password", "roles", "status"],
     "PostTokenProperties": ["status"],
+    "PostIssuerProperties": ["status"],
+    "PatchIssuerInput": ["status"],
+    "PostTrustProperties": ["status"],
+    "PatchTrustInput": ["status"],
     "PatchRegistryInput": ["features", "tokenVerifier"],
     "PostRegistryProperties": ["features", "tokenVerifier"],
     "RegistryFeatures": ["vulnerabilityScanning"],
@@ -80,6 +84,14 @@ LABELS = [
     "PATCH /registries/{registryId}/tokens/{tokenId}",
 ]
 
+# The operations that write issuers and trusts.
+ISSUERS = ["POST /issuers", "PUT /issuers/{issuerId}", "PATCH /issuers/{issuerId}"]
+TRUSTS = [
+    "POST /registries/{registryId}/trusts",
+    "PUT /registries/{registryId}/trusts/{trustId}",
+    "PATCH /registries/{registryId}/trusts/{trustId}",
+]
+
 # Refusals of requests that the document permits, by operation and error code, each with the rule behind it.
 RULES = {
     # Opaque: only values from a list can be sent back.
@@ -108,6 +120,16 @@ RULES = {
     ("POST /registries/{registryId}/api-tokens", "invalid-expiry-date"),
     ("GET /tokens", "invalid-can-open"),
     ("GET /registries/{registryId}/tokens", "invalid-can-open"),
+    # URLs, keys, certificates, claims and audiences have grammars, and a trust pins a claim of an issuer that is there.
+    *((operation, f"invalid-{member}") for operation in ISSUERS for member in ["url", "kind", "jwks", "jwks-url", "ca", "algorithms"]),
+    *(
+        (operation, f"invalid-{member}")
+        for operation in TRUSTS
+        for member in ["issuer", "claims", "audience", "scopes", "maximum-life", "expiry-date", "name"]
+    ),
+    ("POST /registries/{registryId}/trusts/{trustId}/evaluate", "invalid-scopes"),
+    ("POST /registries/{registryId}/trusts/{trustId}/evaluate", "invalid-claims"),
+    ("POST /registries/{registryId}/trusts/{trustId}/evaluate", "invalid-jwt"),
     # A secret has a checksum.
     ("POST /tokens/lookup", "invalid-secret"),
     # No made-up text is the present password.
@@ -222,9 +244,10 @@ def before_load_schema(context, raw_schema):
     schemas["PostRegistryProperties"]["properties"]["location"]["enum"] = locations()
     for name in ["PostRegistryProperties", "PatchRegistryInput"]:
         schemas[name]["properties"]["apiSubnetAllowList"]["items"]["format"] = "address-or-network"
-    for name in ["PostTokenProperties", "PatchTokenInput"]:
+    for name in ["PostTokenProperties", "PatchTokenInput", "PostTrustProperties", "PatchTrustInput"]:
         schemas[name]["properties"]["allowedCidrs"]["items"]["format"] = "address-or-network"
-    schemas["EvaluateTokenInput"]["properties"]["address"]["format"] = "address"
+    for name in ["EvaluateTokenInput", "EvaluateTrustInput"]:
+        schemas[name]["properties"]["address"]["format"] = "address"
     give_periods(raw_schema)
     # Only what an answer gave names a state: a made-up one would have every change refused.
     for item in raw_schema["paths"].values():
