@@ -794,7 +794,7 @@ async fn a_statement_of_a_walk_reads_a_bounded_amount_of_scopes(
 }
 
 /// Asks so many times at once for the same.
-async fn at_once(actor: &Actor, path: &str, times: usize) -> Vec<JoinHandle<u16>> {
+fn at_once(actor: &Actor, path: &str, times: usize) -> Vec<JoinHandle<u16>> {
     let ask = |_| {
         let (actor, path) = (actor.clone(), path.to_owned());
         spawn(async move { actor.get(&path).await.status })
@@ -816,8 +816,8 @@ async fn an_account_that_asks_for_many_lists_at_once_keeps_no_other_out(
     let member = server.actor("ann", "right-password");
     let path = "/tokens?description=none&limit=1";
     assert_eq!(member.get(path).await.status, 200);
-    let flood = at_once(&member, path, 48).await;
-    let lists = at_once(&admin, path, 6).await;
+    let flood = at_once(&member, path, 48);
+    let lists = at_once(&admin, path, 6);
     let wish = json!({"filter": {"registryId": [registry]}, "action": "disable", "dryRun": true});
     let dry = admin
         .post("/tokens/bulk", json!({"properties": wish}))
@@ -851,7 +851,7 @@ async fn who_sees_no_registry_waits_for_nobody(
         "/tokens?unusedSince=P1D",
         "/me/api-tokens",
     ] {
-        let answers = at_once(&stranger, path, 48).await;
+        let answers = at_once(&stranger, path, 48);
         for answer in answers {
             assert_eq!(answer.await.unwrap(), 200, "{path}");
         }

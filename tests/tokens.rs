@@ -67,7 +67,9 @@ async fn answers_have_exactly_the_members_of_the_schema(
     assert_eq!(created.header("content-type"), "application/json");
     assert_eq!(created.header("cache-control"), "no-store");
     let mut made = shown("push-Token", "[secret]", &expiry, &scopes, "disabled");
-    let warnings = json!([{"scope": 1, "message": "the type \"repo1\" grants nothing; did you mean repository?"}]);
+    let message =
+        "the type \"repo1\" grants nothing; the types are repository, and registry for the catalog";
+    let warnings = json!([{"scope": 1, "message": message}]);
     made["metadata"]["warnings"] = warnings.clone();
     assert_eq!(masked(&created.json), made);
     // A name is all that is needed.
