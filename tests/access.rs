@@ -69,6 +69,12 @@ GET    /bulk                                                401   401     401   
 GET    /bulk/{bulkId}                                       401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        404   404   200          404  404     200     401      200        404
 POST   /bulk/{bulkId}/cancel                                401   401     401      401     401   401  401 401     404       404       401       401      401        401       404    404        404   404   200          404  404     200     401      200        404
 GET    /csrf_token                                          200   200     200      200     200   200  200 200     200       200       200       200      200        200       200    200        200   200   200          200  200     200     200      200        200
+GET    /issuers                                             401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  403     200     401      200        403
+POST   /issuers                                             401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   201          403  403     201     401      403        403
+GET    /issuers/{issuerId}                                  401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  403     200     401      200        403
+PUT    /issuers/{issuerId}                                  401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401      403        403
+PATCH  /issuers/{issuerId}                                  401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   200          403  403     200     401      403        403
+DELETE /issuers/{issuerId}                                  401   401     401      401     401   401  401 401     403       403       401       401      401        401       403    403        403   403   409          403  403     409     401      409        403
 GET    /locations                                           401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  403     200     401      200        403
 GET    /me                                                  401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  200     200     200      200        200
 GET    /me/api-tokens                                       401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          403  403     200     200      200        403
@@ -102,6 +108,14 @@ DELETE /registries/{registryId}/tokens/{tokenId}            401   401     401   
 POST   /registries/{registryId}/tokens/{tokenId}/evaluate   401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  200     200     401      200        200
 DELETE /registries/{registryId}/tokens/{tokenId}/previous-secret  401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        204   204   204          204  204     204     401      204        204
 POST   /registries/{registryId}/tokens/{tokenId}/rotate     401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        200   200   200          200  200     200     401      403        200
+GET    /registries/{registryId}/trusts                      401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  200     200     401      200        200
+POST   /registries/{registryId}/trusts                      401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        201   201   201          201  201     201     401      403        403
+GET    /registries/{registryId}/trusts/{trustId}            401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  200     200     401      200        200
+PUT    /registries/{registryId}/trusts/{trustId}            401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        200   200   200          200  200     200     401      403        403
+PATCH  /registries/{registryId}/trusts/{trustId}            401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        200   200   200          200  200     200     401      403        403
+DELETE /registries/{registryId}/trusts/{trustId}            401   401     401      401     401   401  401 401     403       404       401       401      401        401       403    403        204   204   204          204  204     204     401      204        204
+POST   /registries/{registryId}/trusts/{trustId}/evaluate   401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  200     200     401      200        200
+GET    /registries/{registryId}/trusts/{trustId}/refusals   401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  200     200     401      200        200
 POST   /secret-scanning/report                              401   401     401      401     401   401  401 401     401       401       401       401      401        401       401    401        401   401   401          401  401     401     401      401        401
 GET    /tokens                                              401   401     401      401     401   401  401 401     200       200       401       401      401        401       200    200        200   200   200          200  200     200     401      200        200
 POST   /tokens/bulk                                         401   401     401      401     401   401  401 401     200       404       401       401      401        401       200    200        200   200   200          200  200     200     401      200        200
@@ -657,11 +671,14 @@ async fn every_route_for_every_caller(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
     #[values("", "/containerregistries")] prefix: &str,
 ) {
-    let scanner = [
+    let flags = [
         "--secret-scanning-token",
         "a-secret-scanner-that-never-comes",
+        // Each place has one.
+        "--maximum-app-tokens",
+        "2000",
     ];
-    let server = Server::start_with(backend, &scanner).await;
+    let server = Server::start_with(backend, &flags).await;
     let admin = server.admin();
     for (name, role) in [("disabled", "Admin"), ("deleted", "Admin")] {
         server.add_account(name, "right-password", role).await;

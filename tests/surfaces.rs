@@ -513,7 +513,8 @@ async fn head_is_answered_wherever_get_is() {
     let document = crate::openapi::document();
     let read = crate::openapi::operations(&document).into_iter();
     let documented = read
-        .filter(|(method, ..)| method == "GET")
+        // The exchange of a JWT changes something, and has no HEAD.
+        .filter(|(method, path, _)| method == "GET" && path != "/oauth2/federation/robot/token")
         .map(|(_, path, _)| path);
     let beside = [
         "/",
