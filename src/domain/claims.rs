@@ -27,6 +27,10 @@ const PARTS: usize = 16;
 const VALUES: usize = 50;
 /// The longest value, in bytes.
 const VALUE: usize = 512;
+/// The most items of a list in a JWT that are compared.
+const ITEMS: usize = 100;
+/// The most values with wildcards of a trust.
+const WILDCARD_VALUES: usize = 100;
 /// All names and values of a trust together, in bytes.
 const TEXTS: usize = 8 * 1024;
 /// The most wildcards of a value.
@@ -99,7 +103,7 @@ const fn risky(kind: IssuerKind) -> Option<(Pin, &'static [&'static str])> {
                 "oidc.circleci.com/ssh-rerun",
                 "/oidc.circleci.com~1ssh-rerun",
             ),
-            &["true"],
+            &["true", "1"],
         )),
         _ => None,
     }
@@ -156,7 +160,7 @@ impl ClaimRules {
             );
             return violations.finish(None::<Self>);
         }
-        let (mut read, mut length, mut wrong) = (BTreeMap::new(), 0, 0);
+        let (mut read, mut length, mut wildcards, mut wrong) = (BTreeMap::new(), 0, 0, 0);
         for (name, value) in rules {
             let rule = check_name(&name).and_then(|()| wanted(&name, value));
             let Some(wanted) = violations.take(rule) else {
@@ -168,7 +172,17 @@ impl ClaimRules {
             };
             let values = wanted.values().iter().map(String::len);
             length += name.len() + values.sum::<usize>();
+            let values = wanted.values().iter();
+            wildcards += values.filter(|value| value.contains(ANY)).count();
             read.insert(name, wanted);
+        }
+        if wildcards > WILDCARD_VALUES {
+            violations.push(
+                Field::Claims,
+                format!(
+                    "claims has {wildcards} values with wildcards; at most {WILDCARD_VALUES} are allowed"
+                ),
+            );
         }
         if length > TEXTS {
             violations.push(
@@ -249,11 +263,19 @@ impl ClaimRules {
     fn risk(&self, kind: IssuerKind, claims: &Value) -> Option<Verdict> {
         let (claim, risky) = risky(kind)?;
         let found = find(claims, claim.0)?;
-        let text = text_of(found)?;
-        let named =
-            |(name, wanted): (&String, &Wanted)| is(name, claim) && wanted.values().contains(&text);
-        let refused = risky.contains(&text.as_str()) && !self.0.iter().any(named);
-        refused.then(|| Verdict {
+        let items = match found {
+            Value::Array(items) => items.as_slice(),
+            found => std::slice::from_ref(found),
+        };
+        let mut texts = items.iter().filter_map(text_of);
+        let text = texts.find(|text| {
+            let text = text.to_ascii_lowercase();
+            let named = |(name, wanted): (&String, &Wanted)| {
+                is(name, claim) && wanted.values().contains(&text)
+            };
+            risky.contains(&text.as_str()) && !self.0.iter().any(named)
+        })?;
+        Some(Verdict {
             claim: claim.0.to_owned(),
             wanted: vec![format!("not {text}, unless the trust names it")],
             found: Some(shown(found)),
@@ -445,10 +467,10 @@ fn text_of(value: &Value) -> Option<String> {
     }
 }
 
-/// Returns true if a claim has one of the wanted values; of a list, if one of its items does.
+/// Returns true if a claim has one of the wanted values; of a list, if one of its first [`ITEMS`] items does.
 fn fits(found: &Value, wanted: &[String]) -> bool {
     match found {
-        Value::Array(items) => items.iter().any(|item| fits_one(item, wanted)),
+        Value::Array(items) => items.iter().take(ITEMS).any(|item| fits_one(item, wanted)),
         found => fits_one(found, wanted),
     }
 }

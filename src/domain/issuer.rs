@@ -2,6 +2,8 @@
 //!
 //! Owns the rules for an issuer's URL, keys and algorithms. Refuses to know how keys are fetched and signatures checked.
 
+use std::net::IpAddr;
+
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -15,6 +17,7 @@ use super::escalation::{Changeable, Credential, Holder};
 use super::id::{IssuerId, IssuerKey};
 use super::issuer_kind::IssuerKind;
 use super::membership::Rights;
+use super::network::{NoRequest, OutgoingNetworks};
 use super::patch::Patch;
 use super::precondition::Tag;
 use super::status::Status;
@@ -162,7 +165,21 @@ fn parse_url(member: &str, field: Field, text: &str, query: bool) -> Result<Url>
     }
     let canonical = url.as_str();
     if canonical != text && canonical.strip_suffix('/') != Some(text) {
-        return Err(wrong(&format!("is written {}", quoted(canonical))));
+        // A slash that nobody sent would be another issuer.
+        let bare = canonical
+            .strip_suffix('/')
+            .filter(|_| !text.trim_end().ends_with(['/', '\\']));
+        let right = quoted(bare.unwrap_or(canonical));
+        return Err(wrong(&format!("is written {right}")));
+    }
+    let address = match url.host() {
+        Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
+        Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
+        _ => None,
+    };
+    let refused = address.map(|address| OutgoingNetworks::default().admit(address));
+    if let Some(Err(never @ NoRequest::Never(_))) = refused {
+        return Err(wrong(&format!("has an address that cannot be: {never}")));
     }
     Ok(url)
 }
@@ -727,7 +744,14 @@ mod tests {
             ("https://user:password@example.com", "has a user name"),
             ("https://example.com?a=b", "has a query"),
             ("https://example.com#a", "has a fragment"),
-            ("https://EXAMPLE.com", "is written"),
+            ("https://169.254.169.254", "never asked"),
+            ("https://[::ffff:169.254.169.254]/a", "is written"),
+            ("https://[::ffff:a9fe:a9fe]/a", "never asked"),
+            ("https://EXAMPLE.com", "is written \"https://example.com\""),
+            (
+                "https://EXAMPLE.com/",
+                "is written \"https://example.com/\"",
+            ),
             ("HTTPS://example.com", "is written"),
             ("https://example.com:443", "is written"),
             ("https://example.com/a/../b", "is written"),

@@ -61,6 +61,11 @@ pub fn parse_maximum_life(text: &str) -> Result<Period> {
     ))
 }
 
+/// A life in its one form: the longest is that of a trust that sets none.
+fn shortened(life: Option<Period>) -> Option<Period> {
+    life.filter(|life| *life != LONGEST_LIFE)
+}
+
 /// A trust.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trust {
@@ -235,7 +240,7 @@ impl Trust {
             self.allowed_cidrs = allowed_cidrs;
         }
         if let Some(maximum_life) = maximum_life.change() {
-            self.maximum_life = maximum_life;
+            self.maximum_life = shortened(maximum_life);
         }
         if let Some(status) = status {
             self.status = status;
@@ -399,7 +404,7 @@ impl NewTrust {
             claims,
             scopes,
             allowed_cidrs,
-            maximum_life,
+            maximum_life: shortened(maximum_life),
             status,
             expiry_date,
             generation: 1,

@@ -336,6 +336,18 @@ fn log(response: &ServiceResponse<BoxBody>, state: Option<&State>) {
                 );
             }
         }
+        Some(
+            error @ Error::Unavailable {
+                outage: Outage::Issuer,
+                ..
+            },
+        ) => {
+            tracing::warn!(
+                status,
+                error = error.chain(),
+                "the request was answered with 503, as there are no keys to check its JWT with"
+            );
+        }
         Some(error @ Error::Unavailable { .. }) => {
             tracing::warn!(
                 status,

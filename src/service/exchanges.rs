@@ -26,6 +26,9 @@ use crate::error::{Error, Result};
 use crate::store::signing_keys::Current;
 use crate::store::{Lock, Transaction, exchanged_jwts, signing_keys};
 
+/// The time for which an exchanged JWT is known after its end.
+const KEPT_LONGER: TimeDelta = TimeDelta::hours(1);
+
 /// The form of a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PasswordForm {
@@ -202,8 +205,12 @@ impl Request {
         let jwt = &self.proven.jwt;
         let until = jwt.end().ok_or(Error::Unauthenticated)?;
         let issuer = self.proven.issuer.key;
-        if !exchanged_jwts::insert(transaction, issuer, &jwt.name(), until)? {
-            return Err(self.proven.refuse(&trust, RefusalReason::Exchanged, seen));
+        // Longer than any replica takes it, as their clocks may differ.
+        let kept = until + KEPT_LONGER;
+        if !exchanged_jwts::insert(transaction, issuer, &jwt.name(), kept)? {
+            let audience = trust.audience.as_deref().unwrap_or(&self.service);
+            let fault = RefusalReason::Exchanged;
+            return Err(self.proven.refuse(&trust, audience, fault, seen));
         }
         let longest = self.now.trunc_subsecs(0) + TimeDelta::seconds(trust.life().seconds());
         let end = trust

@@ -3,6 +3,10 @@
 //! Owns which keys of a set are usable, and which fits a JWT. A key fits an algorithm by its own type, so that a public
 //! key is never taken for a shared one. Refuses to know where a set comes from.
 
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey,
+    VerificationAlgorithm,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, crypto};
@@ -34,7 +38,8 @@ struct Key {
     public: DecodingKey,
 }
 
-/// The usable keys of an issuer: one at least.
+/// The usable keys of an issuer.
+#[derive(Default)]
 pub(super) struct KeySet(Vec<Key>);
 
 impl std::fmt::Debug for KeySet {
@@ -147,6 +152,12 @@ fn key(jwk: &Map<String, Value>) -> Option<Key> {
             if !(MODULUS_LEAST..=MODULUS_MOST).contains(&length) {
                 return None;
             }
+            let odd = |number: &Vec<u8>| number.last().is_some_and(|last| last % 2 == 1);
+            let number = URL_SAFE_NO_PAD.decode(exponent).ok().filter(odd)?;
+            // One and even numbers let anybody sign.
+            if number.iter().all(|byte| *byte <= 1) && number.len() == 1 {
+                return None;
+            }
             let key = DecodingKey::from_rsa_components(modulus, exponent).ok()?;
             (KeyType::Rsa, key)
         }
@@ -157,16 +168,21 @@ fn key(jwk: &Map<String, Value>) -> Option<Key> {
                 _ => return None,
             };
             let (x, y) = (text("x")?, text("y")?);
-            let whole = |part| {
-                let decoded = URL_SAFE_NO_PAD.decode(part);
-                decoded.is_ok_and(|part| part.len() == length)
+            let whole = |part: &Vec<u8>| part.len() == length;
+            let part = |part| URL_SAFE_NO_PAD.decode(part).ok().filter(whole);
+            // Uncompressed (SEC 1 §2.3.3).
+            let point = [&[4][..], &part(x)?, &part(y)?].concat();
+            let algorithm: &'static dyn VerificationAlgorithm = match r#type {
+                KeyType::P384 => &ECDSA_P384_SHA384_FIXED,
+                _ => &ECDSA_P256_SHA256_FIXED,
             };
-            if !whole(x) || !whole(y) {
-                return None;
-            }
+            // One beside the curve would take the place of a good one.
+            ParsedPublicKey::new(algorithm, point).ok()?;
             (r#type, DecodingKey::from_ec_components(x, y).ok()?)
         }
         ("OKP", Some("Ed25519")) => {
+            let bytes = URL_SAFE_NO_PAD.decode(text("x")?).ok()?;
+            ParsedPublicKey::new(&ED25519, bytes).ok()?;
             let key = DecodingKey::from_ed_components(text("x")?).ok()?;
             (KeyType::Ed25519, key)
         }

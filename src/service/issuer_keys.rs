@@ -28,8 +28,8 @@ const ENDED: Duration = Duration::from_hours(24);
 const PAUSE: Duration = Duration::from_mins(1);
 /// The time for a fetch, discovery included.
 const FETCH: Duration = Duration::from_secs(5);
-/// Issuers whose keys are kept; those used last stay.
-const KEPT: u64 = 100;
+/// Issuers whose keys are kept: more than there can be, so that none drives out another.
+const KEPT: u64 = 1000;
 /// Requests that wait for a fetch.
 const WAITING: usize = 256;
 
@@ -88,18 +88,19 @@ impl Kept {
         source: KeySource,
         ca: Option<Authorities>,
         now: Instant,
-    ) -> Result<Self> {
+    ) -> Self {
         let mut state = State::default();
         if let KeySource::Inline(jwks) = &source {
-            let set = KeySet::read(jwks.as_str().as_bytes()).map_err(Error::internal)?;
+            // Writing refuses one without a usable key. One of an earlier release opens nothing.
+            let set = KeySet::read(jwks.as_str().as_bytes()).unwrap_or_default();
             state.set = Some((Arc::new(set), now));
         }
-        Ok(Self {
+        Self {
             issuer,
             source,
             ca,
             state: Mutex::new(state),
-        })
+        }
     }
 
     /// Returns true if this is the issuer in the same version.
@@ -159,6 +160,11 @@ impl IssuerKeys {
     /// The keys of the issuer with this URL, as they were last kept.
     pub(super) fn kept(&self, url: &str) -> Option<Arc<Kept>> {
         self.kept.get(url)
+    }
+
+    /// Forgets the keys of an issuer that is not there any more.
+    pub(super) fn forget(&self, url: &str) {
+        self.kept.invalidate(url);
     }
 
     /// Keeps the keys of a version of an issuer, unless they are kept already. Those of another version are dropped.
@@ -258,14 +264,23 @@ impl IssuerKeys {
             let fetched = fetched
                 .unwrap_or_else(|_| Err(format!("no keys came within {} s", FETCH.as_secs())));
             counts.fetched(fetched.is_ok());
-            if let Err(error) = &fetched {
-                tracing::warn!(
-                    issuer = kept.issuer.url.as_str(),
-                    error,
-                    "the keys of an issuer could not be fetched; the last ones count for 24 hours"
-                );
-            }
             let mut state = kept.lock();
+            if let Err(error) = &fetched {
+                let issuer = kept.issuer.url.as_str();
+                if state.set.is_some() {
+                    tracing::warn!(
+                        issuer,
+                        error,
+                        "the keys of an issuer could not be fetched; the last ones count for 24 hours"
+                    );
+                } else {
+                    tracing::warn!(
+                        issuer,
+                        error,
+                        "the keys of an issuer could not be fetched; there are none yet, so its JWTs are answered with 503"
+                    );
+                }
+            }
             state.failed = fetched.is_err();
             if let Ok(set) = fetched {
                 state.set = Some((Arc::new(set), clock.instant()));
@@ -284,7 +299,12 @@ async fn fetch(outgoing: &Outgoing, kept: &Kept) -> std::result::Result<KeySet, 
         let url: Url = url.parse().map_err(|_| format!("{url} is no URL"))?;
         let ca = kept.ca.as_ref().map(Authorities::as_str);
         let answer = outgoing.get(&url, ca).await;
-        answer.map_err(|error| format!("{url}: {error}"))
+        answer.map_err(|error| {
+            // It may have a key of the issuer's API.
+            let mut url = url;
+            url.set_query(None);
+            format!("{url}: {error}")
+        })
     };
     let url = match &kept.source {
         KeySource::JwksUrl(url) => url.as_str().to_owned(),

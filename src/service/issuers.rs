@@ -5,18 +5,21 @@ use std::sync::Arc;
 use super::access::Caller;
 use super::core::{Core, Done, Put, Urgency};
 use super::idempotency::{Once, StoredAnswer};
+use super::issuer_key_set::KeySet;
 use super::policy::Policy;
 use crate::domain::account::Actor;
 use crate::domain::audit::Change;
 use crate::domain::escalation::{Holder, change, obtain};
 use crate::domain::id::IssuerId;
 use crate::domain::idempotency::Attempt;
-use crate::domain::issuer::{Issuer, IssuerPatch, ListedIssuer, NewIssuer, admit_issuer};
+use crate::domain::issuer::{
+    Issuer, IssuerPatch, KeySource, ListedIssuer, NewIssuer, admit_issuer,
+};
 use crate::domain::membership::Rights;
 use crate::domain::page::Window;
 use crate::domain::permission::{Level, Resource};
 use crate::domain::precondition::{Look, Precondition};
-use crate::error::{Error, Result, What};
+use crate::error::{Error, Field, Result, What};
 use crate::store::{Lock, Session, issuers as table, trusts};
 
 /// An issuer as a caller may see it.
@@ -114,6 +117,7 @@ impl<'a> Issuers<'a> {
                     return Ok(Done::nothing(Once::earlier(issuer)));
                 }
                 let mut issuer = new.clone().made(id, &actor.stamp(now))?;
+                require_usable(&issuer.keys)?;
                 insert(connection, &holder, &mut issuer)?;
                 claim.keep(connection, actor, id.0, issuer.tag())?;
                 let change = Change::created(&issuer);
@@ -167,6 +171,7 @@ impl<'a> Issuers<'a> {
                 condition.require(What::Issuer, found.as_ref().map(Issuer::tag))?;
                 let Some(mut issuer) = found else {
                     let mut issuer = new.clone().made(id, &actor.stamp(now))?;
+                    require_usable(&issuer.keys)?;
                     insert(connection, &holder, &mut issuer)?;
                     claim.keep(connection, actor, id.0, issuer.tag())?;
                     let change = Change::created(&issuer);
@@ -176,6 +181,7 @@ impl<'a> Issuers<'a> {
                 if !issuer.replace(new.clone())? {
                     return Ok(Done::nothing(Put::Replaced(issuer)));
                 }
+                require_usable(&issuer.keys)?;
                 change(&before, &issuer, &holder)?;
                 table::update(connection, &mut issuer, actor.stamp(now))?;
                 let change = Change::updated(&before, &issuer);
@@ -205,6 +211,7 @@ impl<'a> Issuers<'a> {
                 if !issuer.update(patch.clone())? {
                     return Ok(Done::nothing(issuer));
                 }
+                require_usable(&issuer.keys)?;
                 change(&before, &issuer, &holder)?;
                 table::update(connection, &mut issuer, actor.stamp(now))?;
                 let change = Change::updated(&before, &issuer);
@@ -252,7 +259,7 @@ impl<'a> Issuers<'a> {
 #[must_use]
 pub fn has_trusts(count: i64) -> Error {
     Error::Unsuited(format!(
-        "{count} trusts are of this issuer; delete them first, or send deleteTrusts=true to delete them with it"
+        "trusts of this issuer: {count}; delete them first, or send deleteTrusts=true to delete them with it"
     ))
 }
 
@@ -272,6 +279,16 @@ fn writer(actor: &Actor, policy: &Policy) -> Result<Holder<Rights>> {
     let permissions = &actor.permissions;
     permissions.require(Resource::Administration, Level::Write)?;
     Ok(policy.holder(actor, permissions.on(None)))
+}
+
+/// Refuses pasted keys none of which can check a signature.
+fn require_usable(keys: &KeySource) -> Result<()> {
+    let KeySource::Inline(jwks) = keys else {
+        return Ok(());
+    };
+    KeySet::read(jwks.as_str().as_bytes())
+        .map(drop)
+        .map_err(|why| Error::invalid(Field::Jwks, format!("jwks cannot be used: {why}")))
 }
 
 fn find(connection: &mut Session, id: IssuerId) -> Result<Issuer> {

@@ -153,7 +153,7 @@ impl Proven {
                 Some(Reason::RegistryFrozen) => RefusalReason::RegistryFrozen,
                 _ => RefusalReason::Address,
             };
-            self.refuse(&trust, fault, seen);
+            self.refuse(&trust, audience, fault, seen);
             seen.reason = reason;
             return Err(error);
         }
@@ -166,7 +166,7 @@ impl Proven {
             Some(RefusalReason::Issuer)
         };
         if let Some(fault) = fault {
-            return Err(self.refuse(&trust, fault, seen));
+            return Err(self.refuse(&trust, audience, fault, seen));
         }
         let end = self.jwt.end().into_iter().chain(trust.expiry_date).min();
         Ok(Holder {
@@ -176,8 +176,22 @@ impl Proven {
         })
     }
 
-    /// Notes a refusal for the trust's owner. Returns the error for the client, which learns nothing of the reason.
-    pub(super) fn refuse(&self, trust: &Trust, fault: RefusalReason, seen: &mut Refusal) -> Error {
+    /// Notes a refusal for the trust's owner. `audience` is that of the trust. Returns the error for the client, which
+    /// learns nothing of the reason.
+    pub(super) fn refuse(
+        &self,
+        trust: &Trust,
+        audience: &str,
+        fault: RefusalReason,
+        seen: &mut Refusal,
+    ) -> Error {
+        let all = &self.jwt.claims;
+        let mut verdicts = match fault {
+            RefusalReason::Issuer => vec![claims::issuer_verdict(trust.issuer.url.as_str(), all)],
+            RefusalReason::Audience => vec![claims::audience_verdict(audience, all)],
+            _ => Vec::new(),
+        };
+        verdicts.extend(trust.claims.verdicts(trust.issuer.kind, all));
         let identity = claims::identity(self.issuer.kind, &self.jwt.claims);
         let identity = identity.into_iter();
         let detail = RefusalDetail {
@@ -185,7 +199,7 @@ impl Proven {
             identity: identity
                 .map(|(name, value)| (name.to_owned(), value))
                 .collect(),
-            verdicts: trust.claims.verdicts(trust.issuer.kind, &self.jwt.claims),
+            verdicts,
         };
         seen.workload = Some((trust.key, detail));
         seen.reason = told_reason(fault);
@@ -217,7 +231,10 @@ pub(super) async fn prove_anew(core: &Core, jwt: Arc<WorkloadJwt>) -> Result<Pro
     let found = core
         .store
         .read(move |connection| issuers::named(connection, &url));
-    let issuer = found.await?.ok_or(Error::Unauthenticated)?;
+    let Some(issuer) = found.await? else {
+        core.issuer_keys.forget(&jwt.issuer);
+        return Err(Error::Unauthenticated);
+    };
     let kept = core
         .issuer_keys
         .kept(&jwt.issuer)
@@ -229,7 +246,7 @@ pub(super) async fn prove_anew(core: &Core, jwt: Arc<WorkloadJwt>) -> Result<Pro
         let keys = move |connection: &mut Session| issuers::keys(connection, key, version);
         // It changed between the two reads.
         let (source, ca) = core.store.read(keys).await?.ok_or_else(Error::busy)?;
-        let kept = Kept::new(issuer, source, ca, core.clock.instant())?;
+        let kept = Kept::new(issuer, source, ca, core.clock.instant());
         core.issuer_keys.keep(kept)
     };
     if core.issuer_keys.signed(&kept, &jwt).await? {

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn, ParameterStyle};
 use utoipa::openapi::schema::ArrayBuilder;
-use utoipa::openapi::{KnownFormat, RefOr, Required, Schema, SchemaFormat};
+use utoipa::openapi::{RefOr, Required, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::labelled::Labelled;
@@ -322,8 +322,8 @@ impl Head for AmongRegistries {
 
 impl IntoParams for AmongRegistries {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let mut id = matching(ID);
-        id.format = Some(SchemaFormat::KnownFormat(KnownFormat::Uuid));
+        // Without the format: Swagger UI has no field for lists of that.
+        let id = matching(ID);
         let ids = ArrayBuilder::new()
             .items(id)
             .max_items(Some(REGISTRIES))
