@@ -823,9 +823,8 @@ async fn a_request_of_a_known_caller_asks_the_store_once(
             let calls = match path.as_str() {
                 open if OPEN.contains(&open) => 0,
                 // The registry of the token is known, and locked, only after a look.
-                "/tokens/lookup" => 2,
-                // Whoever may not see them takes no turn.
-                "/api-tokens" | "/app-tokens" => 2,
+                // And whoever may not see all API tokens or app tokens takes no turn.
+                "/tokens/lookup" | "/api-tokens" | "/app-tokens" => 2,
                 _ => 1,
             };
             let expected = (calls, 0);

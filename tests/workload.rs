@@ -296,8 +296,11 @@ async fn a_jwt_opens_its_own_trust_alone(
     );
 }
 
-/// What is wrong with a JWT, and the reason that its trust's owner reads.
-const FAULTS: [(&str, fn() -> Value); 10] = [
+/// The reason that the trust's owner reads, and the claims that are wrong.
+type Fault = (&'static str, fn() -> Value);
+
+/// The faults of a JWT.
+const FAULTS: [Fault; 10] = [
     ("audience", || json!({"aud": null})),
     ("audience", || json!({"aud": [SERVICE, "team-b.localhost"]})),
     ("audience", || json!({"aud": "team-b.localhost"})),

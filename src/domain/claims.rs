@@ -477,9 +477,12 @@ fn fits(found: &Value, wanted: &[String]) -> bool {
 
 fn fits_one(found: &Value, wanted: &[String]) -> bool {
     let fits = |text: &str| {
-        let fits = |wanted: &String| match wanted.contains(ANY) {
-            true => matches(wanted, text),
-            false => wanted == text,
+        let fits = |wanted: &String| {
+            if wanted.contains(ANY) {
+                matches(wanted, text)
+            } else {
+                wanted == text
+            }
         };
         wanted.iter().any(fits)
     };

@@ -302,7 +302,7 @@ impl Jwks {
 /// The place of an issuer's keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeySource {
-    /// The issuer's own document names it: `/.well-known/openid-configuration` (OpenID Connect Discovery §4).
+    /// The issuer's own document names it: `/.well-known/openid-configuration` (`OpenID` Connect Discovery §4).
     Discovery,
     /// This URL.
     JwksUrl(JwksUrl),

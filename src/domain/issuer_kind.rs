@@ -16,7 +16,7 @@ pub enum IssuerKind {
     Kubernetes,
     /// Buildkite.
     Buildkite,
-    /// CircleCI.
+    /// `CircleCI`.
     Circleci,
     /// Forgejo Actions.
     Forgejo,

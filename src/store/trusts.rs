@@ -20,6 +20,7 @@ use crate::domain::allow_list::AllowList;
 use crate::domain::claims::ClaimRules;
 use crate::domain::id::{IssuerKey, RegistryKey, TrustId, TrustKey};
 use crate::domain::page::Window;
+use crate::domain::period::Period;
 use crate::domain::status::Status;
 use crate::domain::token_scope::Scope;
 use crate::domain::trust::Trust;
@@ -136,7 +137,7 @@ impl Columns {
             claims: to_json(claims)?,
             scopes: to_json(scopes)?,
             cidrs: to_json(allowed_cidrs)?,
-            maximum_life: maximum_life.map(|life| life.seconds()),
+            maximum_life: maximum_life.map(Period::seconds),
             status: status.as_str(),
             expires_at: expiry_date.map(micros),
             generation: *generation,

@@ -174,12 +174,7 @@ impl Issuer {
     /// A JWT with these claims, signed with the newest key.
     pub fn sign(&self, claims: &Value) -> String {
         let (kid, key) = self.lock().keys.last().unwrap().clone();
-        self.sign_with(&json!({"alg": key.algorithm, "kid": kid}), claims, &key)
-    }
-
-    /// A JWT with this header and these claims.
-    pub fn sign_with(&self, header: &Value, claims: &Value, key: &KeyPair) -> String {
-        signed(header, claims, key)
+        signed(&json!({"alg": key.algorithm, "kid": kid}), claims, &key)
     }
 }
 
@@ -194,16 +189,13 @@ impl Drop for Issuer {
 
 /// The public key as a JSON Web Key.
 pub fn jwk(kid: &str, key: &KeyPair) -> Value {
-    let (decoding, algorithm) = match key.algorithm {
-        "ES256" => {
-            let point = &key.public[key.public.len() - 65..];
-            (DecodingKey::from_ec_der(point), Algorithm::ES256)
-        }
-        _ => {
-            // The numbers are what the key's information ends with, in a string of bits: 24 bytes are before them.
-            let numbers = &key.public[24..];
-            (DecodingKey::from_rsa_der(numbers), Algorithm::RS256)
-        }
+    let (decoding, algorithm) = if key.algorithm == "ES256" {
+        let point = &key.public[key.public.len() - 65..];
+        (DecodingKey::from_ec_der(point), Algorithm::ES256)
+    } else {
+        // The numbers are what the key's information ends with, in a string of bits: 24 bytes are before them.
+        let numbers = &key.public[24..];
+        (DecodingKey::from_rsa_der(numbers), Algorithm::RS256)
     };
     let mut jwk = Jwk::from_decoding_key(&decoding, Some(algorithm)).unwrap();
     jwk.common.key_id = Some(kid.to_owned());

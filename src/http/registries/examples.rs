@@ -83,7 +83,9 @@ fn safe(operation: &str) -> Option<Value> {
         "registriesPatch" => json!({"garbageCollectionSchedule": schedule}),
         "registriesTokensPost" => token("ci-pull"),
         "registriesTokensPut" => token("cluster-pull"),
-        "registriesTokensPatch" | "accountsPatch" => json!({"status": "disabled"}),
+        "registriesTokensPatch" | "registriesTrustsPatch" | "issuersPatch" | "accountsPatch" => {
+            json!({"status": "disabled"})
+        }
         "accountsPost" => {
             json!({"properties": {"name": "alice@example.com", "roles": []}})
         }
@@ -102,7 +104,6 @@ fn safe(operation: &str) -> Option<Value> {
             "kind": "gitlab",
             "status": "disabled",
         }}),
-        "issuersPatch" | "registriesTrustsPatch" => json!({"status": "disabled"}),
         "registriesTrustsPost" => trust("app-ci"),
         "registriesTrustsPut" => trust("app-nightly"),
         "registriesTrustsEvaluate" => json!({
