@@ -217,7 +217,13 @@ impl Database {
         use wharfinger::store::Session;
         match self.connect() {
             Session::Sqlite(mut connection) => connection.batch_execute(sql).unwrap(),
-            Session::Postgres(mut connection) => connection.batch_execute(sql).unwrap(),
+            Session::Postgres(mut connection) => {
+                // A change of many rows takes as long as the machine needs.
+                let unbounded = connection.batch_execute("SET statement_timeout = 0");
+                unbounded
+                    .and_then(|()| connection.batch_execute(sql))
+                    .unwrap();
+            }
         }
     }
 
