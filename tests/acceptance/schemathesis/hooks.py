@@ -249,6 +249,8 @@ def before_load_schema(context, raw_schema):
     for name in ["EvaluateTokenInput", "EvaluateTrustInput"]:
         schemas[name]["properties"]["address"]["format"] = "address"
     give_periods(raw_schema)
+    # An object's names have no pattern, so most made-up ones would be refused.
+    schemas["Labels"]["propertyNames"] = {"pattern": "^[a-z]{1,9}$"}
     # Only what an answer gave names a state: a made-up one would have every change refused.
     for item in raw_schema["paths"].values():
         for operation in item.values():
