@@ -216,20 +216,26 @@ fn list_of_100() -> Result<Case> {
         .block_on(async { init_service(http::app(state, http::Door::Service)).await });
     let pair = format!("{FIRST}:{}", house.password.expose_secret());
     let basic = format!("Basic {}", STANDARD.encode(pair));
-    Ok(Box::new(move || {
+    let mut list: Case = Box::new(move || {
         house.system.block_on(async {
             let request = TestRequest::get()
                 .uri(&format!("/registries/{registry}/tokens?limit=100"))
                 .insert_header(("Authorization", basic.as_str()))
                 .to_request();
             let response = call_service(&app, request).await;
-            ensure!(response.status() == StatusCode::OK, "{}", response.status());
+            let status = response.status();
             let body = to_bytes(response.into_body()).await;
             let body = body.map_err(|_| anyhow!("the body broke off"))?;
+            let told = || String::from_utf8_lossy(&body);
+            ensure!(status == StatusCode::OK, "{status}: {}", told());
             ensure!(body.len() > 10_000, "a body of {} bytes", body.len());
             Ok(())
         })
-    }))
+    });
+    // The first list opens a connection. On a machine with much else to do that can take longer than a request waits.
+    let opened = (0..10).map(|_| list()).find(Result::is_ok);
+    opened.unwrap_or_else(|| list())?;
+    Ok(list)
 }
 
 /// A service on a fresh database of its own.
