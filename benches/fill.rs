@@ -26,8 +26,9 @@ use wharfinger::domain::app_token::Title;
 use wharfinger::domain::audit::Origin;
 use wharfinger::domain::claims::ClaimRules;
 use wharfinger::domain::id::RegistryId;
-use wharfinger::domain::issuer::{IssuerUrl, Jwks, JwtAlgorithm, KeySource, NewIssuer};
+use wharfinger::domain::issuer::NewIssuer;
 use wharfinger::domain::issuer_kind::IssuerKind;
+use wharfinger::domain::key_source::{IssuerUrl, Jwks, JwtAlgorithm, KeySource};
 use wharfinger::domain::patch::Patch;
 use wharfinger::domain::registry::{Features, NewRegistry, RegistryName};
 use wharfinger::domain::status::Status;
@@ -217,7 +218,8 @@ async fn workload(
         expiry_date: None,
     };
     service.trusts().create(admin, registry, new, None).await?;
-    let mut claims: Value = serde_json::from_str(include_str!("../tests/claims/github.json"))?;
+    let mut claims: Value =
+        serde_json::from_str(include_str!("../examples/workload/claims/github.json"))?;
     let now = service.now().timestamp();
     let times = [("iat", now), ("nbf", now), ("exp", now + 86_400)];
     let members = claims.as_object_mut().context("no object")?;

@@ -73,7 +73,9 @@ pub enum Error {
         which: String,
     },
     /// Another thing has the name.
-    #[error("{} {what} named {name}{} already exists", .what.article(), DisplayHolder(.holder.as_ref()))]
+    #[error(
+        "{} {what} {} {name}{} already exists", .what.article(), .what.called(), DisplayHolder(.holder.as_ref())
+    )]
     NameTaken {
         /// The kind of the thing.
         what: What,
@@ -349,6 +351,14 @@ impl What {
 
 impl What {
     /// The indefinite article of its noun.
+    /// The word before its name.
+    fn called(self) -> &'static str {
+        match self {
+            Self::Issuer => "with the URL",
+            _ => "named",
+        }
+    }
+
     fn article(self) -> &'static str {
         if self.noun().starts_with(['a', 'e', 'i', 'o']) {
             "an"

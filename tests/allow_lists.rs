@@ -10,7 +10,7 @@ const SERVICE: &str = "team-a.localhost";
 const ELSEWHERE: [u8; 4] = [127, 0, 0, 2];
 const HERE: &str = "127.0.0.1";
 /// The message for all wrong credentials.
-const REFUSED: &str = "the credentials are missing or wrong; send a registry token's name and secret, or an account's name and password";
+const REFUSED: &str = "the credentials are missing or wrong; send a registry token's name and secret, a trust's name and a JWT, or an account's name and password";
 
 /// A client's credentials for the registry.
 struct Held {

@@ -14,7 +14,7 @@ use rstest::rstest;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use wharfinger::clock::{Clock, Random, SystemClock, SystemRandom};
-use wharfinger::domain::id::{IssuerKey, TrustKey};
+use wharfinger::domain::id::TrustKey;
 use wharfinger::domain::trust_refusal::{RefusalDetail, RefusalReason, TrustRefusal};
 use wharfinger::service::backup;
 use wharfinger::service::data_keys::ServerKey;
@@ -211,7 +211,7 @@ async fn trusted(server: &Server, registry: &str) -> String {
         .note(TrustKey(1), refusal);
     let mut connection = server.database.connect();
     let until = now + TimeDelta::hours(1);
-    let exchanged = exchanged_jwts::insert(&mut connection, IssuerKey(1), b"jwt", until);
+    let exchanged = exchanged_jwts::insert(&mut connection, b"jwt", until);
     assert!(exchanged.unwrap());
     format!("{trusts}/{}", made.json["id"].as_str().unwrap())
 }

@@ -91,7 +91,7 @@ async fn an_issuer_is_made_shown_changed_and_deleted(
     assert_eq!(same.json, patched.json);
     let found = admin.patch(&path, json!({"jwks": null})).await;
     assert_eq!(found.json["properties"].get("jwks"), None);
-    // What a PUT leaves out has its default; an answer can be sent back.
+    // A member that a PUT leaves out has its default; an answer can be sent back.
     let put = admin.put(&path, made.json.clone()).await;
     assert_eq!((put.status, &put.json["properties"]), (200, &defaults));
     assert_eq!(
@@ -262,7 +262,7 @@ async fn conditions_and_repeats_hold_for_issuers(
     assert_eq!(admin.get("/issuers").await.json["total"], 2);
 }
 
-/// Whoever may see a registry finds the issuer for a trust; only administrators see its keys.
+/// Every account finds the issuer for a trust; only administrators see its keys.
 #[rstest]
 #[actix_web::test]
 async fn others_see_the_id_the_url_and_the_kind_of_an_issuer(
@@ -343,7 +343,7 @@ async fn nobody_chooses_the_keys_of_an_issuer_without_all_rights(
             "{body}"
         );
     }
-    // What narrows needs the permission alone.
+    // A change that narrows needs the permission alone.
     let narrowed = keeper.patch(&path, json!({"algorithms": ["ES256"]})).await;
     assert_eq!(narrowed.status, 200, "{narrowed:?}");
     assert_eq!(

@@ -13,7 +13,7 @@ use wharfinger::domain::filter::TokenFilter;
 use wharfinger::domain::id::{RegistryKey, TokenKey};
 use wharfinger::domain::life::Lives;
 use wharfinger::domain::period::Period;
-use wharfinger::domain::registry::TokenRules;
+use wharfinger::domain::tenant::TokenRules;
 use wharfinger::error::Field;
 use wharfinger::service::usage::Used;
 use wharfinger::store::{Dialect, Session, token_filters, token_pages};

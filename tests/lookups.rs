@@ -440,7 +440,7 @@ async fn a_registry_api_token_is_told_of_with_its_registry_and_its_level(
     assert_eq!(event["detail"]["after"]["level"], "maintainer", "{event}");
     assert_eq!(event["detail"]["after"].get("roles"), None, "{event}");
 
-    // Whoever lost the registry has a token that opens nothing.
+    // A maker who lost the registry has a token that opens nothing.
     let account = told["accountId"].as_str().unwrap();
     let path = format!("/registries/{}/members/{account}", bench.registry);
     assert_eq!(bench.admin.delete(&path).await.status, 204);
@@ -564,7 +564,7 @@ async fn what_acts_for_an_account_is_told_of_with_the_registries_that_it_opens(
             assert_eq!(told["secretExpiryDate"].as_str(), expected, "{told}");
         }
     }
-    // Who may end the tokens of all accounts and knows of no registry is told of none.
+    // An account that may end the tokens of all accounts and knows of no registry is told of none.
     server
         .database
         .execute("INSERT INTO roles (name, description, built_in) VALUES ('Clerk', '', 0)");
@@ -1013,7 +1013,7 @@ async fn lookups_are_bounded_as_changes_are_and_ends_never(
         "{last:?}"
     );
     end(&bench.admin, &bench.token.secret, "disable").await;
-    // What has ended cannot be ended again, so this is no more than a look.
+    // A token that has ended cannot be ended again, so this is no more than a look.
     let again = json!({"secret": bench.token.secret, "action": "disable"});
     let again = bench.admin.post("/tokens/lookup", again).await;
     assert_eq!(again.codes(), ["too-many-changes"], "{again:?}");

@@ -124,7 +124,7 @@ async fn a_trust_is_made_shown_changed_and_deleted(
         (same.status, same.header("etag")),
         (200, patched.header("etag"))
     );
-    // What a PUT leaves out has its default.
+    // A member that a PUT leaves out has its default.
     let put = admin.put(&path, body).await;
     assert_eq!(put.json["properties"], whole);
     let cleared = admin
@@ -440,7 +440,7 @@ async fn conditions_and_repeats_hold_for_trusts(
     );
 }
 
-/// What was issued for a trust ends with a change of the workloads that it admits, and when it is disabled.
+/// Passwords that a trust gave end with a change of the workloads that it admits, and when it is disabled.
 #[rstest]
 #[actix_web::test]
 async fn another_generation_begins_with_issuer_audience_claims_and_the_end_of_use(
@@ -678,7 +678,7 @@ async fn an_evaluation_says_which_claim_does_not_fit(
     use base64::Engine as _;
     let place = Place::make(backend).await;
     let path = place.trust("app-ci").await;
-    let claims = include_str!("claims/github.json");
+    let claims = include_str!("../examples/workload/claims/github.json");
     let claims: Value = serde_json::from_str(claims).unwrap();
     let evaluate = async |body: Value| place.admin.post(&format!("{path}/evaluate"), body).await;
     let misfits = |answer: &Value| -> Vec<String> {
@@ -698,15 +698,24 @@ async fn an_evaluation_says_which_claim_does_not_fit(
     assert_eq!(misfits(&fits.json), [""; 0]);
     // The same as a JWT, whatever signed it and however old it is.
     let encode = |text: String| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
-    let jwt = format!(
-        "{}.{}.{}",
-        encode("{}".to_owned()),
-        encode(claims.to_string()),
-        encode("x".to_owned())
-    );
+    let jwt_with = |head: Value| {
+        let parts = [head.to_string(), claims.to_string(), "x".to_owned()];
+        parts.map(encode).join(".")
+    };
+    let jwt = jwt_with(json!({"alg": "RS256"}));
     assert_eq!(
         evaluate(json!({"jwt": jwt, "scope": scope})).await.json,
         fits.json
+    );
+    // No key makes these right.
+    let shared = evaluate(json!({"jwt": jwt_with(json!({"alg": "HS256"})), "scope": scope})).await;
+    assert_eq!(
+        (&shared.json["usable"], &shared.json["scope"]),
+        (&json!(false), &json!(""))
+    );
+    assert_eq!(
+        shared.json["reason"],
+        "the JWT's algorithm \"HS256\" is none of its issuer's algorithms"
     );
     for (name, value) in [
         ("repository_id", json!("75")),
@@ -751,6 +760,11 @@ async fn an_evaluation_says_which_claim_does_not_fit(
         (json!({}), "invalid-claims"),
         (json!({"claims": {}, "jwt": jwt}), "invalid-jwt"),
         (json!({"jwt": "x"}), "invalid-jwt"),
+        (json!({"jwt": jwt_with(json!({}))}), "invalid-jwt"),
+        (
+            json!({"jwt": jwt_with(json!({"alg": "RS256", "crit": []}))}),
+            "invalid-jwt",
+        ),
         (json!({"claims": {}, "scope": "x"}), "invalid-scopes"),
         (json!({"claims": {}, "address": "x"}), "invalid-address"),
     ] {
@@ -948,13 +962,13 @@ async fn the_issuers_and_trusts_of_the_page_are_taken_and_fit(
     let admin = server.admin();
     let bodies = bodies_of_the_page();
     let golden = [
-        include_str!("claims/github.json"),
-        include_str!("claims/gitlab.json"),
-        include_str!("claims/kubernetes.json"),
-        include_str!("claims/buildkite.json"),
-        include_str!("claims/circleci.json"),
-        include_str!("claims/forgejo.json"),
-        include_str!("claims/spiffe.json"),
+        include_str!("../examples/workload/claims/github.json"),
+        include_str!("../examples/workload/claims/gitlab.json"),
+        include_str!("../examples/workload/claims/kubernetes.json"),
+        include_str!("../examples/workload/claims/buildkite.json"),
+        include_str!("../examples/workload/claims/circleci.json"),
+        include_str!("../examples/workload/claims/forgejo.json"),
+        include_str!("../examples/workload/claims/spiffe.json"),
     ];
     assert_eq!(bodies.len(), 2 * golden.len());
     for (number, (bodies, claims)) in bodies.chunks(2).zip(golden).enumerate() {
@@ -981,7 +995,7 @@ fn the_pipelines_of_the_page_are_the_files() {
     let mut found = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "md") {
+        if path.is_dir() || path.extension().is_some_and(|extension| extension == "md") {
             continue;
         }
         let file = std::fs::read_to_string(&path).unwrap();

@@ -347,19 +347,19 @@ fn golden() -> Vec<(&'static str, &'static str, Value, Vec<&'static str>)> {
     vec![
         (
             "github",
-            include_str!("claims/github.json"),
+            include_str!("../examples/workload/claims/github.json"),
             json!({"repository_id": "74", "repository_owner_id": "1001", "enterprise_id": "12"}),
             vec!["/repository_id", "/repository_owner_id", "/enterprise_id"],
         ),
         (
             "gitlab",
-            include_str!("claims/gitlab.json"),
+            include_str!("../examples/workload/claims/gitlab.json"),
             json!({"project_id": "20", "namespace_id": "72"}),
             vec!["/project_id", "/namespace_id"],
         ),
         (
             "kubernetes",
-            include_str!("claims/kubernetes.json"),
+            include_str!("../examples/workload/claims/kubernetes.json"),
             json!({
                 "kubernetes.io.serviceaccount.uid": "14ee3fa4-a7e2-420f-9f9a-dbc4507c3798",
                 "/kubernetes.io/namespace": "builds",
@@ -371,7 +371,7 @@ fn golden() -> Vec<(&'static str, &'static str, Value, Vec<&'static str>)> {
         ),
         (
             "buildkite",
-            include_str!("claims/buildkite.json"),
+            include_str!("../examples/workload/claims/buildkite.json"),
             json!({
                 "organization_id": "3d3c3bf0-7d58-4afe-8fe7-b3017d5504de",
                 "pipeline_id": "0184990a-477b-4fa8-9968-496074483cee",
@@ -380,19 +380,19 @@ fn golden() -> Vec<(&'static str, &'static str, Value, Vec<&'static str>)> {
         ),
         (
             "circleci",
-            include_str!("claims/circleci.json"),
+            include_str!("../examples/workload/claims/circleci.json"),
             json!({"oidc.circleci.com/project-id": "7a8b9c0d-1e2f-4a3b-8c5d-6e7f8a9b0c1d"}),
             vec!["/oidc.circleci.com~1project-id"],
         ),
         (
             "forgejo",
-            include_str!("claims/forgejo.json"),
+            include_str!("../examples/workload/claims/forgejo.json"),
             json!({"repository_id": "74", "repository_owner_id": "1001"}),
             vec!["/repository_id", "/repository_owner_id"],
         ),
         (
             "spiffe",
-            include_str!("claims/spiffe.json"),
+            include_str!("../examples/workload/claims/spiffe.json"),
             json!({"sub": "spiffe://example.org/builds/app"}),
             vec!["/sub"],
         ),
@@ -782,7 +782,7 @@ async fn a_jwt_is_exchanged_once(#[values(Backend::Sqlite, Backend::Postgres)] b
         let again = bench.exchange(jwt).await;
         again.refused("again", 401, "UNAUTHORIZED", None);
         assert_eq!(bench.refusals().await[0]["reason"], "exchanged");
-        // What was given stays, and is no JWT of the issuer. The JWT stays a password.
+        // The password stays, and is no JWT of the issuer. The JWT stays a password.
         assert_eq!(bench.status(&given).await, 200);
         assert_eq!(bench.status(jwt).await, 200);
         bench
@@ -803,6 +803,32 @@ async fn a_jwt_is_exchanged_once(#[values(Backend::Sqlite, Backend::Postgres)] b
         exchanges[0]["detail"]["claims"]["repository_id"], "74",
         "{exchanges:?}"
     );
+}
+
+#[rstest]
+#[actix_web::test]
+async fn an_issuer_made_anew_exchanges_no_jwt_again(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::offline(backend).await;
+    let jwt = bench.right();
+    assert_eq!(bench.exchange(&jwt).await.status, 200);
+    let gone = bench
+        .admin
+        .delete(&format!("{}?deleteTrusts=true", bench.issuer_path))
+        .await;
+    assert_eq!(gone.status, 204, "{gone:?}");
+    let properties = json!({
+        "url": bench.issuer.url, "kind": "github", "jwks": bench.issuer.jwks(),
+    });
+    let issuer = add(&bench.admin, "/issuers", properties).await;
+    let trust = json!({"name": "ci", "issuer": id(&issuer), "claims": {"repository_id": "74"}});
+    let trusts = format!("/registries/{}/trusts", bench.registry);
+    add(&bench.admin, &trusts, trust).await;
+    assert_eq!(bench.status(&jwt).await, 200);
+    assert_eq!(bench.exchange(&jwt).await.status, 401);
+    let other = bench.jwt(&json!({"jti": "another"}));
+    assert_eq!(bench.exchange(&other).await.status, 200);
 }
 
 #[rstest]
@@ -1103,6 +1129,36 @@ async fn a_changed_issuer_is_asked_anew(
         assert_eq!(get(server, "ci", &bench.right()).await.status, 200);
         assert_eq!(get(server, "ci", &old).await.status, 401);
     }
+    assert_eq!(bench.issuer.fetches(), 2);
+}
+
+#[rstest]
+#[actix_web::test]
+async fn a_disabled_issuer_is_not_asked_and_its_keys_count_again_when_it_is_enabled(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::new(backend).await;
+    let jwt = bench.jwt(&json!({"exp": NOON + 86_400}));
+    assert_eq!(bench.status(&jwt).await, 200);
+    bench
+        .patch(&bench.issuer_path, json!({"status": "disabled"}))
+        .await;
+    bench.issuer.set(Mood::Away);
+    bench.server.clock.advance(TimeDelta::minutes(30));
+    // The keys of before still tell whose JWT it is, so the owner reads the reason.
+    assert_eq!(bench.status(&jwt).await, 401);
+    assert_eq!(bench.refusals().await[0]["reason"], "issuer-disabled");
+    // Without keys nobody knows. A server that is away would be 503 if it were asked.
+    let replica = bench.server.replica_with(&LOOPBACK).await;
+    assert_eq!(get(&replica, "ci", &jwt).await.status, 401);
+    bench.issuer.set(Mood::Well);
+    bench.server.clock.advance(TimeDelta::hours(12));
+    assert_eq!(bench.status(&jwt).await, 401);
+    assert_eq!(bench.issuer.fetches(), 1);
+    bench
+        .patch(&bench.issuer_path, json!({"status": "enabled"}))
+        .await;
+    assert_eq!(bench.status(&jwt).await, 200);
     assert_eq!(bench.issuer.fetches(), 2);
 }
 

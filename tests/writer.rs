@@ -20,8 +20,9 @@ use wharfinger::domain::id::{AccountId, RegistryId, RegistryKey, TokenId};
 use wharfinger::domain::life::{Lives, LivesPatch};
 use wharfinger::domain::page::Window;
 use wharfinger::domain::patch::Patch;
-use wharfinger::domain::registry::{Features, NewRegistry, RegistryName, TokenRules};
+use wharfinger::domain::registry::{Features, NewRegistry, RegistryName};
 use wharfinger::domain::secret::{LOOKUP, Lookup};
+use wharfinger::domain::tenant::TokenRules;
 use wharfinger::domain::token::{NewToken, TokenName};
 use wharfinger::error::{Outage, Result, What};
 use wharfinger::store::{

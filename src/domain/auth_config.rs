@@ -4,8 +4,8 @@
 
 use serde_json::json;
 
-use super::registry::TokenVerifier;
 use super::text::{has_control, quoted};
+use super::token_verifier::TokenVerifier;
 use crate::error::{Error, Field, Result};
 
 /// The longest path of a bundle, in bytes.

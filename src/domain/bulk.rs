@@ -493,7 +493,7 @@ pub struct Run {
     pub created: Attribution,
     /// The credential that it was confirmed with.
     pub mandate: Mandate,
-    /// What is to be changed.
+    /// The change that was confirmed.
     pub confirmed: Confirmed,
     /// The tokens that met the conditions at the confirmation, but were made after the dry run: they are not touched.
     pub made_since: i64,

@@ -5,24 +5,19 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::claim_name::{self, find};
 use super::issuer_kind::IssuerKind;
 use super::pattern::{ANY, NAME_LENGTH, matches, wildcards};
+use super::pinned_claims::{Pin, SUBJECT, is, pins, risky};
 use super::secret::masked;
-use super::strict_json;
 use super::text::{has_control, quoted};
 use crate::error::{Error, Field, Result, Violations};
 
 /// The most claims of a trust.
 const CLAIMS: usize = 32;
-/// The longest name of a claim, in bytes.
-const NAME: usize = 256;
-/// The most parts of a name: levels of objects.
-const PARTS: usize = 16;
 /// The most values of a claim.
 const VALUES: usize = 50;
 /// The longest value, in bytes.
@@ -37,77 +32,8 @@ const TEXTS: usize = 8 * 1024;
 const WILDCARDS: usize = 4;
 /// The most wrong rules that an error tells of.
 const TOLD: usize = 8;
-/// The longest JWT whose claims are read, in bytes.
-const JWT: usize = 16 * 1024;
 /// The longest excerpt of a claim in a verdict, in characters.
 const SHOWN: usize = 200;
-
-/// Claims with a meaning of their own, and the reason to leave each out of the rules.
-const RESERVED: [(&str, &str); 6] = [
-    ("iss", "the trust's \"issuer\" says it"),
-    ("aud", "the trust's \"audience\" says it"),
-    ("exp", "it is the end of the JWT, and always checked"),
-    ("nbf", "it is the beginning of the JWT, and always checked"),
-    ("iat", "it is another time in each JWT"),
-    ("jti", "it is another one in each JWT"),
-];
-
-/// A claim by which a kind of issuer names a workload for ever: its dotted name, and the same as a JSON pointer.
-type Pin = (&'static str, &'static str);
-
-const REPOSITORY_ID: Pin = ("repository_id", "/repository_id");
-const OWNER_ID: Pin = ("repository_owner_id", "/repository_owner_id");
-const SUBJECT: Pin = ("sub", "/sub");
-
-/// The claims of which a trust has to pin one.
-const fn pins(kind: IssuerKind) -> &'static [Pin] {
-    match kind {
-        IssuerKind::Github => &[REPOSITORY_ID, OWNER_ID, ("enterprise_id", "/enterprise_id")],
-        IssuerKind::Forgejo => &[REPOSITORY_ID, OWNER_ID],
-        IssuerKind::Gitlab => &[
-            ("project_id", "/project_id"),
-            ("namespace_id", "/namespace_id"),
-        ],
-        IssuerKind::Kubernetes => &[
-            (
-                "kubernetes.io.serviceaccount.uid",
-                "/kubernetes.io/serviceaccount/uid",
-            ),
-            ("kubernetes.io.namespace", "/kubernetes.io/namespace"),
-        ],
-        IssuerKind::Buildkite => &[
-            ("pipeline_id", "/pipeline_id"),
-            ("organization_id", "/organization_id"),
-            // The ids are in a JWT only if its job asks for them.
-            ("organization_slug", "/organization_slug"),
-        ],
-        IssuerKind::Circleci => &[(
-            "oidc.circleci.com/project-id",
-            "/oidc.circleci.com~1project-id",
-        )],
-        IssuerKind::Spiffe | IssuerKind::Other => &[SUBJECT],
-    }
-}
-
-/// A claim's values that other people can bring about, so that they are refused unless a trust names them.
-const fn risky(kind: IssuerKind) -> Option<(Pin, &'static [&'static str])> {
-    match kind {
-        // Both run with the rights of the repository on content of a fork.
-        IssuerKind::Github | IssuerKind::Forgejo => Some((
-            ("event_name", "/event_name"),
-            &["pull_request_target", "workflow_run"],
-        )),
-        // A person is inside of the job, and can read its JWT.
-        IssuerKind::Circleci => Some((
-            (
-                "oidc.circleci.com/ssh-rerun",
-                "/oidc.circleci.com~1ssh-rerun",
-            ),
-            &["true", "1"],
-        )),
-        _ => None,
-    }
-}
 
 /// The wanted value of a claim, or several of which one has to fit; in the form in which it was sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,7 +88,7 @@ impl ClaimRules {
         }
         let (mut read, mut length, mut wildcards, mut wrong) = (BTreeMap::new(), 0, 0, 0);
         for (name, value) in rules {
-            let rule = check_name(&name).and_then(|()| wanted(&name, value));
+            let rule = claim_name::check(&name).and_then(|()| wanted(&name, value));
             let Some(wanted) = violations.take(rule) else {
                 wrong += 1;
                 if wrong == TOLD {
@@ -229,7 +155,7 @@ impl ClaimRules {
         Err(Error::invalid(
             Field::Claims,
             format!(
-                "claims pins no claim that a {kind} issuer never gives to another workload; add {first}{others} with the \
+                "claims pins no claim that an issuer of the kind {kind} never gives to another workload; add {first}{others} with the \
                  exact value"
             ),
         ))
@@ -296,36 +222,6 @@ pub fn identity(kind: IssuerKind, claims: &Value) -> Vec<(&'static str, String)>
     found
 }
 
-/// The claims of a JWT, of which nothing is proven.
-///
-/// # Errors
-///
-/// [`Error::Invalid`] if it is no JWT of at most 16 KiB with an object as its payload. The message repeats nothing of it.
-pub fn claims_of_jwt(jwt: &str) -> Result<Value> {
-    let wrong = |why: &str| Error::invalid(Field::Jwt, format!("jwt {why}"));
-    if jwt.len() > JWT {
-        return Err(wrong(&format!(
-            "has {} bytes; at most {JWT} are allowed",
-            jwt.len()
-        )));
-    }
-    let mut parts = jwt.split('.');
-    let (Some(_), Some(payload), Some(_), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(wrong("has not three parts with dots between them"));
-    };
-    let payload = URL_SAFE_NO_PAD
-        .decode(payload)
-        .map_err(|_| wrong("has a payload that is not base64url"))?;
-    let claims = strict_json::parse(&payload)
-        .map_err(|why| wrong(&format!("has a payload that is no plain JSON: {why}")))?;
-    if claims.is_object() {
-        return Ok(claims);
-    }
-    Err(wrong("has a payload that is no object"))
-}
-
 /// The comparison of the issuer of a JWT, which is compared byte by byte.
 #[must_use]
 pub fn issuer_verdict(url: &str, claims: &Value) -> Verdict {
@@ -338,84 +234,32 @@ pub fn issuer_verdict(url: &str, claims: &Value) -> Verdict {
     }
 }
 
-/// The comparison of the audience of a JWT: it has to be the only one. A JWT for several parties can be used by each of
-/// them at the others.
+/// The audience of a JWT, if it has one alone. A JWT for several parties can be used by each of them at the others.
 #[must_use]
-pub fn audience_verdict(audience: &str, claims: &Value) -> Verdict {
-    let found = claims.get("aud");
-    let only = match found {
-        Some(Value::Array(all)) => match all.as_slice() {
+pub fn only_audience(claims: &Value) -> Option<&str> {
+    match claims.get("aud")? {
+        Value::Array(all) => match all.as_slice() {
             [only] => only.as_str(),
             _ => None,
         },
-        found => found.and_then(Value::as_str),
-    };
+        found => found.as_str(),
+    }
+}
+
+/// The comparison of the audience of a JWT: it has to be the only one.
+#[must_use]
+pub fn audience_verdict(audience: &str, claims: &Value) -> Verdict {
+    let found = claims.get("aud");
     Verdict {
         claim: "aud".to_owned(),
         wanted: vec![audience.to_owned()],
         found: found.map(shown),
-        fits: only == Some(audience),
+        fits: only_audience(claims) == Some(audience),
     }
-}
-
-/// The value of a claim by its name.
-///
-/// A name that begins with `/` is a JSON pointer (RFC 6901). Any other is that of a member of the whole, or else the
-/// names of members within each other with dots between them. Names have dots themselves, so the longest beginning that
-/// is a member counts.
-#[must_use]
-pub fn find<'a>(claims: &'a Value, name: &str) -> Option<&'a Value> {
-    if name.starts_with('/') {
-        return claims.pointer(name).filter(|found| !found.is_null());
-    }
-    let (mut object, mut rest) = (claims.as_object()?, name);
-    loop {
-        if let Some(found) = object.get(rest) {
-            return Some(found).filter(|found| !found.is_null());
-        }
-        let dots = rest.match_indices('.').rev().take(PARTS);
-        let (inner, after) = dots.into_iter().find_map(|(dot, _)| {
-            let (name, after) = rest.split_at_checked(dot)?;
-            Some((object.get(name)?, after.strip_prefix('.')?))
-        })?;
-        (object, rest) = (inner.as_object()?, after);
-    }
-}
-
-/// Returns true if a rule's name is that of a claim, in either of its spellings.
-fn is(name: &str, (dotted, pointer): Pin) -> bool {
-    name == dotted || name == pointer
 }
 
 fn wrong(message: String) -> Error {
     Error::invalid(Field::Claims, message)
-}
-
-fn check_name(name: &str) -> Result<()> {
-    let shown = quoted(name);
-    if name.is_empty() || name.len() > NAME || has_control(name) {
-        return Err(wrong(format!(
-            "claims: the name {shown} is not 1 to {NAME} bytes without control characters"
-        )));
-    }
-    let plain = name.strip_prefix('/').unwrap_or(name);
-    if let Some((_, why)) = RESERVED.iter().find(|(reserved, _)| *reserved == plain) {
-        return Err(wrong(format!("claims: leave {shown} out; {why}")));
-    }
-    let separator = if name.starts_with('/') { '/' } else { '.' };
-    let parts = plain.split(separator).count();
-    if parts > PARTS {
-        return Err(wrong(format!(
-            "claims: the name {shown} has {parts} parts; at most {PARTS} are allowed"
-        )));
-    }
-    let escapes = name.split('~').skip(1);
-    if name.starts_with('/') && !escapes.into_iter().all(|rest| rest.starts_with(['0', '1'])) {
-        return Err(wrong(format!(
-            "claims: {shown} is no JSON pointer; in one, ~ is written ~0 and / within a name ~1"
-        )));
-    }
-    Ok(())
 }
 
 fn wanted(name: &str, value: Value) -> Result<Wanted> {
@@ -513,7 +357,7 @@ fn shown(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use crate::domain::claim_name::{NAME, PARTS};
     use serde_json::json;
 
     fn rules(rules: Value) -> ClaimRules {
@@ -536,17 +380,19 @@ mod tests {
         vec![
             (
                 IssuerKind::Github,
-                read(include_str!("../../tests/claims/github.json")),
+                read(include_str!("../../examples/workload/claims/github.json")),
                 json!({"repository_id": "74", "repository_owner_id": "1001", "ref": "refs/heads/main", "environment": "production"}),
             ),
             (
                 IssuerKind::Gitlab,
-                read(include_str!("../../tests/claims/gitlab.json")),
+                read(include_str!("../../examples/workload/claims/gitlab.json")),
                 json!({"project_id": 20, "namespace_id": "72", "ref_protected": true, "ref_type": ["branch", "tag"], "runner_id": "1"}),
             ),
             (
                 IssuerKind::Kubernetes,
-                read(include_str!("../../tests/claims/kubernetes.json")),
+                read(include_str!(
+                    "../../examples/workload/claims/kubernetes.json"
+                )),
                 json!({
                     "kubernetes.io.serviceaccount.uid": "14ee3fa4-a7e2-420f-9f9a-dbc4507c3798",
                     "/kubernetes.io/namespace": "builds",
@@ -555,7 +401,9 @@ mod tests {
             ),
             (
                 IssuerKind::Buildkite,
-                read(include_str!("../../tests/claims/buildkite.json")),
+                read(include_str!(
+                    "../../examples/workload/claims/buildkite.json"
+                )),
                 json!({
                     "organization_id": "3d3c3bf0-7d58-4afe-8fe7-b3017d5504de",
                     "pipeline_id": "0184990a-477b-4fa8-9968-496074483cee",
@@ -564,7 +412,7 @@ mod tests {
             ),
             (
                 IssuerKind::Circleci,
-                read(include_str!("../../tests/claims/circleci.json")),
+                read(include_str!("../../examples/workload/claims/circleci.json")),
                 json!({
                     "oidc.circleci.com/project-id": "7a8b9c0d-1e2f-4a3b-8c5d-6e7f8a9b0c1d",
                     "/oidc.circleci.com~1vcs-ref": "refs/heads/main",
@@ -573,12 +421,12 @@ mod tests {
             ),
             (
                 IssuerKind::Forgejo,
-                read(include_str!("../../tests/claims/forgejo.json")),
+                read(include_str!("../../examples/workload/claims/forgejo.json")),
                 json!({"repository_id": "74", "repository_owner_id": "1001", "ref": "refs/heads/*"}),
             ),
             (
                 IssuerKind::Spiffe,
-                read(include_str!("../../tests/claims/spiffe.json")),
+                read(include_str!("../../examples/workload/claims/spiffe.json")),
                 json!({"sub": "spiffe://example.org/builds/app"}),
             ),
         ]
@@ -751,40 +599,6 @@ mod tests {
     }
 
     #[test]
-    fn names_lead_to_one_claim() {
-        let claims = json!({
-            "a.b": {"c": 1, "c.d": 2},
-            "a": {"b": {"c": 3, "e": 4}, "b.c": 5},
-            "/x": 6,
-            "list": [7],
-            "none": null,
-        });
-        for (name, value) in [
-            ("a.b.c", Some(1)),
-            ("a.b.c.d", Some(2)),
-            // The longest beginning counts, even if it leads nowhere.
-            ("a.b.e", None),
-            ("/a/b/e", Some(4)),
-            ("/a/b.c", Some(5)),
-            ("/~1x", Some(6)),
-            ("/x", None),
-            ("/list/0", Some(7)),
-            ("list.0", None),
-            ("none", None),
-            ("/none", None),
-            ("a.b.c.d.e", None),
-            ("", None),
-            (".", None),
-        ] {
-            assert_eq!(
-                find(&claims, name),
-                value.map(|value| json!(value)).as_ref(),
-                "{name:?}"
-            );
-        }
-    }
-
-    #[test]
     fn rules_beyond_the_limits_say_which() {
         let long = "x".repeat(NAME + 1);
         let deep = "a.".repeat(PARTS);
@@ -882,46 +696,5 @@ mod tests {
             [("sub", "x".to_owned())]
         );
         assert_eq!(named(IssuerKind::Gitlab, json!({})), []);
-    }
-
-    #[test]
-    fn the_claims_of_a_jwt_are_read_and_nothing_of_it_is_repeated() {
-        let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
-        let of = |payload: &str| claims_of_jwt(&format!("e30.{}.c2ln", encode(payload)));
-        assert_eq!(of(r#"{"sub":"a"}"#).unwrap(), json!({"sub": "a"}));
-        let long = format!("e30.{}.c2ln", "a".repeat(JWT));
-        for (wrong, why) in [
-            ("", "three parts"),
-            ("a.b", "three parts"),
-            ("a.b.c.d", "three parts"),
-            ("e30.ä.c2ln", "not base64url"),
-            (&long, "at most 16384"),
-        ] {
-            let told = claims_of_jwt(wrong).unwrap_err().to_string();
-            assert!(told.contains(why), "{told}");
-        }
-        for wrong in [
-            r#""hunter2""#,
-            r#"{"a":"hunter2","a":1}"#,
-            "{hunter2",
-            &format!("{}1{}", "[".repeat(100), "]".repeat(100)),
-        ] {
-            let told = of(wrong).unwrap_err().to_string();
-            assert!(
-                told.starts_with("jwt has a payload") && !told.contains("hunter2"),
-                "{told}"
-            );
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_name_is_too_odd(name in "[a-c./~01]{0,20}", key in "[a-c./~]{0,4}") {
-            let claims = json!({key.clone(): {key.clone(): 1}, "a": {"b": {"c": "x"}}});
-            let _ = find(&claims, &name);
-            if !key.is_empty() && !key.starts_with('/') {
-                prop_assert_eq!(find(&claims, &key), claims.get(&key));
-            }
-        }
     }
 }

@@ -44,9 +44,14 @@ const SPECIAL_V6: [Ipv6Net; 4] = [
     v6([0x2002, 0], 16),
     v6([0x3fff, 0], 20),
 ];
-/// Networks in which clouds answer with the credentials of a machine: link-local ones, and addresses of Alibaba, Oracle
-/// and Amazon.
-const NEVER: [IpNet; 5] = [
+/// Networks in which clouds answer with the credentials of a machine: link-local ones, and addresses of Alibaba, Oracle,
+/// Amazon, Microsoft and Google.
+const NEVER: [IpNet; 7] = [
+    IpNet::V4(v4([168, 63, 129, 16], 32)),
+    IpNet::V6(Ipv6Net::new_assert(
+        Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+        128,
+    )),
     IpNet::V4(v4([169, 254, 0, 0], 16)),
     IpNet::V4(v4([100, 100, 100, 200], 32)),
     IpNet::V4(v4([192, 0, 0, 192], 32)),
@@ -208,9 +213,11 @@ mod tests {
             "169.254.0.1",
             "100.100.100.200",
             "192.0.0.192",
+            "168.63.129.16",
             "fe80::1",
             "febf::1",
             "fd00:ec2::254",
+            "fd20:ce::254",
             "::ffff:169.254.169.254",
             "64:ff9b::a9fe:a9fe",
             "2002:a9fe:a9fe::1",

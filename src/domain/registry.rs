@@ -17,10 +17,8 @@ use super::patch::Patch;
 use super::period::Period;
 use super::precondition::Tag;
 use super::text::quoted;
+use super::token_verifier::TokenVerifier;
 use crate::error::{Error, Field, Result, Violations};
-
-/// The reason for which nothing opens a frozen registry.
-const FROZEN: &str = "the registry is frozen, so nothing opens it";
 
 /// The most JSON in the scanning properties, in bytes.
 const PROPERTIES: usize = 4096;
@@ -188,127 +186,6 @@ pub struct VulnerabilityScanning {
     /// Kept; the API gives it no meaning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub properties: Option<serde_json::Map<String, serde_json::Value>>,
-}
-
-/// A registry, as far as logins need it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tenant {
-    /// Internal key.
-    pub key: RegistryKey,
-    /// Public id.
-    pub id: RegistryId,
-    /// Name, and the first part of its host name.
-    pub name: String,
-    /// The trust anchor for JWTs.
-    pub verifier: TokenVerifier,
-    /// The addresses from which its tokens may be used.
-    pub api_subnet_allow_list: AllowList,
-    /// The greatest age of its tokens' secrets.
-    pub maximum_secret_age: Option<Period>,
-    /// True if nothing opens it.
-    pub frozen: bool,
-}
-
-impl Tenant {
-    /// The reason for which no credential opens the registry, if there is one, for a caller over HTTP.
-    #[must_use]
-    pub fn shut(&self) -> Option<String> {
-        let reason = format!("{FROZEN}; PATCH it with \"frozen\": false to thaw it");
-        self.frozen.then_some(reason)
-    }
-
-    /// The same for the operator of the machine.
-    #[must_use]
-    pub fn shut_for_operator(&self) -> Option<String> {
-        let reason = format!(
-            "{FROZEN}; thaw it by `wharfinger registry thaw {}`",
-            self.name
-        );
-        self.frozen.then_some(reason)
-    }
-
-    /// The registry, as far as work on its tokens needs it.
-    #[must_use]
-    pub fn home(&self) -> TokenRules {
-        TokenRules {
-            key: self.key,
-            lives: Lives::default(),
-            maximum_secret_age: self.maximum_secret_age,
-        }
-    }
-}
-
-/// A registry, as far as work on its tokens needs it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TokenRules {
-    /// Internal key.
-    pub key: RegistryKey,
-    /// The registry's own rules for the life of its tokens. [`Tenant::home`] has none: logins need none.
-    pub lives: Lives,
-    /// The greatest age of its tokens' secrets.
-    pub maximum_secret_age: Option<Period>,
-}
-
-/// A registry, as far as lists of tokens of several registries name it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Home {
-    /// Public id.
-    pub id: RegistryId,
-    /// Name.
-    pub name: String,
-    /// The registry, as far as work on its tokens needs it.
-    pub rules: TokenRules,
-}
-
-/// The trust anchor with which a registry verifies a JWT of this service. It decides how the signing key may change.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum TokenVerifier {
-    /// A JWT carries its certificate, and the registry trusts the CA that this service keeps for it. So the signing key
-    /// rotates on schedule without a restart of the registry. For Distribution 2.8 and 3.
-    #[default]
-    X5c,
-    /// The registry trusts one key, and a JWT carries only that key's id: the key changes on command alone, and then
-    /// the registry has to be given the new one and restarted. zot, or Distribution with `jwks` only.
-    Pinned,
-}
-
-impl TokenVerifier {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::X5c, Self::Pinned];
-
-    /// The word on the wire and in the tables.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::X5c => "x5c",
-            Self::Pinned => "pinned",
-        }
-    }
-
-    /// The verifier of a stored word. Only `x5c` lets a key change by itself.
-    #[must_use]
-    pub fn from_stored(word: &str) -> Self {
-        if word == "x5c" {
-            Self::X5c
-        } else {
-            Self::Pinned
-        }
-    }
-
-    /// Reads a verifier as a caller sends it.
-    pub fn parse(text: &str) -> Result<Self> {
-        match text {
-            "x5c" => Ok(Self::X5c),
-            "pinned" => Ok(Self::Pinned),
-            _ => Err(Error::invalid(
-                Field::TokenVerifier,
-                format!(
-                    "tokenVerifier {} is neither \"x5c\" nor \"pinned\"",
-                    quoted(text)
-                ),
-            )),
-        }
-    }
 }
 
 /// A registry.

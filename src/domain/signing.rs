@@ -5,8 +5,8 @@
 use aws_lc_rs::digest;
 use data_encoding::BASE32_NOPAD;
 
-use super::registry::TokenVerifier;
 use super::text::quoted;
+use super::token_verifier::TokenVerifier;
 use crate::error::{Error, Field, Result};
 
 /// Bytes of the fingerprint that make a key's id.

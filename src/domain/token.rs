@@ -17,10 +17,10 @@ use super::life::Lives;
 use super::membership::Rights;
 use super::patch::Patch;
 use super::precondition::Tag;
-use super::registry::{Tenant, TokenRules};
 use super::rotation::Secrets;
 use super::scope::are_within;
 use super::status::Status;
+use super::tenant::{Tenant, TokenRules};
 use super::text::quoted;
 use super::token_scope::{Scope, check_wildcards};
 use crate::error::{Error, Field, Result};
@@ -41,7 +41,7 @@ impl TokenName {
         Err(Error::invalid(
             Field::Name,
             format!(
-                "token name {} is not 2 to 63 letters, digits and hyphens, a letter first and no hyphen last",
+                "name {} is not 2 to 63 letters, digits and hyphens, a letter first and no hyphen last",
                 quoted(text)
             ),
         ))

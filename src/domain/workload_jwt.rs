@@ -11,9 +11,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
 use super::account::PASSWORD_MAXIMUM;
-use super::issuer::JwtAlgorithm;
+use super::claims::only_audience;
+use super::key_source::JwtAlgorithm;
 use super::strict_json;
 use super::trust_refusal::RefusalReason;
+use crate::error::{Error, Field, Result};
 
 /// The longest JWT, in bytes: longer ones fit into no header of HTTP Basic.
 const LENGTH: usize = 6 * 1024;
@@ -107,20 +109,12 @@ impl WorkloadJwt {
     /// The reason to refuse it at an instant for an audience. It must have exactly one audience and an end.
     #[must_use]
     pub fn fault_at(&self, audience: &str, now: DateTime<Utc>) -> Option<RefusalReason> {
-        let named = match self.claims.get("aud") {
-            Some(Value::String(one)) => Some(one.as_str()),
-            Some(Value::Array(several)) => match several.as_slice() {
-                [one] => one.as_str(),
-                _ => None,
-            },
-            _ => None,
-        };
         let latest = now + LEEWAY;
         // Of a time that cannot be read, nobody knows whether it has come.
         let to_come = |name| {
             self.claims.get(name).is_some() && self.instant(name).is_none_or(|time| time > latest)
         };
-        if named != Some(audience) {
+        if only_audience(&self.claims) != Some(audience) {
             Some(RefusalReason::Audience)
         } else if self.end().is_none_or(|end| end <= now) {
             Some(RefusalReason::Expired)
@@ -131,7 +125,7 @@ impl WorkloadJwt {
         }
     }
 
-    /// A hash that names it among the JWTs of its issuer: of its `jti`, or of its head and claims.
+    /// A hash that names it: of its issuer's URL, and of its `jti`, or of its head and claims.
     #[must_use]
     pub fn name(&self) -> Vec<u8> {
         let (signed, _) = self.parts();
@@ -140,7 +134,8 @@ impl WorkloadJwt {
             Some(Value::String(id)) if !id.is_empty() => [&b"jti\0"[..], id.as_bytes()].concat(),
             _ => signed.to_vec(),
         };
-        digest(&SHA256, &named).as_ref().to_vec()
+        let whole = [self.issuer.as_bytes(), b"\0", &named].concat();
+        digest(&SHA256, &whole).as_ref().to_vec()
     }
 
     /// A time in seconds since 1970, which may have a fraction.
@@ -152,6 +147,56 @@ impl WorkloadJwt {
         )]
         let fraction = || seconds.as_f64().map(|seconds| seconds.floor() as i64);
         DateTime::from_timestamp(seconds.as_i64().or_else(fraction)?, 0)
+    }
+}
+
+/// The claims of a workload for a question about a trust, of which nothing is proven.
+#[derive(Debug)]
+pub struct Unproven {
+    /// The claims.
+    pub claims: Value,
+    /// The algorithm of the JWT that they came in, as that says; `None` for claims alone.
+    pub algorithm: Option<String>,
+}
+
+impl Unproven {
+    /// Reads a JWT within the bounds of a login.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] with the reason for which no login takes it. The message repeats nothing of it.
+    pub fn read(jwt: &str) -> Result<Self> {
+        let wrong = |why: &str| Error::invalid(Field::Jwt, format!("jwt {why}"));
+        if jwt.len() > LENGTH {
+            let length = jwt.len();
+            return Err(wrong(&format!(
+                "has {length} bytes; at most {LENGTH} are allowed"
+            )));
+        }
+        let parts: Vec<_> = jwt.split('.').collect();
+        let [head, payload, _] = parts.as_slice() else {
+            return Err(wrong("does not have three parts with dots between them"));
+        };
+        let part = |name: &str, part: &str| {
+            let json = URL_SAFE_NO_PAD.decode(part);
+            let json = json.map_err(|_| wrong(&format!("has a {name} that is not base64url")))?;
+            let value = strict_json::parse(&json)
+                .map_err(|why| wrong(&format!("has a {name} that is no plain JSON: {why}")))?;
+            let object = Some(value).filter(Value::is_object);
+            object.ok_or_else(|| wrong(&format!("has a {name} that is no object")))
+        };
+        let (head, claims) = (part("head", head)?, part("payload", payload)?);
+        if head.get("crit").is_some() {
+            return Err(wrong(
+                "has a head with \"crit\", an extension that no login takes",
+            ));
+        }
+        let algorithm = head.get("alg").and_then(Value::as_str);
+        let algorithm = algorithm.ok_or_else(|| wrong("has a head without \"alg\""))?;
+        Ok(Self {
+            algorithm: Some(algorithm.to_owned()),
+            claims,
+        })
     }
 }
 
@@ -311,5 +356,45 @@ mod tests {
         }
         // One that is signed again with the same id has been exchanged.
         assert_eq!(names[0], of(&json!({"jti": "1", "exp": 2000})).name());
+        let other = of(&json!({"jti": "1", "iss": "https://other.example.com"}));
+        assert_ne!(names[0], other.name());
+    }
+
+    #[test]
+    fn the_claims_of_a_jwt_are_read_and_nothing_of_it_is_repeated() {
+        let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        let of =
+            |payload: &str| Unproven::read(&format!("{}.{}.c2ln", encode(HEAD), encode(payload)));
+        let read = of(r#"{"sub":"a"}"#).unwrap();
+        assert_eq!(
+            (read.claims, read.algorithm.as_deref()),
+            (json!({"sub": "a"}), Some("RS256"))
+        );
+        let long = format!("e30.{}.c2ln", "a".repeat(LENGTH));
+        for (wrong, why) in [
+            ("", "three parts"),
+            ("a.b", "three parts"),
+            ("a.b.c.d", "three parts"),
+            ("e30.ä.c2ln", "payload that is not base64url"),
+            ("ä.e30.c2ln", "head that is not base64url"),
+            ("e30.e30.c2ln", "without \"alg\""),
+            ("eyJhbGciOiJSUzI1NiIsImNyaXQiOltdfQ.e30.c2ln", "crit"),
+            (&long, "at most 6144"),
+        ] {
+            let told = Unproven::read(wrong).unwrap_err().to_string();
+            assert!(told.contains(why), "{told}");
+        }
+        for wrong in [
+            r#""hunter2""#,
+            r#"{"a":"hunter2","a":1}"#,
+            "{hunter2",
+            &format!("{}1{}", "[".repeat(100), "]".repeat(100)),
+        ] {
+            let told = of(wrong).unwrap_err().to_string();
+            assert!(
+                told.starts_with("jwt has a payload") && !told.contains("hunter2"),
+                "{told}"
+            );
+        }
     }
 }

@@ -24,7 +24,7 @@ use crate::domain::bulk::{
 use crate::domain::filter::TokenFilter;
 use crate::domain::id::{BulkId, BulkKey};
 use crate::domain::page::Window;
-use crate::domain::registry::Home;
+use crate::domain::tenant::Home;
 use crate::domain::token::Token;
 use crate::error::{Error, Field, Result, What};
 use crate::store::token_walks::Match;
@@ -63,7 +63,7 @@ struct Sealed {
 /// The result of a dry run.
 #[derive(Debug, Clone)]
 pub struct Preview {
-    /// What was asked.
+    /// The wish of the dry run.
     pub wish: Wish,
     /// The tokens that the filter finds among those that the caller may read.
     pub found: i64,

@@ -12,7 +12,7 @@ use crate::domain::filter::{Order, OrderBy, Sought};
 use crate::domain::id::{RegistryKey, TokenKey};
 use crate::domain::membership::Rights;
 use crate::domain::permission::{Level, Resource};
-use crate::domain::registry::{Home, TokenRules};
+use crate::domain::tenant::{Home, TokenRules};
 use crate::domain::token::{Token, VerbatimScopes};
 use crate::error::{Error, Field, Result};
 use crate::store::token_walks::{Match, Place};

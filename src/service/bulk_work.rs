@@ -22,7 +22,7 @@ use crate::domain::audit::{By, Change, Event, Kind};
 use crate::domain::bulk::{NamedToken, Refused, Run, RunState, STOPPED};
 use crate::domain::id::{BulkKey, RegistryKey, TokenKey};
 use crate::domain::permission::{Level, Resource};
-use crate::domain::registry::Home;
+use crate::domain::tenant::Home;
 use crate::domain::token::Token;
 use crate::error::{Error, Result};
 use crate::store::leases::{self, Lease};
@@ -214,7 +214,7 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// What a step does after a write.
+/// The next move of a step after a write.
 enum Next {
     Go(Box<Run>),
     Leave,

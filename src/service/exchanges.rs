@@ -18,8 +18,8 @@ use super::references::Reference;
 use super::signing_keys::SigningKeys;
 use super::workloads::{self, Proven, WorkloadPassword, trust_of};
 use crate::domain::audit::{By, Change, Kind, Origin, Refusal, SubjectKind, named_claims};
-use crate::domain::registry::Tenant;
 use crate::domain::signing::KeyRole;
+use crate::domain::tenant::Tenant;
 use crate::domain::trust_refusal::RefusalReason;
 use crate::domain::workload_jwt::WorkloadJwt;
 use crate::error::{Error, Result};
@@ -204,10 +204,9 @@ impl Request {
             .holder(trust.clone(), registry, self.now, self.source, seen)?;
         let jwt = &self.proven.jwt;
         let until = jwt.end().ok_or(Error::Unauthenticated)?;
-        let issuer = self.proven.issuer.key;
         // Longer than any replica takes it, as their clocks may differ.
         let kept = until + KEPT_LONGER;
-        if !exchanged_jwts::insert(transaction, issuer, &jwt.name(), kept)? {
+        if !exchanged_jwts::insert(transaction, &jwt.name(), kept)? {
             let audience = trust.audience.as_deref().unwrap_or(&self.service);
             let fault = RefusalReason::Exchanged;
             return Err(self.proven.refuse(&trust, audience, fault, seen));

@@ -25,19 +25,19 @@ use super::references::{Reference, Who};
 use super::refresh_tokens::{self, RefreshToken};
 use super::signing_keys::SigningKeys;
 use super::usage::Used;
-use super::workloads::{self, WorkloadPassword, trust_of};
+use super::workloads::{self, WorkloadPassword};
 use crate::domain::app_token;
 use crate::domain::audit::{
     By, Event, Kind, Origin, Outcome, Reason, Refusal, SubjectKind, named_claims,
 };
-use crate::domain::registry::Tenant;
 use crate::domain::scope::{self, Access};
 use crate::domain::secret::SecretKind;
 use crate::domain::signing::KeyRole;
+use crate::domain::tenant::Tenant;
 use crate::domain::text::{has_control, quoted};
 use crate::domain::trust::LONGEST_LIFE;
 use crate::domain::trust_refusal::TrustRefusal;
-use crate::domain::workload_jwt::{WorkloadJwt, is_jwt};
+use crate::domain::workload_jwt::is_jwt;
 use crate::error::{Error, Field, Result};
 use crate::store::signing_keys::Current;
 use crate::store::{Session, app_tokens, credentials, registries, signing_keys};
@@ -129,7 +129,7 @@ pub enum Verdict {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Purpose {
+pub(super) enum Purpose {
     /// A JWT, so the key that signs it is looked up too, and the binding of a refresh token if one is to be issued.
     Issue { offline: bool },
     /// A check of the identity.
@@ -138,7 +138,7 @@ enum Purpose {
 
 /// A registry, the holder that logged in to it, and the key that signs for it.
 #[derive(Debug, Clone)]
-struct ProvenLogin {
+pub(super) struct ProvenLogin {
     tenant: Tenant,
     holder: Holder,
     signing: Option<Current>,
@@ -146,7 +146,7 @@ struct ProvenLogin {
 }
 
 impl ProvenLogin {
-    fn read(
+    pub(super) fn read(
         connection: &mut Session,
         tenant: Tenant,
         holder: Holder,
@@ -185,7 +185,7 @@ pub(super) fn witness<T>(look: impl FnOnce(&mut Refusal) -> Result<T>) -> Result
 /// Login and grant use cases.
 #[derive(Debug)]
 pub struct Grants<'a> {
-    core: &'a Core,
+    pub(super) core: &'a Core,
 }
 
 impl<'a> Grants<'a> {
@@ -430,7 +430,7 @@ impl<'a> Grants<'a> {
     }
 
     /// Looks at a login in the registry of this service name.
-    async fn witnessed<T: Send + 'static>(
+    pub(super) async fn witnessed<T: Send + 'static>(
         &self,
         service: &str,
         mut look: impl FnMut(&mut Session, Tenant, &mut Refusal) -> Result<T> + Send + 'static,
@@ -585,101 +585,12 @@ impl<'a> Grants<'a> {
         Ok(behind.filter(|(reference, _)| reference.registry == tenant.key))
     }
 
-    async fn by_workload(
-        &self,
-        presented: Presented,
-        service: &str,
-        purpose: Purpose,
-    ) -> Result<Witnessed<ProvenLogin>> {
-        if workloads::is_password(&presented.password) {
-            let password = WorkloadPassword::open_short(self.core, &presented.password);
-            let password = password.ok_or(Error::Unauthenticated)?;
-            return self
-                .by_given(presented, service, purpose, password, None)
-                .await;
-        }
-        let jwt = WorkloadJwt::read(&presented.password).ok_or(Error::Unauthenticated)?;
-        if jwt.issuer == self.core.policy.jwt_issuer {
-            let text = jwt.text().expose_secret();
-            let (verifier, claims) = self.own_jwt(text, service).await?;
-            let password = WorkloadPassword::open(self.core, &claims.jti);
-            let password = password.ok_or(Error::Unauthenticated)?;
-            return self
-                .by_given(presented, service, purpose, password, Some(verifier))
-                .await;
-        }
-        self.by_workload_jwt(presented, jwt, service, purpose).await
-    }
-
-    /// A login with a password that a workload got for its JWT: in the short form, or in that of a JWT of ours, with the
-    /// key that signed it.
-    async fn by_given(
-        &self,
-        presented: Presented,
-        service: &str,
-        purpose: Purpose,
-        password: WorkloadPassword,
-        signed: Option<Arc<Verifier>>,
-    ) -> Result<Witnessed<ProvenLogin>> {
-        let now = self.core.clock.now();
-        let since = now - TimeDelta::seconds(LONGEST_LIFE.seconds());
-        let look = move |connection: &mut Session, tenant: Tenant, seen: &mut Refusal| {
-            if let Some(verifier) = &signed
-                && (verifier.registry != tenant.key
-                    || !signing_keys::stands(connection, tenant.key, verifier.number, since)?)
-            {
-                return Err(Error::Unauthenticated);
-            }
-            let (reference, source) = (&password.reference, presented.source);
-            let holder = referred(connection, &tenant, reference, now, source, seen)?;
-            let name = workloads::trust_name(&presented.name, &tenant);
-            let holder = password.bound(holder, name)?;
-            if password.end <= now {
-                return Err(seen.because(Reason::Expired));
-            }
-            ProvenLogin::read(connection, tenant, holder, purpose)
-        };
-        self.witnessed(service, look).await
-    }
-
-    async fn by_workload_jwt(
-        &self,
-        presented: Presented,
-        jwt: WorkloadJwt,
-        service: &str,
-        purpose: Purpose,
-    ) -> Result<Witnessed<ProvenLogin>> {
-        let (now, source) = (self.core.clock.now(), presented.source);
-        let host: Arc<str> = service.into();
-        let user: Arc<str> = presented.name.into();
-        let mut proven = Arc::new(workloads::prove(self.core, jwt).await?);
-        for last in [false, true] {
-            let (tried, user, host) = (Arc::clone(&proven), Arc::clone(&user), Arc::clone(&host));
-            let look = move |connection: &mut Session, tenant: Tenant, seen: &mut Refusal| {
-                let trust = trust_of(connection, &tenant, &user)?;
-                let trust = trust.ok_or(Error::Unauthenticated)?;
-                if tried.is_outdated(&trust) {
-                    return Ok(None);
-                }
-                let holder = tried.holder(trust, (&tenant, &host), now, source, seen)?;
-                ProvenLogin::read(connection, tenant, holder, purpose).map(Some)
-            };
-            match self.witnessed(service, look).await? {
-                Ok(Some(standing)) => return Ok(Ok(standing)),
-                Ok(None) if last => break,
-                Ok(None) => {
-                    let jwt = Arc::clone(&proven.jwt);
-                    proven = Arc::new(workloads::prove_anew(self.core, jwt).await?);
-                }
-                Err(seen) => return Ok(Err(seen)),
-            }
-        }
-        // The issuer changes faster than its keys can tell.
-        Err(Error::busy())
-    }
-
     /// The claims of a JWT that a key of ours signed for a registry, and the key.
-    async fn own_jwt(&self, jwt: &str, service: &str) -> Result<(Arc<Verifier>, Claims)> {
+    pub(super) async fn own_jwt(
+        &self,
+        jwt: &str,
+        service: &str,
+    ) -> Result<(Arc<Verifier>, Claims)> {
         let kid = named_key(jwt).ok_or(Error::Unauthenticated)?;
         let verifier = SigningKeys::new(self.core)
             .verifier(kid)

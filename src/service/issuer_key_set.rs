@@ -12,7 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, crypto};
 use serde_json::{Map, Value};
 
-use crate::domain::issuer::{JwtAlgorithm, KEYS};
+use crate::domain::key_source::{JwtAlgorithm, KEYS};
 use crate::domain::workload_jwt::WorkloadJwt;
 
 /// The least bytes of an RSA modulus: 2048 bits.

@@ -1,8 +1,8 @@
 //! The keys of issuers: kept in memory, and fetched when they are old or when a JWT names one that is not among them.
 //!
 //! Owns when keys are fetched, and how long they count. A set is built before it takes the place of the last one, and
-//! one that cannot be fetched or has no usable key takes nobody's place. Refuses to know trusts. What is kept belongs to
-//! a version of an issuer; whoever uses it compares that with the row.
+//! one that cannot be fetched or has no usable key takes nobody's place. Refuses to know trusts. A kept set belongs
+//! to a version of an issuer; a job that uses it compares that with the row.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +12,9 @@ use url::Url;
 
 use super::issuer_key_set::{Check, KeySet};
 use crate::clock::Clock;
-use crate::domain::issuer::{Authorities, IssuerRules, KeySource};
+use crate::domain::issuer::IssuerRules;
+use crate::domain::key_source::{Authorities, KeySource};
+use crate::domain::status::Status;
 use crate::domain::workload_jwt::WorkloadJwt;
 use crate::error::{Error, Outage, Result};
 use crate::metrics;
@@ -112,6 +114,21 @@ impl Kept {
         matches!(self.source, KeySource::Inline(_))
     }
 
+    /// Returns true if its keys may be fetched. Those of a disabled issuer are not: its server may be in other hands.
+    fn is_fetched(&self) -> bool {
+        !self.is_inline() && self.issuer.status == Status::Enabled
+    }
+
+    /// With the keys of an earlier version of the issuer, if they come from the same place.
+    fn after(self, old: &Self) -> Self {
+        if self.source == old.source && self.ca == old.ca {
+            let old = old.lock();
+            let mut state = self.lock();
+            (state.set, state.tried) = (old.set.clone(), old.tried);
+        }
+        self
+    }
+
     fn allows(&self, jwt: &WorkloadJwt) -> bool {
         let allowed = |algorithm| self.issuer.algorithms.contains(&algorithm);
         jwt.algorithm.is_some_and(allowed)
@@ -167,14 +184,15 @@ impl IssuerKeys {
         self.kept.invalidate(url);
     }
 
-    /// Keeps the keys of a version of an issuer, unless they are kept already. Those of another version are dropped.
+    /// Keeps the keys of a version of an issuer, unless they are kept already. Those of an earlier version go on if they
+    /// come from the same place, or else are dropped.
     pub(super) fn keep(&self, new: Kept) -> Arc<Kept> {
-        let new = Arc::new(new);
-        let entry = self.kept.entry_by_ref(new.issuer.url.as_str());
-        let entry = entry.and_upsert_with(|entry| {
-            let old = entry.map(moka::Entry::into_value);
-            old.filter(|old| old.is_of(&new.issuer))
-                .unwrap_or_else(|| Arc::clone(&new))
+        let url = new.issuer.url.as_str().to_owned();
+        let entry = self.kept.entry_by_ref(&url);
+        let entry = entry.and_upsert_with(|entry| match entry.map(moka::Entry::into_value) {
+            Some(old) if old.is_of(&new.issuer) => old,
+            Some(old) => Arc::new(new.after(&old)),
+            None => Arc::new(new),
         });
         entry.into_value()
     }
@@ -228,7 +246,7 @@ impl IssuerKeys {
             .clone()
             .filter(|_| age.is_some_and(|age| age < ENDED));
         let check = set.map(|(set, _)| set.check(jwt));
-        if kept.is_inline() {
+        if !kept.is_fetched() {
             return Step::Done(check.unwrap_or(Check::Unknown));
         }
         let known = check.filter(|check| *check != Check::Unknown);

@@ -12,9 +12,8 @@ use crate::domain::audit::Change;
 use crate::domain::escalation::{Holder, change, obtain};
 use crate::domain::id::IssuerId;
 use crate::domain::idempotency::Attempt;
-use crate::domain::issuer::{
-    Issuer, IssuerPatch, KeySource, ListedIssuer, NewIssuer, admit_issuer,
-};
+use crate::domain::issuer::{Issuer, IssuerPatch, ListedIssuer, NewIssuer, admit_issuer};
+use crate::domain::key_source::KeySource;
 use crate::domain::membership::Rights;
 use crate::domain::page::Window;
 use crate::domain::permission::{Level, Resource};

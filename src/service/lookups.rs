@@ -27,10 +27,10 @@ use crate::domain::id::{
 };
 use crate::domain::lookup::{Ending, SecretType, Suspect};
 use crate::domain::permission::{Level, Resource};
-use crate::domain::registry::Tenant;
 use crate::domain::registry_api_token::{Confinement, TokenLevel};
 use crate::domain::rotation::Generation;
 use crate::domain::status::Status;
+use crate::domain::tenant::Tenant;
 use crate::domain::token::LastUse;
 use crate::domain::token_scope::Scope;
 use crate::error::{Error, Result, What};

@@ -59,6 +59,7 @@ pub mod tokens;
 pub mod trusts;
 pub mod turns;
 pub mod usage;
+mod workload_logins;
 mod workloads;
 
 use std::sync::Arc;

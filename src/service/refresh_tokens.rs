@@ -13,9 +13,9 @@ use uuid::Uuid;
 use super::core::Core;
 use super::references::{Reference, Who};
 use crate::domain::id::RegistryKey;
-use crate::domain::registry::Tenant;
 use crate::domain::rotation::Generation;
 use crate::domain::secret::REFRESH_PREFIX;
+use crate::domain::tenant::Tenant;
 use crate::error::Result;
 use crate::store::{Session, accounts, app_tokens, credentials};
 

@@ -21,9 +21,10 @@ use crate::domain::audit::{By, Credential, Event, Kind, Outcome, SubjectKind};
 use crate::domain::auth_config::{self, BundlePath, Facts, Product};
 use crate::domain::id::{RegistryId, RegistryKey, SigningKeyNumber};
 use crate::domain::permission::{Level, Resource};
-use crate::domain::registry::{Tenant, TokenVerifier};
 use crate::domain::signing::{Algorithm, KeyRole};
+use crate::domain::tenant::Tenant;
 use crate::domain::text::quoted;
+use crate::domain::token_verifier::TokenVerifier;
 use crate::error::{Error, Result, What};
 use crate::store::data_keys::Sealed;
 use crate::store::signing_keys::{

@@ -21,7 +21,7 @@ use crate::domain::membership::{Membership, Rights};
 use crate::domain::page::Window;
 use crate::domain::period::Period;
 use crate::domain::permission::{Level, Resource};
-use crate::domain::registry::{Home, TokenRules};
+use crate::domain::tenant::{Home, TokenRules};
 use crate::domain::text::quoted;
 use crate::domain::token::{Token, VerbatimScopes};
 use crate::error::{Error, Field, Result};

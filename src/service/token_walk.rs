@@ -134,7 +134,7 @@ impl Walk {
         self.finish(End::All).map(Some)
     }
 
-    /// The parts of a stretch that statements look at. Where all tokens pass, in order, the page ends the statement.
+    /// The parts of a stretch that statements look at. If all tokens pass, in order, the page ends the statement.
     fn parts(&self, connection: &mut Session, stretch: Stretch) -> Result<Vec<Stretch>> {
         if self.sought.is_none() && self.wanted().is_in_order() {
             return Ok(vec![stretch]);

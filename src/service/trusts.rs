@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 
 use super::access::{Caller, confined, visible};
 use super::core::{Core, Done, Put, Urgency};
@@ -21,10 +20,12 @@ use crate::domain::page::Window;
 use crate::domain::patch::Patch;
 use crate::domain::permission::{Level, Resource};
 use crate::domain::precondition::{Look, Precondition};
-use crate::domain::registry::Tenant;
+use crate::domain::tenant::Tenant;
+use crate::domain::text::quoted;
 use crate::domain::token::TokenName;
 use crate::domain::trust::{NewTrust, Trust, TrustPatch};
 use crate::domain::trust_refusal::TrustRefusal;
+use crate::domain::workload_jwt::Unproven;
 use crate::error::{Error, Field, Result, What};
 use crate::store::{Lock, Session, credentials, issuers, members, trust_refusals, trusts as table};
 
@@ -320,14 +321,14 @@ impl<'a> Trusts<'a> {
             .await
     }
 
-    /// The access that a workload with these claims would be granted now, with the reasons. Nothing of a JWT but its
-    /// claims is looked at: neither its signature nor its times. Grants nothing and leaves no trace.
+    /// The access that a workload with these claims would be granted now, with the reasons. Neither the signature nor the
+    /// times of a JWT are looked at. Grants nothing and leaves no trace.
     pub async fn evaluate(
         &self,
         caller: &Caller,
         registry: RegistryId,
         id: TrustId,
-        claims: Value,
+        workload: Unproven,
         question: Question,
     ) -> Result<TrustEvaluation> {
         let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
@@ -338,18 +339,24 @@ impl<'a> Trusts<'a> {
                 let trust = find(connection, tenant.key, id)?;
                 let host = policy.service_name(&tenant.name);
                 let audience = trust.audience.as_deref().unwrap_or(&host);
-                let issuer = &trust.issuer;
+                let (issuer, claims) = (&trust.issuer, &workload.claims);
                 let mut verdicts = vec![
-                    issuer_verdict(issuer.url.as_str(), &claims),
-                    audience_verdict(audience, &claims),
+                    issuer_verdict(issuer.url.as_str(), claims),
+                    audience_verdict(audience, claims),
                 ];
-                verdicts.extend(trust.claims.verdicts(issuer.kind, &claims));
+                verdicts.extend(trust.claims.verdicts(issuer.kind, claims));
+                let algorithm = workload.algorithm.as_deref();
+                let other = algorithm.filter(|name| !issuer.has_algorithm(name));
+                let other = other.map(|name| {
+                    let name = quoted(name);
+                    format!("the JWT's algorithm {name} is none of its issuer's algorithms")
+                });
                 let misfit = verdicts.iter().find(|verdict| !verdict.fits);
                 let misfit =
                     misfit.map(|verdict| format!("the claim {} does not fit", verdict.claim));
                 let closed = || trust.closed_to(&tenant, question.address?);
                 let unusable = tenant.shut().or_else(|| trust.unusable_at(now));
-                let unusable = unusable.or_else(closed).or(misfit);
+                let unusable = unusable.or_else(closed).or(other).or(misfit);
                 let domain = &policy.registry_domain;
                 let evaluation = evaluate(&trust.scopes, &question.wanted, unusable, domain);
                 Ok(TrustEvaluation {

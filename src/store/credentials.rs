@@ -14,10 +14,10 @@ use crate::domain::account::name_key;
 use crate::domain::allow_list::AllowList;
 use crate::domain::id::{TokenId, TokenKey};
 use crate::domain::period::Period;
-use crate::domain::registry::TokenRules;
 use crate::domain::rotation::{Generation, Previous, Secrets};
 use crate::domain::secret::Lookup;
 use crate::domain::status::Status;
+use crate::domain::tenant::TokenRules;
 use crate::domain::token_scope::Scope;
 use crate::error::Result;
 

@@ -10,25 +10,17 @@ use super::prepared::Prepared;
 use super::rows::micros;
 use super::schema::exchanged_jwts;
 use super::session::{Session, direct};
-use crate::domain::id::IssuerKey;
 use crate::error::Result;
 
-/// Notes that a JWT of an issuer was exchanged. `jwt` is a hash that names it, and `until` the instant from which it is
-/// refused anyway. Returns false if it was exchanged before; then nothing is changed.
+/// Notes that a JWT was exchanged. `jwt` is a hash that names it, and `until` an instant from which it is refused anyway.
+/// Returns false if it was exchanged before; then nothing is changed. An issuer that is made anew has the same JWTs.
 ///
 /// Of two transactions at once, the second waits for the first, on PostgreSQL too.
-pub fn insert(
-    connection: &mut Session,
-    issuer: IssuerKey,
-    jwt: &[u8],
-    until: DateTime<Utc>,
-) -> Result<bool> {
+pub fn insert(connection: &mut Session, jwt: &[u8], until: DateTime<Utc>) -> Result<bool> {
     let statement = Prepared(
         sql_query(
-            "INSERT INTO exchanged_jwts (issuer_key, jwt, expires_at) VALUES ($1, $2, $3) \
-             ON CONFLICT (issuer_key, jwt) DO NOTHING",
+            "INSERT INTO exchanged_jwts (jwt, expires_at) VALUES ($1, $2) ON CONFLICT (jwt) DO NOTHING",
         )
-        .bind::<BigInt, _>(issuer.0)
         .bind::<Binary, _>(jwt.to_vec())
         .bind::<BigInt, _>(micros(until)),
     );
@@ -39,7 +31,7 @@ pub fn insert(
 pub fn any_ended(connection: &mut Session, now: DateTime<Utc>) -> Result<bool> {
     let found: Option<i64> = exchanged_jwts::table
         .filter(exchanged_jwts::expires_at.le(micros(now)))
-        .select(exchanged_jwts::issuer_key)
+        .select(exchanged_jwts::expires_at)
         .first(connection)
         .optional()?;
     Ok(found.is_some())
@@ -48,8 +40,8 @@ pub fn any_ended(connection: &mut Session, now: DateTime<Utc>) -> Result<bool> {
 /// Removes up to `limit` rows whose JWTs have ended. Returns their number.
 pub fn delete_ended(connection: &mut Session, now: DateTime<Utc>, limit: i64) -> Result<usize> {
     Ok(sql_query(
-        "DELETE FROM exchanged_jwts WHERE (issuer_key, jwt) IN (SELECT issuer_key, jwt FROM exchanged_jwts \
-         WHERE expires_at <= $1 ORDER BY issuer_key, jwt LIMIT $2)",
+        "DELETE FROM exchanged_jwts WHERE jwt IN (SELECT jwt FROM exchanged_jwts WHERE expires_at <= $1 ORDER BY jwt \
+         LIMIT $2)",
     )
     .bind::<BigInt, _>(micros(now))
     .bind::<BigInt, _>(limit)

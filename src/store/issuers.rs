@@ -8,11 +8,9 @@ use super::schema::issuers;
 use super::session::{Session, direct};
 use crate::domain::Attribution;
 use crate::domain::id::{IssuerId, IssuerKey};
-use crate::domain::issuer::{
-    Authorities, Issuer, IssuerRules, IssuerUrl, Jwks, JwksUrl, JwtAlgorithm, KeySource,
-    ListedIssuer,
-};
+use crate::domain::issuer::{Issuer, IssuerRules, ListedIssuer};
 use crate::domain::issuer_kind::IssuerKind;
+use crate::domain::key_source::{Authorities, IssuerUrl, Jwks, JwksUrl, JwtAlgorithm, KeySource};
 use crate::domain::page::Window;
 use crate::domain::status::Status;
 use crate::error::{Error, Result, What};

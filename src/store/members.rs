@@ -14,8 +14,9 @@ use crate::domain::id::{AccountId, AccountKey, RegistryId, RegistryKey};
 use crate::domain::life::Lives;
 use crate::domain::membership::{Member, Membership};
 use crate::domain::page::Window;
-use crate::domain::registry::{Home, Registry, Tenant, TokenRules};
+use crate::domain::registry::Registry;
 use crate::domain::status::Status;
+use crate::domain::tenant::{Home, Tenant, TokenRules};
 use crate::error::Result;
 
 /// Living registries, each with an account's membership.

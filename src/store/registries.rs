@@ -19,8 +19,10 @@ use crate::domain::id::{AccountId, AccountKey, RegistryId, RegistryKey};
 use crate::domain::labels::Labels;
 use crate::domain::life::Lives;
 use crate::domain::period::Period;
-use crate::domain::registry::{NewRegistry, Registry, Tenant, TokenVerifier};
+use crate::domain::registry::{NewRegistry, Registry};
 use crate::domain::signing::KeyRole;
+use crate::domain::tenant::Tenant;
+use crate::domain::token_verifier::TokenVerifier;
 use crate::error::{Error, Result, What};
 
 #[diesel::declare_sql_function]

@@ -155,8 +155,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    exchanged_jwts (issuer_key, jwt) {
-        issuer_key -> BigInt,
+    exchanged_jwts (jwt) {
         jwt -> Binary,
         expires_at -> BigInt,
     }

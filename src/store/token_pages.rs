@@ -19,7 +19,7 @@ use super::token_uses::UseRow;
 use super::tokens::{BUCKET_BITS, TokenRow, UsedRow};
 use crate::domain::id::{RegistryKey, TokenKey};
 use crate::domain::page::{DEFAULT_LIMIT, Window};
-use crate::domain::registry::TokenRules;
+use crate::domain::tenant::TokenRules;
 use crate::domain::token::{Token, VerbatimScopes};
 use crate::error::{Error, Result};
 

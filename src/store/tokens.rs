@@ -29,7 +29,7 @@ use crate::domain::allow_list::AllowList;
 use crate::domain::caps::Caps;
 use crate::domain::id::{AccountId, RegistryId, RegistryKey, TokenId, TokenKey};
 use crate::domain::labels::Labels;
-use crate::domain::registry::TokenRules;
+use crate::domain::tenant::TokenRules;
 use crate::domain::token::{NewToken, Token, VerbatimScopes};
 use crate::error::{Error, Result, What};
 

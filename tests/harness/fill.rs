@@ -8,8 +8,8 @@ use wharfinger::domain::Attribution;
 use wharfinger::domain::caps::Caps;
 use wharfinger::domain::id::{AccountId, RegistryId, RegistryKey, TokenId};
 use wharfinger::domain::life::Lives;
-use wharfinger::domain::registry::TokenRules;
 use wharfinger::domain::secret::{LOOKUP, Lookup};
+use wharfinger::domain::tenant::TokenRules;
 use wharfinger::domain::token::{NewToken, TokenName};
 use wharfinger::store::{Lock, Settings, Store, Target, credentials, registries, tokens};
 

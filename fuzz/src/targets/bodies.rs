@@ -72,6 +72,12 @@ fn send(body: &[u8]) -> Vec<String> {
         );
     }
     taken(registries::membership(body));
+    if let Some(Some(filter)) = taken(registries::bulk_filter(body)) {
+        assert!(filter.labels.len() <= 16 && filter.registries.len() <= 50);
+        // It is stored with its run, and read again for each batch.
+        let stored = serde_json::to_string(&filter).unwrap();
+        assert_eq!(filter, serde_json::from_str(&stored).unwrap());
+    }
     if let Some(new) = taken(registries::new_issuer(body)) {
         assert!(new.url.as_str().len() <= 512 && !new.algorithms.is_empty());
     }

@@ -2,7 +2,8 @@
 //! claim at most, which is there under its JSON pointer, and only exact rules and wildcards that fit admit it.
 
 use serde_json::{Value, json};
-use wharfinger::domain::claims::{ClaimRules, find};
+use wharfinger::domain::claim_name::find;
+use wharfinger::domain::claims::ClaimRules;
 use wharfinger::domain::issuer_kind::IssuerKind;
 use wharfinger::domain::strict_json;
 

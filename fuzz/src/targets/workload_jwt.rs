@@ -1,4 +1,4 @@
-//! The JWT of a workload, before anybody vouches for it. What is read is what a plain reader of JSON finds in it, within
+//! The JWT of a workload, before anybody vouches for it. The text that is read is that which a plain reader of JSON finds in it, within
 //! the bounds; and what passes at an instant for an audience has that audience alone, and an end that has not come.
 
 use base64::Engine as _;

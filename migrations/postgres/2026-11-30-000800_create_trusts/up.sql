@@ -61,11 +61,11 @@ CREATE TABLE trust_refusals (
 );
 CREATE INDEX trust_refusals_refused_at ON trust_refusals (trust_key, refused_at);
 
--- JWTs that were exchanged, until they end: each is exchanged once. jwt: a hash of its jti, or of the JWT without one.
+-- JWTs that were exchanged, until they end: each is exchanged once. jwt: a hash of the issuer's
+-- URL, and of its jti, or of the JWT without one.
 CREATE TABLE exchanged_jwts (
-    issuer_key BIGINT NOT NULL,
     jwt BYTEA NOT NULL,
     expires_at BIGINT NOT NULL,
-    PRIMARY KEY (issuer_key, jwt)
+    PRIMARY KEY (jwt)
 );
 CREATE INDEX exchanged_jwts_expires_at ON exchanged_jwts (expires_at);

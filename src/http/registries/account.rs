@@ -86,7 +86,7 @@ fn flag(revoke_tokens: Option<&str>) -> Result<bool> {
     }
 }
 
-/// Which accounts.
+/// The conditions of a list of accounts.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct AccountConditions {

@@ -1,10 +1,10 @@
 //! The bodies of an evaluation, and their translation to and from the domain.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::wire::{WarningView, nullable_list};
+use super::wire::{WarningView, given, nullable_list};
 use crate::domain::evaluation::{Decision, Evaluation, Question, parse_address, parse_wanted};
 use crate::domain::scope::joined;
 use crate::domain::token_scope::Scope;
@@ -36,13 +36,6 @@ pub(super) struct EvaluateToken {
     #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false, example = "10.1.2.3")]
     address: Option<String>,
-}
-
-/// Reads a member that may be absent, but not null, which would have no meaning.
-fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    deserializer: D,
-) -> std::result::Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
 }
 
 /// A resource, and the wanted actions on it

@@ -8,10 +8,13 @@ use super::evaluation::{EvaluationView, WANTED};
 use super::leak::{PATH, Scanning};
 use super::lookup;
 use super::repeat::REPLAYED;
+use super::wire::TrustEvaluationView;
 use crate::domain::auth_config;
 use crate::domain::bulk::SetChange;
+use crate::domain::claims::{ClaimRules, audience_verdict, issuer_verdict};
 use crate::domain::evaluation::{evaluate, parse_wanted};
 use crate::domain::id::RegistryId;
+use crate::domain::issuer_kind::IssuerKind;
 use crate::domain::permission::{Level, Resource};
 use crate::domain::precondition::{Precondition, Tag};
 use crate::domain::role::Permissions;
@@ -20,6 +23,7 @@ use crate::error::{Error, What};
 use crate::http::body::BODY_LIMIT;
 use crate::http::examples;
 use crate::http::native::Native;
+use crate::service::trusts::TrustEvaluation;
 use crate::service::{account_rules, issuers, leaks, lookups};
 
 const REGISTRY: &str = "0b6c7c1e-2f57-4d6e-9f0a-5f5d2a0f7c11";
@@ -361,8 +365,65 @@ fn fit_issued(path: &str, status: &str, example: &mut Value) {
     }
 }
 
+/// The example of the evaluation of a trust: the workload of another repository.
+fn evaluated_trust() -> Option<Value> {
+    let url = "https://token.actions.githubusercontent.com";
+    let claims = json!({"iss": url, "aud": "team-a.localhost", "repository_id": "75"});
+    let rules = json!({"repository_id": "74"});
+    let rules = ClaimRules::parse(rules.as_object()?.clone()).ok()?;
+    let mut verdicts = vec![
+        issuer_verdict(url, &claims),
+        audience_verdict("team-a.localhost", &claims),
+    ];
+    verdicts.extend(rules.verdicts(IssuerKind::Github, &claims));
+    let wanted = parse_wanted(None, Some("repository:app/web:pull")).ok()?;
+    let misfit = Some("the claim repository_id does not fit".to_owned());
+    let scope = Scope {
+        actions: vec!["pull".to_owned()],
+        name: "app/*".to_owned(),
+        r#type: "repository".to_owned(),
+    };
+    let evaluation = evaluate(&[scope], &wanted, misfit, "localhost");
+    let evaluation = TrustEvaluation {
+        verdicts,
+        evaluation,
+    };
+    Some(json!(TrustEvaluationView::from(evaluation)))
+}
+
+/// Issuers and trusts share their metadata with tokens. An issuer has its keys in one way, here by its own document.
+fn fit_workload(path: &str, status: &str, example: &mut Value) {
+    if path.ends_with("/evaluate") {
+        *example = evaluated_trust().unwrap_or_default();
+        return;
+    }
+    for place in ["", "/items/0"] {
+        let Some(Value::Object(thing)) = example.pointer_mut(place) else {
+            continue;
+        };
+        if let Some(Value::Object(metadata)) = thing.get_mut("metadata") {
+            metadata.retain(|name, _| {
+                let stamps = ["created", "state", "lastModified"];
+                let kept = stamps.iter().any(|begin| name.starts_with(begin));
+                kept && !(status == "201" && name.starts_with("lastModified"))
+            });
+            metadata.insert("state".to_owned(), json!("enabled"));
+        }
+        if let Some(Value::Object(properties)) = thing.get_mut("properties") {
+            properties.retain(|name, _| !["jwks", "jwksUrl", "ca"].contains(&name.as_str()));
+        }
+    }
+}
+
 /// Adjusts examples that share a schema: answers that make a thing differ from others.
 fn fit(path: &str, status: &str, example: &mut Value) {
+    if let Some(link) = example.pointer_mut("/_links/self") {
+        let here = path.replace("{registryId}", REGISTRY);
+        *link = json!(format!("http://127.0.0.1:8080{here}?limit=100"));
+    }
+    if path.starts_with("/issuers") || path.contains("/trusts") {
+        return fit_workload(path, status, example);
+    }
     if path.ends_with("/tokens/{tokenId}/evaluate") {
         *example = evaluated().unwrap_or_default();
         return;

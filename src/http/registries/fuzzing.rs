@@ -1,11 +1,13 @@
 //! The bodies of this surface for the fuzz targets, see [`crate::http::fuzzing`].
 
+use super::bulk_request::{Asked, PostBulk};
 use super::evaluation::EvaluateToken;
 use super::wire::{CreateIssuer, CreateRegistry, CreateToken, CreateTrust, EvaluateTrust};
 use super::wire::{PatchAccount, PatchIssuer, PatchRegistry, PatchToken, PatchTrust};
 use super::wire::{PostAccount, PutMember, TrustQuestion};
 use crate::domain::account::{AccountPatch, CreateAccount};
 use crate::domain::evaluation::Question;
+use crate::domain::filter::TokenFilter;
 use crate::domain::issuer::{IssuerPatch, NewIssuer};
 use crate::domain::membership::Membership;
 use crate::domain::registry::{NewRegistry, RegistryPatch};
@@ -72,6 +74,14 @@ pub fn new_trust(text: &[u8]) -> Result<NewTrust> {
 /// The body that changes a trust.
 pub fn trust_patch(text: &[u8]) -> Result<TrustPatch> {
     command::<PatchTrust, _>(text)
+}
+
+/// The filter of the body that changes many tokens.
+pub fn bulk_filter(text: &[u8]) -> Result<Option<TokenFilter>> {
+    command::<PostBulk, Asked>(text).map(|asked| match asked {
+        Asked::Preview(wish) => Some(wish.filter),
+        Asked::Start(confirmation) => confirmation.filter,
+    })
 }
 
 /// The body that asks what a workload would get.

@@ -28,7 +28,7 @@ use crate::http::schema::one_of;
 use crate::http::state::State;
 use crate::service::issued::Whose;
 
-/// Which API tokens, and where a page of them begins.
+/// The conditions of a list of API tokens, and the beginning of a page of it.
 #[derive(Debug, Clone, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(rename_all = "camelCase")]
@@ -68,7 +68,7 @@ struct ApiTokenQuery {
     r#type: Option<String>,
 }
 
-/// Which app tokens, and where a page of them begins.
+/// The conditions of a list of app tokens, and the beginning of a page of it.
 #[derive(Debug, Clone, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(rename_all = "camelCase")]

@@ -6,6 +6,7 @@ mod account;
 mod api_token;
 mod audit;
 mod bulk;
+mod bulk_request;
 mod catalog;
 mod elsewhere;
 mod evaluation;

@@ -5,6 +5,7 @@
 //! members in spite of `deny_unknown_fields`.
 
 mod account;
+mod bulk;
 mod issued;
 mod issuer;
 mod labels;
@@ -13,13 +14,15 @@ mod member;
 mod registry;
 mod token;
 mod trust;
+mod trust_question;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use serde::{Deserialize as _, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 pub(super) use self::account::{AccountList, AccountView, PatchAccount, PostAccount};
+pub(super) use self::bulk::{BulkList, BulkView, PreviewView};
 pub(super) use self::issued::{IssuedList, IssuedView, PostRegistryApiToken, TokenLevel};
 pub(super) use self::issuer::{CreateIssuer, IssuerList, IssuerView, PatchIssuer};
 pub(super) use self::me::{IdentityView, MembershipView, PutPassword};
@@ -30,13 +33,21 @@ pub(super) use self::registry::{
 pub(super) use self::token::{
     CreateToken, PatchToken, Scope, SentBack, TokenList, TokenView, WarningView,
 };
-pub(super) use self::trust::{
-    CreateTrust, EvaluateTrust, PatchTrust, RefusalList, TrustEvaluationView, TrustList,
-    TrustQuestion, TrustView,
+pub(super) use self::trust::{CreateTrust, PatchTrust, TrustList, TrustView};
+pub(super) use self::trust_question::{
+    EvaluateTrust, RefusalList, TrustEvaluationView, TrustQuestion,
 };
 use crate::domain::Attribution;
 use crate::domain::rotation::Secrets;
 use crate::domain::token::LastUse;
+
+/// Reads a member that may be absent, but not null: that has no meaning, and a script's missing value must not count as
+/// left out.
+pub(super) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
 
 /// Formats a time as RFC 3339 in UTC with a literal `Z`: the Go SDK 2.x appends a `Z` to a time without one, so it
 /// could not read an offset.

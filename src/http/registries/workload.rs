@@ -204,7 +204,7 @@ pub(super) async fn delete(
 ///
 /// Says what a workload with these claims would be granted now, and which claim does not fit. Makes no JWT and changes nothing
 ///
-/// * the signature and the times of a JWT are not looked at, so an old one does
+/// * the signature and the times of a JWT are not looked at, so an old one will do
 #[utoipa::path(
     operation_id = "registriesTrustsEvaluate", tag = "Trusts", params(RegistryPath, TrustPath), request_body = EvaluateTrust,
     responses((status = 200, description = "The comparison of each claim, and the access that would be granted", body = TrustEvaluationView), (status = 404, description = "The registry or the trust does not exist", body = ApiErrorResponse), BodyErrors, Errors),
@@ -215,11 +215,11 @@ pub(super) async fn evaluate(
     call: Call<(RegistryId, TrustId), Json<EvaluateTrust, TrustQuestion>>,
 ) -> Answer {
     let (registry, id) = call.head;
-    let TrustQuestion { claims, question } = call.body.0;
+    let TrustQuestion { workload, question } = call.body.0;
     let evaluated = state
         .service
         .trusts()
-        .evaluate(&call.caller, registry, id, claims, question)
+        .evaluate(&call.caller, registry, id, workload, question)
         .await?;
     Ok(HttpResponse::Ok().json(TrustEvaluationView::from(evaluated)))
 }

@@ -163,7 +163,7 @@ fn body(error: &Error) -> Value {
             .collect(),
         Error::Unauthenticated => vec![OciError {
             code: "UNAUTHORIZED",
-            message: "the credentials are missing or wrong; send a registry token's name and secret, or an account's name and password"
+            message: "the credentials are missing or wrong; send a registry token's name and secret, a trust's name and a JWT, or an account's name and password"
                 .to_owned(),
             detail: None,
         }],

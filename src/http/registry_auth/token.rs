@@ -197,8 +197,8 @@ struct AccessView {
 /// Get a JWT for a registry
 ///
 /// A registry's clients call this after the registry has sent them here. Log in with the name and the secret of a
-/// registry token, with an account, or with the name of a trust and the JWT of a workload. What is granted may be less than what was asked for, or nothing: `evaluate`
-/// on a token says why.
+/// registry token, with an account, or with the name of a trust and the JWT of a workload. The grant may be less than the question, or nothing: `evaluate`
+/// on a token or a trust says why.
 #[utoipa::path(
     operation_id = "registryTokenGet", tag = "Registry access", security(("basicAuth" = [])), params(Question),
     responses((status = 200, description = "A JWT", body = AccessView), Errors),

@@ -8,7 +8,7 @@ use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::{Links, SentBack, nullable_list, rfc3339};
+use super::{Links, SentBack, given, nullable_list, rfc3339};
 use crate::domain::account::{Account, AccountName, AccountPatch, CreateAccount, NewPassword};
 use crate::domain::description::parse_description;
 use crate::domain::patch::Patch;
@@ -257,13 +257,6 @@ struct PostAccountProperties {
     #[serde(default)]
     #[schema(ignore)]
     credentials: SentBack,
-}
-
-/// Reads a member that may be absent, but not null: null for a password is probably a mistake.
-fn given<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> std::result::Result<Option<Password>, D::Error> {
-    Password::deserialize(deserializer).map(Some)
 }
 
 impl TryFrom<PostAccount> for CreateAccount {

@@ -10,11 +10,11 @@ use utoipa::openapi::{ArrayBuilder, ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::{Links, Metadata};
-use crate::domain::issuer::{
-    Authorities, Issuer, IssuerPatch, IssuerUrl, Jwks, JwksUrl, JwtAlgorithm, KEYS, KeySource,
-    ListedIssuer, NewIssuer,
-};
+use crate::domain::issuer::{Issuer, IssuerPatch, ListedIssuer, NewIssuer};
 use crate::domain::issuer_kind::IssuerKind;
+use crate::domain::key_source::{
+    Authorities, IssuerUrl, Jwks, JwksUrl, JwtAlgorithm, KEYS, KeySource,
+};
 use crate::domain::patch::Patch;
 use crate::domain::status::Status;
 use crate::domain::strict_json::Object;

@@ -88,7 +88,7 @@ struct OwnCredential {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<TokenLevel>, nullable = false)]
     level: Option<&'static str>,
-    /// What the registry API token may do there now: its level within what its maker may do. Absent for others, and while
+    /// The rights of the registry API token there now: its level within the rights of its maker. Absent for others, and while
     /// its maker may not see the registry
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -255,7 +255,7 @@ struct IdentityProperties {
     #[schema(value_type = Vec<RoleName>, example = json!(["Analyst"]))]
     roles: Vec<String>,
     credential: OwnCredential,
-    /// What the request may do by roles: what those of the account permit, and through an API token those of the token
+    /// The permissions of the request by roles: those of the account, and through an API token those of the token
     /// too
     permissions: Vec<OwnPermission>,
     /// The registries that the account is a member of, in the order they were made; the first 100

@@ -15,8 +15,9 @@ use crate::domain::labels::Labels;
 use crate::domain::life::{Lives, LivesPatch, parse_life};
 use crate::domain::patch::Patch;
 use crate::domain::period::Period;
-use crate::domain::registry::{self, NewRegistry, RegistryName, RegistryPatch, TokenVerifier};
+use crate::domain::registry::{self, NewRegistry, RegistryName, RegistryPatch};
 use crate::domain::rotation::parse_maximum_age;
+use crate::domain::token_verifier::TokenVerifier;
 use crate::error::{Error, Field, Result, Violations};
 use crate::http::schema::described_word;
 
