@@ -5,8 +5,11 @@
 //! and the parameters added to it. Refuses to know how a connection is used.
 
 use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use percent_encoding::percent_decode_str;
+use diesel::ConnectionError;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::error::{Error, Field, Result};
 
@@ -15,13 +18,17 @@ use crate::error::{Error, Field, Result};
 /// By the first five libpq finds that a server or the network to it is dead. Without them it waits for the operating
 /// system, which gives up after many minutes. They are in seconds, the last one in milliseconds.
 const DEFAULTS: [(&str, &str); 6] = [
-    ("connect_timeout", "3"),
+    (CONNECT_TIMEOUT, "3"),
     ("keepalives_idle", "5"),
     ("keepalives_interval", "2"),
     ("keepalives_count", "3"),
     ("tcp_user_timeout", "10000"),
     (SESSION, "read-write"),
 ];
+
+/// The time for one server to let a connection in. With several servers a dead one costs a second.
+const CONNECT_TIMEOUT: &str = "connect_timeout";
+const CONNECT_TIMEOUT_OF_SEVERAL: &str = "1";
 
 /// The parameter that selects the servers that libpq connects to. A parameter of the URL wins over
 /// `PGTARGETSESSIONATTRS` and over a service file.
@@ -30,11 +37,24 @@ const SESSION: &str = "target_session_attrs";
 const PRIMARY: [&str; 2] = ["read-write", "primary"];
 
 /// An accepted URL, with the added parameters. Its `Debug` hides password and parameters.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Url {
+    /// With all servers. It may have a password.
     text: String,
     shown: String,
+    /// A URL for each server.
+    servers: Vec<String>,
+    /// The server that let the last connection in.
+    last: Arc<AtomicUsize>,
 }
+
+impl PartialEq for Url {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Url {}
 
 impl std::fmt::Debug for Url {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -79,15 +99,45 @@ impl Url {
                 PRIMARY.join(" or ")
             )));
         }
+        let servers = parts.servers();
+        let text = parts.with_defaults(text, servers.len() > 1);
+        let of_server = |server: &String| format!("{text}&{server}");
         Ok(Self {
-            text: parts.with_defaults(text),
+            servers: match servers.as_slice() {
+                [] => vec![text.clone()],
+                several => several.iter().map(of_server).collect(),
+            },
+            text,
             shown: parts.shown(),
+            last: Arc::default(),
         })
     }
 
-    /// The URL for libpq. It may have a password.
-    pub(super) fn as_str(&self) -> &str {
-        &self.text
+    /// Connects to the first server that lets a connection in, beginning with the one that did so last. libpq would always
+    /// begin with the first one, and wait for it while it is dead.
+    ///
+    /// # Errors
+    ///
+    /// Those of all servers.
+    pub(super) fn connect<T>(
+        &self,
+        connect: impl Fn(&str) -> diesel::ConnectionResult<T>,
+    ) -> diesel::ConnectionResult<T> {
+        let (count, last) = (self.servers.len(), self.last.load(Ordering::Relaxed));
+        let mut causes = Vec::new();
+        for place in 0..count {
+            let number = (last + place) % count;
+            match self.servers.get(number).map(|server| connect(server)) {
+                Some(Ok(connected)) => {
+                    self.last.store(number, Ordering::Relaxed);
+                    return Ok(connected);
+                }
+                Some(Err(error)) if count == 1 => return Err(error),
+                Some(Err(error)) => causes.push(error.to_string()),
+                None => {}
+            }
+        }
+        Err(ConnectionError::BadConnection(causes.join("; ")))
     }
 }
 
@@ -95,7 +145,8 @@ impl Url {
 struct Parts<'a> {
     scheme: &'a str,
     credentials: Option<&'a str>,
-    hosts: Vec<&'a str>,
+    /// Hosts and ports.
+    hosts: Vec<(&'a str, &'a str)>,
     /// Hosts with their ports.
     authority: &'a str,
     /// With its slash.
@@ -143,7 +194,7 @@ impl<'a> Parts<'a> {
     /// counts, its own environment variables included; a service file is not read, so it counts as not local.
     fn is_local(&self) -> bool {
         let parameter = |key| self.parameter(key).is_none_or(|hosts| are_local(&hosts));
-        let from_url = self.hosts.iter().all(|host| are_local(&decoded(host)));
+        let from_url = self.hosts.iter().all(|(host, _)| are_local(&decoded(host)));
         let no_service = ["service", "servicefile"]
             .iter()
             .all(|key| self.parameter(key).is_none());
@@ -153,7 +204,41 @@ impl<'a> Parts<'a> {
             && is_local_environment()
     }
 
-    fn with_defaults(&self, text: &str) -> String {
+    /// The parameters that name one server, for each of several. Empty if there is one, or if the lists do not fit, which
+    /// is for libpq to tell.
+    fn servers(&self) -> Vec<String> {
+        let list = |name| -> Option<Vec<String>> {
+            let list = self.parameter(name)?;
+            Some(list.split(',').map(str::to_owned).collect())
+        };
+        let of_authority =
+            |part: fn(&(&str, &str)) -> String| self.hosts.iter().map(part).collect();
+        let hosts: Vec<_> =
+            list("host").unwrap_or_else(|| of_authority(|host| decoded(host.0).into()));
+        let ports: Vec<_> = list("port").unwrap_or_else(|| of_authority(|host| host.1.to_owned()));
+        let addresses = list("hostaddr");
+        let count = addresses.as_ref().map_or(hosts.len(), Vec::len);
+        let fits = |list: &[String]| list.len() == count || list.len() == 1;
+        if count < 2 || hosts.len() != count || !fits(&ports) {
+            return Vec::new();
+        }
+        let encoded = |list: &[String], number: usize| {
+            let value = list.get(number).or(list.first());
+            value.map_or(String::new(), |value| {
+                utf8_percent_encode(value, NON_ALPHANUMERIC).to_string()
+            })
+        };
+        let server = |number| {
+            let address = addresses.as_ref().map_or(String::new(), |addresses| {
+                format!("&hostaddr={}", encoded(addresses, number))
+            });
+            let (host, port) = (encoded(&hosts, number), encoded(&ports, number));
+            format!("host={host}&port={port}{address}")
+        };
+        (0..count).map(server).collect()
+    }
+
+    fn with_defaults(&self, text: &str, several: bool) -> String {
         let mut text = text.to_owned();
         // libpq refuses an empty parameter.
         let mut separator = match self.parameters {
@@ -162,6 +247,10 @@ impl<'a> Parts<'a> {
             Some(_) => "&",
         };
         for (name, value) in DEFAULTS {
+            let value = match name {
+                CONNECT_TIMEOUT if several => CONNECT_TIMEOUT_OF_SEVERAL,
+                _ => value,
+            };
             if self.parameter(name).is_none() {
                 for part in [separator, name, "=", value] {
                     text.push_str(part);
@@ -189,8 +278,8 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// A host without its port.
-fn host(text: &str) -> std::result::Result<&str, &'static str> {
+/// A host and its port, which may be empty.
+fn host(text: &str) -> std::result::Result<(&str, &str), &'static str> {
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let (host, port) = rest
             .split_once(']')
@@ -204,7 +293,7 @@ fn host(text: &str) -> std::result::Result<&str, &'static str> {
         (host, Some(port))
     };
     match port {
-        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => Ok(host),
+        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => Ok((host, port)),
         _ => Err("a port is no number"),
     }
 }
@@ -279,18 +368,23 @@ mod tests {
 
     #[test]
     fn every_connection_is_to_a_primary() {
-        let text = |url: &str| Url::parse(url).unwrap().as_str().to_owned();
-        let added = "connect_timeout=3&keepalives_idle=5&keepalives_interval=2&keepalives_count=3&\
-                     tcp_user_timeout=10000&target_session_attrs=read-write";
-        for (url, separator) in [
-            ("postgres://localhost", "?"),
-            ("postgresql:///a", "?"),
-            ("postgres://localhost/a?", ""),
-            ("postgres://localhost/a?sslmode=disable", "&"),
-            ("postgres://u:p@127.0.0.1:1,[::1]:2/a?sslmode=disable", "&"),
-            ("postgres:///a?host=/tmp,/run&port=1,2", "&"),
+        let text = |url: &str| Url::parse(url).unwrap().text;
+        let added = "keepalives_idle=5&keepalives_interval=2&keepalives_count=3&tcp_user_timeout=10000&\
+                     target_session_attrs=read-write";
+        for (url, separator, seconds) in [
+            ("postgres://localhost", "?", 3),
+            ("postgresql:///a", "?", 3),
+            ("postgres://localhost/a?", "", 3),
+            ("postgres://localhost/a?sslmode=disable", "&", 3),
+            (
+                "postgres://u:p@127.0.0.1:1,[::1]:2/a?sslmode=disable",
+                "&",
+                1,
+            ),
+            ("postgres:///a?host=/tmp,/run&port=1,2", "&", 1),
         ] {
-            assert_eq!(text(url), format!("{url}{separator}{added}"));
+            let wanted = format!("{url}{separator}connect_timeout={seconds}&{added}");
+            assert_eq!(text(url), wanted);
         }
         let url = "postgres://localhost/a?connect_timeout=9";
         assert!(!text(url).contains("connect_timeout=3"));
@@ -335,6 +429,74 @@ mod tests {
         ] {
             assert!(Url::parse(wrong).is_err(), "{wrong} was accepted");
         }
+    }
+
+    #[test]
+    fn each_server_is_tried_and_the_last_one_that_worked_first() {
+        let servers = |url: &str| {
+            let url = Url::parse(url).unwrap();
+            let ends = url.servers.iter().map(|server| {
+                let (_, end) = server.split_once("read-write").unwrap();
+                end.to_owned()
+            });
+            ends.collect::<Vec<_>>()
+        };
+        for one in [
+            "postgres:///a",
+            "postgres://localhost:1/a",
+            "postgres:///a?host=localhost&port=1",
+            // libpq refuses these, and says why.
+            "postgres://localhost,127.0.0.1/a?port=1,2,3",
+            "postgres://localhost/a?hostaddr=127.0.0.1,127.0.0.2",
+        ] {
+            assert_eq!(servers(one), [""], "{one}");
+        }
+        for (several, first, second) in [
+            (
+                "postgres://localhost:1,[::1]/a",
+                "&host=localhost&port=1",
+                "&host=%3A%3A1&port=",
+            ),
+            (
+                "postgres://localhost:1,127.0.0.1:2/a?port=3",
+                "&host=localhost&port=3",
+                "&host=127%2E0%2E0%2E1&port=3",
+            ),
+            (
+                "postgres:///a?host=/tmp,/run&port=1,2",
+                "&host=%2Ftmp&port=1",
+                "&host=%2Frun&port=2",
+            ),
+            (
+                "postgres://localhost,localhost/a?hostaddr=127.0.0.1,127.0.0.2&port=1",
+                "&host=localhost&port=1&hostaddr=127%2E0%2E0%2E1",
+                "&host=localhost&port=1&hostaddr=127%2E0%2E0%2E2",
+            ),
+        ] {
+            assert_eq!(servers(several), [first, second], "{several}");
+        }
+
+        let url = Url::parse("postgres://localhost:1,localhost:2,localhost:3/a").unwrap();
+        let tried = std::cell::RefCell::new(Vec::new());
+        let connect = |works: Option<char>| {
+            let connected = url.connect(|server| {
+                let port = server.chars().last().unwrap();
+                tried.borrow_mut().push(port);
+                let away = || ConnectionError::BadConnection(format!("{port} is away"));
+                works.filter(|works| *works == port).ok_or_else(away)
+            });
+            (connected, tried.take().into_iter().collect::<String>())
+        };
+        assert_eq!(connect(Some('2')), (Ok('2'), "12".to_owned()));
+        assert_eq!(connect(Some('2')), (Ok('2'), "2".to_owned()));
+        assert_eq!(connect(Some('1')), (Ok('1'), "231".to_owned()));
+        let (refused, all) = connect(None);
+        assert_eq!(all, "123");
+        let told = refused.unwrap_err().to_string();
+        assert!(told.contains("1 is away; 2 is away; 3 is away"), "{told}");
+        // Pools share the memory.
+        assert_eq!(connect(Some('3')).1, "123");
+        assert_eq!(url.clone().last.load(Ordering::Relaxed), 2);
     }
 
     #[test]

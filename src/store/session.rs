@@ -150,10 +150,13 @@ impl Session {
                 Ok(Self::Sqlite(connection))
             }
             Target::Postgres(url) => {
-                let mut connection = PgConnection::establish(url.as_str())?;
+                let mut connection = url.connect(PgConnection::establish)?;
                 connection
                     .batch_execute(&postgres_session(purpose))
                     .map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
+                // Compiling a statement takes longer than running our longest one; the planner does so when it overrates
+                // one. Engines that do not compile do not know this setting.
+                let _ = connection.batch_execute("SET jit = off");
                 Ok(Self::Postgres(connection))
             }
         }
@@ -258,9 +261,8 @@ fn sqlite_session(purpose: Purpose) -> String {
 }
 
 fn postgres_session(purpose: Purpose) -> String {
-    // Compiling a statement takes longer than running our longest one; the planner does so when it overrates one.
     let limits = format!(
-        "SET jit = off; SET statement_timeout = {STATEMENT_TIMEOUT}; \
+        "SET statement_timeout = {STATEMENT_TIMEOUT}; \
          SET idle_in_transaction_session_timeout = {STATEMENT_TIMEOUT};"
     );
     let own = match purpose {
