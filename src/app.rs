@@ -21,7 +21,7 @@ pub use self::files::sync_folder;
 use self::files::{unwritable, write_draft};
 use self::opening::unopened;
 use crate::clock::{Clock, Random};
-use crate::config::{LeakedTokens, Settings, read_secret};
+use crate::config::{LeakedTokens, LossPolicy, Settings, read_secret};
 use crate::domain::account::NewPassword;
 use crate::domain::caps::Caps;
 use crate::domain::life::Lives;
@@ -35,7 +35,7 @@ use crate::service::account_commands::FIRST;
 use crate::service::data_keys;
 use crate::service::data_keys::ServerKey;
 use crate::service::throttle::Limits;
-use crate::service::{Policy, Service};
+use crate::service::{OnLoss, Policy, Service};
 use crate::store::{self, Store, Target, dump, leases};
 use crate::tasks::Tasks;
 use crate::tls::Identity;
@@ -102,7 +102,7 @@ impl App {
         if let Some(restored) = service.freeze().heed().await? {
             tracing::warn!(
                 backup = %restored.made_at,
-                "the database was restored from a backup and is frozen; run `wharfinger restore status`, then \
+                "the database was restored from a backup, or lost changes, and is frozen; run `wharfinger restore status`, then \
                  `wharfinger restore confirm`"
             );
         }
@@ -119,7 +119,7 @@ impl App {
                 "--database-url: a backup was restored into this database during this start; start again",
             ));
         }
-        service.begin_serving();
+        service.begin_serving()?;
         let certificate = match identity {
             Some(identity) => {
                 let hangups = signal(SignalKind::hangup()).map_err(Error::internal)?;
@@ -317,6 +317,10 @@ fn policy(settings: &Settings) -> Result<Policy> {
         secret_scanner: settings.given_secret_scanning_token()?,
         monitor: settings.given_metrics_token()?,
         end_leaked_tokens: settings.leaked_tokens == LeakedTokens::Disable,
+        on_loss: match settings.on_loss {
+            LossPolicy::Continue => OnLoss::Continue,
+            LossPolicy::Freeze => OnLoss::Freeze,
+        },
     })
 }
 
@@ -335,6 +339,7 @@ pub fn open_store(settings: &Settings, clock: &Arc<dyn Clock>, holder: &str) -> 
         target,
         readers,
         queue,
+        read_fence: settings.read_fence.into(),
     })
 }
 

@@ -32,10 +32,10 @@ pub use self::commands::{
     AccountCommand, AuditCommand, Command, KeysCommand, OpenapiVersion, Output, OutputChoice,
     PasswordSource, RegistryCommand, RestoreCommand, TokenCommand,
 };
-pub use self::values::Retention;
+pub use self::values::{ReadFence, Retention};
 use self::values::{
     algorithm, app_token_life, bound, domain, http_url, issuer, jwt_life, key_rotation, location,
-    network, notice_repeat, notice_window, retention, secret, token_life,
+    network, notice_repeat, notice_window, read_fence, retention, secret, token_life,
 };
 
 /// The minimum length of a token that an operator chooses, so that nobody can guess it.
@@ -74,6 +74,15 @@ pub enum LeakedTokens {
     Disable,
     /// Only report it in the audit trail and the log
     Report,
+}
+
+/// The answer to a database that lost changes after a failover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LossPolicy {
+    /// Report it in the audit trail, the log, the metrics and /readyz
+    Continue,
+    /// Also let nobody in until `restore confirm`
+    Freeze,
 }
 
 /// Every setting.
@@ -313,6 +322,19 @@ pub struct Settings {
     /// The maximum of requests that wait for the database, fewer if it is slow; further ones get 503
     #[arg(long, env = "WHARFINGER_QUEUE", default_value = "4096", global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub queue: u32,
+    /// On PostgreSQL, the time after which a server that was replaced as the primary answers nothing more, 3s to 60s; off
+    /// if there is one server alone
+    #[arg(long, env = "WHARFINGER_READ_FENCE", default_value = "5s", global = true, value_name = "TIME", value_parser = read_fence)]
+    pub read_fence: ReadFence,
+    /// The answer to changes that the database lost after a failover: continue, or freeze until `restore confirm`
+    #[arg(
+        long,
+        env = "WHARFINGER_ON_LOSS",
+        default_value = "continue",
+        global = true,
+        value_name = "POLICY"
+    )]
+    pub on_loss: LossPolicy,
     /// The time limit for the head of a request to arrive
     #[arg(long, env = "WHARFINGER_HEAD_TIMEOUT", default_value = "10s", global = true, value_name = "TIME", value_parser = bound)]
     pub head_timeout: Duration,

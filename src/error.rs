@@ -163,7 +163,7 @@ pub enum Error {
     },
     /// The database was restored from a backup, and nobody has confirmed it yet.
     #[error(
-        "this service was restored from a backup and is frozen; it lets nobody in and changes nothing until its \
+        "this service was restored from a backup, or lost changes, and is frozen; it lets nobody in and changes nothing until its \
          operator runs `wharfinger restore confirm`"
     )]
     Frozen,

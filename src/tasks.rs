@@ -19,6 +19,8 @@ use crate::tls::Identity;
 const JANITOR_PAUSE: Duration = Duration::from_secs(10);
 /// The time between looks for bulk runs that no process works on.
 const BULK_PAUSE: Duration = Duration::from_secs(5);
+/// The time between looks for changes that the database lost.
+const LOSS_PAUSE: Duration = Duration::from_secs(1);
 /// The time between writes of logins and refusals: a killed process loses those since the last one.
 const AUDIT_PAUSE: Duration = Duration::from_secs(1);
 /// The time between writes of the uses of tokens that are the first, or the first in a while.
@@ -61,6 +63,7 @@ impl Tasks {
         if let Some((identity, hangups)) = certificate {
             others.push(spawn(identity.follow(hangups)));
         }
+        others.push(spawn(watch_losses(service.clone())));
         if counts {
             others.push(spawn(count(service.clone())));
         }
@@ -91,9 +94,9 @@ impl Tasks {
                 let _ = task.await;
             }
         }
-        report_uses(in_time(self.service.flush_usage()).await);
-        report_audit(in_time(self.service.flush_audit(true)).await);
-        report_refused(in_time(self.service.flush_refused_workloads()).await);
+        report_uses(by(deadline, self.service.flush_usage()).await);
+        report_audit(by(deadline, self.service.flush_audit(true)).await);
+        report_refused(by(deadline, self.service.flush_refused_workloads()).await);
     }
 }
 
@@ -101,8 +104,11 @@ fn spawn(task: impl Future<Output = ()> + 'static) -> JoinHandle<()> {
     actix_web::rt::spawn(task)
 }
 
-async fn in_time(write: impl Future<Output = Result<usize>>) -> Result<usize> {
-    let done = tokio::time::timeout(LAST_WRITE, write).await;
+async fn by(
+    deadline: tokio::time::Instant,
+    write: impl Future<Output = Result<usize>>,
+) -> Result<usize> {
+    let done = tokio::time::timeout_at(deadline, write).await;
     done.unwrap_or_else(|_| {
         Err(Error::Unavailable {
             outage: Outage::Gone,
@@ -270,6 +276,24 @@ async fn run_bulk(service: Service, holder: String) {
             Err(error) => tracing::error!(
                 error = error.chain(),
                 "a bulk run failed and tries again; report this defect"
+            ),
+        }
+    }
+}
+
+/// Looks for changes that the database lost. It logs a failure and tries again.
+async fn watch_losses(service: Service) {
+    let mut ticks = ticks(LOSS_PAUSE);
+    loop {
+        ticks.tick().await;
+        match service.losses().look().await {
+            Ok(()) => {}
+            Err(Error::Unavailable { outage, .. }) => {
+                tracing::debug!(%outage, "the database could not be compared with what this process knows");
+            }
+            Err(error) => tracing::error!(
+                error = error.chain(),
+                "the database could not be compared with what this process knows; report this defect"
             ),
         }
     }

@@ -396,6 +396,7 @@ async fn steal_key(server: &Server) -> Vec<u8> {
         target: Target::parse(&server.database.url).unwrap(),
         readers: 1,
         queue: 1,
+        read_fence: None,
     })
     .unwrap();
     let key = ServerKey::parse(&SecretString::from("A".repeat(43) + "=")).unwrap();

@@ -394,7 +394,9 @@ async fn check_frozen(server: &Server, filled: &Filled) {
         };
         let answer = actor.send(request).await;
         assert_eq!(answer.status, 503, "{method} {path}: {answer:?}");
-        let said = answer.text.contains("restored from a backup and is frozen");
+        let said = answer
+            .text
+            .contains("restored from a backup, or lost changes, and is frozen");
         assert!(said, "{method} {path}: {answer:?}");
         assert_eq!(answer.header("retry-after"), "", "{answer:?}");
         let native = path.starts_with("/registries");

@@ -26,8 +26,8 @@ use wharfinger::domain::tenant::TokenRules;
 use wharfinger::domain::token::{NewToken, TokenName};
 use wharfinger::error::{Outage, Result, What};
 use wharfinger::store::{
-    self, Ledger, Lock, Session, Settings, Store, Target, Transaction, credentials, registries,
-    token_pages, tokens,
+    self, Committed, Ledger, Lock, Session, Settings, Store, Target, Transaction, credentials,
+    registries, token_pages, tokens,
 };
 
 use crate::harness::{Backend, Database, Patience, within_patience};
@@ -46,6 +46,7 @@ fn open(backend: Backend, queue: usize) -> (Database, Store) {
         target,
         readers: 1,
         queue,
+        read_fence: None,
     };
     (database, Store::open(&settings).unwrap())
 }
@@ -583,17 +584,21 @@ impl Notes {
 }
 
 impl Ledger for Notes {
-    fn write(&self, connection: &mut Session, events: Vec<Event>) -> Result<()> {
+    fn write(&self, connection: &mut Session, events: Vec<Event>) -> Result<Committed> {
         let names: Vec<_> = events
             .into_iter()
             .filter_map(|event| Some(event.actor_name?.to_string()))
             .collect();
         insert(connection, &format!("told {}", names.join(" ")))?;
         match self {
-            Self::Kept => Ok(()),
+            Self::Kept => Ok(Box::new(|| ())),
             Self::Refusing => Err(Error::internal("on purpose")),
             Self::Panicking => panic!("on purpose"),
         }
+    }
+
+    fn is_behind(&self, _: &mut Session) -> Result<bool> {
+        Ok(false)
     }
 }
 
@@ -939,6 +944,7 @@ async fn readers_share_their_page_cache() {
             target: Target::parse(&database.url).unwrap(),
             readers,
             queue: 16,
+            read_fence: None,
         })
         .unwrap();
         assert_eq!(store.read(cache).await.unwrap(), each);

@@ -196,7 +196,7 @@ async fn status(settings: &Settings, output: Output) -> Result<()> {
         let shown = json!({"frozen": false});
         return print_as(output, &shown, || "This database is not frozen.".to_owned());
     };
-    let shown = json!({
+    let mut shown = json!({
         "frozen": true,
         "madeAt": restored.made_at,
         "restoredAt": restored.restored_at,
@@ -210,6 +210,9 @@ async fn status(settings: &Settings, output: Output) -> Result<()> {
             "apiTokens": standing.api_tokens,
         },
     });
+    if let Some(lost) = restored.lost_events {
+        shown["lostEvents"] = lost.into();
+    }
     print_as(output, &shown, || {
         warning(&restored, standing, SystemClock.now())
     })
@@ -217,7 +220,12 @@ async fn status(settings: &Settings, output: Output) -> Result<()> {
 
 /// A warning that lists the credentials that an old backup would revive.
 fn warning(restored: &Restored, standing: LiveCredentials, now: DateTime<Utc>) -> String {
-    let made = second(restored.made_at);
+    let (made, since) = (second(restored.made_at), second(restored.restored_at));
+    let origin = match restored.lost_events {
+        None => format!("restored {since}"),
+        Some(1) => format!("1 change is lost, as was found {since}"),
+        Some(lost) => format!("{lost} changes are lost, as was found {since}"),
+    };
     let LiveCredentials {
         accounts,
         tokens,
@@ -228,12 +236,12 @@ fn warning(restored: &Restored, standing: LiveCredentials, now: DateTime<Utc>) -
         api_tokens,
     } = standing;
     format!(
-        "This database is FROZEN: nobody is let in and nothing is changed until the restore is confirmed.\n\
-         It has the state of {made}, {} ago (restored {}). All later changes are undone:\n\
+        "This database is FROZEN: nobody is let in and nothing is changed until its state is confirmed.\n\
+         It has the state of {made}, {} ago ({origin}). All later changes are undone:\n\
          - Tokens that were deleted, disabled or revoked since are back. Secrets that were replaced work again.\n\
          - Accounts that were disabled or deleted since are back, with the roles and passwords of that time.\n\
          - Tokens and accounts that were made since are gone, and their secrets open nothing.\n\
-         Once the restore is confirmed, these credentials work:\n\
+         Once it is confirmed, these credentials work:\n\
          {accounts:>12}  accounts\n\
          {tokens:>12}  registry tokens, {lasting_tokens} of which never expire\n\
          {trusts:>12}  trusts of workloads\n\
@@ -242,7 +250,6 @@ fn warning(restored: &Restored, standing: LiveCredentials, now: DateTime<Utc>) -
          End again what was ended since; administrators can read everything now, and `account` commands work.\n\
          Then run `wharfinger restore confirm`; with --disable-tokens it disables all registry tokens and trusts.",
         age(now - restored.made_at),
-        second(restored.restored_at),
     )
 }
 

@@ -29,6 +29,24 @@ impl From<Retention> for Option<Duration> {
     }
 }
 
+/// The time after which a database server that was replaced answers nothing more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadFence {
+    /// It is not looked for.
+    Off,
+    /// After this time.
+    After(Duration),
+}
+
+impl From<ReadFence> for Option<Duration> {
+    fn from(fence: ReadFence) -> Self {
+        match fence {
+            ReadFence::Off => None,
+            ReadFence::After(time) => Some(time),
+        }
+    }
+}
+
 pub(super) type Parsed<T> = std::result::Result<T, String>;
 
 #[expect(
@@ -154,6 +172,16 @@ pub(super) fn issuer(text: &str) -> Parsed<String> {
 
 pub(super) fn algorithm(text: &str) -> Parsed<Algorithm> {
     Algorithm::parse(text).map_err(|error| error.to_string())
+}
+
+/// At least 3s, as a heartbeat comes every second.
+pub(super) fn read_fence(text: &str) -> Parsed<ReadFence> {
+    if text == "off" {
+        return Ok(ReadFence::Off);
+    }
+    between(text, "3s", "60s")
+        .map(ReadFence::After)
+        .map_err(|error| format!("{error}, or off"))
 }
 
 pub(super) fn retention(text: &str) -> Parsed<Retention> {

@@ -100,6 +100,8 @@ words! {
         Rotate = "rotate",
         /// A restore from a backup was confirmed.
         Restore = "restore",
+        /// The database lost events that it had acknowledged.
+        Loss = "loss",
         /// A run, a change of many tokens, began or ended.
         Bulk = "bulk",
         /// A leaked secret was found.

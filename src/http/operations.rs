@@ -71,6 +71,9 @@ struct Checks {
         skip_serializing_if = "Option::is_none"
     )]
     signing_certificates_begin: Option<String>,
+    /// When changes were found missing that the database had acknowledged.
+    #[serde(rename = "lossDetected", skip_serializing_if = "Option::is_none")]
+    loss_detected: Option<String>,
     /// The time until which the janitor removes nothing, since the clock jumped.
     #[serde(rename = "removalsWaitUntil", skip_serializing_if = "Option::is_none")]
     removals_wait_until: Option<String>,
@@ -106,6 +109,7 @@ impl Checks {
             signing_certificates_end: None,
             signing_certificates_begin: None,
             removals_wait_until: None,
+            loss_detected: None,
         }
     }
 }
@@ -123,6 +127,7 @@ async fn readyz(state: Data<State>) -> Answer<Native> {
                 signing_certificates_end: shown(readiness.signing_certificates_end),
                 signing_certificates_begin: shown(readiness.signing_certificates_begin),
                 removals_wait_until: shown(readiness.removals_wait_until),
+                loss_detected: shown(readiness.loss_detected),
                 ..Checks::of("ok", "ok", health)
             },
             readiness.thawed && health.is_sound(),

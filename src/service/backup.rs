@@ -200,6 +200,7 @@ pub fn restore(
         backup.finish()?;
         data_keys::require_key(connection, server_key)?;
         let restored = Restored {
+            lost_events: None,
             made_at: contents.made_at,
             restored_at: clock.now(),
         };

@@ -4,19 +4,20 @@
 //! chain's sealed row holds its start and its end. So every change, removal, insertion or cut can be found; a reset of
 //! the whole database to an earlier state cannot. Owns the form of the links. Refuses to know the meaning of events.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::{constant_time, hmac};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::data_keys::DataKeys;
-use crate::clock::Random;
+use super::loss_log::{Loss, LossLog};
+use crate::clock::{Clock, Random};
 use crate::domain::audit::{Event, KeptEvent, Said};
 use crate::domain::excerpt::Text;
 use crate::error::{Error, Result};
 use crate::store::audit::{self as table, Chain};
-use crate::store::{Ledger, Lock, Session, Store, data_keys};
+use crate::store::{Committed, Ledger, Lock, Session, Store, data_keys};
 
 /// The name of the number of chains among the data set's facts.
 const CHAINS: &str = "audit-chains";
@@ -27,17 +28,32 @@ pub(super) const BATCH: i64 = 1000;
 #[derive(Debug)]
 pub struct Trail {
     writer: Uuid,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    losses: Arc<LossLog>,
     /// Opened when the first event comes: most commands write none.
     ledger: tokio::sync::OnceCell<Arc<dyn Ledger>>,
 }
 
 impl Trail {
     /// A chain that is not opened yet.
-    pub fn new(random: &dyn Random) -> Result<Self> {
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        losses: Arc<LossLog>,
+    ) -> Result<Self> {
         Ok(Self {
             writer: random.uuid()?,
+            clock,
+            random,
+            losses,
             ledger: tokio::sync::OnceCell::new(),
         })
+    }
+
+    /// The ledger, if its chain is open.
+    pub(super) fn opened(&self) -> Option<Arc<dyn Ledger>> {
+        self.ledger.get().cloned()
     }
 
     /// The ledger that adds events to this process's chain. Opens the chain if it is not open yet.
@@ -45,56 +61,129 @@ impl Trail {
         &self,
         store: &Store,
         vault: &Arc<DataKeys>,
-        now: DateTime<Utc>,
     ) -> Result<Arc<dyn Ledger>> {
         let open = || async {
-            let (sealed_by, writer) = (Arc::clone(vault), self.writer);
-            let chain = store
+            let (sealed_by, writer, now) = (Arc::clone(vault), self.writer, self.clock.now());
+            let last = store
                 .write(Lock::Catalog, move |connection| {
                     // It is open already if the answer to the first job was lost, as its request was given up.
-                    if let Some(chain) = table::of_writer(connection, writer)? {
-                        return Ok(chain);
-                    }
-                    let (number, key) = sealed_by.newest_audit_key()?;
-                    let mut chain = table::open(connection, writer, number, now)?;
-                    chain.seal = seal(key, &chain);
-                    table::keep(connection, &chain)?;
-                    match count(connection, &sealed_by) {
-                        Ok(known) => {
-                            let fact = count_fact(key, number, known.unwrap_or(0) + 1);
-                            data_keys::set_fact(connection, CHAINS, &fact)?;
-                        }
-                        // A damaged chain is for `verify` to report, and no reason not to serve.
-                        Err(error @ Error::Internal(_)) => {
-                            tracing::error!(
-                                error = error.chain(),
-                                "the count of audit chains is damaged; run `wharfinger audit verify`"
-                            );
-                        }
-                        Err(error) => return Err(error),
-                    }
-                    Ok(chain.chain)
+                    let chain = match table::of_writer(connection, writer)? {
+                        Some(chain) => table::find(connection, chain)?,
+                        None => None,
+                    };
+                    let chain = match chain {
+                        Some(chain) => chain,
+                        None => open(connection, &sealed_by, writer, now)?,
+                    };
+                    Ok(Place::of(&chain))
                 })
                 .await?;
-            let data_keys = Arc::clone(vault);
-            Ok(Arc::new(Pen { chain, data_keys }) as Arc<dyn Ledger>)
+            let pen = Pen {
+                data_keys: Arc::clone(vault),
+                clock: Arc::clone(&self.clock),
+                random: Arc::clone(&self.random),
+                losses: Arc::clone(&self.losses),
+                last: Arc::new(Mutex::new(last)),
+            };
+            Ok(Arc::new(pen) as Arc<dyn Ledger>)
         };
         self.ledger.get_or_try_init(open).await.cloned()
+    }
+}
+
+/// Opens a chain.
+fn open(
+    connection: &mut Session,
+    vault: &DataKeys,
+    writer: Uuid,
+    now: DateTime<Utc>,
+) -> Result<Chain> {
+    let (number, key) = vault.newest_audit_key()?;
+    let mut chain = table::open(connection, writer, number, now)?;
+    chain.seal = seal(key, &chain);
+    table::keep(connection, &chain)?;
+    match count(connection, vault) {
+        Ok(known) => {
+            let fact = count_fact(key, number, known.unwrap_or(0) + 1);
+            data_keys::set_fact(connection, CHAINS, &fact)?;
+        }
+        // A damaged chain is for `verify` to report, and no reason not to serve.
+        Err(error @ Error::Internal(_)) => {
+            tracing::error!(
+                error = error.chain(),
+                "the count of audit chains is damaged; run `wharfinger audit verify`"
+            );
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(chain)
+}
+
+/// The place of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    chain: i64,
+    sequence: i64,
+}
+
+impl Place {
+    fn of(chain: &Chain) -> Self {
+        Self {
+            chain: chain.chain,
+            sequence: chain.head_sequence,
+        }
     }
 }
 
 /// Adds events to a chain.
 #[derive(Debug)]
 struct Pen {
-    chain: i64,
     data_keys: Arc<DataKeys>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    losses: Arc<LossLog>,
+    /// The last event that was acknowledged.
+    last: Arc<Mutex<Place>>,
+}
+
+impl Pen {
+    /// The chain, locked, or a new one if it lacks events that were acknowledged.
+    fn chain(&self, connection: &mut Session) -> Result<(Chain, Option<Loss>)> {
+        let known = *last(&self.last);
+        let found = table::lock(connection, known.chain)?;
+        let kept = match found {
+            Some(chain) if chain.head_sequence >= known.sequence => return Ok((chain, None)),
+            Some(chain) => chain.head_sequence,
+            None => 0,
+        };
+        let now = self.clock.now();
+        let loss = Loss {
+            chain: known.chain,
+            first: kept + 1,
+            last: known.sequence,
+            kept_at: table::latest(connection)?.unwrap_or(now),
+            found_at: now,
+        };
+        // Not the old one: its numbers stand for the lost events wherever they were exported.
+        let chain = open(connection, &self.data_keys, self.random.uuid()?, now)?;
+        Ok((chain, Some(loss).filter(|loss| loss.events() > 0)))
+    }
+}
+
+fn last(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
+    place.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Ledger for Pen {
-    fn write(&self, connection: &mut Session, events: Vec<Event>) -> Result<()> {
-        let lost = || Error::internal("the audit chain of this process is gone");
-        let mut chain = table::lock(connection, self.chain)?.ok_or_else(lost)?;
+    fn write(&self, connection: &mut Session, events: Vec<Event>) -> Result<Committed> {
+        let (mut chain, loss) = self.chain(connection)?;
+        let lost = || Error::internal("the data key of this process's audit chain is gone");
         let key = self.data_keys.audit_key(chain.data_key).ok_or_else(lost)?;
+        let events: Vec<_> = loss
+            .map(|loss| loss.event())
+            .into_iter()
+            .chain(events)
+            .collect();
         let mut linked = Vec::with_capacity(events.len());
         for event in events {
             let kept = KeptEvent {
@@ -109,7 +198,23 @@ impl Ledger for Pen {
         }
         chain.seal = seal(key, &chain);
         table::insert(connection, linked)?;
-        table::keep(connection, &chain)
+        table::keep(connection, &chain)?;
+        let (place, known) = (Place::of(&chain), Arc::clone(&self.last));
+        let losses = Arc::clone(&self.losses);
+        Ok(Box::new(move || {
+            let mut known = last(&known);
+            *known = place.max(*known);
+            drop(known);
+            if let Some(loss) = loss {
+                losses.note(loss);
+            }
+        }))
+    }
+
+    fn is_behind(&self, connection: &mut Session) -> Result<bool> {
+        let known = *last(&self.last);
+        let chain = table::find(connection, known.chain)?;
+        Ok(chain.is_none_or(|chain| chain.head_sequence < known.sequence))
     }
 }
 
@@ -278,6 +383,7 @@ mod tests {
             target,
             readers,
             queue,
+            read_fence: None,
         };
         let store = Store::open(&settings).unwrap();
         let key = ServerKey::generate(&SystemRandom).unwrap();
@@ -287,9 +393,12 @@ mod tests {
         for _ in 0..2 {
             let trail = Trail {
                 writer,
+                clock: Arc::clone(&clock),
+                random: Arc::new(SystemRandom),
+                losses: Arc::default(),
                 ledger: tokio::sync::OnceCell::new(),
             };
-            trail.open(&store, &keys, clock.now()).await.unwrap();
+            trail.open(&store, &keys).await.unwrap();
         }
         let chains = store.read(move |connection| count(connection, &keys)).await;
         assert_eq!(chains.unwrap(), Some(1));

@@ -3,6 +3,7 @@
 //! It names no use case; those build on it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -18,6 +19,7 @@ use super::chain::Trail;
 use super::changes::Changes;
 use super::data_keys::DataKeys;
 use super::issuer_keys::IssuerKeys;
+use super::loss_log::LossLog;
 use super::passwords;
 use super::policy::Policy;
 use super::refused_workloads::RefusedWorkloads;
@@ -90,6 +92,9 @@ pub(super) struct Core {
     pub(super) usage: UsageRecorder,
     pub(super) refused_workloads: RefusedWorkloads,
     pub(super) trail: Trail,
+    pub(super) losses: Arc<LossLog>,
+    /// The number of the store's connections at the last look for a loss.
+    pub(super) connections_looked_at: AtomicU64,
     pub(super) changes: Arc<Changes>,
     pub(super) audit_buffer: AuditBuffer,
     /// A bulk run began in this process.
@@ -292,8 +297,7 @@ impl Core {
 
     /// The ledger that adds events to this process's chain of the audit trail.
     pub(super) async fn ledger(&self) -> Result<Arc<dyn Ledger>> {
-        let now = self.clock.now();
-        self.trail.open(&self.store, &self.data_keys, now).await
+        self.trail.open(&self.store, &self.data_keys).await
     }
 
     /// Returns true if this process is not frozen. A frozen process first looks whether the freeze has ended.

@@ -53,6 +53,7 @@ impl<'a> Metrics<'a> {
         self.core.caches.register(registry);
         self.core.counts.register(registry);
         self.core.issuer_keys.counts().register(registry);
+        self.core.losses.counts().register(registry);
     }
 
     /// Updates the metrics that are not counted as they happen.

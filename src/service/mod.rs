@@ -37,6 +37,8 @@ pub mod janitor;
 pub mod jwt;
 pub mod leaks;
 pub mod lookups;
+mod loss_log;
+pub mod losses;
 pub mod me;
 pub mod members;
 pub mod metrics;
@@ -63,6 +65,7 @@ mod workload_logins;
 mod workloads;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
@@ -94,11 +97,13 @@ use self::issuers::Issuers;
 use self::janitor::Janitor;
 use self::leaks::Leaks;
 use self::lookups::Lookups;
+use self::loss_log::LossLog;
+use self::losses::Losses;
 use self::me::Me;
 use self::members::Members;
 use self::metrics::Metrics;
 use self::passwords::{Passwords, SETTING};
-pub use self::policy::Policy;
+pub use self::policy::{OnLoss, Policy};
 use self::refused_workloads::RefusedWorkloads;
 use self::registries::Registries;
 use self::registry_api_tokens::RegistryApiTokens;
@@ -153,7 +158,8 @@ impl Service {
             Arc::clone(&throttle),
             caches.cache("passwords"),
         )?;
-        let trail = Trail::new(&*random)?;
+        let losses = Arc::new(LossLog::default());
+        let trail = Trail::new(Arc::clone(&clock), Arc::clone(&random), Arc::clone(&losses))?;
         let changes = Arc::new(Changes::new(policy.changes_per_hour, clock.instant()));
         let audit_buffer = AuditBuffer::new(clock.instant());
         let issuer_keys = IssuerKeys::new(outgoing, Arc::clone(&clock));
@@ -173,6 +179,8 @@ impl Service {
                 usage: UsageRecorder::default(),
                 refused_workloads: RefusedWorkloads::default(),
                 trail,
+                losses,
+                connections_looked_at: AtomicU64::new(0),
                 changes,
                 audit_buffer,
                 bulk_begun: Notify::new(),
@@ -253,6 +261,12 @@ impl Service {
     #[must_use]
     pub fn leaks(&self) -> Leaks<'_> {
         Leaks::new(&self.core)
+    }
+
+    /// Changes that the database lost.
+    #[must_use]
+    pub fn losses(&self) -> Losses<'_> {
+        Losses::new(&self.core)
     }
 
     /// Lookups of secrets.
@@ -433,12 +447,14 @@ impl Service {
     pub async fn readiness(&self) -> Result<Readiness> {
         let thawed = self.core.thawed().await?;
         let now = self.core.clock.now();
+        let loss_detected = self.core.losses.last().map(|loss| loss.found_at);
         self.core
             .store
             .probe(move |connection| {
                 let mut readiness = Readiness {
                     migrations: migrations::is_current(connection)?,
                     thawed,
+                    loss_detected,
                     signing_certificates_end: None,
                     signing_certificates_begin: None,
                     removals_wait_until: None,
@@ -486,8 +502,10 @@ impl Service {
     }
 
     /// Notes that this process serves the database until it is closed, see [`Store::begin_serving`].
-    pub fn begin_serving(&self) {
-        self.core.store.begin_serving();
+    pub fn begin_serving(&self) -> Result<()> {
+        // The last half of an id is random.
+        let (_, process) = self.core.random.uuid()?.as_u64_pair();
+        self.core.store.begin_serving(process.cast_signed())
     }
 
     /// The state of the database beyond its answers, as far as this process saw. It asks nobody.
@@ -509,6 +527,8 @@ pub struct Readiness {
     pub migrations: bool,
     /// True if the database is in use: not restored, or confirmed.
     pub thawed: bool,
+    /// When changes were found missing that the database had acknowledged, since the start.
+    pub loss_detected: Option<DateTime<Utc>>,
     /// The end of the first signing certificate in use that ends; none while no registry has keys.
     pub signing_certificates_end: Option<DateTime<Utc>>,
     /// The latest beginning of the certificates that are not valid yet; none while all are.

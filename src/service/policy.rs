@@ -14,6 +14,15 @@ use crate::domain::membership::Rights;
 use crate::domain::registry::RegistryName;
 use crate::domain::signing::Algorithm;
 
+/// The answer to a database that lost changes which it had acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnLoss {
+    /// The service goes on.
+    Continue,
+    /// Nobody is let in until an operator confirms the state of the database, as after a restore.
+    Freeze,
+}
+
 /// The operator's rules.
 #[derive(Debug, Clone)]
 #[expect(
@@ -73,6 +82,8 @@ pub struct Policy {
     pub monitor: Option<SecretString>,
     /// True if leaked credentials are ended when they are reported.
     pub end_leaked_tokens: bool,
+    /// The answer to a loss.
+    pub on_loss: OnLoss,
 }
 
 impl Policy {

@@ -20,6 +20,10 @@ pub struct Restored {
     pub made_at: DateTime<Utc>,
     /// When it was restored.
     pub restored_at: DateTime<Utc>,
+    /// The number of lost events if it was no restore, but a failover that lost them. Then `made_at` is the time of the
+    /// last event that is left, and `restored_at` that at which the loss was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_events: Option<i64>,
 }
 
 /// Freezes a database that was restored.

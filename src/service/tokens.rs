@@ -288,23 +288,47 @@ impl<'a> Tokens<'a> {
         let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
         let refresh_id = self.core.random.uuid()?;
         let urgency = Urgency::of_an_end(patch.only_disables());
+        let decide =
+            move |connection: &mut Session, actor: &Actor| -> Result<(Token, Option<Token>)> {
+                let (home, rights) = enter(connection, actor, registry)?;
+                rights.require(Resource::Token, Level::Write)?;
+                let before = find(connection, home, id)?;
+                condition.require(What::Token, Some(before.tag_at(now)))?;
+                let (holder, lives) = (
+                    policy.holder(actor, rights),
+                    home.lives.within(policy.lives),
+                );
+                let update = |token: &mut Token| token.update(patch.clone(), lives, now);
+                let altered = altered(&before, &holder, update)?;
+                Ok((before, altered))
+            };
+        // Of PATCHes that change nothing there are many, and each would wait for the registry's lock behind other replicas.
+        if self.core.store.has_replicas() {
+            let (decide, changes) = (decide.clone(), Arc::clone(&self.core.changes));
+            let instant = self.core.clock.instant();
+            let unchanged = self.core.read(caller, move |connection, actor| {
+                let (before, altered) = decide(connection, actor)?;
+                // An account at its limit is told so, whether or not it would change something.
+                let has_room =
+                    urgency == Urgency::End || changes.require_room(actor.key, instant).is_ok();
+                Ok((altered.is_none() && has_room).then_some(before))
+            });
+            if let Some(token) = unchanged.await? {
+                return Ok(token);
+            }
+        }
         self.core
             .change(
                 caller,
                 urgency,
                 Lock::Registry(registry),
                 move |connection, actor| {
-                    let (home, rights) = enter(connection, actor, registry)?;
-                    rights.require(Resource::Token, Level::Write)?;
-                    let before = find(connection, home, id)?;
-                    condition.require(What::Token, Some(before.tag_at(now)))?;
-                    let (holder, stamp) = (policy.holder(actor, rights), actor.stamp(now));
-                    let lives = home.lives.within(policy.lives);
-                    let update = |token: &mut Token| token.update(patch.clone(), lives, now);
-                    let Some(mut token) = altered(&before, &holder, update)? else {
+                    let (before, altered) = decide(connection, actor)?;
+                    let Some(mut token) = altered else {
                         return Ok(Done::nothing(before));
                     };
-                    let change = keep(connection, &before, &mut token, (stamp, refresh_id))?;
+                    let by = (actor.stamp(now), refresh_id);
+                    let change = keep(connection, &before, &mut token, by)?;
                     Ok(Done::told(token, change.within(registry)))
                 },
             )

@@ -123,6 +123,17 @@ pub fn find(connection: &mut Session, chain: i64) -> Result<Option<Chain>> {
         .optional()?)
 }
 
+/// The time of the last event of all chains.
+pub fn latest(connection: &mut Session) -> Result<Option<DateTime<Utc>>> {
+    let at: Option<i64> = audit_events::table
+        .order(audit_events::at.desc())
+        .select(audit_events::at)
+        .limit(1)
+        .get_result(connection)
+        .optional()?;
+    at.map(instant).transpose()
+}
+
 /// Every chain, the first opened first.
 pub fn chains(connection: &mut Session) -> Result<Vec<Chain>> {
     Ok(audit_chains::table

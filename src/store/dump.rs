@@ -54,6 +54,10 @@ pub const LEFT_OUT: &[(&str, &str)] = &[
     ),
     ("bulk_refusals", "they belong to bulk_runs"),
     (
+        "heartbeats",
+        "they belong to processes that run on the database",
+    ),
+    (
         "janitor_clock",
         "it tells of the clock of the machines that run on the database",
     ),

@@ -9,9 +9,11 @@
 
 mod condition;
 mod failure;
+mod fence;
 mod limiter;
 mod parts;
 mod pool;
+mod poolers;
 mod postgres_url;
 mod prepared;
 mod priority;
@@ -22,6 +24,7 @@ mod session;
 mod statement;
 mod token_conditions;
 mod transaction;
+mod watch;
 mod writer;
 
 pub mod accounts;
@@ -36,6 +39,7 @@ pub mod data_keys;
 pub mod dump;
 pub mod exchanged_jwts;
 pub mod frozen;
+mod heartbeats;
 pub mod idempotency;
 pub mod issued;
 pub mod issuers;
@@ -56,14 +60,16 @@ pub mod trust_refusals;
 pub mod trusts;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{RecvTimeoutError, Sender};
 use diesel::r2d2::{NopErrorHandler, Pool};
 
 use self::condition::Condition;
 pub use self::condition::{FileState, Health, Integrity};
+use self::fence::Fence;
 use self::limiter::ConcurrencyLimiter;
 use self::pool::Manager;
 pub use self::postgres_url::Url;
@@ -72,15 +78,22 @@ use self::readers::Readers;
 use self::session::{Index, Purpose};
 pub use self::session::{Session, Target};
 pub use self::statement::Dialect;
-pub use self::transaction::{Ledger, Transaction};
+pub use self::transaction::{Committed, Ledger, Transaction};
+use self::watch::{Crew, Seat};
 pub use self::writer::Lock;
 use self::writer::{GROUP, Writer};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::metrics;
 
-/// The time for which closing waits for threads: longer than a statement may take.
-const CLOSING: Duration = Duration::from_secs(15);
+/// The time for which closing waits for threads. Nobody waits for their answers any more.
+const CLOSING: Duration = Duration::from_secs(5);
+/// The time between two looks for threads that wait for too long.
+const LOOK: Duration = Duration::from_millis(500);
+/// The time after which a heartbeat counts as lost, and another connection is tried.
+const HEARTBEAT: Duration = Duration::from_secs(3);
+/// The most heartbeats that wait for silent servers.
+const HEARTBEATS: usize = 4;
 
 /// The time that a read or a write may take, its wait included, before the limit is lowered. Writes wait for the disk.
 const READ_MOMENT: Duration = Duration::from_millis(100);
@@ -102,6 +115,9 @@ pub struct Settings {
     pub readers: usize,
     /// The most jobs that may wait in either queue before callers are turned away.
     pub queue: usize,
+    /// The age beyond which no answer of a serving process may be out of date on a cluster of PostgreSQL; `None` for
+    /// no fence. SQLite has none.
+    pub read_fence: Option<Duration>,
 }
 
 impl Settings {
@@ -136,8 +152,12 @@ struct Inner {
     prober: Readers,
     writer: Writer,
     writing: ConcurrencyLimiter,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    read_fence: Option<Duration>,
+    /// Set when this process begins to serve.
+    fence: Arc<OnceLock<Fence>>,
+    watch: Mutex<Option<Watch>>,
     calls: AtomicU64,
+    connections: Arc<AtomicU64>,
     frozen: AtomicBool,
     counts: metrics::Store,
 }
@@ -165,6 +185,9 @@ impl Store {
                 "the disk is full, so the database cannot be shared and commands find it locked; free space and restart"
             );
         }
+        // On PostgreSQL a thread that was given up keeps its connection.
+        let connections = Arc::new(AtomicU64::new(0));
+        let spare = |size: usize| if settings.target.is_sqlite() { 0 } else { size };
         let pool = |purpose, size: usize| {
             Pool::builder()
                 .max_size(u32::try_from(size).unwrap_or(u32::MAX))
@@ -180,40 +203,33 @@ impl Store {
                     purpose,
                     index,
                     condition: Arc::clone(&condition),
+                    connections: Arc::clone(&connections),
                 })
         };
         let counts = metrics::Store::default();
         let cache = READ_CACHE / settings.readers.max(1);
-        let (readers, mut threads) = Readers::start(
-            &pool(Purpose::Read { cache }, settings.readers),
+        let fence = Arc::new(OnceLock::new());
+        let readers = |size: usize, cache, queue, errand| {
+            Readers::start(
+                pool(Purpose::Read { cache }, size + spare(size)),
+                size,
+                queue,
+                errand,
+                counts.reads.clone(),
+                Arc::clone(&fence),
+            )
+        };
+        let lister = readers(1, LIST_CACHE, settings.queue, Errand::List)?;
+        let prober = readers(1, PROBE_CACHE, PROBES, Errand::Probe)?;
+        let readers = readers(settings.readers, cache, settings.queue, Errand::Read)?;
+        let writer = Writer::start(
+            pool(Purpose::Write, 1 + spare(settings.readers)),
+            settings.queue,
             settings.readers,
-            settings.queue,
-            Errand::Read,
-            counts.reads.clone(),
-        )?;
-        let (lister, lister_thread) = Readers::start(
-            &pool(Purpose::Read { cache: LIST_CACHE }, 1),
-            1,
-            settings.queue,
-            Errand::List,
-            counts.reads.clone(),
-        )?;
-        threads.extend(lister_thread);
-        let (prober, prober_thread) = Readers::start(
-            &pool(Purpose::Read { cache: PROBE_CACHE }, 1),
-            1,
-            PROBES,
-            Errand::Probe,
-            counts.reads.clone(),
-        )?;
-        threads.extend(prober_thread);
-        let (writer, thread) = Writer::start(
-            pool(Purpose::Write, 1),
-            settings.queue,
             counts.clone(),
             Arc::clone(&condition),
+            Arc::clone(&fence),
         )?;
-        threads.push(thread);
         // The queues bound the waiting jobs; the jobs at work come on top.
         let most = |at_work: usize| settings.queue.saturating_add(at_work);
         let inner = Inner {
@@ -226,8 +242,11 @@ impl Store {
             prober,
             writer,
             writing: ConcurrencyLimiter::new(most(GROUP), WRITE_MOMENT),
-            threads: Mutex::new(threads),
+            read_fence: settings.read_fence.filter(|_| !settings.target.is_sqlite()),
+            fence,
+            watch: Mutex::default(),
             calls: AtomicU64::new(0),
+            connections,
             frozen: AtomicBool::new(false),
             counts,
         };
@@ -335,18 +354,99 @@ impl Store {
         self.inner.frozen.load(Ordering::Relaxed)
     }
 
-    /// Notes, for a later start, that a server runs on the database until this is [closed](Self::close). Checks the
-    /// database in the background if the server before was not closed.
-    pub fn begin_serving(&self) {
-        self.inner
-            .condition
-            .begin(&self.inner.target, self.inner.index);
+    /// Notes, for a later start, that a server runs on the database until this is [closed](Self::close). Checks
+    /// SQLite's file in the background if the server before was not closed. On PostgreSQL, fences reads off from a server
+    /// that was replaced, and watches over threads that wait for a silent one. `process` is a number that no other process
+    /// has.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`] if a thread cannot be started.
+    pub fn begin_serving(&self, process: i64) -> Result<()> {
+        let inner = &self.inner;
+        inner.condition.begin(&inner.target, inner.index);
+        if inner.target.is_sqlite() {
+            return Ok(());
+        }
+        let mut watch = inner.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        if watch.is_none() {
+            *watch = Some(self.watch(process)?);
+        }
+        Ok(())
+    }
+
+    fn watch(&self, process: i64) -> Result<Watch> {
+        let heartbeats = match self.inner.read_fence {
+            Some(period) => Some(self.start_fence(period, process)?),
+            None => None,
+        };
+        let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
+        let (inner, beats) = (Arc::downgrade(&self.inner), heartbeats.clone());
+        let thread = std::thread::Builder::new()
+            .name("store-watch".to_owned())
+            .spawn(move || {
+                while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+                    let Some(inner) = inner.upgrade() else { return };
+                    for readers in [&inner.readers, &inner.lister, &inner.prober] {
+                        readers.look();
+                    }
+                    inner.writer.look();
+                    if let Some(beats) = &beats {
+                        beats.look();
+                    }
+                }
+            })
+            .map_err(Error::internal)?;
+        Ok(Watch {
+            stop,
+            thread,
+            heartbeats,
+        })
+    }
+
+    fn start_fence(&self, period: Duration, process: i64) -> Result<Arc<Crew>> {
+        let fence = Arc::clone(&self.inner.fence);
+        let target = self.inner.target.clone();
+        // One process begins to serve once.
+        let _ = fence.set(Fence::new(
+            period,
+            process,
+            Arc::clone(&self.inner.connections),
+        ));
+        let start = move |_, seat: Arc<Seat>| {
+            let (fence, target) = (Arc::clone(&fence), target.clone());
+            std::thread::Builder::new()
+                .name("store-heartbeat".to_owned())
+                .spawn(move || {
+                    if let Some(fence) = fence.get() {
+                        fence.beat(&target, &seat);
+                    }
+                })
+        };
+        Ok(Arc::new(Crew::start(
+            1,
+            HEARTBEATS,
+            HEARTBEAT,
+            Box::new(start),
+        )?))
     }
 
     /// The state of the database, as this process last saw it.
     #[must_use]
     pub fn health(&self) -> Health {
         self.inner.condition.health()
+    }
+
+    /// Returns true if other processes may write at the same time.
+    #[must_use]
+    pub fn has_replicas(&self) -> bool {
+        !self.inner.target.is_sqlite()
+    }
+
+    /// The number of connections that were opened since the start. A new one can lead to another server.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.inner.connections.load(Ordering::Relaxed)
     }
 
     /// The number of jobs since the start: a request of a known caller makes one.
@@ -365,41 +465,57 @@ impl Store {
 
     /// Finishes the queued jobs and ends the threads. Later jobs are turned away.
     pub fn close(&self) {
-        self.inner.readers.stop();
-        self.inner.lister.stop();
-        self.inner.prober.stop();
-        self.inner.writer.stop();
-        let threads = std::mem::take(
-            &mut *self
-                .inner
-                .threads
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-        let given_up = Instant::now() + CLOSING;
-        let mut all_ended = true;
-        for thread in threads {
-            // A thread that waits for a silent database would keep the process from ending.
-            while !thread.is_finished() && Instant::now() < given_up {
-                std::thread::park_timeout(Duration::from_millis(5));
-            }
-            if !thread.is_finished() {
-                all_ended = false;
-                tracing::warn!(
-                    "the database did not answer before the process ended, so the work of a thread is lost; check the \
-                     database"
-                );
-            } else if thread.join().is_err() {
-                tracing::error!("a thread of the store panicked; report this defect");
-            }
+        let inner = &self.inner;
+        let until = Instant::now() + CLOSING;
+        for readers in [&inner.readers, &inner.lister, &inner.prober] {
+            readers.stop(until);
         }
-        if all_ended {
-            self.inner.condition.end();
+        inner.writer.stop(until);
+        // A thread that waits for a silent database would keep the process from ending.
+        let mut ended = true;
+        for readers in [&inner.readers, &inner.lister, &inner.prober] {
+            ended &= readers.join(until);
+        }
+        ended &= inner.writer.join(until);
+        let watch = inner
+            .watch
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(watch) = watch {
+            if let Some(fence) = inner.fence.get() {
+                fence.stop();
+            }
+            ended &= watch.end(until);
+        }
+        if ended {
+            inner.condition.end();
+        } else {
+            tracing::warn!(
+                "the database did not answer before the process ended, so the work of a thread is lost; check the database"
+            );
         }
     }
 }
 
-/// Brings the tables up to date, or waits while another process does. Returns the number of migrations run here.
+/// The threads that watch over the others.
+struct Watch {
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+    heartbeats: Option<Arc<Crew>>,
+}
+
+impl Watch {
+    /// Ends them. Returns true if all of them have ended by an instant.
+    fn end(self, until: Instant) -> bool {
+        drop(self.stop);
+        let watched = self.thread.join().is_ok();
+        self.heartbeats.is_none_or(|beats| beats.join(until)) && watched
+    }
+}
+
+/// Brings the tables up to date, or waits while another process does. Returns the number of migrations run here. Refuses a
+/// database behind a pooler that would break promises.
 pub fn migrate(target: &Target, clock: &Arc<dyn Clock>, holder: &str) -> Result<usize> {
     migrate_until(target, clock, holder, None)
 }
@@ -421,6 +537,7 @@ pub fn migrate_until(
     if let Target::Sqlite(path) = target {
         make_private(path);
     }
+    poolers::refuse(target, holder)?;
     migrations::run(target, clock, holder, until)
 }
 

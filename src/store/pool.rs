@@ -1,8 +1,10 @@
 //! Pools of connections: they open connections and drop spent ones.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::condition::Condition;
+use super::fence::Proof;
 use super::session::{Index, Purpose, Session, Target};
 
 /// Opens connections for a pool and drops the spent ones.
@@ -12,11 +14,14 @@ pub(super) struct Manager {
     pub(super) purpose: Purpose,
     pub(super) index: Index,
     pub(super) condition: Arc<Condition>,
+    /// The number of connections that were opened.
+    pub(super) connections: Arc<AtomicU64>,
 }
 
-/// A pooled connection, and whether it is to be thrown away.
+/// A pooled connection, the last proof that its server is the primary, and whether it is to be thrown away.
 pub(super) struct Checkout {
     pub(super) connection: Session,
+    pub(super) proof: Proof,
     pub(super) spent: bool,
 }
 
@@ -33,8 +38,10 @@ impl diesel::r2d2::ManageConnection for Manager {
         same()?;
         let connection = Session::open_with(&self.target, self.purpose, self.index)?;
         same()?;
+        self.connections.fetch_add(1, Ordering::Relaxed);
         Ok(Checkout {
             connection,
+            proof: Proof::default(),
             spent: false,
         })
     }

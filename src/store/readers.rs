@@ -5,24 +5,30 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use diesel::r2d2::{Pool, PooledConnection};
 use tokio::sync::oneshot;
 
-use super::pool::Manager;
+use super::fence::Fence;
+use super::pool::{Checkout, Manager};
 use super::priority::{Errand, rank};
 use super::session::Session;
+use super::watch::{Crew, Seat};
 use crate::error::{Error, Outage, Result};
 use crate::metrics;
 
 /// The time for which a job waits for a new connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The time for which a caller waits for a read: longer than any statement may take.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// The time for which a caller waits for a read, and the time that a statement may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The time for which a caller waits for a probe: monitors give up soon.
+const PROBE_PATIENCE: Duration = Duration::from_secs(2);
+/// The time after which a thread that reads is given up. The server ends a statement before.
+const DEADLINE: Duration = Duration::from_secs(11);
 
 /// Waits for an answer, but not for ever: a frozen database keeps its connections alive and answers nobody.
 pub(super) async fn patiently<T>(
@@ -125,37 +131,42 @@ enum Message {
 pub(super) struct Readers {
     queue: Sender<Message>,
     threads: usize,
+    crew: Crew,
+    patience: Duration,
     counts: metrics::Door,
 }
 
 impl Readers {
-    /// Starts the threads; `bound` is the number of jobs that may wait.
+    /// Starts the threads; `bound` is the number of jobs that may wait. The pool has two connections for each thread, since
+    /// one that was given up keeps its own.
     pub(super) fn start(
-        pool: &Pool<Manager>,
+        pool: Pool<Manager>,
         threads: usize,
         bound: usize,
         errand: Errand,
         counts: metrics::Door,
-    ) -> Result<(Self, Vec<JoinHandle<()>>)> {
+        fence: Arc<OnceLock<Fence>>,
+    ) -> Result<Self> {
         let (queue, jobs) = crossbeam_channel::bounded(bound);
-        let handles = (0..threads)
-            .map(|number| {
-                let (pool, jobs) = (pool.clone(), jobs.clone());
-                std::thread::Builder::new()
-                    .name(format!("{}-{number}", errand.name()))
-                    .spawn(move || {
-                        rank(errand);
-                        serve(&pool, &jobs);
-                    })
-                    .map_err(Error::internal)
-            })
-            .collect::<Result<_>>()?;
-        let readers = Self {
+        let start = move |number: usize, seat: Arc<Seat>| {
+            let (pool, jobs, fence) = (pool.clone(), jobs.clone(), Arc::clone(&fence));
+            std::thread::Builder::new()
+                .name(format!("{}-{number}", errand.name()))
+                .spawn(move || {
+                    rank(errand);
+                    serve(&pool, &jobs, &fence, &seat);
+                })
+        };
+        Ok(Self {
             queue,
             threads,
+            crew: Crew::start(threads, threads, DEADLINE, Box::new(start))?,
+            patience: match errand {
+                Errand::Probe => PROBE_PATIENCE,
+                Errand::Read | Errand::List => PATIENCE,
+            },
             counts,
-        };
-        Ok((readers, handles))
+        })
     }
 
     pub(super) async fn read<T, F>(&self, work: F) -> Result<T>
@@ -163,6 +174,12 @@ impl Readers {
         T: Send + 'static,
         F: FnMut(&mut Session) -> Result<T> + Send + 'static,
     {
+        if self.crew.is_blocked() {
+            return Err(Error::Unavailable {
+                outage: Outage::Gone,
+                source: Some("every thread that reads waits for an answer of the database".into()),
+            });
+        }
         let (answer, result) = oneshot::channel();
         let job = Box::new(Read {
             work,
@@ -177,7 +194,7 @@ impl Readers {
                     self.counts.refuse(Error::busy())
                 }
             })?;
-        patiently(result, PATIENCE).await
+        patiently(result, self.patience).await
     }
 
     /// Updates the counts of waiting jobs and of the limit.
@@ -185,21 +202,40 @@ impl Readers {
         self.counts.queued(self.queue.len(), room);
     }
 
-    /// Lets every thread end after the queued jobs.
-    pub(super) fn stop(&self) {
+    /// Gives up threads that wait for too long.
+    pub(super) fn look(&self) {
+        self.crew.look();
+    }
+
+    /// Lets every thread end after the queued jobs. Those of a full queue that nobody serves are lost.
+    pub(super) fn stop(&self, until: Instant) {
         for _ in 0..self.threads {
             // This waits for a full queue: its jobs are in flight and get their answers.
-            let _ = self.queue.send(Message::Stop);
+            let _ = self.queue.send_deadline(Message::Stop, until);
         }
+    }
+
+    /// Waits until an instant for the threads to end. Returns true if they have.
+    pub(super) fn join(&self, until: Instant) -> bool {
+        self.crew.join(until)
     }
 }
 
-fn serve(pool: &Pool<Manager>, jobs: &Receiver<Message>) {
+fn serve(pool: &Pool<Manager>, jobs: &Receiver<Message>, fence: &OnceLock<Fence>, seat: &Seat) {
     let mut checkout = None;
     while let Ok(Message::Job(job)) = jobs.recv() {
-        if !job.is_abandoned() && run(pool, &mut checkout, job, jobs) == Next::Stop {
-            return;
+        if job.is_abandoned() {
+            continue;
         }
+        let next = seat.work(|| run(pool, &mut checkout, job, jobs, fence.get()));
+        if next != Some(Next::Serve) {
+            break;
+        }
+    }
+    if seat.is_given_up()
+        && let Some(held) = &mut checkout
+    {
+        held.spent = true;
     }
 }
 
@@ -210,7 +246,9 @@ fn run(
     checkout: &mut Option<PooledConnection<Manager>>,
     mut job: Box<dyn Job>,
     jobs: &Receiver<Message>,
+    fence: Option<&Fence>,
 ) -> Next {
+    let mut stale = None;
     let fresh = checkout.is_none();
     for last in [fresh, true] {
         let held = match checkout
@@ -220,8 +258,21 @@ fn run(
             Ok(held) => checkout.insert(held),
             Err(error) => return refuse_all(job, jobs, &error.to_string()),
         };
-        let verdict = job.run(&mut held.connection);
-        if verdict == Verdict::Sound {
+        let Checkout {
+            connection, proof, ..
+        } = &mut **held;
+        let admitted = fence.map_or(Ok(()), |fence| fence.admit(connection, proof));
+        let verdict = match admitted {
+            Err(_) => Verdict::Dead,
+            Ok(()) => job.run(connection),
+        };
+        let is_sound = verdict == Verdict::Sound;
+        let confirmed = match fence {
+            Some(fence) if is_sound => fence.confirm(connection, proof),
+            _ => Ok(()),
+        };
+        stale = admitted.and(confirmed).err();
+        if is_sound && stale.is_none() {
             break;
         }
         held.spent = true;
@@ -230,7 +281,10 @@ fn run(
             break;
         }
     }
-    job.answer();
+    match stale {
+        Some(error) => job.refuse(error),
+        None => job.answer(),
+    }
     Next::Serve
 }
 

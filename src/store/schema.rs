@@ -162,6 +162,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    heartbeats (process) {
+        process -> BigInt,
+        number -> BigInt,
+        beaten_at -> BigInt,
+    }
+}
+
+diesel::table! {
     idempotency (account_key, key_digest) {
         account_key -> BigInt,
         key_digest -> Binary,

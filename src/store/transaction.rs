@@ -15,9 +15,15 @@ use crate::error::Result;
 
 /// Writes events to the audit trail.
 pub trait Ledger: Debug + Send + Sync {
-    /// Adds events in their order: those of all kept jobs of a transaction.
-    fn write(&self, connection: &mut Session, events: Vec<Event>) -> Result<()>;
+    /// Adds events in their order: those of all kept jobs of a transaction. Returns the work to do once they are durable.
+    fn write(&self, connection: &mut Session, events: Vec<Event>) -> Result<Committed>;
+
+    /// Returns true if the database has fewer events than it has acknowledged.
+    fn is_behind(&self, connection: &mut Session) -> Result<bool>;
 }
+
+/// Work to do once a transaction is durable, and before anybody is told.
+pub type Committed = Box<dyn FnOnce() + Send>;
 
 /// A transaction, as far as a job may use it.
 pub struct Transaction<'a> {
@@ -44,11 +50,10 @@ impl<'a> Transaction<'a> {
         Self { session, group }
     }
 
-    /// Adds events, which are kept if the job's changes are.
+    /// Adds events, which are kept if the job's changes are. Without events the ledger looks for a loss alone.
     pub fn tell(&mut self, ledger: &Arc<dyn Ledger>, events: impl IntoIterator<Item = Event>) {
-        let ledger = Arc::clone(ledger);
-        let told = events.into_iter().map(|event| (Arc::clone(&ledger), event));
-        self.group.told.extend(told);
+        let events = events.into_iter().collect();
+        self.group.told.push((Arc::clone(ledger), events));
     }
 
     pub(super) fn next_position(&mut self, registry: RegistryKey) -> Result<i64> {
@@ -74,7 +79,7 @@ impl<'a> Transaction<'a> {
 /// The additions of a group's jobs.
 #[derive(Default)]
 pub(super) struct Group {
-    told: Vec<(Arc<dyn Ledger>, Event)>,
+    told: Vec<(Arc<dyn Ledger>, Vec<Event>)>,
     pub(super) counters: Counters,
 }
 
@@ -98,17 +103,18 @@ impl Group {
         self.counters.undo(&mark.counters);
     }
 
-    pub(super) fn write(self, session: &mut Session) -> Result<()> {
+    /// Writes the additions. Returns the work to do after the commit.
+    pub(super) fn write(self, session: &mut Session) -> Result<Vec<Committed>> {
         self.counters.write(session)?;
+        let mut committed = Vec::new();
         let mut told = self.told.into_iter().peekable();
         // A process has one ledger, but a job with another one works too.
-        while let Some((ledger, event)) = told.next() {
-            let mut events = vec![event];
-            while let Some((_, event)) = told.next_if(|(other, _)| Arc::ptr_eq(other, &ledger)) {
-                events.push(event);
+        while let Some((ledger, mut events)) = told.next() {
+            while let Some((_, more)) = told.next_if(|(other, _)| Arc::ptr_eq(other, &ledger)) {
+                events.extend(more);
             }
-            ledger.write(session, events)?;
+            committed.push(ledger.write(session, events)?);
         }
-        Ok(())
+        Ok(committed)
     }
 }

@@ -13,8 +13,7 @@
 //! effects but those on the connection.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
@@ -23,10 +22,12 @@ use diesel::{RunQueryDsl, sql_query};
 use tokio::sync::oneshot;
 
 use super::condition::Condition;
-use super::pool::Manager;
+use super::fence::Fence;
+use super::pool::{Checkout, Manager};
 use super::readers::{Next, describe, patiently};
 use super::session::Session;
-use super::transaction::{Group, Transaction};
+use super::transaction::{Committed, Group, Transaction};
+use super::watch::{Crew, Seat};
 use crate::domain::id::RegistryId;
 use crate::error::{Error, Outage, Result};
 use crate::metrics;
@@ -38,8 +39,11 @@ pub(super) const GROUP: usize = 128;
 const ATTEMPTS: u32 = 3;
 /// The time after its beginning in which a failed group is still tried job by job.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The time for which a caller waits for a write: the tries of single jobs, and a statement that takes all of its time.
-const WAIT: Duration = Duration::from_secs(25);
+/// The time for which a caller waits for a write.
+const WAIT: Duration = Duration::from_secs(12);
+/// The time after which the thread is given up while a transaction runs. The server ends each statement before, but not
+/// a commit that waits for a standby.
+const DEADLINE: Duration = Duration::from_secs(12);
 /// The time for which a job waits for a new connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The time without writes after which the write-ahead log is folded into the database file.
@@ -183,35 +187,43 @@ enum Message {
 
 pub(super) struct Writer {
     queue: Sender<Message>,
+    crew: Crew,
     counts: metrics::Door,
 }
 
 impl Writer {
-    /// Starts the thread; `bound` is the number of jobs that may wait.
+    /// Starts the thread; `bound` is the number of jobs that may wait, and `most` that of threads that are given up at
+    /// once. The pool has a connection for each of them too.
     pub(super) fn start(
         pool: Pool<Manager>,
         bound: usize,
+        most: usize,
         counts: metrics::Store,
         condition: Arc<Condition>,
-    ) -> Result<(Self, JoinHandle<()>)> {
+        fence: Arc<OnceLock<Fence>>,
+    ) -> Result<Self> {
         let (queue, jobs) = crossbeam_channel::bounded(bound);
         let door = counts.writes.clone();
-        let thread = Thread {
-            pool,
-            counts,
-            condition,
-            checkout: None,
-            dirty: false,
+        let start = move |_, seat: Arc<Seat>| {
+            let jobs = jobs.clone();
+            let thread = Thread {
+                pool: pool.clone(),
+                counts: counts.clone(),
+                condition: Arc::clone(&condition),
+                fence: Arc::clone(&fence),
+                seat,
+                checkout: None,
+                dirty: false,
+            };
+            std::thread::Builder::new()
+                .name("store-write".to_owned())
+                .spawn(move || thread.serve(&jobs))
         };
-        let handle = std::thread::Builder::new()
-            .name("store-write".to_owned())
-            .spawn(move || thread.serve(&jobs))
-            .map_err(Error::internal)?;
-        let writer = Self {
+        Ok(Self {
             queue,
+            crew: Crew::start(1, most, DEADLINE, Box::new(start))?,
             counts: door,
-        };
-        Ok((writer, handle))
+        })
     }
 
     pub(super) async fn write<T, F>(&self, lock: Lock, work: F) -> Result<T>
@@ -219,6 +231,12 @@ impl Writer {
         T: Send + 'static,
         F: FnMut(&mut Transaction<'_>) -> Result<T> + Send + 'static,
     {
+        if self.crew.is_blocked() {
+            return Err(Error::Unavailable {
+                outage: Outage::Gone,
+                source: Some("every thread that writes waits for an answer of the database".into()),
+            });
+        }
         let (answer, result) = oneshot::channel();
         let job = Box::new(Write {
             lock,
@@ -242,9 +260,19 @@ impl Writer {
         self.counts.queued(self.queue.len(), room);
     }
 
-    /// Lets the thread end after the queued jobs.
-    pub(super) fn stop(&self) {
-        let _ = self.queue.send(Message::Stop);
+    /// Gives up a thread that waits for too long.
+    pub(super) fn look(&self) {
+        self.crew.look();
+    }
+
+    /// Lets the thread end after the queued jobs. Those of a full queue that nobody serves are lost.
+    pub(super) fn stop(&self, until: Instant) {
+        let _ = self.queue.send_deadline(Message::Stop, until);
+    }
+
+    /// Waits until an instant for the thread to end. Returns true if it has.
+    pub(super) fn join(&self, until: Instant) -> bool {
+        self.crew.join(until)
     }
 }
 
@@ -252,6 +280,8 @@ struct Thread {
     pool: Pool<Manager>,
     counts: metrics::Store,
     condition: Arc<Condition>,
+    fence: Arc<OnceLock<Fence>>,
+    seat: Arc<Seat>,
     checkout: Option<PooledConnection<Manager>>,
     /// True if something was written since the log was last folded in.
     dirty: bool,
@@ -290,6 +320,10 @@ impl Thread {
             }
             group.retain(|job| !job.is_abandoned());
             let closed = self.commit(group);
+            if self.seat.is_given_up() {
+                // The one that took this place serves the others, and has the log.
+                return;
+            }
             if stop || (closed && refuse_waiting(jobs) == Next::Stop) {
                 break;
             }
@@ -370,6 +404,18 @@ impl Thread {
 
     /// Runs the jobs in one transaction. `Ok` means committed, to the file that the next start will find.
     fn transact(&mut self, group: &mut [Box<dyn Job>]) -> std::result::Result<(), Trouble> {
+        let seat = Arc::clone(&self.seat);
+        // Nobody waits any more for an answer of a thread that was given up. It makes no second try.
+        seat.work(|| self.transact_here(group)).unwrap_or_else(|| {
+            Err(Trouble::Lost(Loss {
+                outage: Outage::Gone,
+                cause: "the database did not answer in time".to_owned(),
+                closed: false,
+            }))
+        })
+    }
+
+    fn transact_here(&mut self, group: &mut [Box<dyn Job>]) -> std::result::Result<(), Trouble> {
         if self.condition.is_moved() {
             self.require_place()?;
         }
@@ -377,6 +423,17 @@ impl Thread {
         let mut held = self.begin().inspect_err(|trouble| self.note(trouble))?;
         let outcome = transact_on(&mut held.connection, group);
         counted.ended(outcome.is_ok());
+        // A transaction that changed nothing commits on any server.
+        let outcome = outcome.and_then(|kept| {
+            let Checkout {
+                connection, proof, ..
+            } = &mut *held;
+            let fence = self.fence.get();
+            fence
+                .map_or(Ok(()), |fence| fence.confirm(connection, proof))
+                .map_err(|error| Trouble::Lost(Loss::closed(&error)))?;
+            Ok(kept)
+        });
         match outcome {
             Ok(kept) => {
                 self.dirty = true;
@@ -417,7 +474,7 @@ impl Thread {
     /// Begins a transaction, on a fresh connection if the held one was dead. Nothing has run yet, so a retry is safe.
     fn begin(&mut self) -> std::result::Result<PooledConnection<Manager>, Trouble> {
         if let Some(mut held) = self.checkout.take() {
-            match begin_on(&mut held.connection) {
+            match self.begin_on(&mut held) {
                 Ok(()) => return Ok(held),
                 Err(error) => {
                     self.give_up(&mut held);
@@ -434,11 +491,18 @@ impl Thread {
                 closed: true,
             })
         })?;
-        if let Err(error) = begin_on(&mut held.connection) {
+        if let Err(error) = self.begin_on(&mut held) {
             self.give_up(&mut held);
             return Err(Trouble::Lost(Loss::closed(&error)));
         }
         Ok(held)
+    }
+
+    fn begin_on(&self, held: &mut Checkout) -> Result<()> {
+        if let Some(fence) = self.fence.get() {
+            fence.admit(&mut held.connection, &mut held.proof)?;
+        }
+        begin_on(&mut held.connection)
     }
 
     /// The connection is closed when it is dropped.
@@ -482,7 +546,8 @@ fn begin_on(connection: &mut Session) -> Result<()> {
     let begin = match connection {
         // A plain BEGIN takes the write lock at the first write, and fails there if another process wrote since a read.
         Session::Sqlite(_) => "BEGIN IMMEDIATE",
-        Session::Postgres(_) => "BEGIN",
+        // Not by the server's default, which another engine has otherwise.
+        Session::Postgres(_) => "BEGIN ISOLATION LEVEL READ COMMITTED",
     };
     Ok(connection.execute_batch(begin)?)
 }
@@ -549,7 +614,7 @@ fn transact_on(
         [job] => job.run(&mut Transaction::new(connection, &mut gathered)),
         _ => run_all(connection, group, &mut gathered).map_err(apart)?,
     };
-    match kept {
+    let committed = match kept {
         Step::Keep => write_gathered(connection, gathered).map_err(|error| {
             // Among several jobs the faulty one is unknown.
             if let [job] = group {
@@ -558,9 +623,9 @@ fn transact_on(
             }
             apart(error)
         })?,
-        Step::Undo => {}
+        Step::Undo => Vec::new(),
         Step::Apart => return Err(Trouble::Apart),
-    }
+    };
     let end = match connection {
         _ if kept == Step::Undo => "ROLLBACK",
         Session::Sqlite(_) => "COMMIT",
@@ -568,7 +633,10 @@ fn transact_on(
         // there, and costs nothing elsewhere, as both travel together.
         Session::Postgres(_) => "SELECT 1; COMMIT",
     };
-    let ended = connection.execute_batch(end).map(|()| kept);
+    let ended = connection.execute_batch(end).map(|()| {
+        committed.into_iter().for_each(|work| work());
+        kept
+    });
     ended.map_err(|error| {
         let error = Error::from(error);
         match outage_of(&error) {
@@ -658,7 +726,7 @@ fn in_savepoints(
     Ok(kept)
 }
 
-fn write_gathered(connection: &mut Session, gathered: Group) -> Result<()> {
+fn write_gathered(connection: &mut Session, gathered: Group) -> Result<Vec<Committed>> {
     catch_unwind(AssertUnwindSafe(|| gathered.write(connection)))
         .unwrap_or_else(|panic| Err(Error::internal(describe(&*panic))))
 }

@@ -155,6 +155,7 @@ fn open(server: &Server) -> Store {
         target: Target::parse(&server.database.url).unwrap(),
         readers: 1,
         queue: 1,
+        read_fence: None,
     })
     .unwrap()
 }

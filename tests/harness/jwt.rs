@@ -145,6 +145,7 @@ impl KeyPair {
             target: Target::parse(&server.database.url).unwrap(),
             readers: 1,
             queue: 1,
+            read_fence: None,
         })
         .unwrap();
         let server_key = ServerKey::parse(&SecretString::from("A".repeat(43) + "=")).unwrap();

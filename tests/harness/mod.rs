@@ -1,6 +1,7 @@
 //! Starts real servers for tests: in this process with a clock that tests move, or as the real program.
 
 mod client;
+mod cluster;
 mod database;
 mod fill;
 mod issuer;
@@ -12,6 +13,7 @@ mod promise;
 mod server;
 
 pub use client::{Minted, encoded, scopes};
+pub use cluster::{Cluster, Front};
 pub use database::{Backend, Database, on_server};
 pub use fill::{fill, remove};
 pub use issuer::{Issuer, Mood, jwk, part};

@@ -1,0 +1,2 @@
+-- Settings of PostgreSQL alone.
+SELECT 1;
