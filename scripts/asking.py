@@ -19,10 +19,10 @@ def basic(name, password):
 
 
 class Asker:
-    """A kept-alive connection."""
+    """A kept-alive connection. `retry_after` is that header of the last answer."""
 
     def __init__(self, port, auth):
-        self.port, self.auth, self.connection = port, auth, None
+        self.port, self.auth, self.connection, self.retry_after = port, auth, None, None
 
     def ask(self, method, path, body=None, auth=None, headers=None):
         """The status and the JSON of the answer; status 0 if there was none. A body that is a text is a form's."""
@@ -37,6 +37,7 @@ class Asker:
             self.connection.request(method, path, body, {name: text for name, text in headers.items() if text})
             answer = self.connection.getresponse()
             content = answer.read()
+            self.retry_after = answer.headers["Retry-After"]
         except (OSError, http.client.HTTPException):
             self.connection.close()
             self.connection = None

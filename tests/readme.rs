@@ -464,6 +464,7 @@ fn links_between_the_documents_lead_somewhere() {
         "deploy/helm",
         "fuzz",
         "examples/compose",
+        "examples/patroni",
         "examples/provision",
         "examples/registry",
         "examples/terraform",

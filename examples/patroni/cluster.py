@@ -62,7 +62,7 @@ def enter(namespace):
 
 
 def processes_in(folder):
-    """The processes that work in this folder, with their command lines.
+    """The other processes that work in this folder, with their command lines.
 
     etcd and Patroni are started there, and their children stay there or below, PostgreSQL in its data folder. A zombie
     has no working folder.
@@ -70,6 +70,8 @@ def processes_in(folder):
     found = {}
     for process in pathlib.Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
+            if process.name == str(os.getpid()):
+                continue
             place = pathlib.Path(os.readlink(process / "cwd"))
             if place == folder or folder in place.parents:
                 command = (process / "cmdline").read_bytes().replace(b"\0", b" ")
@@ -346,7 +348,7 @@ class Cluster:
         end = time.monotonic() + seconds
         while not self.is_healthy():
             if time.monotonic() > end:
-                raise TimeoutError(f"the cluster was not healthy within {seconds} s: {self.members()}")
+                sys.exit(f"{sys.argv[0]}: the cluster was not healthy within {seconds} s: {self.members()}")
             time.sleep(0.3)
 
     def url(self):
