@@ -310,9 +310,7 @@ class Cluster:
         program = shutil.which("haproxy", path=os.environ["PATH"] + ":/usr/sbin")
         with open(folder / "haproxy.log", "wb") as log:
             command = [program, "-db", "-f", "haproxy.cfg"]
-            self.started.append(
-                subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
-            )
+            self.started.append(subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True))
 
     def stop(self):
         remove(self.name)
