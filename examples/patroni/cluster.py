@@ -109,8 +109,15 @@ def remove(name):
 def remove_leftovers():
     for folder in pathlib.Path("/tmp").glob(f"{PREFIX}*"):
         run = folder.name.removeprefix(PREFIX)
-        if run.isdigit() and (int(run) == os.getpid() or not pathlib.Path(f"/proc/{run}").exists()):
+        if run.isdigit() and (int(run) == os.getpid() or not is_alive(run)):
             remove(folder.name)
+
+
+def is_alive(pid):
+    """A zombie has no command line."""
+    with contextlib.suppress(OSError):
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes() != b""
+    return False
 
 
 def is_postgres(command):
@@ -318,7 +325,7 @@ class Cluster:
             process.wait()
 
     def members(self):
-        """What a node that answers says of all, and nothing if none does."""
+        """All members, as the first node that answers tells of them; empty if none does."""
         for node in self.nodes:
             status, told = node.ask("/cluster")
             if status == 200:
