@@ -9,6 +9,8 @@
 //! is never withdrawn while it is committed: PostgreSQL would then show it without waiting for the standby.
 //!
 //! Instants are monotonic ones of this process, so clocks may differ.
+//!
+//! After an outage, no connection of before it is used: each would keep a request waiting for a silent server.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +18,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::heartbeats;
+use super::pool::Checkout;
 use super::session::{Purpose, Session, Target};
 use super::watch::Seat;
 use crate::error::{Error, Outage, Result};
@@ -39,6 +42,8 @@ pub(super) struct Fence {
     beats: Mutex<Beats>,
     /// The number of connections of this process since its start.
     connections: Arc<AtomicU64>,
+    /// The number of outages that were noticed.
+    outages: Arc<AtomicU64>,
     /// Told when a heartbeat was committed, and when the process stops.
     news: Condvar,
 }
@@ -49,17 +54,25 @@ struct Beats {
     /// The numbers that still count, with the instants before they were written.
     begun: VecDeque<(i64, Instant)>,
     committed: bool,
+    /// True if the last heartbeat failed, or was not answered yet.
+    unanswered: bool,
     stopped: bool,
 }
 
 impl Fence {
     /// A fence that answers nothing until it has a heartbeat.
-    pub(super) fn new(period: Duration, process: i64, connections: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(
+        period: Duration,
+        process: i64,
+        connections: Arc<AtomicU64>,
+        outages: Arc<AtomicU64>,
+    ) -> Self {
         Self {
             period,
             process,
             beats: Mutex::default(),
             connections,
+            outages,
             news: Condvar::new(),
         }
     }
@@ -69,8 +82,8 @@ impl Fence {
     /// # Errors
     ///
     /// [`Error::Unavailable`], after which the connection is worth nothing.
-    pub(super) fn admit(&self, session: &mut Session, proof: &mut Proof) -> Result<()> {
-        self.require(session, proof, self.period / 2)
+    pub(super) fn admit(&self, checkout: &mut Checkout) -> Result<()> {
+        self.require(checkout, self.period / 2)
     }
 
     /// Refuses an answer that came so late that the proof before it is too old, unless the server proves itself again.
@@ -78,17 +91,20 @@ impl Fence {
     /// # Errors
     ///
     /// As [`Fence::admit`].
-    pub(super) fn confirm(&self, session: &mut Session, proof: &mut Proof) -> Result<()> {
-        self.require(session, proof, self.period)
+    pub(super) fn confirm(&self, checkout: &mut Checkout) -> Result<()> {
+        self.require(checkout, self.period)
     }
 
-    fn require(&self, session: &mut Session, proof: &mut Proof, most: Duration) -> Result<()> {
+    fn require(&self, checkout: &mut Checkout, most: Duration) -> Result<()> {
+        let Checkout {
+            connection, proof, ..
+        } = checkout;
         let is_recent = |proof: &Proof, most| proof.0.is_some_and(|at| at.elapsed() <= most);
         if is_recent(proof, most) {
             return Ok(());
         }
         self.wait_for_first();
-        let number = heartbeats::read(session, self.process)?;
+        let number = heartbeats::read(connection, self.process)?;
         *proof = Proof(number.and_then(|number| self.begun(number)));
         if is_recent(proof, self.period) {
             return Ok(());
@@ -122,6 +138,7 @@ impl Fence {
         {
             beats.begun.pop_front();
         }
+        beats.unanswered = true;
         beats.last += 1;
         let number = beats.last;
         beats.begun.push_back((number, Instant::now()));
@@ -136,10 +153,13 @@ impl Fence {
             let Some(written) = written else { return };
             if let Err(error) = written {
                 session = None;
+                self.outages.fetch_add(1, Ordering::Relaxed);
                 tracing::debug!(error = error.chain(), "a heartbeat was not written");
             }
             let mut beats = self.lock();
-            beats.committed |= session.is_some();
+            if session.is_some() {
+                (beats.committed, beats.unanswered) = (true, false);
+            }
             self.news.notify_all();
             let goes_on = |beats: &mut Beats| !beats.stopped;
             let (beats, _) = self
@@ -160,6 +180,10 @@ impl Fence {
         let session = match session {
             Some(session) => session,
             None => {
+                // Others go on to connect to where the last heartbeat was answered.
+                if self.lock().unanswered {
+                    target.skip_server();
+                }
                 let opened = session.insert(Session::open(target, Purpose::Write)?);
                 self.connections.fetch_add(1, Ordering::Relaxed);
                 opened

@@ -92,8 +92,8 @@ const CLOSING: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(500);
 /// The time after which a heartbeat counts as lost, and another connection is tried.
 const HEARTBEAT: Duration = Duration::from_secs(3);
-/// The most heartbeats that wait for silent servers.
-const HEARTBEATS: usize = 4;
+/// The most heartbeats that wait for silent servers. One that waits for the row of another one gives up after ten seconds.
+const HEARTBEATS: usize = 8;
 
 /// The time that a read or a write may take, its wait included, before the limit is lowered. Writes wait for the disk.
 const READ_MOMENT: Duration = Duration::from_millis(100);
@@ -158,6 +158,8 @@ struct Inner {
     watch: Mutex<Option<Watch>>,
     calls: AtomicU64,
     connections: Arc<AtomicU64>,
+    /// The number of outages that were noticed: of heartbeats, and of threads that waited for too long.
+    outages: Arc<AtomicU64>,
     frozen: AtomicBool,
     counts: metrics::Store,
 }
@@ -186,7 +188,7 @@ impl Store {
             );
         }
         // On PostgreSQL a thread that was given up keeps its connection.
-        let connections = Arc::new(AtomicU64::new(0));
+        let (connections, outages) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let spare = |size: usize| if settings.target.is_sqlite() { 0 } else { size };
         let pool = |purpose, size: usize| {
             Pool::builder()
@@ -194,7 +196,7 @@ impl Store {
                 .min_idle(Some(0))
                 .idle_timeout(None)
                 .max_lifetime(None)
-                .test_on_check_out(false)
+                .test_on_check_out(true)
                 // The caller that fails to get a connection logs the cause, once and with its request.
                 .error_handler(Box::new(NopErrorHandler))
                 .connection_timeout(Duration::from_secs(2))
@@ -204,6 +206,7 @@ impl Store {
                     index,
                     condition: Arc::clone(&condition),
                     connections: Arc::clone(&connections),
+                    outages: Arc::clone(&outages),
                 })
         };
         let counts = metrics::Store::default();
@@ -217,6 +220,7 @@ impl Store {
                 errand,
                 counts.reads.clone(),
                 Arc::clone(&fence),
+                Arc::clone(&outages),
             )
         };
         let lister = readers(1, LIST_CACHE, settings.queue, Errand::List)?;
@@ -229,6 +233,7 @@ impl Store {
             counts.clone(),
             Arc::clone(&condition),
             Arc::clone(&fence),
+            Arc::clone(&outages),
         )?;
         // The queues bound the waiting jobs; the jobs at work come on top.
         let most = |at_work: usize| settings.queue.saturating_add(at_work);
@@ -247,6 +252,7 @@ impl Store {
             watch: Mutex::default(),
             calls: AtomicU64::new(0),
             connections,
+            outages,
             frozen: AtomicBool::new(false),
             counts,
         };
@@ -387,12 +393,13 @@ impl Store {
             .spawn(move || {
                 while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
                     let Some(inner) = inner.upgrade() else { return };
+                    let mut silent = inner.writer.look();
                     for readers in [&inner.readers, &inner.lister, &inner.prober] {
-                        readers.look();
+                        silent |= readers.look();
                     }
-                    inner.writer.look();
-                    if let Some(beats) = &beats {
-                        beats.look();
+                    silent |= beats.as_ref().is_some_and(|beats| beats.look());
+                    if silent {
+                        inner.outages.fetch_add(1, Ordering::Relaxed);
                     }
                 }
             })
@@ -412,6 +419,7 @@ impl Store {
             period,
             process,
             Arc::clone(&self.inner.connections),
+            Arc::clone(&self.inner.outages),
         ));
         let start = move |_, seat: Arc<Seat>| {
             let (fence, target) = (Arc::clone(&fence), target.clone());

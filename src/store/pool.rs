@@ -16,12 +16,16 @@ pub(super) struct Manager {
     pub(super) condition: Arc<Condition>,
     /// The number of connections that were opened.
     pub(super) connections: Arc<AtomicU64>,
+    /// The number of outages that were noticed.
+    pub(super) outages: Arc<AtomicU64>,
 }
 
 /// A pooled connection, the last proof that its server is the primary, and whether it is to be thrown away.
 pub(super) struct Checkout {
     pub(super) connection: Session,
     pub(super) proof: Proof,
+    /// The number of outages before it was opened. After a further one it may lead to a silent server.
+    pub(super) outages: u64,
     pub(super) spent: bool,
 }
 
@@ -36,19 +40,25 @@ impl diesel::r2d2::ManageConnection for Manager {
             looked.map_err(|cause| diesel::ConnectionError::BadConnection(cause.to_owned()))
         };
         same()?;
+        let outages = self.outages.load(Ordering::Relaxed);
         let connection = Session::open_with(&self.target, self.purpose, self.index)?;
         same()?;
         self.connections.fetch_add(1, Ordering::Relaxed);
         Ok(Checkout {
             connection,
             proof: Proof::default(),
+            outages,
             spent: false,
         })
     }
 
     /// No ping: a round trip on every check-out gains nothing, as the connection can die right after it.
-    fn is_valid(&self, _: &mut Checkout) -> std::result::Result<(), Self::Error> {
-        Ok(())
+    fn is_valid(&self, checkout: &mut Checkout) -> std::result::Result<(), Self::Error> {
+        if checkout.outages == self.outages.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let old = "the connection was opened before an outage";
+        Err(diesel::ConnectionError::BadConnection(old.to_owned()))
     }
 
     fn has_broken(&self, checkout: &mut Checkout) -> bool {

@@ -137,7 +137,14 @@ impl Url {
                 None => {}
             }
         }
+        self.skip();
         Err(ConnectionError::BadConnection(causes.join("; ")))
+    }
+
+    /// Has the next connection begin with another server: the last one does not answer, or is no primary any more.
+    pub(super) fn skip(&self) {
+        let next = |last| (last + 1) % self.servers.len();
+        let _ = self.last.update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
 }
 
@@ -492,11 +499,14 @@ mod tests {
         assert_eq!(connect(Some('1')), (Ok('1'), "231".to_owned()));
         let (refused, all) = connect(None);
         assert_eq!(all, "123");
+        // A dead one is not the first each time.
+        assert_eq!(connect(None).1, "231");
         let told = refused.unwrap_err().to_string();
         assert!(told.contains("1 is away; 2 is away; 3 is away"), "{told}");
         // Pools share the memory.
+        assert_eq!(connect(Some('3')).1, "3");
+        url.clone().skip();
         assert_eq!(connect(Some('3')).1, "123");
-        assert_eq!(url.clone().last.load(Ordering::Relaxed), 2);
     }
 
     #[test]

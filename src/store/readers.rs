@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use diesel::r2d2::{Pool, PooledConnection};
 use tokio::sync::oneshot;
 
 use super::fence::Fence;
-use super::pool::{Checkout, Manager};
+use super::pool::Manager;
 use super::priority::{Errand, rank};
 use super::session::Session;
 use super::watch::{Crew, Seat};
@@ -146,15 +147,17 @@ impl Readers {
         errand: Errand,
         counts: metrics::Door,
         fence: Arc<OnceLock<Fence>>,
+        outages: Arc<AtomicU64>,
     ) -> Result<Self> {
         let (queue, jobs) = crossbeam_channel::bounded(bound);
         let start = move |number: usize, seat: Arc<Seat>| {
             let (pool, jobs, fence) = (pool.clone(), jobs.clone(), Arc::clone(&fence));
+            let outages = Arc::clone(&outages);
             std::thread::Builder::new()
                 .name(format!("{}-{number}", errand.name()))
                 .spawn(move || {
                     rank(errand);
-                    serve(&pool, &jobs, &fence, &seat);
+                    serve(&pool, &jobs, (&fence, &outages), &seat);
                 })
         };
         Ok(Self {
@@ -202,9 +205,9 @@ impl Readers {
         self.counts.queued(self.queue.len(), room);
     }
 
-    /// Gives up threads that wait for too long.
-    pub(super) fn look(&self) {
-        self.crew.look();
+    /// Gives up threads that wait for too long. Returns true if there were any.
+    pub(super) fn look(&self) -> bool {
+        self.crew.look()
     }
 
     /// Lets every thread end after the queued jobs. Those of a full queue that nobody serves are lost.
@@ -221,11 +224,20 @@ impl Readers {
     }
 }
 
-fn serve(pool: &Pool<Manager>, jobs: &Receiver<Message>, fence: &OnceLock<Fence>, seat: &Seat) {
-    let mut checkout = None;
+fn serve(
+    pool: &Pool<Manager>,
+    jobs: &Receiver<Message>,
+    (fence, outages): (&OnceLock<Fence>, &AtomicU64),
+    seat: &Seat,
+) {
+    let mut checkout: Option<PooledConnection<Manager>> = None;
     while let Ok(Message::Job(job)) = jobs.recv() {
         if job.is_abandoned() {
             continue;
+        }
+        let seen = outages.load(Ordering::Relaxed);
+        if let Some(mut old) = checkout.take_if(|held| held.outages != seen) {
+            old.spent = true;
         }
         let next = seat.work(|| run(pool, &mut checkout, job, jobs, fence.get()));
         if next != Some(Next::Serve) {
@@ -258,17 +270,14 @@ fn run(
             Ok(held) => checkout.insert(held),
             Err(error) => return refuse_all(job, jobs, &error.to_string()),
         };
-        let Checkout {
-            connection, proof, ..
-        } = &mut **held;
-        let admitted = fence.map_or(Ok(()), |fence| fence.admit(connection, proof));
+        let admitted = fence.map_or(Ok(()), |fence| fence.admit(held));
         let verdict = match admitted {
             Err(_) => Verdict::Dead,
-            Ok(()) => job.run(connection),
+            Ok(()) => job.run(&mut held.connection),
         };
         let is_sound = verdict == Verdict::Sound;
         let confirmed = match fence {
-            Some(fence) if is_sound => fence.confirm(connection, proof),
+            Some(fence) if is_sound => fence.confirm(held),
             _ => Ok(()),
         };
         stale = admitted.and(confirmed).err();

@@ -55,6 +55,13 @@ impl Target {
         Ok(Self::Sqlite(PathBuf::from(path)))
     }
 
+    /// Has the next connection begin with another server, if there are several.
+    pub(super) fn skip_server(&self) {
+        if let Self::Postgres(url) = self {
+            url.skip();
+        }
+    }
+
     /// Returns true if this is a file, which only one machine can serve.
     #[must_use]
     pub fn is_sqlite(&self) -> bool {

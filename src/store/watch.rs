@@ -98,16 +98,16 @@ impl Crew {
         self.blocked.load(Ordering::Relaxed)
     }
 
-    /// Gives up the threads whose work takes too long, and starts others.
-    pub(super) fn look(&self) {
+    /// Gives up the threads whose work takes too long, and starts others. Returns true if there were any.
+    pub(super) fn look(&self) -> bool {
         let start = lock(&self.start);
         let Some(start) = start.as_deref() else {
-            return;
+            return false;
         };
         let mut given_up = lock(&self.given_up);
         given_up.retain(|thread| !thread.is_finished());
         let mut seats = lock(&self.seats);
-        let mut late = 0;
+        let (mut late, mut replaced) = (0, false);
         for (number, (seat, thread)) in seats.iter_mut().enumerate() {
             if !seat.is_late(self.deadline) {
                 continue;
@@ -119,7 +119,7 @@ impl Crew {
             let fresh = Arc::new(Seat::new());
             match start(number, Arc::clone(&fresh)) {
                 Ok(started) => {
-                    late -= 1;
+                    (late, replaced) = (late - 1, true);
                     seat.given_up.store(true, Ordering::Release);
                     *seat = fresh;
                     given_up.push(std::mem::replace(thread, started));
@@ -130,6 +130,7 @@ impl Crew {
             }
         }
         self.blocked.store(late == seats.len(), Ordering::Relaxed);
+        replaced
     }
 
     /// Waits for the threads to end, but for none beyond an instant, nor for those that were given up. Returns false if one

@@ -13,6 +13,7 @@
 //! effects but those on the connection.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -201,6 +202,7 @@ impl Writer {
         counts: metrics::Store,
         condition: Arc<Condition>,
         fence: Arc<OnceLock<Fence>>,
+        outages: Arc<AtomicU64>,
     ) -> Result<Self> {
         let (queue, jobs) = crossbeam_channel::bounded(bound);
         let door = counts.writes.clone();
@@ -211,6 +213,7 @@ impl Writer {
                 counts: counts.clone(),
                 condition: Arc::clone(&condition),
                 fence: Arc::clone(&fence),
+                outages: Arc::clone(&outages),
                 seat,
                 checkout: None,
                 dirty: false,
@@ -260,9 +263,9 @@ impl Writer {
         self.counts.queued(self.queue.len(), room);
     }
 
-    /// Gives up a thread that waits for too long.
-    pub(super) fn look(&self) {
-        self.crew.look();
+    /// Gives up a thread that waits for too long. Returns true if it did.
+    pub(super) fn look(&self) -> bool {
+        self.crew.look()
     }
 
     /// Lets the thread end after the queued jobs. Those of a full queue that nobody serves are lost.
@@ -281,6 +284,7 @@ struct Thread {
     counts: metrics::Store,
     condition: Arc<Condition>,
     fence: Arc<OnceLock<Fence>>,
+    outages: Arc<AtomicU64>,
     seat: Arc<Seat>,
     checkout: Option<PooledConnection<Manager>>,
     /// True if something was written since the log was last folded in.
@@ -425,12 +429,9 @@ impl Thread {
         counted.ended(outcome.is_ok());
         // A transaction that changed nothing commits on any server.
         let outcome = outcome.and_then(|kept| {
-            let Checkout {
-                connection, proof, ..
-            } = &mut *held;
             let fence = self.fence.get();
             fence
-                .map_or(Ok(()), |fence| fence.confirm(connection, proof))
+                .map_or(Ok(()), |fence| fence.confirm(&mut held))
                 .map_err(|error| Trouble::Lost(Loss::closed(&error)))?;
             Ok(kept)
         });
@@ -473,6 +474,10 @@ impl Thread {
 
     /// Begins a transaction, on a fresh connection if the held one was dead. Nothing has run yet, so a retry is safe.
     fn begin(&mut self) -> std::result::Result<PooledConnection<Manager>, Trouble> {
+        let seen = self.outages.load(Ordering::Relaxed);
+        if let Some(mut old) = self.checkout.take_if(|held| held.outages != seen) {
+            self.give_up(&mut old);
+        }
         if let Some(mut held) = self.checkout.take() {
             match self.begin_on(&mut held) {
                 Ok(()) => return Ok(held),
@@ -500,7 +505,7 @@ impl Thread {
 
     fn begin_on(&self, held: &mut Checkout) -> Result<()> {
         if let Some(fence) = self.fence.get() {
-            fence.admit(&mut held.connection, &mut held.proof)?;
+            fence.admit(held)?;
         }
         begin_on(&mut held.connection)
     }
