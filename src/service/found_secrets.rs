@@ -318,7 +318,7 @@ fn end_token(
             if token.status == Status::Enabled && lasts(token.expiry_date) {
                 token.status = Status::Disabled;
                 tokens::update(connection, &mut token, stamp)?;
-                tokens::end_refresh_tokens(connection, token.key, ender.refresh_id)?;
+                tokens::end_refresh_tokens(connection, &token, ender.refresh_id)?;
             }
         }
         // A client that has replaced it goes on with the new one.

@@ -500,7 +500,7 @@ pub(super) fn keep(
 ) -> Result<Change> {
     table::update(connection, token, stamp)?;
     if before.status == Status::Enabled && token.status == Status::Disabled {
-        table::end_refresh_tokens(connection, token.key, refresh_id)?;
+        table::end_refresh_tokens(connection, token, refresh_id)?;
     }
     Ok(Change::updated(before, token))
 }

@@ -142,10 +142,11 @@ where
 }
 
 /// Removes the row of a token that is gone.
-pub(super) fn delete(connection: &mut Session, token: i64) -> Result<()> {
+pub(super) fn delete(connection: &mut Session, registry: RegistryKey, token: i64) -> Result<()> {
     direct!(connection, |direct| diesel::delete(
         token_uses::table.find(token)
     )
+    .filter(token_uses::registry_key.eq(registry.0))
     .execute(direct))?;
     Ok(())
 }
@@ -153,9 +154,11 @@ pub(super) fn delete(connection: &mut Session, token: i64) -> Result<()> {
 /// Removes the rows of tokens that are gone.
 pub(super) fn delete_many(
     connection: &mut Session,
+    registry: RegistryKey,
     tokens: impl IntoIterator<Item = i64>,
 ) -> Result<()> {
     diesel::delete(token_uses::table.filter(token_uses::token_key.eq_any(tokens)))
+        .filter(token_uses::registry_key.eq(registry.0))
         .execute(connection)?;
     Ok(())
 }
@@ -163,7 +166,7 @@ pub(super) fn delete_many(
 /// Removes up to `limit` rows of a deleted registry, after its tokens. Returns the number; less than `limit` means all.
 pub fn purge(connection: &mut Session, registry: RegistryKey, limit: i64) -> Result<i64> {
     let removed = sql_query(
-        "DELETE FROM token_uses WHERE token_key IN \
+        "DELETE FROM token_uses WHERE registry_key = $1 AND token_key IN \
          (SELECT token_key FROM token_uses WHERE registry_key = $1 LIMIT $2)",
     )
     .bind::<BigInt, _>(registry.0)

@@ -271,12 +271,9 @@ pub fn update(connection: &mut Session, token: &mut Token, modified: Attribution
 }
 
 /// Ends the refresh tokens issued for a token.
-pub fn end_refresh_tokens(
-    connection: &mut Session,
-    token: TokenKey,
-    refresh_id: Uuid,
-) -> Result<()> {
-    diesel::update(tokens::table.find(token.0))
+pub fn end_refresh_tokens(connection: &mut Session, token: &Token, refresh_id: Uuid) -> Result<()> {
+    diesel::update(tokens::table.find(token.key.0))
+        .filter(tokens::registry_key.eq(token.registry.0))
         .set(tokens::refresh_id.eq(bytes(refresh_id)))
         .execute(connection)?;
     Ok(())
@@ -305,7 +302,9 @@ pub fn rotate(
     secret: &NewSecret,
     modified: Attribution,
 ) -> Result<()> {
-    let row = tokens::table.find(token.key.0);
+    let row = tokens::table
+        .find(token.key.0)
+        .filter(tokens::registry_key.eq(token.registry.0));
     let before = match token.secrets.previous {
         Some(previous) => {
             let (digest, key, version, lookup, of) = row
@@ -351,6 +350,7 @@ pub fn end_previous(
     if let Some(previous) = &mut token.secrets.previous {
         previous.until = previous.until.min(modified.at);
         diesel::update(tokens::table.find(token.key.0))
+            .filter(tokens::registry_key.eq(token.registry.0))
             .set(tokens::previous_until.eq(micros(previous.until)))
             .execute(connection)?;
     }
@@ -374,7 +374,7 @@ pub fn delete(
     .get_result(direct))
     .optional()?;
     if let Some((key, position)) = gone {
-        uses::delete(transaction, key)?;
+        uses::delete(transaction, registry, key)?;
         transaction.count(registry, bucket(position), -1);
     }
     Ok(gone.is_some())
@@ -419,8 +419,9 @@ pub fn delete_expired(
         .load(&mut **transaction)?;
     let keys = found.iter().map(|(key, _)| *key);
     diesel::delete(tokens::table.filter(tokens::key.eq_any(keys.clone())))
+        .filter(tokens::registry_key.eq(registry.0))
         .execute(&mut **transaction)?;
-    uses::delete_many(transaction, keys)?;
+    uses::delete_many(transaction, registry, keys)?;
     for (_, position) in &found {
         transaction.count(registry, bucket(*position), -1);
     }
@@ -431,7 +432,8 @@ pub fn delete_expired(
 /// last uses are removed apart, see [`uses::purge`].
 pub fn purge(transaction: &mut Transaction<'_>, registry: RegistryKey, limit: i64) -> Result<i64> {
     let removed = sql_query(
-        "DELETE FROM tokens WHERE key IN (SELECT key FROM tokens WHERE registry_key = $1 LIMIT $2)",
+        "DELETE FROM tokens WHERE registry_key = $1 \
+         AND key IN (SELECT key FROM tokens WHERE registry_key = $1 LIMIT $2)",
     )
     .bind::<BigInt, _>(registry.0)
     .bind::<BigInt, _>(limit)
