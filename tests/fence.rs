@@ -218,7 +218,7 @@ async fn changes_that_a_failover_lost_are_noticed(#[values("continue", "freeze")
             (&json!(true), &json!(TOKENS))
         );
         assert!(
-            said["lostEvents"].as_i64().unwrap() >= TOKENS as i64,
+            said["lostEvents"].as_u64().unwrap() >= TOKENS as u64,
             "{said}"
         );
         run(&["restore", "confirm", "--disable-tokens"]);
@@ -244,8 +244,8 @@ async fn changes_that_a_failover_lost_are_noticed(#[values("continue", "freeze")
         &events[0]["detail"]["after"],
     );
     assert!(id.ends_with(".1"), "{id} is not the first of its chain");
-    let number = |name: &str| lost[name].as_i64().unwrap();
-    assert!(number("lostEvents") >= TOKENS as i64, "{lost}");
+    let number = |name: &str| lost[name].as_u64().unwrap();
+    assert!(number("lostEvents") >= TOKENS as u64, "{lost}");
     assert_eq!(
         number("lostTo") - number("lostFrom") + 1,
         number("lostEvents")

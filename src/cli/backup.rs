@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::output::{print, print_as};
 use super::service::{clock, open_service};
@@ -196,7 +196,7 @@ async fn status(settings: &Settings, output: Output) -> Result<()> {
         let shown = json!({"frozen": false});
         return print_as(output, &shown, || "This database is not frozen.".to_owned());
     };
-    let mut shown = json!({
+    let shown = json!({
         "frozen": true,
         "madeAt": restored.made_at,
         "restoredAt": restored.restored_at,
@@ -210,9 +210,13 @@ async fn status(settings: &Settings, output: Output) -> Result<()> {
             "apiTokens": standing.api_tokens,
         },
     });
-    if let Some(lost) = restored.lost_events {
-        shown["lostEvents"] = lost.into();
-    }
+    let shown = match (restored.lost_events, shown) {
+        (Some(lost), Value::Object(mut members)) => {
+            members.insert("lostEvents".to_owned(), lost.into());
+            Value::Object(members)
+        }
+        (_, shown) => shown,
+    };
     print_as(output, &shown, || {
         warning(&restored, standing, SystemClock.now())
     })

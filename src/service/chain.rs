@@ -177,8 +177,8 @@ fn last(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
 impl Ledger for Pen {
     fn write(&self, connection: &mut Session, events: Vec<Event>) -> Result<Committed> {
         let (mut chain, loss) = self.chain(connection)?;
-        let lost = || Error::internal("the data key of this process's audit chain is gone");
-        let key = self.data_keys.audit_key(chain.data_key).ok_or_else(lost)?;
+        let gone = || Error::internal("the data key of this process's audit chain is gone");
+        let key = self.data_keys.audit_key(chain.data_key).ok_or_else(gone)?;
         let events: Vec<_> = loss
             .map(|loss| loss.event())
             .into_iter()

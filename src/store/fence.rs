@@ -177,17 +177,16 @@ impl Fence {
     }
 
     fn write(&self, target: &Target, session: &mut Option<Session>) -> Result<()> {
-        let session = match session {
-            Some(session) => session,
-            None => {
-                // Others go on to connect to where the last heartbeat was answered.
-                if self.lock().unanswered {
-                    target.skip_server();
-                }
-                let opened = session.insert(Session::open(target, Purpose::Write)?);
-                self.connections.fetch_add(1, Ordering::Relaxed);
-                opened
+        let session = if let Some(session) = session {
+            session
+        } else {
+            // Others go on to connect to where the last heartbeat was answered.
+            if self.lock().unanswered {
+                target.skip_server();
             }
+            let opened = session.insert(Session::open(target, Purpose::Write)?);
+            self.connections.fetch_add(1, Ordering::Relaxed);
+            opened
         };
         heartbeats::write(session, self.process, self.begin())
     }

@@ -1,6 +1,6 @@
 //! Poolers in front of PostgreSQL: those that would break this service's promises are refused.
 //!
-//! A pooler that gives a connection another session of the server for each transaction (PgBouncer's `pool_mode=transaction`)
+//! A pooler that gives a connection another session of the server for each transaction (`pool_mode=transaction` of `PgBouncer`)
 //! loses settings and prepared statements. pgpool sends reads to standbys, which accept tokens that were revoked.
 
 use super::session::{Purpose, Session, Target};

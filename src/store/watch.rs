@@ -208,7 +208,7 @@ mod tests {
         release.send(()).unwrap();
         assert_eq!(told.recv(), Ok(true));
         drop(send);
-        assert!(crew.join(Instant::now() + Duration::from_secs(60)));
+        assert!(crew.join(Instant::now() + Duration::from_mins(1)));
     }
 
     #[test]
@@ -232,6 +232,6 @@ mod tests {
             crew.look();
         }
         drop(send);
-        assert!(crew.join(Instant::now() + Duration::from_secs(60)));
+        assert!(crew.join(Instant::now() + Duration::from_mins(1)));
     }
 }

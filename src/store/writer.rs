@@ -639,7 +639,9 @@ fn transact_on(
         Session::Postgres(_) => "SELECT 1; COMMIT",
     };
     let ended = connection.execute_batch(end).map(|()| {
-        committed.into_iter().for_each(|work| work());
+        for work in committed {
+            work();
+        }
         kept
     });
     ended.map_err(|error| {
