@@ -107,6 +107,7 @@ impl Drop for Pooler {
 
 #[rstest]
 #[case("transaction", Some("pool_mode = session"))]
+#[case("statement", Some("pool_mode = session"))]
 #[case("session", None)]
 fn pgbouncer_has_to_keep_sessions(
     #[values(Backend::Postgres)] backend: Backend,

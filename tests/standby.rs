@@ -132,7 +132,7 @@ async fn nothing_is_read_from_a_standby(#[values(Backend::Postgres)] backend: Ba
     while anybody.get("/readyz").await.status != 200 {
         assert!(begun.elapsed() < PATIENCE, "never ready");
     }
-    // What waited for a connection in the meantime may still be refused, and all that wait beside it.
+    // Requests that waited for a connection in the meantime may still be refused, and all that wait beside them.
     let answers = loop {
         let answers = statuses(&program, &tokens).await;
         if !answers.contains(&503) || begun.elapsed() >= PATIENCE {

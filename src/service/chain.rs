@@ -17,7 +17,7 @@ use crate::domain::audit::{Event, KeptEvent, Said};
 use crate::domain::excerpt::Text;
 use crate::error::{Error, Result};
 use crate::store::audit::{self as table, Chain};
-use crate::store::{Committed, Ledger, Lock, Session, Store, data_keys};
+use crate::store::{Committed, Ledger, Lock, Session, Store, data_keys, lock_catalog};
 
 /// The name of the number of chains among the data set's facts.
 const CHAINS: &str = "audit-chains";
@@ -75,7 +75,7 @@ impl Trail {
                         Some(chain) => chain,
                         None => open(connection, &sealed_by, writer, now)?,
                     };
-                    Ok(Place::of(&chain))
+                    Ok(Place::of(&chain, writer))
                 })
                 .await?;
             let pen = Pen {
@@ -119,19 +119,27 @@ fn open(
     Ok(chain)
 }
 
-/// The place of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// The last event of a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Place {
     chain: i64,
+    /// A database that lost the row can give its number to another writer's chain.
+    writer: Uuid,
     sequence: i64,
 }
 
 impl Place {
-    fn of(chain: &Chain) -> Self {
+    fn of(chain: &Chain, writer: Uuid) -> Self {
         Self {
             chain: chain.chain,
+            writer,
             sequence: chain.head_sequence,
         }
+    }
+
+    /// Returns true if a chain is this one.
+    fn is_in(&self, chain: &Chain) -> bool {
+        chain.writer == self.writer.as_bytes()
     }
 }
 
@@ -147,12 +155,13 @@ struct Pen {
 }
 
 impl Pen {
-    /// The chain, locked, or a new one if it lacks events that were acknowledged.
-    fn chain(&self, connection: &mut Session) -> Result<(Chain, Option<Loss>)> {
-        let known = *last(&self.last);
+    /// The chain with its writer, locked, or a new one if it lacks events that were acknowledged.
+    fn chain(&self, connection: &mut Session, known: Place) -> Result<(Chain, Uuid, Option<Loss>)> {
         let found = table::lock(connection, known.chain)?;
-        let kept = match found {
-            Some(chain) if chain.head_sequence >= known.sequence => return Ok((chain, None)),
+        let kept = match found.filter(|chain| known.is_in(chain)) {
+            Some(chain) if chain.head_sequence >= known.sequence => {
+                return Ok((chain, known.writer, None));
+            }
             Some(chain) => chain.head_sequence,
             None => 0,
         };
@@ -165,8 +174,11 @@ impl Pen {
             found_at: now,
         };
         // Not the old one: its numbers stand for the lost events wherever they were exported.
-        let chain = open(connection, &self.data_keys, self.random.uuid()?, now)?;
-        Ok((chain, Some(loss).filter(|loss| loss.events() > 0)))
+        let writer = self.random.uuid()?;
+        // Chains are counted.
+        lock_catalog(connection)?;
+        let chain = open(connection, &self.data_keys, writer, now)?;
+        Ok((chain, writer, Some(loss).filter(|loss| loss.events() > 0)))
     }
 }
 
@@ -176,7 +188,8 @@ fn last(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
 
 impl Ledger for Pen {
     fn write(&self, connection: &mut Session, events: Vec<Event>) -> Result<Committed> {
-        let (mut chain, loss) = self.chain(connection)?;
+        let seen = *last(&self.last);
+        let (mut chain, writer, loss) = self.chain(connection, seen)?;
         let gone = || Error::internal("the data key of this process's audit chain is gone");
         let key = self.data_keys.audit_key(chain.data_key).ok_or_else(gone)?;
         let events: Vec<_> = loss
@@ -199,11 +212,15 @@ impl Ledger for Pen {
         chain.seal = seal(key, &chain);
         table::insert(connection, linked)?;
         table::keep(connection, &chain)?;
-        let (place, known) = (Place::of(&chain), Arc::clone(&self.last));
+        let (place, known) = (Place::of(&chain, writer), Arc::clone(&self.last));
         let losses = Arc::clone(&self.losses);
         Ok(Box::new(move || {
             let mut known = last(&known);
-            *known = place.max(*known);
+            if known.writer == place.writer {
+                known.sequence = known.sequence.max(place.sequence);
+            } else if *known == seen {
+                *known = place;
+            }
             drop(known);
             if let Some(loss) = loss {
                 losses.note(loss);
@@ -214,6 +231,7 @@ impl Ledger for Pen {
     fn is_behind(&self, connection: &mut Session) -> Result<bool> {
         let known = *last(&self.last);
         let chain = table::find(connection, known.chain)?;
+        let chain = chain.filter(|chain| known.is_in(chain));
         Ok(chain.is_none_or(|chain| chain.head_sequence < known.sequence))
     }
 }

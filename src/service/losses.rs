@@ -28,6 +28,9 @@ impl<'a> Losses<'a> {
     /// Compares the database with what this process knows if there was a new connection since the last look, and answers
     /// a loss.
     pub async fn look(&self) -> Result<()> {
+        if self.core.store.is_frozen() {
+            return Ok(());
+        }
         let looked = &self.core.connections_looked_at;
         let connections = self.core.store.connections();
         if looked.load(Ordering::Relaxed) != connections {
@@ -40,7 +43,7 @@ impl<'a> Losses<'a> {
                 self.freeze(loss).await?;
             }
             self.core.losses.answer(loss);
-        } else if freezes && !self.core.store.is_frozen() {
+        } else if freezes {
             // Another replica may have found one.
             restored::heed(&self.core.store).await?;
         }
@@ -69,14 +72,16 @@ impl<'a> Losses<'a> {
 
     /// Freezes the database, for all replicas.
     async fn freeze(&self, loss: Loss) -> Result<()> {
-        let restored = Restored {
-            made_at: loss.kept_at,
-            restored_at: loss.found_at,
-            lost_events: Some(loss.events()),
-        };
         let store = &self.core.store;
         store
             .write(Lock::Catalog, move |connection| {
+                let before = restored::find(connection)?;
+                let others = before.and_then(|restored| restored.lost_events);
+                let restored = Restored {
+                    made_at: loss.kept_at,
+                    restored_at: loss.found_at,
+                    lost_events: Some(others.unwrap_or(0) + loss.events()),
+                };
                 restored::freeze(connection, &restored)
             })
             .await?;

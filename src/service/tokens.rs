@@ -303,14 +303,14 @@ impl<'a> Tokens<'a> {
                 Ok((before, altered))
             };
         // Of PATCHes that change nothing there are many, and each would wait for the registry's lock behind other replicas.
-        if self.core.store.has_replicas() {
+        // One that ends something is never answered by reads alone.
+        if self.core.store.has_replicas() && urgency == Urgency::Change {
             let (decide, changes) = (decide.clone(), Arc::clone(&self.core.changes));
             let instant = self.core.clock.instant();
             let unchanged = self.core.read(caller, move |connection, actor| {
                 let (before, altered) = decide(connection, actor)?;
                 // An account at its limit is told so, whether or not it would change something.
-                let has_room =
-                    urgency == Urgency::End || changes.require_room(actor.key, instant).is_ok();
+                let has_room = changes.require_room(actor.key, instant).is_ok();
                 Ok((altered.is_none() && has_room).then_some(before))
             });
             if let Some(token) = unchanged.await? {

@@ -149,7 +149,7 @@ impl Fence {
     pub(super) fn beat(&self, target: &Target, seat: &Seat) {
         let mut session = None;
         loop {
-            let written = seat.work(|| self.write(target, &mut session));
+            let written = seat.work(|| self.write(target, seat, &mut session));
             let Some(written) = written else { return };
             if let Err(error) = written {
                 session = None;
@@ -176,7 +176,7 @@ impl Fence {
         }
     }
 
-    fn write(&self, target: &Target, session: &mut Option<Session>) -> Result<()> {
+    fn write(&self, target: &Target, seat: &Seat, session: &mut Option<Session>) -> Result<()> {
         let session = if let Some(session) = session {
             session
         } else {
@@ -188,6 +188,10 @@ impl Fence {
             self.connections.fetch_add(1, Ordering::Relaxed);
             opened
         };
+        // Else the one that took this place would leave a server that has just answered.
+        if seat.is_given_up() {
+            return Err(Error::busy());
+        }
         heartbeats::write(session, self.process, self.begin())
     }
 

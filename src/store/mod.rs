@@ -78,7 +78,7 @@ use self::readers::Readers;
 use self::session::{Index, Purpose};
 pub use self::session::{Session, Target};
 pub use self::statement::Dialect;
-pub use self::transaction::{Committed, Ledger, Transaction};
+pub use self::transaction::{Committed, Ledger, Transaction, lock_catalog};
 use self::watch::{Crew, Seat};
 pub use self::writer::Lock;
 use self::writer::{GROUP, Writer};
@@ -393,11 +393,12 @@ impl Store {
             .spawn(move || {
                 while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
                     let Some(inner) = inner.upgrade() else { return };
-                    let mut silent = inner.writer.look();
+                    let mut replaced = inner.writer.look();
                     for readers in [&inner.readers, &inner.lister, &inner.prober] {
-                        silent |= readers.look();
+                        replaced |= readers.look();
                     }
-                    silent |= beats.as_ref().is_some_and(|beats| beats.look());
+                    // A slow job is no outage where heartbeats tell of those.
+                    let silent = beats.as_ref().map_or(replaced, |beats| beats.look());
                     if silent {
                         inner.outages.fetch_add(1, Ordering::Relaxed);
                     }

@@ -7,6 +7,8 @@ use std::fmt::Debug;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use diesel::{RunQueryDsl as _, sql_query};
+
 use super::counters::Counters;
 use super::session::Session;
 use crate::domain::audit::Event;
@@ -24,6 +26,14 @@ pub trait Ledger: Debug + Send + Sync {
 
 /// Work to do once a transaction is durable, and before anybody is told.
 pub type Committed = Box<dyn FnOnce() + Send>;
+
+/// Locks the catalog until the transaction ends. SQLite has one writer at a time.
+pub fn lock_catalog(session: &mut Session) -> Result<()> {
+    if let Session::Postgres(postgres) = session {
+        sql_query("SELECT name FROM meta WHERE name = 'catalog' FOR UPDATE").execute(postgres)?;
+    }
+    Ok(())
+}
 
 /// A transaction, as far as a job may use it.
 pub struct Transaction<'a> {

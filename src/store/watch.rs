@@ -13,42 +13,57 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 
+/// A thread without work, as its seat says it.
+const IDLE: u64 = 0;
+/// A thread whose place another one has taken.
+const GIVEN_UP: u64 = u64::MAX;
+
 /// The place of a thread among those that do the same work.
 #[derive(Debug)]
 pub(super) struct Seat {
-    /// Milliseconds from `epoch` to the beginning of the present work, and one more; 0 without work.
+    /// Milliseconds from `epoch` to the beginning of the present work, and one more; or one of the values above.
     since: AtomicU64,
     epoch: Instant,
-    given_up: AtomicBool,
 }
 
 impl Seat {
     fn new() -> Self {
         Self {
-            since: AtomicU64::new(0),
+            since: AtomicU64::new(IDLE),
             epoch: Instant::now(),
-            given_up: AtomicBool::new(false),
         }
     }
 
-    /// Does a piece of work that the watch times. Returns nothing if another thread has taken this place meanwhile.
+    /// Does a piece of work that the watch times. Returns nothing if another thread has taken this place meanwhile, and does
+    /// nothing if one took it before.
     pub(super) fn work<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
         let begun = self.epoch.elapsed().as_millis();
-        let begun = u64::try_from(begun).unwrap_or(u64::MAX - 1) + 1;
-        self.since.store(begun, Ordering::Relaxed);
+        let begun = u64::try_from(begun).unwrap_or(0).saturating_add(1);
+        self.turn(IDLE, begun)?;
         let done = work();
-        self.since.store(0, Ordering::Relaxed);
-        (!self.is_given_up()).then_some(done)
+        self.turn(begun, IDLE)?;
+        Some(done)
     }
 
     /// Returns true if another thread has taken this place.
     pub(super) fn is_given_up(&self) -> bool {
-        self.given_up.load(Ordering::Acquire)
+        self.since.load(Ordering::Acquire) == GIVEN_UP
     }
 
-    fn is_late(&self, deadline: Duration) -> bool {
-        let since = self.since.load(Ordering::Relaxed);
-        since > 0 && self.epoch.elapsed() > Duration::from_millis(since - 1) + deadline
+    /// The beginning of its work, if that takes too long.
+    fn late_since(&self, deadline: Duration) -> Option<u64> {
+        let since = self.since.load(Ordering::Acquire);
+        let works = since != IDLE && since != GIVEN_UP;
+        let begun = Duration::from_millis(since.saturating_sub(1));
+        (works && self.epoch.elapsed() > begun.saturating_add(deadline)).then_some(since)
+    }
+
+    /// Changes the state, unless it is another one by now.
+    fn turn(&self, from: u64, to: u64) -> Option<()> {
+        let turned = self
+            .since
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
+        turned.ok().map(drop)
     }
 }
 
@@ -109,22 +124,23 @@ impl Crew {
         let mut seats = lock(&self.seats);
         let (mut late, mut replaced) = (0, false);
         for (number, (seat, thread)) in seats.iter_mut().enumerate() {
-            if !seat.is_late(self.deadline) {
+            let Some(since) = seat.late_since(self.deadline) else {
                 continue;
-            }
+            };
             late += 1;
-            if given_up.len() >= self.most {
+            if given_up.len() >= self.most || seat.turn(since, GIVEN_UP).is_none() {
                 continue;
             }
             let fresh = Arc::new(Seat::new());
             match start(number, Arc::clone(&fresh)) {
                 Ok(started) => {
                     (late, replaced) = (late - 1, true);
-                    seat.given_up.store(true, Ordering::Release);
                     *seat = fresh;
                     given_up.push(std::mem::replace(thread, started));
                 }
                 Err(error) => {
+                    // It goes on, unless its wait has just ended.
+                    seat.turn(GIVEN_UP, since);
                     tracing::warn!(%error, "a thread that waits for the database could not be replaced");
                 }
             }

@@ -18,8 +18,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
+use diesel::RunQueryDsl;
 use diesel::r2d2::{Pool, PooledConnection};
-use diesel::{RunQueryDsl, sql_query};
 use tokio::sync::oneshot;
 
 use super::condition::Condition;
@@ -27,7 +27,7 @@ use super::fence::Fence;
 use super::pool::{Checkout, Manager};
 use super::readers::{Next, describe, patiently};
 use super::session::Session;
-use super::transaction::{Committed, Group, Transaction};
+use super::transaction::{Committed, Group, Transaction, lock_catalog};
 use super::watch::{Crew, Seat};
 use crate::domain::id::RegistryId;
 use crate::error::{Error, Outage, Result};
@@ -326,6 +326,9 @@ impl Thread {
             let closed = self.commit(group);
             if self.seat.is_given_up() {
                 // The one that took this place serves the others, and has the log.
+                if let Some(held) = &mut self.checkout {
+                    held.spent = true;
+                }
                 return;
             }
             if stop || (closed && refuse_waiting(jobs) == Next::Stop) {
@@ -425,14 +428,14 @@ impl Thread {
         }
         let counted = self.counts.begin(group.len());
         let mut held = self.begin().inspect_err(|trouble| self.note(trouble))?;
-        let outcome = transact_on(&mut held.connection, group);
+        let outcome = transact_on(&mut held.connection, group, &self.seat);
         counted.ended(outcome.is_ok());
-        // A transaction that changed nothing commits on any server.
-        let outcome = outcome.and_then(|kept| {
-            let fence = self.fence.get();
-            fence
-                .map_or(Ok(()), |fence| fence.confirm(&mut held))
-                .map_err(|error| Trouble::Lost(Loss::closed(&error)))?;
+        let outcome = outcome.and_then(|(kept, proven)| {
+            // A transaction that changed nothing commits on any server.
+            if let Some(fence) = self.fence.get().filter(|_| !proven) {
+                let confirmed = fence.confirm(&mut held);
+                confirmed.map_err(|error| Trouble::Lost(Loss::closed(&error)))?;
+            }
             Ok(kept)
         });
         match outcome {
@@ -599,11 +602,13 @@ impl Loss {
     }
 }
 
-/// Runs the jobs and ends the transaction: with `Keep` by a commit, with `Undo` by a rollback.
+/// Runs the jobs and ends the transaction: with `Keep` by a commit, with `Undo` by a rollback. Also returns true if something
+/// was committed for sure, which a server that was replaced cannot do.
 fn transact_on(
     connection: &mut Session,
     group: &mut [Box<dyn Job>],
-) -> std::result::Result<Step, Trouble> {
+    seat: &Seat,
+) -> std::result::Result<(Step, bool), Trouble> {
     // Until the commit each job can be tried alone without loss, after any failure.
     let apart = |error: Error| {
         tracing::warn!(
@@ -631,18 +636,21 @@ fn transact_on(
         Step::Undo => Vec::new(),
         Step::Apart => return Err(Trouble::Apart),
     };
+    // The callers were told that nothing is known to be changed, and may have asked for the contrary since.
+    let given_up = seat.is_given_up();
     let end = match connection {
-        _ if kept == Step::Undo => "ROLLBACK",
+        _ if kept == Step::Undo || given_up => "ROLLBACK",
         Session::Sqlite(_) => "COMMIT",
         // A transaction in which a statement failed is rolled back by its COMMIT, without an error. The SELECT fails
         // there, and costs nothing elsewhere, as both travel together.
         Session::Postgres(_) => "SELECT 1; COMMIT",
     };
     let ended = connection.execute_batch(end).map(|()| {
-        for work in committed {
+        let proven = !committed.is_empty() && !given_up;
+        for work in committed.into_iter().filter(|_| !given_up) {
             work();
         }
-        kept
+        (kept, proven)
     });
     ended.map_err(|error| {
         let error = Error::from(error);
@@ -756,10 +764,8 @@ fn take_locks(
     group: &[Box<dyn Job>],
     gathered: &mut Group,
 ) -> Result<()> {
-    if let Session::Postgres(postgres) = connection
-        && group.iter().any(|job| job.lock().catalog())
-    {
-        sql_query("SELECT name FROM meta WHERE name = 'catalog' FOR UPDATE").execute(postgres)?;
+    if group.iter().any(|job| job.lock().catalog()) {
+        lock_catalog(connection)?;
     }
     let registries = group.iter().filter_map(|job| job.lock().registry());
     gathered.counters.lock(connection, registries)

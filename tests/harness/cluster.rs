@@ -107,7 +107,7 @@ pub struct Front {
 /// A connection through it.
 struct Open {
     streams: [TcpStream; 2],
-    /// True if it passes nothing on any more, as if the server were frozen. What it takes is lost.
+    /// True if it passes nothing on any more, as if the server were frozen. All that it takes is lost.
     silent: Arc<AtomicBool>,
 }
 
