@@ -18,7 +18,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::heartbeats;
-use super::pool::Checkout;
+use super::pool::{Checkout, Proof};
 use super::session::{Purpose, Session, Target};
 use super::watch::Seat;
 use crate::error::{Error, Outage, Result};
@@ -27,10 +27,6 @@ use crate::error::{Error, Outage, Result};
 const BEAT: Duration = Duration::from_secs(1);
 /// The time for which the first work waits for the first heartbeat.
 const FIRST: Duration = Duration::from_secs(2);
-
-/// The instant at which a connection's server was the primary for sure.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Proof(Option<Instant>);
 
 /// The fence of this process.
 #[derive(Debug)]

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use super::condition::Condition;
-use super::fence::Proof;
 use super::session::{Index, Purpose, Session, Target};
 
 /// Opens connections for a pool and drops the spent ones.
@@ -19,6 +19,10 @@ pub(super) struct Manager {
     /// The number of outages that were noticed.
     pub(super) outages: Arc<AtomicU64>,
 }
+
+/// The instant at which a connection's server was the primary for sure, see [`super::fence`].
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Proof(pub(super) Option<Instant>);
 
 /// A pooled connection, the last proof that its server is the primary, and whether it is to be thrown away.
 pub(super) struct Checkout {
