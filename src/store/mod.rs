@@ -25,6 +25,7 @@ mod statement;
 mod token_conditions;
 mod transaction;
 mod watch;
+mod write_group;
 mod writer;
 
 pub mod accounts;
@@ -80,7 +81,7 @@ pub use self::session::{Session, Target};
 pub use self::statement::Dialect;
 pub use self::transaction::{Committed, Ledger, Transaction, lock_catalog};
 use self::watch::{Crew, Seat};
-pub use self::writer::Lock;
+pub use self::write_group::Lock;
 use self::writer::{GROUP, Writer};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -189,6 +190,7 @@ impl Store {
         }
         // On PostgreSQL a thread that was given up keeps its connection.
         let (connections, outages) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        // On PostgreSQL a thread that was given up keeps its connection.
         let spare = |size: usize| if settings.target.is_sqlite() { 0 } else { size };
         let pool = |purpose, size: usize| {
             Pool::builder()
