@@ -445,15 +445,17 @@ impl Service {
 
     /// Checks the database's answer and migrations, the dates of the signing certificates, and the clock.
     pub async fn readiness(&self) -> Result<Readiness> {
-        let thawed = self.core.thawed().await?;
+        // Within the probe: another read could wait longer than a monitor does.
+        let frozen = self.core.store.is_frozen();
         let now = self.core.clock.now();
         let loss_detected = self.core.losses.last().map(|loss| loss.found_at);
-        self.core
+        let readiness = self
+            .core
             .store
             .probe(move |connection| {
                 let mut readiness = Readiness {
                     migrations: migrations::is_current(connection)?,
-                    thawed,
+                    thawed: !frozen || restored::find(connection)?.is_none(),
                     loss_detected,
                     signing_certificates_end: None,
                     signing_certificates_begin: None,
@@ -471,7 +473,11 @@ impl Service {
                 }
                 Ok(readiness)
             })
-            .await
+            .await?;
+        if frozen && readiness.thawed {
+            self.core.store.freeze(false);
+        }
+        Ok(readiness)
     }
 
     /// Refuses a request that needs the database, if the store would turn it away.
