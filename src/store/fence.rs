@@ -14,11 +14,10 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::heartbeats;
-use super::pool::{Checkout, Proof};
 use super::session::{Purpose, Session, Target};
 use super::watch::Seat;
 use crate::error::{Error, Outage, Result};
@@ -28,20 +27,32 @@ const BEAT: Duration = Duration::from_secs(1);
 /// The time for which the first work waits for the first heartbeat.
 const FIRST: Duration = Duration::from_secs(2);
 
-/// The fence of this process.
-#[derive(Debug)]
+/// The standing of a connection's server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// The number of outages before it was opened. After a further one it may lead to a silent server.
+    outages: u64,
+    /// The last instant at which its server was the primary for sure.
+    proven: Option<Instant>,
+}
+
+/// The fence of this process, which is open until it is [closed](Self::close).
+#[derive(Debug, Default)]
 pub(super) struct Fence {
-    /// The longest time after which an answer can be older than the database.
+    connections: AtomicU64,
+    outages: AtomicU64,
+    terms: OnceLock<Terms>,
+    beats: Mutex<Beats>,
+    /// Told when a heartbeat was committed, and when the process stops.
+    news: Condvar,
+}
+
+#[derive(Debug)]
+struct Terms {
+    /// The age beyond which an answer may not be out of date.
     period: Duration,
     /// The number of this process among all that serve.
     process: i64,
-    beats: Mutex<Beats>,
-    /// The number of connections of this process since its start.
-    connections: Arc<AtomicU64>,
-    /// The number of outages that were noticed.
-    outages: Arc<AtomicU64>,
-    /// Told when a heartbeat was committed, and when the process stops.
-    news: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -56,21 +67,38 @@ struct Beats {
 }
 
 impl Fence {
-    /// A fence that answers nothing until it has a heartbeat.
-    pub(super) fn new(
-        period: Duration,
-        process: i64,
-        connections: Arc<AtomicU64>,
-        outages: Arc<AtomicU64>,
-    ) -> Self {
-        Self {
-            period,
-            process,
-            beats: Mutex::default(),
-            connections,
-            outages,
-            news: Condvar::new(),
+    /// Lets through from now on only work on connections with a proof.
+    pub(super) fn close(&self, period: Duration, process: i64) {
+        // A process begins to serve once.
+        let _ = self.terms.set(Terms { period, process });
+    }
+
+    /// The standing of a connection that is opened now.
+    pub(super) fn standing(&self) -> Standing {
+        Standing {
+            outages: self.outages.load(Ordering::Relaxed),
+            proven: None,
         }
+    }
+
+    /// Returns true if there was no outage since a connection was opened.
+    pub(super) fn is_current(&self, standing: Standing) -> bool {
+        standing.outages == self.outages.load(Ordering::Relaxed)
+    }
+
+    /// Notes an outage: a heartbeat failed, or a server is silent.
+    pub(super) fn note_outage(&self) {
+        self.outages.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes that a connection was opened.
+    pub(super) fn note_connection(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The number of connections that were opened.
+    pub(super) fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// Refuses a connection without a proof of the last moments, after an attempt to get one.
@@ -78,8 +106,11 @@ impl Fence {
     /// # Errors
     ///
     /// [`Error::Unavailable`], after which the connection is worth nothing.
-    pub(super) fn admit(&self, checkout: &mut Checkout) -> Result<()> {
-        self.require(checkout, self.period / 2)
+    pub(super) fn admit(&self, session: &mut Session, standing: &mut Standing) -> Result<()> {
+        let terms = self.terms.get();
+        terms.map_or(Ok(()), |terms| {
+            self.require(terms, session, standing, terms.period / 2)
+        })
     }
 
     /// Refuses an answer that came so late that the proof before it is too old, unless the server proves itself again.
@@ -87,22 +118,29 @@ impl Fence {
     /// # Errors
     ///
     /// As [`Fence::admit`].
-    pub(super) fn confirm(&self, checkout: &mut Checkout) -> Result<()> {
-        self.require(checkout, self.period)
+    pub(super) fn confirm(&self, session: &mut Session, standing: &mut Standing) -> Result<()> {
+        let terms = self.terms.get();
+        terms.map_or(Ok(()), |terms| {
+            self.require(terms, session, standing, terms.period)
+        })
     }
 
-    fn require(&self, checkout: &mut Checkout, most: Duration) -> Result<()> {
-        let Checkout {
-            connection, proof, ..
-        } = checkout;
-        let is_recent = |proof: &Proof, most| proof.0.is_some_and(|at| at.elapsed() <= most);
-        if is_recent(proof, most) {
+    fn require(
+        &self,
+        terms: &Terms,
+        session: &mut Session,
+        standing: &mut Standing,
+        most: Duration,
+    ) -> Result<()> {
+        let is_recent =
+            |proven: Option<Instant>, most| proven.is_some_and(|at| at.elapsed() <= most);
+        if is_recent(standing.proven, most) {
             return Ok(());
         }
         self.wait_for_first();
-        let number = heartbeats::read(connection, self.process)?;
-        *proof = Proof(number.and_then(|number| self.begun(number)));
-        if is_recent(proof, self.period) {
+        let number = heartbeats::read(session, terms.process)?;
+        standing.proven = number.and_then(|number| self.begun(number));
+        if is_recent(standing.proven, terms.period) {
             return Ok(());
         }
         Err(Error::Unavailable {
@@ -125,13 +163,10 @@ impl Fence {
     }
 
     /// The next number, from now on remembered.
-    fn begin(&self) -> i64 {
+    fn begin(&self, terms: &Terms) -> i64 {
         let mut beats = self.lock();
-        while beats
-            .begun
-            .front()
-            .is_some_and(|(_, begun)| begun.elapsed() > self.period)
-        {
+        let is_old = |(_, begun): &(i64, Instant)| begun.elapsed() > terms.period;
+        while beats.begun.front().is_some_and(is_old) {
             beats.begun.pop_front();
         }
         beats.unanswered = true;
@@ -143,13 +178,16 @@ impl Fence {
 
     /// Writes heartbeats until the process stops, or until another thread takes this place.
     pub(super) fn beat(&self, target: &Target, seat: &Seat) {
+        let Some(terms) = self.terms.get() else {
+            return;
+        };
         let mut session = None;
         loop {
-            let written = seat.work(|| self.write(target, seat, &mut session));
+            let written = seat.work(|| self.write(terms, target, seat, &mut session));
             let Some(written) = written else { return };
             if let Err(error) = written {
                 session = None;
-                self.outages.fetch_add(1, Ordering::Relaxed);
+                self.note_outage();
                 tracing::debug!(error = error.chain(), "a heartbeat was not written");
             }
             let mut beats = self.lock();
@@ -168,11 +206,17 @@ impl Fence {
         }
         if let Some(mut session) = session {
             // A row that stays is removed by another process, a day later.
-            let _ = seat.work(|| heartbeats::remove(&mut session, self.process));
+            let _ = seat.work(|| heartbeats::remove(&mut session, terms.process));
         }
     }
 
-    fn write(&self, target: &Target, seat: &Seat, session: &mut Option<Session>) -> Result<()> {
+    fn write(
+        &self,
+        terms: &Terms,
+        target: &Target,
+        seat: &Seat,
+        session: &mut Option<Session>,
+    ) -> Result<()> {
         let session = if let Some(session) = session {
             session
         } else {
@@ -181,14 +225,14 @@ impl Fence {
                 target.skip_server();
             }
             let opened = session.insert(Session::open(target, Purpose::Write)?);
-            self.connections.fetch_add(1, Ordering::Relaxed);
+            self.note_connection();
             opened
         };
         // Else the one that took this place would leave a server that has just answered.
         if seat.is_given_up() {
             return Err(Error::busy());
         }
-        heartbeats::write(session, self.process, self.begin())
+        heartbeats::write(session, terms.process, self.begin(terms))
     }
 
     /// Ends the heartbeats.

@@ -61,7 +61,7 @@ pub mod trust_refusals;
 pub mod trusts;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -154,13 +154,9 @@ struct Inner {
     writer: Writer,
     writing: ConcurrencyLimiter,
     read_fence: Option<Duration>,
-    /// Set when this process begins to serve.
-    fence: Arc<OnceLock<Fence>>,
+    fence: Arc<Fence>,
     watch: Mutex<Option<Watch>>,
     calls: AtomicU64,
-    connections: Arc<AtomicU64>,
-    /// The number of outages that were noticed: of heartbeats, and of threads that waited for too long.
-    outages: Arc<AtomicU64>,
     frozen: AtomicBool,
     counts: metrics::Store,
 }
@@ -188,8 +184,7 @@ impl Store {
                 "the disk is full, so the database cannot be shared and commands find it locked; free space and restart"
             );
         }
-        // On PostgreSQL a thread that was given up keeps its connection.
-        let (connections, outages) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let fence = Arc::new(Fence::default());
         // On PostgreSQL a thread that was given up keeps its connection.
         let spare = |size: usize| if settings.target.is_sqlite() { 0 } else { size };
         let pool = |purpose, size: usize| {
@@ -207,13 +202,11 @@ impl Store {
                     purpose,
                     index,
                     condition: Arc::clone(&condition),
-                    connections: Arc::clone(&connections),
-                    outages: Arc::clone(&outages),
+                    fence: Arc::clone(&fence),
                 })
         };
         let counts = metrics::Store::default();
         let cache = READ_CACHE / settings.readers.max(1);
-        let fence = Arc::new(OnceLock::new());
         let readers = |size: usize, cache, queue, errand| {
             Readers::start(
                 pool(Purpose::Read { cache }, size + spare(size)),
@@ -222,7 +215,6 @@ impl Store {
                 errand,
                 counts.reads.clone(),
                 Arc::clone(&fence),
-                Arc::clone(&outages),
             )
         };
         let lister = readers(1, LIST_CACHE, settings.queue, Errand::List)?;
@@ -235,7 +227,6 @@ impl Store {
             counts.clone(),
             Arc::clone(&condition),
             Arc::clone(&fence),
-            Arc::clone(&outages),
         )?;
         // The queues bound the waiting jobs; the jobs at work come on top.
         let most = |at_work: usize| settings.queue.saturating_add(at_work);
@@ -253,8 +244,6 @@ impl Store {
             fence,
             watch: Mutex::default(),
             calls: AtomicU64::new(0),
-            connections,
-            outages,
             frozen: AtomicBool::new(false),
             counts,
         };
@@ -402,7 +391,7 @@ impl Store {
                     // A slow job is no outage where heartbeats tell of those.
                     let silent = beats.as_ref().map_or(replaced, |beats| beats.look());
                     if silent {
-                        inner.outages.fetch_add(1, Ordering::Relaxed);
+                        inner.fence.note_outage();
                     }
                 }
             })
@@ -417,22 +406,12 @@ impl Store {
     fn start_fence(&self, period: Duration, process: i64) -> Result<Arc<Crew>> {
         let fence = Arc::clone(&self.inner.fence);
         let target = self.inner.target.clone();
-        // One process begins to serve once.
-        let _ = fence.set(Fence::new(
-            period,
-            process,
-            Arc::clone(&self.inner.connections),
-            Arc::clone(&self.inner.outages),
-        ));
+        fence.close(period, process);
         let start = move |_, seat: Arc<Seat>| {
             let (fence, target) = (Arc::clone(&fence), target.clone());
             std::thread::Builder::new()
                 .name("store-heartbeat".to_owned())
-                .spawn(move || {
-                    if let Some(fence) = fence.get() {
-                        fence.beat(&target, &seat);
-                    }
-                })
+                .spawn(move || fence.beat(&target, &seat))
         };
         Ok(Arc::new(Crew::start(
             1,
@@ -457,7 +436,7 @@ impl Store {
     /// The number of connections that were opened since the start. A new one can lead to another server.
     #[must_use]
     pub fn connections(&self) -> u64 {
-        self.inner.connections.load(Ordering::Relaxed)
+        self.inner.fence.connections()
     }
 
     /// The number of jobs since the start: a request of a known caller makes one.
@@ -494,9 +473,7 @@ impl Store {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(watch) = watch {
-            if let Some(fence) = inner.fence.get() {
-                fence.stop();
-            }
+            inner.fence.stop();
             ended &= watch.end(until);
         }
         if ended {

@@ -1,10 +1,9 @@
 //! Pools of connections: they open connections and drop spent ones.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use super::condition::Condition;
+use super::fence::{Fence, Standing};
 use super::session::{Index, Purpose, Session, Target};
 
 /// Opens connections for a pool and drops the spent ones.
@@ -14,22 +13,13 @@ pub(super) struct Manager {
     pub(super) purpose: Purpose,
     pub(super) index: Index,
     pub(super) condition: Arc<Condition>,
-    /// The number of connections that were opened.
-    pub(super) connections: Arc<AtomicU64>,
-    /// The number of outages that were noticed.
-    pub(super) outages: Arc<AtomicU64>,
+    pub(super) fence: Arc<Fence>,
 }
 
-/// The instant at which a connection's server was the primary for sure, see [`super::fence`].
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Proof(pub(super) Option<Instant>);
-
-/// A pooled connection, the last proof that its server is the primary, and whether it is to be thrown away.
+/// A pooled connection, and whether it is to be thrown away.
 pub(super) struct Checkout {
     pub(super) connection: Session,
-    pub(super) proof: Proof,
-    /// The number of outages before it was opened. After a further one it may lead to a silent server.
-    pub(super) outages: u64,
+    pub(super) standing: Standing,
     pub(super) spent: bool,
 }
 
@@ -44,21 +34,20 @@ impl diesel::r2d2::ManageConnection for Manager {
             looked.map_err(|cause| diesel::ConnectionError::BadConnection(cause.to_owned()))
         };
         same()?;
-        let outages = self.outages.load(Ordering::Relaxed);
+        let standing = self.fence.standing();
         let connection = Session::open_with(&self.target, self.purpose, self.index)?;
         same()?;
-        self.connections.fetch_add(1, Ordering::Relaxed);
+        self.fence.note_connection();
         Ok(Checkout {
             connection,
-            proof: Proof::default(),
-            outages,
+            standing,
             spent: false,
         })
     }
 
     /// No ping: a round trip on every check-out gains nothing, as the connection can die right after it.
     fn is_valid(&self, checkout: &mut Checkout) -> std::result::Result<(), Self::Error> {
-        if checkout.outages == self.outages.load(Ordering::Relaxed) {
+        if self.fence.is_current(checkout.standing) {
             return Ok(());
         }
         let old = "the connection was opened before an outage";

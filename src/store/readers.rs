@@ -5,8 +5,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
@@ -14,7 +13,7 @@ use diesel::r2d2::{Pool, PooledConnection};
 use tokio::sync::oneshot;
 
 use super::fence::Fence;
-use super::pool::Manager;
+use super::pool::{Checkout, Manager};
 use super::priority::{Errand, rank};
 use super::session::Session;
 use super::watch::{Crew, Seat};
@@ -146,18 +145,16 @@ impl Readers {
         bound: usize,
         errand: Errand,
         counts: metrics::Door,
-        fence: Arc<OnceLock<Fence>>,
-        outages: Arc<AtomicU64>,
+        fence: Arc<Fence>,
     ) -> Result<Self> {
         let (queue, jobs) = crossbeam_channel::bounded(bound);
         let start = move |number: usize, seat: Arc<Seat>| {
             let (pool, jobs, fence) = (pool.clone(), jobs.clone(), Arc::clone(&fence));
-            let outages = Arc::clone(&outages);
             std::thread::Builder::new()
                 .name(format!("{}-{number}", errand.name()))
                 .spawn(move || {
                     rank(errand);
-                    serve(&pool, &jobs, (&fence, &outages), &seat);
+                    serve(&pool, &jobs, &fence, &seat);
                 })
         };
         Ok(Self {
@@ -224,22 +221,16 @@ impl Readers {
     }
 }
 
-fn serve(
-    pool: &Pool<Manager>,
-    jobs: &Receiver<Message>,
-    (fence, outages): (&OnceLock<Fence>, &AtomicU64),
-    seat: &Seat,
-) {
+fn serve(pool: &Pool<Manager>, jobs: &Receiver<Message>, fence: &Fence, seat: &Seat) {
     let mut checkout: Option<PooledConnection<Manager>> = None;
     while let Ok(Message::Job(job)) = jobs.recv() {
         if job.is_abandoned() {
             continue;
         }
-        let seen = outages.load(Ordering::Relaxed);
-        if let Some(mut old) = checkout.take_if(|held| held.outages != seen) {
+        if let Some(mut old) = checkout.take_if(|held| !fence.is_current(held.standing)) {
             old.spent = true;
         }
-        let next = seat.work(|| run(pool, &mut checkout, job, jobs, fence.get()));
+        let next = seat.work(|| run(pool, &mut checkout, job, jobs, fence));
         if next != Some(Next::Serve) {
             break;
         }
@@ -258,7 +249,7 @@ fn run(
     checkout: &mut Option<PooledConnection<Manager>>,
     mut job: Box<dyn Job>,
     jobs: &Receiver<Message>,
-    fence: Option<&Fence>,
+    fence: &Fence,
 ) -> Next {
     let mut stale = None;
     let fresh = checkout.is_none();
@@ -270,15 +261,21 @@ fn run(
             Ok(held) => checkout.insert(held),
             Err(error) => return refuse_all(job, jobs, &error.to_string()),
         };
-        let admitted = fence.map_or(Ok(()), |fence| fence.admit(held));
+        let Checkout {
+            connection,
+            standing,
+            ..
+        } = &mut **held;
+        let admitted = fence.admit(connection, standing);
         let verdict = match admitted {
             Err(_) => Verdict::Dead,
-            Ok(()) => job.run(&mut held.connection),
+            Ok(()) => job.run(connection),
         };
         let is_sound = verdict == Verdict::Sound;
-        let confirmed = match fence {
-            Some(fence) if is_sound => fence.confirm(held),
-            _ => Ok(()),
+        let confirmed = if is_sound {
+            fence.confirm(connection, standing)
+        } else {
+            Ok(())
         };
         stale = admitted.and(confirmed).err();
         if is_sound && stale.is_none() {

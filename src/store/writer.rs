@@ -13,8 +13,7 @@
 //! effects but those on the connection.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
@@ -138,8 +137,7 @@ impl Writer {
         most: usize,
         counts: metrics::Store,
         condition: Arc<Condition>,
-        fence: Arc<OnceLock<Fence>>,
-        outages: Arc<AtomicU64>,
+        fence: Arc<Fence>,
     ) -> Result<Self> {
         let (queue, jobs) = crossbeam_channel::bounded(bound);
         let door = counts.writes.clone();
@@ -150,7 +148,6 @@ impl Writer {
                 counts: counts.clone(),
                 condition: Arc::clone(&condition),
                 fence: Arc::clone(&fence),
-                outages: Arc::clone(&outages),
                 seat,
                 checkout: None,
                 dirty: false,
@@ -220,8 +217,7 @@ struct Thread {
     pool: Pool<Manager>,
     counts: metrics::Store,
     condition: Arc<Condition>,
-    fence: Arc<OnceLock<Fence>>,
-    outages: Arc<AtomicU64>,
+    fence: Arc<Fence>,
     seat: Arc<Seat>,
     checkout: Option<PooledConnection<Manager>>,
     /// True if something was written since the log was last folded in.
@@ -369,8 +365,13 @@ impl Thread {
         counted.ended(outcome.is_ok());
         let outcome = outcome.and_then(|(kept, proven)| {
             // A transaction that changed nothing commits on any server.
-            if let Some(fence) = self.fence.get().filter(|_| !proven) {
-                let confirmed = fence.confirm(&mut held);
+            if !proven {
+                let Checkout {
+                    connection,
+                    standing,
+                    ..
+                } = &mut *held;
+                let confirmed = self.fence.confirm(connection, standing);
                 confirmed.map_err(|error| Trouble::Lost(Loss::closed(&error)))?;
             }
             Ok(kept)
@@ -414,8 +415,9 @@ impl Thread {
 
     /// Begins a transaction, on a fresh connection if the held one was dead. Nothing has run yet, so a retry is safe.
     fn begin(&mut self) -> std::result::Result<PooledConnection<Manager>, Trouble> {
-        let seen = self.outages.load(Ordering::Relaxed);
-        if let Some(mut old) = self.checkout.take_if(|held| held.outages != seen) {
+        let fence = Arc::clone(&self.fence);
+        let is_old = |held: &mut PooledConnection<Manager>| !fence.is_current(held.standing);
+        if let Some(mut old) = self.checkout.take_if(is_old) {
             self.give_up(&mut old);
         }
         if let Some(mut held) = self.checkout.take() {
@@ -444,9 +446,7 @@ impl Thread {
     }
 
     fn begin_on(&self, held: &mut Checkout) -> Result<()> {
-        if let Some(fence) = self.fence.get() {
-            fence.admit(held)?;
-        }
+        self.fence.admit(&mut held.connection, &mut held.standing)?;
         write_group::begin(&mut held.connection)
     }
 
