@@ -51,14 +51,19 @@ fn offer_basic_and_bearer_alone(document: &mut OpenApi) {
     }
 }
 
-/// A surface's part of the document of all surfaces.
-fn written(own: &Document) -> OpenApi {
-    let mut document = App::new()
+/// A document with the paths of a surface.
+fn with_paths(document: OpenApi, own: &Document) -> OpenApi {
+    App::new()
         .into_utoipa_app()
-        .openapi((own.base)())
+        .openapi(document)
         .configure(own.routes)
         .split_for_parts()
-        .1;
+        .1
+}
+
+/// A surface's part of the document of all surfaces.
+fn written(own: &Document) -> OpenApi {
+    let mut document = with_paths((own.base)(), own);
     (own.illustrate)(&mut document);
     onward::link(&mut document);
     document
@@ -165,14 +170,11 @@ pub fn serve_at(document: &mut OpenApi, public_url: &Url) {
     }
 }
 
-/// The `Allow` header of every path of a document.
-pub(super) fn methods(document: &OpenApi) -> BTreeMap<String, String> {
-    document
-        .paths
-        .paths
-        .iter()
-        .map(|(path, item)| (path.clone(), allow(item)))
-        .collect()
+/// The `Allow` header of every documented path. Every process needs them, and none of it what makes a document long.
+pub(super) fn methods(surfaces: &Surfaces) -> BTreeMap<String, String> {
+    let documented = surfaces.documented().into_iter();
+    let paths = documented.flat_map(|(_, own)| with_paths(preface(), own).paths.paths);
+    paths.map(|(path, item)| (path, allow(&item))).collect()
 }
 
 fn allow(item: &PathItem) -> String {

@@ -115,7 +115,7 @@ pub fn state(
     settings: Settings,
     mut registry: Registry,
 ) -> State {
-    let mut methods = document::methods(&document());
+    let mut methods = document::methods(&SURFACES);
     let unlisted = SURFACES.all.iter().flat_map(|surface| surface.unlisted);
     methods.extend(unlisted.map(|(path, allow)| ((*path).to_owned(), (*allow).to_owned())));
     let changing = |path: &String| {

@@ -1,13 +1,16 @@
-//! A fresh database for each test: a file in a folder of its own, or a schema of its own on the given server.
+//! A database for each test: a file in a folder of its own, or a schema or database of its own on the given server.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Once, OnceLock};
 
 use diesel::connection::SimpleConnection;
 use diesel::sql_types::Text;
 use diesel::{Connection, PgConnection, RunQueryDsl as _, sql_query};
 use tempfile::TempDir;
+use wharfinger::clock::{Clock, SystemClock};
+use wharfinger::store::{Target, migrate};
 
 use super::PATIENCE;
 
@@ -21,7 +24,7 @@ pub enum Backend {
     Postgres,
 }
 
-/// An empty database, gone with its last user.
+/// A database, gone with its last user.
 #[derive(Debug)]
 pub struct Database {
     pub backend: Backend,
@@ -34,6 +37,9 @@ pub struct Database {
 }
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
+/// The file of a migrated SQLite database, and the name of a migrated PostgreSQL database.
+static FILE: OnceLock<Vec<u8>> = OnceLock::new();
+static TEMPLATE: OnceLock<String> = OnceLock::new();
 static SWEPT: Once = Once::new();
 
 #[derive(diesel::QueryableByName)]
@@ -106,7 +112,54 @@ pub fn on_server(sql: &str) {
         .unwrap();
 }
 
+/// A name that no other test of this machine has.
+fn unique_name() -> String {
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    format!("{}{number}", name_of_process())
+}
+
+/// The URL of another database on the PostgreSQL server.
+fn url_of(name: &str) -> String {
+    let mut url = url::Url::parse(&server_url()).unwrap();
+    url.set_path(name);
+    url.into()
+}
+
+fn make_tables(url: &str) {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    migrate(&Target::parse(url).unwrap(), &clock, "test").unwrap();
+}
+
 impl Database {
+    /// One with the tables of this release: a copy, as making them takes longer than most tests do.
+    pub fn migrated(backend: Backend) -> Self {
+        match backend {
+            Backend::Sqlite => {
+                let bytes = FILE.get_or_init(|| {
+                    let first = Self::fresh(backend);
+                    make_tables(&first.url);
+                    std::fs::read(first.file()).unwrap()
+                });
+                let database = Self::fresh(backend);
+                std::fs::write(database.file(), bytes).unwrap();
+                let owner_alone = std::fs::Permissions::from_mode(0o600);
+                std::fs::set_permissions(database.file(), owner_alone).unwrap();
+                database
+            }
+            Backend::Postgres => {
+                let template = TEMPLATE.get_or_init(|| {
+                    SWEPT.call_once(sweep);
+                    let name = unique_name();
+                    on_server(&format!("CREATE DATABASE {name}"));
+                    make_tables(&url_of(&name));
+                    name
+                });
+                Self::named(&format!("TEMPLATE {template}"))
+            }
+        }
+    }
+
+    /// One without tables.
     pub fn fresh(backend: Backend) -> Self {
         let folder = tempfile::tempdir().unwrap();
         match backend {
@@ -121,11 +174,7 @@ impl Database {
             }
             Backend::Postgres => {
                 SWEPT.call_once(sweep);
-                let schema = format!(
-                    "{}{}",
-                    name_of_process(),
-                    NUMBER.fetch_add(1, Ordering::Relaxed)
-                );
+                let schema = unique_name();
                 let server = server_url();
                 PgConnection::establish(&server)
                     .unwrap()
@@ -143,23 +192,22 @@ impl Database {
         }
     }
 
-    /// A database of its own even on PostgreSQL, for tests that get in everybody's way there.
+    /// One without tables that is a database of its own even on PostgreSQL, for tests that get in everybody's way there.
     pub fn apart(backend: Backend) -> Self {
-        if backend == Backend::Sqlite {
-            return Self::fresh(backend);
+        match backend {
+            Backend::Sqlite => Self::fresh(backend),
+            Backend::Postgres => Self::named(""),
         }
-        let name = format!(
-            "{}{}",
-            name_of_process(),
-            NUMBER.fetch_add(1, Ordering::Relaxed)
-        );
-        on_server(&format!("CREATE DATABASE {name}"));
-        let mut url = url::Url::parse(&server_url()).unwrap();
-        url.set_path(&name);
+    }
+
+    /// A database of its own on PostgreSQL.
+    fn named(options: &str) -> Self {
+        let name = unique_name();
+        on_server(&format!("CREATE DATABASE {name} {options}"));
         Self {
-            backend,
+            backend: Backend::Postgres,
             folder: tempfile::tempdir().unwrap(),
-            url: url.into(),
+            url: url_of(&name),
             leftover: Some(format!("DATABASE {name} WITH (FORCE)")),
         }
     }

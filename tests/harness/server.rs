@@ -89,15 +89,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server on a fresh database.
+    /// Starts a server on a database without rows.
     pub async fn start(backend: Backend) -> Self {
         Self::start_with(backend, &[]).await
     }
 
-    /// Starts a server on a fresh database with further settings.
+    /// Starts a server on a database without rows, with further settings.
     pub async fn start_with(backend: Backend, flags: &[&str]) -> Self {
         Self::on(
-            Arc::new(Database::fresh(backend)),
+            Arc::new(Database::migrated(backend)),
             Arc::new(Clock::new()),
             flags,
         )
