@@ -93,12 +93,15 @@ impl Estate {
             makers[number % 3].mint_with(registry, properties).await;
             if number % 4 == 1 {
                 let used = server.database.number("SELECT MAX(key) FROM tokens");
-                let used = TokenKey(used - i64::try_from(number * 3 % 5).unwrap());
+                let used = used - i64::try_from(number * 3 % 5).unwrap();
+                let sql =
+                    format!("SELECT COALESCE(MAX(registry_key), 0) FROM tokens WHERE key = {used}");
+                let home = RegistryKey(server.database.number(&sql));
                 let now = server.clock.now();
                 server
                     .service
                     .uses()
-                    .note(Used::Token(used), now, None, None);
+                    .note(Used::Token(TokenKey(used), home), now, None, None);
                 server.service.flush_usage().await.unwrap();
             }
         }

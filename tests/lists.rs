@@ -101,7 +101,10 @@ async fn make(server: &Server, registry: &str, name: &str, ends: Option<DateTime
 }
 
 async fn use_now(server: &Server, token: &mut Known) {
-    let (used, now) = (Used::Token(TokenKey(token.key)), server.clock.now());
+    let sql = format!("SELECT registry_key FROM tokens WHERE key = {}", token.key);
+    let registry = RegistryKey(server.database.number(&sql));
+    let used = Used::Token(TokenKey(token.key), registry);
+    let now = server.clock.now();
     server.service.uses().note(used, now, None, None);
     server.service.flush_usage().await.unwrap();
     token.used = Some(now);

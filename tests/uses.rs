@@ -13,26 +13,28 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use wharfinger::Error;
 use wharfinger::clock::Clock as _;
-use wharfinger::domain::id::TokenKey;
+use wharfinger::domain::id::{RegistryKey, TokenKey};
 use wharfinger::service::usage::Used;
 
 use crate::harness::{
     Actor, Backend, Database, PATIENCE, Patience, Server, WITHOUT_BACKGROUND, fill, remove,
 };
 
-/// The internal key of the token with a name, which is unique in each of these tests.
-fn key(server: &Server, name: &str) -> TokenKey {
+/// The token with a name, which is unique in each of these tests.
+fn named(server: &Server, name: &str) -> Used {
     let sql = format!("SELECT key FROM tokens WHERE name = '{name}'");
-    TokenKey(server.database.number(&sql))
+    Used::Token(TokenKey(server.database.number(&sql)), home(server))
+}
+
+/// The only registry.
+fn home(server: &Server) -> RegistryKey {
+    RegistryKey(server.database.number("SELECT key FROM registries"))
 }
 
 /// Notes a use by this server at an instant.
-fn note(server: &Server, token: TokenKey, at: DateTime<Utc>, from: &str, what: Option<&str>) {
+fn note(server: &Server, token: Used, at: DateTime<Utc>, from: &str, what: Option<&str>) {
     let address: IpAddr = from.parse().unwrap();
-    server
-        .service
-        .uses()
-        .note(Used::Token(token), at, Some(address), what);
+    server.service.uses().note(token, at, Some(address), what);
 }
 
 fn rows(server: &Server) -> i64 {
@@ -65,7 +67,7 @@ async fn a_use_is_shown_once_written_and_changes_nothing_else(
     let before = admin.get(&path).await.json;
     assert_eq!(apart(&before), (before.clone(), json!({})));
 
-    let token = key(&server, "ci");
+    let token = named(&server, "ci");
     let versions = "SELECT SUM(version) FROM tokens WHERE modified_at IS NULL";
     let began = server.clock.now();
     let second = |second| began + TimeDelta::seconds(second);
@@ -126,7 +128,7 @@ async fn without_uses_nothing_is_asked_of_the_database(
     let admin = server.admin();
     let registry = admin.create_registry("team-a").await;
     admin.create_token(&registry, "ci").await;
-    let token = key(&server, "ci");
+    let token = named(&server, "ci");
     let calls = server.service.store_calls();
     assert_eq!(server.service.flush_usage().await.unwrap(), 0);
     assert_eq!(server.service.store_calls(), calls);
@@ -148,18 +150,20 @@ async fn replicas_write_at_once_and_the_latest_use_stays(
     let replica = server.replica().await;
     let registry = server.admin().create_registry("team-a").await;
     let ids = fill(&server, &registry, TOKENS).await;
-    let keys: Vec<_> = server
+    let home = home(&server);
+    let tokens: Vec<_> = server
         .database
         .lines("SELECT CAST(key AS TEXT) AS line FROM tokens")
         .iter()
-        .map(|key| TokenKey(key.parse().unwrap()))
+        .map(|key| key.parse().unwrap())
+        .map(|key: i64| (key, Used::Token(TokenKey(key), home)))
         .collect();
     let began = server.clock.now();
     for round in 0..5 {
         let at = began + TimeDelta::seconds(round);
-        for token in &keys {
+        for (key, token) in &tokens {
             // Each is the later one for half of the tokens.
-            let odd = TimeDelta::milliseconds(token.0 % 2);
+            let odd = TimeDelta::milliseconds(key % 2);
             note(&server, *token, at + odd, "192.0.2.1", Some("here"));
             let even = TimeDelta::milliseconds(1) - odd;
             note(&replica, *token, at + even, "192.0.2.2", Some("there"));
@@ -182,7 +186,7 @@ async fn replicas_write_at_once_and_the_latest_use_stays(
     }
 
     // Deleting while others write leaves nothing behind.
-    for (number, token) in keys.iter().enumerate() {
+    for (number, (_, token)) in tokens.iter().enumerate() {
         let at = began + TimeDelta::minutes(i64::try_from(number).unwrap() + 1);
         note(&server, *token, at, "192.0.2.1", None);
         note(&replica, *token, at, "192.0.2.2", None);
@@ -210,7 +214,7 @@ async fn a_deleted_token_leaves_no_row_and_gets_none(
     let path = format!("{tokens}/{}", admin.create_token(&registry, "ci").await);
     let other = admin.create_token(&registry, "other").await;
     let now = server.clock.now();
-    let (token, kept) = (key(&server, "ci"), key(&server, "other"));
+    let (token, kept) = (named(&server, "ci"), named(&server, "other"));
     for token in [token, kept] {
         note(&server, token, now, "192.0.2.7", Some("app"));
     }
@@ -225,6 +229,14 @@ async fn a_deleted_token_leaves_no_row_and_gets_none(
     }
     assert_eq!(server.service.flush_usage().await.unwrap(), 1);
     assert_eq!(rows(&server), 1);
+
+    // A use names the registry too, or else it finds no token.
+    if let Used::Token(token, RegistryKey(home)) = kept {
+        let stray = Used::Token(token, RegistryKey(home + 1));
+        let later = now + TimeDelta::seconds(1);
+        note(&server, stray, later, "192.0.2.7", Some("app"));
+    }
+    assert_eq!(server.service.flush_usage().await.unwrap(), 0);
 
     // The next one with this id and name was never used.
     let body = json!({"properties": {"name": "ci"}});
@@ -247,7 +259,7 @@ async fn a_token_that_is_being_deleted_is_waited_for(
     let registry = admin.create_registry("team-a").await;
     admin.create_token(&registry, "ci").await;
     let mut other = database.connect();
-    let token = key(&server, "ci");
+    let token = named(&server, "ci");
     note(&server, token, server.clock.now(), "192.0.2.7", None);
     other
         .batch_execute("BEGIN; DELETE FROM tokens; DELETE FROM token_uses")
@@ -279,8 +291,10 @@ async fn uses_outlive_a_database_that_refuses(
     fill(&server, &registry, usize::try_from(TOKENS).unwrap()).await;
     let first = server.database.number("SELECT MIN(key) FROM tokens");
     let now = server.clock.now();
+    let home = home(&server);
     for token in first..first + TOKENS {
-        note(&server, TokenKey(token), now, "192.0.2.7", Some("app"));
+        let token = Used::Token(TokenKey(token), home);
+        note(&server, token, now, "192.0.2.7", Some("app"));
     }
     let mut other = server.database.connect();
     match backend {
@@ -305,8 +319,9 @@ async fn uses_outlive_a_database_that_refuses(
     };
     assert_eq!(rows(&server), TOKENS - left);
     let later = now + TimeDelta::seconds(1);
-    let last = TokenKey(first + TOKENS - 1);
-    note(&server, last, later, "192.0.2.8", None);
+    let last = first + TOKENS - 1;
+    let used = Used::Token(TokenKey(last), home);
+    note(&server, used, later, "192.0.2.8", None);
     match backend {
         Backend::Sqlite => other.batch_execute("ROLLBACK").unwrap(),
         Backend::Postgres => server
@@ -325,7 +340,7 @@ async fn uses_outlive_a_database_that_refuses(
          WHERE used_at = {}",
         later.timestamp_micros()
     ));
-    assert_eq!(lines, [format!("{} 192.0.2.8 app", last.0)]);
+    assert_eq!(lines, [format!("{last} 192.0.2.8 app")]);
 }
 
 /// Nobody has it written: the running server does.
@@ -359,7 +374,7 @@ async fn a_stop_writes_what_was_noted(
     let registry = server.admin().create_registry("team-a").await;
     server.admin().create_token(&registry, "ci").await;
     let now = server.clock.now();
-    note(&server, key(&server, "ci"), now, "192.0.2.7", Some("app"));
+    note(&server, named(&server, "ci"), now, "192.0.2.7", Some("app"));
     drop(server);
     let found = database.lines("SELECT address || ' ' || repository AS line FROM token_uses");
     assert_eq!(found, ["192.0.2.7 app"]);

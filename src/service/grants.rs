@@ -605,7 +605,7 @@ impl<'a> Grants<'a> {
 
     fn note(&self, holder: &Holder, now: DateTime<Utc>, origin: &Origin, access: &[Access]) {
         let used = match holder.reference.who {
-            Who::Token(token) => Some(Used::Token(token)),
+            Who::Token(token) => Some(Used::Token(token, holder.reference.registry)),
             Who::AppToken(token) => Some(Used::AppToken(token)),
             Who::Account(_) | Who::Trust(_) => None,
         };

@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::id::{ApiTokenId, AppTokenKey, TokenKey};
+use crate::domain::id::{ApiTokenId, AppTokenKey, RegistryKey, TokenKey};
 use crate::domain::text::has_control;
 use crate::domain::token::LastUse;
 use crate::error::{Error, Result};
@@ -29,8 +29,8 @@ const REPOSITORY: usize = 255;
 /// A token of any kind, by a key that is never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Used {
-    /// A registry token.
-    Token(TokenKey),
+    /// A registry token, with its registry.
+    Token(TokenKey, RegistryKey),
     /// An app token.
     AppToken(AppTokenKey),
     /// An API token.
@@ -231,8 +231,8 @@ fn record(connection: &mut Session, uses: &[(Used, Use)]) -> Result<usize> {
     let mut secrets = BTreeMap::new();
     for (used, Use { last, secret }) in uses.iter().cloned() {
         match used {
-            Used::Token(token) => {
-                of_tokens.push((token, last));
+            Used::Token(token, registry) => {
+                of_tokens.push((token, registry, last));
                 secrets.extend(secret.map(|secret| (token, secret)));
             }
             Used::AppToken(token) => of_app_tokens.push((token, last)),
@@ -258,7 +258,7 @@ mod tests {
     }
 
     fn used(token: i64) -> Used {
-        Used::Token(TokenKey(token))
+        Used::Token(TokenKey(token), RegistryKey(1))
     }
 
     fn waiting(uses: &UsageRecorder) -> Vec<(i64, i64)> {
@@ -267,7 +267,7 @@ mod tests {
             .uses
             .iter()
             .map(|(token, noted)| match token {
-                Used::Token(token) => (token.0, noted.last.at.timestamp()),
+                Used::Token(token, _) => (token.0, noted.last.at.timestamp()),
                 other => panic!("{other:?} is no registry token"),
             })
             .collect();

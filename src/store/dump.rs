@@ -325,6 +325,8 @@ fn identity(connection: &mut Session, table: &str) -> Result<Option<String>> {
     Ok(found.into_iter().next().map(|found| found.line))
 }
 
+/// The last number that a table assigned; `None` if it assigns none. Not its largest key: the keys beyond that were used
+/// too, and [`GAP`] must begin after all of them.
 fn last_key(connection: &mut Session, table: &str) -> Result<Option<i64>> {
     let sql = match connection {
         Session::Sqlite(_) => format!(

@@ -20,12 +20,13 @@ pub(super) enum Indexes {
 }
 
 /// The last use of a token, or else its creation.
-pub(super) const LAST_SEEN: &str = "COALESCE((SELECT seen_at FROM token_uses WHERE token_key = tokens.key), \
-                                    tokens.created_at)";
+pub(super) const LAST_SEEN: &str = "COALESCE((SELECT seen_at FROM token_uses WHERE token_uses.token_key = tokens.key \
+                                    AND token_uses.registry_key = tokens.registry_key), tokens.created_at)";
 /// A token that was never used. An older release notes a first use in `token_uses` alone. Not by NOT EXISTS, for which
 /// PostgreSQL reads all of `token_uses`, of all registries, to find a hundred.
 pub(super) const NEVER_USED: &str = "tokens.first_used_at IS NULL \
-                          AND (SELECT token_key FROM token_uses WHERE token_key = tokens.key) IS NULL";
+                          AND (SELECT token_key FROM token_uses WHERE token_uses.token_key = tokens.key \
+                          AND token_uses.registry_key = tokens.registry_key) IS NULL";
 
 /// The conditions of a filter on a row of `tokens`, but for those on registries, each after an AND. Of conditions on
 /// scopes it has what every token that meets them meets.

@@ -160,7 +160,11 @@ pub struct UsedSecret {
 }
 
 /// Keeps the lookup of a used secret, if the token still has the secret in the same place. Changes no version.
-pub(super) fn note(connection: &mut Session, token: TokenKey, used: UsedSecret) -> Result<()> {
+pub(super) fn note(
+    connection: &mut Session,
+    (token, registry): (TokenKey, RegistryKey),
+    used: UsedSecret,
+) -> Result<()> {
     // On the right are the values before the change. An earlier release rotated a token whose `lookup_version` is one
     // less: its `lookup` is that of the previous secret by now.
     let statement = match used.generation {
@@ -169,17 +173,18 @@ pub(super) fn note(connection: &mut Session, token: TokenKey, used: UsedSecret) 
              WHEN previous_digest IS NULL THEN NULL \
              WHEN lookup_version = secret_version THEN previous_lookup \
              WHEN lookup_version = secret_version - 1 THEN lookup END \
-             WHERE key = $2 AND secret_version = $3"
+             WHERE key = $2 AND registry_key = $3 AND secret_version = $4"
         }
         Generation::Previous => {
             "UPDATE tokens SET previous_lookup = $1, lookup_version = secret_version, lookup = CASE \
              WHEN lookup_version = secret_version THEN lookup END \
-             WHERE key = $2 AND secret_version = $3 + 1 AND previous_digest IS NOT NULL"
+             WHERE key = $2 AND registry_key = $3 AND secret_version = $4 + 1 AND previous_digest IS NOT NULL"
         }
     };
     sql_query(statement)
         .bind::<Binary, _>(used.lookup.0.to_vec())
         .bind::<BigInt, _>(token.0)
+        .bind::<BigInt, _>(registry.0)
         .bind::<BigInt, _>(used.version)
         .execute(connection)?;
     Ok(())

@@ -15,7 +15,7 @@ use super::counters::SUM;
 use super::prepared::Prepared;
 use super::schema::{token_counts, token_uses, tokens};
 use super::session::{Session, direct};
-use super::token_uses::UseRow;
+use super::token_uses::{UseRow, checked_registry, of_token};
 use super::tokens::{BUCKET_BITS, TokenRow, UsedRow};
 use crate::domain::id::{RegistryKey, TokenKey};
 use crate::domain::page::{DEFAULT_LIMIT, Window};
@@ -62,7 +62,7 @@ pub fn page(
         home,
         window.limit.min(total),
         tokens::table
-            .left_join(token_uses::table.on(token_uses::token_key.eq(tokens::key)))
+            .left_join(token_uses::table.on(of_token()))
             .filter(
                 tokens::registry_key
                     .eq(home.key.0)
@@ -171,7 +171,7 @@ pub fn page_after(
         home,
         limit,
         tokens::table
-            .left_join(token_uses::table.on(token_uses::token_key.eq(tokens::key)))
+            .left_join(token_uses::table.on(of_token()))
             .filter(
                 tokens::registry_key
                     .eq(home.key.0)
@@ -192,13 +192,16 @@ pub fn with_keys(
     let homes: HashMap<i64, TokenRules> = homes.iter().map(|home| (home.key.0, *home)).collect();
     let registries: Vec<_> = homes.keys().copied().collect();
     let keys: Vec<_> = keys.iter().map(|key| key.0).collect();
-    // The plus keeps SQLite from an index that begins with the registry: it would read all of its tokens for a few.
-    let registry = || sql::<BigInt>("+tokens.registry_key");
+    let registry = checked_registry(connection);
     let mut tokens = Vec::with_capacity(keys.len());
     for keys in keys.chunks(AT_ONCE) {
         let rows: Vec<(i64, UsedRow)> = direct!(connection, |direct| tokens::table
-            .left_join(token_uses::table.on(token_uses::token_key.eq(tokens::key)))
-            .filter(tokens::key.eq_any(keys).and(registry().eq_any(&registries)),)
+            .left_join(token_uses::table.on(of_token()))
+            .filter(
+                tokens::key
+                    .eq_any(keys)
+                    .and(registry.clone().eq_any(&registries))
+            )
             .select((
                 tokens::registry_key,
                 (TokenRow::as_select(), Option::<UseRow>::as_select())

@@ -613,7 +613,8 @@ fn leading(dialect: Dialect, registries: &[RegistryKey], sought: &Sought, most: 
 
 fn select(wanted: Wanted<'_>) -> Sql {
     let none = "CAST(NULL AS BIGINT)";
-    let used = "(SELECT used_at FROM token_uses WHERE token_key = tokens.key)";
+    let used = "(SELECT used_at FROM token_uses WHERE token_uses.token_key = tokens.key \
+                AND token_uses.registry_key = tokens.registry_key)";
     let number = match wanted.order.by {
         OrderBy::Registry | OrderBy::CreatedDate | OrderBy::Name => Sql::of(none),
         OrderBy::ExpiryDate => Sql::of("COALESCE(tokens.expires_at, ")

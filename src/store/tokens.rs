@@ -20,7 +20,7 @@ use super::rows::{
 };
 use super::schema::{registries, token_uses, tokens};
 use super::session::{Session, direct};
-use super::token_uses::{self as uses, UseRow};
+use super::token_uses::{self as uses, UseRow, of_token};
 use super::transaction::Transaction;
 use super::trusts;
 use crate::domain::Attribution;
@@ -182,7 +182,7 @@ pub fn show(
     id: TokenId,
 ) -> Result<Option<Token<VerbatimScopes>>> {
     direct!(connection, |direct| tokens::table
-        .left_join(token_uses::table.on(token_uses::token_key.eq(tokens::key)))
+        .left_join(token_uses::table.on(of_token()))
         .filter(
             tokens::registry_key
                 .eq(home.key.0)
