@@ -901,8 +901,11 @@ impl Replicas {
         self.server
             .add_account(name, "first-password", "Admin")
             .await;
+        // No token has the id of the registry.
+        let token = format!("/registries/{0}/tokens/{0}", self.registry);
         for actor in &actors {
             assert_eq!(actor.get("/locations").await.status, 200);
+            assert_eq!(actor.get(&token).await.status, 404);
         }
         actors
     }
@@ -913,6 +916,7 @@ impl Replicas {
         let paths = [
             "/locations".to_owned(),
             format!("/registries/{registry}/repositories"),
+            format!("/registries/{registry}/tokens/{registry}"),
         ];
         for actor in actors {
             for path in &paths {
@@ -1066,6 +1070,34 @@ async fn a_role_that_was_taken_permits_nothing_on_the_next_request(
             .await;
         assert_eq!((write.status, write.codes()), (403, vec!["forbidden"]));
         assert_eq!(actor.get("/locations").await.status, 200);
+    }
+}
+
+/// The permissions of roles are remembered, for one version of the account.
+#[rstest]
+#[actix_web::test]
+async fn an_account_without_roles_sees_no_token_on_the_next_request(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let replicas = Replicas::new(backend).await;
+    let (server, registry) = (&replicas.server, &replicas.registry);
+    let token = server.admin().mint(registry, "ci", &[]).await;
+    let actors = replicas.known("demoted").await;
+    let accounts = server.service.account_commands();
+    for (roles, status) in [
+        (vec![], 404),
+        (vec!["Analyst".to_owned()], 200),
+        (vec![], 404),
+    ] {
+        accounts
+            .set_roles("demoted".to_owned(), roles)
+            .await
+            .unwrap();
+        for actor in &actors {
+            for _ in 0..2 {
+                assert_eq!(actor.get(&token.path).await.status, status);
+            }
+        }
     }
 }
 

@@ -66,6 +66,7 @@ mod smoke;
 mod stackrox;
 mod standby;
 mod starting;
+mod statements;
 mod surfaces;
 mod throttle;
 mod tls;

@@ -168,6 +168,16 @@ impl Caller {
         }
     }
 
+    /// The account and its version that a password or a session of this very request proved.
+    pub(super) fn present_version(&self) -> Option<(AccountKey, i64)> {
+        match &self.evidence {
+            Evidence::Password { proof, .. } | Evidence::Session { proof, .. } => {
+                Some((proof.account, proof.version))
+            }
+            Evidence::ApiToken(_) | Evidence::Earlier { .. } => None,
+        }
+    }
+
     /// The account and its version that a password or a session proved.
     pub(super) fn proven_version(&self) -> Option<(AccountKey, i64)> {
         match &self.evidence {
@@ -562,20 +572,10 @@ pub(super) fn admit(
     now: DateTime<Utc>,
 ) -> Result<Option<Actor>> {
     match &caller.evidence {
-        Evidence::Password { proof, .. } => {
-            let Some(standing) = accounts::standing(connection, proof.account)? else {
-                return Ok(None);
-            };
-            let actor = enabled(standing)?;
-            Ok((actor.version == proof.version).then_some(actor))
+        Evidence::Password { proof, .. } | Evidence::Session { proof, .. } => {
+            affirm(caller, accounts::standing(connection, proof.account)?)
         }
         Evidence::ApiToken(id) => admit_token(connection, *id, now).map(Some),
-        Evidence::Session { proof, .. } => {
-            let standing = accounts::standing(connection, proof.account)?
-                .filter(|standing| standing.actor.version == proof.version)
-                .ok_or(Error::Unauthenticated)?;
-            enabled(standing).map(Some)
-        }
         Evidence::Earlier {
             proof, login: then, ..
         } => {
@@ -588,6 +588,23 @@ pub(super) fn admit(
                 .and_then(enabled)
                 .map(Some)
         }
+    }
+}
+
+/// [`admit`] for the account that a request proved, as it was found. It needs no permissions for that.
+pub(super) fn affirm(
+    caller: &Caller,
+    found: Option<accounts::CurrentAccount>,
+) -> Result<Option<Actor>> {
+    let Some((_, version)) = caller.proven_version() else {
+        return Err(Error::internal("the request proved no account"));
+    };
+    let actor = found.map(enabled).transpose()?;
+    let actor = actor.filter(|actor| actor.version == version);
+    match caller.evidence {
+        // A session is of one version of its account, and is not renewed.
+        Evidence::Session { .. } => actor.ok_or(Error::Unauthenticated).map(Some),
+        _ => Ok(actor),
     }
 }
 

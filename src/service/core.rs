@@ -12,13 +12,14 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::access::{Access, Caller, Presented, admit, refused_to};
+use super::access::{Access, Caller, Presented, admit, affirm, refused_to};
 use super::api_key_cache::ApiKeyCache;
 use super::audit_buffer::AuditBuffer;
 use super::chain::Trail;
 use super::changes::Changes;
 use super::data_keys::DataKeys;
 use super::issuer_keys::IssuerKeys;
+use super::known_permissions::KnownPermissions;
 use super::loss_log::LossLog;
 use super::passwords;
 use super::policy::Policy;
@@ -36,6 +37,7 @@ use crate::domain::page::DEFAULT_LIMIT;
 use crate::domain::secret::is_machine_secret;
 use crate::error::{Error, Result};
 use crate::metrics::{Caches, Counts};
+use crate::store::accounts::CurrentAccount;
 use crate::store::{Ledger, Lock, Session, Store, Transaction};
 
 /// The kind of a change, for an account that has made too many.
@@ -86,6 +88,7 @@ pub(super) struct Core {
     pub(super) api_key_cache: ApiKeyCache,
     pub(super) issuer_keys: IssuerKeys,
     pub(super) access: Access,
+    pub(super) permissions: Arc<KnownPermissions>,
     pub(super) throttle: Arc<Throttle>,
     /// Passwords set over the API, which every account can ask for before it is refused.
     pub(super) hashing: Turns,
@@ -240,6 +243,68 @@ impl Core {
             })
             .await;
         self.concluded(caller, done, &Refusal::default()).await
+    }
+
+    /// [`Self::read`] of what one statement finds together with the caller's account, without its permissions. It is the
+    /// only statement for a caller whose permissions are remembered.
+    pub(super) async fn read_joined<T, S, F, D>(
+        &self,
+        caller: &Caller,
+        find: F,
+        decide: D,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Session, AccountKey) -> Result<Option<(CurrentAccount, S)>>
+            + Clone
+            + Send
+            + 'static,
+        D: FnMut(&Actor, S) -> Result<T> + Clone + Send + 'static,
+    {
+        let (now, thawed) = (self.clock.now(), self.thawed().await?);
+        self.admitted(caller, async |proven| {
+            let (mut find, mut decide) = (find.clone(), decide.clone());
+            let (permissions, connections) =
+                (Arc::clone(&self.permissions), self.store.connections());
+            let known = proven.present_version().and_then(|(account, version)| {
+                Some((account, permissions.of(account, version, connections)?))
+            });
+            self.store
+                .read(move |connection| {
+                    let (actor, found) = if let Some((account, permissions)) = &known {
+                        let found = find(connection, *account)?;
+                        let (standing, seen) = found.unzip();
+                        let Some(actor) = affirm(&proven, standing)? else {
+                            return Ok(None);
+                        };
+                        let permissions = permissions.clone();
+                        (
+                            Actor {
+                                permissions,
+                                ..actor
+                            },
+                            seen,
+                        )
+                    } else {
+                        let Some(actor) = admit(connection, &proven, now)? else {
+                            return Ok(None);
+                        };
+                        permissions.learn(&actor, connections);
+                        let found = find(connection, actor.key)?;
+                        (actor, found.map(|(_, seen)| seen))
+                    };
+                    let Some(found) = found else {
+                        return Ok(None);
+                    };
+                    if !thawed {
+                        restored::require_operator(&actor, proven.credential())?;
+                    }
+                    let done = decide(&actor, found).map(Some);
+                    done.map_err(|error| refused_to(&actor, error))
+                })
+                .await
+        })
+        .await
     }
 
     /// [`Self::read_list`] for a job that handles a refusal itself: the job gets the refusal too.

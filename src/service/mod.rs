@@ -35,6 +35,7 @@ mod issuer_keys;
 pub mod issuers;
 pub mod janitor;
 pub mod jwt;
+mod known_permissions;
 pub mod leaks;
 pub mod lookups;
 mod loss_log;
@@ -171,6 +172,7 @@ impl Service {
                 policy: Arc::new(policy),
                 data_keys: Arc::new(data_keys),
                 signing_key_cache: SigningKeyCache::new(&caches),
+                permissions: Arc::default(),
                 api_key_cache: ApiKeyCache::default(),
                 issuer_keys,
                 access,

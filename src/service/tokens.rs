@@ -28,6 +28,7 @@ use crate::domain::token::{NewToken, Token, TokenName, TokenPatch, VerbatimScope
 use crate::domain::token_scope::Scope;
 use crate::error::{Error, Result, What};
 use crate::store::credentials::{self, NewSecret};
+use crate::store::joined::{self, SeenToken};
 use crate::store::tokens as table;
 use crate::store::{Lock, Session, Transaction, members};
 
@@ -175,13 +176,18 @@ impl<'a> Tokens<'a> {
     ) -> Result<Look<Token<VerbatimScopes>>> {
         let now = self.core.clock.now();
         self.core
-            .read(caller, move |connection, actor| {
-                let (home, rights) = enter(connection, actor, registry)?;
-                rights.require(Resource::Token, Level::Read)?;
-                let token = table::show(connection, home, id)?
-                    .ok_or_else(|| Error::not_found(What::Token, id))?;
-                condition.look(What::Token, token.tag_at(now), token)
-            })
+            .read_joined(
+                caller,
+                move |connection, account| joined::token(connection, account, registry, id),
+                move |actor, found| {
+                    let (home, token) = found.unzip();
+                    let (_, rights) = visible(actor, registry, home)?;
+                    rights.require(Resource::Token, Level::Read)?;
+                    let token = token.flatten();
+                    let token = token.ok_or_else(|| Error::not_found(What::Token, id))?;
+                    condition.look(What::Token, token.tag_at(now), token)
+                },
+            )
             .await
     }
 
@@ -288,11 +294,17 @@ impl<'a> Tokens<'a> {
         let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
         let refresh_id = self.core.random.uuid()?;
         let urgency = Urgency::of_an_end(patch.only_disables());
+        let find = move |connection: &mut Session, account| {
+            joined::token(connection, account, registry, id)
+        };
         let decide =
-            move |connection: &mut Session, actor: &Actor| -> Result<(Token, Option<Token>)> {
-                let (home, rights) = enter(connection, actor, registry)?;
+            move |actor: &Actor, found: Option<SeenToken>| -> Result<(Token, Option<Token>)> {
+                let (home, token) = found.unzip();
+                let (home, rights) = visible(actor, registry, home)?;
                 rights.require(Resource::Token, Level::Write)?;
-                let before = find(connection, home, id)?;
+                let token = token.flatten();
+                let token = token.ok_or_else(|| Error::not_found(What::Token, id))?;
+                let before = table::with_scopes(token)?;
                 condition.require(What::Token, Some(before.tag_at(now)))?;
                 let (holder, lives) = (
                     policy.holder(actor, rights),
@@ -307,8 +319,8 @@ impl<'a> Tokens<'a> {
         if self.core.store.has_replicas() && urgency == Urgency::Change {
             let (decide, changes) = (decide.clone(), Arc::clone(&self.core.changes));
             let instant = self.core.clock.instant();
-            let unchanged = self.core.read(caller, move |connection, actor| {
-                let (before, altered) = decide(connection, actor)?;
+            let unchanged = self.core.read_joined(caller, find, move |actor, found| {
+                let (before, altered) = decide(actor, found)?;
                 // An account at its limit is told so, whether or not it would change something.
                 let has_room = changes.require_room(actor.key, instant).is_ok();
                 Ok((altered.is_none() && has_room).then_some(before))
@@ -323,7 +335,9 @@ impl<'a> Tokens<'a> {
                 urgency,
                 Lock::Registry(registry),
                 move |connection, actor| {
-                    let (before, altered) = decide(connection, actor)?;
+                    let found = find(connection, actor.key)?;
+                    let found = found.and_then(|(_, found)| found);
+                    let (before, altered) = decide(actor, found)?;
                     let Some(mut token) = altered else {
                         return Ok(Done::nothing(before));
                     };

@@ -31,7 +31,7 @@ fn seen_by(account: i64) -> _ {
         .filter(registries::deleted_at.is_null())
 }
 
-fn membership(level: Option<&str>) -> Option<Membership> {
+pub(super) fn membership(level: Option<&str>) -> Option<Membership> {
     level.and_then(Membership::from_stored)
 }
 
@@ -56,27 +56,35 @@ pub fn home(
     id: RegistryId,
     account: AccountKey,
 ) -> Result<Option<(TokenRules, Option<Membership>)>> {
-    type Row = (i64, Option<i64>, Option<i64>, Option<i64>, Option<String>);
-    let row: Option<Row> = direct!(connection, |direct| seen_by(account.0)
+    let row: Option<(HomeRow, Option<String>)> = direct!(connection, |direct| seen_by(account.0)
         .filter(registries::uuid.eq(bytes(id.0)))
-        .select((
-            registries::key,
-            registries::default_life,
-            registries::maximum_life,
-            registries::maximum_secret_age,
-            registry_members::level.nullable(),
-        ))
+        .select((HOME, registry_members::level.nullable()))
         .get_result(direct))
     .optional()?;
-    row.map(|(key, default, maximum, age, level)| {
-        let home = TokenRules {
-            key: RegistryKey(key),
-            lives: lives(default, maximum)?,
-            maximum_secret_age: age.map(period).transpose()?,
-        };
-        Ok((home, membership(level.as_deref())))
+    row.map(|(row, level)| Ok((to_home(row)?, membership(level.as_deref()))))
+        .transpose()
+}
+
+/// The columns of a registry that work on its tokens needs.
+pub(super) type HomeRow = (i64, Option<i64>, Option<i64>, Option<i64>);
+pub(super) const HOME: (
+    registries::key,
+    registries::default_life,
+    registries::maximum_life,
+    registries::maximum_secret_age,
+) = (
+    registries::key,
+    registries::default_life,
+    registries::maximum_life,
+    registries::maximum_secret_age,
+);
+
+pub(super) fn to_home((key, default, maximum, age): HomeRow) -> Result<TokenRules> {
+    Ok(TokenRules {
+        key: RegistryKey(key),
+        lives: lives(default, maximum)?,
+        maximum_secret_age: age.map(period).transpose()?,
     })
-    .transpose()
 }
 
 /// Living registries with an account's membership, in creation order, as far as lists of their tokens need them: those

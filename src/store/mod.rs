@@ -45,6 +45,7 @@ pub mod idempotency;
 pub mod issued;
 pub mod issuers;
 pub mod janitor_clock;
+pub mod joined;
 pub mod leases;
 pub mod members;
 pub mod migrations;

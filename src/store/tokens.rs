@@ -169,10 +169,12 @@ impl Columns {
 
 /// Finds a token of a registry by its public id.
 pub fn find(connection: &mut Session, home: TokenRules, id: TokenId) -> Result<Option<Token>> {
-    let found = show(connection, home, id)?;
-    found
-        .map(|token| token.with_scopes(|kept| from_json(kept.get())))
-        .transpose()
+    show(connection, home, id)?.map(with_scopes).transpose()
+}
+
+/// The token with its scopes read.
+pub fn with_scopes(token: Token<VerbatimScopes>) -> Result<Token> {
+    token.with_scopes(|kept| from_json(kept.get()))
 }
 
 /// Finds a token of a registry by its public id, with its last use.

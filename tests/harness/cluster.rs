@@ -61,6 +61,11 @@ impl Cluster {
         run.trim().to_owned()
     }
 
+    /// The log since the server's start.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap()
+    }
+
     pub fn execute(&self, sql: &str) {
         let mut connection = PgConnection::establish(&self.url).unwrap();
         connection.batch_execute(sql).unwrap();

@@ -119,6 +119,11 @@ impl Server {
         Self::on(Arc::clone(database), Arc::new(Clock::new()), &[]).await
     }
 
+    /// Starts a server on a database of a test's making, with further settings.
+    pub async fn start_on_with(database: &Arc<Database>, flags: &[&str]) -> Self {
+        Self::on(Arc::clone(database), Arc::new(Clock::new()), flags).await
+    }
+
     async fn on(database: Arc<Database>, clock: Arc<Clock>, flags: &[&str]) -> Self {
         let folder = database.folder().to_str().unwrap().to_owned();
         let mut arguments = vec!["wharfinger".to_owned()];
