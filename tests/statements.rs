@@ -40,7 +40,9 @@ async fn frequent_requests_take_few_statements(#[values(Backend::Postgres)] back
     log.0.execute("ALTER SYSTEM SET log_statement = 'all'");
     log.0.execute("SELECT pg_reload_conf()");
     let database = Arc::new(Database::at(backend, log.0.url.clone()));
-    let server = Server::start_on_with(&database, &[WITHOUT_BACKGROUND]).await;
+    // A connection says more when it begins.
+    let flags = ["--readers", "1", "--read-fence", "off", WITHOUT_BACKGROUND];
+    let server = Server::start_on_with(&database, &flags).await;
     let admin = server.admin();
     let registry = admin.create_registry("team-a").await;
     let token = admin.mint(&registry, "ci", &["repository:app:pull"]).await;

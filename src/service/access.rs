@@ -168,11 +168,11 @@ impl Caller {
         }
     }
 
-    /// The account and its version that a password or a session of this very request proved.
-    pub(super) fn present_version(&self) -> Option<(AccountKey, i64)> {
+    /// The account that a password or a session of this very request proved.
+    pub(super) fn present_account(&self) -> Option<AccountKey> {
         match &self.evidence {
             Evidence::Password { proof, .. } | Evidence::Session { proof, .. } => {
-                Some((proof.account, proof.version))
+                Some(proof.account)
             }
             Evidence::ApiToken(_) | Evidence::Earlier { .. } => None,
         }

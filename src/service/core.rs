@@ -37,7 +37,7 @@ use crate::domain::page::DEFAULT_LIMIT;
 use crate::domain::secret::is_machine_secret;
 use crate::error::{Error, Result};
 use crate::metrics::{Caches, Counts};
-use crate::store::accounts::CurrentAccount;
+use crate::store::joined::FoundAccount;
 use crate::store::{Ledger, Lock, Session, Store, Transaction};
 
 /// The kind of a change, for an account that has made too many.
@@ -122,6 +122,31 @@ pub(super) struct Core {
 pub(super) fn is_same(one: &SecretString, other: &SecretString) -> bool {
     let hash = |secret: &SecretString| digest(&SHA256, secret.expose_secret().as_bytes());
     verify_slices_are_equal(hash(one).as_ref(), hash(other).as_ref()).is_ok()
+}
+
+/// The actor of a request that proved an account, and the thing that it asks for. `None` if the proof is to be done again.
+fn enter<S>(
+    connection: &mut Session,
+    caller: &Caller,
+    (account, now): (AccountKey, DateTime<Utc>),
+    known: &KnownPermissions,
+    find: &mut impl FnMut(&mut Session, AccountKey) -> Result<Option<(FoundAccount, S)>>,
+) -> Result<Option<(Actor, S)>> {
+    let (found, seen) = find(connection, account)?.unzip();
+    let modified_at = found.as_ref().map(|found| found.modified_at);
+    let actor = affirm(caller, found.map(|found| found.account))?;
+    let (Some(mut actor), Some(modified_at), Some(seen)) = (actor, modified_at, seen) else {
+        return Ok(None);
+    };
+    if let Some(permissions) = known.of(&actor, modified_at) {
+        actor.permissions = permissions;
+        return Ok(Some((actor, seen)));
+    }
+    let Some(actor) = admit(connection, caller, now)? else {
+        return Ok(None);
+    };
+    known.learn(&actor, modified_at);
+    Ok(Some((actor, seen)))
 }
 
 impl Core {
@@ -245,8 +270,8 @@ impl Core {
         self.concluded(caller, done, &Refusal::default()).await
     }
 
-    /// [`Self::read`] of what one statement finds together with the caller's account, without its permissions. It is the
-    /// only statement for a caller whose permissions are remembered.
+    /// [`Self::read`] of something that one statement finds together with the caller's account. It is the only statement
+    /// for a caller with a password or a session whose permissions are remembered.
     pub(super) async fn read_joined<T, S, F, D>(
         &self,
         caller: &Caller,
@@ -255,7 +280,7 @@ impl Core {
     ) -> Result<T>
     where
         T: Send + 'static,
-        F: FnMut(&mut Session, AccountKey) -> Result<Option<(CurrentAccount, S)>>
+        F: FnMut(&mut Session, AccountKey) -> Result<Option<(FoundAccount, S)>>
             + Clone
             + Send
             + 'static,
@@ -264,42 +289,27 @@ impl Core {
         let (now, thawed) = (self.clock.now(), self.thawed().await?);
         self.admitted(caller, async |proven| {
             let (mut find, mut decide) = (find.clone(), decide.clone());
-            let (permissions, connections) =
-                (Arc::clone(&self.permissions), self.store.connections());
-            let known = proven.present_version().and_then(|(account, version)| {
-                Some((account, permissions.of(account, version, connections)?))
-            });
+            let known = Arc::clone(&self.permissions);
             self.store
                 .read(move |connection| {
-                    let (actor, found) = if let Some((account, permissions)) = &known {
-                        let found = find(connection, *account)?;
-                        let (standing, seen) = found.unzip();
-                        let Some(actor) = affirm(&proven, standing)? else {
-                            return Ok(None);
-                        };
-                        let permissions = permissions.clone();
-                        (
-                            Actor {
-                                permissions,
-                                ..actor
-                            },
-                            seen,
-                        )
-                    } else {
-                        let Some(actor) = admit(connection, &proven, now)? else {
-                            return Ok(None);
-                        };
-                        permissions.learn(&actor, connections);
-                        let found = find(connection, actor.key)?;
-                        (actor, found.map(|(_, seen)| seen))
+                    let found = match proven.present_account() {
+                        Some(account) => {
+                            enter(connection, &proven, (account, now), &known, &mut find)?
+                        }
+                        None => match admit(connection, &proven, now)? {
+                            Some(actor) => {
+                                find(connection, actor.key)?.map(|(_, seen)| (actor, seen))
+                            }
+                            None => None,
+                        },
                     };
-                    let Some(found) = found else {
+                    let Some((actor, seen)) = found else {
                         return Ok(None);
                     };
                     if !thawed {
                         restored::require_operator(&actor, proven.credential())?;
                     }
-                    let done = decide(&actor, found).map(Some);
+                    let done = decide(&actor, seen).map(Some);
                     done.map_err(|error| refused_to(&actor, error))
                 })
                 .await

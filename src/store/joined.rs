@@ -24,20 +24,30 @@ use crate::domain::tenant::TokenRules;
 use crate::domain::token::{Token, VerbatimScopes};
 use crate::error::Result;
 
+/// An account as such a statement finds it.
+#[derive(Debug)]
+pub struct FoundAccount {
+    /// The account, without permissions.
+    pub account: CurrentAccount,
+    /// The time of its last change, in microseconds since 1970. With the version it names a state of the account, even if
+    /// a server of the database lost a change and the version came again.
+    pub modified_at: i64,
+}
+
 /// A living registry, the account's membership there, and the token that it asked for, if there is one.
 pub type SeenToken = (
     (TokenRules, Option<Membership>),
     Option<Token<VerbatimScopes>>,
 );
 
-/// An account without permissions, and a token of a living registry. `None` once the account is deleted.
+/// An account, and a token of a living registry. `None` once the account is deleted.
 pub fn token(
     connection: &mut Session,
     account: AccountKey,
     registry: RegistryId,
     token: TokenId,
-) -> Result<Option<(CurrentAccount, Option<SeenToken>)>> {
-    type Account = (Vec<u8>, String, String, i64);
+) -> Result<Option<(FoundAccount, Option<SeenToken>)>> {
+    type Account = (Vec<u8>, String, String, i64, i64);
     type Row = (
         Account,
         Option<HomeRow>,
@@ -79,7 +89,8 @@ pub fn token(
                 accounts::uuid,
                 accounts::name,
                 accounts::status,
-                accounts::version
+                accounts::version,
+                accounts::modified_at
             ),
             HOME.nullable(),
             registry_members::level.nullable(),
@@ -88,10 +99,10 @@ pub fn token(
         ))
         .get_result(direct))
     .optional()?;
-    let Some(((id, name, status, version), home, level, token, used)) = row else {
+    let Some(((id, name, status, version, modified_at), home, level, token, used)) = row else {
         return Ok(None);
     };
-    let standing = CurrentAccount {
+    let account = CurrentAccount {
         actor: Actor {
             key: account,
             id: AccountId(uuid(&id)?),
@@ -102,10 +113,14 @@ pub fn token(
         },
         status: Status::from_stored(&status),
     };
+    let found = FoundAccount {
+        account,
+        modified_at,
+    };
     let Some(home) = home.map(to_home).transpose()? else {
-        return Ok(Some((standing, None)));
+        return Ok(Some((found, None)));
     };
     let token = token.map(|row| row.token(used, home)).transpose()?;
     let seen = ((home, membership(level.as_deref())), token);
-    Ok(Some((standing, Some(seen))))
+    Ok(Some((found, Some(seen))))
 }

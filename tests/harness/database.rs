@@ -83,7 +83,10 @@ fn sweep() {
             let process = name
                 .strip_prefix(&prefix)
                 .and_then(|rest| rest.split('_').next());
-            if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            // An earlier container may have had a process with the number of this one, which has made none yet.
+            let own = std::process::id().to_string();
+            let ended = |process| process == own || !Path::new("/proc").join(process).exists();
+            if process.is_some_and(ended) {
                 // Another run may be faster.
                 let drop = format!("DROP {kind} IF EXISTS {name} {how}");
                 server.batch_execute(&drop).unwrap();
@@ -114,6 +117,7 @@ pub fn on_server(sql: &str) {
 
 /// A name that no other test of this machine has.
 fn unique_name() -> String {
+    SWEPT.call_once(sweep);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     format!("{}{number}", name_of_process())
 }
@@ -148,7 +152,6 @@ impl Database {
             }
             Backend::Postgres => {
                 let template = TEMPLATE.get_or_init(|| {
-                    SWEPT.call_once(sweep);
                     let name = unique_name();
                     on_server(&format!("CREATE DATABASE {name}"));
                     make_tables(&url_of(&name));
@@ -173,7 +176,6 @@ impl Database {
                 }
             }
             Backend::Postgres => {
-                SWEPT.call_once(sweep);
                 let schema = unique_name();
                 let server = server_url();
                 PgConnection::establish(&server)

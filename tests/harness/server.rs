@@ -127,8 +127,10 @@ impl Server {
     async fn on(database: Arc<Database>, clock: Arc<Clock>, flags: &[&str]) -> Self {
         let folder = database.folder().to_str().unwrap().to_owned();
         let mut arguments = vec!["wharfinger".to_owned()];
-        if !flags.contains(&"--bcrypt-cost") {
-            arguments.extend(["--bcrypt-cost", "4"].map(str::to_owned));
+        for usual in [["--bcrypt-cost", "4"], ["--readers", "2"]] {
+            if !flags.contains(&usual[0]) {
+                arguments.extend(usual.map(str::to_owned));
+            }
         }
         arguments.extend(
             [
@@ -136,8 +138,6 @@ impl Server {
                 "127.0.0.1:0",
                 "--workers",
                 "1",
-                "--readers",
-                "2",
                 "--data-dir",
                 &folder,
             ]
