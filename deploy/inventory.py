@@ -36,8 +36,11 @@ def arguments():
     return parser.parse_args()
 
 
-def linked(options):
-    """The crates that the program links, and for each those that it needs: {id: (package, ids)}, the program first."""
+def linked(options, *, macros=False):
+    """The crates that the program links, and for each those that it needs: {id: (package, ids)}, the program first.
+
+    A macro runs in the compiler, and so does what it needs. With macros, these are among them.
+    """
     command = ["cargo", "metadata", "--locked", "--format-version=1", f"--filter-platform={options.platform}"]
     command += [f"--features={options.features}"] if options.features else []
     found = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
@@ -49,11 +52,11 @@ def linked(options):
         key = waiting.pop()
         if key in chosen:
             continue
-        # A macro runs in the compiler, and so does what it needs.
         needs = [
             need["pkg"]
             for need in nodes[key]["deps"]
-            if any(kind["kind"] is None for kind in need["dep_kinds"]) and not is_macro(packages[need["pkg"]])
+            if any(kind["kind"] is None for kind in need["dep_kinds"])
+            and (macros or not is_macro(packages[need["pkg"]]))
         ]
         chosen[key] = (packages[key], needs)
         waiting += needs
@@ -228,7 +231,9 @@ def main():
     chosen = linked(options)
     if options.program:
         inside = embedded(options.program)
-        ours = {(package["name"], package["version"]) for package, _ in chosen.values()}
+        # cargo-auditable lists macros among the crates that are linked.
+        known = linked(options, macros=True).values()
+        ours = {(package["name"], package["version"]) for package, _ in known}
         if inside is None:
             sys.exit(f"{options.program} has no list of its crates")
         if missing := inside - ours:
