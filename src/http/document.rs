@@ -170,8 +170,8 @@ pub fn serve_at(document: &mut OpenApi, public_url: &Url) {
     }
 }
 
-/// The `Allow` header of every documented path. Every process needs them, and few
-/// need the descriptions and examples of a whole document.
+/// The `Allow` header of every documented path. Every process needs them, and few need the descriptions
+/// and examples of a whole document.
 pub(super) fn methods(surfaces: &Surfaces) -> BTreeMap<String, String> {
     let documented = surfaces.documented().into_iter();
     let paths = documented.flat_map(|(_, own)| with_paths(preface(), own).paths.paths);

@@ -125,23 +125,31 @@ pub fn standing(connection: &mut Session, key: AccountKey) -> Result<Option<Curr
     for (id, name, status, version, resource, level) in rows {
         let standing = match &mut standing {
             Some(standing) => standing,
-            none => none.insert(CurrentAccount {
-                actor: Actor {
-                    key,
-                    id: AccountId(uuid(&id)?),
-                    name,
-                    version,
-                    permissions: Permissions::default(),
-                    bearer: None,
-                },
-                status: Status::from_stored(&status),
-            }),
+            none => none.insert(without_permissions(key, (&id, name, &status, version))?),
         };
         if let (Some(resource), Some(level)) = (resource, level.and_then(Level::from_stored)) {
             standing.actor.permissions.grant(resource, level);
         }
     }
     Ok(standing)
+}
+
+/// An account by its id, name, status and version.
+pub(super) fn without_permissions(
+    key: AccountKey,
+    (id, name, status, version): (&[u8], String, &str, i64),
+) -> Result<CurrentAccount> {
+    Ok(CurrentAccount {
+        actor: Actor {
+            key,
+            id: AccountId(uuid(id)?),
+            name,
+            version,
+            permissions: Permissions::default(),
+            bearer: None,
+        },
+        status: Status::from_stored(status),
+    })
 }
 
 /// The hash of an account's password, and the id that its refresh tokens are bound to beside it.

@@ -8,18 +8,15 @@ use diesel::{
     OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper,
 };
 
-use super::accounts::CurrentAccount;
+use super::accounts::{CurrentAccount, without_permissions};
 use super::members::{HOME, HomeRow, membership, to_home};
-use super::rows::{bytes, uuid};
+use super::rows::bytes;
 use super::schema::{accounts, registries, registry_members, token_uses, tokens};
 use super::session::{Session, direct};
 use super::token_uses::UseRow;
 use super::tokens::TokenRow;
-use crate::domain::account::Actor;
-use crate::domain::id::{AccountId, AccountKey, RegistryId, TokenId};
+use crate::domain::id::{AccountKey, RegistryId, TokenId};
 use crate::domain::membership::Membership;
-use crate::domain::role::Permissions;
-use crate::domain::status::Status;
 use crate::domain::tenant::TokenRules;
 use crate::domain::token::{Token, VerbatimScopes};
 use crate::error::Result;
@@ -102,19 +99,8 @@ pub fn token(
     let Some(((id, name, status, version, modified_at), home, level, token, used)) = row else {
         return Ok(None);
     };
-    let account = CurrentAccount {
-        actor: Actor {
-            key: account,
-            id: AccountId(uuid(&id)?),
-            name,
-            version,
-            permissions: Permissions::default(),
-            bearer: None,
-        },
-        status: Status::from_stored(&status),
-    };
     let found = FoundAccount {
-        account,
+        account: without_permissions(account, (&id, name, &status, version))?,
         modified_at,
     };
     let Some(home) = home.map(to_home).transpose()? else {
