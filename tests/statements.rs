@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use reqwest::Method;
 use rstest::rstest;
 use serde_json::json;
 
-use crate::harness::{Answer, Backend, Cluster, Database, Server, WITHOUT_BACKGROUND};
+use crate::harness::{Actor, Answer, Backend, Cluster, Database, Server, WITHOUT_BACKGROUND};
 
 /// Statements as the server logs them.
 struct Log(Cluster);
@@ -52,6 +53,15 @@ async fn frequent_requests_take_few_statements(#[values(Backend::Postgres)] back
         ("service", "team-a.localhost"),
         ("scope", "repository:app:pull"),
     ];
+    let check = async |actor: &Actor| {
+        let request = actor
+            .request(Method::GET, "/v2/check?service=team-a.localhost")
+            .header("x-original-method", "GET")
+            .header("x-original-uri", "/v2/app/tags/list");
+        actor.send(request).await
+    };
+    let login = client.ask("/token", &asked).await;
+    let bearer = server.bearer(login.json["token"].as_str().unwrap());
     let mut told = Vec::new();
     // Once before, as each of them learns something.
     for round in 0..2 {
@@ -61,6 +71,8 @@ async fn frequent_requests_take_few_statements(#[values(Backend::Postgres)] back
             ("get", log.of(admin.get(&token.path), 200).await),
             ("list", log.of(admin.get(&tokens), 200).await),
             ("jwt", log.of(client.ask("/token", &asked), 200).await),
+            ("check", log.of(check(&client), 200).await),
+            ("check by JWT", log.of(check(&bearer), 200).await),
             (
                 "patch",
                 log.of(admin.patch(&token.path, changed), 200).await,
@@ -74,8 +86,10 @@ async fn frequent_requests_take_few_statements(#[values(Backend::Postgres)] back
         .collect();
     let expected = [
         ("get", 1),
-        ("list", 6),
-        ("jwt", 4),
+        ("list", 2),
+        ("jwt", 1),
+        ("check", 1),
+        ("check by JWT", 1),
         ("patch", 10),
         ("create", 12),
     ];

@@ -13,21 +13,24 @@ use uuid::Uuid;
 use wharfinger::Error;
 use wharfinger::clock::{Clock, SystemClock};
 use wharfinger::domain::Attribution;
+use wharfinger::domain::account::{AccountName, NewAccount};
 use wharfinger::domain::allow_list::AllowList;
 use wharfinger::domain::audit::{By, Event, Kind, Outcome, SubjectKind};
 use wharfinger::domain::caps::Caps;
 use wharfinger::domain::id::{AccountId, RegistryId, RegistryKey, TokenId};
 use wharfinger::domain::life::{Lives, LivesPatch};
+use wharfinger::domain::membership::Membership;
 use wharfinger::domain::page::Window;
 use wharfinger::domain::patch::Patch;
 use wharfinger::domain::registry::{Features, NewRegistry, RegistryName};
 use wharfinger::domain::secret::{LOOKUP, Lookup};
+use wharfinger::domain::status::Status;
 use wharfinger::domain::tenant::TokenRules;
 use wharfinger::domain::token::{NewToken, TokenName};
 use wharfinger::error::{Outage, Result, What};
 use wharfinger::store::{
-    self, Committed, Ledger, Lock, Session, Settings, Store, Target, Transaction, credentials,
-    registries, token_pages, tokens,
+    self, Committed, Ledger, Lock, Session, Settings, Store, Target, Transaction, accounts,
+    credentials, members, registries, token_pages, tokens,
 };
 
 use crate::harness::{Backend, Database, Patience, within_patience};
@@ -199,19 +202,16 @@ async fn a_job_that_fails_undoes_only_itself(
     assert!(matches!(third.await.unwrap(), Err(Error::Internal(_))));
     last.await.unwrap().unwrap();
     assert_eq!(names(&database), "a,c");
-    // SQLite undoes a job's changes by running the whole group again, now in savepoints.
-    let runs_before = match backend {
-        Backend::Sqlite => 2,
-        Backend::Postgres => 0,
-    };
-    assert_eq!(count(&runs), runs_before + 4, "it was not one group");
+    // The group began without savepoints, and ended at the second job; then all ran in savepoints.
+    assert_eq!(count(&runs), 2 + 4, "it was not one group");
     store.close();
 }
 
-/// Most jobs refuse before they change anything, or by a statement that fails.
+/// Most jobs refuse before they change anything, or by a statement that fails. PostgreSQL does not tell that nothing was
+/// changed, and runs the group again in savepoints.
 #[rstest]
 #[actix_web::test]
-async fn a_job_that_changed_nothing_is_run_once(
+async fn a_job_that_changed_nothing_is_run_once_on_sqlite(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
     let (database, store) = open(backend, 16);
@@ -240,7 +240,11 @@ async fn a_job_that_changed_nothing_is_run_once(
         kept.await.unwrap().unwrap();
     }
     assert_eq!(names(&database), "a,c");
-    assert_eq!(count(&runs), 5);
+    let ended_at = match backend {
+        Backend::Sqlite => 0,
+        Backend::Postgres => 1,
+    };
+    assert_eq!(count(&runs), ended_at + 5);
     store.close();
 }
 
@@ -949,5 +953,80 @@ async fn readers_share_their_page_cache() {
         .unwrap();
         assert_eq!(store.read(cache).await.unwrap(), each);
         assert_eq!(store.probe(cache).await.unwrap(), -256);
+    }
+}
+
+/// Jobs that change tokens alone read a membership once for all of them. Any other job of the group may have changed it.
+#[rstest]
+#[actix_web::test]
+async fn a_membership_that_the_group_changed_is_read_anew(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+    #[values(false, true)] kept: bool,
+) {
+    let (_database, store) = open(backend, 32);
+    let id = RegistryId(Uuid::from_u128(1));
+    let member = NewAccount {
+        id: AccountId(Uuid::from_u128(9)),
+        name: AccountName::parse("member").unwrap(),
+        password_hash: String::new(),
+        refresh_id: Uuid::nil(),
+        roles: Vec::new(),
+        status: Status::Enabled,
+        description: None,
+        at: DateTime::UNIX_EPOCH,
+    };
+    let join = move |c: &mut Transaction<'_>| {
+        let (registry, account) = (enter(c, 1)?, accounts::insert(c, &member)?);
+        members::set(c, registry, account, Membership::Reader)?;
+        Ok((registry, account))
+    };
+    let (registry, account) = store.write(Lock::Catalog, join).await.unwrap();
+    let look = move |c: &mut Transaction<'_>| Ok(c.home(id, account)?.unwrap().1);
+    let leave = move |c: &mut Transaction<'_>| {
+        assert!(members::remove(c, registry, account)?);
+        if kept {
+            return Ok(());
+        }
+        Err(Error::not_found(What::Member, "on purpose"))
+    };
+    let held = Held::hold(&store).await;
+    let before = start(&store, Lock::Tokens(id), look).await;
+    let left = start(&store, Lock::CatalogAndRegistry(id), leave).await;
+    let after = start(&store, Lock::Tokens(id), look).await;
+    held.release().await;
+    assert_eq!(before.await.unwrap().unwrap(), Some(Membership::Reader));
+    assert_eq!(left.await.unwrap().is_ok(), kept);
+    let expected = (!kept).then_some(Membership::Reader);
+    assert_eq!(after.await.unwrap().unwrap(), expected);
+}
+
+/// On PostgreSQL the statement that failed ends the transaction: the others run again, in savepoints.
+#[rstest]
+#[actix_web::test]
+async fn a_name_that_is_taken_costs_its_siblings_nothing(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let (database, store) = open(backend, 32);
+    let registry = store.write(Lock::Catalog, |c| enter(c, 1)).await.unwrap();
+    let lock = Lock::Tokens(RegistryId(Uuid::from_u128(1)));
+    // The second group begins with savepoints.
+    for (group, listed_then) in [([1, 1, 2], "t1,t2"), ([2, 3, 4], "t1,t2,t3,t4")] {
+        let held = Held::hold(&store).await;
+        let mut jobs = Vec::new();
+        for number in group {
+            jobs.push(start(&store, lock, move |c| mint(c, registry, number, 9)).await);
+        }
+        held.release().await;
+        let mut taken = 0;
+        for job in jobs {
+            match job.await.unwrap() {
+                Ok(()) => {}
+                Err(Error::NameTaken { .. }) => taken += 1,
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        assert_eq!(taken, 1);
+        assert_eq!(listed(&store, registry).await, listed_then);
+        database.check_totals();
     }
 }

@@ -34,7 +34,9 @@ use crate::domain::tenant::{Home, Tenant, TokenRules};
 use crate::domain::unicode;
 use crate::error::{Error, Outage, Result, What};
 use crate::metrics;
-use crate::store::{Session, Store, accounts, api_tokens, members, registries, roles};
+use crate::store::{
+    Proven, Session, Store, Transaction, accounts, api_tokens, members, registries, roles,
+};
 
 /// The time for which a proof is remembered.
 const REMEMBERED: Duration = Duration::from_mins(1);
@@ -204,6 +206,17 @@ impl Caller {
             },
         };
         Self::new(evidence).from(mandate.origin.clone())
+    }
+
+    /// The proof by which [`admit`] lets this caller in, if that reads nothing else about it.
+    fn proven(&self) -> Option<Proven> {
+        match &self.evidence {
+            Evidence::Password { proof, .. } | Evidence::Session { proof, .. } => {
+                Some(Proven::Account(proof.account, proof.version))
+            }
+            Evidence::ApiToken(id) => Some(Proven::ApiToken(*id)),
+            Evidence::Earlier { .. } => None,
+        }
     }
 
     fn by_password(proof: Proof, presented: Arc<Presented>) -> Self {
@@ -589,6 +602,29 @@ pub(super) fn admit(
                 .map(Some)
         }
     }
+}
+
+/// [`admit`] for a job of a group, which reads the state of a caller once for all jobs that leave it as it is.
+pub(super) fn admit_among(
+    transaction: &mut Transaction<'_>,
+    caller: &Caller,
+    now: DateTime<Utc>,
+) -> Result<Option<Actor>> {
+    let proven = caller.proven();
+    let is_in_force = |actor: &&Actor| match &actor.bearer {
+        Some(bearer) => now < bearer.expires_at,
+        None => true,
+    };
+    if let Some(actor) = proven.and_then(|proven| transaction.actor(proven))
+        && is_in_force(&actor)
+    {
+        return Ok(Some(actor.clone()));
+    }
+    let actor = admit(transaction, caller, now)?;
+    if let (Some(proven), Some(actor)) = (proven, &actor) {
+        transaction.keep_actor(proven, actor);
+    }
+    Ok(actor)
 }
 
 /// [`admit`] for the account that a request proved, as it was found. It needs no permissions for that.

@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::access::{Access, Caller, Presented, admit, affirm, refused_to};
+use super::access::{Access, Caller, Presented, admit, admit_among, affirm, refused_to};
 use super::api_key_cache::ApiKeyCache;
 use super::audit_buffer::AuditBuffer;
 use super::chain::Trail;
@@ -256,11 +256,7 @@ impl Core {
         T: Send + 'static,
         F: FnMut(&mut Session, &Actor) -> Result<T> + Clone + Send + 'static,
     {
-        // Long ones are read one at a time, as each holds its rows in memory.
-        let _turn = match length {
-            Length::Short => None,
-            Length::Long => Some(self.turn(&self.long_lists, caller).await?),
-        };
+        let _turn = self.turn_of(length, caller).await?;
         let mut job = job;
         let done = self
             .look(caller, length, move |connection, actor| {
@@ -275,8 +271,9 @@ impl Core {
     pub(super) async fn read_joined<T, S, F, D>(
         &self,
         caller: &Caller,
+        length: Length,
         find: F,
-        decide: D,
+        job: D,
     ) -> Result<T>
     where
         T: Send + 'static,
@@ -284,37 +281,52 @@ impl Core {
             + Clone
             + Send
             + 'static,
-        D: FnMut(&Actor, S) -> Result<T> + Clone + Send + 'static,
+        D: FnMut(&mut Session, &Actor, S) -> Result<T> + Clone + Send + 'static,
     {
+        let _turn = self.turn_of(length, caller).await?;
         let (now, thawed) = (self.clock.now(), self.thawed().await?);
         self.admitted(caller, async |proven| {
-            let (mut find, mut decide) = (find.clone(), decide.clone());
+            let (mut find, mut job) = (find.clone(), job.clone());
             let known = Arc::clone(&self.permissions);
-            self.store
-                .read(move |connection| {
-                    let found = match proven.present_account() {
-                        Some(account) => {
-                            enter(connection, &proven, (account, now), &known, &mut find)?
-                        }
-                        None => match admit(connection, &proven, now)? {
-                            Some(actor) => {
-                                find(connection, actor.key)?.map(|(_, seen)| (actor, seen))
-                            }
-                            None => None,
-                        },
-                    };
-                    let Some((actor, seen)) = found else {
-                        return Ok(None);
-                    };
-                    if !thawed {
-                        restored::require_operator(&actor, proven.credential())?;
-                    }
-                    let done = decide(&actor, seen).map(Some);
-                    done.map_err(|error| refused_to(&actor, error))
-                })
-                .await
+            let job = move |connection: &mut Session| {
+                let found = match proven.present_account() {
+                    Some(account) => enter(connection, &proven, (account, now), &known, &mut find)?,
+                    None => match admit(connection, &proven, now)? {
+                        Some(actor) => find(connection, actor.key)?.map(|(_, seen)| (actor, seen)),
+                        None => None,
+                    },
+                };
+                let Some((actor, seen)) = found else {
+                    return Ok(None);
+                };
+                if !thawed {
+                    restored::require_operator(&actor, proven.credential())?;
+                }
+                let done = job(connection, &actor, seen).map(Some);
+                done.map_err(|error| refused_to(&actor, error))
+            };
+            self.read_as(length, job).await
         })
         .await
+    }
+
+    /// The turn of a read. Long ones are read one at a time, as each holds its rows in memory.
+    async fn turn_of(&self, length: Length, caller: &Caller) -> Result<Option<Turn>> {
+        match length {
+            Length::Short => Ok(None),
+            Length::Long => self.turn(&self.long_lists, caller).await.map(Some),
+        }
+    }
+
+    async fn read_as<T: Send + 'static>(
+        &self,
+        length: Length,
+        job: impl FnMut(&mut Session) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        match length {
+            Length::Short => self.store.read(job).await,
+            Length::Long => self.store.read_long(job).await,
+        }
     }
 
     /// [`Self::read_list`] for a job that handles a refusal itself: the job gets the refusal too.
@@ -337,10 +349,7 @@ impl Core {
                 Ok(None) => Ok(None),
                 Err(error) => job(connection, Err(error)).map(Some),
             };
-            match length {
-                Length::Short => self.store.read(job).await,
-                Length::Long => self.store.read_long(job).await,
-            }
+            self.read_as(length, job).await
         })
         .await
     }
@@ -441,7 +450,7 @@ impl Core {
             let (mut job, ledger) = (job.clone(), Arc::clone(&ledger));
             self.store
                 .write(lock, move |transaction| {
-                    let Some(actor) = admit(transaction, &proven, now)? else {
+                    let Some(actor) = admit_among(transaction, &proven, now)? else {
                         return Ok(None);
                     };
                     let done = job(transaction, &actor);

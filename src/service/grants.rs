@@ -17,7 +17,7 @@ use super::core::Core;
 use super::core::Length;
 use super::holders::{
     Holder, account_holder, app_token_holder, generation_of, is_of, is_of_token, is_right,
-    may_enter, missing_lookup, referred, token_holder,
+    may_enter, missing_lookup, referred, referred_token, token_holder,
 };
 use super::jwt::{AccessClaim, Claims, Verifier, named_key};
 use super::policy::Policy;
@@ -40,7 +40,7 @@ use crate::domain::trust_refusal::TrustRefusal;
 use crate::domain::workload_jwt::is_jwt;
 use crate::error::{Error, Field, Result};
 use crate::store::signing_keys::Current;
-use crate::store::{Session, app_tokens, credentials, registries, signing_keys};
+use crate::store::{Session, app_tokens, credentials, joined, registries, signing_keys};
 
 /// The context that the ids of JWTs are sealed to.
 const JWT: &str = "jwt";
@@ -152,14 +152,27 @@ impl ProvenLogin {
         holder: Holder,
         purpose: Purpose,
     ) -> Result<Self> {
-        let (mut signing, mut refresh_token) = (None, None);
-        if let Purpose::Issue { offline } = purpose {
+        let mut signing = None;
+        if let Purpose::Issue { .. } = purpose {
             let role = KeyRole::of_signer(tenant.verifier);
             signing = signing_keys::current(connection, tenant.key, role)?;
-            if offline {
-                refresh_token = refresh_tokens::of(connection, &tenant, &holder.reference)?;
-            }
         }
+        Self::signing_with(connection, signing, (tenant, holder), purpose)
+    }
+
+    /// [`Self::read`] with the key that signs, if there is one.
+    fn signing_with(
+        connection: &mut Session,
+        signing: Option<Current>,
+        (tenant, holder): (Tenant, Holder),
+        purpose: Purpose,
+    ) -> Result<Self> {
+        let refresh_token = match purpose {
+            Purpose::Issue { offline: true } => {
+                refresh_tokens::of(connection, &tenant, &holder.reference)?
+            }
+            Purpose::Issue { offline: false } | Purpose::Check => None,
+        };
         Ok(Self {
             tenant,
             holder,
@@ -436,12 +449,18 @@ impl<'a> Grants<'a> {
         mut look: impl FnMut(&mut Session, Tenant, &mut Refusal) -> Result<T> + Send + 'static,
     ) -> Result<Witnessed<T>> {
         let (policy, service) = (Arc::clone(&self.core.policy), service.to_owned());
-        let job = move |connection: &mut Session| {
-            witness(|seen| {
-                let tenant = enter(connection, &policy, &service, seen)?;
-                look(connection, tenant, seen)
-            })
-        };
+        self.look(move |connection, seen| {
+            let tenant = enter(connection, &policy, &service, seen)?;
+            look(connection, tenant, seen)
+        })
+        .await
+    }
+
+    async fn look<T: Send + 'static>(
+        &self,
+        mut look: impl FnMut(&mut Session, &mut Refusal) -> Result<T> + Send + 'static,
+    ) -> Result<Witnessed<T>> {
+        let job = move |connection: &mut Session| witness(|seen| look(connection, seen));
         self.core.store.read(job).await
     }
 
@@ -452,27 +471,38 @@ impl<'a> Grants<'a> {
         purpose: Purpose,
     ) -> Result<Witnessed<ProvenLogin>> {
         let (vault, now) = (Arc::clone(&self.core.data_keys), self.core.clock.now());
-        let look = move |connection: &mut Session, tenant: Tenant, seen: &mut Refusal| {
-            let name = presented.name.as_str();
-            // A NUL is an error to PostgreSQL, and no token has one in its name.
-            let found = if has_control(name) {
-                None
-            } else {
-                credentials::credential_named(connection, tenant.home(), name)?
-            };
+        let (policy, service) = (Arc::clone(&self.core.policy), service.to_owned());
+        let look = move |connection: &mut Session, seen: &mut Refusal| {
+            // A NUL is an error to PostgreSQL. No token has a control character in its name, and none has no name.
+            let name = Some(presented.name.as_str()).filter(|name| !has_control(name));
+            let name = name.unwrap_or_default();
+            let lookup = vault.lookup(&presented.password)?;
+            let (login, signing) = find_registry(&policy, &service, |registry| match purpose {
+                Purpose::Issue { .. } => joined::login_to_sign(connection, registry, name, &lookup),
+                Purpose::Check => {
+                    let login = joined::login(connection, registry, name, &lookup)?;
+                    Ok(login.map(|login| (login, None)))
+                }
+            })?;
+            let (tenant, found) = login;
+            seen.registry = Some(tenant.id);
+            let (found, opening) = found.unzip();
             let generation = generation_of(&vault, &presented.password, found.as_ref())?;
-            let (found, generation) = found.zip(generation).ok_or(Error::Unauthenticated)?;
+            let proven = found.zip(opening).zip(generation);
+            let ((found, opening), generation) = proven.ok_or(Error::Unauthenticated)?;
             is_of_token(&found, seen);
-            // Before more is read: a client elsewhere must not learn from the time that the secret is right.
             may_enter(&tenant, presented.source, seen)?;
-            let opening = credentials::opening(connection, tenant.home(), found.key)?;
+            let opening = match opening {
+                Some(opening) => opening,
+                None => credentials::opening(connection, tenant.home(), found.key)?,
+            };
             let secret = missing_lookup(&vault, &presented.password, &found, generation)?;
             let proven = (found, generation, opening);
             let holder = token_holder(proven, &tenant, now, presented.source, seen)?;
             let holder = Holder { secret, ..holder };
-            ProvenLogin::read(connection, tenant, holder, purpose)
+            ProvenLogin::signing_with(connection, signing, (tenant, holder), purpose)
         };
-        self.witnessed(service, look).await
+        self.look(look).await
     }
 
     async fn by_code(
@@ -534,15 +564,31 @@ impl<'a> Grants<'a> {
         let now = self.core.clock.now();
         let reference = self.open(&claims.jti).ok_or(Error::Unauthenticated)?;
         let since = now - self.core.policy.jwt_life();
-        let look = move |connection: &mut Session, tenant: Tenant, seen: &mut Refusal| {
-            if verifier.registry != tenant.key
-                || !signing_keys::stands(connection, tenant.key, verifier.number, since)?
-            {
+        let Who::Token(token) = reference.who else {
+            let look = move |connection: &mut Session, tenant: Tenant, seen: &mut Refusal| {
+                if verifier.registry != tenant.key
+                    || !signing_keys::stands(connection, tenant.key, verifier.number, since)?
+                {
+                    return Err(Error::Unauthenticated);
+                }
+                referred(connection, &tenant, &reference, now, source, seen)
+            };
+            let look = self.witnessed(service, look).await?;
+            return Ok(look.map(|holder| (holder, claims)));
+        };
+        let (policy, service) = (Arc::clone(&self.core.policy), service.to_owned());
+        let look = move |connection: &mut Session, seen: &mut Refusal| {
+            let (login, stands) = find_registry(&policy, &service, |registry| {
+                joined::signed_login(connection, registry, (verifier.number, since), token)
+            })?;
+            let (tenant, found) = login;
+            seen.registry = Some(tenant.id);
+            if !stands {
                 return Err(Error::Unauthenticated);
             }
-            referred(connection, &tenant, &reference, now, source, seen)
+            referred_token(found, &tenant, &reference, now, source, seen)
         };
-        let look = self.witnessed(service, look).await?;
+        let look = self.look(look).await?;
         Ok(look.map(|holder| (holder, claims)))
     }
 
@@ -678,6 +724,19 @@ pub(super) fn enter(
     service: &str,
     seen: &mut Refusal,
 ) -> Result<Tenant> {
+    let tenant = find_registry(policy, service, |name| {
+        registries::tenant_named(connection, name)
+    })?;
+    seen.registry = Some(tenant.id);
+    Ok(tenant)
+}
+
+/// Finds the registry of a service name by its name.
+fn find_registry<T>(
+    policy: &Policy,
+    service: &str,
+    find: impl FnOnce(&str) -> Result<Option<T>>,
+) -> Result<T> {
     let unknown = || {
         Error::invalid(
             Field::Other("service"),
@@ -689,7 +748,5 @@ pub(super) fn enter(
         )
     };
     let name = policy.registry_name(service).ok_or_else(unknown)?;
-    let tenant = registries::tenant_named(connection, name)?.ok_or_else(unknown)?;
-    seen.registry = Some(tenant.id);
-    Ok(tenant)
+    find(name)?.ok_or_else(unknown)
 }

@@ -311,6 +311,27 @@ pub(super) fn trust_holder(trust: Trust, tenant: &Tenant) -> Holder {
     }
 }
 
+/// The holder for the token that a reference names, as it was found, if its secret is unchanged since the reference was
+/// made, and both are in use.
+pub(super) fn referred_token(
+    found: Option<(Credential, Opening)>,
+    tenant: &Tenant,
+    reference: &Reference,
+    now: DateTime<Utc>,
+    source: IpAddr,
+    seen: &mut Refusal,
+) -> Result<Holder> {
+    if reference.registry != tenant.key {
+        return Err(Error::Unauthenticated);
+    }
+    let (found, opening) = found.ok_or(Error::Unauthenticated)?;
+    is_of_token(&found, seen);
+    may_enter(tenant, source, seen)?;
+    let generation = found.generation(reference.version);
+    let generation = generation.ok_or_else(|| seen.because(Reason::Ended))?;
+    token_holder((found, generation, opening), tenant, now, source, seen)
+}
+
 /// The holder that a reference names, if it is unchanged since the reference was made, and in use.
 pub(super) fn referred(
     connection: &mut Session,
@@ -325,13 +346,8 @@ pub(super) fn referred(
     }
     match reference.who {
         Who::Token(token) => {
-            let (found, opening) = credentials::credential(connection, tenant.home(), token)?
-                .ok_or(Error::Unauthenticated)?;
-            is_of_token(&found, seen);
-            may_enter(tenant, source, seen)?;
-            let generation = found.generation(reference.version);
-            let generation = generation.ok_or_else(|| seen.because(Reason::Ended))?;
-            token_holder((found, generation, opening), tenant, now, source, seen)
+            let found = credentials::credential(connection, tenant.home(), token)?;
+            referred_token(found, tenant, reference, now, source, seen)
         }
         Who::Account(account) => {
             let standing =

@@ -12,7 +12,7 @@ use super::access::{Caller, visible};
 use super::core::Length;
 pub use super::token_walk::COUNTED;
 use super::token_walk::{Walk, WalkStart};
-use super::tokens::{Tokens, enter};
+use super::tokens::Tokens;
 use super::turns::Turn;
 use crate::domain::account::{Actor, Sight};
 use crate::domain::filter::{ListPosition, Order, OrderBy, Sought, TokenFilter};
@@ -26,7 +26,7 @@ use crate::domain::text::quoted;
 use crate::domain::token::{Token, VerbatimScopes};
 use crate::error::{Error, Field, Result};
 use crate::store::token_walks::{Place, Rank};
-use crate::store::{Session, counters, members, token_filters, token_pages};
+use crate::store::{Session, joined, members, token_filters, token_pages};
 
 /// The most filtered lists that are counted or wait for their turn.
 pub(super) const COUNTING: usize = 32;
@@ -292,17 +292,27 @@ impl Asked {
     fn homes(&self, connection: &mut Session, actor: &Actor) -> Result<Vec<Home>> {
         match self.within {
             Within::Registry(id) => {
-                let (rules, rights) = enter(connection, actor, id)?;
-                rights.require(Resource::Token, Level::Read)?;
-                Ok(vec![Home {
-                    id,
-                    name: String::new(),
-                    rules,
-                }])
+                let found = members::home(connection, id, actor.key)?;
+                Ok(vec![home_of(actor, id, found)?])
             }
             Within::All => homes(connection, actor, &self.filter.registries),
         }
     }
+}
+
+/// The registry of a list, as it was found, if an actor may read its tokens.
+fn home_of(
+    actor: &Actor,
+    id: RegistryId,
+    found: Option<(TokenRules, Option<Membership>)>,
+) -> Result<Home> {
+    let (rules, rights) = visible(actor, id, found)?;
+    rights.require(Resource::Token, Level::Read)?;
+    Ok(Home {
+        id,
+        name: String::new(),
+        rules,
+    })
 }
 
 /// The registries whose tokens an actor may read, in creation order: those with the ids, or all if there are none.
@@ -398,10 +408,9 @@ impl Tokens<'_> {
         loop {
             let (asked, seal, present) = (Arc::clone(&asked), seal.clone(), present.clone());
             let length = Length::of_page(asked.limit);
-            let step = self
-                .core
-                .read_list(caller, length, move |connection, actor| {
-                    let homes = asked.homes(connection, actor)?;
+            let job = {
+                let asked = Arc::clone(&asked);
+                move |connection: &mut Session, actor: &Actor, homes: Vec<Home>| {
                     asked.require_own(actor, &homes)?;
                     let mut walk = walk.clone();
                     let Some(found) = asked.find(connection, actor, &homes, &mut walk)? else {
@@ -409,8 +418,27 @@ impl Tokens<'_> {
                     };
                     let page = asked.page(homes, found, &seal)?;
                     present(page).map(Step::Page)
-                })
-                .await?;
+                }
+            };
+            let step = match asked.within {
+                Within::Registry(id) => {
+                    let find = move |connection: &mut Session, account| {
+                        joined::home(connection, account, id)
+                    };
+                    let list = move |connection: &mut Session, actor: &Actor, found| {
+                        let home = home_of(actor, id, found)?;
+                        job(connection, actor, vec![home])
+                    };
+                    self.core.read_joined(caller, length, find, list).await?
+                }
+                Within::All => {
+                    let list = move |connection: &mut Session, actor: &Actor| {
+                        let homes = homes(connection, actor, &asked.filter.registries)?;
+                        job(connection, actor, homes)
+                    };
+                    self.core.read_list(caller, length, list).await?
+                }
+            };
             match step {
                 Step::Page(page) => return Ok(page),
                 Step::More(more) => walk = *more,
@@ -559,9 +587,7 @@ impl Asked {
     ) -> Result<Option<Found>> {
         let rules: Vec<_> = homes.iter().map(|home| home.rules).collect();
         match (self.way(homes.len()), rules.as_slice()) {
-            (Way::Whole, [home]) => connection
-                .snapshot(|connection| self.find_in_whole(connection, *home))
-                .map(Some),
+            (Way::Whole, [home]) => self.find_in_whole(connection, *home).map(Some),
             (Way::Index, _) => connection
                 .snapshot(|connection| self.find_by_index(connection, &rules))
                 .map(Some),
@@ -583,14 +609,18 @@ impl Asked {
                 offset: self.offset,
                 limit: self.limit,
             };
-            let (tokens, total) = token_pages::page(connection, home, window)?;
+            let (tokens, total) = match self.offset {
+                0 => token_pages::first_page(connection, home, self.limit)?,
+                _ => {
+                    connection.snapshot(|connection| token_pages::page(connection, home, window))?
+                }
+            };
             let more = window.next(total).and(tokens.last()).map(place);
             return Ok(found(tokens, total, more));
         };
-        let total = counters::total(connection, home.key)?;
         // One more than asked for tells whether there is a next page.
-        let most = self.limit + 1;
-        let mut tokens = token_pages::page_after(connection, home, cursor.at, most)?;
+        let (beyond, most) = ((home, cursor.at), self.limit + 1);
+        let (mut tokens, total) = token_pages::page_after(connection, beyond, most)?;
         let more = cut(&mut tokens, self.limit)?;
         let last = tokens.last().filter(|_| more).map(place);
         Ok(found(tokens, total, last))

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use uuid::Uuid;
 
 use super::access::{Caller, visible};
-use super::core::{Core, Done, Put, Urgency};
+use super::core::{Core, Done, Length, Put, Urgency};
 use super::idempotency::{Claim, Once, StoredAnswer};
 use crate::domain::Attribution;
 use crate::domain::account::Actor;
@@ -111,7 +111,7 @@ impl<'a> Tokens<'a> {
         &self,
         caller: &Caller,
         registry: RegistryId,
-        mut new: NewToken,
+        new: NewToken,
         attempt: Option<Attempt>,
     ) -> Result<Once<Minted>> {
         let now = self.core.clock.now();
@@ -125,25 +125,22 @@ impl<'a> Tokens<'a> {
         let (caps, name) = (policy.caps, new.name.clone());
         let found = self
             .core
-            .write(
-                caller,
-                Lock::Registry(registry),
-                move |connection, actor| {
-                    let (home, rights) = enter(connection, actor, registry)?;
-                    rights.require(Resource::Token, Level::Write)?;
-                    let holder = policy.holder(actor, rights);
-                    if let Some(kept) = claim.recall(connection, actor)? {
-                        return again(connection, (registry, home), &holder, kept);
-                    }
-                    new.settle(home.lives.within(policy.lives), now)?;
-                    obtain(&new.grant(), &holder)?;
-                    let (kept, stamp) = ((&stored, refresh_id), actor.stamp(now));
-                    let token = table::insert(connection, home, id, &new, kept, &stamp, caps)?;
-                    hold(connection, actor, &claim, &token)?;
-                    let change = Change::created(&token).within(registry);
-                    Ok(Done::told((token, None), change))
-                },
-            )
+            .write(caller, Lock::Tokens(registry), move |connection, actor| {
+                let (home, rights) = enter(connection, actor, registry)?;
+                rights.require(Resource::Token, Level::Write)?;
+                let holder = policy.holder(actor, rights);
+                if let Some(kept) = claim.recall(connection, actor)? {
+                    return again(connection, (registry, home), &holder, kept);
+                }
+                let mut new = new.clone();
+                new.settle(home.lives.within(policy.lives), now)?;
+                obtain(&new.grant(), &holder)?;
+                let (kept, stamp) = ((&stored, refresh_id), actor.stamp(now));
+                let token = table::insert(connection, home, id, &new, kept, &stamp, caps)?;
+                hold(connection, actor, &claim, &token)?;
+                let change = Change::created(&token).within(registry);
+                Ok(Done::told((token, None), change))
+            })
             .await;
         let found = self.naming_holder(caller, registry, name, found).await?;
         Ok(shown(found, secret))
@@ -158,7 +155,8 @@ impl<'a> Tokens<'a> {
         outcome: Result<T>,
     ) -> Result<T> {
         let find = move |connection: &mut Session, actor: &Actor| {
-            let (home, rights) = enter(connection, actor, registry)?;
+            let found = members::home(connection, registry, actor.key)?;
+            let (home, rights) = visible(actor, registry, found)?;
             rights.require(Resource::Token, Level::Read)?;
             let found = credentials::credential_named(connection, home, name.as_str())?;
             Ok(found.map(|found| found.id.0))
@@ -178,8 +176,9 @@ impl<'a> Tokens<'a> {
         self.core
             .read_joined(
                 caller,
+                Length::Short,
                 move |connection, account| joined::token(connection, account, registry, id),
-                move |actor, found| {
+                move |_, actor, found| {
                     let (home, token) = found.unzip();
                     let (_, rights) = visible(actor, registry, home)?;
                     rights.require(Resource::Token, Level::Read)?;
@@ -229,7 +228,7 @@ impl<'a> Tokens<'a> {
         caller: &Caller,
         registry: RegistryId,
         id: TokenId,
-        mut new: NewToken,
+        new: NewToken,
         condition: Precondition,
         attempt: Option<Attempt>,
     ) -> Result<Put<Once<Minted>, Token>> {
@@ -240,40 +239,37 @@ impl<'a> Tokens<'a> {
         let name = new.name.clone();
         let put = self
             .core
-            .write(
-                caller,
-                Lock::Registry(registry),
-                move |connection, actor| {
-                    let (home, rights) = enter(connection, actor, registry)?;
-                    rights.require(Resource::Token, Level::Write)?;
-                    // Before the condition: the first request's own change must not make its repeat fail.
-                    let holder = policy.holder(actor, rights);
-                    if let Some(kept) = claim.recall(connection, actor)? {
-                        let done = again(connection, (registry, home), &holder, kept)?;
-                        return Ok(done.map(Put::Created));
-                    }
-                    let found = table::find(connection, home, id)?;
-                    let tag = found.as_ref().map(|token| token.tag_at(now));
-                    condition.require(What::Token, tag)?;
-                    let lives = home.lives.within(policy.lives);
-                    let Some(before) = found else {
-                        new.settle(lives, now)?;
-                        obtain(&new.grant(), &holder)?;
-                        let (kept, stamp) = ((&stored, refresh_id), actor.stamp(now));
-                        let token = table::insert(connection, home, id, &new, kept, &stamp, caps)?;
-                        hold(connection, actor, &claim, &token)?;
-                        let change = Change::created(&token).within(registry);
-                        return Ok(Done::told(Put::Created((token, None)), change));
-                    };
-                    let replace = |token: &mut Token| token.replace(new.clone(), lives, now);
-                    let Some(mut token) = altered(&before, &holder, replace)? else {
-                        return Ok(Done::nothing(Put::Replaced(before)));
-                    };
-                    let stamp = actor.stamp(now);
-                    let change = keep(connection, &before, &mut token, (stamp, refresh_id))?;
-                    Ok(Done::told(Put::Replaced(token), change.within(registry)))
-                },
-            )
+            .write(caller, Lock::Tokens(registry), move |connection, actor| {
+                let (home, rights) = enter(connection, actor, registry)?;
+                rights.require(Resource::Token, Level::Write)?;
+                // Before the condition: the first request's own change must not make its repeat fail.
+                let holder = policy.holder(actor, rights);
+                if let Some(kept) = claim.recall(connection, actor)? {
+                    let done = again(connection, (registry, home), &holder, kept)?;
+                    return Ok(done.map(Put::Created));
+                }
+                let found = table::find(connection, home, id)?;
+                let tag = found.as_ref().map(|token| token.tag_at(now));
+                condition.require(What::Token, tag)?;
+                let lives = home.lives.within(policy.lives);
+                let Some(before) = found else {
+                    let mut new = new.clone();
+                    new.settle(lives, now)?;
+                    obtain(&new.grant(), &holder)?;
+                    let (kept, stamp) = ((&stored, refresh_id), actor.stamp(now));
+                    let token = table::insert(connection, home, id, &new, kept, &stamp, caps)?;
+                    hold(connection, actor, &claim, &token)?;
+                    let change = Change::created(&token).within(registry);
+                    return Ok(Done::told(Put::Created((token, None)), change));
+                };
+                let replace = |token: &mut Token| token.replace(new.clone(), lives, now);
+                let Some(mut token) = altered(&before, &holder, replace)? else {
+                    return Ok(Done::nothing(Put::Replaced(before)));
+                };
+                let stamp = actor.stamp(now);
+                let change = keep(connection, &before, &mut token, (stamp, refresh_id))?;
+                Ok(Done::told(Put::Replaced(token), change.within(registry)))
+            })
             .await;
         let put = self.naming_holder(caller, registry, name, put).await?;
         Ok(match put {
@@ -319,12 +315,13 @@ impl<'a> Tokens<'a> {
         if self.core.store.has_replicas() && urgency == Urgency::Change {
             let (decide, changes) = (decide.clone(), Arc::clone(&self.core.changes));
             let instant = self.core.clock.instant();
-            let unchanged = self.core.read_joined(caller, find, move |actor, found| {
+            let settle = move |_: &mut Session, actor: &Actor, found| {
                 let (before, altered) = decide(actor, found)?;
                 // An account at its limit is told so, whether or not it would change something.
                 let has_room = changes.require_room(actor.key, instant).is_ok();
                 Ok((altered.is_none() && has_room).then_some(before))
-            });
+            };
+            let unchanged = self.core.read_joined(caller, Length::Short, find, settle);
             if let Some(token) = unchanged.await? {
                 return Ok(token);
             }
@@ -333,7 +330,7 @@ impl<'a> Tokens<'a> {
             .change(
                 caller,
                 urgency,
-                Lock::Registry(registry),
+                Lock::Tokens(registry),
                 move |connection, actor| {
                     let found = find(connection, actor.key)?;
                     let found = found.and_then(|(_, found)| found);
@@ -359,18 +356,14 @@ impl<'a> Tokens<'a> {
     ) -> Result<()> {
         let now = self.core.clock.now();
         self.core
-            .end(
-                caller,
-                Lock::Registry(registry),
-                move |connection, actor| {
-                    let (home, rights) = enter(connection, actor, registry)?;
-                    rights.require(Resource::Token, Level::Write)?;
-                    let token = find(connection, home, id)?;
-                    condition.require(What::Token, Some(token.tag_at(now)))?;
-                    let change = remove(connection, home, &token)?;
-                    Ok(Done::told((), change.within(registry)))
-                },
-            )
+            .end(caller, Lock::Tokens(registry), move |connection, actor| {
+                let (home, rights) = enter(connection, actor, registry)?;
+                rights.require(Resource::Token, Level::Write)?;
+                let token = find(connection, home, id)?;
+                condition.require(What::Token, Some(token.tag_at(now)))?;
+                let change = remove(connection, home, &token)?;
+                Ok(Done::told((), change.within(registry)))
+            })
             .await
     }
 
@@ -389,33 +382,29 @@ impl<'a> Tokens<'a> {
         let (now, policy) = (self.core.clock.now(), Arc::clone(&self.core.policy));
         let found = self
             .core
-            .write(
-                caller,
-                Lock::Registry(registry),
-                move |connection, actor| {
-                    let (home, rights) = enter(connection, actor, registry)?;
-                    rights.require(Resource::Token, Level::Write)?;
-                    // Before the condition, and before another secret ends the one that the first request made.
-                    let holder = policy.holder(actor, rights);
-                    if let Some(kept) = claim.recall(connection, actor)? {
-                        return again(connection, (registry, home), &holder, kept);
-                    }
-                    let mut token = find(connection, home, id)?;
-                    obtain(&token.grant(), &holder)?;
-                    condition.require(What::Token, Some(token.tag_at(now)))?;
-                    let before = token.clone();
-                    token.secrets.rotate(grace, now);
-                    table::rotate(connection, &mut token, &stored, actor.stamp(now))?;
-                    hold(connection, actor, &claim, &token)?;
-                    let change = Change {
-                        kind: Kind::Rotate,
-                        ..Change::updated(&before, &token)
-                    };
-                    // As in the answer to a repeat, which knows of no use.
-                    token.last_used = None;
-                    Ok(Done::told((token, None), change.within(registry)))
-                },
-            )
+            .write(caller, Lock::Tokens(registry), move |connection, actor| {
+                let (home, rights) = enter(connection, actor, registry)?;
+                rights.require(Resource::Token, Level::Write)?;
+                // Before the condition, and before another secret ends the one that the first request made.
+                let holder = policy.holder(actor, rights);
+                if let Some(kept) = claim.recall(connection, actor)? {
+                    return again(connection, (registry, home), &holder, kept);
+                }
+                let mut token = find(connection, home, id)?;
+                obtain(&token.grant(), &holder)?;
+                condition.require(What::Token, Some(token.tag_at(now)))?;
+                let before = token.clone();
+                token.secrets.rotate(grace, now);
+                table::rotate(connection, &mut token, &stored, actor.stamp(now))?;
+                hold(connection, actor, &claim, &token)?;
+                let change = Change {
+                    kind: Kind::Rotate,
+                    ..Change::updated(&before, &token)
+                };
+                // As in the answer to a repeat, which knows of no use.
+                token.last_used = None;
+                Ok(Done::told((token, None), change.within(registry)))
+            })
             .await?;
         Ok(shown(found, secret))
     }
@@ -430,25 +419,21 @@ impl<'a> Tokens<'a> {
     ) -> Result<()> {
         let now = self.core.clock.now();
         self.core
-            .end(
-                caller,
-                Lock::Registry(registry),
-                move |connection, actor| {
-                    let (home, rights) = enter(connection, actor, registry)?;
-                    rights.require(Resource::Token, Level::Write)?;
-                    let mut token = find(connection, home, id)?;
-                    condition.require(What::Token, Some(token.tag_at(now)))?;
-                    // A secret that is only too old now would come back when its registry allows a longer life.
-                    let previous = token.secrets.previous;
-                    if previous.is_none_or(|previous| previous.until <= now) {
-                        return Ok(Done::nothing(()));
-                    }
-                    let before = token.clone();
-                    table::end_previous(connection, &mut token, actor.stamp(now))?;
-                    let change = Change::updated(&before, &token).within(registry);
-                    Ok(Done::told((), change))
-                },
-            )
+            .end(caller, Lock::Tokens(registry), move |connection, actor| {
+                let (home, rights) = enter(connection, actor, registry)?;
+                rights.require(Resource::Token, Level::Write)?;
+                let mut token = find(connection, home, id)?;
+                condition.require(What::Token, Some(token.tag_at(now)))?;
+                // A secret that is only too old now would come back when its registry allows a longer life.
+                let previous = token.secrets.previous;
+                if previous.is_none_or(|previous| previous.until <= now) {
+                    return Ok(Done::nothing(()));
+                }
+                let before = token.clone();
+                table::end_previous(connection, &mut token, actor.stamp(now))?;
+                let change = Change::updated(&before, &token).within(registry);
+                Ok(Done::told((), change))
+            })
             .await
     }
 
@@ -465,12 +450,12 @@ impl<'a> Tokens<'a> {
 }
 
 /// A registry, and the actor's rights on it.
-pub(super) fn enter(
-    connection: &mut Session,
+fn enter(
+    transaction: &mut Transaction<'_>,
     actor: &Actor,
     id: RegistryId,
 ) -> Result<(TokenRules, Rights)> {
-    visible(actor, id, members::home(connection, id, actor.key)?)
+    visible(actor, id, transaction.home(id, actor.key)?)
 }
 
 fn find(connection: &mut Session, home: TokenRules, id: TokenId) -> Result<Token> {

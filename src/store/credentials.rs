@@ -89,7 +89,7 @@ pub struct Credential {
 
 #[derive(diesel::Queryable, diesel::Selectable)]
 #[diesel(table_name = tokens)]
-struct CredentialRow {
+pub(super) struct CredentialRow {
     key: i64,
     uuid: Vec<u8>,
     name: String,
@@ -112,7 +112,7 @@ struct CredentialRow {
 }
 
 impl CredentialRow {
-    fn credential(self, home: TokenRules) -> Result<Credential> {
+    pub(super) fn credential(self, home: TokenRules) -> Result<Credential> {
         let Self {
             key,
             uuid: id,
@@ -205,8 +205,8 @@ impl Credential {
 #[derive(Debug, Clone, diesel::Queryable, diesel::Selectable)]
 #[diesel(table_name = tokens)]
 pub struct Opening {
-    scopes: String,
-    cidrs: String,
+    pub(super) scopes: String,
+    pub(super) cidrs: String,
 }
 
 impl Opening {
@@ -234,7 +234,7 @@ pub fn opening(connection: &mut Session, home: TokenRules, token: TokenKey) -> R
         .get_result::<Opening>(direct))?)
 }
 
-/// The credential with a token's name, for a login. The name is compared without regard to ASCII case, as everywhere.
+/// The credential with a token's name. The name is compared without regard to ASCII case, as everywhere.
 pub fn credential_named(
     connection: &mut Session,
     home: TokenRules,

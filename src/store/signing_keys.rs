@@ -152,7 +152,7 @@ pub fn current(
     registry: RegistryKey,
     role: KeyRole,
 ) -> Result<Option<Current>> {
-    let row: Option<(i64, i64, i64)> = direct!(connection, |direct| signing_keys::table
+    let row: Option<CurrentRow> = direct!(connection, |direct| signing_keys::table
         .filter(
             signing_keys::registry_key
                 .eq(registry.0)
@@ -160,21 +160,30 @@ pub fn current(
                 .and(signing_keys::retired_at.is_null()),
         )
         .order((signing_keys::active_from.desc(), signing_keys::key.desc()))
-        .select((
-            signing_keys::key,
-            signing_keys::not_before,
-            signing_keys::not_after,
-        ))
+        .select(CURRENT)
         .get_result(direct))
     .optional()?;
-    row.map(|(number, not_before, not_after)| {
-        Ok(Current {
-            number: SigningKeyNumber(number),
-            not_before: instant(not_before)?,
-            not_after: instant(not_after)?,
-        })
+    row.map(to_current).transpose()
+}
+
+pub(super) type CurrentRow = (i64, i64, i64);
+/// The columns of a [`CurrentRow`].
+pub(super) const CURRENT: (
+    signing_keys::key,
+    signing_keys::not_before,
+    signing_keys::not_after,
+) = (
+    signing_keys::key,
+    signing_keys::not_before,
+    signing_keys::not_after,
+);
+
+pub(super) fn to_current((number, not_before, not_after): CurrentRow) -> Result<Current> {
+    Ok(Current {
+        number: SigningKeyNumber(number),
+        not_before: instant(not_before)?,
+        not_after: instant(not_after)?,
     })
-    .transpose()
 }
 
 /// A key of a registry by its number.
@@ -223,7 +232,12 @@ pub fn stands(
         .select(signing_keys::retired_at)
         .get_result(direct))
     .optional()?;
-    Ok(retired.is_some_and(|at| at.is_none_or(|at| at > micros(since))))
+    Ok(retired.is_some_and(|at| is_standing(at, since)))
+}
+
+/// Returns true for a key in use, or retired after an instant.
+pub(super) fn is_standing(retired: Option<i64>, since: DateTime<Utc>) -> bool {
+    retired.is_none_or(|at| at > micros(since))
 }
 
 /// The keys of a registry in a role that are in use, or were after an instant; the last inserted first.

@@ -11,8 +11,12 @@ use diesel::{RunQueryDsl as _, sql_query};
 
 use super::counters::Counters;
 use super::session::Session;
+use super::standings::{Proven, Standings};
+use crate::domain::account::Actor;
 use crate::domain::audit::Event;
-use crate::domain::id::RegistryKey;
+use crate::domain::id::{AccountKey, RegistryId, RegistryKey};
+use crate::domain::membership::Membership;
+use crate::domain::tenant::TokenRules;
 use crate::error::Result;
 
 /// Writes events to the audit trail.
@@ -66,6 +70,26 @@ impl<'a> Transaction<'a> {
         self.group.told.push((Arc::clone(ledger), events));
     }
 
+    /// The actor that an earlier job of the group let in by the same proof, if its standing cannot have changed since.
+    #[must_use]
+    pub fn actor(&self, proven: Proven) -> Option<&Actor> {
+        self.group.standings.actor(proven)
+    }
+
+    /// Keeps an actor for the next jobs of the group.
+    pub fn keep_actor(&mut self, proven: Proven, actor: &Actor) {
+        self.group.standings.keep_actor(proven, actor);
+    }
+
+    /// A living registry with an account's membership, as far as work on its tokens needs it.
+    pub fn home(
+        &mut self,
+        id: RegistryId,
+        account: AccountKey,
+    ) -> Result<Option<(TokenRules, Option<Membership>)>> {
+        self.group.standings.home(self.session, id, account)
+    }
+
     pub(super) fn next_position(&mut self, registry: RegistryKey) -> Result<i64> {
         self.group.counters.next_position(self.session, registry)
     }
@@ -86,11 +110,12 @@ impl<'a> Transaction<'a> {
     }
 }
 
-/// The additions of a group's jobs.
+/// The additions of a group's jobs, and what they read for each other.
 #[derive(Default)]
 pub(super) struct Group {
     told: Vec<(Arc<dyn Ledger>, Vec<Event>)>,
     pub(super) counters: Counters,
+    pub(super) standings: Standings,
 }
 
 /// The number of additions before a job.

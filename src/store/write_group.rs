@@ -9,6 +9,7 @@ use diesel::RunQueryDsl;
 
 use super::readers::describe;
 use super::session::Session;
+use super::standings::Standings;
 use super::transaction::{Committed, Group, Transaction, lock_catalog};
 use super::watch::Seat;
 use crate::domain::id::RegistryId;
@@ -27,6 +28,9 @@ pub enum Lock {
     Nothing,
     /// Names that are unique in the whole data set: accounts.
     Catalog,
+    /// Tokens of one registry. The job changes no account, membership, setting or API token: the jobs of a group that
+    /// change tokens alone read these once for all of them.
+    Tokens(RegistryId),
     /// Tokens and settings of one registry.
     Registry(RegistryId),
     /// One registry and its name: creating it.
@@ -40,7 +44,7 @@ impl Lock {
 
     fn registry(self) -> Option<RegistryId> {
         match self {
-            Self::Registry(id) | Self::CatalogAndRegistry(id) => Some(id),
+            Self::Tokens(id) | Self::Registry(id) | Self::CatalogAndRegistry(id) => Some(id),
             Self::Nothing | Self::Catalog => None,
         }
     }
@@ -74,6 +78,23 @@ pub(super) enum Step {
     Undo,
     /// The transaction cannot be trusted any more: run each job of the group on its own.
     Apart,
+}
+
+/// The number of groups with savepoints after one that could not do without.
+const CAUTIOUS: u32 = 32;
+
+/// The groups that have savepoints from the start. On PostgreSQL each refusal costs a group without them a second run, and
+/// somebody who is refused all the time must not make every group run twice.
+#[derive(Debug, Default)]
+pub(super) struct Caution(u32);
+
+impl Caution {
+    /// Returns true if the next group is to have savepoints.
+    fn is_advised(&mut self) -> bool {
+        let advised = self.0 > 0;
+        self.0 = self.0.saturating_sub(1);
+        advised
+    }
 }
 
 pub(super) fn begin(connection: &mut Session) -> Result<()> {
@@ -134,6 +155,7 @@ pub(super) fn run(
     connection: &mut Session,
     group: &mut [Box<dyn Job>],
     seat: &Seat,
+    caution: &mut Caution,
 ) -> std::result::Result<(Step, bool), Trouble> {
     // Until the commit each job can be tried alone without loss, after any failure.
     let apart = |error: Error| {
@@ -148,7 +170,7 @@ pub(super) fn run(
     let kept = match group {
         // A job that is alone needs no savepoint: undoing it is undoing the transaction.
         [job] => job.run(&mut Transaction::new(connection, &mut gathered)),
-        _ => run_all(connection, group, &mut gathered).map_err(apart)?,
+        _ => run_all(connection, group, &mut gathered, caution).map_err(apart)?,
     };
     let committed = match kept {
         Step::Keep => write_gathered(connection, gathered).map_err(|error| {
@@ -191,26 +213,43 @@ pub(super) fn run(
     })
 }
 
+impl Group {
+    /// Runs a job among others.
+    fn run(&mut self, connection: &mut Session, job: &mut Box<dyn Job>) -> Step {
+        let step = job.run(&mut Transaction::new(connection, self));
+        if !matches!(job.lock(), Lock::Tokens(_)) {
+            self.standings = Standings::default();
+        }
+        step
+    }
+}
+
 /// Runs the jobs of a group. Returns the fate of the whole: it is kept if any job is.
 fn run_all(
     connection: &mut Session,
     jobs: &mut [Box<dyn Job>],
     gathered: &mut Group,
+    caution: &mut Caution,
 ) -> Result<Step> {
-    if let Session::Sqlite(_) = connection {
-        if let Some(step) = in_turn(connection, jobs, gathered)? {
-            return Ok(step);
-        }
-        // On PostgreSQL, its locks are all that a group gathers before its jobs run.
-        *gathered = Group::default();
-        connection.execute_batch("ROLLBACK; BEGIN IMMEDIATE")?;
+    if caution.is_advised() {
+        return Ok(in_savepoints(connection, jobs, gathered)?);
     }
+    if let Some(step) = in_turn(connection, jobs, gathered)? {
+        return Ok(step);
+    }
+    if let Session::Postgres(_) = connection {
+        *caution = Caution(CAUTIOUS);
+    }
+    *gathered = Group::default();
+    connection.execute_batch("ROLLBACK")?;
+    begin(connection)?;
+    take_locks(connection, jobs, gathered)?;
     Ok(in_savepoints(connection, jobs, gathered)?)
 }
 
-/// Runs jobs on SQLite one after the other, without savepoints: they would cost a sixth of all the work, as each copies
-/// every page that a job is the first to change. Returns nothing if a job refused after a change, which only a
-/// savepoint could undo; most refuse after reads, or at a statement that failed.
+/// Runs jobs one after the other, without savepoints. On SQLite these would cost a sixth of all the work, as each copies
+/// every page that a job is the first to change; on PostgreSQL each is a way there and back. Returns nothing if a job
+/// refused and only a savepoint could undo what it did.
 fn in_turn(
     connection: &mut Session,
     jobs: &mut [Box<dyn Job>],
@@ -220,13 +259,15 @@ fn in_turn(
     let mut changes = changes(connection)?;
     for job in jobs {
         let mark = gathered.mark();
-        match job.run(&mut Transaction::new(connection, gathered)) {
+        match gathered.run(connection, job) {
             Step::Keep => {
                 kept = Step::Keep;
                 changes = self::changes(connection)?;
             }
             // After an unexpected failure, such as a full disk, SQLite may have rolled back everything.
-            Step::Undo if job.may_pass() && self::changes(connection)? == changes => {
+            Step::Undo
+                if changes.is_some() && job.may_pass() && self::changes(connection)? == changes =>
+            {
                 gathered.undo(&mark);
             }
             Step::Undo => return Ok(None),
@@ -236,9 +277,13 @@ fn in_turn(
     Ok(Some(kept))
 }
 
-/// The number of rows that this connection has changed since it was opened. A failed statement changes none.
-fn changes(connection: &mut Session) -> Result<i64> {
-    Ok(diesel::select(total_changes()).get_result(connection)?)
+/// The number of rows that this connection to SQLite has changed since it was opened. A failed statement changes none.
+/// PostgreSQL does not count them, and after a failed statement only a savepoint saves the transaction.
+fn changes(connection: &mut Session) -> Result<Option<i64>> {
+    match connection {
+        Session::Sqlite(sqlite) => Ok(Some(diesel::select(total_changes()).get_result(sqlite)?)),
+        Session::Postgres(_) => Ok(None),
+    }
 }
 
 /// Runs jobs, each in a savepoint of its own. Returns the fate of the whole: it is kept if any job is.
@@ -252,7 +297,7 @@ fn in_savepoints(
     connection.execute_batch("SAVEPOINT job")?;
     for job in jobs {
         let mark = gathered.mark();
-        match job.run(&mut Transaction::new(connection, gathered)) {
+        match gathered.run(connection, job) {
             Step::Keep => {
                 kept = Step::Keep;
                 connection.execute_batch("RELEASE SAVEPOINT job; SAVEPOINT job")?;

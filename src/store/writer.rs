@@ -8,7 +8,7 @@
 //!
 //! Between the commit and the answers SQLite's file is [checked](Condition): a commit to a removed file is lost.
 //!
-//! Jobs run more than once: with their group, after a sibling refused after a change (SQLite), or alone, after the
+//! Jobs run more than once: with their group, after a sibling refused (on SQLite only after a change), or alone, after the
 //! group met another replica's transaction (a serialisation failure, a deadlock) or a sibling panicked. So a job has no
 //! effects but those on the connection.
 
@@ -27,7 +27,7 @@ use super::readers::{Next, describe, patiently};
 use super::session::Session;
 use super::transaction::Transaction;
 use super::watch::{Crew, Seat};
-use super::write_group::{self, Job, Lock, Loss, Step, Trouble, outage_of};
+use super::write_group::{self, Caution, Job, Lock, Loss, Step, Trouble, outage_of};
 use crate::error::{Error, Outage, Result};
 use crate::metrics;
 use crate::waker;
@@ -150,6 +150,7 @@ impl Writer {
                 fence: Arc::clone(&fence),
                 seat,
                 checkout: None,
+                caution: Caution::default(),
                 dirty: false,
             };
             std::thread::Builder::new()
@@ -220,6 +221,7 @@ struct Thread {
     fence: Arc<Fence>,
     seat: Arc<Seat>,
     checkout: Option<PooledConnection<Manager>>,
+    caution: Caution,
     /// True if something was written since the log was last folded in.
     dirty: bool,
 }
@@ -361,7 +363,7 @@ impl Thread {
         }
         let counted = self.counts.begin(group.len());
         let mut held = self.begin().inspect_err(|trouble| self.note(trouble))?;
-        let outcome = write_group::run(&mut held.connection, group, &self.seat);
+        let outcome = write_group::run(&mut held.connection, group, &self.seat, &mut self.caution);
         counted.ended(outcome.is_ok());
         let outcome = outcome.and_then(|(kept, proven)| {
             // A transaction that changed nothing commits on any server.
