@@ -389,10 +389,19 @@ impl Bearer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::permission::Level;
 
     #[test]
     fn names_have_no_colon_and_no_control_characters() {
-        for right in ["a", "alice@example.com", "Jörg", "two words", "דוד"] {
+        let longest = "ö".repeat(255);
+        for right in [
+            "a",
+            "alice@example.com",
+            "Jörg",
+            "two words",
+            "דוד",
+            &longest,
+        ] {
             assert!(AccountName::parse(right).is_ok(), "{right:?} was refused");
         }
         let hidden = [
@@ -414,6 +423,8 @@ mod tests {
                 AccountName::parse(other).unwrap().key()
             );
         }
+        let name = AccountName::parse("Jörg").unwrap();
+        assert_eq!((name.as_str(), name.key().as_str()), ("Jörg", "jörg"));
     }
 
     #[test]
@@ -421,6 +432,7 @@ mod tests {
         let parse = |text: &str| NewPassword::parse(text.to_owned().into());
         assert!(parse(&"x".repeat(71)).is_ok());
         assert!(parse("pass:wörd").is_ok());
+        assert!(parse("pässwörd").is_ok(), "eight characters");
         let token = secret::token_secret([7; secret::TOKEN_ENTROPY]);
         for wrong in [
             &"x".repeat(72),
@@ -438,5 +450,139 @@ mod tests {
         let composed = format!("{}x", "ö".repeat(35));
         let parsed = parse(&format!("{}x", "o\u{308}".repeat(35))).unwrap();
         assert_eq!(parsed.secret().expose_secret(), composed);
+    }
+
+    fn permissions(rows: &[(&str, Level)]) -> Permissions {
+        let mut permissions = Permissions::default();
+        for (resource, level) in rows {
+            permissions.grant((*resource).to_owned(), *level);
+        }
+        permissions
+    }
+
+    fn role(name: &str, rows: &[(&str, Level)]) -> Role {
+        Role {
+            name: name.to_owned(),
+            permissions: permissions(rows),
+        }
+    }
+
+    /// An actor with a role on everything; through a registry API token, if it has rights on the registry 1.
+    fn actor(permissions: Permissions, confined: Option<Rights>) -> Actor {
+        let confined = confined.map(|rights| Confined {
+            registry: RegistryKey(1),
+            id: RegistryId(Uuid::nil()),
+            name: "prod".to_owned(),
+            level: TokenLevel::ALL[1],
+            rights,
+        });
+        let bearer = confined.map(|confined| Bearer {
+            id: ApiTokenId(Uuid::nil()),
+            name: "ci".to_owned(),
+            roles: Vec::new(),
+            expires_at: DateTime::UNIX_EPOCH,
+            confined: Some(confined),
+        });
+        Actor {
+            key: AccountKey(1),
+            id: AccountId(Uuid::nil()),
+            name: "alice".to_owned(),
+            version: 1,
+            permissions,
+            bearer,
+        }
+    }
+
+    #[test]
+    fn a_registry_api_token_acts_on_its_own_registry_alone() {
+        let nothing = Permissions::default().on(None);
+        let owner = Permissions::default().on(Some(Membership::Owner));
+        let admin = permissions(&[("*", Level::Write)]);
+        let (one, other) = (RegistryKey(1), RegistryKey(2));
+        // Its maker is an Admin and an Owner of both: that counts for nothing beyond the token.
+        let confined = actor(admin.clone(), Some(owner));
+        assert_eq!(confined.on(one, None), owner);
+        assert_eq!(confined.on(other, Some(Membership::Owner)), nothing);
+        assert_eq!(confined.sight(), Sight::One(one));
+        let blind = actor(admin.clone(), Some(nothing));
+        assert_eq!(blind.on(one, Some(Membership::Owner)), nothing);
+        assert_eq!(blind.sight(), Sight::None);
+
+        let member = actor(Permissions::default(), None);
+        assert_eq!(member.on(other, Some(Membership::Owner)), owner);
+        assert_eq!(member.on(other, None), nothing);
+        assert_eq!(member.sight(), Sight::Memberships);
+        assert_eq!(actor(admin, None).sight(), Sight::All);
+    }
+
+    #[test]
+    fn only_a_caller_with_all_rights_of_an_account_holds_it() {
+        let of = |rows: &[(&str, Level)], memberships: &[(i64, Membership)]| Holdings {
+            permissions: permissions(rows),
+            memberships: memberships
+                .iter()
+                .map(|(registry, level)| (RegistryKey(*registry), *level))
+                .collect(),
+        };
+        let (owner, reader) = (Membership::Owner, Membership::Reader);
+        let admin = of(&[("*", Level::Write)], &[]);
+        let nobody = of(&[], &[]);
+        let lists = of(&[("Access", Level::Write)], &[]);
+        for (account, caller, lacks) in [
+            (&nobody, &nobody, None),
+            (&admin, &admin, None),
+            (&of(&[], &[(1, owner), (2, reader)]), &admin, None),
+            (&of(&[], &[(1, reader)]), &of(&[], &[(1, owner)]), None),
+            (
+                &of(&[], &[(1, owner)]),
+                &of(&[], &[(1, reader)]),
+                Some("all that its membership gives it as owner"),
+            ),
+            // A membership of another registry is none of this one.
+            (
+                &of(&[], &[(1, reader)]),
+                &of(&[], &[(2, owner)]),
+                Some("all that its membership gives it as reader"),
+            ),
+            (&lists, &nobody, Some("write permission for Access")),
+            // This service's own resources come first.
+            (
+                &of(&[("Alert", Level::Read), ("Token", Level::Read)], &[]),
+                &nobody,
+                Some("read permission for Token, read permission for Alert"),
+            ),
+        ] {
+            let refusal = account.require_held(caller).err().map(|e| e.to_string());
+            let told = lacks.map(|lacks| format!("you lack {lacks}"));
+            match (refusal, told) {
+                (None, None) => {}
+                (Some(refusal), Some(told)) => assert!(
+                    refusal.contains(&format!("{told}; nobody")),
+                    "{account:?} {caller:?}: {refusal}"
+                ),
+                (refusal, _) => panic!("{account:?} {caller:?}: {refusal:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_may_do_what_its_roles_permit_and_none_permits_nothing() {
+        let bearer = |roles| Bearer {
+            id: ApiTokenId(Uuid::nil()),
+            name: "ci".to_owned(),
+            roles,
+            expires_at: DateTime::UNIX_EPOCH,
+            confined: None,
+        };
+        let none = || role(NONE, &[]);
+        let reader = || role("Reader", &[("Token", Level::Read)]);
+        assert!(!bearer(vec![]).has_role());
+        assert!(!bearer(vec![none()]).has_role());
+        assert!(bearer(vec![none(), reader()]).has_role());
+        assert_eq!(bearer(vec![none()]).permissions(), Permissions::default());
+        assert_eq!(
+            bearer(vec![none(), reader()]).permissions(),
+            permissions(&[("Token", Level::Read)])
+        );
     }
 }

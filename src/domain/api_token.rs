@@ -376,4 +376,35 @@ mod tests {
         assert_eq!(in_days(TimeDelta::days(1) + TimeDelta::seconds(1)), 2);
         assert_eq!(in_days(TimeDelta::days(7)), 7);
     }
+
+    #[test]
+    fn names_are_neither_long_nor_secret() {
+        assert!(check_name(&"ö".repeat(1024)).is_ok());
+        for wrong in ["", "a\nb", &"a".repeat(1025)] {
+            assert!(check_name(wrong).is_err(), "{wrong:?} was accepted");
+        }
+        assert!(check_no_secret("ci").is_ok());
+        assert!(check_no_secret("whrt_0123456789abcdefghijklmnopqrstuvwxyzABC").is_err());
+    }
+
+    #[test]
+    fn a_registry_api_token_ends_in_the_future() {
+        let wish = |expires_at| NewRegistryApiToken {
+            name: "ci".to_owned(),
+            description: None,
+            level: TokenLevel::ALL[0],
+            expires_at,
+        };
+        let second = TimeDelta::seconds(1);
+        assert!(wish(None).check_end(now()).is_ok());
+        assert!(wish(Some(now() + second)).check_end(now()).is_ok());
+        for past in [now(), now() - second] {
+            assert!(wish(Some(past)).check_end(now()).is_err(), "{past}");
+        }
+        let id = ApiTokenId(uuid::Uuid::nil());
+        let token = |end| wish(end).token(id, now());
+        assert_eq!(token(None).expires_at, now().trunc_subsecs(0) + LIFE);
+        let end = now() + second;
+        assert_eq!(token(Some(end)).expires_at, end.trunc_subsecs(0));
+    }
 }

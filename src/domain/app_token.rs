@@ -111,6 +111,7 @@ pub fn notice(life: Option<TimeDelta>) -> TimeDelta {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::permission::Level;
 
     #[test]
     fn titles_are_kept_as_they_are() {
@@ -132,5 +133,25 @@ mod tests {
         for (life, soon) in [(1, 1), (9, 1), (10, 1), (11, 2), (100, 10)] {
             assert_eq!(notice(Some(TimeDelta::seconds(life))), soon, "{life} s");
         }
+    }
+
+    #[test]
+    fn an_app_token_needs_all_that_its_account_may_do() {
+        let permissions = |level| {
+            let mut permissions = Permissions::default();
+            permissions.grant("*".to_owned(), level);
+            permissions
+        };
+        let made = |held: &Permissions| {
+            WholeAccount {
+                memberships: &[Membership::Owner],
+            }
+            .require_held(held)
+            .is_ok()
+        };
+        let account = permissions(Level::Write);
+        assert!(made(&account));
+        assert!(made(&account.clone().bounded_by(permissions(Level::Write))));
+        assert!(!made(&account.bounded_by(permissions(Level::Read))));
     }
 }

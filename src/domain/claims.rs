@@ -697,4 +697,44 @@ mod tests {
         );
         assert_eq!(named(IssuerKind::Gitlab, json!({})), []);
     }
+
+    #[test]
+    fn rules_at_the_limits_are_taken() {
+        let most: Map<_, _> = (0..CLAIMS)
+            .map(|at| (format!("c{at}"), json!("x")))
+            .collect();
+        // 16 names of one byte, each with a value that is as long as one may be but for its name.
+        let largest: Map<_, _> = ('a'..='p')
+            .map(|name| (name.to_string(), json!("x".repeat(VALUE - 1))))
+            .collect();
+        let wildcards = |count: usize| {
+            let value = |at| json!(format!("x{at}*"));
+            Map::from_iter([
+                ("a".to_owned(), (0..VALUES).map(value).collect()),
+                (
+                    "b".to_owned(),
+                    (VALUES..count).map(value).collect::<Value>(),
+                ),
+            ])
+        };
+        for right in [
+            json!({"a": vec!["x"; VALUES]}),
+            json!({"a": "x".repeat(VALUE)}),
+            json!({"a": "*x*x*x*"}),
+            json!({"a": format!("{}*", "x".repeat(NAME_LENGTH - 1))}),
+            Value::Object(most),
+            Value::Object(largest.clone()),
+            Value::Object(wildcards(WILDCARD_VALUES)),
+        ] {
+            rules(right);
+        }
+        let mut larger = largest;
+        larger["a"] = json!("x".repeat(VALUE));
+        let told = refused(Value::Object(larger));
+        assert!(told.contains("8193 bytes of text"), "{told}");
+        let mut more = wildcards(WILDCARD_VALUES);
+        more.insert("c".to_owned(), json!("*x"));
+        let told = refused(Value::Object(more));
+        assert!(told.contains("101 values with wildcards"), "{told}");
+    }
 }

@@ -310,4 +310,21 @@ mod tests {
         );
         assert!(parse("a\0").is_err());
     }
+
+    #[test]
+    fn states_and_types_are_what_they_are_called() {
+        for state in IssuedState::ALL {
+            assert_eq!(
+                IssuedState::parse(state.as_str(), &IssuedState::ALL).unwrap(),
+                state
+            );
+        }
+        assert!(IssuedState::parse("revoked", &IssuedState::OF_APP_TOKENS).is_err());
+        let words = IssuedState::ALL.map(IssuedState::as_str);
+        assert_eq!(words, ["enabled", "expired", "revoked"]);
+        for r#type in ApiTokenType::ALL {
+            assert_eq!(ApiTokenType::parse(r#type.as_str()).unwrap(), r#type);
+        }
+        assert!(ApiTokenType::parse("app-token").is_err());
+    }
 }

@@ -184,4 +184,33 @@ mod tests {
         assert!(lives(Some(1), None).admit(None, now).is_ok());
         assert_eq!(lives(None, None).end(now), None);
     }
+
+    #[test]
+    fn a_registry_has_no_default_that_no_token_would_get() {
+        for (own, server, taken) in [
+            ((None, None), (None, None), true),
+            ((Some(9), None), (None, None), true),
+            ((Some(9), Some(9)), (None, Some(9)), true),
+            ((Some(9), Some(8)), (None, None), false),
+            ((Some(9), None), (None, Some(8)), false),
+            ((None, Some(9)), (None, Some(8)), true),
+        ] {
+            let rules = |(default, maximum)| lives(default, maximum);
+            assert_eq!(
+                rules(own).check(rules(server)).is_ok(),
+                taken,
+                "{own:?} in {server:?}"
+            );
+        }
+        assert!(!lives(None, None).rule());
+        assert!(lives(Some(1), None).rule() && lives(None, Some(1)).rule());
+    }
+
+    #[test]
+    fn a_life_is_longer_than_zero() {
+        let parse = |text| parse_life("defaultTokenLife", Field::DefaultTokenLife, text);
+        assert_eq!(parse("P90D").unwrap(), Period::of_days(90));
+        assert!(parse("PT1S").is_ok());
+        assert!(parse("PT0S").is_err());
+    }
 }

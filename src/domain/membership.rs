@@ -403,4 +403,109 @@ mod tests {
             assert_eq!(images.exceeded_by(&scopes), beyond, "{images:?} {scopes:?}");
         }
     }
+
+    #[test]
+    fn rights_permit_what_they_hold_and_nothing_more() {
+        let held = Rights {
+            visible: true,
+            registry: Some(Level::Read),
+            token: Some(Level::Write),
+            access: None,
+            images: Images::Pull,
+        };
+        for (resource, level) in [
+            (Resource::Registry, Some(Level::Read)),
+            (Resource::Token, Some(Level::Write)),
+            (Resource::Access, None),
+            (Resource::Image, Some(Level::Read)),
+            (Resource::Integration, None),
+            (Resource::Administration, None),
+        ] {
+            for asked in [Level::Read, Level::Write] {
+                let permitted = level >= Some(asked);
+                assert_eq!(
+                    held.allow(resource, asked),
+                    permitted,
+                    "{resource} {asked:?}"
+                );
+                assert_eq!(
+                    held.require(resource, asked).is_ok(),
+                    permitted,
+                    "{resource} {asked:?}"
+                );
+            }
+            assert_eq!(held.level(resource), level, "{resource}");
+        }
+    }
+
+    #[test]
+    fn rights_are_full_only_if_nothing_is_missing() {
+        let full = Rights {
+            visible: true,
+            registry: Some(Level::Write),
+            token: Some(Level::Write),
+            access: Some(Level::Write),
+            images: Images::Delete,
+        };
+        assert!(full.is_full());
+        let read = Some(Level::Read);
+        for less in [
+            Rights {
+                registry: read,
+                ..full
+            },
+            Rights {
+                token: read,
+                ..full
+            },
+            Rights {
+                access: read,
+                ..full
+            },
+            Rights {
+                images: Images::Push,
+                ..full
+            },
+        ] {
+            assert!(!less.is_full(), "{less:?}");
+            assert!(full.cover(&less) && !less.cover(&full), "{less:?}");
+            assert_eq!(full.within(less), less);
+            assert_eq!(less.within(full), less);
+        }
+    }
+
+    #[test]
+    fn a_token_gets_no_scope_beyond_the_rights_of_its_maker() {
+        let maker = |images| Rights {
+            visible: true,
+            registry: None,
+            token: Some(Level::Write),
+            access: None,
+            images,
+        };
+        let pushes = [scope("repository", &["pull", "push"])];
+        assert!(maker(Images::Push).require_scopes(&pushes).is_ok());
+        for images in [Images::Pull, Images::Nothing] {
+            assert!(maker(images).require_scopes(&pushes).is_err(), "{images:?}");
+        }
+    }
+
+    #[test]
+    fn any_change_of_a_member_changes_its_tag() {
+        let mut tags = Vec::new();
+        for status in [Status::Enabled, Status::Disabled] {
+            for level in Membership::ALL {
+                let member = Member {
+                    registry: RegistryKey(1),
+                    key: AccountKey(2),
+                    account: AccountId(uuid::Uuid::nil()),
+                    name: "alice".to_owned(),
+                    status,
+                    level,
+                };
+                tags.push(member.tag().state);
+            }
+        }
+        assert_eq!(tags, [1, 2, 3, 5, 6, 7]);
+    }
 }

@@ -130,6 +130,7 @@ mod tests {
     fn neighbours_stop_at_the_ends() {
         let window = |offset, limit| Window { offset, limit };
         assert_eq!(window(0, 2).next(5), Some(window(2, 2)));
+        assert_eq!(window(3, 2).next(5), None);
         assert_eq!(window(4, 2).next(5), None);
         assert_eq!(window(0, 0).next(5), None);
         assert_eq!(window(i64::MAX, 2).next(5), None);

@@ -76,3 +76,36 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
         Option::deserialize(deserializer).map(Self::from)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absent_keeps_null_clears_and_a_value_sets() {
+        #[derive(Deserialize)]
+        struct Body {
+            #[serde(default)]
+            member: Patch<u8>,
+        }
+        for (body, of_nothing, of_seven) in [
+            ("{}", None, Some(7)),
+            (r#"{"member": null}"#, None, None),
+            (r#"{"member": 7}"#, Some(7), Some(7)),
+            (r#"{"member": 8}"#, Some(8), Some(8)),
+        ] {
+            let patch = || serde_json::from_str::<Body>(body).unwrap().member;
+            assert_eq!(patch().value(), of_nothing, "{body}");
+            assert_eq!(patch().applied_to(Some(7)), of_seven, "{body}");
+            for before in [None, Some(7)] {
+                // What changes nothing keeps the value, and what keeps it is told from what changes it.
+                let patch = || patch().unless_already(before.as_ref());
+                assert_eq!(
+                    patch().is_keep(),
+                    patch().applied_to(before) == before,
+                    "{body}"
+                );
+            }
+        }
+    }
+}

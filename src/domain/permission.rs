@@ -99,3 +99,26 @@ impl From<Level> for Reach {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_numbers_of_levels_grant_something() {
+        for (number, level) in [
+            (-1, None),
+            (0, None),
+            (1, Some(Level::Read)),
+            (2, Some(Level::Write)),
+            (3, None),
+        ] {
+            assert_eq!(Level::from_stored(number), level, "{number}");
+        }
+        assert_eq!(Reach::from(Level::Read), Reach::Read);
+        assert_eq!(Reach::from(Level::Write), Reach::Write);
+        for resource in Resource::ALL {
+            assert_eq!(resource.to_string(), resource.name());
+        }
+    }
+}

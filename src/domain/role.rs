@@ -614,4 +614,57 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_membership_is_given_only_by_one_who_holds_its_rights() {
+        let nobody = Permissions::default();
+        let by_name = permissions(&[("Token", Level::Write), ("Registry", Level::Write)]);
+        let rights = |membership| nobody.on(Some(membership));
+        let levels = Membership::ALL;
+        for given in levels {
+            for held in levels {
+                let member = MemberRights::of(&nobody, Some(given));
+                let taken = member.require_held(&rights(held)).is_ok();
+                assert_eq!(taken, given <= held, "{given} by {held}");
+                let before = MemberRights::of(&nobody, Some(held));
+                assert_eq!(
+                    member.is_wider_than(&before),
+                    given > held,
+                    "{held} to {given}"
+                );
+            }
+        }
+        // Its roles give this member more than a Reader has: they count from the day that it is one.
+        let member = MemberRights::of(&by_name, Some(Membership::Reader));
+        assert!(member.require_held(&rights(Membership::Reader)).is_err());
+        assert!(member.require_held(&rights(Membership::Owner)).is_ok());
+        assert!(member.is_wider_than(&MemberRights::of(&by_name, None)));
+        assert!(member.is_wider_than(&MemberRights::of(&nobody, Some(Membership::Reader))));
+        assert!(!member.is_wider_than(&member));
+    }
+
+    #[test]
+    fn a_bound_that_takes_from_a_membership_leaves_no_whole() {
+        let nobody = Permissions::default();
+        let admin = permissions(&[("*", Level::Write)]);
+        let tokens = permissions(&[("Token", Level::Write)]);
+        for (held, memberships, whole) in [
+            (nobody.clone(), &[][..], true),
+            (nobody.clone(), &Membership::ALL[..], true),
+            (
+                nobody.clone().bounded_by(admin.clone()),
+                &Membership::ALL[..],
+                true,
+            ),
+            (nobody.clone().bounded_by(tokens.clone()), &[][..], true),
+            (
+                nobody.bounded_by(tokens.clone()),
+                &[Membership::Owner][..],
+                false,
+            ),
+            (admin.bounded_by(tokens), &[][..], false),
+        ] {
+            assert_eq!(held.whole(memberships), whole, "{held:?} {memberships:?}");
+        }
+    }
 }

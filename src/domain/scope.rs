@@ -731,4 +731,53 @@ mod tests {
             assert_eq!(covers(other, pattern), covered, "{other} {pattern}");
         }
     }
+
+    #[test]
+    fn an_action_is_carried_by_its_name_or_by_all_on_repositories() {
+        let scope = |r#type: &str, action: &str| Scope {
+            actions: vec![action.to_owned()],
+            name: "a".to_owned(),
+            r#type: r#type.to_owned(),
+        };
+        for (held, action, yes) in [
+            (scope("repository", "pull"), "pull", true),
+            (scope("repository", "pull"), "push", false),
+            (scope("repository", "*"), "push", true),
+            (scope("repository", "*"), "*", true),
+            (scope("repository", "*"), "list", false),
+            (scope("registry", "*"), "push", false),
+            (scope("registry", "*"), "*", true),
+            (scope("backup", "list"), "list", true),
+        ] {
+            assert_eq!(carried(&[held.clone()], action), yes, "{held:?} {action}");
+        }
+        assert!(!carried(&[], "pull"));
+    }
+
+    #[test]
+    fn what_tokens_are_searched_by_can_be_granted() {
+        for (text, name, held) in [
+            ("repository:team/app:push", "team/app", vec!["push"]),
+            ("repository:a:pull,push", "a", vec!["pull", "push"]),
+            ("repository:a:*", "a", vec!["pull", "push", "delete"]),
+            ("registry:catalog:*", "catalog", vec!["*"]),
+        ] {
+            let opening = Opening::parse(text).unwrap();
+            assert_eq!(opening.hints(), (name, held), "{text}");
+            assert_eq!(opening.to_string(), text);
+        }
+        for wrong in [
+            "",
+            "repository:a",
+            "repository:a:list",
+            "repository:a:pull,list",
+            "repository:a*:pull",
+            "repository:A:pull",
+            "registry:catalog:pull",
+            "registry:other:*",
+            "backup:a:*",
+        ] {
+            assert!(Opening::parse(wrong).is_err(), "{wrong:?} was accepted");
+        }
+    }
 }

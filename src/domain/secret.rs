@@ -288,6 +288,7 @@ fn digits(number: &[u8], base: u64, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use data_encoding::HEXLOWER;
 
     #[test]
     fn the_digits_hold_the_entropy() {
@@ -440,5 +441,29 @@ mod tests {
         };
         assert_eq!(of(1), of(1));
         assert_ne!(of(1), of(2));
+    }
+
+    /// Secrets that were given out stay valid: these values were made by another program.
+    #[test]
+    fn the_form_of_secrets_and_of_what_is_stored_of_them_never_changes() {
+        let token = token_secret([7; TOKEN_ENTROPY]);
+        assert_eq!(
+            token.expose_secret(),
+            "whrt_04hRzgefUy8S7YcHUrJGoeiJTKldGueU30I7AJF"
+        );
+        assert_eq!(
+            app_token_code([7; CODE_ENTROPY]).expose_secret(),
+            "WHA0M0X0MTZFI7D25F2S3366UBQUI7IS6G90W5JA4VSZXTBMHRHMHLERBBEABABLYI0RFW8406EWG9OT1JLQ7Q9XVWM1FVB10UZNCVIEQGD95IOSN03GCMDI"
+        );
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &[1; 32]);
+        let owner = uuid::Uuid::from_u128(7);
+        assert_eq!(
+            HEXLOWER.encode(&digest(&key, SecretKind::RegistryToken, owner, &token)),
+            "91292dcd6c58c3beaa96f34502a5ee3a38d12865f74d136288dca398de3ec9b5"
+        );
+        assert_eq!(
+            HEXLOWER.encode(&lookup(&key, &token).0),
+            "4198c791a9c76bafac75a401be7bf364"
+        );
     }
 }
