@@ -50,3 +50,20 @@ impl Status {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_word_opens_anything() {
+        for status in Status::ALL {
+            assert_eq!(Status::parse(status.as_str()).unwrap(), status);
+            assert_eq!(Status::from_stored(status.as_str()), status);
+        }
+        for other in ["", "Enabled", "enabled ", "paused"] {
+            assert!(Status::parse(other).is_err(), "{other:?} was accepted");
+            assert_eq!(Status::from_stored(other), Status::Disabled, "{other:?}");
+        }
+    }
+}

@@ -78,3 +78,28 @@ pub struct Home {
     /// The registry, as far as work on its tokens needs it.
     pub rules: TokenRules,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_opens_a_frozen_registry() {
+        for frozen in [false, true] {
+            let tenant = Tenant {
+                key: RegistryKey(1),
+                id: RegistryId(uuid::Uuid::nil()),
+                name: "prod".to_owned(),
+                verifier: TokenVerifier::X5c,
+                api_subnet_allow_list: AllowList::default(),
+                maximum_secret_age: Some(Period::of_days(9)),
+                frozen,
+            };
+            assert_eq!(tenant.shut().is_some(), frozen);
+            let told = tenant.shut_for_operator();
+            assert_eq!(told.is_some(), frozen);
+            assert!(told.is_none_or(|told| told.contains("registry thaw prod")));
+            assert_eq!(tenant.home().maximum_secret_age, tenant.maximum_secret_age);
+        }
+    }
+}

@@ -119,4 +119,19 @@ mod tests {
         assert!(check_scopes(&[scope(1, 257)]).is_err());
         assert!(check_scopes(&vec![scope(1, 200); 100]).is_err());
     }
+
+    #[test]
+    fn a_new_scope_has_few_wildcards() {
+        let named = |name: &str| {
+            check_wildcards(&[Scope {
+                actions: vec!["pull".to_owned()],
+                name: name.to_owned(),
+                r#type: "repository".to_owned(),
+            }])
+        };
+        let pattern = |count| "a*".repeat(count);
+        assert!(named("a").is_ok());
+        assert!(named(&pattern(WILDCARDS)).is_ok());
+        assert!(named(&pattern(WILDCARDS + 1)).is_err());
+    }
 }
