@@ -425,6 +425,8 @@ mod tests {
         }
         let name = AccountName::parse("Jörg").unwrap();
         assert_eq!((name.as_str(), name.key().as_str()), ("Jörg", "jörg"));
+        // Of before case was ignored in all of Unicode.
+        assert_eq!(account_keys("JÖRG"), ["jörg", "jÖrg"]);
     }
 
     #[test]

@@ -196,4 +196,13 @@ mod tests {
         }
         assert!(AllowList::of_registry(vec!["10.0.0.1".to_owned(); 26]).is_err());
     }
+
+    #[test]
+    fn a_list_has_a_few_networks() {
+        let parse = |entries| AllowList::of_token(entries).map(|list| list.entries().len());
+        let entry = "192.0.2.1".to_owned();
+        assert_eq!(parse(vec![entry.clone(); ENTRIES]).unwrap(), ENTRIES);
+        assert!(parse(vec![entry; ENTRIES + 1]).is_err());
+        assert!(parse(vec!["here".to_owned()]).is_err());
+    }
 }

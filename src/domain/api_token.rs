@@ -407,4 +407,11 @@ mod tests {
         let end = now() + second;
         assert_eq!(token(Some(end)).expires_at, end.trunc_subsecs(0));
     }
+
+    #[test]
+    fn a_token_has_a_bounded_number_of_roles() {
+        let wish = |count| wish("n", &vec!["Reader"; count]).roles();
+        assert_eq!(wish(ROLES).unwrap().len(), ROLES);
+        assert!(wish(ROLES + 1).is_err());
+    }
 }

@@ -154,4 +154,11 @@ mod tests {
         assert!(made(&account.clone().bounded_by(permissions(Level::Write))));
         assert!(!made(&account.bounded_by(permissions(Level::Read))));
     }
+
+    #[test]
+    fn a_code_is_looked_up_by_its_beginning() {
+        let code = "W".repeat(LOOKUP + 1);
+        assert_eq!(lookup(&code), "W".repeat(LOOKUP));
+        assert_eq!(lookup("short"), "short");
+    }
 }

@@ -871,4 +871,10 @@ mod tests {
             assert_eq!(told, detail);
         }
     }
+
+    #[test]
+    fn a_workload_is_recorded_by_its_claims() {
+        let claims = [("sub", "job".to_owned()), ("ref", "main".to_owned())];
+        assert_eq!(named_claims(&claims), json!({"sub": "job", "ref": "main"}));
+    }
 }

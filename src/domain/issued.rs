@@ -327,4 +327,48 @@ mod tests {
         }
         assert!(ApiTokenType::parse("app-token").is_err());
     }
+
+    #[test]
+    fn a_token_is_revoked_or_else_ends() {
+        let at = |hours| DateTime::UNIX_EPOCH + TimeDelta::hours(hours);
+        for (revoked, expires_at, state) in [
+            (false, None, IssuedState::Enabled),
+            (false, Some(at(11)), IssuedState::Enabled),
+            (false, Some(at(10)), IssuedState::Expired),
+            (true, Some(at(9)), IssuedState::Revoked),
+            (true, None, IssuedState::Revoked),
+        ] {
+            let owner = AccountId(Uuid::nil());
+            let token = IssuedToken {
+                key: 1,
+                id: Uuid::nil(),
+                kind: IssuedKind::AppToken,
+                name: "ci".to_owned(),
+                description: None,
+                owner: (owner, "alice".to_owned()),
+                created: Attribution {
+                    at: at(0),
+                    by: owner,
+                    by_name: "alice".to_owned(),
+                },
+                expires_at,
+                revoked,
+                used_at: None,
+            };
+            assert_eq!(token.state_at(at(10)), state, "{revoked} {expires_at:?}");
+        }
+        let day = Some(Period::of_days(1));
+        let filter = IssuedFilter {
+            unused_since: day,
+            expiring_within: day,
+            ..IssuedFilter::default()
+        };
+        assert_eq!(filter.unused_since(at(30)), Some(at(6)));
+        assert_eq!(filter.expiring_until(at(30)), Some(at(54)));
+        let all = IssuedFilter::default();
+        assert_eq!(
+            (all.unused_since(at(30)), all.expiring_until(at(30))),
+            (None, None)
+        );
+    }
 }

@@ -170,4 +170,16 @@ mod tests {
         assert!(!error.to_string().contains("hunter22"), "{error}");
         assert!(!format!("{:?}", Suspect("hunter22".into())).contains("hunter22"));
     }
+
+    #[test]
+    fn what_is_looked_up_is_the_secret_that_was_sent() {
+        let secret = token_secret([9; TOKEN_ENTROPY]);
+        let sent = format!(" {}\n", secret.expose_secret());
+        let suspect = Suspect::parse(&sent.as_str().into()).unwrap();
+        assert_eq!(suspect.secret().expose_secret(), secret.expose_secret());
+        for ending in Ending::ALL {
+            assert_eq!(Ending::parse(ending.as_str()).unwrap(), ending);
+        }
+        assert!(Ending::parse("revoke").is_err());
+    }
 }

@@ -436,6 +436,15 @@ mod tests {
             }
             assert_eq!(held.level(resource), level, "{resource}");
         }
+        // The refusal names the lowest level that would do.
+        for (resource, level, lowest) in [
+            (Resource::Registry, Level::Write, "as owner"),
+            (Resource::Access, Level::Read, "as owner"),
+            (Resource::Image, Level::Write, "as owner"),
+        ] {
+            let told = held.require(resource, level).unwrap_err().to_string();
+            assert!(told.contains(lowest), "{told}");
+        }
     }
 
     #[test]
@@ -448,6 +457,11 @@ mod tests {
             images: Images::Delete,
         };
         assert!(full.is_full());
+        let blind = Rights {
+            visible: false,
+            ..full
+        };
+        assert!(!full.within(blind).visible && !blind.within(full).visible);
         let read = Some(Level::Read);
         for less in [
             Rights {

@@ -397,4 +397,19 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn a_jwt_is_longer_than_a_password_and_has_two_dots() {
+        let text = |length: usize| format!("eyJ.{}.", "a".repeat(length - 5));
+        for (text, is) in [
+            (text(PASSWORD_MAXIMUM), false),
+            (text(PASSWORD_MAXIMUM + 1), true),
+            (format!(" {}\n", text(PASSWORD_MAXIMUM + 1)), true),
+            (format!("{}.", text(90)), false),
+            (text(90).replace("eyJ", "abc"), false),
+            (text(90).replace('.', "-"), false),
+        ] {
+            assert_eq!(is_jwt(&text.as_str().into()), is, "{text}");
+        }
+    }
 }
