@@ -1134,6 +1134,37 @@ async fn a_changed_issuer_is_asked_anew(
 
 #[rstest]
 #[actix_web::test]
+async fn the_owner_of_a_trust_reads_what_shut_the_registry_to_a_workload(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let bench = Bench::offline(backend).await;
+    let registry = format!("/registries/{}", bench.registry);
+    for (shut, open, reason) in [
+        (
+            json!({"frozen": true}),
+            json!({"frozen": false}),
+            "registry-frozen",
+        ),
+        (
+            json!({"apiSubnetAllowList": ["192.0.2.1"]}),
+            json!({"apiSubnetAllowList": []}),
+            "address",
+        ),
+    ] {
+        assert_eq!(bench.status(&bench.right()).await, 200, "{reason}");
+        bench.patch(&registry, shut).await;
+        assert_eq!(bench.status(&bench.right()).await, 401, "{reason}");
+        let refusals = bench.refusals().await;
+        assert!(
+            refusals.iter().any(|refusal| refusal["reason"] == reason),
+            "{reason}: {refusals:?}"
+        );
+        bench.patch(&registry, open).await;
+    }
+}
+
+#[rstest]
+#[actix_web::test]
 async fn a_disabled_issuer_is_not_asked_and_its_keys_count_again_when_it_is_enabled(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
