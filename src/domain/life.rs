@@ -180,7 +180,11 @@ mod tests {
                 .admit(Some(latest + TimeDelta::microseconds(1)), now)
                 .is_err()
         );
-        assert!(rules.admit(None, now).is_err());
+        let told = rules.admit(None, now).unwrap_err().to_string();
+        assert!(
+            told.contains("send one up to 2023-11-16T22:13:20Z"),
+            "{told}"
+        );
         assert!(lives(Some(1), None).admit(None, now).is_ok());
         assert_eq!(lives(None, None).end(now), None);
     }

@@ -86,6 +86,9 @@ mod tests {
         assert_eq!(rate.wait(paid, later), Duration::from_secs(6));
         paid = rate.give_back(paid);
         assert_eq!(rate.wait(paid, later), Duration::ZERO);
+        // One event was given back, not all of them.
+        paid = rate.add(paid, later).unwrap();
+        assert_eq!(rate.add(paid, later), None);
     }
 
     proptest! {

@@ -399,6 +399,13 @@ mod tests {
     }
 
     #[test]
+    fn a_jwt_that_is_too_long_is_told_by_its_length() {
+        let told = |length| Unproven::read(&"a".repeat(length)).unwrap_err().to_string();
+        assert!(told(LENGTH).contains("three parts"));
+        assert!(told(LENGTH + 1).contains("6145 bytes; at most 6144"));
+    }
+
+    #[test]
     fn a_jwt_is_longer_than_a_password_and_has_two_dots() {
         let text = |length: usize| format!("eyJ.{}.", "a".repeat(length - 5));
         for (text, is) in [
