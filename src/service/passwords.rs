@@ -521,6 +521,19 @@ mod tests {
     }
 
     #[test]
+    fn a_source_is_a_stranger_until_it_succeeds_and_has_failed_for_a_while() {
+        let pool = Passwords::start(0, 4, Arc::new(crate::clock::SystemClock)).unwrap();
+        let now = Instant::now();
+        let standing = |at| pool.shared.standing(source(1), at);
+        assert_eq!(standing(now), STRANGER);
+        pool.shared.failed.insert(source(1), now);
+        assert_eq!(standing(now), after_a_failure(STRANGER));
+        pool.shared.in_favour.insert(source(1), ());
+        assert_eq!(standing(now), after_a_failure(PROVEN));
+        assert_eq!(standing(now + FAILED), PROVEN);
+    }
+
+    #[test]
     fn an_unknown_name_costs_a_whole_check() {
         let hash = unmatched_hash(4);
         assert_eq!(hash.len(), 60);
