@@ -749,7 +749,11 @@ mod tests {
             (scope("registry", "*"), "*", true),
             (scope("backup", "list"), "list", true),
         ] {
-            assert_eq!(carried(&[held.clone()], action), yes, "{held:?} {action}");
+            assert_eq!(
+                carried(std::slice::from_ref(&held), action),
+                yes,
+                "{held:?} {action}"
+            );
         }
         assert!(!carried(&[], "pull"));
     }

@@ -590,6 +590,10 @@ mod tests {
 
     /// Each patch, whether it ends what was issued before, and whether it gives somebody more.
     #[test]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "a table of cases is read best where it is written"
+    )]
     fn other_workloads_count_as_more_and_end_what_was_issued() {
         let patch = TrustPatch::default;
         let scopes = |actions: &[&str]| {
