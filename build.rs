@@ -1,7 +1,17 @@
 //! Tells cargo what `embed_migrations!` reads, since a macro cannot see new files by itself, and the program which
-//! versions of bundled libraries it has.
+//! versions of bundled libraries it has. Refuses an OpenSSL that several threads must not use at once.
 
+use std::path::Path;
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "cargo has no other way to a build script"
+)]
 fn main() {
+    // Set by openssl-sys, with the feature `postgres-tls` alone.
+    if let Some(headers) = std::env::var_os("DEP_OPENSSL_INCLUDE") {
+        require_threads(Path::new(&headers));
+    }
     println!("cargo:rerun-if-changed=migrations");
     println!("cargo:rerun-if-changed=Cargo.lock");
     let lock = std::fs::read_to_string("Cargo.lock").unwrap_or_default();
@@ -14,6 +24,23 @@ fn main() {
         let version = locked(&lock, package).unwrap_or("unknown");
         println!("cargo:rustc-env={variable}={version}");
     }
+}
+
+/// Ends the build if OpenSSL has no locks: its Configure leaves out threads at the mere word `-static`, and then
+/// connections that begin at the same time corrupt the memory of the process.
+fn require_threads(headers: &Path) {
+    let configuration = ["configuration.h", "opensslconf.h"].map(|name| {
+        std::fs::read_to_string(headers.join("openssl").join(name)).unwrap_or_default()
+    });
+    let has_threads = |text: &String| {
+        let mut lines = text.lines().map(|line| line.replace(' ', ""));
+        lines.any(|line| line == "#defineOPENSSL_THREADS")
+    };
+    assert!(
+        configuration.iter().any(has_threads),
+        "OpenSSL in {} was built without threads; build the static program with scripts/package",
+        headers.display()
+    );
 }
 
 /// The version of a package. Behind a `+` stands that of the library which it brings.
