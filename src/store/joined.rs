@@ -238,8 +238,9 @@ pub fn login(
     token: &str,
     secret: &Lookup,
 ) -> Result<Option<UnprovenLogin>> {
-    let (name, lookup) = (name_key(token), || secret.0.to_vec());
-    let everywhere = to_json(&AllowList::default())?;
+    let (name, everywhere) = (name_key(token), to_json(&AllowList::default())?);
+    let lookup = || secret.0.to_vec();
+    let opened = || is_opened(lookup(), lookup(), everywhere.clone());
     let row: Option<(TenantRow, Option<CredentialRow>, OpeningRow)> =
         direct!(connection, |direct| registry_named(registry.to_owned())
             .left_join(tokens::table.on(token_named(name)))
@@ -247,14 +248,8 @@ pub fn login(
                 TENANT,
                 Option::<CredentialRow>::as_select(),
                 (
-                    case_when(
-                        is_opened(lookup(), lookup(), everywhere.clone()),
-                        tokens::scopes.nullable()
-                    ),
-                    case_when(
-                        is_opened(lookup(), lookup(), everywhere.clone()),
-                        tokens::cidrs.nullable()
-                    ),
+                    case_when(opened(), tokens::scopes.nullable()),
+                    case_when(opened(), tokens::cidrs.nullable()),
                 ),
             ))
             .get_result(direct))
@@ -276,8 +271,9 @@ pub fn login_to_sign(
         OpeningRow,
         Option<CurrentRow>,
     );
-    let (name, lookup) = (name_key(token), || secret.0.to_vec());
-    let everywhere = to_json(&AllowList::default())?;
+    let (name, everywhere) = (name_key(token), to_json(&AllowList::default())?);
+    let lookup = || secret.0.to_vec();
+    let opened = || is_opened(lookup(), lookup(), everywhere.clone());
     let role = |verifier| signing_keys::role.eq(KeyRole::of_signer(verifier).as_str());
     let x5c = TokenVerifier::X5c.as_str();
     // Any other word is read as `Pinned`.
@@ -297,14 +293,8 @@ pub fn login_to_sign(
             TENANT,
             Option::<CredentialRow>::as_select(),
             (
-                case_when(
-                    is_opened(lookup(), lookup(), everywhere.clone()),
-                    tokens::scopes.nullable()
-                ),
-                case_when(
-                    is_opened(lookup(), lookup(), everywhere.clone()),
-                    tokens::cidrs.nullable()
-                ),
+                case_when(opened(), tokens::scopes.nullable()),
+                case_when(opened(), tokens::cidrs.nullable()),
             ),
             CURRENT.nullable(),
         ))

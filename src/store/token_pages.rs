@@ -29,17 +29,24 @@ const AT_ONCE: usize = 100;
 /// Positions a bucket.
 const POSITIONS: i64 = 1 << BUCKET_BITS;
 
+/// Selects tokens with their last uses and the total of their registry, as a [`CountedRow`].
+macro_rules! counted {
+    ($rows:expr, $total:expr) => {
+        Prepared($rows.select(($total, TokenRow::as_select(), Option::<UseRow>::as_select())))
+    };
+}
+
 /// Loads at most `most` tokens of a query. libpq holds a whole result, and the C library keeps its memory for the
 /// thread: so the rows of a long page come one by one, which costs some microseconds each.
 macro_rules! load {
-    ($session:expr, $home:expr, $most:expr, $query:expr) => {{
+    ($session:expr, $home:expr, $most:expr, $rows:expr, $total:expr) => {{
         let most = $most;
         match &mut *$session {
-            Session::Postgres(connection) if most > DEFAULT_LIMIT => $query
+            Session::Postgres(connection) if most > DEFAULT_LIMIT => counted!($rows, $total)
                 .load_iter::<CountedRow, PgRowByRowLoadingMode>(connection)
                 .map_err(Error::from)
                 .and_then(|rows| read(rows, $home, most)),
-            session => direct!(session, |direct| $query
+            session => direct!(session, |direct| counted!($rows, $total)
                 .load_iter::<CountedRow, DefaultLoadingMode>(direct)
                 .map_err(Error::from)
                 .and_then(|rows| read(rows, $home, most))),
@@ -88,16 +95,7 @@ pub fn first_page(
         )
         .order(tokens::position)
         .limit(limit);
-    let found = load!(
-        connection,
-        home,
-        limit,
-        Prepared(rows.select((
-            total_of(home.key.0),
-            TokenRow::as_select(),
-            Option::<UseRow>::as_select(),
-        )))
-    )?;
+    let found = load!(connection, home, limit, rows, total_of(home.key.0))?;
     // Without a row there is no token.
     Ok((found.tokens, found.total.unwrap_or_default()))
 }
@@ -114,16 +112,7 @@ pub fn page(
     };
     let total_as_found = total.into_sql::<BigInt>();
     let rows = beyond_position(home.key.0, first - 1).limit(window.limit);
-    let found = load!(
-        connection,
-        home,
-        window.limit,
-        rows.select((
-            total_as_found,
-            TokenRow::as_select(),
-            Option::<UseRow>::as_select(),
-        ))
-    )?;
+    let found = load!(connection, home, window.limit, rows, total_as_found)?;
     Ok((found.tokens, total))
 }
 
@@ -231,16 +220,7 @@ pub fn page_after(
     limit: i64,
 ) -> Result<(Vec<Token<VerbatimScopes>>, i64)> {
     let rows = beyond_position(home.key.0, position).limit(limit);
-    let found = load!(
-        connection,
-        home,
-        limit,
-        Prepared(rows.select((
-            total_of(home.key.0),
-            TokenRow::as_select(),
-            Option::<UseRow>::as_select(),
-        )))
-    )?;
+    let found = load!(connection, home, limit, rows, total_of(home.key.0))?;
     let total = match found.total {
         Some(total) => total,
         None => counters::total(connection, home.key)?,
