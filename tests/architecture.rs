@@ -70,6 +70,7 @@ struct Paths {
 impl Paths {
     fn of(module: Words, code: &str) -> Self {
         let mut paths = Self {
+            tests: module.last().is_some_and(|name| name == "tests"),
             module,
             ..Self::default()
         };

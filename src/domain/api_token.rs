@@ -4,11 +4,14 @@
 //! itself is signed and not stored; its stored part is here. The surface adds words for people to the bare fault.
 
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
+use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::Attribution;
 use super::account::Actor;
+use super::audit::{Recorded, SubjectKind};
 use super::escalation::obtain;
-use super::id::{AccountKey, ApiTokenId};
+use super::id::{AccountKey, ApiTokenId, RegistryId};
 use super::registry_api_token::{Confinement, TokenLevel};
 use super::role::{self, NONE, Permissions, Role};
 use super::secret::masked;
@@ -233,6 +236,50 @@ pub fn days_until(end: DateTime<Utc>, now: DateTime<Utc>) -> i64 {
     let seconds = (end - now).num_seconds().max(1);
     let day = TimeDelta::days(1).num_seconds();
     (seconds + day - 1) / day
+}
+
+impl Recorded for ApiToken {
+    const KIND: SubjectKind = SubjectKind::ApiToken;
+
+    fn id(&self) -> Uuid {
+        self.id.0
+    }
+
+    fn record(&self) -> Value {
+        json!({"name": self.name, "roles": self.roles, "expires": self.expires_at})
+    }
+}
+
+/// An API token, with the registry and the level of one that acts on a single registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiTokenRecord {
+    /// The token.
+    pub token: ApiToken,
+    /// The registry, unless it is deleted.
+    pub registry: Option<RegistryId>,
+    /// The level in place of roles.
+    pub level: Option<TokenLevel>,
+}
+
+impl Recorded for ApiTokenRecord {
+    const KIND: SubjectKind = SubjectKind::ApiToken;
+
+    fn id(&self) -> Uuid {
+        self.token.id.0
+    }
+
+    fn registry(&self) -> Option<RegistryId> {
+        self.registry
+    }
+
+    fn record(&self) -> Value {
+        let mut record = self.token.record();
+        if let (Value::Object(record), Some(level)) = (&mut record, self.level) {
+            record.remove("roles");
+            record.insert("level".to_owned(), level.as_str().into());
+        }
+        record
+    }
 }
 
 #[cfg(test)]

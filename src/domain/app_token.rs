@@ -4,7 +4,10 @@
 //! [`secret`](super::secret). Facts about Quay, whose clients call these tokens app specific, are in `docs/QUAY.md`.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+use uuid::Uuid;
 
+use super::audit::{Recorded, SubjectKind};
 use super::escalation::Credential;
 use super::id::AppTokenId;
 use super::membership::Membership;
@@ -106,6 +109,18 @@ pub fn lookup(code: &str) -> &str {
 pub fn notice(life: Option<TimeDelta>) -> TimeDelta {
     let seconds = life.unwrap_or(LIFE).num_seconds().max(1);
     TimeDelta::seconds((seconds + 9) / 10)
+}
+
+impl Recorded for AppToken {
+    const KIND: SubjectKind = SubjectKind::AppToken;
+
+    fn id(&self) -> Uuid {
+        self.id.0
+    }
+
+    fn record(&self) -> Value {
+        json!({"title": self.title, "expires": self.expires_at})
+    }
 }
 
 #[cfg(test)]

@@ -98,7 +98,7 @@ mod tests {
             assert_eq!(patch().value(), of_nothing, "{body}");
             assert_eq!(patch().applied_to(Some(7)), of_seven, "{body}");
             for before in [None, Some(7)] {
-                // What changes nothing is told from what changes the value, and the result is the same.
+                // A patch that changes nothing is left out, and any other has the same result.
                 let result = patch().applied_to(before);
                 let needed = patch().unless_already(before.as_ref());
                 assert_eq!(needed.is_keep(), result == before, "{body}");

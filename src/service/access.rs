@@ -22,17 +22,14 @@ use crate::clock::{Clock, Random};
 use crate::domain::account::{Actor, Bearer, Confined, name_key};
 use crate::domain::audit::{By, Credential, Origin};
 use crate::domain::bulk::Mandate;
-use crate::domain::id::{AccountId, AccountKey, ApiTokenId, RegistryId, RegistryKey};
-use crate::domain::membership::{Membership, Rights};
+use crate::domain::id::{AccountId, AccountKey, ApiTokenId};
 use crate::domain::network::network;
-use crate::domain::registry::Registry;
 use crate::domain::registry_api_token::Confinement;
 use crate::domain::role::Permissions;
 use crate::domain::secret;
 use crate::domain::status::Status;
-use crate::domain::tenant::{Home, Tenant, TokenRules};
 use crate::domain::unicode;
-use crate::error::{Error, Outage, Result, What};
+use crate::error::{Error, Outage, Result};
 use crate::metrics;
 use crate::store::{
     Proven, Session, Store, Transaction, accounts, api_tokens, members, registries, roles,
@@ -514,61 +511,6 @@ impl Access {
         digest.copy_from_slice(context.sign().as_ref());
         digest
     }
-}
-
-/// A thing that was found under a registry's id.
-pub(super) trait OfRegistry {
-    /// The registry's key.
-    fn registry(&self) -> RegistryKey;
-}
-
-impl OfRegistry for RegistryKey {
-    fn registry(&self) -> RegistryKey {
-        *self
-    }
-}
-
-impl OfRegistry for Registry {
-    fn registry(&self) -> RegistryKey {
-        self.key
-    }
-}
-
-impl OfRegistry for TokenRules {
-    fn registry(&self) -> RegistryKey {
-        self.key
-    }
-}
-
-impl OfRegistry for Home {
-    fn registry(&self) -> RegistryKey {
-        self.rules.key
-    }
-}
-
-impl OfRegistry for Tenant {
-    fn registry(&self) -> RegistryKey {
-        self.key
-    }
-}
-
-/// Returns the thing found under a registry's id, and the actor's rights on it.
-///
-/// # Errors
-///
-/// [`Error::NotFound`] if there is nothing, or nothing that the actor may know of: the two look alike.
-pub(super) fn visible<T: OfRegistry>(
-    actor: &Actor,
-    id: RegistryId,
-    found: Option<(T, Option<Membership>)>,
-) -> Result<(T, Rights)> {
-    found
-        .map(|(thing, membership)| {
-            let rights = actor.on(thing.registry(), membership);
-            (thing, rights)
-        })
-        .filter(|(_, rights)| rights.visible)
-        .ok_or_else(|| Error::not_found(What::Registry, id))
 }
 
 /// Reads the present state of a proven caller's account. `None` if the account changed or went since the proof. The

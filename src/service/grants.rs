@@ -16,8 +16,7 @@ use super::access::Presented;
 use super::core::Core;
 use super::core::Length;
 use super::holders::{
-    Holder, account_holder, app_token_holder, generation_of, is_of, is_of_token, is_right,
-    may_enter, missing_lookup, referred, referred_token, token_holder,
+    Holder, account_holder, app_token_holder, is_of, is_right, may_enter, referred,
 };
 use super::jwt::{AccessClaim, Claims, Verifier, named_key};
 use super::policy::Policy;
@@ -27,20 +26,19 @@ use super::signing_keys::SigningKeys;
 use super::usage::Used;
 use super::workloads::{self, WorkloadPassword};
 use crate::domain::app_token;
-use crate::domain::audit::{
-    By, Event, Kind, Origin, Outcome, Reason, Refusal, SubjectKind, named_claims,
-};
+use crate::domain::audit::{By, Event, Kind, Origin, Outcome, Reason, Refusal, SubjectKind};
+use crate::domain::claims::named_claims;
 use crate::domain::scope::{self, Access};
 use crate::domain::secret::SecretKind;
 use crate::domain::signing::KeyRole;
 use crate::domain::tenant::Tenant;
-use crate::domain::text::{has_control, quoted};
+use crate::domain::text::quoted;
 use crate::domain::trust::LONGEST_LIFE;
 use crate::domain::trust_refusal::TrustRefusal;
 use crate::domain::workload_jwt::is_jwt;
 use crate::error::{Error, Field, Result};
 use crate::store::signing_keys::Current;
-use crate::store::{Session, app_tokens, credentials, joined, registries, signing_keys};
+use crate::store::{Session, app_tokens, registries, signing_keys};
 
 /// The context that the ids of JWTs are sealed to.
 const JWT: &str = "jwt";
@@ -161,7 +159,7 @@ impl ProvenLogin {
     }
 
     /// [`Self::read`] with the key that signs, if there is one.
-    fn signing_with(
+    pub(super) fn signing_with(
         connection: &mut Session,
         signing: Option<Current>,
         (tenant, holder): (Tenant, Holder),
@@ -456,53 +454,12 @@ impl<'a> Grants<'a> {
         .await
     }
 
-    async fn look<T: Send + 'static>(
+    pub(super) async fn look<T: Send + 'static>(
         &self,
         mut look: impl FnMut(&mut Session, &mut Refusal) -> Result<T> + Send + 'static,
     ) -> Result<Witnessed<T>> {
         let job = move |connection: &mut Session| witness(|seen| look(connection, seen));
         self.core.store.read(job).await
-    }
-
-    async fn by_secret(
-        &self,
-        presented: Presented,
-        service: &str,
-        purpose: Purpose,
-    ) -> Result<Witnessed<ProvenLogin>> {
-        let (vault, now) = (Arc::clone(&self.core.data_keys), self.core.clock.now());
-        let (policy, service) = (Arc::clone(&self.core.policy), service.to_owned());
-        let look = move |connection: &mut Session, seen: &mut Refusal| {
-            // A NUL is an error to PostgreSQL. No token has a control character in its name, and none has no name.
-            let name = Some(presented.name.as_str()).filter(|name| !has_control(name));
-            let name = name.unwrap_or_default();
-            let lookup = vault.lookup(&presented.password)?;
-            let (login, signing) = find_registry(&policy, &service, |registry| match purpose {
-                Purpose::Issue { .. } => joined::login_to_sign(connection, registry, name, &lookup),
-                Purpose::Check => {
-                    let login = joined::login(connection, registry, name, &lookup)?;
-                    Ok(login.map(|login| (login, None)))
-                }
-            })?;
-            let (tenant, found) = login;
-            seen.registry = Some(tenant.id);
-            let (found, opening) = found.unzip();
-            let generation = generation_of(&vault, &presented.password, found.as_ref())?;
-            let proven = found.zip(opening).zip(generation);
-            let ((found, opening), generation) = proven.ok_or(Error::Unauthenticated)?;
-            is_of_token(&found, seen);
-            may_enter(&tenant, presented.source, seen)?;
-            let opening = match opening {
-                Some(opening) => opening,
-                None => credentials::opening(connection, tenant.home(), found.key)?,
-            };
-            let secret = missing_lookup(&vault, &presented.password, &found, generation)?;
-            let proven = (found, generation, opening);
-            let holder = token_holder(proven, &tenant, now, presented.source, seen)?;
-            let holder = Holder { secret, ..holder };
-            ProvenLogin::signing_with(connection, signing, (tenant, holder), purpose)
-        };
-        self.look(look).await
     }
 
     async fn by_code(
@@ -552,44 +509,6 @@ impl<'a> Grants<'a> {
             ProvenLogin::read(connection, tenant, holder, purpose)
         };
         self.witnessed(service, look).await
-    }
-
-    async fn by_jwt(
-        &self,
-        jwt: &SecretString,
-        service: &str,
-        source: IpAddr,
-    ) -> Result<Witnessed<(Holder, Claims)>> {
-        let (verifier, claims) = self.own_jwt(jwt.expose_secret(), service).await?;
-        let now = self.core.clock.now();
-        let reference = self.open(&claims.jti).ok_or(Error::Unauthenticated)?;
-        let since = now - self.core.policy.jwt_life();
-        let Who::Token(token) = reference.who else {
-            let look = move |connection: &mut Session, tenant: Tenant, seen: &mut Refusal| {
-                if verifier.registry != tenant.key
-                    || !signing_keys::stands(connection, tenant.key, verifier.number, since)?
-                {
-                    return Err(Error::Unauthenticated);
-                }
-                referred(connection, &tenant, &reference, now, source, seen)
-            };
-            let look = self.witnessed(service, look).await?;
-            return Ok(look.map(|holder| (holder, claims)));
-        };
-        let (policy, service) = (Arc::clone(&self.core.policy), service.to_owned());
-        let look = move |connection: &mut Session, seen: &mut Refusal| {
-            let (login, stands) = find_registry(&policy, &service, |registry| {
-                joined::signed_login(connection, registry, (verifier.number, since), token)
-            })?;
-            let (tenant, found) = login;
-            seen.registry = Some(tenant.id);
-            if !stands {
-                return Err(Error::Unauthenticated);
-            }
-            referred_token(found, &tenant, &reference, now, source, seen)
-        };
-        let look = self.look(look).await?;
-        Ok(look.map(|holder| (holder, claims)))
     }
 
     /// The owner of the secret that a JWT was issued for, if the JWT is in force, for any registry.
@@ -671,7 +590,7 @@ impl<'a> Grants<'a> {
             .seal_text(&*self.core.random, JWT, &reference.to_bytes())
     }
 
-    fn open(&self, text: &str) -> Option<Reference> {
+    pub(super) fn open(&self, text: &str) -> Option<Reference> {
         Reference::from_bytes(&self.core.data_keys.open_text(JWT, text)?)
     }
 }
@@ -732,7 +651,7 @@ pub(super) fn enter(
 }
 
 /// Finds the registry of a service name by its name.
-fn find_registry<T>(
+pub(super) fn find_registry<T>(
     policy: &Policy,
     service: &str,
     find: impl FnOnce(&str) -> Result<Option<T>>,

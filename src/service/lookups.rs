@@ -12,11 +12,12 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::access::{Caller, visible};
+use super::access::Caller;
 use super::core::{Core, Done, Urgency};
 use super::found_secrets::{Ender, Form, Found, behind, end, walk};
 use super::grants::Grants;
 use super::registry_api_tokens::{api_token_record, manages_members};
+use super::visible::visible;
 use crate::domain::Attribution;
 use crate::domain::account::{Actor, Sight};
 use crate::domain::app_token::WholeAccount;

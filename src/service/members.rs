@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::access::{Caller, visible};
+use super::access::Caller;
 use super::account_rules::level_change;
 use super::accounts::{find, require_unbounded};
 use super::core::{Core, Done, Put};
 use super::idempotency::Once;
+use super::visible::visible;
 use crate::domain::account::{Account, Actor};
 use crate::domain::audit::Change;
 use crate::domain::escalation::{Changeable as _, change, obtain};

@@ -56,12 +56,15 @@ pub mod sessions;
 mod signing_key_cache;
 pub mod signing_keys;
 pub mod throttle;
+mod token_cursors;
 pub mod token_lists;
+mod token_logins;
 mod token_walk;
 pub mod tokens;
 pub mod trusts;
 pub mod turns;
 pub mod usage;
+mod visible;
 mod workload_logins;
 mod workloads;
 

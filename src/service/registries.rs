@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::access::{Caller, visible};
+use super::access::Caller;
 use super::core::{Core, Done, Put, Urgency};
 use super::idempotency::{Once, StoredAnswer};
+use super::visible::visible;
 use crate::domain::account::{Actor, Sight};
 use crate::domain::audit::Change;
 use crate::domain::escalation::change;

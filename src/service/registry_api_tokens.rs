@@ -9,13 +9,14 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 
-use super::access::{Caller, visible};
+use super::access::Caller;
 use super::api_keys::ApiKeys;
 use super::core::{Core, Done};
 use super::idempotency::Once;
+use super::visible::visible;
 use crate::domain::account::Actor;
-use crate::domain::api_token::{ApiToken, NewApiToken, NewRegistryApiToken};
-use crate::domain::audit::{ApiTokenRecord, Change};
+use crate::domain::api_token::{ApiToken, ApiTokenRecord, NewApiToken, NewRegistryApiToken};
+use crate::domain::audit::Change;
 use crate::domain::escalation::obtain;
 use crate::domain::id::{ApiTokenId, RegistryId, RegistryKey};
 use crate::domain::idempotency::Attempt;

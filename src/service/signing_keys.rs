@@ -11,11 +11,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::jwk::JwkSet;
 use secrecy::{ExposeSecret as _, SecretBox};
 
-use super::access::{self, Caller};
+use super::access::Caller;
 use super::certificates::{self, Authority, Made, Subject};
 use super::core::Core;
 use super::data_keys;
 use super::jwt::{self, Signer, Verifier};
+use super::visible;
 use crate::domain::account::Actor;
 use crate::domain::audit::{By, Credential, Event, Kind, Outcome, SubjectKind};
 use crate::domain::auth_config::{self, BundlePath, Facts, Product};
@@ -583,7 +584,7 @@ impl Half {
 
 fn visible(connection: &mut Session, actor: &Actor, registry: RegistryId) -> Result<Tenant> {
     let found = members::tenant(connection, registry, actor.key)?;
-    let (tenant, rights) = access::visible(actor, registry, found)?;
+    let (tenant, rights) = visible::visible(actor, registry, found)?;
     rights.require(Resource::Registry, Level::Read)?;
     Ok(tenant)
 }

@@ -1,19 +1,18 @@
 //! Lists of tokens, of one registry or of several: all or some, a page at a time.
 //!
-//! Owns the content of a page cursor, and the choice of the way to a page. The order of each list is the store's.
+//! Owns the choice of the way to a page. The order of each list is the store's.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
-
-use super::access::{Caller, visible};
+use super::access::Caller;
 use super::core::Length;
+use super::token_cursors::{Cursor, GENERAL, SIMPLE, WalkCursor};
 pub use super::token_walk::COUNTED;
-use super::token_walk::{Walk, WalkStart};
+use super::token_walk::Walk;
 use super::tokens::Tokens;
 use super::turns::Turn;
+use super::visible::visible;
 use crate::domain::account::{Actor, Sight};
 use crate::domain::filter::{ListPosition, Order, OrderBy, Sought, TokenFilter};
 use crate::domain::id::{RegistryId, RegistryKey, TokenKey};
@@ -22,11 +21,11 @@ use crate::domain::page::Window;
 use crate::domain::period::Period;
 use crate::domain::permission::{Level, Resource};
 use crate::domain::tenant::{Home, TokenRules};
-use crate::domain::text::quoted;
 use crate::domain::token::{Token, VerbatimScopes};
 use crate::error::{Error, Field, Result};
-use crate::store::token_walks::{Place, Rank};
+use crate::store::token_walks::Rank;
 use crate::store::{Session, joined, members, token_filters, token_pages};
+use chrono::{DateTime, Utc};
 
 /// The most filtered lists that are counted or wait for their turn.
 pub(super) const COUNTING: usize = 32;
@@ -42,12 +41,6 @@ pub(super) const READING: usize = 1;
 const OFFSET: i64 = COUNTED;
 /// The most registries of a list that is found by an index in order: each adds a part to the statement.
 const ORDERED: usize = 200;
-
-/// The list that a cursor belongs to.
-const LIST: &str = "tokens";
-/// The layouts of cursors: of the whole list of a registry and its lists by instants, and of all others.
-const SIMPLE: u8 = 1;
-const GENERAL: u8 = 2;
 
 /// The registries whose tokens are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,89 +127,6 @@ pub struct TokenPage {
     pub order: Option<Order>,
     /// The cursor of the next page; none on the last.
     pub next: Option<String>,
-}
-
-/// The content of a page cursor. The names are short for the sake of URLs; `v` tells layouts apart. An older release
-/// reads the first layout, and refuses the second.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Cursor {
-    #[serde(rename = "v")]
-    layout: u8,
-    /// The registry's key: its id can come back. 0 for a list of several.
-    #[serde(rename = "r")]
-    registry: i64,
-    /// The number of tokens listed so far.
-    #[serde(rename = "n")]
-    listed: i64,
-    /// The position of the last of them: its instant, or in the whole list its position, and its key.
-    #[serde(rename = "a")]
-    at: i64,
-    #[serde(rename = "k")]
-    key: i64,
-    /// The filter, in seconds, and the time of the first page, in microseconds since 1970.
-    #[serde(rename = "e", skip_serializing_if = "Option::is_none")]
-    expiring_within: Option<i64>,
-    #[serde(rename = "u", skip_serializing_if = "Option::is_none")]
-    unused_since: Option<i64>,
-    #[serde(rename = "t")]
-    begun: i64,
-    /// The filter and the order of the second layout.
-    #[serde(rename = "f", skip_serializing_if = "Option::is_none")]
-    filter: Option<TokenFilter>,
-    #[serde(rename = "o", skip_serializing_if = "Option::is_none")]
-    order: Option<Order>,
-    #[serde(rename = "w", skip_serializing_if = "Option::is_none")]
-    walk: Option<WalkCursor>,
-}
-
-/// The part of a cursor that belongs to a walk.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct WalkCursor {
-    /// The account that it was given to: the total is of what this account may see.
-    #[serde(rename = "u")]
-    account: i64,
-    #[serde(rename = "c")]
-    total: i64,
-    #[serde(rename = "x")]
-    exact: bool,
-    /// The place in the walk beyond which it begins: a registry's key and a position.
-    #[serde(rename = "p", skip_serializing_if = "Option::is_none")]
-    place: Option<(i64, i64)>,
-    /// In another order than that of the walk: the value of the last token, a number or a text, and its key.
-    #[serde(rename = "l", skip_serializing_if = "Option::is_none")]
-    last: Option<(Option<i64>, Option<String>, i64)>,
-}
-
-impl WalkCursor {
-    fn start(&self) -> WalkStart {
-        WalkStart {
-            beyond: self.place.map(|(registry, position)| Place {
-                registry: RegistryKey(registry),
-                position,
-            }),
-            after: self.last.clone().map(|(number, text, key)| {
-                let number = Rank::Number(number.unwrap_or_default());
-                (text.map_or(number, Rank::Text), TokenKey(key))
-            }),
-        }
-    }
-}
-
-impl Cursor {
-    fn filter(&self) -> TokenFilter {
-        self.filter.clone().unwrap_or_else(|| TokenFilter {
-            expiring_within: self.expiring_within.and_then(Period::of_seconds),
-            unused_since: self.unused_since.and_then(Period::of_seconds),
-            ..TokenFilter::default()
-        })
-    }
-
-    fn place(&self) -> ListPosition {
-        ListPosition {
-            at: self.at,
-            key: self.key,
-        }
-    }
 }
 
 /// A request for a page: what is listed, and from where on.
@@ -400,10 +310,7 @@ impl Tokens<'_> {
             Arc::clone(&self.core.data_keys),
             Arc::clone(&self.core.random),
         );
-        let seal = move |cursor: &Cursor| {
-            let bytes = serde_json::to_vec(cursor).map_err(Error::internal)?;
-            vault.seal_cursor(&*random, LIST, &bytes)
-        };
+        let seal = move |cursor: &Cursor| cursor.seal(&vault, &*random);
         let mut walk = asked.walk();
         loop {
             let (asked, seal, present) = (Arc::clone(&asked), seal.clone(), present.clone());
@@ -524,13 +431,7 @@ impl Tokens<'_> {
         filter: &TokenFilter,
         order: Option<Order>,
     ) -> Result<Cursor> {
-        let cursor = self
-            .core
-            .data_keys
-            .open_cursor(LIST, token)
-            .and_then(|bytes| serde_json::from_slice::<Cursor>(&bytes).ok())
-            .filter(|cursor| matches!(cursor.layout, SIMPLE | GENERAL))
-            .ok_or_else(|| not_given(token))?;
+        let cursor = Cursor::open(&self.core.data_keys, token)?;
         let other_filter = *filter != TokenFilter::default() && *filter != cursor.filter();
         if other_filter || (order.is_some() && order != cursor.order) {
             return Err(Error::invalid(
@@ -540,16 +441,6 @@ impl Tokens<'_> {
         }
         Ok(cursor)
     }
-}
-
-fn not_given(token: &str) -> Error {
-    Error::invalid(
-        Field::PaginationToken,
-        format!(
-            "pagination.token {} is not one that this service gave; start without one",
-            quoted(token)
-        ),
-    )
 }
 
 impl Asked {

@@ -6,9 +6,10 @@ use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use uuid::Uuid;
 
-use super::access::{Caller, visible};
+use super::access::Caller;
 use super::core::{Core, Done, Length, Put, Urgency};
 use super::idempotency::{Claim, Once, StoredAnswer};
+use super::visible::visible;
 use crate::domain::Attribution;
 use crate::domain::account::Actor;
 use crate::domain::audit::{Change, Kind};

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::access::{Caller, confined, visible};
+use super::access::{Caller, confined};
 use super::core::{Core, Done, Put, Urgency};
 use super::idempotency::{Once, StoredAnswer};
+use super::visible::visible;
 use crate::domain::account::Actor;
 use crate::domain::audit::Change;
 use crate::domain::claims::{Verdict, audience_verdict, issuer_verdict};
